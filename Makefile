@@ -1,0 +1,60 @@
+# A fresh machine needs python3 (3.10 or newer), python3-venv and make; every target sets up the rest.
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?= -n 2
+BENCH_ARGS ?=
+EXAMPLE_ARGS ?= --small
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+
+.PHONY: demo test lint format docs bench examples clean
+
+demo: $(VENV)/.installed
+	$(BIN)/vdna-metrics demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@# The documentation site reads neither; it would show ">>>" as a quotation and the roles as they are.
+	@! grep -rnE '^ +Example:$$|:(func|class|meth|attr|mod):`' --include=*.py vdna_metrics \
+		|| { echo 'write "Examples:", and plain backticks or [`name`][full.path] for :func:`name`'; exit 1; }
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.installed-test
+	@set -e; for script in $(wildcard benchmarks/[!_]*.py); do \
+		echo "== $$script $(BENCH_ARGS)"; $(BIN)/python $$script $(BENCH_ARGS); done
+
+examples: $(VENV)/.installed
+	@set -e; for script in $(wildcard examples/[!_]*.py); do \
+		echo "== $$script $(EXAMPLE_ARGS)"; $(BIN)/python $$script $(EXAMPLE_ARGS); done
+
+clean:
+	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# pip, not python: without python3-venv, `python3 -m venv` fails but leaves a python behind.
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/pip
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
+	$(PIP_INSTALL) -e '.[test,parity]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/pip
+	$(PIP_INSTALL) -e '.[docs]'
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,73 @@
+"""Distances between sets of images by the distributions of neuron activations, for torchmetrics.
+
+Everything here is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ActivationRange": "metrics",
+    "ActivationRanges": "ranges",
+    "ExtractorSpec": "extractors",
+    "FeatureExtractor": "extractors",
+    "FrechetInceptionDistance": "metrics",
+    "LayerFrechetDistance": "metrics",
+    "NeuronFrechetDistance": "metrics",
+    "NeuronLayout": "layout",
+    "Reading": "references",
+    "VDNA": "dna",
+    "VDNAEarthMoversDistance": "metrics",
+    "build_dnas": "references",
+    "calibrate": "references",
+    "compare": "dna",
+    "create_extractor": "extractors",
+    "functional": "",
+    "list_extractors": "extractors",
+    "list_references": "references",
+    "load_ranges": "ranges",
+    "load_reference": "references",
+    "load_vdna": "dna",
+    "open_images": "references",
+}
+
+__all__ = list(_HOMES)  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from vdna_metrics import functional
+    from vdna_metrics.dna import VDNA, compare, load_vdna
+    from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor, list_extractors
+    from vdna_metrics.layout import NeuronLayout
+    from vdna_metrics.metrics import (
+        ActivationRange,
+        FrechetInceptionDistance,
+        LayerFrechetDistance,
+        NeuronFrechetDistance,
+        VDNAEarthMoversDistance,
+    )
+    from vdna_metrics.ranges import ActivationRanges, load_ranges
+    from vdna_metrics.references import (
+        Reading,
+        build_dnas,
+        calibrate,
+        list_references,
+        load_reference,
+        open_images,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vdna_metrics' has no attribute {name!r}")
+    home = _HOMES[name]
+    if home:
+        return getattr(importlib.import_module(f"vdna_metrics.{home}"), name)
+    return importlib.import_module(f"vdna_metrics.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
