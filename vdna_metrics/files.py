@@ -1,0 +1,152 @@
+"""Files: one ``.npz`` of plain arrays with one JSON header, written whole or not at all, never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA = 1
+_HEADER = "header"
+
+
+def _sha256(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    stated = {name: value for name, value in header.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """sha256 of a file's bytes, as hexadecimal text."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_npz(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
+    """Write arrays and header to ``path`` through a temporary file that is renamed when complete.
+
+    Args:
+        path: file to write; the suffix ``.npz`` is appended when it is missing, nothing else is changed.
+        kind: what the file holds, e.g. ``"histogram"`` or ``"ranges"``.
+        header: JSON-able values; schema, kind and sha256 of the arrays of header and arrays are added.
+        arrays: named arrays.
+
+    Returns:
+        The path that was written.
+    """
+    from vdna_metrics import __version__
+
+    path = Path(path)
+    if path.suffix != ".npz":
+        path = path.with_name(path.name + ".npz")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
+    complete = {"schema": SCHEMA, "kind": kind, "writer": f"vdna_metrics {__version__}", **header}
+    # Through JSON first, so that the hash is of what a reader will see (tuples are lists by then).
+    complete["sha256"] = _sha256(json.loads(json.dumps(complete)), arrays)
+    text = json.dumps(complete, indent=1).encode()
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+                for name, array in {_HEADER: np.frombuffer(text, np.uint8), **arrays}.items():
+                    member = io.BytesIO()
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                    # A fixed time, so that the same content gives the same bytes.
+                    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                    info.compress_type = zipfile.ZIP_DEFLATED
+                    archive.writestr(info, member.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp is private to the user; a result is an ordinary file
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Read the header of a file without its arrays.
+
+    Raises:
+        ValueError: when the file is not one of ours, is damaged, or was written by a newer version.
+        FileNotFoundError: when there is no such file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile) or _HEADER not in archive.files:
+                raise ValueError(f"{path} has no header: it was not written by vdna_metrics")
+            header = json.loads(archive[_HEADER].tobytes())
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} is not a readable .npz file ({error})") from error
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged or not a .npz file ({error})") from error
+    if not isinstance(header, dict) or "schema" not in header:
+        raise ValueError(f"{path} has no schema in its header: it was not written by vdna_metrics")
+    if header["schema"] > SCHEMA:
+        raise ValueError(
+            f"{path} has schema {header['schema']} (written by {header.get('writer')}), this version reads up to "
+            f"{SCHEMA}: upgrade vdna_metrics"
+        )
+    return header
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a `.npz` file has our header; arrays of images, for example, do not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"{_HEADER}.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_npz(path: str | Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read header and arrays of a file and verify their sha256.
+
+    Args:
+        path: the file.
+        kinds: which kinds the caller can use.
+
+    Raises:
+        ValueError: when the file is damaged, changed, newer, or of another kind; the message names it.
+    """
+    header = read_header(path)
+    if header["kind"] not in kinds:
+        raise ValueError(f"{path} holds {header['kind']!r}, needed is {' or '.join(repr(kind) for kind in kinds)}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name != _HEADER}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    found = _sha256(header, arrays)
+    if found != header.get("sha256"):
+        raise ValueError(
+            f"{path} was changed after it was written: the sha256 of its content is {found[:12]}, "
+            f"its header says {str(header.get('sha256'))[:12]}"
+        )
+    return header, arrays

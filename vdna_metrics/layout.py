@@ -1,0 +1,188 @@
+"""Which neurons there are: an ordered layer -> neuron count, and selections of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NeuronSelectionLike = Mapping[str, "Sequence[int] | Tensor"]
+
+
+def near_names(name: str, known: Sequence[str]) -> str:
+    """Say which known names are near an unknown one, for error messages.
+
+    Examples:
+        >>> near_names("blok_1", ["block_0", "block_1"])
+        "did you mean 'block_1' or 'block_0'?"
+    """
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(repr(n) for n in near)}?"
+    shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
+    return f"known: {shown or 'none'}"
+
+
+@dataclass(frozen=True)
+class NeuronLayout(Mapping[str, int]):
+    """Ordered mapping of layer name to its number of neurons.
+
+    Args:
+        layers: ``{layer: number of neurons}`` in the order of the network.
+        neurons: for layers of which only some neurons are kept, the indices of those neurons in the
+            full layer. Layers that are absent here are complete.
+
+    Examples:
+        >>> layout = NeuronLayout({"conv1": 4, "conv2": 2})
+        >>> layout.total, layout.slices()["conv2"]
+        (6, slice(4, 6, None))
+        >>> layout.select(neurons={"conv1": [3, 1]})
+        NeuronLayout(layers={'conv1': 2}, neurons={'conv1': (3, 1)})
+    """
+
+    layers: Mapping[str, int]
+    neurons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        layers = dict(self.layers)
+        if not layers:
+            raise ValueError("a layout needs at least one layer, got none")
+        for layer, count in layers.items():
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"layer {layer!r} needs at least one neuron, got {count!r}")
+        neurons = {layer: tuple(int(i) for i in indices) for layer, indices in self.neurons.items()}
+        for layer, indices in neurons.items():
+            if len(indices) != layers.get(layer):
+                raise ValueError(f"layer {layer!r} has {layers.get(layer)} neurons but {len(indices)} neuron indices")
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "neurons", neurons)
+
+    def __getitem__(self, layer: str) -> int:
+        return self.layers[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __eq__(self, other: object) -> bool:
+        # Mapping's own equality ignores the order of layers, which decides where a neuron's state lies.
+        if not isinstance(other, NeuronLayout):
+            return NotImplemented
+        return list(self.items()) == list(other.items()) and self.neurons == other.neurons
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.items()), tuple(sorted(self.neurons.items()))))
+
+    @property
+    def total(self) -> int:
+        """Number of neurons over all layers."""
+        return sum(self.layers.values())
+
+    def slices(self) -> dict[str, slice]:
+        """Rows of each layer in a flat ``[neurons, ...]`` tensor."""
+        slices, start = {}, 0
+        for layer, count in self.layers.items():
+            slices[layer] = slice(start, start + count)
+            start += count
+        return slices
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """``[neurons, ...]`` -> ``{layer: [layer neurons, ...]}`` views."""
+        if flat.shape[0] != self.total:
+            raise ValueError(f"the layout has {self.total} neurons, the tensor {flat.shape[0]} rows")
+        return {layer: flat[rows] for layer, rows in self.slices().items()}
+
+    def flatten(self, per_layer: Mapping[str, Any], *, what: str = "values") -> Tensor:
+        """``{layer: [layer neurons]}`` (sequences, arrays or tensors) -> flat ``[neurons]`` float64."""
+        self.check_layers(per_layer, what=what)
+        parts = []
+        for layer, count in self.items():
+            if layer not in per_layer:
+                raise ValueError(f"{what} miss layer {layer!r}; they have: {', '.join(per_layer)}")
+            part = torch.as_tensor(per_layer[layer]).detach().to("cpu", torch.float64).flatten()
+            if part.numel() != count:
+                raise ValueError(f"{what} of layer {layer!r}: {part.numel()} given, the layer has {count} neurons")
+            parts.append(part)
+        return torch.cat(parts)
+
+    def check_layers(self, names: Sequence[str] | Mapping[str, Any], *, what: str) -> None:
+        """Raise ``ValueError``, naming near ones, when a layer is not in the layout."""
+        for name in names:
+            if name not in self.layers:
+                raise ValueError(f"{what}: unknown layer {name!r}; {near_names(name, list(self.layers))}")
+
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None
+    ) -> NeuronLayout:
+        """Keep some layers and, of them, some neurons.
+
+        Args:
+            layers: names of the layers to keep; ``None`` keeps those named in ``neurons``, or all.
+            neurons: ``{layer: indices in the full layer}``; a layer that is kept but absent here is kept whole.
+
+        Raises:
+            ValueError: for unknown layers, indices out of range, repeated or empty indices.
+        """
+        if isinstance(layers, str):
+            layers = [layers]
+        self.check_layers(layers or [], what="layers")
+        self.check_layers(neurons or {}, what="neurons")
+        if layers is None:
+            layers = list(neurons) if neurons else list(self.layers)
+        for layer in neurons or {}:
+            if layer not in layers:
+                raise ValueError(f"neurons are given for layer {layer!r}, which layers={list(layers)} leaves out")
+        kept: dict[str, int] = {}
+        kept_neurons: dict[str, tuple[int, ...]] = {}
+        for layer in self.layers:  # network order, whatever the order asked for
+            if layer not in layers:
+                continue
+            present = self.neurons.get(layer) or range(self.layers[layer])
+            if neurons is None or layer not in neurons:
+                wanted = tuple(present)
+            else:
+                wanted = tuple(int(i) for i in torch.as_tensor(neurons[layer]).flatten().tolist())
+                missing = sorted(set(wanted).difference(present))
+                if missing:
+                    raise ValueError(
+                        f"layer {layer!r} has no neuron {missing[0]}; it has {self.layers[layer]} neurons"
+                        + (" (a selection)" if layer in self.neurons else f", 0 to {self.layers[layer] - 1}")
+                    )
+                if not wanted or len(set(wanted)) != len(wanted):
+                    raise ValueError(f"neurons of layer {layer!r} must be distinct and not empty, got {list(wanted)}")
+            kept[layer] = len(wanted)
+            if layer in self.neurons or wanted != tuple(present):
+                kept_neurons[layer] = wanted
+        return NeuronLayout(kept, kept_neurons)
+
+    def index_of(self, selection: NeuronLayout) -> dict[str, Tensor]:
+        """Positions of a selection's neurons in this layout's layers, ``{layer: [selected] int64}``."""
+        positions = {}
+        for layer, count in selection.items():
+            wanted = selection.neurons.get(layer) or tuple(range(count))
+            place = {neuron: i for i, neuron in enumerate(self.neurons.get(layer) or range(self.layers[layer]))}
+            positions[layer] = torch.tensor([place[neuron] for neuron in wanted], dtype=torch.int64)
+        return positions
+
+    def rows_of(self, selection: NeuronLayout) -> Tensor:
+        """Rows of a selection's neurons in this layout's flat ``[neurons, ...]`` tensors, ``[selected] int64``."""
+        starts = {layer: rows.start for layer, rows in self.slices().items()}
+        return torch.cat([starts[layer] + index for layer, index in self.index_of(selection).items()])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers, for file headers."""
+        return {
+            "layers": [[layer, count] for layer, count in self.items()],
+            "neurons": {layer: list(indices) for layer, indices in self.neurons.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> NeuronLayout:
+        """Inverse of `to_json`."""
+        return cls({layer: count for layer, count in data["layers"]}, data["neurons"])

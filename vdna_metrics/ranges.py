@@ -1,0 +1,230 @@
+"""Activation ranges: between which values each neuron's histogram lies, and how they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.files import read_npz, write_npz
+
+Widening = Literal["margin", "vdna", "none"]
+
+_MARGIN = 0.1
+_VDNA_SCALE = 1.2
+
+
+class HasFingerprint(Protocol):
+    """Anything that knows its extractor fingerprint: a spec or an extractor."""
+
+    @property
+    def fingerprint(self) -> ExtractorFingerprint:
+        """The fingerprint."""
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationRanges:
+    """Range ``[low, high]`` of each neuron's histogram.
+
+    The observed extremes are kept as they were seen, so that calibrations merge by ``+`` (minimum of minima,
+    maximum of maxima); ``low`` and ``high`` follow from them by the widening rule.
+
+    Args:
+        layout: the neurons.
+        observed_low: smallest activation seen, ``[neurons]`` float32.
+        observed_high: largest activation seen, ``[neurons]`` float32.
+        widen: rule by which the extremes become the range:
+            ``"margin"`` adds 10 % of the width on each side;
+            ``"vdna"`` multiplies both ends by 1.2, as the vdna package does (the range shrinks at an end whose sign
+            points inwards, so activations are clipped there);
+            ``"none"`` takes the extremes.
+        n_images: number of images seen, 0 when unknown.
+        sources: names of the image sets.
+        fingerprint: of the extractor, ``None`` when unknown.
+
+    Raises:
+        ValueError: when a low is above its high, or an extreme is not finite.
+
+    Examples:
+        >>> ranges = ActivationRanges.from_extremes({"conv": [0.0, -1.0]}, {"conv": [1.0, -1.0]})
+        >>> ranges.low, ranges.high, ranges.dead
+        (tensor([-0.1000, -1.0000]), tensor([ 1.1000, -1.0000]), tensor([False,  True]))
+    """
+
+    layout: NeuronLayout
+    observed_low: Tensor
+    observed_high: Tensor
+    widen: Widening = "margin"
+    n_images: int = 0
+    sources: tuple[str, ...] = ()
+    fingerprint: ExtractorFingerprint | None = None
+
+    def __post_init__(self) -> None:
+        if self.widen not in get_args(Widening):
+            raise ValueError(f"unknown widening rule {self.widen!r}; known: {', '.join(get_args(Widening))}")
+        for name in ("observed_low", "observed_high"):
+            values = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32).clone()
+            if values.shape != (self.layout.total,):
+                raise ValueError(f"{name} has shape {tuple(values.shape)}, the layout {self.layout.total} neurons")
+            if not values.isfinite().all():
+                raise ValueError(f"{name} is not finite for {int((~values.isfinite()).sum())} neurons")
+            object.__setattr__(self, name, values)
+        inverted = self.observed_low > self.observed_high
+        if inverted.any():
+            row = int(inverted.nonzero()[0])
+            raise ValueError(
+                f"low above high for {int(inverted.sum())} neurons, first at row {row}: "
+                f"{float(self.observed_low[row])} > {float(self.observed_high[row])}"
+            )
+
+    @classmethod
+    def from_extremes(
+        cls,
+        low: Mapping[str, Any],
+        high: Mapping[str, Any],
+        widen: Widening = "margin",
+        extractor: HasFingerprint | None = None,
+        *,
+        n_images: int = 0,
+        sources: Sequence[str] = (),
+    ) -> ActivationRanges:
+        """Make ranges from observed extremes, ``{layer: [neurons]}`` each.
+
+        Args:
+            low: smallest activation of each neuron.
+            high: largest activation of each neuron.
+            widen: widening rule, see the class.
+            extractor: spec or extractor that saw the activations; its fingerprint is kept and checked later.
+            n_images: number of images seen.
+            sources: names of the image sets.
+        """
+        layout = NeuronLayout({layer: int(np.size(torch.as_tensor(values).numpy())) for layer, values in low.items()})
+        fingerprint = extractor.fingerprint if extractor is not None else None
+        return cls(
+            layout=layout,
+            observed_low=layout.flatten(low, what="low").float(),
+            observed_high=layout.flatten(high, what="high").float(),
+            widen=widen,
+            n_images=n_images,
+            sources=tuple(sources),
+            fingerprint=fingerprint.select(list(layout)) if fingerprint is not None else None,
+        )
+
+    @cached_property
+    def _widened(self) -> tuple[Tensor, Tensor]:
+        low, high = self.observed_low.double(), self.observed_high.double()
+        if self.widen == "margin":
+            margin = _MARGIN * (high - low)
+            low, high = low - margin, high + margin
+        elif self.widen == "vdna":
+            low, high = low * _VDNA_SCALE, high * _VDNA_SCALE
+        return low.float(), high.float()
+
+    @property
+    def low(self) -> Tensor:
+        """Lower end of each neuron's histogram, ``[neurons]`` float32."""
+        return self._widened[0]
+
+    @property
+    def high(self) -> Tensor:
+        """Upper end of each neuron's histogram, ``[neurons]`` float32."""
+        return self._widened[1]
+
+    @property
+    def dead(self) -> Tensor:
+        """Neurons whose range has no width, ``[neurons]`` bool."""
+        return self.low == self.high
+
+    def select(self, selection: NeuronLayout) -> ActivationRanges:
+        """Keep the neurons of a selection of the layout."""
+        rows = self.layout.rows_of(selection)
+        return replace(
+            self,
+            layout=selection,
+            observed_low=self.observed_low[rows],
+            observed_high=self.observed_high[rows],
+            fingerprint=self.fingerprint.select(list(selection)) if self.fingerprint else None,
+        )
+
+    def __add__(self, other: ActivationRanges) -> ActivationRanges:
+        """Ranges over both image sets."""
+        if not isinstance(other, ActivationRanges):
+            return NotImplemented
+        problems = []
+        if self.layout != other.layout:
+            problems.append(f"layouts differ: {dict(self.layout)} and {dict(other.layout)}")
+        if self.widen != other.widen:
+            problems.append(f"widening rules differ: {self.widen} and {other.widen}")
+        if self.fingerprint and other.fingerprint:
+            problems += [f"{what} differ: {a} and {b}" for what, a, b in self.fingerprint.differences(other.fingerprint)]
+        if problems:
+            raise ValueError("these ranges cannot be merged: " + "; ".join(problems))
+        return replace(
+            self,
+            observed_low=torch.minimum(self.observed_low, other.observed_low),
+            observed_high=torch.maximum(self.observed_high, other.observed_high),
+            n_images=self.n_images + other.n_images,
+            sources=self.sources + other.sources,
+            fingerprint=self.fingerprint or other.fingerprint,
+        )
+
+    def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:
+        """Raise ``ValueError``, showing both sides, when the ranges are known to be another extractor's."""
+        found = self.fingerprint.differences(extractor) if self.fingerprint is not None else []
+        if found:
+            raise ValueError(
+                "these activation ranges were not made with this extractor: "
+                + describe_differences(found, ("ranges", "extractor"))
+            )
+
+    def equals(self, other: ActivationRanges) -> bool:
+        """Whether both put every neuron's histogram between the same values."""
+        return (
+            self.layout == other.layout and torch.equal(self.low, other.low) and torch.equal(self.high, other.high)
+        )
+
+    def header(self) -> dict[str, Any]:
+        """All but the arrays as plain containers."""
+        return {
+            "layout": self.layout.to_json(),
+            "widen": self.widen,
+            "n_images": self.n_images,
+            "sources": list(self.sources),
+            "fingerprint": self.fingerprint.to_json() if self.fingerprint else None,
+        }
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any], low: Any, high: Any) -> ActivationRanges:
+        """Inverse of `header`, with the observed extremes."""
+        return cls(
+            layout=NeuronLayout.from_json(header["layout"]),
+            observed_low=torch.as_tensor(low),
+            observed_high=torch.as_tensor(high),
+            widen=header["widen"],
+            n_images=header["n_images"],
+            sources=tuple(header["sources"]),
+            fingerprint=ExtractorFingerprint.from_json(header["fingerprint"]) if header["fingerprint"] else None,
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ranges as ``.npz``; see `load_ranges`."""
+        arrays = {"low": self.observed_low.numpy(), "high": self.observed_high.numpy()}
+        return write_npz(path, "ranges", {"ranges": self.header()}, arrays)
+
+
+def load_ranges(path: str | Path) -> ActivationRanges:
+    """Read ranges from a file written by `ActivationRanges.save`.
+
+    Raises:
+        ValueError: when the file is damaged, changed, of a newer schema, or holds something else.
+    """
+    header, arrays = read_npz(path, ("ranges",))
+    return ActivationRanges.from_header(header["ranges"], arrays["low"], arrays["high"])
