@@ -1,0 +1,185 @@
+"""A distribution is one flat additive tensor and what is needed to read it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.layout import NeuronLayout
+
+Kind = Literal["histogram", "gaussian", "layer_gaussian"]
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution(ABC):
+    """Distribution of every neuron's activations over a set of images.
+
+    All that was seen lies in one flat tensor, ``state``, which is additive: the state of two sets is the sum of
+    their states. That makes merging files, batches and ranks the same addition. It starts with the number of images
+    and, per layer, a count of summaries that were not finite; what follows is the subclass's.
+
+    Args:
+        layout: the neurons.
+        state: ``[size]``, int64 for counts and float64 for moments.
+    """
+
+    kind: ClassVar[Kind]
+    dtype: ClassVar[torch.dtype]
+
+    layout: NeuronLayout
+    state: Tensor
+
+    def __post_init__(self) -> None:
+        if self.state.shape != (self.state_size(),) or self.state.dtype != self.dtype:
+            raise ValueError(
+                f"a {self.kind} of {self.layout.total} neurons has a state of [{self.state_size()}] {self.dtype}, "
+                f"got {list(self.state.shape)} {self.state.dtype}"
+            )
+
+    @abstractmethod
+    def body_size(self) -> int:
+        """Length of the subclass's part of the state."""
+
+    def state_size(self) -> int:
+        """Length of the flat state."""
+        return 1 + len(self.layout) + self.body_size()
+
+    @property
+    def body(self) -> Tensor:
+        """The subclass's part of the state, a view."""
+        return self.state[1 + len(self.layout) :]
+
+    @property
+    def n_images(self) -> int:
+        """Number of images seen."""
+        return int(self.state[0])
+
+    def with_state(self, state: Tensor) -> Distribution:
+        """The same settings around another state."""
+        return replace(self, state=state)
+
+    def to(self, device: torch.device | str) -> Distribution:
+        """The same distribution with its state on another device."""
+        return self.with_state(self.state.to(device))
+
+    def fill_(self, activations: Mapping[str, Tensor]) -> None:
+        """Add a batch.
+
+        Args:
+            activations: ``{layer: [neurons, images, positions]}``, any strides, any floating type. Layers that the
+                layout lacks are passed over.
+
+        Raises:
+            ValueError: when a layer is missing or has another shape; on CPU also when an activation is not finite.
+                On other devices that is only noted, so that nothing waits for the device: see
+                `check_finite`.
+        """
+        batch = {layer: self._check_shape(layer, activations.get(layer)) for layer in self.layout}
+        images = {x.shape[1] for x in batch.values()}
+        if len(images) != 1:
+            raise ValueError(f"layers differ in their number of images: { {k: x.shape[1] for k, x in batch.items()} }")
+        if not all(images):
+            return
+        device = next(iter(batch.values())).device
+        if device != self.state.device:
+            # State on another device than the network (state_device="cpu"): sum the batch where it was made.
+            part = self.with_state(torch.zeros_like(self.state, device=device))
+            part.fill_(batch)
+            self.state.add_(part.state.to(self.state.device))
+            return
+        summaries = {layer: self._summarise(x) for layer, x in batch.items()}
+        finite = torch.stack([summary.isfinite().all() for summary in summaries.values()])
+        if device.type == "cpu" and not finite.all():
+            raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
+        self.state[0] += images.pop()
+        self.state[1 : 1 + len(batch)] += ~finite
+        for layer, rows in self.layout.slices().items():
+            self._accumulate_(layer, rows, batch[layer], summaries[layer])
+
+    def check_finite(self) -> None:
+        """Raise ``ValueError``, naming the layers, when an activation was not finite."""
+        bad = self.state[1 : 1 + len(self.layout)].tolist()
+        if any(bad):
+            raise ValueError(_not_finite([layer for layer, count in zip(self.layout, bad, strict=True) if count]))
+
+    def _check_shape(self, layer: str, activations: Tensor | None) -> Tensor:
+        if activations is None:
+            raise ValueError(f"activations of layer {layer!r} are missing")
+        if activations.ndim != 3 or activations.shape[0] != self.layout[layer]:
+            raise ValueError(
+                f"activations of layer {layer!r} must be [{self.layout[layer]} neurons, images, positions], "
+                f"got {list(activations.shape)}"
+            )
+        return activations
+
+    @abstractmethod
+    def _summarise(self, activations: Tensor) -> Tensor:
+        """``[neurons, images, positions]`` -> a small tensor that is finite exactly when the activations are."""
+
+    @abstractmethod
+    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
+        """Add one layer's batch to the state."""
+
+    @abstractmethod
+    def setting_differences(self, other: Distribution) -> list[tuple[str, str, str]]:
+        """``(what, here, there)`` for each setting by which two distributions of one kind cannot be compared."""
+
+    @abstractmethod
+    def select(self, selection: NeuronLayout) -> Distribution:
+        """Keep the neurons of a selection of the layout."""
+
+    def _selected_head(self, selection: NeuronLayout) -> Tensor:
+        layers = list(self.layout)
+        kept = [0] + [1 + layers.index(layer) for layer in selection]
+        return self.state[torch.tensor(kept, device=self.state.device)]
+
+    def __add__(self, other: Distribution) -> Distribution:
+        """The distribution over both sets of images."""
+        if not isinstance(other, Distribution):
+            return NotImplemented
+        problems = differences(self, other)
+        if problems:
+            raise ValueError("these distributions cannot be merged: " + describe_differences(problems))
+        return self._add(other)
+
+    def _add(self, other: Distribution) -> Distribution:
+        return self.with_state(self.state + other.state.to(self.state.device))
+
+
+def differences(a: Distribution, b: Distribution) -> list[tuple[str, str, str]]:
+    """``(what, a's, b's)`` for each reason why two distributions cannot be merged or compared."""
+    if a.kind != b.kind:
+        return [("kinds", a.kind, b.kind)]
+    if a.layout != b.layout:
+        return [_layout_difference(a.layout, b.layout)]
+    return a.setting_differences(b)
+
+
+def _layout_difference(a: NeuronLayout, b: NeuronLayout) -> tuple[str, str, str]:
+    for layer in a:
+        if layer in b and a[layer] != b[layer]:
+            return f"neurons of layer {layer!r}", str(a[layer]), str(b[layer])
+        if layer in b and a.neurons.get(layer) != b.neurons.get(layer):
+            return f"selected neurons of layer {layer!r}", _indices(a, layer), _indices(b, layer)
+    return "layers", ", ".join(a), ", ".join(b)
+
+
+def _indices(layout: NeuronLayout, layer: str) -> str:
+    indices = layout.neurons.get(layer)
+    if indices is None:
+        return "all"
+    return "[" + ", ".join(map(str, indices[:6])) + (", ...]" if len(indices) > 6 else "]")
+
+
+def _not_finite(layers: list[str]) -> str:
+    return (
+        f"activations are not finite (NaN or infinite) in layer{'s' * (len(layers) > 1)} {', '.join(layers)}: the "
+        "images are outside their range, or the network overflowed; nothing more can be computed from this state, "
+        "reset it"
+    )

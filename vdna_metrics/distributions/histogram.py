@@ -1,0 +1,116 @@
+"""Histogram of every neuron's activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.functional.histogram import accumulate_histogram_, extremes
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.ranges import ActivationRanges
+
+MAXIMUM_BINS = 2**24  # the last integer float32 counts to, so the last for which bin indices are exact
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramDistribution(Distribution):
+    """Counts of every neuron's activations in equal bins over its range.
+
+    Args:
+        layout: the neurons.
+        state: flat int64 ``[images | not finite a layer | counts | below | above]``.
+        ranges: between which values the bins lie.
+        bins: number of bins.
+    """
+
+    kind: ClassVar[Kind] = "histogram"
+    dtype: ClassVar[torch.dtype] = torch.int64
+
+    ranges: ActivationRanges
+    bins: int
+    _ends: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def empty(
+        cls, ranges: ActivationRanges, bins: int, *, device: torch.device | str | None = None
+    ) -> HistogramDistribution:
+        """A histogram that has seen no image.
+
+        Raises:
+            ValueError: when ``bins`` is not between 1 and 2**24.
+        """
+        if not 1 <= bins <= MAXIMUM_BINS:
+            raise ValueError(f"bins must be between 1 and {MAXIMUM_BINS}, got {bins}")
+        layout = ranges.layout
+        size = 1 + len(layout) + layout.total * (bins + 2)
+        return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), ranges, bins)
+
+    def body_size(self) -> int:
+        """Counts, below and above of each neuron."""
+        return self.layout.total * (self.bins + 2)
+
+    @property
+    def counts(self) -> Tensor:
+        """``[neurons, bins]`` int64, a view of the state."""
+        return self.body[: self.layout.total * self.bins].view(self.layout.total, self.bins)
+
+    @property
+    def below(self) -> Tensor:
+        """Activations under the range, ``[neurons]`` int64; they are also counted in the first bin."""
+        return self.body[self.layout.total * self.bins :][: self.layout.total]
+
+    @property
+    def above(self) -> Tensor:
+        """Activations over the range, ``[neurons]`` int64; they are also counted in the last bin."""
+        return self.body[self.layout.total * (self.bins + 1) :]
+
+    def outside(self) -> dict[str, float]:
+        """Share of each layer's activations that lay outside the ranges."""
+        outside = self.layout.split(self.below + self.above)
+        counts = self.layout.split(self.counts)
+        return {layer: int(outside[layer].sum()) / max(1, int(counts[layer].sum())) for layer in self.layout}
+
+    def _range_ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._ends:
+            self._ends[device] = (self.ranges.low.to(device), self.ranges.high.to(device))
+        return self._ends[device]
+
+    def _summarise(self, activations: Tensor) -> Tensor:
+        return torch.stack(extremes(activations))
+
+    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
+        low, high = self._range_ends(activations.device)
+        accumulate_histogram_(
+            self.counts[rows],
+            self.below[rows],
+            self.above[rows],
+            activations,
+            low[rows],
+            high[rows],
+            observed=(summary[0], summary[1]),
+        )
+
+    def setting_differences(self, other: Distribution) -> list[tuple[str, str, str]]:
+        """Bins and ranges must be the same."""
+        if not isinstance(other, HistogramDistribution):
+            raise TypeError(f"a histogram cannot be compared with {type(other).__name__}")
+        if self.bins != other.bins:
+            return [("bins", str(self.bins), str(other.bins))]
+        if not self.ranges.equals(other.ranges):
+            return [("activation ranges", *(_describe(ranges) for ranges in (self.ranges, other.ranges)))]
+        return []
+
+    def select(self, selection: NeuronLayout) -> HistogramDistribution:
+        """Keep the neurons of a selection of the layout."""
+        rows = self.layout.rows_of(selection).to(self.state.device)
+        parts = [self._selected_head(selection), self.counts[rows].flatten(), self.below[rows], self.above[rows]]
+        return HistogramDistribution(selection, torch.cat(parts), self.ranges.select(selection), self.bins)
+
+
+def _describe(ranges: ActivationRanges) -> str:
+    made_from = f"{ranges.n_images} images of {', '.join(ranges.sources) or 'unknown source'}"
+    return f"[{float(ranges.low.min()):.4g} .. {float(ranges.high.max()):.4g}] ({made_from}, widen={ranges.widen})"
