@@ -1,0 +1,16 @@
+"""Frozen networks: images in, raw activations of every neuron out."""
+
+from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.extractors.preprocess import Preprocessing
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor, get_spec, list_extractors
+from vdna_metrics.extractors.spec import ExtractorSpec
+
+__all__ = [
+    "ExtractorLike",
+    "ExtractorSpec",
+    "FeatureExtractor",
+    "Preprocessing",
+    "create_extractor",
+    "get_spec",
+    "list_extractors",
+]

@@ -1,0 +1,245 @@
+"""A frozen network and the activations of its layers."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vdna_metrics.extractors.preprocess import Preprocessing
+from vdna_metrics.extractors.spec import ExtractorSpec
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.layout import NeuronLayout, near_names
+
+Activations = dict[str, Tensor]
+
+
+class _AllSeenError(Exception):
+    """Ends a forward once every wanted layer has been seen."""
+
+
+class Lease:
+    """One user's claim to an extractor: which layers it reads. A copied metric gets a lease of its own."""
+
+    def __init__(self, extractor: FeatureExtractor, layers: Sequence[str]) -> None:
+        self.layers = tuple(layers)
+        self._extractor = extractor
+        extractor._leases.add(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
+        return Lease(self._extractor, self.layers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lease, (self._extractor, self.layers)
+
+
+class FeatureExtractor:
+    """Images to raw activations, ``{layer: [neurons, images, positions]}``.
+
+    Not a ``torch.nn.Module``, on purpose: a metric that holds one does not save it, cast it, train it or copy it.
+    Copies of any kind are the extractor itself. It runs where the images are, in its own floating type, in eval mode
+    and without gradients, whatever surrounds it.
+
+    When several metrics read one extractor, a batch is run once: the activations are kept until every reader has had
+    them, the next batch comes, or the images are gone. A batch is recognised by its tensor and that tensor's version
+    counter; tensors made under ``torch.inference_mode`` have none and are run for each reader.
+
+    Args:
+        network: the network.
+        spec: what it is; ``layers`` must not be empty.
+        weights: sha256 of its weights.
+        probe: images to find out the layers' neurons with, ``[1, 3, H, W]`` network input.
+
+    Raises:
+        ValueError: when a layer does not exist, is not reached, or does not give one tensor.
+    """
+
+    def __init__(self, network: nn.Module, spec: ExtractorSpec, weights: str, probe: Tensor) -> None:
+        self.spec = spec
+        self.network = network
+        self.preprocess: Preprocessing = spec.preprocess
+        self.fingerprint = ExtractorFingerprint(spec.architecture_id, weights, self.preprocess.id, spec.layers)
+        self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
+        self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+        self._kept: tuple[tuple[Any, ...], weakref.ref[Tensor], Activations] | None = None
+        self._served = 0
+        self._overwritten: frozenset[str] = frozenset()
+        self._probe_images = probe
+        self.layout = self._probe(probe)
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        return f"FeatureExtractor({self.name!r}, {self.fingerprint.digest[:12]})"
+
+    def __copy__(self) -> FeatureExtractor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureExtractor:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self.spec.is_rebuildable:  # a user's own module travels with its weights
+            return FeatureExtractor, (self.network, self.spec, self.fingerprint.weights, self._probe_images)
+        return self.spec.create, ()
+
+    def lease(self, layers: Sequence[str]) -> Lease:
+        """Announce a reader of some layers; without any lease all layers are read."""
+        return Lease(self, layers)
+
+    @property
+    def forward(self) -> Callable[..., Activations]:
+        """The call itself.
+
+        ``torchmetrics.wrappers.FeatureShare`` assigns here a cache of its own, which could not tell a reused buffer
+        from an old batch; the extractor already shares, so that assignment changes nothing.
+        """
+        return self._forward
+
+    @forward.setter
+    def forward(self, cached: object) -> None:
+        pass
+
+    def __call__(self, images: Tensor, normalize: bool = False) -> Activations:
+        """Run a batch.
+
+        Args:
+            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``.
+            normalize: whether images are floats in [0, 1].
+
+        Returns:
+            ``{layer: [neurons, images, positions]}``, strided views that may be kept but not changed.
+
+        Raises:
+            TypeError: for another dtype.
+            ValueError: for another shape, or on CPU for floats outside [0, 1].
+        """
+        return self.forward(images, normalize)
+
+    def _forward(self, images: Tensor, normalize: bool = False) -> Activations:
+        readers = len(self._leases)
+        if readers < 2 or not isinstance(images, Tensor) or images.is_inference():
+            return self._run(self.preprocess(images, normalize=normalize))
+        key = (id(images), images._version, normalize, tuple(self._wanted()))
+        if self._kept is None or self._kept[0] != key or self._kept[1]() is not images:
+            activations = self._run(self.preprocess(images, normalize=normalize))
+            self._kept = (key, weakref.ref(images, self._drop), activations)
+            self._served = 0
+        activations = self._kept[2]
+        self._served += 1
+        if self._served >= readers:
+            self._drop()
+        return activations
+
+    def _drop(self, _: object = None) -> None:
+        self._kept = None
+
+    def from_resized(self, resized: Tensor) -> Activations:
+        """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]."""
+        return self._run(self.preprocess.normalise(resized))
+
+    def _wanted(self) -> list[str]:
+        leased = {layer for lease in self._leases for layer in lease.layers}
+        return [layer for layer in self.fingerprint.paths if not leased or layer in leased]
+
+    def _run(self, x: Tensor) -> Activations:
+        wanted = self._wanted()
+        if not x.shape[0]:
+            return {layer: x.new_zeros(self.layout[layer], 0, 1, dtype=torch.float32) for layer in wanted}
+        with torch.inference_mode():
+            outputs = self._observe(x, wanted, self._keep_output)
+        return {layer: self._to_neurons(layer, outputs[layer]) for layer in wanted}
+
+    def _keep_output(self, layer: str, output: Tensor) -> Tensor:
+        return output.clone() if layer in self._overwritten else output
+
+    def _probe(self, probe: Tensor) -> NeuronLayout:
+        modules = dict(self.network.named_modules())
+        for layer, path in self.fingerprint.paths.items():
+            if path not in modules:
+                raise ValueError(
+                    f"layer {layer!r} of {self.name!r}: no module {path!r}; {near_names(path, list(modules))}"
+                )
+        # Without inference mode tensors count their in-place changes. An output that a later module overwrites, as
+        # ReLU(inplace=True) does, has to be copied when it is seen.
+        versions: dict[str, int] = {}
+
+        def note_version(layer: str, output: Tensor) -> Tensor:
+            versions[layer] = output._version
+            return output
+
+        with torch.no_grad():
+            outputs = self._observe(probe, list(self.fingerprint.paths), note_version, to_the_end=True)
+        self._overwritten = frozenset(layer for layer, output in outputs.items() if output._version != versions[layer])
+        return NeuronLayout({layer: self._to_neurons(layer, outputs[layer]).shape[0] for layer in versions})
+
+    def _observe(
+        self, x: Tensor, layers: Sequence[str], keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False
+    ) -> Activations:
+        parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
+        if parameter is not None:
+            if parameter.device != x.device:
+                self.network.to(x.device)
+            if x.is_floating_point():
+                x = x.to(parameter.dtype)
+        outputs: Activations = {}
+
+        def observe(layer: str, output: object) -> None:
+            if layer in outputs:  # a module that is used twice: its first use counts
+                return
+            if not isinstance(output, Tensor):
+                raise ValueError(
+                    f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
+                )
+            outputs[layer] = keep(layer, output)
+            if len(outputs) == len(layers) and not to_the_end:
+                raise _AllSeenError
+
+        with contextlib.ExitStack() as stack:
+            for layer in layers:
+                module = self.network.get_submodule(self.fingerprint.paths[layer])
+                handle = module.register_forward_hook(lambda _m, _i, output, layer=layer: observe(layer, output))
+                stack.callback(handle.remove)
+            stack.enter_context(torch.autocast(x.device.type, enabled=False))
+            stack.enter_context(_in_eval_mode(self.network))
+            stack.enter_context(contextlib.suppress(_AllSeenError))
+            self.network(x)
+        missing = [layer for layer in layers if layer not in outputs]
+        if missing:
+            raise ValueError(f"layers {', '.join(missing)} of {self.name!r} are not run in its forward")
+        return outputs
+
+    def _to_neurons(self, layer: str, output: Tensor) -> Tensor:
+        if not output.is_floating_point():
+            raise ValueError(f"layer {layer!r} gives {output.dtype}, activations must be floating point")
+        if output.ndim == 2:  # [images, neurons]
+            return output.t().unsqueeze(-1)
+        if output.ndim == 3:  # [images, tokens, neurons]
+            return output.permute(2, 0, 1)
+        if output.ndim == 4 and self._nhwc:
+            return output.permute(3, 0, 1, 2).flatten(2)
+        if output.ndim == 4:
+            return output.permute(1, 0, 2, 3).flatten(2)
+        raise ValueError(
+            f"layer {layer!r} gives a tensor of shape {list(output.shape)}; known are [N, C], [N, tokens, C] and [N, C, H, W]"
+        )
+
+
+@contextlib.contextmanager
+def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+

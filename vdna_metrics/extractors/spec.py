@@ -1,0 +1,125 @@
+"""An extractor as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
+from vdna_metrics.fingerprint import ExtractorFingerprint
+
+if TYPE_CHECKING:
+    from vdna_metrics.extractors.network import FeatureExtractor
+
+MODULE = "module:"  # architecture prefix of networks that the user brought as torch.nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractorSpec:
+    """What is needed to build a frozen feature extractor.
+
+    Args:
+        name: how users call it.
+        architecture: a timm architecture, or a name in ``extractors.architectures.ARCHITECTURES``.
+        layers: module paths whose outputs are looked at, or ``{layer name: module path}``. Empty: each block or stage
+            and the final norm of a timm network.
+        size: input height and width in pixels, one number for a square, ``None`` for the images' own size.
+        mean: per channel mean, of values in [0, 1]; one number serves all channels.
+        std: per channel standard deviation, likewise.
+        architecture_kwargs: passed to the architecture.
+        weights: where the weights come from: a local ``.safetensors`` or torch file; ``"timm"`` for timm's own;
+            ``"hf-hub:owner/name/path/file"``; ``"https://..."``; ``"seeded:0"`` for numbers drawn from
+            ``numpy.random.RandomState(0)``; ``None`` for the architecture's own initialisation.
+        sha256: hexadecimal sha256 of the weights file, or its first digits, checked when given. For seeded weights it
+            is the fingerprint's ``weights``.
+        state_dict_key: entry of the file that holds the weights, when they are not at its top.
+        ignore_weights: prefixes of weights that the file may have and the layers do not need, or the reverse.
+        preprocessing: how images are resized, see `Preprocessing`.
+        crop: see `Preprocessing`.
+        interpolation: see `Preprocessing`.
+        licence: of the weights.
+        note: where the network comes from.
+
+    Examples:
+        >>> spec = ExtractorSpec("r18", "resnet18", ["layer1", "layer4"], size=64, mean=0.5, std=0.5)
+        >>> spec.layers, spec.preprocess.id
+        ({'layer1': 'layer1', 'layer4': 'layer4'}, 'clean:bicubic:64x64:mean=0.5,0.5,0.5:std=0.5,0.5,0.5')
+    """
+
+    name: str
+    architecture: str
+    layers: Mapping[str, str] | Sequence[str] = ()
+    size: int | tuple[int, int] | None = 224
+    mean: float | Sequence[float] = (0.485, 0.456, 0.406)
+    std: float | Sequence[float] = (0.229, 0.224, 0.225)
+    architecture_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    sha256: str | None = None
+    state_dict_key: str | None = None
+    ignore_weights: tuple[str, ...] = ()
+    preprocessing: PreprocessingMode = "clean"
+    crop: Crop = "none"
+    interpolation: Interpolation = "bicubic"
+    licence: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str):
+            raise TypeError(f"layers must be a list of module paths or {{name: path}}, got the text {self.layers!r}")
+        layers = dict(self.layers) if isinstance(self.layers, Mapping) else {path: path for path in self.layers}
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "architecture_kwargs", dict(self.architecture_kwargs))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", str(self.weights))
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size
+        object.__setattr__(self, "size", None if size is None else (int(size[0]), int(size[1])))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            channels = (float(value),) * 3 if isinstance(value, (int, float)) else tuple(float(v) for v in value)
+            if len(channels) != 3:
+                raise ValueError(f"{name} needs one number or three, got {value!r}")
+            object.__setattr__(self, name, channels)
+        _ = self.preprocess  # checks its parts
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """Resizing and normalisation."""
+        return Preprocessing(self.preprocessing, self.size, self.crop, self.interpolation, self.mean, self.std)  # type: ignore[arg-type]
+
+    @property
+    def architecture_id(self) -> str:
+        """Architecture with its arguments, as fingerprints have it."""
+        if not self.architecture_kwargs:
+            return self.architecture
+        return f"{self.architecture}({json.dumps(self.architecture_kwargs, sort_keys=True)})"
+
+    @cached_property
+    def identity(self) -> str:
+        """All that decides what network this is, as text; equal specs have equal ones."""
+        parts = [self.architecture_id, self.layers, self.weights, self.state_dict_key, self.ignore_weights]
+        return json.dumps([*parts, self.preprocess.id])
+
+    def __eq__(self, other: object) -> bool:
+        return self.identity == other.identity if isinstance(other, ExtractorSpec) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    @property
+    def is_rebuildable(self) -> bool:
+        """Whether the network can be built from this spec; one given as a module cannot."""
+        return not self.architecture.startswith(MODULE)
+
+    def create(self) -> FeatureExtractor:
+        """Build the extractor; see `create_extractor`."""
+        from vdna_metrics.extractors.registry import create_extractor
+
+        return create_extractor(self)
+
+    @cached_property
+    def fingerprint(self) -> ExtractorFingerprint:
+        """Fingerprint of the extractor; its weights are loaded for it."""
+        return self.create().fingerprint
