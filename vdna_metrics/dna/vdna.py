@@ -1,0 +1,159 @@
+"""A DNA: what the neurons saw, and of which images through which network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vdna_metrics.distributions.base import Distribution, Kind, differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a DNA comes from.
+
+    Args:
+        extractor: the extractor's name, for people; its identity is the fingerprint.
+        sources: names of the image sets, in the order in which they were merged.
+        skipped: images that could not be read and were left out, ``(name, reason)`` each.
+        manifests: hash of each source's image names and contents.
+    """
+
+    extractor: str
+    sources: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    manifests: tuple[str, ...] = ()
+
+    def __add__(self, other: Provenance) -> Provenance:
+        """Both, one after the other."""
+        return Provenance(
+            self.extractor,
+            self.sources + other.sources,
+            self.skipped + other.skipped,
+            self.manifests + other.manifests,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers, for file headers."""
+        return {
+            "extractor": self.extractor,
+            "sources": list(self.sources),
+            "skipped": [list(item) for item in self.skipped],
+            "manifests": list(self.manifests),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Provenance:
+        """Inverse of `to_json`."""
+        return cls(
+            extractor=data["extractor"],
+            sources=tuple(data["sources"]),
+            skipped=tuple((name, reason) for name, reason in data["skipped"]),
+            manifests=tuple(data["manifests"]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class VDNA:
+    """Visual DNA of a set of images: the distribution of every neuron's activations, with its provenance.
+
+    DNAs of the same kind, network and settings add: ``a + b`` is the DNA of both sets.
+
+    Args:
+        distribution: what was seen.
+        fingerprint: through which network.
+        provenance: of which images.
+
+    Source:
+        Ramtoula, Gadd, Newman, De Martini: Visual DNA, CVPR 2023.
+    """
+
+    distribution: Distribution
+    fingerprint: ExtractorFingerprint
+    provenance: Provenance = field(default_factory=lambda: Provenance("unknown"))
+
+    @property
+    def kind(self) -> Kind:
+        """``"histogram"``, ``"gaussian"`` or ``"layer_gaussian"``."""
+        return self.distribution.kind
+
+    @property
+    def layout(self) -> NeuronLayout:
+        """Layers and their numbers of neurons."""
+        return self.distribution.layout
+
+    @property
+    def n_images(self) -> int:
+        """Number of images seen."""
+        return self.distribution.n_images
+
+    def __repr__(self) -> str:
+        sources = ", ".join(self.provenance.sources) or "unknown source"
+        return (
+            f"VDNA({self.kind} of {self.n_images} images of {sources}: {self.layout.total} neurons in "
+            f"{len(self.layout)} layers of {self.provenance.extractor})"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VDNA:
+        # A value: copies of a metric share their reference.
+        return self
+
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None
+    ) -> VDNA:
+        """Keep some layers and, of them, some neurons.
+
+        Args:
+            layers: layers to keep, ``None`` for those named in ``neurons``, or all.
+            neurons: ``{layer: indices of neurons}``; kept layers that are absent here are kept whole.
+
+        Raises:
+            ValueError: for unknown layers or neurons; near names are given.
+        """
+        selection = self.layout.select(layers, neurons)
+        if selection == self.layout:
+            return self
+        return replace(
+            self,
+            distribution=self.distribution.select(selection),
+            fingerprint=self.fingerprint.select(list(selection)),
+        )
+
+    def __add__(self, other: VDNA) -> VDNA:
+        """The DNA of both sets of images.
+
+        Raises:
+            ValueError: when kinds, networks, layouts, bins or ranges differ; both sides are shown.
+        """
+        if not isinstance(other, VDNA):
+            return NotImplemented
+        check_comparable(self, other, names=("first", "second"), verb="merged")
+        return VDNA(
+            self.distribution + other.distribution, self.fingerprint, self.provenance + other.provenance
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the DNA as one ``.npz`` file; see `load_vdna`.
+
+        Args:
+            path: the file; ``.npz`` is appended when it is missing.
+
+        Returns:
+            The path that was written.
+        """
+        from vdna_metrics.dna.serialization import save_vdna
+
+        return save_vdna(self, path)
+
+
+def check_comparable(
+    a: VDNA, b: VDNA, *, names: tuple[str, str] = ("reference", "generated"), verb: str = "compared"
+) -> None:
+    """Raise ``ValueError``, showing both sides, when two DNAs cannot be compared or merged."""
+    found = a.fingerprint.differences(b.fingerprint) or differences(a.distribution, b.distribution)
+    if found:
+        raise ValueError(f"these DNAs cannot be {verb}: {describe_differences(found, names)}")
