@@ -1,0 +1,99 @@
+"""Build the reference DNAs and activation ranges that ship in `reference_stats/`.
+
+    python scripts/build_reference_stats.py SHARED
+
+SHARED holds `data/bsds500.zip` (folders train, val, test) and `data/imagenet_sample_1000.zip`. Files that exist already
+are kept; delete them to build them again. The manifest is written anew from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from vdna_metrics import ActivationRanges, Reading, VDNA, build_dnas, calibrate, create_extractor, load_ranges, load_vdna
+from vdna_metrics.files import sha256_of_file
+from vdna_metrics.references.store import ReferenceRecord
+
+STORE = Path(__file__).resolve().parents[1] / "reference_stats"
+EXTRACTORS = ("seeded_resnet18",)
+KINDS = ("histogram", "gaussian", "layer_gaussian")
+SPLITS = {"trainval": ("train", "val"), "test": ("test",)}
+LICENCE = (
+    "BSDS500 (Arbelaez et al., 2011): free for non-commercial research and education; the statistics hold no image"
+)
+
+
+def build_ranges(extractor_name: str, shared: Path) -> ActivationRanges:
+    """Calibrate over photographs of both sets."""
+    path = STORE / "ranges" / f"{extractor_name}.npz"
+    if not path.exists():
+        extractor = create_extractor(extractor_name)
+        reading = Reading(workers=2, progress=report)
+        photographs = calibrate(shared / "data" / "bsds500.zip", extractor, name="bsds500", reading=reading)
+        sample = shared / "data" / "imagenet_sample_1000.zip"
+        (photographs + calibrate(sample, extractor, name="imagenet_sample_1000", reading=reading)).save(path)
+    return load_ranges(path)
+
+
+def build_references(extractor_name: str, ranges: ActivationRanges, shared: Path) -> list[ReferenceRecord]:
+    """Build each split's DNAs of all kinds; splits of several folders are merged."""
+    records = []
+    for split, folders in SPLITS.items():
+        paths = {kind: STORE / "dnas" / f"bsds500-{split}-{extractor_name}-{kind}.npz" for kind in KINDS}
+        if not all(path.exists() for path in paths.values()):
+            extractor = create_extractor(extractor_name)
+            merged: dict[str, VDNA] = {}
+            for folder in folders:
+                source = f"{shared / 'data' / 'bsds500.zip'}:{folder}"
+                reading = Reading(workers=2, progress=report)
+                dnas = build_dnas(source, extractor, KINDS, ranges=ranges, name=f"bsds500/{folder}", reading=reading)
+                merged = {kind: merged[kind] + dna if merged else dna for kind, dna in dnas.items()}
+            for kind, path in paths.items():
+                merged[kind].save(path)
+        for kind, path in paths.items():
+            records.append(
+                ReferenceRecord(
+                    dataset="bsds500",
+                    split=split,
+                    extractor=extractor_name,
+                    kind=f"{kind}-1000" if kind == "histogram" else kind,
+                    file=str(path.relative_to(STORE)),
+                    sha256=sha256_of_file(path),
+                    n_images=load_vdna(path).n_images,
+                    licence=LICENCE,
+                    origin="scripts/build_reference_stats.py",
+                )
+            )
+    return records
+
+
+def report(done: int, total: int | None) -> None:
+    """Print how far the work is."""
+    print(f"\r{done}/{total} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Build what is missing and write the manifest."""
+    shared = Path(sys.argv[1])
+    manifest: dict[str, list[dict[str, object]]] = {"references": [], "ranges": []}
+    for extractor_name in EXTRACTORS:
+        ranges = build_ranges(extractor_name, shared)
+        file = f"ranges/{extractor_name}.npz"
+        manifest["ranges"].append(
+            {
+                "extractor": extractor_name,
+                "file": file,
+                "sha256": sha256_of_file(STORE / file),
+                "n_images": ranges.n_images,
+                "sources": list(ranges.sources),
+                "widen": ranges.widen,
+            }
+        )
+        manifest["references"] += [vars(record) for record in build_references(extractor_name, ranges, shared)]
+    (STORE / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The store: reference DNAs and activation ranges by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vdna_metrics.dna.serialization import load_vdna
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.files import sha256_of_file
+from vdna_metrics.layout import near_names
+from vdna_metrics.ranges import ActivationRanges, load_ranges
+
+
+@dataclass(frozen=True)
+class ReferenceRecord:
+    """One file of the store.
+
+    Args:
+        dataset: name of the image set, for example ``"bsds500"``.
+        split: its split, for example ``"trainval"``.
+        extractor: name of the extractor.
+        kind: kind of DNA, with the bins of a histogram: ``"histogram-1000"``.
+        file: path inside the store.
+        sha256: of the file.
+        n_images: number of images.
+        licence: of the images, and what may be done with their statistics.
+        origin: how the file was made.
+    """
+
+    dataset: str
+    split: str
+    extractor: str
+    kind: str
+    file: str
+    sha256: str
+    n_images: int
+    licence: str
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """Canonical name.
+
+        Examples:
+            >>> ReferenceRecord("bsds500", "test", "vgg16", "gaussian", "f", "0", 200, "", "").name
+            'bsds500/test@vgg16#gaussian'
+        """
+        return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}"
+
+
+def bundled_store() -> Path:
+    """The folder ``reference_stats`` that comes with the package."""
+    packaged = Path(str(files("vdna_metrics"))) / "reference_stats"
+    # In a checkout the folder lies beside the package.
+    return packaged if packaged.is_dir() else packaged.parents[1] / "reference_stats"
+
+
+@cache
+def _manifest() -> dict[str, Any]:
+    path = bundled_store() / "manifest.json"
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest
+
+
+def list_references() -> list[ReferenceRecord]:
+    """All reference DNAs of the store.
+
+    Examples:
+        >>> [record.name for record in list_references() if record.kind == "histogram-1000"][0]
+        'bsds500/test@seeded_resnet18#histogram-1000'
+    """
+    records = [ReferenceRecord(**record) for record in _manifest()["references"]]
+    return sorted(records, key=lambda record: record.name)
+
+
+def find_reference(name: str, *, extractor: str | None = None, kind: str | None = None) -> ReferenceRecord:
+    """The one record that a name, complete or partial, stands for.
+
+    Args:
+        name: ``dataset/split@extractor#kind``; parts may be left out where one record remains. Case does not matter.
+        extractor: extractor to assume when the name has none.
+        kind: kind to assume when the name has none, with or without bins.
+
+    Raises:
+        ValueError: when no record fits, or several do; the error lists what there is.
+    """
+    rest, _, wanted_kind = name.lower().partition("#")
+    rest, _, wanted_extractor = rest.partition("@")
+    dataset, _, split = rest.partition("/")
+    wanted_kind = wanted_kind or (kind or "")
+    wanted_extractor = wanted_extractor or (extractor or "").lower()
+
+    def fits(record: ReferenceRecord) -> bool:
+        return (
+            dataset == record.dataset.lower()
+            and split in ("", record.split.lower())
+            and wanted_extractor in ("", record.extractor.lower())
+            and (wanted_kind in ("", record.kind) or record.kind.startswith(f"{wanted_kind}-"))
+        )
+
+    records = list_references()
+    found = [record for record in records if fits(record)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"reference {name!r} could be: {_names(found)}")
+    known = [record.name for record in records]
+    asked = f"{rest}" + (f"@{wanted_extractor}" if wanted_extractor else "") + (f"#{wanted_kind}" if wanted_kind else "")
+    raise ValueError(
+        f"no reference {asked!r} in the store, nor a file of that name; {near_names(asked, known)} "
+        f"It has: {_names(records)}"
+    )
+
+
+def load_reference(name: str, *, extractor: str | None = None, kind: str | None = None) -> VDNA:
+    """Load a reference DNA by name; the file's sha256 is verified.
+
+    Args:
+        name: see `find_reference`.
+        extractor: see `find_reference`.
+        kind: see `find_reference`.
+
+    Raises:
+        ValueError: when the name stands for none or several, or the file was changed.
+
+    Examples:
+        >>> load_reference("bsds500/trainval", kind="histogram").n_images
+        300
+    """
+    record = find_reference(name, extractor=extractor, kind=kind)
+    return load_vdna(_verified(record.file, record.sha256))
+
+
+def has_ranges(extractor: str) -> bool:
+    """Whether activation ranges ship for an extractor."""
+    return any(record["extractor"] == extractor for record in _manifest()["ranges"])
+
+
+def find_ranges(extractor: str) -> ActivationRanges:
+    """Activation ranges that ship for an extractor.
+
+    Raises:
+        ValueError: when there are none; the error says how to calibrate.
+    """
+    for record in _manifest()["ranges"]:
+        if record["extractor"] == extractor:
+            return load_ranges(_verified(record["file"], record["sha256"]))
+    raise ValueError(
+        f"no activation ranges ship for {extractor!r}, and histograms need them: give ranges=, or a reference that "
+        f"has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES --extractor {extractor} "
+        "-o ranges.npz (in Python: ActivationRange)"
+    )
+
+
+def _verified(file: str, sha256: str) -> Path:
+    path = bundled_store() / file
+    found = sha256_of_file(path)
+    if found != sha256:
+        raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {sha256[:12]}")
+    return path
+
+
+def _names(records: Sequence[ReferenceRecord]) -> str:
+    return ", ".join(record.name for record in records) or "nothing"
