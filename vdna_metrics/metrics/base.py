@@ -1,0 +1,352 @@
+"""What all distance metrics share: images in, additive states, a DNA of each side."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
+
+from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.dna.compare import Distance, Reduction, coverage_warning, rank_warning
+from vdna_metrics.dna.serialization import load_vdna
+from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
+from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.references.store import load_reference
+
+ReferenceLike = VDNA | str | Path
+
+
+class ExtractorMetric(Metric, ABC):
+    """A metric that reads a frozen extractor.
+
+    The extractor is neither a submodule nor a state: it is not saved, cast, trained or copied with the metric, and it
+    runs on the metric's device. States are kept in their own dtype whatever casts the metric meets, on the metric's
+    device, or on ``state_device`` when that is given (on the CPU for MPS, which lacks float64).
+    """
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+    feature_network: str = "extractor"
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        layers: Sequence[str],
+        normalize: bool,
+        state_device: torch.device | str | None,
+        **metric_kwargs: Any,
+    ) -> None:
+        super().__init__(**metric_kwargs)
+        if not isinstance(normalize, bool):
+            raise ValueError(f"normalize must be a bool, got {normalize!r}")
+        self.normalize = normalize
+        self.extractor = extractor
+        self.extractor_name = extractor.name
+        self.fingerprint = extractor.fingerprint.select(list(layers))
+        self._lease = extractor.lease(layers)
+        self._state_device = None if state_device is None else torch.device(state_device)
+
+    def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
+        if isinstance(imgs, Tensor) and imgs.device != self.device:
+            raise ValueError(
+                f"images are on {imgs.device}, the metric on {self.device}: move one, e.g. metric.to({str(imgs.device)!r})"
+            )
+        activations: dict[str, Tensor] = self.extractor(imgs, normalize=self.normalize)
+        return activations
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
+        # States follow the metric to another device and nothing else: counts and float64 sums are never cast, and
+        # results keep the type of set_dtype, whatever a surrounding module is cast to.
+        dtype, self._computed = self._dtype, None
+        super()._apply(fn, exclude_state=list(self._defaults))
+        if not self._dtype_convert:
+            self._dtype = dtype
+        device = self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
+        for name, default in self._defaults.items():
+            self._defaults[name] = _moved(default, device)
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        # all_reduce instead of torchmetrics' gather: memory and traffic do not grow with the number of ranks.
+        if dist_sync_fn is not gather_all_tensors:
+            super()._sync_dist(dist_sync_fn, process_group=process_group)
+            return
+        group = process_group or self.process_group
+        for name, reduction in self._sync_reductions().items():
+            # A clone, since metrics of one compute group share their states.
+            state = getattr(self, name).clone()
+            torch.distributed.all_reduce(state, op=reduction, group=group)
+            setattr(self, name, state)
+
+    @abstractmethod
+    def _sync_reductions(self) -> Mapping[str, Any]:
+        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce."""
+
+
+class DistanceMetric(ExtractorMetric):
+    """Distance between the DNAs of real and generated images.
+
+    Subclasses say which distribution is kept and which function of ``dna.compare`` is the distance.
+    """
+
+    plot_lower_bound: float = 0.0
+    kind: ClassVar[Kind]
+    generated_state: Tensor
+    real_state: Tensor
+
+    def __init__(
+        self,
+        extractor: ExtractorLike,
+        *,
+        reference: ReferenceLike | None,
+        layers: Sequence[str] | None,
+        neurons: NeuronSelectionLike | None,
+        weights: Mapping[str, Any] | None,
+        weights_path: str | Path | None,
+        reduction: Reduction,
+        normalize: bool,
+        reset_real_features: bool,
+        state_device: torch.device | str | None,
+        **metric_kwargs: Any,
+    ) -> None:
+        built = create_extractor(extractor, layers=layers, weights_path=weights_path)
+        layout = built.layout.select(None if layers is None else list(layers), neurons)
+        super().__init__(built, list(layout), normalize, state_device, **metric_kwargs)
+        if not isinstance(reset_real_features, bool):
+            raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(get_args(Reduction))}")
+        self.layout = layout
+        self.reduction = reduction
+        self.weights = weights
+        self.reset_real_features = reset_real_features
+        self.reference = self._resolved(reference)
+
+    def _resolved(self, reference: ReferenceLike | None) -> VDNA | None:
+        if reference is None:
+            return None
+        if isinstance(reference, VDNA):
+            dna = reference
+        elif isinstance(reference, Path) or str(reference).endswith(".npz"):
+            dna = load_vdna(reference)
+        else:
+            dna = load_reference(str(reference), extractor=self.extractor_name, kind=self.kind)
+        found = dna.fingerprint.differences(self.fingerprint)
+        if found:
+            raise ValueError(
+                "this reference was not made with this extractor: "
+                + describe_differences(found, ("reference", "metric"))
+            )
+        return dna.select(list(self.layout), self.layout.neurons)
+
+    def _centre(self) -> Tensor | None:
+        # Sums are taken about the reference's means, so that no digits are lost where means are large.
+        if self.reference is None or not isinstance(
+            self.reference.distribution, GaussianDistribution | LayerGaussianDistribution
+        ):
+            return None
+        return self.reference.distribution.mean()
+
+    def _prepare_states(self, empty: Distribution) -> None:
+        """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
+        # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
+        self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
+        for side in ("generated",) if self.reference is not None else ("real", "generated"):
+            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx="sum")
+            self._defaults[f"{side}_state"] = self._empty.state
+        # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
+        # equal states, and a checkpoint from being loaded into a metric with other settings.
+        digest = hashlib.sha256(repr(self._state_settings()).encode()).digest()
+        self.add_state("settings", torch.tensor(list(digest), dtype=torch.int64), dist_reduce_fx="max")
+        self._warned: set[str] = set()
+
+    def _state_settings(self) -> tuple[Any, ...]:
+        layout = self.layout.to_json()
+        return (type(self).__name__, self.fingerprint.digest, layout, self.normalize, self.reset_real_features)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
+        super()._apply(fn, exclude_state)
+        self._empty = self._empty.with_state(self._defaults["generated_state"])
+        return self
+
+    def _side(self, real: bool) -> Distribution:
+        return self._empty.with_state(self.real_state if real else self.generated_state)
+
+    def update(self, imgs: Tensor, real: bool = False) -> None:
+        """Add images to one side.
+
+        Args:
+            imgs: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``, on the metric's device.
+            real: whether the images are real ones; not possible when the metric has a reference.
+
+        Raises:
+            ValueError: for another shape, images out of range, or real images when there is a reference. On CUDA,
+                images out of range and activations that are not finite are reported by `compute`, so that
+                nothing waits here.
+            TypeError: for another dtype.
+        """
+        if real and self.reference is not None:
+            raise ValueError(
+                f"real=True is not possible: the real side of this metric is its reference, {self.reference!r}. "
+                "Build the metric without reference= to feed real images"
+            )
+        activations = self._activations(imgs)
+        with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
+            self._side(real).fill_(self._selected(activations))
+
+    def _selected(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
+        chosen = {}
+        for layer in self.layout:
+            indices = self.layout.neurons.get(layer)
+            chosen[layer] = activations[layer] if indices is None else activations[layer][list(indices)]
+        return chosen
+
+    def compute(self) -> Distance:
+        """The distance between both sides.
+
+        Returns:
+            A scalar for ``reduction="mean"``, ``{layer: scalar}`` for ``"layer"``, ``{layer: [neurons]}`` for
+            ``"none"``, in the metric's floating type (``set_dtype``).
+
+        Raises:
+            ValueError: when a side has too few images, or saw activations that are not finite.
+        """
+        real = self.reference if self.reference is not None else self._dna(real=True)
+        generated = self._dna(real=False)
+        for name, side in (("real", real), ("generated", generated)):
+            if not side.n_images:
+                raise ValueError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
+            for sentence in (coverage_warning(side), rank_warning(side)):
+                if sentence is not None and (key := f"{name}{sentence[:20]}") not in self._warned:
+                    self._warned.add(key)
+                    warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=2)
+        distance = self._distance(real, generated)
+        if isinstance(distance, dict):
+            return {layer: self._as_result(value) for layer, value in distance.items()}
+        return self._as_result(distance)
+
+    def _as_result(self, value: Tensor) -> Tensor:
+        return value.to(device=self.device, dtype=self.dtype)
+
+    @abstractmethod
+    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+        """One call into ``dna.compare``."""
+
+    def dna(self, real: bool = False) -> VDNA:
+        """The DNA of the images seen so far on this process.
+
+        Args:
+            real: which side; with a reference, the real side is the reference.
+
+        Raises:
+            ValueError: when activations were not finite.
+        """
+        if real and self.reference is not None:
+            return self.reference
+        dna = self._dna(real)
+        dna.distribution.check_finite()
+        return VDNA(dna.distribution.with_state(dna.distribution.state.clone()), dna.fingerprint, dna.provenance)
+
+    def _dna(self, real: bool) -> VDNA:
+        return VDNA(self._side(real), self.fingerprint, Provenance(self.extractor_name))
+
+    def forward(self, imgs: Tensor, real: bool = False) -> Distance | None:  # type: ignore[override]
+        """Add images and give the distance of this batch alone from the real side.
+
+        Args:
+            imgs: as in `update`.
+            real: as in `update`.
+
+        Returns:
+            As `compute`, of this batch's generated images against all real ones so far; ``None`` for real images.
+        """
+        if self._is_synced:
+            raise TorchMetricsUserError("the metric is synced: call unsync() before forward()")
+        if real:
+            self.update(imgs, real=True)
+            return None
+        so_far = self.generated_state
+        self.generated_state = torch.zeros_like(so_far)
+        to_sync, self._to_sync = self._to_sync, self.dist_sync_on_step
+        try:
+            self.update(imgs)
+            batch: Distance = self.compute()
+        finally:
+            # A new tensor: metrics of one compute group may hold the same old one.
+            self.generated_state = so_far + self.generated_state
+            self._to_sync, self._computed = to_sync, None
+        self._forward_cache = batch
+        return batch
+
+    def reset(self) -> None:
+        """Forget the images seen; a reference stays, and so do real images with ``reset_real_features=False``."""
+        kept = None if self.reset_real_features or self.reference is not None else self.real_state
+        super().reset()
+        if kept is not None:
+            self.real_state = kept
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the states of another metric with the same settings, as if its images had been seen here."""
+        if isinstance(incoming_state, DistanceMetric):
+            count, incoming_state = incoming_state._update_count, incoming_state.metric_state
+        else:
+            count = 1
+        device = self.generated_state.device
+        incoming_state = {name: value.to(device) for name, value in incoming_state.items()}
+        self._check_settings(incoming_state.get("settings"))
+        super().merge_state(incoming_state)
+        self._update_count += count
+        self._computed = None
+
+    def _check_settings(self, settings: Tensor | None) -> None:
+        if settings is None or not torch.equal(settings.cpu(), self._defaults["settings"].cpu()):
+            raise ValueError(
+                f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
+                "preprocessing or normalize: build the metric with the settings the states were made with"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}settings" in state_dict:
+            self._check_settings(state_dict[f"{prefix}settings"])
+        for name in self._defaults:
+            if f"{prefix}{name}" in state_dict:  # a copy, since updates change states in place
+                loaded = state_dict[f"{prefix}{name}"]
+                state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _sync_reductions(self) -> Mapping[str, Any]:
+        sides = [name for name in self._defaults if name.endswith("_state")]
+        return dict.fromkeys(sides, torch.distributed.ReduceOp.SUM)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Plot one value or several; see `torchmetrics.Metric.plot`.
+
+        Args:
+            val: result of `compute` or `forward`, or a list of them; computed when absent.
+            ax: matplotlib axis to draw on.
+
+        Returns:
+            Figure and axis.
+        """
+        return self._plot(val, ax)
+
+
+def _moved(default: Tensor, device: torch.device) -> Tensor:
+    if default.stride() == (0,):  # one number that stands for all stays one
+        return default[0].to(device).expand(default.shape)
+    return default.to(device)

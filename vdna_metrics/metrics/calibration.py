@@ -1,0 +1,117 @@
+"""Calibration of activation ranges as a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
+from vdna_metrics.functional.histogram import extremes
+from vdna_metrics.metrics.base import ExtractorMetric
+from vdna_metrics.ranges import ActivationRanges, Widening
+
+
+class ActivationRange(ExtractorMetric):
+    """Smallest and largest activation of every neuron, over batches and ranks.
+
+    Args:
+        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        normalize: whether images are floats in [0, 1] instead of uint8.
+        state_device: where extremes are kept, by default the metric's device.
+        weights_path: local file of the network's weights.
+        metric_kwargs: of ``torchmetrics.Metric``.
+
+    Examples:
+        >>> from vdna_metrics import ActivationRange
+        >>> calibration = ActivationRange(torch.nn.AvgPool2d(8))
+        >>> calibration.update(torch.full((1, 3, 8, 8), 51, dtype=torch.uint8))
+        >>> calibration.update(torch.full((1, 3, 8, 8), 204, dtype=torch.uint8))
+        >>> calibration.ranges(widen="none").high
+        tensor([0.8000, 0.8000, 0.8000])
+    """
+
+    low: Tensor
+    high: Tensor
+    n_images: Tensor
+
+    def __init__(
+        self,
+        extractor: ExtractorLike = "mugs_vit_base",
+        *,
+        layers: Sequence[str] | None = None,
+        normalize: bool = False,
+        state_device: torch.device | str | None = None,
+        weights_path: str | Path | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        built = create_extractor(extractor, layers=layers, weights_path=weights_path)
+        layout = built.layout.select(None if layers is None else list(layers))
+        super().__init__(built, list(layout), normalize, state_device, **metric_kwargs)
+        self.layout = layout
+        infinite = torch.full((self.layout.total,), torch.inf)
+        self.add_state("low", infinite, dist_reduce_fx="min")
+        self.add_state("high", -infinite, dist_reduce_fx="max")
+        self.add_state("n_images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, imgs: Tensor) -> None:
+        """Look at images.
+
+        Args:
+            imgs: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``, on the metric's device.
+
+        Raises:
+            ValueError: for another shape or images out of range.
+            TypeError: for another dtype.
+        """
+        activations = self._activations(imgs)
+        if not imgs.shape[0]:
+            return
+        with torch.inference_mode():
+            for layer, rows in self.layout.slices().items():
+                low, high = extremes(activations[layer])
+                self.low[rows] = torch.minimum(self.low[rows], low.to(self.low))
+                self.high[rows] = torch.maximum(self.high[rows], high.to(self.high))
+            self.n_images += imgs.shape[0]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Smallest and largest activation, ``{layer: [neurons, 2]}``.
+
+        Raises:
+            ValueError: when no image was seen, or activations were not finite.
+        """
+        if not self.n_images:
+            raise ValueError("no images yet: call update(imgs) first")
+        both = torch.stack([self.low, self.high], dim=1)
+        bad = [layer for layer, part in self.layout.split(both).items() if not part.isfinite().all()]
+        if bad:
+            raise ValueError(f"activations are not finite (NaN or infinite) in layers {', '.join(bad)}")
+        return self.layout.split(both)
+
+    def ranges(self, widen: Widening = "margin", *, sources: Sequence[str] = ()) -> ActivationRanges:
+        """The calibrated ranges, over all ranks.
+
+        Args:
+            widen: widening rule, see `ActivationRanges`.
+            sources: names of the image sets, to be kept with the ranges.
+        """
+        with self.sync_context(should_sync=self._to_sync):
+            both = torch.cat(list(ActivationRange.compute(self).values())).cpu()
+            n_images = int(self.n_images)
+        return ActivationRanges(
+            layout=self.layout,
+            observed_low=both[:, 0],
+            observed_high=both[:, 1],
+            widen=widen,
+            n_images=n_images,
+            sources=tuple(sources),
+            fingerprint=self.fingerprint,
+        )
+
+    def _sync_reductions(self) -> Mapping[str, Any]:
+        operations = torch.distributed.ReduceOp
+        return {"low": operations.MIN, "high": operations.MAX, "n_images": operations.SUM}

@@ -1,0 +1,274 @@
+"""The three distances as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
+from vdna_metrics.distributions.base import differences
+from vdna_metrics.dna import compare
+from vdna_metrics.dna.compare import Distance, Reduction
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.layout import NeuronSelectionLike
+from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
+from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.references.store import find_ranges
+
+
+class VDNAEarthMoversDistance(DistanceMetric):
+    r"""VDNA-EMD: mean earth mover's distance between real and generated activations of every neuron.
+
+    $\mathrm{EMD}_i = \sum_k |F_{ik} - G_{ik}|$ over the cumulative, normalised counts of neuron $i$.
+
+    Args:
+        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        reference: DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real images are
+            given to ``update(imgs, real=True)``.
+        bins: bins of each histogram; those of the reference must agree.
+        ranges: activation ranges, or a path to them. By default those of the reference, else those that ship for the
+            extractor.
+        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        neurons: ``{layer: indices}`` of the neurons to look at.
+        weights: ``{layer: [neurons]}``; the distance is then ``sum w_i EMD_i`` instead of the mean.
+        unit: ``"bins"``, ``"range"`` (comparable across bin counts) or ``"activation"``.
+        reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
+        normalize: whether images are floats in [0, 1] instead of uint8.
+        reset_real_features: whether ``reset`` forgets real images.
+        state_device: where counts are kept, by default the metric's device.
+        weights_path: local file of the network's weights.
+        metric_kwargs: of ``torchmetrics.Metric``.
+
+    Raises:
+        ValueError: for unknown names, a reference that does not fit the extractor, or when no ranges are known.
+
+    Source:
+        Ramtoula, Gadd, Newman, De Martini: Visual DNA, CVPR 2023.
+
+    Examples:
+        >>> from vdna_metrics import ActivationRanges, VDNAEarthMoversDistance
+        >>> network = torch.nn.AvgPool2d(8)  # stands for a network: its channels are the neurons
+        >>> ranges = ActivationRanges.from_extremes({"output": [0.0] * 3}, {"output": [1.0] * 3}, widen="none")
+        >>> metric = VDNAEarthMoversDistance(network, ranges=ranges, bins=10)
+        >>> metric.update(torch.full((2, 3, 8, 8), 51, dtype=torch.uint8), real=True)
+        >>> metric.update(torch.full((2, 3, 8, 8), 204, dtype=torch.uint8))
+        >>> metric.compute()
+        tensor(6.)
+    """
+
+    kind: ClassVar[Kind] = "histogram"
+
+    def __init__(
+        self,
+        extractor: ExtractorLike = "mugs_vit_base",
+        *,
+        reference: ReferenceLike | None = None,
+        bins: int = 1000,
+        ranges: ActivationRanges | str | Path | None = None,
+        layers: Sequence[str] | None = None,
+        neurons: NeuronSelectionLike | None = None,
+        weights: Mapping[str, Any] | None = None,
+        unit: EMDUnit = "bins",
+        reduction: Reduction = "mean",
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        state_device: torch.device | str | None = None,
+        weights_path: str | Path | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            extractor,
+            reference=reference,
+            layers=layers,
+            neurons=neurons,
+            weights=weights,
+            weights_path=weights_path,
+            reduction=reduction,
+            normalize=normalize,
+            reset_real_features=reset_real_features,
+            state_device=state_device,
+            **metric_kwargs,
+        )
+        if unit not in get_args(EMDUnit):
+            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(get_args(EMDUnit))}")
+        self.unit = unit
+        self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins))
+        if self.reference is not None:
+            found = differences(self.reference.distribution, self._empty)
+            if found:
+                raise ValueError(
+                    "this reference does not fit the metric: " + describe_differences(found, ("reference", "metric"))
+                )
+
+    def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
+        if ranges is None and self.reference is not None:
+            histogram = self.reference.distribution
+            if not isinstance(histogram, HistogramDistribution):
+                raise ValueError(f"the reference is a {self.reference.kind}, VDNA-EMD needs a histogram")
+            return histogram.ranges
+        if ranges is None:
+            ranges = find_ranges(self.extractor_name)
+        elif not isinstance(ranges, ActivationRanges):
+            ranges = load_ranges(ranges)
+        ranges.check_fingerprint(self.fingerprint)
+        return ranges.select(ranges.layout.select(list(self.layout), self.layout.neurons))
+
+    def _state_settings(self) -> tuple[Any, ...]:
+        empty = self._empty
+        if not isinstance(empty, HistogramDistribution):
+            raise TypeError("VDNA-EMD keeps histograms")
+        ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
+        return (*super()._state_settings(), empty.bins, ends)
+
+    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+        return compare.emd(real, generated, weights=self.weights, unit=self.unit, reduction=self.reduction)
+
+
+class NeuronFrechetDistance(DistanceMetric):
+    r"""Neuron Fréchet distance: mean over neurons of $(\mu_r - \mu_g)^2 + (\sigma_r - \sigma_g)^2$.
+
+    Each image counts once: a neuron's positions are averaged first.
+
+    Args:
+        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        reference: Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real
+            images are given to ``update(imgs, real=True)``.
+        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        neurons: ``{layer: indices}`` of the neurons to look at.
+        weights: ``{layer: [neurons]}``; the distance is then ``sum w_i d_i`` instead of the mean.
+        reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
+        normalize: whether images are floats in [0, 1] instead of uint8.
+        reset_real_features: whether ``reset`` forgets real images.
+        state_device: where moments are kept, by default the metric's device.
+        weights_path: local file of the network's weights.
+        metric_kwargs: of ``torchmetrics.Metric``.
+
+    Raises:
+        ValueError: for unknown names, or a reference that does not fit the extractor.
+
+    Source:
+        Ramtoula, Gadd, Newman, De Martini: Visual DNA, CVPR 2023.
+
+    Examples:
+        >>> from vdna_metrics import NeuronFrechetDistance
+        >>> metric = NeuronFrechetDistance(torch.nn.AvgPool2d(8))  # its channels are the neurons
+        >>> metric.update(torch.full((2, 3, 8, 8), 51, dtype=torch.uint8), real=True)
+        >>> metric.update(torch.full((2, 3, 8, 8), 204, dtype=torch.uint8))
+        >>> metric.compute()
+        tensor(0.3600)
+    """
+
+    kind: ClassVar[Kind] = "gaussian"
+
+    def __init__(
+        self,
+        extractor: ExtractorLike = "mugs_vit_base",
+        *,
+        reference: ReferenceLike | None = None,
+        layers: Sequence[str] | None = None,
+        neurons: NeuronSelectionLike | None = None,
+        weights: Mapping[str, Any] | None = None,
+        reduction: Reduction = "mean",
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        state_device: torch.device | str | None = None,
+        weights_path: str | Path | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            extractor,
+            reference=reference,
+            layers=layers,
+            neurons=neurons,
+            weights=weights,
+            weights_path=weights_path,
+            reduction=reduction,
+            normalize=normalize,
+            reset_real_features=reset_real_features,
+            state_device=state_device,
+            **metric_kwargs,
+        )
+        self._prepare_states(GaussianDistribution.empty(self.layout, centre=self._centre()))
+
+    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+        return compare.neuron_frechet(real, generated, weights=self.weights, reduction=self.reduction)
+
+
+class LayerFrechetDistance(DistanceMetric):
+    r"""Layer Fréchet distance, mean over layers of the Fréchet distance between their Gaussians.
+
+    $|\mu_r - \mu_g|^2 + \mathrm{tr}\,\Sigma_r + \mathrm{tr}\,\Sigma_g - 2 \lVert \Sigma_r^{1/2} \Sigma_g^{1/2}
+    \rVert_*$ of the neurons of a layer, positions averaged first. On the last layer of the FID Inception this is FID.
+
+    Args:
+        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        reference: layer Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one,
+            real images are given to ``update(imgs, real=True)``.
+        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        neurons: ``{layer: indices}`` of the neurons to look at: a submatrix of the covariance.
+        weights: ``{layer: number}``; the distance is then ``sum w_l LFD_l`` instead of the mean.
+        reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``.
+        normalize: whether images are floats in [0, 1] instead of uint8.
+        reset_real_features: whether ``reset`` forgets real images.
+        state_device: where moments are kept, by default the metric's device.
+        weights_path: local file of the network's weights.
+        metric_kwargs: of ``torchmetrics.Metric``.
+
+    Raises:
+        ValueError: for unknown names, or a reference that does not fit the extractor.
+
+    Source:
+        Heusel et al.: GANs trained by a two time-scale update rule, NeurIPS 2017, for the last layer of Inception.
+
+    Examples:
+        >>> from vdna_metrics import LayerFrechetDistance
+        >>> metric = LayerFrechetDistance(torch.nn.AvgPool2d(8))  # its channels are the neurons
+        >>> images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images)
+        >>> bool(metric.compute() < 1e-9)
+        True
+    """
+
+    kind: ClassVar[Kind] = "layer_gaussian"
+
+    def __init__(
+        self,
+        extractor: ExtractorLike = "mugs_vit_base",
+        *,
+        reference: ReferenceLike | None = None,
+        layers: Sequence[str] | None = None,
+        neurons: NeuronSelectionLike | None = None,
+        weights: Mapping[str, float] | None = None,
+        reduction: Literal["mean", "layer"] = "mean",
+        normalize: bool = False,
+        reset_real_features: bool = True,
+        state_device: torch.device | str | None = None,
+        weights_path: str | Path | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        if reduction not in ("mean", "layer"):
+            raise ValueError(f"a layer Fréchet distance reduces to 'mean' or 'layer', got {reduction!r}")
+        super().__init__(
+            extractor,
+            reference=reference,
+            layers=layers,
+            neurons=neurons,
+            weights=weights,
+            weights_path=weights_path,
+            reduction=reduction,
+            normalize=normalize,
+            reset_real_features=reset_real_features,
+            state_device=state_device,
+            **metric_kwargs,
+        )
+        self._prepare_states(LayerGaussianDistribution.empty(self.layout, centre=self._centre()))
+
+    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+        return compare.layer_frechet(real, generated, weights=self.weights, reduction=self.reduction)
