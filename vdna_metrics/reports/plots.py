@@ -1,0 +1,160 @@
+"""Pictures of DNAs and of distances between them; each returns matplotlib axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.vdna import VDNA
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which people with any colour vision tell apart, without their yellow.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+REFERENCE_COLOUR = "#9a9a9a"
+
+
+def layer_profile(
+    profiles: Mapping[str, Mapping[str, Tensor | float]],
+    *,
+    ylabel: str = "VDNA-EMD (bins)",
+    log: bool = False,
+    colours: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw each set's distance from the reference, layer by layer.
+
+    Args:
+        profiles: ``{name: {layer: distance}}``, all with the same layers, as ``compare.emd(..., reduction="layer")``
+            gives them.
+        ylabel: what the distances are, with their unit.
+        log: whether distances are drawn on a logarithmic scale, for sets of very different distance.
+        colours: ``{name: colour}``; one after the other by default.
+        ax: axis to draw on, a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ValueError: when there is nothing to draw, or the layers differ.
+
+    Examples:
+        >>> layer_profile({"a": {"l1": 1.0, "l2": 2.0}, "b": {"l1": 2.0, "l2": 1.5}}).get_ylabel()
+        'VDNA-EMD (bins)'
+    """
+    layers = list(next(iter(profiles.values()), {}))
+    if not layers:
+        raise ValueError("no profile to draw")
+    ax = _axis(ax)
+    ends = []
+    for place, (name, profile) in enumerate(profiles.items()):
+        if list(profile) != layers:
+            raise ValueError(f"layers differ: {', '.join(layers)} and, of {name!r}, {', '.join(profile)}")
+        values = [float(value) for value in profile.values()]
+        colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
+        ax.plot(range(len(layers)), values, color=colour, linewidth=2, marker="o", markersize=5)
+        ends.append((values[-1], name, colour))
+    ax.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 6 else 0)
+    ax.set_xlim(-0.3, len(layers) - 1 + 0.2)
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    else:
+        ax.set_ylim(bottom=0)
+    ax.set_ylabel(ylabel)
+    ax.grid(axis="y", color="#e6e6e6")
+    ax.set_axisbelow(True)
+    _label_ends(ax, ends, len(layers) - 1)
+    _unbox(ax)
+    return ax
+
+
+def neuron_histograms(
+    dnas: Mapping[str, VDNA],
+    layer: str,
+    neuron: int,
+    *,
+    reference: VDNA | None = None,
+    colours: Mapping[str, str] | None = None,
+    groups: int = 100,
+    ax: Axes | None = None,
+) -> Axes:
+    """Overlay the histograms of one neuron.
+
+    Args:
+        dnas: ``{name: histogram DNA}``, all with the ranges of the first.
+        layer: layer of the neuron.
+        neuron: its index in the layer.
+        reference: drawn as a filled area under the others.
+        colours: ``{name: colour}``; one after the other by default.
+        groups: bins are joined into about this many, which is what can be seen.
+        ax: axis to draw on, a new one by default.
+
+    Returns:
+        The axis; heights are shares of all activations per group of bins.
+
+    Raises:
+        ValueError: for a DNA that is not a histogram, or an unknown layer or neuron.
+    """
+    ax = _axis(ax)
+    if reference is not None:
+        edges, shares = _shares(reference, layer, neuron, groups)
+        ax.stairs(shares, edges, fill=True, color=REFERENCE_COLOUR, alpha=0.45, label="reference")
+    for place, (name, dna) in enumerate(dnas.items()):
+        edges, shares = _shares(dna, layer, neuron, groups)
+        colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
+        ax.stairs(shares, edges, color=colour, linewidth=1.6, label=name)
+    ax.set_title(f"{layer}, neuron {neuron}", fontsize=9, loc="left")
+    ax.set_yticks([])
+    ax.set_ylim(bottom=0)
+    _unbox(ax)
+    return ax
+
+
+def _shares(dna: VDNA, layer: str, neuron: int, groups: int) -> tuple[list[float], list[float]]:
+    one = dna.select(neurons={layer: [neuron]}).distribution
+    if not isinstance(one, HistogramDistribution):
+        raise ValueError(f"histograms are drawn from a histogram DNA, this is a {dna.kind}")
+    size = max(1, one.bins // groups)
+    counts = one.counts[0].double().cpu()
+    padded = torch.nn.functional.pad(counts, (0, -one.bins % size)).view(-1, size).sum(1)
+    low, high = float(one.ranges.low), float(one.ranges.high)
+    width = (high - low) / one.bins * size
+    edges = [low + i * width for i in range(len(padded))] + [high]
+    return edges, (padded / counts.sum()).tolist()
+
+
+def _axis(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8, 4.5), layout="constrained").add_subplot()
+
+
+def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None:
+    # Names beside the lines' ends, moved apart where lines end together; heights in shares of the axis.
+    height = ax.transLimits if ax.get_yscale() == "linear" else ax.transScale + ax.transLimits
+    previous = -float("inf")
+    for value, name, colour in sorted(ends):
+        place = float(height.transform((last, value))[1])
+        previous = max(place, previous + 0.055)
+        ax.annotate(
+            name,
+            (last, value),
+            xytext=(last + 0.15, previous),
+            textcoords=("data", "axes fraction"),
+            color=colour,
+            va="center",
+            fontsize=9,
+            annotation_clip=False,
+        )
+
+
+def _unbox(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
