@@ -12,7 +12,16 @@ import json
 import sys
 from pathlib import Path
 
-from vdna_metrics import ActivationRanges, Reading, VDNA, build_dnas, calibrate, create_extractor, load_ranges, load_vdna
+from vdna_metrics import (
+    VDNA,
+    ActivationRanges,
+    Reading,
+    build_dnas,
+    calibrate,
+    create_extractor,
+    load_ranges,
+    load_vdna,
+)
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references.store import ReferenceRecord
 

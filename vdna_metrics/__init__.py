@@ -35,7 +35,7 @@ _HOMES = {
     "open_images": "references",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0604
+__all__ = list(_HOMES)
 
 if TYPE_CHECKING:
     from vdna_metrics import functional

@@ -35,7 +35,7 @@ METRICS: dict[str, tuple[Kind, str]] = {
 DEFAULT_EXTRACTOR = "mugs_vit_base"
 
 
-class _Names(click.ParamType):
+class _Names(click.ParamType):  # type: ignore[type-arg]
     """Comma-separated names out of some, or any where none are given."""
 
     name = "names"
@@ -222,13 +222,17 @@ def score(
             }
         )
         return
-    title = f"Distance from {next(iter(real.values())).n_images} images of {', '.join(references)}, seen by {network.name}"
+    title = (
+        f"Distance from {next(iter(real.values())).n_images} images of {', '.join(references)}, seen by {network.name}"
+    )
     rows = [[row["images"], row["n_images"], *(row[name] for name in metrics)] for row in results]
     _print_table(title, ["images", "n", *metrics], rows)
     if by is not None:
         for name in metrics:
             columns = [row["images"] for row in results]
-            by_layer = [[layer, *(row["by_layer"][name][layer] for row in results)] for layer in results[0]["by_layer"][name]]
+            by_layer = [
+                [layer, *(row["by_layer"][name][layer] for row in results)] for layer in results[0]["by_layer"][name]
+            ]
             _print_table(f"{name} by layer", ["layer", *columns], by_layer)
 
 
@@ -325,7 +329,9 @@ def compare(
             result[f"by_{by}"] = {layer: value.tolist() for layer, value in found.items()}
         results.append(result)
     if as_json:
-        _print_json({"reference": reference, "metric": metric, "unit": unit if metric == "emd" else None, "results": results})
+        _print_json(
+            {"reference": reference, "metric": metric, "unit": unit if metric == "emd" else None, "results": results}
+        )
         return
     heading = f"{metric} ({unit})" if metric == "emd" else metric
     title = f"Distance from {reference}, {real.n_images} images seen by {real.provenance.extractor}"
@@ -435,11 +441,15 @@ def extractors(as_json: bool) -> None:
     for name in list_extractors():
         spec = get_spec(name)
         size = "own" if spec.preprocess.size is None else "x".join(map(str, spec.preprocess.size))
-        rows.append({"name": name, "layers": len(spec.layers), "input": size, "licence": spec.licence, "note": spec.note})
+        rows.append(
+            {"name": name, "layers": len(spec.layers), "input": size, "licence": spec.licence, "note": spec.note}
+        )
     if as_json:
         _print_json(rows)
         return
-    _print_table("Extractors; besides these, timm:NAME takes any timm network", list(rows[0]), [list(r.values()) for r in rows])
+    _print_table(
+        "Extractors; besides these, timm:NAME takes any timm network", list(rows[0]), [list(r.values()) for r in rows]
+    )
 
 
 def _reference_dnas(
@@ -462,7 +472,9 @@ def _reference_dnas(
             found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
         for dna in found:
             if dna.kind in dnas:
-                raise ValueError(f"two references of kind {dna.kind}: {dnas[dna.kind]!r} and {reference}; merge them first")
+                raise ValueError(
+                    f"two references of kind {dna.kind}: {dnas[dna.kind]!r} and {reference}; merge them first"
+                )
             dnas[dna.kind] = dna
     return dnas, images
 
@@ -491,9 +503,7 @@ def _extractor(name: str | None, weights: str | None, layers: Sequence[str] | No
     return create_extractor(name or DEFAULT_EXTRACTOR, weights_path=weights, layers=layers)
 
 
-def _own_or_calibrated(
-    network: FeatureExtractor, images: str, reading: Callable[[str], Reading]
-) -> ActivationRanges:
+def _own_or_calibrated(network: FeatureExtractor, images: str, reading: Callable[[str], Reading]) -> ActivationRanges:
     """The ranges that ship for a network, else ranges calibrated on these images, which costs a pass of its own."""
     from vdna_metrics.references import calibrate as calibrate_images
     from vdna_metrics.references.store import find_ranges, has_ranges
@@ -530,9 +540,7 @@ def _distance(
     return distances.layer_frechet(real, fake, layers=layers, reduction=reduction)
 
 
-def _scores(
-    real: dict[Kind, VDNA], fake: dict[Kind, VDNA], metrics: Sequence[str], by: str | None
-) -> dict[str, Any]:
+def _scores(real: dict[Kind, VDNA], fake: dict[Kind, VDNA], metrics: Sequence[str], by: str | None) -> dict[str, Any]:
     from vdna_metrics.dna.compare import coverage_warning, rank_warning
 
     first = next(iter(fake.values()))
@@ -576,9 +584,7 @@ def _output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     return {kind: base.with_name(f"{stem}.{kind}.npz") for kind in kinds}
 
 
-def _reading_of(
-    device: str, batch_size: int, workers: int, skip_bad: bool, bars: Progress, name: str
-) -> Reading:
+def _reading_of(device: str, batch_size: int, workers: int, skip_bad: bool, bars: Progress, name: str) -> Reading:
     from vdna_metrics.references import Reading
 
     task = bars.add_task(name, total=None)

@@ -85,7 +85,8 @@ def draw_demo(entries: list[DemoEntry], path: Path) -> None:
 
     colours = {entry.name: COLOURS[i % len(COLOURS)] for i, entry in enumerate(entries)}
     figure = Figure(figsize=(12, 9.5), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[1.05, 2, 1.5])
+    parts = figure.add_gridspec(3, 1, height_ratios=[1.05, 2, 1.5])
+    top, middle, bottom = (figure.add_subfigure(parts[row]) for row in range(3))
     for entry, ax in zip(entries, top.subplots(1, len(entries)), strict=True):
         ax.set_axis_off()
         if entry.example is not None:
@@ -97,7 +98,9 @@ def draw_demo(entries: list[DemoEntry], path: Path) -> None:
     ax = layer_profile(profiles, log=True, colours=colours, ax=middle.subplots())
     ax.set_title("Distance from 300 photographs (BSDS500 train and val), layer by layer", loc="left", fontsize=11)
     reference = load_reference(REFERENCE, extractor=EXTRACTOR, kind="histogram")
-    bottom.suptitle("Activations of one telling neuron of some layers (grey: photographs)", x=0.01, ha="left", fontsize=11)
+    bottom.suptitle(
+        "Activations of one telling neuron of some layers (grey: photographs)", x=0.01, ha="left", fontsize=11
+    )
     chosen = _telling_neurons(entries, reference)
     shown = {entry.name: entry.dnas["histogram"] for entry in (entries[0], *entries[-3:])}
     for (layer, neuron), ax in zip(chosen, bottom.subplots(1, len(chosen)), strict=True):

@@ -117,9 +117,7 @@ class NeuronLayout(Mapping[str, int]):
             if name not in self.layers:
                 raise ValueError(f"{what}: unknown layer {name!r}; {near_names(name, list(self.layers))}")
 
-    def select(
-        self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None
-    ) -> NeuronLayout:
+    def select(self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None) -> NeuronLayout:
         """Keep some layers and, of them, some neurons.
 
         Args:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.files import read_npz, write_npz
 
 Widening = Literal["margin", "vdna", "none"]
 
@@ -164,7 +164,9 @@ class ActivationRanges:
         if self.widen != other.widen:
             problems.append(f"widening rules differ: {self.widen} and {other.widen}")
         if self.fingerprint and other.fingerprint:
-            problems += [f"{what} differ: {a} and {b}" for what, a, b in self.fingerprint.differences(other.fingerprint)]
+            problems += [
+                f"{what} differ: {a} and {b}" for what, a, b in self.fingerprint.differences(other.fingerprint)
+            ]
         if problems:
             raise ValueError("these ranges cannot be merged: " + "; ".join(problems))
         return replace(
@@ -187,9 +189,7 @@ class ActivationRanges:
 
     def equals(self, other: ActivationRanges) -> bool:
         """Whether both put every neuron's histogram between the same values."""
-        return (
-            self.layout == other.layout and torch.equal(self.low, other.low) and torch.equal(self.high, other.high)
-        )
+        return self.layout == other.layout and torch.equal(self.low, other.low) and torch.equal(self.high, other.high)
 
     def header(self) -> dict[str, Any]:
         """All but the arrays as plain containers."""

@@ -101,7 +101,7 @@ class HistogramDistribution(Distribution):
         if self.bins != other.bins:
             return [("bins", str(self.bins), str(other.bins))]
         if not self.ranges.equals(other.ranges):
-            return [("activation ranges", *(_describe(ranges) for ranges in (self.ranges, other.ranges)))]
+            return [("activation ranges", _describe(self.ranges), _describe(other.ranges))]
         return []
 
     def select(self, selection: NeuronLayout) -> HistogramDistribution:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -111,7 +110,7 @@ def layer_frechet(
     layers: Sequence[str] | None = None,
     neurons: NeuronSelectionLike | None = None,
     weights: Mapping[str, float] | None = None,
-    reduction: Literal["mean", "layer"] = "mean",
+    reduction: Reduction = "mean",
 ) -> Distance:
     """Layer Fréchet distance: between the Gaussians of each layer. FID is this on one layer of the FID Inception.
 
@@ -159,9 +158,7 @@ def _prepared(
 ) -> tuple[VDNA, VDNA]:
     for name, dna in (("reference", a), ("generated", b)):
         if dna.kind != kind:
-            raise ValueError(
-                f"this distance needs DNAs of kind {kind!r}: reference {a.kind!r}, generated {b.kind!r}"
-            )
+            raise ValueError(f"this distance needs DNAs of kind {kind!r}: reference {a.kind!r}, generated {b.kind!r}")
         if not dna.n_images:
             raise ValueError(f"the {name} DNA has seen no image")
         dna.distribution.check_finite()

@@ -53,9 +53,7 @@ def save_vdna(dna: VDNA, path: str | Path) -> Path:
         arrays = _float64({"centre": distribution.centre, "first": distribution.first, "second": distribution.second})
     elif isinstance(distribution, LayerGaussianDistribution):
         triangles = [_upper_triangle(scatter) for scatter in distribution.scatters().values()]
-        arrays = _float64(
-            {"centre": distribution.centre, "first": distribution.first, "scatter": torch.cat(triangles)}
-        )
+        arrays = _float64({"centre": distribution.centre, "first": distribution.first, "scatter": torch.cat(triangles)})
     return write_npz(path, dna.kind, header, arrays)
 
 

@@ -102,9 +102,7 @@ class VDNA:
         # A value: copies of a metric share their reference.
         return self
 
-    def select(
-        self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None
-    ) -> VDNA:
+    def select(self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None) -> VDNA:
         """Keep some layers and, of them, some neurons.
 
         Args:
@@ -132,9 +130,7 @@ class VDNA:
         if not isinstance(other, VDNA):
             return NotImplemented
         check_comparable(self, other, names=("first", "second"), verb="merged")
-        return VDNA(
-            self.distribution + other.distribution, self.fingerprint, self.provenance + other.provenance
-        )
+        return VDNA(self.distribution + other.distribution, self.fingerprint, self.provenance + other.provenance)
 
     def save(self, path: str | Path) -> Path:
         """Write the DNA as one ``.npz`` file; see `load_vdna`.

@@ -21,7 +21,7 @@ def fid_inception() -> nn.Module:
     from cleanfid import inception_pytorch as blocks
     from torchvision.models import inception_v3
 
-    network = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    network: nn.Module = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
     network.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
     network.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
     network.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)

@@ -62,7 +62,7 @@ class FeatureExtractor:
         self.spec = spec
         self.network = network
         self.preprocess: Preprocessing = spec.preprocess
-        self.fingerprint = ExtractorFingerprint(spec.architecture_id, weights, self.preprocess.id, spec.layers)
+        self.fingerprint = ExtractorFingerprint(spec.architecture_id, weights, self.preprocess.id, spec.paths)
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._kept: tuple[tuple[Any, ...], weakref.ref[Tensor], Activations] | None = None
@@ -242,4 +242,3 @@ def _in_eval_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-

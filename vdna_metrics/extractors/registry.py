@@ -112,7 +112,9 @@ def create_extractor(
             alive_spec = replace(spec, layers=automatic_layers(network))
         else:
             alive_spec = spec
-        alive = FeatureExtractor(network, alive_spec, digest, torch.zeros(1, 3, *(alive_spec.preprocess.size or probe_size)))
+        alive = FeatureExtractor(
+            network, alive_spec, digest, torch.zeros(1, 3, *(alive_spec.preprocess.size or probe_size))
+        )
         _ALIVE[spec] = alive
     return alive
 
@@ -141,7 +143,11 @@ def automatic_layers(network: nn.Module) -> list[str]:
             f"{type(network).__name__} does not say what its stages are: choose layers=[module paths], for example "
             f"{[name for name in modules if name][:4]}"
         )
-    final = [name for name in ("norm", "fc_norm", "head.norm") if not isinstance(modules.get(name, nn.Identity()), nn.Identity)]
+    final = [
+        name
+        for name in ("norm", "fc_norm", "head.norm")
+        if not isinstance(modules.get(name, nn.Identity()), nn.Identity)
+    ]
     return [*dict.fromkeys(stages), *final[:1]]
 
 

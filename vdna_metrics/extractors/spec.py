@@ -69,8 +69,7 @@ class ExtractorSpec:
     def __post_init__(self) -> None:
         if isinstance(self.layers, str):
             raise TypeError(f"layers must be a list of module paths or {{name: path}}, got the text {self.layers!r}")
-        layers = dict(self.layers) if isinstance(self.layers, Mapping) else {path: path for path in self.layers}
-        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "layers", self.paths)
         object.__setattr__(self, "architecture_kwargs", dict(self.architecture_kwargs))
         if self.weights is not None:
             object.__setattr__(self, "weights", str(self.weights))
@@ -83,6 +82,11 @@ class ExtractorSpec:
                 raise ValueError(f"{name} needs one number or three, got {value!r}")
             object.__setattr__(self, name, channels)
         _ = self.preprocess  # checks its parts
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """`{layer name: module path}`."""
+        return dict(self.layers) if isinstance(self.layers, Mapping) else {path: path for path in self.layers}
 
     @property
     def preprocess(self) -> Preprocessing:

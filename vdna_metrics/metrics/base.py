@@ -23,7 +23,7 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import describe_differences
-from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.layout import NeuronSelectionLike
 from vdna_metrics.references.store import load_reference
 
 ReferenceLike = VDNA | str | Path
@@ -77,7 +77,8 @@ class ExtractorMetric(Metric, ABC):
             self._dtype = dtype
         device = self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
         for name, default in self._defaults.items():
-            self._defaults[name] = _moved(default, device)
+            if isinstance(default, Tensor):
+                self._defaults[name] = _moved(default, device)
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -181,8 +182,14 @@ class DistanceMetric(ExtractorMetric):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         super()._apply(fn, exclude_state)
-        self._empty = self._empty.with_state(self._defaults["generated_state"])
+        self._empty = self._empty.with_state(self._zero("generated_state"))
         return self
+
+    def _zero(self, name: str) -> Tensor:
+        default = self._defaults[name]
+        if not isinstance(default, Tensor):
+            raise TypeError(f"state {name} must be a tensor, got a list")
+        return default
 
     def _side(self, real: bool) -> Distribution:
         return self._empty.with_state(self.real_state if real else self.generated_state)
@@ -226,6 +233,14 @@ class DistanceMetric(ExtractorMetric):
         Raises:
             ValueError: when a side has too few images, or saw activations that are not finite.
         """
+        try:
+            return self._computed_distance()
+        except ValueError:
+            if self._is_synced and self._should_unsync:
+                self.unsync()  # torchmetrics does not, and the states of all ranks would be left behind
+            raise
+
+    def _computed_distance(self) -> Distance:
         real = self.reference if self.reference is not None else self._dna(real=True)
         generated = self._dna(real=False)
         for name, side in (("real", real), ("generated", generated)):
@@ -265,7 +280,7 @@ class DistanceMetric(ExtractorMetric):
     def _dna(self, real: bool) -> VDNA:
         return VDNA(self._side(real), self.fingerprint, Provenance(self.extractor_name))
 
-    def forward(self, imgs: Tensor, real: bool = False) -> Distance | None:  # type: ignore[override]
+    def forward(self, imgs: Tensor, real: bool = False) -> Distance | None:
         """Add images and give the distance of this batch alone from the real side.
 
         Args:
@@ -290,7 +305,7 @@ class DistanceMetric(ExtractorMetric):
             # A new tensor: metrics of one compute group may hold the same old one.
             self.generated_state = so_far + self.generated_state
             self._to_sync, self._computed = to_sync, None
-        self._forward_cache = batch
+        self.__dict__["_forward_cache"] = batch  # torchmetrics declares it as None
         return batch
 
     def reset(self) -> None:
@@ -302,19 +317,14 @@ class DistanceMetric(ExtractorMetric):
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the states of another metric with the same settings, as if its images had been seen here."""
-        if isinstance(incoming_state, DistanceMetric):
-            count, incoming_state = incoming_state._update_count, incoming_state.metric_state
-        else:
-            count = 1
-        device = self.generated_state.device
-        incoming_state = {name: value.to(device) for name, value in incoming_state.items()}
-        self._check_settings(incoming_state.get("settings"))
-        super().merge_state(incoming_state)
-        self._update_count += count
+        states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        self._check_settings(states.get("settings"))
+        super().merge_state({name: state.to(self.generated_state.device) for name, state in states.items()})
+        self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
         self._computed = None
 
     def _check_settings(self, settings: Tensor | None) -> None:
-        if settings is None or not torch.equal(settings.cpu(), self._defaults["settings"].cpu()):
+        if settings is None or not torch.equal(settings.cpu(), self._zero("settings").cpu()):
             raise ValueError(
                 f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
                 "preprocessing or normalize: build the metric with the settings the states were made with"

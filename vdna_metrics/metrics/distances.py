@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 
@@ -246,15 +246,17 @@ class LayerFrechetDistance(DistanceMetric):
         layers: Sequence[str] | None = None,
         neurons: NeuronSelectionLike | None = None,
         weights: Mapping[str, float] | None = None,
-        reduction: Literal["mean", "layer"] = "mean",
+        reduction: Reduction = "mean",
         normalize: bool = False,
         reset_real_features: bool = True,
         state_device: torch.device | str | None = None,
         weights_path: str | Path | None = None,
         **metric_kwargs: Any,
     ) -> None:
-        if reduction not in ("mean", "layer"):
-            raise ValueError(f"a layer Fréchet distance reduces to 'mean' or 'layer', got {reduction!r}")
+        if reduction == "none":
+            raise ValueError(
+                "a layer Fréchet distance has one number a layer: use reduction='layer', or NeuronFrechetDistance"
+            )
         super().__init__(
             extractor,
             reference=reference,

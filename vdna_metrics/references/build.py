@@ -64,7 +64,7 @@ def build_dnas(
     layers: Sequence[str] | None = None,
     neurons: NeuronSelectionLike | None = None,
     name: str | None = None,
-    reading: Reading = Reading(),  # noqa: B008 - frozen
+    reading: Reading = Reading(),
 ) -> dict[Kind, VDNA]:
     """Make the DNAs of a set of images.
 
@@ -131,7 +131,7 @@ def calibrate(
     widen: Widening = "margin",
     layers: Sequence[str] | None = None,
     name: str | None = None,
-    reading: Reading = Reading(),  # noqa: B008 - frozen
+    reading: Reading = Reading(),
 ) -> ActivationRanges:
     """Find each neuron's smallest and largest activation over a set of images.
 
@@ -207,12 +207,14 @@ def _chosen(activations: Tensor, indices: tuple[int, ...] | None) -> Tensor:
 def _batches(
     images: ImagesLike, extractor: FeatureExtractor, reading: Reading, seen: _Seen
 ) -> Iterator[tuple[dict[str, Tensor], int | None]]:
-    if not isinstance(images, ImageSource | str | Path | np.ndarray) and not _is_path_list(images):
+    if isinstance(images, str | Path | np.ndarray):
+        source = open_images(images)
+    elif isinstance(images, ImageSource):
+        source = images
+    else:
         for item in images:
-            tensor = item[0] if isinstance(item, tuple | list) else item
-            yield extractor(tensor.to(reading.device)), None
+            yield extractor(_images_of(item).to(reading.device)), None
         return
-    source = images if isinstance(images, ImageSource) else open_images(images)
     seen.name = source.name
     total = len(source)
     for batch in iterate_images(
@@ -228,5 +230,8 @@ def _batches(
         yield extractor.from_resized(batch.images.to(reading.device, non_blocking=True)), total - len(seen.skipped)
 
 
-def _is_path_list(images: object) -> bool:
-    return isinstance(images, list | tuple) and bool(images) and isinstance(images[0], str | Path)
+def _images_of(item: object) -> Tensor:
+    images = item[0] if isinstance(item, tuple | list) and item else item
+    if not isinstance(images, Tensor):
+        raise TypeError(f"batches must be tensors, or tuples that start with one, got {type(item).__name__}")
+    return images

@@ -111,7 +111,9 @@ def find_reference(name: str, *, extractor: str | None = None, kind: str | None 
     if found:
         raise ValueError(f"reference {name!r} could be: {_names(found)}")
     known = [record.name for record in records]
-    asked = f"{rest}" + (f"@{wanted_extractor}" if wanted_extractor else "") + (f"#{wanted_kind}" if wanted_kind else "")
+    asked = (
+        f"{rest}" + (f"@{wanted_extractor}" if wanted_extractor else "") + (f"#{wanted_kind}" if wanted_kind else "")
+    )
     raise ValueError(
         f"no reference {asked!r} in the store, nor a file of that name; {near_names(asked, known)} "
         f"It has: {_names(records)}"
