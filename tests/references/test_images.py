@@ -1,4 +1,4 @@
-"""Image sources, decoding rules and batches."""
+"""Image sources and batches."""
 
 from __future__ import annotations
 
@@ -10,43 +10,22 @@ import pickle
 import struct
 import tarfile
 import time
-import warnings
 import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile
+from helpers.image_files import encode, pixels, png
+from PIL import Image
 
 from vdna_metrics.references.images import (
     ImageDataset,
-    decode_image,
     iterate_images,
     manifest_hash,
     open_images,
 )
-
-
-def _pixels(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    stream = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _png(width: int, height: int, raw: bytes, *, depth: int = 8, colour: int = 2) -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", zlib.compress(raw)) + _chunk(b"IEND", b"")
 
 
 def _write_files(root: Path, files: dict[str, bytes]) -> Path:
@@ -95,7 +74,7 @@ def _refuse_wide(image: torch.Tensor) -> torch.Tensor:
 @pytest.fixture
 def arrays() -> np.ndarray:
     """Seven images."""
-    return _pixels(7, 6, 5, 3)
+    return pixels(7, 6, 5, 3)
 
 
 @pytest.fixture
@@ -103,7 +82,7 @@ def files(arrays: np.ndarray) -> dict[str, bytes]:
     """The seven images as PNG files."""
     # Out of order, so that sorting shows; "a-b/" sorts before "a/" as a string, and after it part by part.
     names = ["b.png", "a/2.PNG", "a/10.png", "a-b/x.png", "a/deep/er/1.png", "z.png", "ü/é.png"]
-    return {name: _encode(array) for name, array in zip(names, arrays, strict=True)}
+    return {name: encode(array) for name, array in zip(names, arrays, strict=True)}
 
 
 @pytest.fixture
@@ -242,7 +221,7 @@ def test_list_rules(tmp_path: Path, folder: Path) -> None:
 
 def test_sources_are_pickled_without_handles(tmp_path: Path, folder: Path, files: dict[str, bytes]) -> None:
     """A source that was read from still pickles, equals its copy, and the copy reads the same bytes."""
-    np.save(tmp_path / "rows.npy", _pixels(4, 3, 2, 3))
+    np.save(tmp_path / "rows.npy", pixels(4, 3, 2, 3))
     paths = [
         folder,
         _write_zip(tmp_path / "a.zip", files),
@@ -271,7 +250,7 @@ def test_sources_are_pickled_without_handles(tmp_path: Path, folder: Path, files
 )
 def test_array_layouts(shape: tuple[int, ...], layout: str) -> None:
     """Arrays may have their channels last, first, single or not at all."""
-    array = _pixels(*shape)
+    array = pixels(*shape)
     expected = {
         "NHWC": lambda: array,
         "NHW": lambda: np.stack([array] * 3, axis=-1),
@@ -311,10 +290,10 @@ def test_array_file_refusals(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "objects.npz", np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         open_images(tmp_path / "objects.npz")
-    np.savez(tmp_path / "keys.npz", images=_pixels(2, 4, 4, 3), labels=_pixels(2))
+    np.savez(tmp_path / "keys.npz", images=pixels(2, 4, 4, 3), labels=pixels(2))
     with pytest.raises(ValueError, match=r"arrays \['images', 'labels'\], no 'arr_0'"):
         open_images(tmp_path / "keys.npz")
-    np.save(tmp_path / "cut.npy", _pixels(2, 4, 4, 3))
+    np.save(tmp_path / "cut.npy", pixels(2, 4, 4, 3))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"cut\.npy' is cut: 5 bytes"):
         open_images(tmp_path / "cut.npy")
@@ -334,7 +313,7 @@ def test_array_files_are_mapped(tmp_path: Path) -> None:
     source = open_images(tmp_path / "huge.npy")
     assert len(source) == 1_000_000
     assert not source.read(999_999).any()  # type: ignore[union-attr]
-    np.savez(tmp_path / "rows.npz", _pixels(100, 8, 8, 3))
+    np.savez(tmp_path / "rows.npz", pixels(100, 8, 8, 3))
     assert len(pickle.dumps(open_images(tmp_path / "rows.npz"))) < 2000
 
 
@@ -437,175 +416,23 @@ def test_damaged_zips_are_named(tmp_path: Path, files: dict[str, bytes]) -> None
         open_images(_write_zip(tmp_path / "lzma.zip", files, zipfile.ZIP_LZMA))
 
 
-# ------------------------------------------------------------------------------------------------------ decoding
-def test_gray_is_replicated() -> None:
-    """Gray and bilevel images become three equal channels."""
-    gray = _pixels(5, 7)
-    assert (decode_image(_encode(gray)) == gray[:, :, None]).all()
-    bilevel = Image.fromarray((gray > 127).astype(np.uint8) * 255).convert("1")
-    assert (decode_image(_encode(bilevel)) == (gray > 127)[:, :, None] * 255).all()
-
-
-def test_palette_becomes_rgb() -> None:
-    """Palette images take the palette's colours, whatever the palette's transparency, without a warning."""
-    image = Image.fromarray(_pixels(5, 7) % 4).convert("P")
-    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
-    expected = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90], [100, 110, 120]])[np.asarray(image)]
-    assert (decode_image(_encode(image)) == expected).all()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert (decode_image(_encode(image, transparency=bytes([0, 100, 200, 255]))) == expected).all()
-        assert (decode_image(_encode(image, transparency=2)) == expected).all()
-
-
-def test_alpha_is_ignored() -> None:
-    """Alpha is dropped, not blended: colours under full transparency count."""
-    rgba = _pixels(5, 7, 4)
-    rgba[:2, :, 3] = 0
-    assert (decode_image(_encode(rgba)) == rgba[:, :, :3]).all()
-    gray_alpha = Image.merge("LA", [Image.fromarray(rgba[:, :, 0]), Image.fromarray(rgba[:, :, 3])])
-    assert (decode_image(_encode(gray_alpha)) == rgba[:, :, :1]).all()
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_cmyk_is_converted(kind: str) -> None:
-    """CMYK is converted as Pillow (and so clean-fid) does."""
-    ink = np.zeros((8, 8, 4), np.uint8)
-    ink[:, :4, 0] = 255  # cyan
-    data = _encode(Image.frombytes("CMYK", (8, 8), ink.tobytes()), kind)
-    decoded = decode_image(data).astype(int)
-    assert abs(decoded[4, 1] - [0, 255, 255]).max() <= 3
-    assert abs(decoded[4, 6] - [255, 255, 255]).max() <= 3
-    assert (decoded == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PGM"])
-def test_16_bit_gray_is_scaled_with_rounding(kind: str) -> None:
-    """Every 16-bit value x becomes round(x * 255 / 65535), never a clipped 255."""
-    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    expected = np.round(values * (255 / 65535)).astype(np.uint8)
-    pgm = b"P5 256 256 65535\n" + values.astype(">u2").tobytes()
-    decoded = decode_image(pgm if kind == "PGM" else _encode(values, kind))
-    assert (decoded == expected[:, :, None]).all()
-    assert decoded.shape == (256, 256, 3)
-
-
-def test_16_bit_colour_takes_high_bytes() -> None:
-    """Pillow reads 16-bit colour as the high byte of each sample, within one step of rounding."""
-    values = np.random.default_rng(0).integers(0, 65536, (4, 6, 3), dtype=np.uint16)
-    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    assert (decode_image(_png(6, 4, raw, depth=16)) == values >> 8).all()
-
-
-@pytest.mark.parametrize("value", [-1, 65536])
-def test_32_bit_integers_are_refused(value: int) -> None:
-    """Integers that do not fit 16 bits have no scale and are refused with their extremes."""
-    data = _encode(np.full((2, 2), value, np.int32), "TIFF")
-    with pytest.raises(ValueError, match=rf"deep\.tif: integer pixels from {value} to {value} have no agreed scale"):
-        decode_image(data, "deep.tif")
-
-
-def test_float_images_are_refused() -> None:
-    """Floating-point images are refused, named."""
-    with pytest.raises(ValueError, match=r"hdr\.tif: floating-point pixels have no agreed scale"):
-        decode_image(_encode(np.zeros((2, 2), np.float32), "TIFF"), "hdr.tif")
-
-
-def test_exif_orientation_is_not_applied() -> None:
-    """Pixels stay as stored, whatever the EXIF orientation says (clean-fid's rule)."""
-    image = Image.fromarray(_pixels(16, 8, 3))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    rotated, plain = _encode(image, "JPEG", exif=exif), _encode(image, "JPEG")
-    assert rotated != plain
-    assert decode_image(rotated).shape == (16, 8, 3)
-    assert (decode_image(rotated) == decode_image(plain)).all()
-
-
-@pytest.mark.parametrize(("kind", "options"), [("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True})])
-def test_first_frame_counts(kind: str, options: dict[str, bool]) -> None:
-    """Of pages and animations the first frame is read."""
-    frames = [Image.fromarray(_pixels(6, 5, 3, seed=seed)) for seed in range(3)]
-    data = _encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    assert Image.open(io.BytesIO(data)).n_frames == 3  # type: ignore[attr-defined]
-    assert (decode_image(data) == np.asarray(frames[0])).all()
-
-
-def test_one_pixel_image(tmp_path: Path) -> None:
-    """A 1 x 1 image is an image, from bytes and from a path."""
-    (tmp_path / "dot.png").write_bytes(_encode(_pixels(1, 1, 3)))
-    assert decode_image(tmp_path / "dot.png").tolist() == _pixels(1, 1, 3).tolist()
-    assert decode_image(str(tmp_path / "dot.png")).flags.writeable
-
-
-def test_content_decides_the_format() -> None:
-    """A PNG called .jpg is read as the PNG it is; GIF is no known format, whatever its name."""
-    array = _pixels(5, 4, 3)
-    assert (decode_image(_encode(array), "x.jpg") == array).all()
-    with pytest.raises(ValueError, match=r"x\.png: not a readable BMP, .* begins with b'GIF87a"):
-        decode_image(_encode(_pixels(5, 4), "GIF"), "x.png")
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("JPEG", {}),
-        ("JPEG", {"progressive": True}),
-        ("PNG", {}),
-        ("WEBP", {}),
-        ("BMP", {}),
-        ("PPM", {}),
-        ("TIFF", {}),
-        ("TIFF", {"compression": "tiff_lzw"}),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Truncated File Read")
-def test_cut_files_are_errors(kind: str, options: dict[str, object]) -> None:
-    """A file cut at any byte is an error, never an image with a gray part."""
-    data = _encode(_pixels(24, 20, 3), kind, **options)
-    closing = 4 if kind == "PNG" else 0  # the checksum of the end mark; all pixels were verified before it
-    for cut in range(len(data) - closing):
-        with pytest.raises(ValueError, match=r"cut\.img: "):
-            decode_image(data[:cut], "cut.img")
-
-
-def test_truncated_images_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With Pillow told to pass cut files as whole ones, decoding stops; it is no fault of one file."""
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(RuntimeError, match="LOAD_TRUNCATED_IMAGES is on"):
-        decode_image(_encode(_pixels(4, 4, 3)))
-
-
-def test_pixel_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above Pillow's error limit an image is refused by name; between warning and error it is read in silence."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        before = warnings.filters[:]
-        assert decode_image(_encode(_pixels(10, 10, 3))).shape == (10, 10, 3)
-        assert warnings.filters == before
-    with pytest.raises(ValueError, match=r"big\.png: .*101 pixels.*limit of 100 pixels.*MAX_IMAGE_PIXELS"):
-        decode_image(_encode(_pixels(1, 101, 3)), "big.png")
-    assert Image.MAX_IMAGE_PIXELS == 50
-
-
 # ------------------------------------------------------------------------------------------------------ batches
 def _corrupted() -> dict[str, bytes]:
-    whole_png, whole_jpeg = _encode(_pixels(32, 32, 3)), _encode(_pixels(32, 32, 3), "JPEG")
+    whole_png, whole_jpeg = encode(pixels(32, 32, 3)), encode(pixels(32, 32, 3), "JPEG")
     in_idat = whole_png.index(b"IDAT") + 4
     idat_end = in_idat + struct.unpack(">I", whole_png[in_idat - 8 : in_idat - 4])[0]
-    webp = _encode(_pixels(32, 32, 3), "WEBP")
+    webp = encode(pixels(32, 32, 3), "WEBP")
     return {
         "01_empty.png": b"",
         "02_text.jpg": b"this is a text file",
         "03_cut.jpg": whole_jpeg[: len(whole_jpeg) // 2],
         "04_cut.png": whole_png[: len(whole_png) // 2],
         "05_crc.png": whole_png[:idat_end] + bytes([whole_png[idat_end] ^ 1]) + whole_png[idat_end + 1 :],
-        "06_gif.png": _encode(_pixels(8, 8), "GIF"),
-        "07_zero.png": _png(0, 4, b"\0" * 4),
+        "06_gif.png": encode(pixels(8, 8), "GIF"),
+        "07_zero.png": png(0, 4, b"\0" * 4),
         "08_html.png": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
         "09_bad.webp": webp[:20] + bytes(len(webp) - 20),
-        "10_bomb.png": _png(60000, 60000, b""),
+        "10_bomb.png": png(60000, 60000, b""),
     }
 
 
@@ -634,7 +461,7 @@ def test_first_bad_file_is_an_error(tmp_path: Path, files: dict[str, bytes], nam
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_batch_has_an_image(tmp_path: Path, workers: int) -> None:
     """What is skipped at the beginning, between and at the end travels with batches that hold images."""
-    good = _encode(_pixels(4, 4, 3))
+    good = encode(pixels(4, 4, 3))
     names = {f"{i:02}.png": good if i in (4, 5, 9) else b"" for i in range(14)}
     source = open_images(_write_files(tmp_path / "set", names))
     batches = list(iterate_images(source, batch_size=2, workers=workers, skip_bad=True))
@@ -671,9 +498,7 @@ def test_workers_do_not_change_batches(tmp_path: Path, files: dict[str, bytes]) 
 def test_sizes_in_one_batch_must_agree(tmp_path: Path, skip_bad: bool) -> None:
     """Two sizes in one batch are an error that shows both images; single images may differ."""
     sizes = {"a.png": (4, 4, 3), "b.png": (4, 4, 3), "c.png": (4, 6, 3)}
-    source = open_images(
-        _write_files(tmp_path / "set", {name: _encode(_pixels(*size)) for name, size in sizes.items()})
-    )
+    source = open_images(_write_files(tmp_path / "set", {name: encode(pixels(*size)) for name, size in sizes.items()}))
     with pytest.raises(ValueError, match=r"one batch: a\.png \[3, 4, 4\], c\.png \[3, 4, 6\]; resize"):
         list(iterate_images(source, skip_bad=skip_bad))
     shapes = [tuple(batch.images.shape) for batch in iterate_images(source, batch_size=1)]
@@ -682,7 +507,7 @@ def test_sizes_in_one_batch_must_agree(tmp_path: Path, skip_bad: bool) -> None:
 
 def test_transform_refusals(tmp_path: Path) -> None:
     """A ValueError of the transform makes a bad image; any other error is a fault of the program and is raised."""
-    files = {"narrow.png": _encode(_pixels(5, 5, 3)), "wide.png": _encode(_pixels(5, 9, 3))}
+    files = {"narrow.png": encode(pixels(5, 5, 3)), "wide.png": encode(pixels(5, 9, 3))}
     source = open_images(_write_files(tmp_path / "set", files))
     _, _, bad, indices = _collect(source, transform=_refuse_wide, skip_bad=True)
     assert (indices, bad) == ([0], [("wide.png", "too wide")])
@@ -692,15 +517,15 @@ def test_transform_refusals(tmp_path: Path) -> None:
 
 def test_arrays_start_no_workers() -> None:
     """Arrays are read in this process, whatever the number of workers asked for."""
-    batches = iterate_images(open_images(_pixels(8, 4, 4, 3)), batch_size=2, workers=2)
+    batches = iterate_images(open_images(pixels(8, 4, 4, 3)), batch_size=2, workers=2)
     next(batches)
     assert not multiprocessing.active_children()
 
 
 def test_dataset_records(tmp_path: Path) -> None:
     """The dataset gives index, digest and tensor, or index, digest and what is wrong; it pickles."""
-    array = _pixels(4, 5, 3)
-    data = _encode(array)
+    array = pixels(4, 5, 3)
+    data = encode(array)
     dataset = pickle.loads(
         pickle.dumps(ImageDataset(open_images(_write_files(tmp_path, {"a.png": data, "b.png": b"x"}))))
     )

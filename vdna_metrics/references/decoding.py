@@ -1,0 +1,94 @@
+"""Bytes of an image file to RGB, by stated rules."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+# The content decides the format, as in every image viewer, but only these decoders ever see a file.
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[np.uint8]:
+    """Decode an image to uint8 ``[H, W, 3]`` RGB, by rules that hold for every source.
+
+    The format is told by the content. Gray is replicated, palettes and CMYK are converted, alpha is ignored (not
+    blended, as ``convert("RGB")`` of clean-fid), 16-bit gray becomes ``round(x * 255 / 65535)`` (16-bit colour is
+    reduced by Pillow to its high bytes), the EXIF orientation is not applied, and of several frames the first counts.
+
+    Args:
+        data: bytes of a file, or its path.
+        name: how to name the image in errors; a path by default.
+
+    Returns:
+        uint8 ``[H, W, 3]``, writable.
+
+    Raises:
+        ValueError: not an image of a known format, damaged or cut, floating point, or with more pixels than
+            Pillow's limit ``2 * PIL.Image.MAX_IMAGE_PIXELS``; names the image.
+        OSError: the path cannot be read.
+        RuntimeError: ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES`` is on in this process.
+
+    Examples:
+        >>> decode_image(b"P5 2 1 255 " + bytes([0, 7])).tolist()
+        [[[0, 0, 0], [7, 7, 7]]]
+    """
+    if not isinstance(data, bytes):
+        name = str(data) if name is None else name
+        data = Path(data).read_bytes()
+    try:
+        return decode_bytes(data)
+    except ValueError as error:
+        raise ValueError(f"{name or 'image'}: {error}") from error
+
+
+def decode_bytes(data: bytes) -> NDArray[np.uint8]:
+    """As `decode_image`, of bytes whose name the caller adds to an error."""
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on: cut images would pass as whole; turn it off")
+    if not data:
+        raise ValueError("the file is empty")
+    try:
+        image = _open_pillow(data)
+        if image.format == "PNG":
+            # Pillow decodes PNG without looking at the checksums of the pixels; verify() does, and uses the image up.
+            image.verify()
+            image = _open_pillow(data)
+        if image.mode == "F":
+            raise ValueError("floating-point pixels have no agreed scale to 8 bits; save it as 8 or 16 bits")
+        if image.mode.startswith("I"):
+            return _from_16_bits(np.asarray(image))
+        # Pillow warns that transparency is lost, which is the rule here.
+        image.load()
+        image.info.pop("transparency", None)
+        return np.array(image.convert("RGB"))
+    except UnidentifiedImageError:
+        raise ValueError(f"not a readable {', '.join(_FORMATS)} image; it begins with {data[:12]!r}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{error} Raise PIL.Image.MAX_IMAGE_PIXELS if the file is trusted.") from error
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # damaged files make Pillow's readers raise anything from SyntaxError to IndexError
+        raise ValueError(f"cannot be decoded: {str(error) or type(error).__name__}") from error
+
+
+def _open_pillow(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        # Large photographs below the error limit are legitimate here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
+def _from_16_bits(gray: NDArray[Any]) -> NDArray[np.uint8]:
+    low, high = int(gray.min()), int(gray.max())
+    if low < 0 or high > 65535:  # Pillow holds 16-bit gray in its 32-bit mode "I" too
+        raise ValueError(f"integer pixels from {low} to {high} have no agreed scale to 8 bits; save it as 8 or 16 bits")
+    # round(x * 255 / 65535) is round(x / 257), and 257 is odd: there are no ties.
+    scaled = ((gray.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(scaled[:, :, None], 3, axis=2)
