@@ -179,8 +179,8 @@ def score(
 
     kinds = [METRICS[name][0] for name in metrics]
     given, images = _reference_dnas(references, kinds, extractor)
-    network = _extractor(extractor or next((dna.provenance.extractor for dna in given.values()), None), weights, layers)
-    chosen = None if layers is None else list(network.layout.select(layers))
+    known = next((dna.provenance.extractor for dna in given.values()), None)
+    network, chosen = _extractor(extractor or known, weights, layers)
     with _progress() as bars:
 
         def reading(name: str) -> Reading:
@@ -200,6 +200,9 @@ def score(
                 images, network, missing, bins=bins, ranges=ranges, layers=chosen, reading=reading(f"real: {images}")
             )
         real = {kind: given[kind].select(chosen) for kind in kinds}
+        for dna in real.values():
+            dna.check_fingerprint(network.fingerprint)
+        layout = next(iter(real.values())).layout
         results = []
         for source in sources:
             fake = build_dnas(
@@ -208,7 +211,8 @@ def score(
                 kinds,
                 bins=_bins(real.get("histogram"), bins),
                 ranges=_ranges(real.get("histogram")),
-                layers=chosen,
+                layers=list(layout),
+                neurons=layout.neurons,
                 reading=reading(source),
             )
             results.append({"images": source, **_scores(real, fake, metrics, by)})
@@ -269,7 +273,7 @@ def make(
     from vdna_metrics.references import build_dnas
 
     paths = _output_paths(output, kinds)
-    network = _extractor(extractor, weights, layers)
+    network, chosen = _extractor(extractor, weights, layers)
     with _progress() as bars:
 
         def reading(name: str) -> Reading:
@@ -284,7 +288,7 @@ def make(
             kinds,
             bins=bins,
             ranges=ranges,
-            layers=None if layers is None else list(network.layout.select(layers)),
+            layers=chosen,
             reading=reading(source),
         )
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
@@ -398,7 +402,7 @@ def calibrate(
     from vdna_metrics.references import calibrate as calibrate_images
 
     path = _output_paths(output, ("ranges",))["ranges"]
-    network = _extractor(extractor, weights, layers)
+    network, chosen = _extractor(extractor, weights, layers)
     with _progress() as bars:
         ranges: ActivationRanges = reduce(
             add,
@@ -407,7 +411,7 @@ def calibrate(
                     source,
                     network,
                     widen=widen,
-                    layers=None if layers is None else list(network.layout.select(layers)),
+                    layers=chosen,
                     reading=_reading_of(device, batch_size, workers, skip_bad, bars, source),
                 )
                 for source in sources
@@ -497,10 +501,14 @@ def _load_ranges(path: str | None) -> ActivationRanges | None:
     return None if path is None else load_ranges(path)
 
 
-def _extractor(name: str | None, weights: str | None, layers: Sequence[str] | None) -> FeatureExtractor:
-    from vdna_metrics.extractors import create_extractor
+def _extractor(
+    name: str | None, weights: str | None, layers: Sequence[str] | None
+) -> tuple[FeatureExtractor, list[str] | None]:
+    """The network, and the names of the layers that were asked for."""
+    from vdna_metrics.extractors import extractor_and_layout
 
-    return create_extractor(name or DEFAULT_EXTRACTOR, weights_path=weights, layers=layers)
+    network, layout = extractor_and_layout(name or DEFAULT_EXTRACTOR, layers, weights_path=weights)
+    return network, None if layers is None else list(layout)
 
 
 def _own_or_calibrated(network: FeatureExtractor, images: str, reading: Callable[[str], Reading]) -> ActivationRanges:

@@ -98,6 +98,14 @@ class VDNA:
             f"{len(self.layout)} layers of {self.provenance.extractor})"
         )
 
+    def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:
+        """Raise ``ValueError``, showing both sides, when the DNA was made with another extractor."""
+        found = self.fingerprint.differences(extractor)
+        if found:
+            raise ValueError(
+                "this DNA was not made with this extractor: " + describe_differences(found, ("DNA", "extractor"))
+            )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> VDNA:
         # A value: copies of a metric share their reference.
         return self

@@ -2,7 +2,13 @@
 
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import Preprocessing
-from vdna_metrics.extractors.registry import ExtractorLike, create_extractor, get_spec, list_extractors
+from vdna_metrics.extractors.registry import (
+    ExtractorLike,
+    create_extractor,
+    extractor_and_layout,
+    get_spec,
+    list_extractors,
+)
 from vdna_metrics.extractors.spec import ExtractorSpec
 
 __all__ = [
@@ -11,6 +17,7 @@ __all__ = [
     "FeatureExtractor",
     "Preprocessing",
     "create_extractor",
+    "extractor_and_layout",
     "get_spec",
     "list_extractors",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -105,10 +106,7 @@ class Preprocessing:
         if self.mode == "none":
             return resized
         # (x - 255 mean) / (255 std), not x / 255 first: for mean = 128/255 it is exactly (x - 128) / 128.
-        mean = torch.tensor([255 * v for v in self.mean], dtype=torch.float32).view(-1, 1, 1)
-        std = torch.tensor([255 * v for v in self.std], dtype=torch.float32).view(-1, 1, 1)
-        mean, std = (t.to(resized.device, non_blocking=True) for t in (mean, std))
-        return (resized - mean) / std
+        return (resized - _channels(self.mean, resized.device)) / _channels(self.std, resized.device)
 
     def __call__(self, images: Tensor, *, normalize: bool = False) -> Tensor:
         """Check, resize and normalise a batch.
@@ -128,6 +126,12 @@ class Preprocessing:
         if normalize:
             images = _scale_to_255(images)
         return self.normalise(self.resize(images))
+
+
+@cache
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    # Kept on the device: a copy a batch would make the host wait for it.
+    return torch.tensor([255 * v for v in values], dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
 def _check_images(images: Tensor, *, normalize: bool) -> None:

@@ -15,7 +15,7 @@ from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
 from vdna_metrics.extractors.weights import build_network, weights_sha256
-from vdna_metrics.layout import near_names
+from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike, near_names
 
 ExtractorLike = str | ExtractorSpec | nn.Module | FeatureExtractor
 
@@ -88,6 +88,13 @@ def create_extractor(
         >>> extractor(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))["0"].shape
         torch.Size([8, 2, 900])
     """
+    if isinstance(extractor, FeatureExtractor | nn.Module) and weights_path is not None:
+        raise ValueError(f"weights_path is for extractors by name, a {type(extractor).__name__} has its weights")
+    if layers is not None and not _takes_layers(extractor):
+        raise ValueError(
+            f"layers can be chosen for timm:NAME and modules, {extractor!r} has its own: select among them where the "
+            "extractor is used (layers= of a metric, build_dnas or VDNA.select)"
+        )
     if isinstance(extractor, FeatureExtractor):
         return extractor
     if isinstance(extractor, nn.Module):
@@ -96,7 +103,7 @@ def create_extractor(
         return _from_module(extractor, spec, probe_size)
     if isinstance(extractor, str):
         spec = get_spec(extractor, weights_path=weights_path)
-        if layers is not None and extractor.startswith("timm:"):
+        if layers is not None:
             spec = replace(spec, layers=layers)
     elif isinstance(extractor, ExtractorSpec):
         spec = extractor if weights_path is None else replace(extractor, weights=str(weights_path), sha256=None)
@@ -117,6 +124,32 @@ def create_extractor(
         )
         _ALIVE[spec] = alive
     return alive
+
+
+def extractor_and_layout(
+    extractor: ExtractorLike,
+    layers: Sequence[str] | Mapping[str, str] | None,
+    neurons: NeuronSelectionLike | None = None,
+    weights_path: str | Path | None = None,
+) -> tuple[FeatureExtractor, NeuronLayout]:
+    """An extractor and the selection of its neurons that a user asks for.
+
+    Args:
+        extractor: as in `create_extractor`.
+        layers: module paths for ``timm:`` names and modules, else names of the extractor's layers; ``None`` for all.
+        neurons: ``{layer: indices}``.
+        weights_path: as in `create_extractor`.
+
+    Raises:
+        ValueError: for unknown names, layers, neurons, or weights that cannot be had.
+    """
+    own = layers if _takes_layers(extractor) else None
+    built = create_extractor(extractor, layers=own, weights_path=weights_path)
+    return built, built.layout.select(None if layers is None else list(layers), neurons)
+
+
+def _takes_layers(extractor: ExtractorLike) -> bool:
+    return isinstance(extractor, nn.Module) or (isinstance(extractor, str) and extractor.startswith("timm:"))
 
 
 def raw_module_extractor(network: nn.Module, *, probe: torch.Tensor) -> FeatureExtractor:

@@ -21,8 +21,7 @@ from vdna_metrics.dna.compare import Distance, Reduction, coverage_warning, rank
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.layout import NeuronSelectionLike
 from vdna_metrics.references.store import load_reference
 
@@ -125,8 +124,7 @@ class DistanceMetric(ExtractorMetric):
         state_device: torch.device | str | None,
         **metric_kwargs: Any,
     ) -> None:
-        built = create_extractor(extractor, layers=layers, weights_path=weights_path)
-        layout = built.layout.select(None if layers is None else list(layers), neurons)
+        built, layout = extractor_and_layout(extractor, layers, neurons, weights_path)
         super().__init__(built, list(layout), normalize, state_device, **metric_kwargs)
         if not isinstance(reset_real_features, bool):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
@@ -147,12 +145,7 @@ class DistanceMetric(ExtractorMetric):
             dna = load_vdna(reference)
         else:
             dna = load_reference(str(reference), extractor=self.extractor_name, kind=self.kind)
-        found = dna.fingerprint.differences(self.fingerprint)
-        if found:
-            raise ValueError(
-                "this reference was not made with this extractor: "
-                + describe_differences(found, ("reference", "metric"))
-            )
+        dna.check_fingerprint(self.fingerprint)
         return dna.select(list(self.layout), self.layout.neurons)
 
     def _centre(self) -> Tensor | None:

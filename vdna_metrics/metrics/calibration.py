@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
+from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.metrics.base import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening
@@ -49,8 +49,7 @@ class ActivationRange(ExtractorMetric):
         weights_path: str | Path | None = None,
         **metric_kwargs: Any,
     ) -> None:
-        built = create_extractor(extractor, layers=layers, weights_path=weights_path)
-        layout = built.layout.select(None if layers is None else list(layers))
+        built, layout = extractor_and_layout(extractor, layers, weights_path=weights_path)
         super().__init__(built, list(layout), normalize, state_device, **metric_kwargs)
         self.layout = layout
         infinite = torch.full((self.layout.total,), torch.inf)
