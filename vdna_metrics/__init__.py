@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# Where each name lives. Type checkers read the imports below, users the names in `__all__`.
 _HOMES = {
     "ActivationRange": "metrics",
     "ActivationRanges": "ranges",
@@ -35,7 +36,30 @@ _HOMES = {
     "open_images": "references",
 }
 
-__all__ = list(_HOMES)
+__all__ = [
+    "VDNA",
+    "ActivationRange",
+    "ActivationRanges",
+    "ExtractorSpec",
+    "FeatureExtractor",
+    "FrechetInceptionDistance",
+    "LayerFrechetDistance",
+    "NeuronFrechetDistance",
+    "NeuronLayout",
+    "Reading",
+    "VDNAEarthMoversDistance",
+    "build_dnas",
+    "calibrate",
+    "compare",
+    "create_extractor",
+    "functional",
+    "list_extractors",
+    "list_references",
+    "load_ranges",
+    "load_reference",
+    "load_vdna",
+    "open_images",
+]
 
 if TYPE_CHECKING:
     from vdna_metrics import functional

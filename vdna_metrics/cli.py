@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,13 +19,15 @@ from vdna_metrics import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
     from vdna_metrics.extractors import FeatureExtractor
     from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import Reading
+    from vdna_metrics.references import ImageSource, Reading
+
+    Report = Callable[[int, int | None], None]  # images done, images in all
+    StartBar = Callable[[str, int], Report]  # what to call it, images in all
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,12 +37,29 @@ METRICS: dict[str, tuple[Kind, str]] = {
     "lfd": ("layer_gaussian", "layer Fréchet distance, mean over layers"),
 }
 DEFAULT_EXTRACTOR = "mugs_vit_base"
+DEFAULT_BINS = 1000
+PICTURES = (".png", ".pdf", ".svg")
+
+
+class _Group(click.Group):
+    """Errors with the data end in one line and exit code 1, an interrupt in 130 as in a shell."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own business
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            raise click.ClickException(str(error) or type(error).__name__) from error
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            raise click.exceptions.Exit(130) from None
 
 
 class _Names(click.ParamType):  # type: ignore[type-arg]
     """Comma-separated names out of some, or any where none are given."""
 
-    name = "names"
+    name = "A,B"
 
     def __init__(self, *allowed: str) -> None:
         self.allowed = allowed
@@ -49,7 +70,8 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         names = tuple(dict.fromkeys(name.strip() for name in str(value).split(",") if name.strip()))
         unknown = [name for name in names if self.allowed and name not in self.allowed]
         if unknown or not names:
-            self.fail(f"{value!r}: choose from {', '.join(self.allowed)}", param, ctx)
+            known = f"choose from {', '.join(self.allowed)}" if self.allowed else "expected names with commas between"
+            self.fail(f"{', '.join(map(repr, unknown)) or repr(value)}: {known}", param, ctx)
         return names
 
 
@@ -62,30 +84,41 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-_network = _options(
-    click.option(
-        "--extractor",
-        metavar="NAME",
-        help=f"Network: a name of `vdna-metrics extractors`, or timm:NAME. [default: that of the reference, else {DEFAULT_EXTRACTOR}]",
-    ),
-    click.option("--weights", metavar="FILE", help="Local file of the network's weights."),
-    click.option("--layers", type=_Names(), metavar="A,B", help="Layers to look at; module paths for timm:NAME."),
-)
+def _network(default: str) -> Callable[[Command], Command]:
+    return _options(
+        click.option(
+            "--extractor",
+            metavar="NAME",
+            help=f"Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
+        ),
+        click.option("--weights", metavar="FILE", help="Local file of the network's weights."),
+        click.option("--layers", type=_Names(), help="Layers to look at; module paths for timm:NAME."),
+    )
+
+
+def _histogram(default: str) -> Callable[[Command], Command]:
+    return _options(
+        click.option(
+            "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of each histogram.  [default: {default}; x>=1]"
+        ),
+        click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges, as `calibrate` writes them."),
+    )
+
+
 _reading = _options(
-    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps, or auto."),
-    click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a forward."),
+    click.option("--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."),
+    click.option(
+        "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
+    ),
     click.option(
         "--workers",
         type=click.IntRange(0),
+        metavar="N",
         default=min(4, os.cpu_count() or 1),
         show_default=True,
         help="Processes that decode and resize; 0 does it in this one.",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which."),
-)
-_histogram = _options(
-    click.option("--bins", type=click.IntRange(1), default=1000, show_default=True, help="Bins of each histogram."),
-    click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges, as `calibrate` writes them."),
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 _output = click.option("-o", "--output", required=True, metavar="FILE", help="File to write, .npz.")
@@ -94,46 +127,86 @@ _widen = click.option(
     type=click.Choice(["margin", "vdna", "none"]),
     default="margin",
     show_default=True,
-    help="How observed extremes become ranges.",
+    help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they are.",
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="vdna-metrics")
 def app() -> None:
     """Compare sets of images by the distributions of neuron activations.
 
-    SOURCES of images are folders (searched recursively), .zip or .tar archives (read in place; archive.zip:folder
-    takes a part), .txt lists, .npy or .npz arrays.
+    A SOURCE of images is a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
+    takes a part), a .txt list, or a .npy or .npz array.
     """
 
 
 @app.command()
-@click.option("--images", "n_images", type=click.IntRange(2), default=100, show_default=True, help="Images a world.")
-@click.option("-o", "--output", default="vdna_demo.png", show_default=True, metavar="FILE", help="Picture to write.")
+@click.option(
+    "--images",
+    "n_images",
+    type=click.IntRange(2),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Images of each world.",
+)
+@click.option(
+    "-o",
+    "--output",
+    default="vdna_demo.png",
+    show_default=True,
+    metavar="FILE",
+    help=f"Picture to write: {', '.join(PICTURES)}.",
+)
 @_json
 def demo(n_images: int, output: str, as_json: bool) -> None:
-    """Score procedural images against real photographs, offline, and draw what the neurons say."""
+    """Score procedural images against photographs, offline.
+
+    Prints the distances and draws what the neurons say. Needs no download.
+    """
     from vdna_metrics.demo import EXTRACTOR, draw_demo, run_demo
+    from vdna_metrics.dna.compare import rank_warning
 
-    with _progress() as bars:
+    picture = Path(output)
+    if picture.suffix.lower() not in PICTURES:
+        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint="--output")
+    _check_writable(picture)
+    with _progress() as start:
 
-        def start(world: str) -> Callable[[int, int | None], None]:
-            task = bars.add_task(world.replace("_", " "), total=n_images)
-            return lambda done, _total: bars.update(task, completed=done)
+        def watch(world: str) -> Report:
+            report = start(world.replace("_", " "), n_images)
+            return lambda done, _total: report(done, n_images)
 
-        entries = run_demo(n_images, progress=start)
-    draw_demo(entries, Path(output))
+        entries = run_demo(n_images, progress=watch)
+    draw_demo(entries, picture)
     rows = [
-        {"images": entry.name, "emd": entry.emd, "nfd": entry.neuron_frechet, "lfd": entry.layer_frechet}
+        {
+            "images": entry.name,
+            "n_images": entry.dnas["histogram"].n_images,
+            "emd": entry.emd,
+            "nfd": entry.neuron_frechet,
+            "lfd": entry.layer_frechet,
+        }
         for entry in entries
     ]
+    note = rank_warning(min((entry.dnas["layer_gaussian"] for entry in entries), key=lambda dna: dna.n_images))
     if as_json:
-        _print_json({"reference": "bsds500/trainval", "extractor": EXTRACTOR, "results": rows, "picture": output})
+        _print_json(
+            {
+                "reference": "bsds500/trainval",
+                "extractor": EXTRACTOR,
+                "results": rows,
+                "warnings": [f"lfd: {note}"] * (note is not None),
+                "picture": output,
+            }
+        )
         return
     title = f"Distance from 300 photographs (BSDS500 train and val), seen by {EXTRACTOR}"
-    _print_table(title, ["images", *METRICS], [list(row.values()) for row in rows])
-    click.echo(f"Picture: {Path(output).resolve()}")
+    _print_table(title, ["images", "n", *METRICS], [list(row.values()) for row in rows])
+    if note is not None:
+        _print_text(f"lfd: {note}")
+    _print_text(f"Picture: {picture.resolve()}")
 
 
 @app.command()
@@ -154,8 +227,8 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
     help="; ".join(f"{name}: {text}" for name, (_, text) in METRICS.items()) + ".",
 )
 @click.option("--by", type=click.Choice(["layer"]), help="Also print the distance of each layer.")
-@_network
-@_histogram
+@_network(f"the reference's, else {DEFAULT_EXTRACTOR}")
+@_histogram(f"the reference's, else {DEFAULT_BINS}")
 @_reading
 @_json
 def score(
@@ -166,7 +239,7 @@ def score(
     extractor: str | None,
     weights: str | None,
     layers: tuple[str, ...] | None,
-    bins: int,
+    bins: int | None,
     ranges_file: str | None,
     device: str,
     batch_size: int,
@@ -175,69 +248,85 @@ def score(
     as_json: bool,
 ) -> None:
     """Score sets of generated images against real ones."""
-    from vdna_metrics.references import build_dnas
+    from vdna_metrics.references import Reading, build_dnas
 
     kinds = [METRICS[name][0] for name in metrics]
-    given, images = _reference_dnas(references, kinds, extractor)
-    known = next((dna.provenance.extractor for dna in given.values()), None)
-    network, chosen = _extractor(extractor or known, weights, layers)
-    with _progress() as bars:
-
-        def reading(name: str) -> Reading:
-            return _reading_of(device, batch_size, workers, skip_bad, bars, name)
-
-        ranges = _load_ranges(ranges_file)
-        missing = [kind for kind in kinds if kind not in given]
-        if missing and images is None:
-            raise ValueError(
-                f"the references hold {', '.join(given) or 'nothing'}; {', '.join(metrics)} also need "
-                f"{', '.join(missing)}: add such a DNA or real images with --reference"
-            )
-        if missing and images is not None:
+    _check_histogram_options(kinds, bins, ranges_file)
+    reading = Reading(batch_size=batch_size, workers=workers, skip_bad=skip_bad, device=_device(device))
+    generated = [(source, _open_images(source)) for source in sources]
+    real, real_images = _references(references, kinds, extractor)
+    missing = [kind for kind in kinds if kind not in real]
+    if missing and real_images is None:
+        raise ValueError(
+            f"{', '.join(metrics)} needs {' and '.join(kinds)} of the real images, --reference gives "
+            f"{', '.join(real)}: add a DNA of kind {' and '.join(missing)}, or the real images"
+        )
+    given = next(iter(real.values()), None)
+    network, chosen = _extractor(extractor, weights, layers, given)
+    for dna in real.values():
+        dna.check_fingerprint(network.fingerprint)
+    layout = (network if given is None else given).layout.select(chosen)
+    ranges = _load_ranges(ranges_file)
+    if "histogram" in real:
+        _check_same_bins(real["histogram"], bins, ranges)
+    notes: dict[str, list[str]] = {}
+    results = []
+    with _progress() as start:
+        if missing and real_images is not None:
             if "histogram" in missing and ranges is None:
-                ranges = _own_or_calibrated(network, images, reading)
-            given |= build_dnas(
-                images, network, missing, bins=bins, ranges=ranges, layers=chosen, reading=reading(f"real: {images}")
+                ranges = _own_or_calibrated(network, real_images, chosen, reading, start)
+            real |= build_dnas(
+                real_images,
+                network,
+                missing,
+                bins=bins or DEFAULT_BINS,
+                ranges=ranges,
+                layers=list(layout),
+                neurons=layout.neurons,
+                reading=_watched(reading, start, f"real: {real_images.name}", real_images),
             )
-        real = {kind: given[kind].select(chosen) for kind in kinds}
-        for dna in real.values():
-            dna.check_fingerprint(network.fingerprint)
-        layout = next(iter(real.values())).layout
-        results = []
-        for source in sources:
+            _report_skipped(real[missing[0]])
+        real = {kind: real[kind].select(chosen) for kind in kinds}
+        for kind in kinds:
+            _note(notes, "reference", real[kind])
+        bins, ranges = _bins_and_ranges(real.get("histogram"))
+        for name, source in generated:
             fake = build_dnas(
                 source,
                 network,
                 kinds,
-                bins=_bins(real.get("histogram"), bins),
-                ranges=_ranges(real.get("histogram")),
+                bins=bins,
+                ranges=ranges,
                 layers=list(layout),
                 neurons=layout.neurons,
-                reading=reading(source),
+                reading=_watched(reading, start, name, source),
             )
-            results.append({"images": source, **_scores(real, fake, metrics, by)})
+            first = fake[kinds[0]]
+            _report_skipped(first)
+            result = {"images": name, "n_images": first.n_images, "skipped": first.provenance.skipped}
+            for metric, kind in zip(metrics, kinds, strict=True):
+                _note(notes, name, fake[kind])
+                result |= _distances(metric, real[kind], fake[kind], by)
+            results.append(result)
+    sentences = _warn(notes)
     if as_json:
         _print_json(
             {
-                "reference": [repr(dna) for dna in real.values()],
+                "reference": [_described(dna) for dna in real.values()],
                 "extractor": network.name,
-                "fingerprint": network.fingerprint.digest,
                 "results": results,
+                "warnings": sentences,
             }
         )
         return
-    title = (
-        f"Distance from {next(iter(real.values())).n_images} images of {', '.join(references)}, seen by {network.name}"
+    images = f"{real[kinds[0]].n_images} images of {', '.join(references)}"
+    _print_table(
+        f"Distance from {images}, seen by {network.name}",
+        ["images", "n", *metrics],
+        [[result["images"], result["n_images"], *(result[metric] for metric in metrics)] for result in results],
     )
-    rows = [[row["images"], row["n_images"], *(row[name] for name in metrics)] for row in results]
-    _print_table(title, ["images", "n", *metrics], rows)
-    if by is not None:
-        for name in metrics:
-            columns = [row["images"] for row in results]
-            by_layer = [
-                [layer, *(row["by_layer"][name][layer] for row in results)] for layer in results[0]["by_layer"][name]
-            ]
-            _print_table(f"{name} by layer", ["layer", *columns], by_layer)
+    for metric in metrics if by else ():
+        _print_by_layer(metric, metric, list(sources), results)
 
 
 @app.command()
@@ -248,10 +337,10 @@ def score(
     type=_Names("histogram", "gaussian", "layer_gaussian"),
     default="histogram",
     show_default=True,
-    help="Kinds of DNA; several make one file each, FILE.KIND.npz.",
+    help="histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz.",
 )
-@_network
-@_histogram
+@_network(DEFAULT_EXTRACTOR)
+@_histogram(str(DEFAULT_BINS))
 @_reading
 @_json
 def make(
@@ -261,7 +350,7 @@ def make(
     extractor: str | None,
     weights: str | None,
     layers: tuple[str, ...] | None,
-    bins: int,
+    bins: int | None,
     ranges_file: str | None,
     device: str,
     batch_size: int,
@@ -269,84 +358,98 @@ def make(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Make the DNA of a set of images, one pass for all kinds."""
-    from vdna_metrics.references import build_dnas
+    """Make the DNA of a set of images, in one pass for all kinds."""
+    from vdna_metrics.references import Reading, build_dnas
 
+    _check_histogram_options(kinds, bins, ranges_file)
+    reading = Reading(batch_size=batch_size, workers=workers, skip_bad=skip_bad, device=_device(device))
     paths = _output_paths(output, kinds)
+    images = _open_images(source)
+    ranges = _load_ranges(ranges_file)
     network, chosen = _extractor(extractor, weights, layers)
-    with _progress() as bars:
-
-        def reading(name: str) -> Reading:
-            return _reading_of(device, batch_size, workers, skip_bad, bars, name)
-
-        ranges = _load_ranges(ranges_file)
+    with _progress() as start:
         if "histogram" in kinds and ranges is None:
-            ranges = _own_or_calibrated(network, source, reading)
+            ranges = _own_or_calibrated(network, images, chosen, reading, start)
         dnas = build_dnas(
-            source,
+            images,
             network,
             kinds,
-            bins=bins,
+            bins=bins or DEFAULT_BINS,
             ranges=ranges,
             layers=chosen,
-            reading=reading(source),
+            reading=_watched(reading, start, source, images),
         )
+    _report_skipped(dnas[kinds[0]])
+    notes: dict[str, list[str]] = {}
+    for dna in dnas.values():
+        _note(notes, source, dna)
+    _warn(notes)
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
-    for _, dna in written[:1]:
-        _report_skipped(dna)
     if as_json:
         _print_json([{"file": file, **_described(dna)} for file, dna in written])
         return
     for file, dna in written:
-        click.echo(f"{file}: {dna!r}")
+        _print_text(f"{file}: {dna!r}")
 
 
 @app.command()
 @click.argument("reference", metavar="DNA")
 @click.argument("generated", nargs=-1, required=True, metavar="DNA...")
 @click.option("--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
-@click.option("--layers", type=_Names(), metavar="A,B", help="Layers to compare.")
-@click.option(
-    "--unit",
-    type=click.Choice(["bins", "range", "activation"]),
-    default="bins",
-    show_default=True,
-    help="Unit of VDNA-EMD.",
-)
+@click.option("--layers", type=_Names(), help="Layers to compare.")
+@click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
 @_json
 def compare(
-    reference: str, generated: tuple[str, ...], by: str | None, layers: tuple[str, ...] | None, unit: str, as_json: bool
+    reference: str,
+    generated: tuple[str, ...],
+    by: str | None,
+    layers: tuple[str, ...] | None,
+    unit: str | None,
+    as_json: bool,
 ) -> None:
-    """Compare DNA files with the first: histograms by VDNA-EMD, Gaussians by NFD, layer Gaussians by LFD."""
+    """Compare DNA files with the first.
+
+    Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
+    """
     real = _load_dna(reference)
     metric = next(name for name, (kind, _) in METRICS.items() if kind == real.kind)
     if by == "neuron" and metric == "lfd":
         raise click.UsageError("a layer Fréchet distance has one number a layer: use --by layer")
-    results: list[dict[str, Any]] = []
+    if unit is not None and metric != "emd":
+        raise click.UsageError(f"--unit is for VDNA-EMD; {reference} is a {real.kind}, compared by {metric}")
+    unit = unit or "bins"
+    notes: dict[str, list[str]] = {}
+    _note(notes, reference, real.select(layers))
+    results = []
     for file in generated:
         fake = _load_dna(file)
-        result: dict[str, Any] = {"dna": file, "n_images": fake.n_images}
-        result[metric] = float(_distance(metric, real, fake, "mean", layers, unit))
-        if by is not None:
-            reduction = "layer" if by == "layer" else "none"
-            found = _distance(metric, real, fake, reduction, layers, unit)
-            result[f"by_{by}"] = {layer: value.tolist() for layer, value in found.items()}
-        results.append(result)
+        try:
+            distances = _distances(metric, real, fake, by, layers, unit)
+        except ValueError as error:
+            raise ValueError(f"{reference} and {file}: {error}") from error
+        _note(notes, file, fake.select(layers))
+        results.append({"dna": file, "n_images": fake.n_images, **distances})
+    sentences = _warn(notes)
     if as_json:
         _print_json(
-            {"reference": reference, "metric": metric, "unit": unit if metric == "emd" else None, "results": results}
+            {
+                "reference": reference,
+                "metric": metric,
+                "unit": unit if metric == "emd" else None,
+                "results": results,
+                "warnings": sentences,
+            }
         )
         return
     heading = f"{metric} ({unit})" if metric == "emd" else metric
     title = f"Distance from {reference}, {real.n_images} images seen by {real.provenance.extractor}"
     _print_table(title, ["dna", "n", heading], [[row["dna"], row["n_images"], row[metric]] for row in results])
     if by == "layer":
-        rows = [[layer, *(row["by_layer"][layer] for row in results)] for layer in results[0]["by_layer"]]
-        _print_table(f"{heading} by layer", ["layer", *generated], rows)
+        _print_by_layer(heading, metric, list(generated), results)
     elif by == "neuron":
         rows = [
-            [layer, neuron, *(row["by_neuron"][layer][place] for row in results)]
-            for layer, values in results[0]["by_neuron"].items()
+            [layer, neuron, *(row[f"{metric}_by_neuron"][layer][place] for row in results)]
+            for layer, values in results[0][f"{metric}_by_neuron"].items()
             for place, neuron in enumerate(real.layout.neurons.get(layer, range(len(values))))
         ]
         _print_table(f"{heading} by neuron", ["layer", "neuron", *generated], rows)
@@ -355,31 +458,39 @@ def compare(
 @app.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @_output
-def merge(files: tuple[str, ...], output: str) -> None:
-    """Merge DNA files, or files of activation ranges, into one: as if their images had been one set."""
-    from functools import reduce
-    from operator import add
+@_json
+def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
+    """Merge DNA files, or files of activation ranges, into one.
 
+    The result is what all their images in one set would have given.
+    """
     from vdna_metrics.files import read_header
     from vdna_metrics.ranges import load_ranges
 
+    path = _output_paths(output, ("merged",))["merged"]
     kinds = {file: read_header(file)["kind"] for file in files}
     if len(set(kinds.values())) > 1:
         shown = ", ".join(f"{file} {kind}" for file, kind in kinds.items())
         raise ValueError(f"only files of one kind merge: {shown}")
-    if "ranges" in kinds.values():
-        ranges = reduce(add, (load_ranges(file) for file in files))
-        click.echo(f"{ranges.save(output)}: activation ranges of {ranges.n_images} images")
+    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else _load_dna
+    merged: VDNA | ActivationRanges = load(files[0])
+    for file in files[1:]:
+        try:
+            merged = merged + load(file)
+        except ValueError as error:
+            raise ValueError(f"{files[0]} and {file}: {error}") from error
+    written = {"file": str(merged.save(path)), "kind": kinds[files[0]], "n_images": merged.n_images}
+    if as_json:
+        _print_json(written)
         return
-    dna = reduce(add, (_load_dna(file) for file in files))
-    click.echo(f"{dna.save(output)}: {dna!r}")
+    _print_text("{file}: {kind} of {n_images} images".format(**written))
 
 
 @app.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @_output
 @_widen
-@_network
+@_network(DEFAULT_EXTRACTOR)
 @_reading
 @_json
 def calibrate(
@@ -395,43 +506,45 @@ def calibrate(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Find the activation ranges of a network over sets of images."""
+    """Find a network's activation ranges over sets of images."""
     from functools import reduce
     from operator import add
 
+    from vdna_metrics.references import Reading
     from vdna_metrics.references import calibrate as calibrate_images
 
+    reading = Reading(batch_size=batch_size, workers=workers, skip_bad=skip_bad, device=_device(device))
     path = _output_paths(output, ("ranges",))["ranges"]
+    images = [(source, _open_images(source)) for source in sources]
     network, chosen = _extractor(extractor, weights, layers)
-    with _progress() as bars:
-        ranges: ActivationRanges = reduce(
-            add,
-            (
+    found: list[ActivationRanges] = []
+    with _progress() as start:
+        for name, source in images:
+            found.append(
                 calibrate_images(
-                    source,
-                    network,
-                    widen=widen,
-                    layers=chosen,
-                    reading=_reading_of(device, batch_size, workers, skip_bad, bars, source),
+                    source, network, widen=widen, layers=chosen, reading=_watched(reading, start, name, source)
                 )
-                for source in sources
-            ),
-        )
-    file = str(ranges.save(path))
-    found = {
-        "file": file,
+            )
+    skipped = {name: len(source) - part.n_images for (name, source), part in zip(images, found, strict=True)}
+    for name, count in skipped.items():
+        if count:
+            print(f"skipped: {name}: {count} images that cannot be read", file=sys.stderr)
+    ranges = reduce(add, found)
+    written = {
+        "file": str(ranges.save(path)),
         "extractor": network.name,
         "n_images": ranges.n_images,
+        "skipped": sum(skipped.values()),
         "neurons": ranges.layout.total,
         "dead": int(ranges.dead.sum()),
         "widen": widen,
     }
     if as_json:
-        _print_json(found)
+        _print_json(written)
         return
-    click.echo(
-        f"{file}: activation ranges of {found['neurons']} neurons of {network.name} over {ranges.n_images} images, "
-        f"{found['dead']} neurons dead"
+    _print_text(
+        "{file}: activation ranges of {neurons} neurons of {extractor} over {n_images} images, "
+        "{dead} neurons dead".format(**written)
     )
 
 
@@ -456,24 +569,33 @@ def extractors(as_json: bool) -> None:
     )
 
 
-def _reference_dnas(
+# -------------------------------------------------------------------------------------------------- what is asked for
+def _references(
     references: Sequence[str], kinds: Sequence[Kind], extractor: str | None
-) -> tuple[dict[Kind, VDNA], str | None]:
+) -> tuple[dict[Kind, VDNA], ImageSource | None]:
     """DNAs among the references by kind, and the one source of images among them."""
-    from vdna_metrics.references import load_reference
+    from vdna_metrics.references import list_references, load_reference
 
+    stored = {f"{record.dataset}/{record.split}" for record in list_references()}
     dnas: dict[Kind, VDNA] = {}
-    images: str | None = None
+    images: ImageSource | None = None
     for reference in references:
         found: list[VDNA] = []
-        if _is_dna_file(reference):
+        dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
+        if _is_ours(reference):
             found = [_load_dna(reference)]
-        elif Path(reference).exists() or ":" in reference or Path(reference).suffix:
-            if images is not None:
-                raise ValueError(f"only one --reference can be images, got {images} and {reference}")
-            images = reference
-        else:
+        elif not Path(reference).exists() and dataset in {name.lower().partition("/")[0] for name in stored}:
             found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
+            found = list({dna.kind: dna for dna in found}.values())  # a name with its kind gives that for each
+        elif images is not None:
+            raise ValueError(f"only one --reference can be images, got {images.name} and {reference}")
+        else:
+            try:
+                images = _open_images(reference)
+            except ValueError as error:
+                if Path(reference).exists():
+                    raise
+                raise ValueError(f"{error}; the store has {', '.join(sorted(stored))}") from error
         for dna in found:
             if dna.kind in dnas:
                 raise ValueError(
@@ -483,15 +605,26 @@ def _reference_dnas(
     return dnas, images
 
 
-def _is_dna_file(path: str) -> bool:
+def _open_images(source: str) -> ImageSource:
+    """A source, listed before any work is done so that a wrong name is refused at once."""
+    from vdna_metrics.references import open_images
+
+    if _is_ours(source):
+        raise ValueError(f"{source} holds a DNA or activation ranges, no images; `vdna-metrics compare` compares DNAs")
+    return open_images(source)
+
+
+def _is_ours(path: str | Path) -> bool:
     from vdna_metrics.files import is_ours
 
-    return path.endswith(".npz") and Path(path).is_file() and is_ours(path)
+    return Path(path).suffix == ".npz" and is_ours(path)
 
 
 def _load_dna(path: str) -> VDNA:
     from vdna_metrics.dna import load_vdna
 
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, not a DNA file; `vdna-metrics make` makes one of its images")
     return load_vdna(path)
 
 
@@ -502,73 +635,136 @@ def _load_ranges(path: str | None) -> ActivationRanges | None:
 
 
 def _extractor(
-    name: str | None, weights: str | None, layers: Sequence[str] | None
+    name: str | None, weights: str | None, layers: Sequence[str] | None, reference: VDNA | None = None
 ) -> tuple[FeatureExtractor, list[str] | None]:
     """The network, and the names of the layers that were asked for."""
     from vdna_metrics.extractors import extractor_and_layout
 
+    if reference is not None and name in (None, reference.provenance.extractor):
+        name = reference.provenance.extractor
+        if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
+            layers = list(reference.layout)
     network, layout = extractor_and_layout(name or DEFAULT_EXTRACTOR, layers, weights_path=weights)
     return network, None if layers is None else list(layout)
 
 
-def _own_or_calibrated(network: FeatureExtractor, images: str, reading: Callable[[str], Reading]) -> ActivationRanges:
+def _own_or_calibrated(
+    network: FeatureExtractor, images: ImageSource, layers: list[str] | None, reading: Reading, start: StartBar
+) -> ActivationRanges:
     """The ranges that ship for a network, else ranges calibrated on these images, which costs a pass of its own."""
     from vdna_metrics.references import calibrate as calibrate_images
     from vdna_metrics.references.store import find_ranges, has_ranges
 
     if has_ranges(network.name):
-        return find_ranges(network.name)
-    click.echo(f"No activation ranges ship for {network.name}: they are calibrated on {images} first.", err=True)
-    return calibrate_images(images, network, reading=reading(f"ranges: {images}"))
+        ranges = find_ranges(network.name)
+        if ranges.fingerprint is None or not ranges.fingerprint.differences(network.fingerprint):
+            return ranges
+    print(f"no activation ranges ship for {network.name}: calibrating on {images.name} first", file=sys.stderr)
+    watched = _watched(reading, start, f"ranges: {images.name}", images)
+    return calibrate_images(images, network, layers=layers, reading=watched)
 
 
-def _bins(reference: VDNA | None, asked: int) -> int:
+def _check_histogram_options(kinds: Sequence[str], bins: int | None, ranges_file: str | None) -> None:
+    if "histogram" in kinds:
+        return
+    for option, value in (("--bins", bins), ("--ranges", ranges_file)):
+        if value is not None:
+            raise click.UsageError(f"{option} is for histograms (emd), asked for is {', '.join(kinds)}")
+
+
+def _check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
+    """Refuse what was asked for in so many words and the reference has otherwise."""
+    own_bins, own_ranges = _bins_and_ranges(reference)
+    if bins not in (None, own_bins):
+        raise ValueError(f"bins differ: the reference has {own_bins}, --bins says {bins}; leave --bins out")
+    if ranges is not None and own_ranges is not None and not ranges.for_layout(own_ranges.layout).equals(own_ranges):
+        raise ValueError("--ranges are not those of the reference, which come with it; leave --ranges out")
+
+
+def _bins_and_ranges(reference: VDNA | None) -> tuple[int, ActivationRanges | None]:
     from vdna_metrics.distributions import HistogramDistribution
 
     distribution = reference.distribution if reference is not None else None
-    return distribution.bins if isinstance(distribution, HistogramDistribution) else asked
+    if isinstance(distribution, HistogramDistribution):
+        return distribution.bins, distribution.ranges
+    return DEFAULT_BINS, None
 
 
-def _ranges(reference: VDNA | None) -> ActivationRanges | None:
-    from vdna_metrics.distributions import HistogramDistribution
+def _device(name: str) -> str:
+    import torch
 
-    distribution = reference.distribution if reference is not None else None
-    return distribution.ranges if isinstance(distribution, HistogramDistribution) else None
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch raises the latter where it was built without CUDA
+        raise click.BadParameter(f"{name}: {error}", param_hint="--device") from error
+    return name
 
 
-def _distance(
-    metric: str, real: VDNA, fake: VDNA, reduction: Any, layers: Sequence[str] | None = None, unit: Any = "bins"
-) -> Any:
+def _output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
+    """The files to write, refused before the work where they cannot be."""
+    stem = Path(output).name.removesuffix(".npz")
+    if not stem:
+        raise click.BadParameter(f"{output!r} names no file", param_hint="--output")
+    names = {kind: f"{stem}.npz" if len(kinds) == 1 else f"{stem}.{kind}.npz" for kind in kinds}
+    paths = {kind: Path(output).with_name(name) for kind, name in names.items()}
+    for path in paths.values():
+        _check_writable(path)
+        if path.exists() and not _is_ours(path):
+            raise ValueError(f"{path} exists and was not written by vdna_metrics: move it, or choose another --output")
+    return paths
+
+
+def _check_writable(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'no permission'}")
+
+
+# --------------------------------------------------------------------------------------------------- what comes of it
+def _distances(
+    metric: str, real: VDNA, fake: VDNA, by: str | None, layers: Sequence[str] | None = None, unit: Any = "bins"
+) -> dict[str, Any]:
+    """``{metric: mean}`` and, where asked for, ``{metric_by_layer: {layer: distance}}``."""
     from vdna_metrics.dna import compare as distances
 
-    if metric == "emd":
-        return distances.emd(real, fake, layers=layers, unit=unit, reduction=reduction)
-    if metric == "nfd":
-        return distances.neuron_frechet(real, fake, layers=layers, reduction=reduction)
-    return distances.layer_frechet(real, fake, layers=layers, reduction=reduction)
+    def measure(reduction: Any) -> Any:
+        if metric == "emd":
+            return distances.emd(real, fake, layers=layers, unit=unit, reduction=reduction)
+        if metric == "nfd":
+            return distances.neuron_frechet(real, fake, layers=layers, reduction=reduction)
+        return distances.layer_frechet(real, fake, layers=layers, reduction=reduction)
+
+    found: dict[str, Any] = {metric: float(measure("mean"))}
+    if by is not None:
+        parts = measure("layer" if by == "layer" else "none")
+        found[f"{metric}_by_{by}"] = {layer: value.tolist() for layer, value in parts.items()}
+    return found
 
 
-def _scores(real: dict[Kind, VDNA], fake: dict[Kind, VDNA], metrics: Sequence[str], by: str | None) -> dict[str, Any]:
+def _note(notes: dict[str, list[str]], name: str, dna: VDNA) -> None:
+    """Collect what a reader of the numbers should know, each sentence once with all it is true of."""
     from vdna_metrics.dna.compare import coverage_warning, rank_warning
 
-    first = next(iter(fake.values()))
-    _report_skipped(first)
-    result: dict[str, Any] = {"n_images": first.n_images, "skipped": len(first.provenance.skipped)}
-    for name in metrics:
-        a, b = real[METRICS[name][0]], fake[METRICS[name][0]]
-        for sentence in (coverage_warning(b), rank_warning(b)):
-            if sentence is not None:
-                warnings.warn(f"{', '.join(b.provenance.sources)}: {sentence}", UserWarning, stacklevel=2)
-        result[name] = float(_distance(name, a, b, "mean"))
-        if by is not None:
-            found = _distance(name, a, b, "layer")
-            result.setdefault("by_layer", {})[name] = {layer: float(value) for layer, value in found.items()}
-    return result
+    for sentence in (coverage_warning(dna), rank_warning(dna)):
+        if sentence is not None and name not in notes.setdefault(sentence, []):
+            notes[sentence].append(name)
+
+
+def _warn(notes: dict[str, list[str]]) -> list[str]:
+    sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in notes.items()]
+    for sentence in sentences:
+        print(f"warning: {sentence}", file=sys.stderr)
+    return sentences
 
 
 def _report_skipped(dna: VDNA) -> None:
     for name, reason in dna.provenance.skipped:
-        click.echo(f"skipped: {name}: {reason}", err=True)
+        print(f"skipped: {', '.join(dna.provenance.sources)}: {name}: {reason}", file=sys.stderr)
 
 
 def _described(dna: VDNA) -> dict[str, Any]:
@@ -581,81 +777,98 @@ def _described(dna: VDNA) -> dict[str, Any]:
     }
 
 
-def _output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files to write, refused before the work when their folder is missing."""
-    base = Path(output)
-    if not base.parent.is_dir():
-        raise ValueError(f"cannot write {output}: folder {base.parent} does not exist")
-    if len(kinds) == 1:
-        return {kinds[0]: base}
-    stem = base.name.removesuffix(".npz")
-    return {kind: base.with_name(f"{stem}.{kind}.npz") for kind in kinds}
+# --------------------------------------------------------------------------------------------------------- on screen
+def _watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -> Reading:
+    return replace(reading, progress=start(name, len(images)))
 
 
-def _reading_of(device: str, batch_size: int, workers: int, skip_bad: bool, bars: Progress, name: str) -> Reading:
-    from vdna_metrics.references import Reading
+@contextmanager
+def _progress() -> Iterator[StartBar]:
+    """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as ProgressTask
+    from rich.text import Text
 
-    task = bars.add_task(name, total=None)
-    return Reading(
-        batch_size=batch_size,
-        workers=workers,
-        skip_bad=skip_bad,
-        device=_device(device),
-        progress=lambda done, total: bars.update(task, completed=done, total=total),
+    def log(name: str, _total: int) -> Report:
+        begin = time.monotonic()
+
+        def report(done: int, total: int | None) -> None:
+            if done == total:
+                speed = done / (time.monotonic() - begin)
+                print(f"{name}: {done} images, {speed:.1f} images/s", file=sys.stderr)
+
+        return report
+
+    class Speed(ProgressColumn):
+        def render(self, task: ProgressTask) -> Text:
+            seconds = task.finished_time or task.elapsed
+            return Text(f"{task.completed / seconds:.1f} images/s" if task.completed and seconds else "")
+
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield log
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        Speed(),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
+    with Progress(*columns, console=console) as bars:
 
+        def draw(name: str, total: int) -> Report:
+            # The end of a path tells more than its beginning.
+            task = bars.add_task(name if len(name) <= 28 else f"…{name[-27:]}", total=total)
+            return lambda done, total: bars.update(task, completed=done, total=total)
 
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+        yield draw
 
 
 def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    # A pipe has no width of its own: tables are not squeezed there.
-    return Console(stderr=stderr, highlight=False, width=None if sys.stdout.isatty() or stderr else 160)
+    # Names of folders are no markup. A pipe has no width of its own: nothing is folded there, unless it is given one.
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 10_000
+    return console
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on the error stream: images done, images a second, time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Task as ProgressTask
-    from rich.text import Text
-
-    class Speed(ProgressColumn):
-        def render(self, task: ProgressTask) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f} images/s" if speed else "", style="progress.data.speed")
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Speed(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=_console(stderr=True)) as bars:
-        yield bars
+def _print_text(text: str) -> None:
+    _console().print(text)
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place, column in enumerate(columns):
         numeric = bool(rows) and not isinstance(rows[0][place], str)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        widest = max((len(_shown(row[place])) for row in rows), default=0)
+        table.add_column(
+            column, justify="right" if numeric else "left", overflow="fold", min_width=widest if numeric else None
+        )
     for row in rows:
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
-    _console().print(table)
+        table.add_row(*map(_shown, row))
+    console = _console()
+    console.print(title, style="bold")
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def _shown(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.4g}"
+
+
+def _print_by_layer(heading: str, metric: str, columns: list[str], results: Sequence[dict[str, Any]]) -> None:
+    parts = [result[f"{metric}_by_layer"] for result in results]
+    rows = [[layer, *(part[layer] for part in parts)] for layer in parts[0]]
+    _print_table(f"{heading} by layer", ["layer", *columns], rows)
 
 
 def _print_json(value: Any) -> None:
@@ -666,12 +879,8 @@ def main() -> None:
     """Run the command line: exit code 0 when it worked, 1 for an error with the data, 2 for one in the command."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        click.echo(f"warning: {message}", err=True)
+        print(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
-        try:
-            app(prog_name="vdna-metrics")
-        except (ValueError, TypeError, OSError) as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
+        app(prog_name="vdna-metrics")

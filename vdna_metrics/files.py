@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -85,6 +86,19 @@ def write_npz(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Ma
     return path
 
 
+def _read_arrays(archive: zipfile.ZipFile, members: list[str]) -> dict[str, NDArray[Any]]:
+    arrays = {}
+    for member in members:
+        # Whole, so that its CRC-32 is checked before NumPy acts on what may be damaged.
+        data = io.BytesIO(archive.read(member))
+        arrays[member.removesuffix(".npy")] = np.lib.format.read_array(data, allow_pickle=False)
+    return arrays
+
+
+# What damaged bytes make zipfile, zlib and NumPy raise.
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error)
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """Read the header of a file without its arrays.
 
@@ -96,18 +110,13 @@ def read_header(path: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile) or _HEADER not in archive.files:
-                raise ValueError(f"{path} has no header: it was not written by vdna_metrics")
-            header = json.loads(archive[_HEADER].tobytes())
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path} is not a readable .npz file ({error})") from error
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged or not a .npz file ({error})") from error
-    if not isinstance(header, dict) or "schema" not in header:
-        raise ValueError(f"{path} has no schema in its header: it was not written by vdna_metrics")
+        with zipfile.ZipFile(path) as archive:
+            ours = f"{_HEADER}.npy" in archive.namelist()
+            header = json.loads(_read_arrays(archive, [f"{_HEADER}.npy"])[_HEADER].tobytes()) if ours else None
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
+    if not isinstance(header, dict) or not isinstance(header.get("schema"), int):
+        raise ValueError(f"{path} has no header of ours: it was not written by vdna_metrics")
     if header["schema"] > SCHEMA:
         raise ValueError(
             f"{path} has schema {header['schema']} (written by {header.get('writer')}), this version reads up to "
@@ -136,13 +145,13 @@ def read_npz(path: str | Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], 
         ValueError: when the file is damaged, changed, newer, or of another kind; the message names it.
     """
     header = read_header(path)
-    if header["kind"] not in kinds:
-        raise ValueError(f"{path} holds {header['kind']!r}, needed is {' or '.join(repr(kind) for kind in kinds)}")
+    if header.get("kind") not in kinds:
+        raise ValueError(f"{path} holds {header.get('kind')!r}, needed is {' or '.join(map(repr, kinds))}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name != _HEADER}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        with zipfile.ZipFile(path) as archive:
+            arrays = _read_arrays(archive, [name for name in archive.namelist() if name != f"{_HEADER}.npy"])
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is damaged ({str(error) or type(error).__name__})") from error
     found = _sha256(header, arrays)
     if found != header.get("sha256"):
         raise ValueError(

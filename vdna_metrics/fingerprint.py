@@ -45,7 +45,14 @@ class ExtractorFingerprint:
         return f"{self.architecture} ({self.digest[:12]})"
 
     def select(self, layers: Sequence[str]) -> ExtractorFingerprint:
-        """Keep the paths of some layers."""
+        """Keep the paths of some layers.
+
+        Raises:
+            ValueError: when the extractor does not look at one of them.
+        """
+        unknown = [layer for layer in layers if layer not in self.paths]
+        if unknown:
+            raise ValueError(f"{self.architecture} has no layer {unknown[0]!r}; its layers: {', '.join(self.paths)}")
         return replace(self, paths={layer: self.paths[layer] for layer in layers})
 
     def differences(self, other: ExtractorFingerprint) -> list[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -126,6 +127,7 @@ class NeuronLayout(Mapping[str, int]):
 
         Raises:
             ValueError: for unknown layers, indices out of range, repeated or empty indices.
+            TypeError: for indices that are not integers, masks for example.
         """
         if isinstance(layers, str):
             layers = [layers]
@@ -145,7 +147,7 @@ class NeuronLayout(Mapping[str, int]):
             if neurons is None or layer not in neurons:
                 wanted = tuple(present)
             else:
-                wanted = tuple(int(i) for i in torch.as_tensor(neurons[layer]).flatten().tolist())
+                wanted = _whole_numbers(layer, neurons[layer])
                 missing = sorted(set(wanted).difference(present))
                 if missing:
                     raise ValueError(
@@ -173,6 +175,19 @@ class NeuronLayout(Mapping[str, int]):
         starts = {layer: rows.start for layer, rows in self.slices().items()}
         return torch.cat([starts[layer] + index for layer, index in self.index_of(selection).items()])
 
+    def pick(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of full layers' activations ``{layer: [neurons, ...]}``, those of this layout's layers and neurons.
+
+        Examples:
+            >>> NeuronLayout({"conv": 2}, {"conv": (3, 1)}).pick({"conv": torch.arange(4.0)})
+            {'conv': tensor([3., 1.])}
+        """
+        picked = {}
+        for layer in self:
+            x, indices = activations[layer], self.neurons.get(layer)
+            picked[layer] = x if indices is None else x.index_select(0, _index(indices, x.device))
+        return picked
+
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
         return {
@@ -184,3 +199,19 @@ class NeuronLayout(Mapping[str, int]):
     def from_json(cls, data: Mapping[str, Any]) -> NeuronLayout:
         """Inverse of `to_json`."""
         return cls({layer: count for layer, count in data["layers"]}, data["neurons"])
+
+
+def _whole_numbers(layer: str, indices: Sequence[int] | Tensor) -> tuple[int, ...]:
+    tensor = torch.as_tensor(indices).flatten()
+    if tensor.dtype == torch.bool or (len(tensor) and tensor.is_floating_point()):
+        raise TypeError(
+            f"neurons of layer {layer!r} must be indices, got {tensor.dtype}"
+            + ("; mask.nonzero() gives those of a mask" if tensor.dtype == torch.bool else "")
+        )
+    return tuple(int(i) for i in tensor.tolist())
+
+
+@lru_cache(maxsize=256)
+def _index(indices: tuple[int, ...], device: torch.device) -> Tensor:
+    # Kept on the device: a copy a batch would make the host wait for it.
+    return torch.tensor(indices, device=device)

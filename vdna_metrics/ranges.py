@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,15 +74,17 @@ class ActivationRanges:
             if values.shape != (self.layout.total,):
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, the layout {self.layout.total} neurons")
             if not values.isfinite().all():
-                raise ValueError(f"{name} is not finite for {int((~values.isfinite()).sum())} neurons")
+                raise ValueError(f"{name} is not finite for {self._where(~values.isfinite())}")
             object.__setattr__(self, name, values)
         inverted = self.observed_low > self.observed_high
         if inverted.any():
-            row = int(inverted.nonzero()[0])
-            raise ValueError(
-                f"low above high for {int(inverted.sum())} neurons, first at row {row}: "
-                f"{float(self.observed_low[row])} > {float(self.observed_high[row])}"
-            )
+            low, high = float(self.observed_low[inverted][0]), float(self.observed_high[inverted][0])
+            raise ValueError(f"low is above high for {self._where(inverted)}: the first has {low:g} and {high:g}")
+
+    def _where(self, bad: Tensor) -> str:
+        counts = {layer: int(part.sum()) for layer, part in self.layout.split(bad).items()}
+        layers = [f"{count} neuron{'s' * (count > 1)} of layer {layer!r}" for layer, count in counts.items() if count]
+        return ", ".join(layers[:4]) + (", ..." if len(layers) > 4 else "")
 
     @classmethod
     def from_extremes(
@@ -106,7 +107,7 @@ class ActivationRanges:
             n_images: number of images seen.
             sources: names of the image sets.
         """
-        layout = NeuronLayout({layer: int(np.size(torch.as_tensor(values).numpy())) for layer, values in low.items()})
+        layout = NeuronLayout({layer: torch.as_tensor(values).numel() for layer, values in low.items()})
         fingerprint = extractor.fingerprint if extractor is not None else None
         return cls(
             layout=layout,
@@ -153,6 +154,22 @@ class ActivationRanges:
             observed_high=self.observed_high[rows],
             fingerprint=self.fingerprint.select(list(selection)) if self.fingerprint else None,
         )
+
+    def for_layout(self, layout: NeuronLayout) -> ActivationRanges:
+        """The ranges of another layout's layers and neurons, in its order.
+
+        Raises:
+            ValueError: when these ranges lack some of them, or have other numbers of neurons.
+        """
+        found = self.layout.select(list(layout), layout.neurons)
+        for layer, count in layout.items():
+            if found[layer] != count or found.neurons.get(layer) != layout.neurons.get(layer):
+                selected = " selected" if layer in found.neurons else ""
+                raise ValueError(
+                    f"these activation ranges do not fit: layer {layer!r} has {found[layer]}{selected} neurons in "
+                    f"them, needed are {count}"
+                )
+        return self.select(layout)
 
     def __add__(self, other: ActivationRanges) -> ActivationRanges:
         """Ranges over both image sets."""

@@ -87,7 +87,8 @@ class Distribution(ABC):
         if not all(images):
             return
         device = next(iter(batch.values())).device
-        if device != self.state.device:
+        # MPS has no float64: there, the moments of a batch are taken on the CPU, where their state must be.
+        if device != self.state.device and not (device.type == "mps" and self.dtype == torch.float64):
             # State on another device than the network (state_device="cpu"): sum the batch where it was made.
             part = self.with_state(torch.zeros_like(self.state, device=device))
             part.fill_(batch)
@@ -111,7 +112,7 @@ class Distribution(ABC):
     def _check_shape(self, layer: str, activations: Tensor | None) -> Tensor:
         if activations is None:
             raise ValueError(f"activations of layer {layer!r} are missing")
-        if activations.ndim != 3 or activations.shape[0] != self.layout[layer]:
+        if activations.ndim != 3 or activations.shape[0] != self.layout[layer] or not activations.shape[2]:
             raise ValueError(
                 f"activations of layer {layer!r} must be [{self.layout[layer]} neurons, images, positions], "
                 f"got {list(activations.shape)}"

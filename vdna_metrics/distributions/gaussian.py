@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -166,8 +167,12 @@ class LayerGaussianDistribution(Distribution):
     def _summarise(self, activations: Tensor) -> Tensor:
         return image_means(activations)
 
-    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
+    def fill_(self, activations: Mapping[str, Tensor]) -> None:
+        """Add a batch; see `Distribution.fill_`."""
         self._factors.clear()
+        super().fill_(activations)
+
+    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
         centre = self.centre[rows].to(summary.device)
         accumulate_scatter_(self.first[rows], self.scatters()[layer], summary, centre)
 
@@ -190,9 +195,10 @@ class LayerGaussianDistribution(Distribution):
         shift = centre.to(self.centre.device) - self.centre
         firsts, scatters = [], []
         for layer, rows in self.layout.slices().items():
-            moved = recentre_scatter(self.n_images, self.first[rows], self.scatters()[layer], shift[rows])
-            firsts.append(moved[0])
-            scatters.append(moved[1].flatten())
+            first, scatter = recentre_scatter(self.n_images, self.first[rows], self.scatters()[layer], shift[rows])
+            firsts.append(first)
+            # Symmetric to the last bit, since files keep one triangle.
+            scatters.append(scatter.triu().add_(scatter.triu(1).T).flatten())
         head = self.state[: 1 + len(self.layout)]
         return LayerGaussianDistribution(self.layout, torch.cat([head, *firsts, *scatters]), centre)
 

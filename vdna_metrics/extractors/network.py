@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import weakref
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,14 +29,14 @@ class Lease:
 
     def __init__(self, extractor: FeatureExtractor, layers: Sequence[str]) -> None:
         self.layers = tuple(layers)
-        self._extractor = extractor
+        self.extractor = extractor
         extractor._leases.add(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
-        return Lease(self._extractor, self.layers)
+        return Lease(self.extractor, self.layers)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Lease, (self._extractor, self.layers)
+        return Lease, (self.extractor, self.layers)
 
 
 class FeatureExtractor:
@@ -46,7 +48,8 @@ class FeatureExtractor:
 
     When several metrics read one extractor, a batch is run once: the activations are kept until every reader has had
     them, the next batch comes, or the images are gone. A batch is recognised by its tensor and that tensor's version
-    counter; tensors made under ``torch.inference_mode`` have none and are run for each reader.
+    counter, on CPU also by its bytes, which NumPy may have changed; tensors made under ``torch.inference_mode`` count
+    no versions and are run for each reader.
 
     Args:
         network: the network.
@@ -86,9 +89,10 @@ class FeatureExtractor:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not self.spec.is_rebuildable:  # a user's own module travels with its weights
-            return FeatureExtractor, (self.network, self.spec, self.fingerprint.weights, self._probe_images)
-        return self.spec.create, ()
+        weights = self.fingerprint.weights
+        if not self.spec.is_rebuildable:  # the network travels with its weights
+            return FeatureExtractor, (self.network, self.spec, weights, self._probe_images)
+        return _rebuilt, (self.spec, weights)
 
     def lease(self, layers: Sequence[str]) -> Lease:
         """Announce a reader of some layers; without any lease all layers are read."""
@@ -123,12 +127,14 @@ class FeatureExtractor:
         """
         return self.forward(images, normalize)
 
+    @torch.no_grad()
     def _forward(self, images: Tensor, normalize: bool = False) -> Activations:
         readers = len(self._leases)
         if readers < 2 or not isinstance(images, Tensor) or images.is_inference():
             return self._run(self.preprocess(images, normalize=normalize))
-        key = (id(images), images._version, normalize, tuple(self._wanted()))
+        key = (id(images), images._version, _checksum(images), normalize, tuple(self._wanted()))
         if self._kept is None or self._kept[0] != key or self._kept[1]() is not images:
+            self._drop()  # not two batches' activations at once
             activations = self._run(self.preprocess(images, normalize=normalize))
             self._kept = (key, weakref.ref(images, self._drop), activations)
             self._served = 0
@@ -153,6 +159,7 @@ class FeatureExtractor:
         wanted = self._wanted()
         if not x.shape[0]:
             return {layer: x.new_zeros(self.layout[layer], 0, 1, dtype=torch.float32) for layer in wanted}
+        self._move_to(x.device)
         with torch.inference_mode():
             outputs = self._observe(x, wanted, self._keep_output)
         return {layer: self._to_neurons(layer, outputs[layer]) for layer in wanted}
@@ -172,23 +179,30 @@ class FeatureExtractor:
         versions: dict[str, int] = {}
 
         def note_version(layer: str, output: Tensor) -> Tensor:
-            versions[layer] = output._version
+            # A network with an inference mode of its own gives tensors that count nothing: these are copied.
+            versions[layer] = -1 if output.is_inference() else output._version
             return output
 
-        with torch.no_grad():
-            outputs = self._observe(probe, list(self.fingerprint.paths), note_version, to_the_end=True)
-        self._overwritten = frozenset(layer for layer, output in outputs.items() if output._version != versions[layer])
+        self._move_to(probe.device)
+        with torch.inference_mode(False), torch.no_grad():
+            outputs = self._observe(probe.clone(), list(self.fingerprint.paths), note_version, to_the_end=True)
+        self._overwritten = frozenset(
+            layer for layer, output in outputs.items() if output.is_inference() or output._version != versions[layer]
+        )
         return NeuronLayout({layer: self._to_neurons(layer, outputs[layer]).shape[0] for layer in versions})
+
+    def _move_to(self, device: torch.device) -> None:
+        first = next(itertools.chain(self.network.parameters(), self.network.buffers()), None)
+        if first is not None and first.device != device:
+            with torch.inference_mode(False):  # else a user's module could not be trained any more
+                self.network.to(device)
 
     def _observe(
         self, x: Tensor, layers: Sequence[str], keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False
     ) -> Activations:
         parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
-        if parameter is not None:
-            if parameter.device != x.device:
-                self.network.to(x.device)
-            if x.is_floating_point():
-                x = x.to(parameter.dtype)
+        if parameter is not None and x.is_floating_point():
+            x = x.to(parameter.dtype)
         outputs: Activations = {}
 
         def observe(layer: str, output: object) -> None:
@@ -207,7 +221,8 @@ class FeatureExtractor:
                 module = self.network.get_submodule(self.fingerprint.paths[layer])
                 handle = module.register_forward_hook(lambda _m, _i, output, layer=layer: observe(layer, output))
                 stack.callback(handle.remove)
-            stack.enter_context(torch.autocast(x.device.type, enabled=False))
+            if torch.amp.is_autocast_available(x.device.type):
+                stack.enter_context(torch.autocast(x.device.type, enabled=False))
             stack.enter_context(_in_eval_mode(self.network))
             stack.enter_context(contextlib.suppress(_AllSeenError))
             self.network(x)
@@ -228,7 +243,8 @@ class FeatureExtractor:
         if output.ndim == 4:
             return output.permute(1, 0, 2, 3).flatten(2)
         raise ValueError(
-            f"layer {layer!r} gives a tensor of shape {list(output.shape)}; known are [N, C], [N, tokens, C] and [N, C, H, W]"
+            f"layer {layer!r} gives a tensor of shape {list(output.shape)}; "
+            "known are [N, C], [N, tokens, C] and [N, C, H, W]"
         )
 
 
@@ -242,3 +258,17 @@ def _in_eval_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _checksum(images: Tensor) -> int | None:
+    if images.device.type != "cpu":
+        return None
+    return zlib.crc32(images.detach().flatten().view(torch.uint8).numpy().data)
+
+
+def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:
+    extractor = spec.create()
+    found = extractor.fingerprint.weights
+    if found != weights:
+        raise ValueError(f"weights of {spec.name!r} differ: pickled with {weights[:12]}, here {found[:12]}")
+    return extractor

@@ -52,6 +52,8 @@ class Preprocessing:
         ):
             if value not in allowed:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+        if self.crop != "none" and self.size is None:
+            raise ValueError(f"crop {self.crop!r} needs a size: without one images keep their own")
 
     @property
     def id(self) -> str:
@@ -120,7 +122,7 @@ class Preprocessing:
             ValueError: for another shape, and on CPU for values outside [0, 1]. On other devices such images become
                 NaN instead, so that nothing waits for the device; the error then comes from ``compute``.
         """
-        _check_images(images, normalize=normalize)
+        _check_images(images, normalize=normalize, any_channels=self.mode == "none")
         if self.mode == "none":
             return images
         if normalize:
@@ -134,10 +136,10 @@ def _channels(values: tuple[float, float, float], device: torch.device) -> Tenso
     return torch.tensor([255 * v for v in values], dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
-def _check_images(images: Tensor, *, normalize: bool) -> None:
+def _check_images(images: Tensor, *, normalize: bool, any_channels: bool) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
-    if images.ndim != 4 or images.shape[1] != 3:
+    if images.ndim != 4 or (images.shape[1] != 3 and not any_channels):
         raise ValueError(f"images must be [N, 3, H, W] (RGB), got {list(images.shape)}")
     if 0 in images.shape[2:]:
         raise ValueError(f"images have no pixels: {list(images.shape)}")

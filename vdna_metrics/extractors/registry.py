@@ -115,14 +115,9 @@ def create_extractor(
     alive = _ALIVE.get(spec)
     if alive is None:
         network, digest = build_network(spec)
-        if not spec.layers:
-            alive_spec = replace(spec, layers=automatic_layers(network))
-        else:
-            alive_spec = spec
-        alive = FeatureExtractor(
-            network, alive_spec, digest, torch.zeros(1, 3, *(alive_spec.preprocess.size or probe_size))
-        )
-        _ALIVE[spec] = alive
+        complete = spec if spec.layers else replace(spec, layers=automatic_layers(network))
+        alive = FeatureExtractor(network, complete, digest, torch.zeros(1, 3, *(spec.preprocess.size or probe_size)))
+        _ALIVE[spec] = _ALIVE[complete] = alive
     return alive
 
 
@@ -143,6 +138,7 @@ def extractor_and_layout(
     Raises:
         ValueError: for unknown names, layers, neurons, or weights that cannot be had.
     """
+    layers = [layers] if isinstance(layers, str) else layers
     own = layers if _takes_layers(extractor) else None
     built = create_extractor(extractor, layers=own, weights_path=weights_path)
     return built, built.layout.select(None if layers is None else list(layers), neurons)

@@ -103,8 +103,8 @@ class ExtractorSpec:
     @cached_property
     def identity(self) -> str:
         """All that decides what network this is, as text; equal specs have equal ones."""
-        parts = [self.architecture_id, self.layers, self.weights, self.state_dict_key, self.ignore_weights]
-        return json.dumps([*parts, self.preprocess.id])
+        parts = [self.name, self.architecture_id, self.layers, self.weights, self.sha256, self.state_dict_key]
+        return json.dumps([*parts, self.ignore_weights, self.preprocess.id])
 
     def __eq__(self, other: object) -> bool:
         return self.identity == other.identity if isinstance(other, ExtractorSpec) else NotImplemented
@@ -114,8 +114,8 @@ class ExtractorSpec:
 
     @property
     def is_rebuildable(self) -> bool:
-        """Whether the network can be built from this spec; one given as a module cannot."""
-        return not self.architecture.startswith(MODULE)
+        """Whether this spec gives the same network again, which a module and weights of chance do not."""
+        return self.weights is not None and not self.architecture.startswith(MODULE)
 
     def create(self) -> FeatureExtractor:
         """Build the extractor; see `create_extractor`."""

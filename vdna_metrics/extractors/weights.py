@@ -80,6 +80,8 @@ def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise types of their own
         raise ValueError(f"{path} is not a readable weights file: {error}") from error
+    if not isinstance(contents, Mapping):
+        raise ValueError(f"{path} holds a {type(contents).__name__}, not a state dict")
     if key is not None and not isinstance(next(iter(contents.values()), None), Tensor):
         if key not in contents:
             raise ValueError(f"{path} has no entry {key!r}; it has: {', '.join(map(str, contents))}")

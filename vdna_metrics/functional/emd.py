@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from vdna_metrics.functional.histogram import range_end
 from vdna_metrics.functional.moments import to_float64
 
 EMDUnit = Literal["bins", "range", "activation"]
@@ -28,8 +29,8 @@ def earth_movers_distance(
         counts_b: `[neurons, bins]`, whole numbers; the totals of the two may differ.
         unit: `"bins"` for bin widths (the numbers of the paper), `"range"` for shares of the activation range
             (comparable across bin counts), `"activation"` for the units of the activations.
-        low: `[neurons]` lower ends of the ranges, only used by `unit="activation"`.
-        high: `[neurons]` upper ends of the ranges, only used by `unit="activation"`.
+        low: `[neurons]` lower ends of the ranges, or one for all; only used by `unit="activation"`.
+        high: `[neurons]` upper ends of the ranges, or one for all; only used by `unit="activation"`.
 
     Returns:
         `[neurons]` float64, on the device of the counts (on the CPU for MPS, which has no float64).
@@ -67,8 +68,7 @@ def earth_movers_distance(
     if low is None or high is None:
         raise ValueError(f"unit='activation' needs low and high, got low={low}, high={high}")
     low, high = (
-        to_float64(torch.as_tensor(end, dtype=None if isinstance(end, Tensor) else torch.float64)).to(distance.device)
-        for end in (low, high)
+        to_float64(range_end(end, distance, name)).to(distance.device) for end, name in ((low, "low"), (high, "high"))
     )
     if bool((high < low).any()):
         raise ValueError(f"high must not be below low, it is for {int((high < low).sum())} neurons")

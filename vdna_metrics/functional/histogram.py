@@ -1,19 +1,27 @@
 """Counting activations into the bins of every neuron's range: exact, in bounded memory, in the order they lie."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+T = TypeVar("T")
 
 # float32 holds every whole number up to here, so the bin rule stays exact in it.
 _MAX_BINS = 1 << 24
-# Activations handled at once. On a CPU their temporaries stay in its caches, and torch starts its own threads for
-# larger pieces only: ours, one a block of neurons, never wait for each other. A GPU wants few and large pieces.
-_PIECE_CPU = (1 << 15) - 1
+_MAX_INT32 = (1 << 31) - 1
+# Activations handled at once: on a CPU, what its caches hold; a GPU wants few and large pieces.
+_PIECE_CPU = 1 << 18
 _PIECE = 1 << 26
-# Neurons counted together on a CPU where they alternate in memory: 1000 bins of 64 neurons stay in its caches.
+# Neurons counted together on a CPU where they alternate in memory: their histograms, too, should stay in its caches.
 _NEURONS_CPU = 64
+# Python's lock lets no more threads than this be busy with pieces of this size.
+_THREADS = 8
 
 
 def bin_index(activations: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
@@ -55,7 +63,12 @@ def extremes(activations: Tensor) -> tuple[Tensor, Tensor]:
         >>> extremes(torch.tensor([[3.0, 1.0, 2.0]]))
         (tensor([1.]), tensor([3.]))
     """
-    return _reduce(activations, torch.amin), _reduce(activations, torch.amax)
+    if activations.ndim == 1:
+        return activations, activations
+    if activations.device.type == "cpu":
+        return _extremes_on_cpu(activations.detach())
+    samples = tuple(range(1, activations.ndim))
+    return activations.amin(dim=samples), activations.amax(dim=samples)
 
 
 def histogram_counts(activations: Tensor, low: Tensor | float, high: Tensor | float, bins: int) -> Tensor:
@@ -95,7 +108,7 @@ def histogram_counts(activations: Tensor, low: Tensor | float, high: Tensor | fl
     if not 1 <= bins <= _MAX_BINS:
         raise ValueError(f"bins must be from 1 to {_MAX_BINS}, got {bins}")
     neurons, samples = activations.shape
-    low, high = _range_end(low, activations, "low"), _range_end(high, activations, "high")
+    low, high = range_end(low, activations, "low"), range_end(high, activations, "high")
     if not bool((low.isfinite() & high.isfinite()).all()):
         raise ValueError("low and high must be finite")
     if bool((high < low).any()):
@@ -127,10 +140,10 @@ def accumulate_histogram_(
 ) -> None:
     """Add activations to the histograms of their neurons, by the rule of `bin_index`, and count those outside.
 
-    Memory beyond the arguments is bounded whatever the batch: 2**18 activations at once on a CPU (4 MiB in float32,
-    8 MiB in float64), 2**26 elsewhere (1 GiB, 2 GiB), plus one image of one neuron where that is larger. Activations
-    are taken in the order in which they lie in memory, so permuted views cost no copy. On an accelerator nothing waits
-    for the device; NaN is counted in bin 0 there, and the caller refuses it later.
+    Memory beyond the arguments is bounded whatever the batch: 2**18 activations at once on a CPU, with less than 8 MiB
+    for each of at most 8 threads; 2**26 elsewhere, with less than 2 GiB in float32. Activations are taken in the order
+    in which they lie in memory, so permuted views cost no copy. On an accelerator nothing waits for the device; NaN is
+    counted in bin 0 there, and the caller refuses it later.
 
     Args:
         counts: `[neurons, bins]` int64, contiguous, changed in place.
@@ -160,31 +173,19 @@ def accumulate_histogram_(
     with torch.inference_mode():
         if activations.device.type == "cpu":
             minimum, maximum = observed or extremes(activations)
-            _accumulate_on_cpu_(counts, below, above, activations, low, high, (minimum < low) | (maximum > high))
+            outside = (minimum < low) | (maximum > high)
+            _accumulate_on_cpu_(counts, below, above, activations.detach(), low, high, outside)
         else:
-            _accumulate_block_(counts, below, above, activations, low, high, _PIECE)
+            _accumulate_on_accelerator_(counts, below, above, activations, low, high)
 
 
-def _range_end(end: Tensor | float, activations: Tensor, name: str) -> Tensor:
+def range_end(end: Tensor | float, neurons: Tensor, name: str) -> Tensor:
+    """Lower or upper ends of the ranges of `neurons` `[neurons, ...]`, given as `[neurons]` or one for all."""
     if not isinstance(end, Tensor):
-        end = torch.tensor(end, dtype=activations.dtype, device=activations.device)
-    if end.shape not in ((), activations.shape[:1]):
-        raise ValueError(f"{name} must be [neurons], got {list(end.shape)} for activations {list(activations.shape)}")
-    return end.expand(activations.shape[0])
-
-
-def _memory_order(activations: Tensor) -> list[int]:
-    return sorted(range(activations.ndim), key=activations.stride, reverse=True)
-
-
-def _reduce(activations: Tensor, reduction: Callable[..., Tensor]) -> Tensor:
-    # Axis by axis from the outermost in memory: whole rows are compared with whole rows, which is up to eight times as
-    # fast on a CPU as one reduction of all axes, and torch.aminmax is slower still.
-    order = _memory_order(activations)
-    activations = activations.permute(order)
-    for _ in range(order.index(0)):
-        activations = reduction(activations, dim=0)
-    return reduction(activations, dim=tuple(range(1, activations.ndim))) if activations.ndim > 1 else activations
+        end = torch.tensor(end, dtype=neurons.dtype, device=neurons.device)
+    if end.shape not in ((), neurons.shape[:1]):
+        raise ValueError(f"{name} must be [neurons], got {list(end.shape)} for {len(neurons)} neurons")
+    return end.expand(len(neurons))
 
 
 def _rule_dtype(activations: Tensor, low: Tensor, high: Tensor) -> torch.dtype:
@@ -206,79 +207,141 @@ def _bin_index(activations: Tensor, low: Tensor, width: Tensor, bins: int) -> Te
     return scaled.to(torch.int32).clamp_(min=0)
 
 
+def _accumulate_on_accelerator_(
+    counts: Tensor, below: Tensor, above: Tensor, activations: Tensor, low: Tensor, high: Tensor
+) -> None:
+    neurons, bins = counts.shape
+    view = _MemoryOrder(activations)
+    dtype = _rule_dtype(activations, low, high)
+    start, width = (end.view(view.column) for end in _start_and_width(low, high, dtype))
+    low, high = low.view(view.column), high.view(view.column)
+    index_dtype = torch.int32 if counts.numel() <= _MAX_INT32 else torch.int64
+    offsets = torch.arange(0, neurons * bins, bins, dtype=index_dtype, device=counts.device).view(view.column)
+    one = torch.ones((), dtype=torch.int64, device=counts.device)
+    for piece in view.pieces(_PIECE):
+        index = _bin_index(piece.to(dtype), start, width, bins).to(index_dtype).add_(offsets).reshape(-1)
+        counts.view(-1).index_add_(0, index, one.expand(index.shape))
+        below += (piece < low).sum(dim=view.samples)
+        above += (piece > high).sum(dim=view.samples)
+
+
 def _accumulate_on_cpu_(
     counts: Tensor, below: Tensor, above: Tensor, activations: Tensor, low: Tensor, high: Tensor, outside: Tensor
 ) -> None:
-    neurons = len(activations)
-    samples = activations.numel() // neurons
-    step = max(_NEURONS_CPU, _PIECE_CPU // samples)
-    # Where all positions of an image lie together, one neuron after the other, whole images of few neurons are a piece.
-    step = max(1, min(step, _PIECE_CPU // max(1, activations.stride(0))))
-
-    def accumulate_neurons_(start: int) -> None:
-        block = slice(start, start + step)
-        # Threads start without the inference mode of their parent.
-        with torch.inference_mode():
-            _accumulate_block_(
-                counts[block], below[block], above[block], activations[block], low[block], high[block], _PIECE_CPU,
-                outside=outside[block].nonzero()[:, 0],
-            )  # fmt: skip
-
-    starts = range(0, neurons, step)
-    workers = min(torch.get_num_threads(), len(starts))
-    if workers == 1 or activations.numel() < 4 * _PIECE_CPU:
-        for start in starts:
-            accumulate_neurons_(start)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(accumulate_neurons_, starts))
-
-
-def _accumulate_block_(
-    counts: Tensor,
-    below: Tensor,
-    above: Tensor,
-    activations: Tensor,
-    low: Tensor,
-    high: Tensor,
-    limit: int,
-    *,
-    outside: Tensor | None = None,
-) -> None:
-    """Add a block of neurons; activations outside are looked for in the neurons `outside` only, in all for None."""
+    """Count in NumPy, whose loops stay in the thread that calls them; only `index_add_` is faster in torch."""
     neurons, bins = counts.shape
-    order = _memory_order(activations)
-    axis = order.index(0)
-    samples = [dim for dim in range(activations.ndim) if dim != axis]
-    column = [-1 if dim == axis else 1 for dim in range(activations.ndim)]
+    samples = activations.numel() // neurons
+    step = max(1, _PIECE_CPU // samples)
+    if activations.stride(0) == min(activations.stride()):
+        step = max(step, _NEURONS_CPU)
+    step = min(step, neurons, _MAX_INT32 // bins)
+    blocks = deque(slice(first, first + step) for first in range(0, neurons, step))
+
+    # What follows costs as much as counting thousands of activations, so it is done once and not for every piece.
     dtype = _rule_dtype(activations, low, high)
-    start, width = (end.view(column) for end in _start_and_width(low, high, dtype))
-    index_dtype = torch.int32 if counts.numel() <= torch.iinfo(torch.int32).max else torch.int64
-    offsets = torch.arange(0, neurons * bins, bins, dtype=index_dtype, device=counts.device).view(column)
-    one = torch.ones((), dtype=torch.int64, device=counts.device)
-    flat_counts = counts.view(-1)
-    if outside is not None:
-        low, high = low[outside], high[outside]
-    low, high = low.view(column), high.view(column)
-    for piece in _pieces(activations.permute(order), axis, limit):
-        index = _bin_index(piece.to(dtype), start, width, bins).to(index_dtype).add_(offsets).reshape(-1)
-        flat_counts.index_add_(0, index, one.expand(index.shape))
-        if outside is None:
-            below += (piece < low).sum(dim=samples)
-            above += (piece > high).sum(dim=samples)
-        elif len(outside):
-            piece = piece.index_select(axis, outside)
-            below.index_add_(0, outside, (piece < low).sum(dim=samples))
-            above.index_add_(0, outside, (piece > high).sum(dim=samples))
+    start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
+    offsets = np.arange(0, step * bins, bins, dtype=np.int32)
+    size = min(_PIECE_CPU, step * samples)
+    ones = torch.ones((), dtype=torch.int64).expand(size)
+
+    def count_blocks_() -> None:
+        scaled_buffer, index_buffer = np.empty(size, start.dtype), np.empty(size, np.int32)
+        for block in _taken_from(blocks):
+            view = _MemoryOrder(activations[block])
+            block_start, block_width = start[block].reshape(view.column), width[block].reshape(view.column)
+            block_offsets = offsets[: block_start.size].reshape(view.column)
+            block_counts = counts[block].view(-1)
+            outside_rows = outside[block].nonzero()[:, 0]
+            for piece in view.pieces(_PIECE_CPU):
+                values = piece.to(dtype).numpy()
+                scaled = scaled_buffer[: values.size].reshape(values.shape)
+                index = index_buffer[: values.size].reshape(values.shape)
+                np.subtract(values, block_start, out=scaled)
+                np.multiply(scaled, scaled.dtype.type(bins), out=scaled)
+                np.divide(scaled, block_width, out=scaled)
+                np.clip(scaled, 0, bins - 1, out=scaled)
+                np.copyto(index, scaled, casting="unsafe")
+                np.add(index, block_offsets, out=index)
+                block_counts.index_add_(0, torch.from_numpy(index).view(-1), ones[: values.size])
+                if len(outside_rows):
+                    piece = piece.index_select(view.neuron_axis, outside_rows)
+                    rows = outside_rows + block.start
+                    below.index_add_(0, rows, (piece < low[rows].view(view.column)).sum(dim=view.samples))
+                    above.index_add_(0, rows, (piece > high[rows].view(view.column)).sum(dim=view.samples))
+
+    _in_threads(count_blocks_, activations.numel())
 
 
-def _pieces(activations: Tensor, neuron_axis: int, limit: int) -> Iterator[Tensor]:
-    """Split along all axes but the neurons', the outermost first, into pieces of at most `limit` where they can be."""
-    for axis, length in enumerate(activations.shape):
-        if axis == neuron_axis or activations.numel() <= limit or length == 1:
-            continue
-        step = limit * length // activations.numel()
-        for piece in torch.split(activations, max(1, step), dim=axis):
-            yield from _pieces(piece, neuron_axis, limit) if step == 0 else (piece,)
-        return
-    yield activations
+def _extremes_on_cpu(activations: Tensor) -> tuple[Tensor, Tensor]:
+    view = _MemoryOrder(activations)
+    dtype = torch.promote_types(activations.dtype, torch.float32)
+    pieces = deque(view.pieces(_PIECE_CPU))
+    found: dict[np.ufunc, list[NDArray[np.floating[Any]]]] = {np.minimum: [], np.maximum: []}
+
+    def reduce_pieces() -> None:
+        for piece in _taken_from(pieces):
+            for ufunc, extremes_found in found.items():
+                values = piece.to(dtype).numpy()
+                # Whole rows are compared with whole rows first, which is fast however short the rows are.
+                for _ in range(view.neuron_axis):
+                    values = ufunc.reduce(values, axis=0)
+                extremes_found.append(ufunc.reduce(values, axis=tuple(range(1, values.ndim))))
+
+    _in_threads(reduce_pieces, activations.numel())
+    minimum, maximum = (torch.from_numpy(ufunc.reduce(values, axis=0)) for ufunc, values in found.items())
+    return minimum.to(activations.dtype), maximum.to(activations.dtype)
+
+
+def _in_threads(work: Callable[[], None], amount: int) -> None:
+    """Run `work`, which takes pieces from a queue until that is empty, in the threads that such an amount is worth.
+
+    Threads of our own rather than torch's: nothing in them waits for another thread before the end, so that there is no
+    serial part, and other work on the same cores slows them by no more than its share. torch's threads meet after
+    every operation, and keep their cores busy for a while after the last.
+    """
+
+    def run() -> None:
+        # A thread starts without the settings of the one that made it.
+        with torch.inference_mode(), np.errstate(all="ignore"):
+            work()
+
+    threads = min(torch.get_num_threads(), _THREADS, 1 + amount // (2 * _PIECE_CPU))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        others = [pool.submit(run) for _ in range(1, threads)]
+        run()
+        for other in others:
+            other.result()
+
+
+def _taken_from(queue: deque[T]) -> Iterator[T]:
+    while True:
+        try:
+            yield queue.popleft()
+        except IndexError:  # all are taken
+            return
+
+
+class _MemoryOrder:
+    """Activations `[neurons, ...]` with their axes permuted to the order in which they lie in memory."""
+
+    def __init__(self, activations: Tensor) -> None:
+        order = sorted(range(activations.ndim), key=activations.stride, reverse=True)
+        self.activations = activations.permute(order)
+        self.neuron_axis = order.index(0)
+        self.samples = [axis for axis in range(activations.ndim) if axis != self.neuron_axis]
+        self.column = [-1 if axis == self.neuron_axis else 1 for axis in range(activations.ndim)]
+
+    def pieces(self, limit: int) -> Iterator[Tensor]:
+        """Split the samples, along the outermost axes first, into pieces of at most `limit` activations."""
+        return self._split(self.activations, limit)
+
+    def _split(self, activations: Tensor, limit: int) -> Iterator[Tensor]:
+        for axis in self.samples:
+            length = activations.shape[axis]
+            if activations.numel() <= limit or length == 1:
+                continue
+            step = limit * length // activations.numel()
+            for piece in torch.split(activations, max(1, step), dim=axis):
+                yield from (piece,) if step else self._split(piece, limit)
+            return
+        yield activations

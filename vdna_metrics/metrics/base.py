@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -16,13 +18,14 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
-from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.compare import Distance, Reduction, coverage_warning, rank_warning
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
-from vdna_metrics.layout import NeuronSelectionLike
+from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 from vdna_metrics.references.store import load_reference
 
 ReferenceLike = VDNA | str | Path
@@ -44,7 +47,7 @@ class ExtractorMetric(Metric, ABC):
     def __init__(
         self,
         extractor: FeatureExtractor,
-        layers: Sequence[str],
+        layout: NeuronLayout,
         normalize: bool,
         state_device: torch.device | str | None,
         **metric_kwargs: Any,
@@ -55,17 +58,19 @@ class ExtractorMetric(Metric, ABC):
         self.normalize = normalize
         self.extractor = extractor
         self.extractor_name = extractor.name
-        self.fingerprint = extractor.fingerprint.select(list(layers))
-        self._lease = extractor.lease(layers)
+        self.layout = layout
+        self.fingerprint = extractor.fingerprint.select(list(layout))
+        self._lease = extractor.lease(list(layout))
         self._state_device = None if state_device is None else torch.device(state_device)
 
     def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
         if isinstance(imgs, Tensor) and imgs.device != self.device:
             raise ValueError(
-                f"images are on {imgs.device}, the metric on {self.device}: move one, e.g. metric.to({str(imgs.device)!r})"
+                f"images are on {imgs.device}, the metric on {self.device}: "
+                f"move one, e.g. metric.to({str(imgs.device)!r})"
             )
-        activations: dict[str, Tensor] = self.extractor(imgs, normalize=self.normalize)
-        return activations
+        # By the lease, because FeatureShare makes the first metric's extractor everybody's.
+        return self._lease.extractor(imgs, normalize=self.normalize)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         # States follow the metric to another device and nothing else: counts and float64 sums are never cast, and
@@ -88,10 +93,68 @@ class ExtractorMetric(Metric, ABC):
             return
         group = process_group or self.process_group
         for name, reduction in self._sync_reductions().items():
-            # A clone, since metrics of one compute group share their states.
-            state = getattr(self, name).clone()
-            torch.distributed.all_reduce(state, op=reduction, group=group)
-            setattr(self, name, state)
+            state = getattr(self, name)
+            # NCCL reduces on the GPU only. A copy, since metrics of one compute group share their states.
+            total = state.to(state.device if self.device.type == "mps" else self.device, copy=True)
+            torch.distributed.all_reduce(total, op=reduction, group=group)
+            setattr(self, name, total.to(state.device))
+
+    @contextmanager
+    def sync_context(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        should_unsync: bool = True,
+        distributed_available: Callable[..., Any] | None = None,
+    ) -> Iterator[None]:
+        """Reduce states over ranks and give the local ones back; after an error too, where torchmetrics does not."""
+        self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
+        try:
+            yield
+        finally:
+            self.unsync(should_unsync=self._is_synced and should_unsync)
+
+    def _add_settings(self) -> None:
+        # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
+        # equal states, and a checkpoint from being loaded into a metric with other settings.
+        digest = hashlib.sha256(repr(self._state_settings()).encode()).digest()
+        self.add_state("settings", torch.tensor(list(digest), dtype=torch.int64), dist_reduce_fx="max")
+
+    def _state_settings(self) -> tuple[Any, ...]:
+        return (type(self).__name__, self.fingerprint.digest, self.layout.to_json(), self.normalize)
+
+    def _check_settings(self, settings: Tensor | None) -> None:
+        if settings is None or not torch.equal(settings.cpu(), self._zero("settings").cpu()):
+            raise ValueError(
+                f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
+                "reference, preprocessing, normalize or reset_real_features: build the metric with the settings the "
+                "states were made with"
+            )
+
+    def _zero(self, name: str) -> Tensor:
+        default = self._defaults[name]
+        if not isinstance(default, Tensor):
+            raise TypeError(f"state {name} must be a tensor, got a list")
+        return default
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the states of another metric with the same settings, as if its images had been seen here."""
+        states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        self._check_settings(states.get("settings"))
+        super().merge_state({name: state.to(getattr(self, name).device) for name, state in states.items()})
+        self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
+        self._computed = None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}settings" in state_dict:
+            self._check_settings(state_dict[f"{prefix}settings"])
+            self._computed = None
+        for name in self._defaults:
+            if f"{prefix}{name}" in state_dict:  # a copy, since updates change states in place
+                loaded = state_dict[f"{prefix}{name}"]
+                state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @abstractmethod
     def _sync_reductions(self) -> Mapping[str, Any]:
@@ -125,12 +188,14 @@ class DistanceMetric(ExtractorMetric):
         **metric_kwargs: Any,
     ) -> None:
         built, layout = extractor_and_layout(extractor, layers, neurons, weights_path)
-        super().__init__(built, list(layout), normalize, state_device, **metric_kwargs)
+        super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         if not isinstance(reset_real_features, bool):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
         if reduction not in get_args(Reduction):
             raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(get_args(Reduction))}")
-        self.layout = layout
+        if weights is not None:
+            weighed = layout if self.kind != "layer_gaussian" else NeuronLayout(dict.fromkeys(layout, 1))
+            weighed.flatten(weights, what="weights")
         self.reduction = reduction
         self.weights = weights
         self.reset_real_features = reset_real_features
@@ -146,6 +211,13 @@ class DistanceMetric(ExtractorMetric):
         else:
             dna = load_reference(str(reference), extractor=self.extractor_name, kind=self.kind)
         dna.check_fingerprint(self.fingerprint)
+        if self.kind == "gaussian" and isinstance(dna.distribution, LayerGaussianDistribution):
+            dna = replace(dna, distribution=dna.distribution.gaussian())
+        if dna.kind != self.kind:
+            raise ValueError(f"the reference is a {dna.kind} DNA, {type(self).__name__} needs a {self.kind} DNA")
+        needed = 1 if self.kind == "histogram" else 2
+        if dna.n_images < needed:
+            raise ValueError(f"the reference has {dna.n_images} images, {type(self).__name__} needs at least {needed}")
         return dna.select(list(self.layout), self.layout.neurons)
 
     def _centre(self) -> Tensor | None:
@@ -158,31 +230,28 @@ class DistanceMetric(ExtractorMetric):
 
     def _prepare_states(self, empty: Distribution) -> None:
         """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
+        found = differences(self.reference.distribution, empty) if self.reference is not None else []
+        if found:
+            raise ValueError(
+                "this reference does not fit the metric: " + describe_differences(found, ("reference", "metric"))
+            )
         # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
         self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
         for side in ("generated",) if self.reference is not None else ("real", "generated"):
             self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx="sum")
             self._defaults[f"{side}_state"] = self._empty.state
-        # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
-        # equal states, and a checkpoint from being loaded into a metric with other settings.
-        digest = hashlib.sha256(repr(self._state_settings()).encode()).digest()
-        self.add_state("settings", torch.tensor(list(digest), dtype=torch.int64), dist_reduce_fx="max")
-        self._warned: set[str] = set()
+        self._add_settings()
+        self._warned: set[tuple[str, str]] = set()
 
     def _state_settings(self) -> tuple[Any, ...]:
-        layout = self.layout.to_json()
-        return (type(self).__name__, self.fingerprint.digest, layout, self.normalize, self.reset_real_features)
+        centre = self._centre()
+        about = None if centre is None else centre.cpu().numpy().tobytes()
+        return (*super()._state_settings(), self.reset_real_features, self.reference is not None, about)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         super()._apply(fn, exclude_state)
         self._empty = self._empty.with_state(self._zero("generated_state"))
         return self
-
-    def _zero(self, name: str) -> Tensor:
-        default = self._defaults[name]
-        if not isinstance(default, Tensor):
-            raise TypeError(f"state {name} must be a tensor, got a list")
-        return default
 
     def _side(self, real: bool) -> Distribution:
         return self._empty.with_state(self.real_state if real else self.generated_state)
@@ -207,14 +276,7 @@ class DistanceMetric(ExtractorMetric):
             )
         activations = self._activations(imgs)
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
-            self._side(real).fill_(self._selected(activations))
-
-    def _selected(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
-        chosen = {}
-        for layer in self.layout:
-            indices = self.layout.neurons.get(layer)
-            chosen[layer] = activations[layer] if indices is None else activations[layer][list(indices)]
-        return chosen
+            self._side(real).fill_(self.layout.pick(activations))
 
     def compute(self) -> Distance:
         """The distance between both sides.
@@ -226,22 +288,14 @@ class DistanceMetric(ExtractorMetric):
         Raises:
             ValueError: when a side has too few images, or saw activations that are not finite.
         """
-        try:
-            return self._computed_distance()
-        except ValueError:
-            if self._is_synced and self._should_unsync:
-                self.unsync()  # torchmetrics does not, and the states of all ranks would be left behind
-            raise
-
-    def _computed_distance(self) -> Distance:
         real = self.reference if self.reference is not None else self._dna(real=True)
         generated = self._dna(real=False)
         for name, side in (("real", real), ("generated", generated)):
             if not side.n_images:
                 raise ValueError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
-            for sentence in (coverage_warning(side), rank_warning(side)):
-                if sentence is not None and (key := f"{name}{sentence[:20]}") not in self._warned:
-                    self._warned.add(key)
+            for what, sentence in (("coverage", coverage_warning(side)), ("rank", rank_warning(side))):
+                if sentence is not None and (name, what) not in self._warned:
+                    self._warned.add((name, what))
                     warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=2)
         distance = self._distance(real, generated)
         if isinstance(distance, dict):
@@ -285,7 +339,10 @@ class DistanceMetric(ExtractorMetric):
         """
         if self._is_synced:
             raise TorchMetricsUserError("the metric is synced: call unsync() before forward()")
+        # New tensors on both sides: metrics of one compute group may hold the same old ones.
         if real:
+            if self.reference is None:
+                self.real_state = self.real_state.clone()
             self.update(imgs, real=True)
             return None
         so_far = self.generated_state
@@ -295,7 +352,6 @@ class DistanceMetric(ExtractorMetric):
             self.update(imgs)
             batch: Distance = self.compute()
         finally:
-            # A new tensor: metrics of one compute group may hold the same old one.
             self.generated_state = so_far + self.generated_state
             self._to_sync, self._computed = to_sync, None
         self.__dict__["_forward_cache"] = batch  # torchmetrics declares it as None
@@ -307,30 +363,6 @@ class DistanceMetric(ExtractorMetric):
         super().reset()
         if kept is not None:
             self.real_state = kept
-
-    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the states of another metric with the same settings, as if its images had been seen here."""
-        states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
-        self._check_settings(states.get("settings"))
-        super().merge_state({name: state.to(self.generated_state.device) for name, state in states.items()})
-        self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
-        self._computed = None
-
-    def _check_settings(self, settings: Tensor | None) -> None:
-        if settings is None or not torch.equal(settings.cpu(), self._zero("settings").cpu()):
-            raise ValueError(
-                f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
-                "preprocessing or normalize: build the metric with the settings the states were made with"
-            )
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        if f"{prefix}settings" in state_dict:
-            self._check_settings(state_dict[f"{prefix}settings"])
-        for name in self._defaults:
-            if f"{prefix}{name}" in state_dict:  # a copy, since updates change states in place
-                loaded = state_dict[f"{prefix}{name}"]
-                state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _sync_reductions(self) -> Mapping[str, Any]:
         sides = [name for name in self._defaults if name.endswith("_state")]

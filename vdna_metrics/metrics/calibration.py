@@ -50,12 +50,12 @@ class ActivationRange(ExtractorMetric):
         **metric_kwargs: Any,
     ) -> None:
         built, layout = extractor_and_layout(extractor, layers, weights_path=weights_path)
-        super().__init__(built, list(layout), normalize, state_device, **metric_kwargs)
-        self.layout = layout
+        super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         infinite = torch.full((self.layout.total,), torch.inf)
         self.add_state("low", infinite, dist_reduce_fx="min")
         self.add_state("high", -infinite, dist_reduce_fx="max")
         self.add_state("n_images", torch.tensor(0), dist_reduce_fx="sum")
+        self._add_settings()
 
     def update(self, imgs: Tensor) -> None:
         """Look at images.

@@ -9,12 +9,10 @@ from typing import Any, ClassVar, get_args
 import torch
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
-from vdna_metrics.distributions.base import differences
 from vdna_metrics.dna import compare
 from vdna_metrics.dna.compare import Distance, Reduction
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.registry import ExtractorLike
-from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.layout import NeuronSelectionLike
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
@@ -99,25 +97,24 @@ class VDNAEarthMoversDistance(DistanceMetric):
             raise ValueError(f"unknown unit {unit!r}; known: {', '.join(get_args(EMDUnit))}")
         self.unit = unit
         self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins))
-        if self.reference is not None:
-            found = differences(self.reference.distribution, self._empty)
-            if found:
-                raise ValueError(
-                    "this reference does not fit the metric: " + describe_differences(found, ("reference", "metric"))
-                )
 
     def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
-        if ranges is None and self.reference is not None:
-            histogram = self.reference.distribution
-            if not isinstance(histogram, HistogramDistribution):
-                raise ValueError(f"the reference is a {self.reference.kind}, VDNA-EMD needs a histogram")
-            return histogram.ranges
+        real = None if self.reference is None else self.reference.distribution
+        if ranges is None and isinstance(real, HistogramDistribution):
+            return real.ranges
         if ranges is None:
             ranges = find_ranges(self.extractor_name)
         elif not isinstance(ranges, ActivationRanges):
             ranges = load_ranges(ranges)
         ranges.check_fingerprint(self.fingerprint)
-        return ranges.select(ranges.layout.select(list(self.layout), self.layout.neurons))
+        found = ranges.layout.select(list(self.layout), self.layout.neurons)
+        for layer, count in self.layout.items():
+            if found[layer] != count:
+                raise ValueError(
+                    f"these activation ranges do not fit: layer {layer!r} has {found[layer]} neurons in them, {count} "
+                    "in the metric"
+                )
+        return ranges.select(self.layout)  # in the network's order
 
     def _state_settings(self) -> tuple[Any, ...]:
         empty = self._empty

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -98,8 +98,7 @@ def build_dnas(
         if kind == "histogram":
             chosen = ranges if ranges is not None else find_ranges(extractor.name)
             chosen.check_fingerprint(extractor.fingerprint)
-            chosen = chosen.select(chosen.layout.select(list(layout), layout.neurons))
-            distributions[kind] = HistogramDistribution.empty(chosen, bins, device=reading.device)
+            distributions[kind] = HistogramDistribution.empty(chosen.for_layout(layout), bins, device=reading.device)
         elif kind == "gaussian":
             distributions[kind] = GaussianDistribution.empty(layout, device=reading.device)
         elif kind == "layer_gaussian":
@@ -190,27 +189,24 @@ class _Resize:
 def _activations(
     images: ImagesLike, extractor: FeatureExtractor, layout: NeuronLayout, reading: Reading, seen: _Seen
 ) -> Iterator[dict[str, Tensor]]:
-    lease = extractor.lease(list(layout))
+    lease = extractor.lease(list(layout))  # held as long as images come
     for activations, total in _batches(images, extractor, reading, seen):
         seen.count += next(iter(activations.values())).shape[1]
-        yield {layer: _chosen(activations[layer], layout.neurons.get(layer)) for layer in lease.layers}
+        yield layout.pick(activations)
         if reading.progress is not None:
             reading.progress(seen.count, total)
+    del lease
     if not seen.count:
         raise ValueError(f"{seen.name}: no images")
-
-
-def _chosen(activations: Tensor, indices: tuple[int, ...] | None) -> Tensor:
-    return activations if indices is None else activations[list(indices)]
 
 
 def _batches(
     images: ImagesLike, extractor: FeatureExtractor, reading: Reading, seen: _Seen
 ) -> Iterator[tuple[dict[str, Tensor], int | None]]:
-    if isinstance(images, str | Path | np.ndarray):
-        source = open_images(images)
-    elif isinstance(images, ImageSource):
+    if isinstance(images, ImageSource):
         source = images
+    elif isinstance(images, str | Path | np.ndarray) or _are_paths(images):
+        source = open_images(images)
     else:
         for item in images:
             yield extractor(_images_of(item).to(reading.device)), None
@@ -228,6 +224,10 @@ def _batches(
         seen.digests += batch.digests
         seen.skipped += [(bad.name, bad.reason) for bad in batch.skipped]
         yield extractor.from_resized(batch.images.to(reading.device, non_blocking=True)), total - len(seen.skipped)
+
+
+def _are_paths(images: Iterable[Any]) -> TypeGuard[Sequence[str | Path]]:
+    return isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], str | Path)
 
 
 def _images_of(item: object) -> Tensor:
