@@ -96,15 +96,6 @@ def test_only_plain_leaves_are_flat() -> None:
     assert max(flat["dead_leaves_textured"], flat["white_noise"], flat["one_over_f_noise"]) < 0.05
 
 
-def test_leaves_are_as_large_at_the_border_as_in_the_middle() -> None:
-    """Leaves whose centres lie outside the frame reach into it, so flat regions are as common along its border."""
-    border, middle = [], []
-    for image in procedural_images("dead_leaves_disks", 60, size=96):
-        border += [flat_fraction(image[:12]), flat_fraction(image[-12:])]
-        middle += [flat_fraction(image[36:48]), flat_fraction(image[48:60])]
-    assert np.mean(border) == pytest.approx(np.mean(middle), abs=0.04)
-
-
 @pytest.mark.parametrize("world", ["one_over_f_noise", *LEAVES])
 def test_colours_are_correlated_as_in_photographs(world: str) -> None:
     """Most of the variance within an image is luminance, as in photographs."""

@@ -1,0 +1,131 @@
+"""Gaussians of neurons and of layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.dnas import LAYOUT, Activations, make_activations, make_distribution, make_empty, moments
+
+from vdna_metrics.distributions import GaussianDistribution, Kind, LayerGaussianDistribution
+
+CENTRE = torch.linspace(-1, 1, LAYOUT.total, dtype=torch.float64)
+gaussian_kinds = pytest.mark.parametrize("kind", ["gaussian", "layer_gaussian"])
+
+
+def _gaussian(activations: Activations, **options: Any) -> GaussianDistribution:
+    made = make_distribution("gaussian", activations, **options)
+    assert isinstance(made, GaussianDistribution)
+    return made
+
+
+def _layer_gaussian(activations: Activations, **options: Any) -> LayerGaussianDistribution:
+    made = make_distribution("layer_gaussian", activations, **options)
+    assert isinstance(made, LayerGaussianDistribution)
+    return made
+
+
+def _image_means(activations: Activations) -> dict[str, np.ndarray]:
+    return {layer: x.double().numpy().mean(axis=2) for layer, x in activations.items()}
+
+
+@pytest.mark.parametrize("centre", [None, CENTRE])
+def test_moments_are_those_of_numpy(centre: torch.Tensor | None) -> None:
+    """Mean and variance (ddof=1) over images of the means over positions equal NumPy's, whatever the centre."""
+    activations = make_activations(20)
+    mean, variance = _gaussian(activations, centre=centre).mean_and_variance()
+    values = np.concatenate(list(_image_means(activations).values()))
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(variance, values.var(axis=1, ddof=1), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(_gaussian(activations, centre=centre).mean(), mean, rtol=1e-14)
+
+
+@pytest.mark.parametrize("centre", [None, CENTRE])
+def test_covariances_are_those_of_numpy(centre: torch.Tensor | None) -> None:
+    """Mean and covariance (ddof=1) of each layer equal NumPy's, whatever the centre."""
+    activations = make_activations(20)
+    distribution = _layer_gaussian(activations, centre=centre)
+    for layer, values in _image_means(activations).items():
+        mean, covariance = distribution.mean_and_covariance(layer)
+        np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(covariance, np.cov(values), rtol=1e-12, atol=1e-14)
+        assert torch.equal(covariance, covariance.T)
+
+
+def test_a_centre_keeps_the_digits_of_large_means() -> None:
+    """About a centre near the mean, a deviation of a millionth of the mean keeps its digits."""
+    activations = {layer: 1e6 + x.double() for layer, x in make_activations(50).items()}
+    centre = torch.full((LAYOUT.total,), 1e6, dtype=torch.float64)
+    values = np.concatenate(list(_image_means(make_activations(50)).values()))
+    _, variance = _gaussian(activations, centre=centre).mean_and_variance()
+    np.testing.assert_allclose(variance, values.var(axis=1, ddof=1), rtol=1e-8, atol=1e-14)
+
+
+def test_a_constant_neuron_has_no_variance() -> None:
+    """A neuron that always gives the same has variance 0, never below and never NaN."""
+    activations = {layer: torch.full_like(x, 0.1) for layer, x in make_activations(7).items()}
+    mean, variance = _gaussian(activations).mean_and_variance()
+    assert bool((variance >= 0).all())
+    torch.testing.assert_close(variance, torch.zeros_like(variance), atol=1e-15, rtol=0)
+    torch.testing.assert_close(mean, torch.full_like(mean, 0.1), atol=1e-8, rtol=0)
+
+
+def test_the_diagonal_of_a_layer_gaussian_is_a_gaussian() -> None:
+    """`gaussian()` has the means and variances of the same activations."""
+    diagonal, direct = (_layer_gaussian(make_activations(9), centre=CENTRE).gaussian(), _gaussian(make_activations(9)))
+    assert diagonal.n_images == 9
+    for x, y in zip(diagonal.mean_and_variance(), direct.mean_and_variance(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-14)
+
+
+def test_scatters_are_symmetric_to_the_last_bit() -> None:
+    """A scatter equals its transpose exactly, also after merging about another centre: files keep one triangle."""
+    a = _layer_gaussian(make_activations(9), centre=CENTRE / 3)
+    b = _layer_gaussian(make_activations(8, 1), centre=-CENTRE / 7)
+    for distribution in (a, a + b, b + a, (a + b).select(LAYOUT.select(neurons={"conv1": [3, 0, 1]}))):
+        for scatter in distribution.scatters().values():  # type: ignore[attr-defined]
+            assert torch.equal(scatter, scatter.T)
+
+
+def test_a_selected_covariance_is_a_submatrix() -> None:
+    """Selecting neurons keeps their rows and columns, in the order asked for."""
+    distribution = _layer_gaussian(make_activations(9), centre=CENTRE)
+    chosen = distribution.select(LAYOUT.select(neurons={"conv1": [3, 1]}))
+    mean, covariance = distribution.mean_and_covariance("conv1")
+    chosen_mean, chosen_covariance = chosen.mean_and_covariance("conv1")
+    torch.testing.assert_close(chosen_mean, mean[[3, 1]], rtol=1e-14, atol=0)
+    torch.testing.assert_close(chosen_covariance, covariance[[3, 1]][:, [3, 1]], rtol=1e-14, atol=0)
+
+
+def test_a_factor_is_kept_until_the_next_batch() -> None:
+    """A covariance's factor is computed once, and anew after a batch, a merge or with another state."""
+    distribution = _layer_gaussian(make_activations(9))
+    factor = distribution.factor("conv1")
+    torch.testing.assert_close(factor @ factor.T, distribution.mean_and_covariance("conv1")[1])
+    assert distribution.factor("conv1") is factor
+    others = [distribution + distribution, distribution.with_state(distribution.state * 2)]
+    distribution.fill_(make_activations(9, 1))
+    for changed in [distribution, *others]:
+        assert isinstance(changed, LayerGaussianDistribution)
+        anew = changed.factor("conv1")
+        assert anew is not factor
+        torch.testing.assert_close(anew @ anew.T, changed.mean_and_covariance("conv1")[1])
+
+
+@gaussian_kinds
+@pytest.mark.parametrize("images", [0, 1])
+def test_two_images_are_needed(kind: Kind, images: int) -> None:
+    """A variance or covariance of fewer than two images is an error that says so, not NaN."""
+    distribution = make_empty(kind)
+    distribution.fill_(make_activations(images))
+    with pytest.raises(ValueError, match=rf"a (co)?variance needs at least 2 images, got n = {images}"):
+        moments(distribution)
+
+
+@gaussian_kinds
+def test_a_centre_of_another_size_is_refused(kind: Kind) -> None:
+    """A centre has one number a neuron."""
+    with pytest.raises(ValueError, match=r"centre has shape \(8,\), the layout 9 neurons"):
+        make_empty(kind, centre=torch.zeros(8))

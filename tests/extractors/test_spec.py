@@ -1,0 +1,108 @@
+"""An extractor as data."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import pytest
+from torch import nn
+
+from vdna_metrics.extractors import ExtractorSpec, create_extractor
+
+SPEC = ExtractorSpec("r", "test_resnet", ["layer1", "layer2"], size=32, weights="seeded:0")
+
+
+def test_layers_are_paths_or_named_paths() -> None:
+    """A list of module paths names layers by their paths, a mapping by its keys."""
+    assert SPEC.paths == {"layer1": "layer1", "layer2": "layer2"}
+    assert replace(SPEC, layers={"first": "layer1"}).paths == {"first": "layer1"}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(32, (32, 32)), ((32, 48), (32, 48)), ([32, 48], (32, 48)), (None, None)]
+)
+def test_a_size_is_a_number_or_a_pair(size: object, expected: tuple[int, int] | None) -> None:
+    """One number is a square, two are height and width, None keeps the images' own."""
+    assert ExtractorSpec("r", "test_resnet", size=size).size == expected
+
+
+def test_mean_and_std_are_numbers_or_triples() -> None:
+    """One number serves all channels."""
+    spec = ExtractorSpec("r", "test_resnet", mean=0.5, std=[0.1, 0.2, 0.3])
+    assert spec.mean == (0.5, 0.5, 0.5)
+    assert spec.std == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"architecture": "test_vit"},
+        {"architecture_kwargs": {"num_classes": 0}},
+        {"layers": ["layer2", "layer1"]},
+        {"layers": {"layer1": "layer2"}},
+        {"size": 48},
+        {"mean": 0.25},
+        {"std": 0.25},
+        {"weights": "seeded:1"},
+        {"sha256": "0f"},
+        {"state_dict_key": "model"},
+        {"ignore_weights": ("head.",)},
+        {"preprocessing": "legacy_pytorch"},
+        {"crop": "center"},
+        {"interpolation": "bilinear"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_specs_are_equal_when_all_that_matters_is(change: dict[str, object]) -> None:
+    """Specs that build the same extractor are equal and hash alike; any change that shows makes them differ."""
+    assert replace(SPEC) == SPEC
+    assert hash(replace(SPEC)) == hash(SPEC)
+    assert replace(SPEC, licence="MIT", note="a note") == SPEC
+    assert replace(SPEC, **change) != SPEC
+    assert SPEC != "r"
+
+
+def test_a_spec_survives_pickling() -> None:
+    """A spec comes back from a pickle equal, with its normalised values."""
+    assert pickle.loads(pickle.dumps(SPEC)) == SPEC
+
+
+def test_a_spec_knows_its_fingerprint() -> None:
+    """The fingerprint is that of the extractor it builds."""
+    fingerprint = SPEC.fingerprint
+    assert fingerprint == create_extractor(SPEC).fingerprint
+    assert fingerprint.paths == SPEC.paths
+    assert fingerprint.preprocessing == SPEC.preprocess.id
+
+
+def test_arguments_are_part_of_the_architecture() -> None:
+    """Architecture arguments show in its id, in a fixed order."""
+    spec = ExtractorSpec("r", "test_resnet", architecture_kwargs={"num_classes": 0, "global_pool": ""})
+    assert spec.architecture_id == 'test_resnet({"global_pool": "", "num_classes": 0})'
+    assert SPEC.architecture_id == "test_resnet"
+
+
+def test_only_stated_weights_can_be_had_again() -> None:
+    """A module, or weights of the architecture's own random initialisation, cannot be rebuilt from the spec."""
+    assert SPEC.is_rebuildable
+    assert not replace(SPEC, weights=None).is_rebuildable
+    assert not create_extractor(nn.AvgPool2d(2)).spec.is_rebuildable
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"layers": "layer1"}, TypeError, "list of module paths .* got the text 'layer1'"),
+        ({"mean": (0.5, 0.5)}, ValueError, r"mean needs one number or three, got \(0.5, 0.5\)"),
+        ({"std": (1.0,) * 4}, ValueError, "std needs one number or three"),
+        ({"preprocessing": "cleen"}, ValueError, "unknown preprocessing 'cleen'; known: clean"),
+        ({"crop": "left"}, ValueError, "unknown crop 'left'"),
+        ({"interpolation": "nearest"}, ValueError, "unknown interpolation 'nearest'"),
+    ],
+)
+def test_wrong_specs_are_refused(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    """Wrong parts are errors when the spec is written, not when it is built."""
+    with pytest.raises(error, match=message):
+        ExtractorSpec("r", "test_resnet", **arguments)

@@ -1,0 +1,242 @@
+import mpmath
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vdna_metrics.functional import covariance_factor, frechet_distance, neuron_frechet_distance
+
+Gaussian = tuple[Tensor, Tensor]
+
+
+def features(d: int, images: int) -> Tensor:
+    """Correlated features `[images, d]` on scales that differ a hundredfold."""
+    scaled = torch.randn(images, d, dtype=torch.float64) * torch.logspace(0, -2, d, dtype=torch.float64)
+    return scaled @ torch.linalg.qr(torch.randn(d, d, dtype=torch.float64))[0] + torch.rand(d)
+
+
+def gaussian(d: int, images: int) -> Gaussian:
+    """Mean and covariance of such features."""
+    return fitted(features(d, images))
+
+
+def fitted(values: Tensor) -> Gaussian:
+    """Mean `[d]` and covariance `[d, d]` of features `[images, d]`."""
+    d = values.shape[1]
+    return values.mean(dim=0), torch.cov(values.T).reshape(d, d)
+
+
+def by_square_root(a: Gaussian, b: Gaussian) -> float:
+    """The textbook formula with SciPy's matrix square root, right for well conditioned covariances."""
+    (mean_a, covariance_a), (mean_b, covariance_b) = ((mean.numpy(), covariance.numpy()) for mean, covariance in (a, b))
+    root = scipy.linalg.sqrtm(covariance_a @ covariance_b).real
+    return float(((mean_a - mean_b) ** 2).sum() + np.trace(covariance_a + covariance_b - 2 * root))
+
+
+def by_sixty_digits(a: Tensor, b: Tensor) -> float:
+    """The distance of two sets of features by the eigenvalues of the product of their covariances, in sixty digits.
+
+    From the features, because the rounding of a covariance in float64 already fills its null space.
+    """
+    with mpmath.workdps(60):
+        means, covariances = [], []
+        for values in (a, b):
+            matrix = mpmath.matrix(values.tolist())
+            ones = mpmath.ones(matrix.rows, 1)
+            means.append(ones.T * matrix / matrix.rows)
+            centred = matrix - ones * means[-1]
+            covariances.append(centred.T * centred / (matrix.rows - 1))
+        eigenvalues = mpmath.eig(covariances[0] * covariances[1], left=False, right=False)
+        overlap = mpmath.fsum(mpmath.re(mpmath.sqrt(value)) for value in eigenvalues)
+        traces = mpmath.fsum(covariance[i, i] for covariance in covariances for i in range(covariance.rows))
+        return float(mpmath.norm(means[0] - means[1]) ** 2 + traces - 2 * overlap)
+
+
+def test_neuron_distance_by_hand() -> None:
+    """The squares of the differences of means and of standard deviations add up."""
+    distance = neuron_frechet_distance(
+        torch.tensor([0.0, 1.0, 2.0]),
+        torch.tensor([1.0, 4.0, 0.0]),
+        torch.tensor([3.0, 1.0, 2.0]),
+        torch.tensor([4.0, 4.0, 9.0]),
+    )
+    assert distance.dtype == torch.float64
+    assert distance.tolist() == [10.0, 0.0, 9.0]
+
+
+@given(
+    numbers=st.lists(
+        st.tuples(st.floats(-1e3, 1e3), st.floats(0, 1e3), st.floats(-1e3, 1e3), st.floats(0, 1e3)), min_size=1
+    )
+)
+def test_neuron_distance_is_the_layer_distance_of_each_neuron(numbers: list[tuple[float, float, float, float]]) -> None:
+    """It is symmetric, not negative, zero from itself, and the matrix formula for d = 1."""
+    mean_a, variance_a, mean_b, variance_b = torch.tensor(numbers, dtype=torch.float64).unbind(1)
+    distance = neuron_frechet_distance(mean_a, variance_a, mean_b, variance_b)
+    assert bool((distance >= 0).all())
+    assert torch.equal(distance, neuron_frechet_distance(mean_b, variance_b, mean_a, variance_a))
+    assert neuron_frechet_distance(mean_a, variance_a, mean_a, variance_a).tolist() == [0.0] * len(numbers)
+    for i, expected in enumerate(distance.tolist()):
+        one = slice(i, i + 1)
+        matrix = frechet_distance(mean_a[one], variance_a[one, None], mean_b[one], variance_b[one, None])
+        scale = float(mean_a[i] ** 2 + mean_b[i] ** 2 + variance_a[i] + variance_b[i])
+        assert matrix.item() == pytest.approx(expected, rel=1e-9, abs=1e-14 * scale)
+
+
+def test_variances_below_zero_by_rounding_are_zero() -> None:
+    """A tiny negative variance is a constant neuron; what is rounding depends on the dtype and the scale."""
+    zero = torch.zeros(2)
+    assert neuron_frechet_distance(zero, torch.tensor([-1e-8, 1.0]), zero, zero).tolist() == [0.0, 1.0]
+    with pytest.raises(
+        ValueError, match="variance_a must not be negative, it is for 1 of 2 neurons: the first is -1e-08"
+    ):
+        neuron_frechet_distance(zero, torch.tensor([-1e-8, 1.0], dtype=torch.float64), zero, zero)
+
+
+def test_wrong_neuron_statistics_are_refused() -> None:
+    """Other shapes, NaN and negative variances are errors that show what was given."""
+    one, two = torch.ones(1), torch.ones(2)
+    with pytest.raises(ValueError, match=r"mean_a \[1\], variance_a \[2\], mean_b \[1\], variance_b \[1\]"):
+        neuron_frechet_distance(one, two, one, one)
+    with pytest.raises(ValueError, match=r"must be \[neurons\] of one length"):
+        neuron_frechet_distance(*[torch.ones(2, 2)] * 4)
+    with pytest.raises(
+        ValueError, match=r"variance_b must not be negative, it is for 1 of 1 neurons: the first is -1$"
+    ):
+        neuron_frechet_distance(one, one, one, -one)
+    for statistics in ((one * torch.nan, one, one, one), (one, one * torch.inf, one, one)):
+        with pytest.raises(ValueError, match="mean_a or variance_a holds NaN or infinity"):
+            neuron_frechet_distance(*statistics)
+
+
+def test_no_neurons_have_no_distances() -> None:
+    """Empty statistics give an empty distance."""
+    assert neuron_frechet_distance(*[torch.ones(0)] * 4).shape == (0,)
+
+
+@pytest.mark.parametrize("d", [1, 2, 50, 300])
+def test_well_conditioned_distances_agree_with_scipy(d: int) -> None:
+    """With more images than neurons, the distance is the textbook formula's to nine digits."""
+    a, b = gaussian(d, 4 * d + 10), gaussian(d, 4 * d + 10)
+    distance = frechet_distance(*a, *b)
+    assert distance.shape == ()
+    assert distance.dtype == torch.float64
+    assert distance.item() == pytest.approx(by_square_root(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize(("images_a", "images_b"), [(3, 3), (3, 5), (2, 2), (5, 40), (8, 9)])
+def test_rank_deficient_distances_agree_with_sixty_digits(images_a: int, images_b: int) -> None:
+    """Covariances of few images, whose null spaces differ, keep twelve digits; roots of the product keep half."""
+    a, b = features(8, images_a), features(8, images_b)
+    scale = float(fitted(a)[1].trace() + fitted(b)[1].trace())
+    expected = by_sixty_digits(a, b)
+    assert abs(frechet_distance(*fitted(a), *fitted(b)).item() - expected) < 1e-12 * scale
+
+
+def test_null_spaces_without_overlap_leave_the_traces() -> None:
+    """Covariances in perpendicular subspaces have nothing in common: the distance is that of means and traces."""
+    basis = torch.linalg.qr(torch.randn(30, 30, dtype=torch.float64))[0]
+    covariance_a, covariance_b = basis[:, :10] @ basis[:, :10].T, basis[:, 10:] @ basis[:, 10:].T
+    zero = torch.zeros(30)
+    assert frechet_distance(zero, covariance_a, zero, covariance_b).item() == pytest.approx(30, rel=1e-14)
+    assert by_square_root((zero, covariance_a), (zero, covariance_b)) != pytest.approx(30, rel=1e-9)
+
+
+@pytest.mark.parametrize(("images", "d"), [(50, 512), (600, 512), (2, 3), (5000, 64)])
+def test_a_gaussian_is_at_distance_zero_from_itself(images: int, d: int) -> None:
+    """The distance from itself is below 1e-9 of the trace, also where the covariance is rank deficient."""
+    mean, covariance = gaussian(d, images)
+    assert 0 <= frechet_distance(mean, covariance, mean, covariance).item() < 1e-12 * float(covariance.trace())
+
+
+@pytest.mark.parametrize(("images_a", "images_b"), [(100, 100), (100, 10), (5, 7)])
+def test_arguments_commute(images_a: int, images_b: int) -> None:
+    """The distance from a to b is that from b to a, to rounding."""
+    a, b = gaussian(20, images_a), gaussian(20, images_b)
+    assert frechet_distance(*a, *b).item() == pytest.approx(frechet_distance(*b, *a).item(), rel=1e-12)
+
+
+def test_known_distances() -> None:
+    """Gaussians with a common basis are as far as their means and their standard deviations."""
+    basis = torch.linalg.qr(torch.randn(30, 30, dtype=torch.float64))[0]
+    deviations_a, deviations_b = torch.rand(2, 30, dtype=torch.float64)
+    covariance_a, covariance_b = (basis * s.square() @ basis.T for s in (deviations_a, deviations_b))
+    mean_a, mean_b = torch.randn(2, 30, dtype=torch.float64)
+    expected = ((mean_a - mean_b).square().sum() + (deviations_a - deviations_b).square().sum()).item()
+    assert frechet_distance(mean_a, covariance_a, mean_b, covariance_b).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_gaussians_without_spread_are_as_far_as_their_means() -> None:
+    """All-zero covariances, on one side or both, leave the means and the other trace."""
+    zero, one, nothing = torch.zeros(3), torch.ones(3), torch.zeros(3, 3)
+    assert frechet_distance(zero, nothing, one, nothing).item() == 3.0
+    assert frechet_distance(zero, nothing, one, torch.eye(3)).item() == 6.0
+
+
+def test_float32_statistics_are_taken_to_float64() -> None:
+    """Statistics in float32 give a float64 distance, that of the numbers they hold."""
+    a, b = gaussian(40, 400), gaussian(40, 400)
+    single = [statistic.float() for statistic in (*a, *b)]
+    distance = frechet_distance(*single)
+    assert distance.dtype == torch.float64
+    assert distance.item() == pytest.approx(
+        by_square_root(*[(x.double(), y.double()) for x, y in (single[:2], single[2:])])
+    )
+
+
+@pytest.mark.parametrize(("images", "rank"), [(400, 40), (11, 10), (2, 1)])
+def test_factors_multiply_to_the_covariance(images: int, rank: int) -> None:
+    """A factor has a column for each dimension in which the images differ, and none for rounding."""
+    _, covariance = gaussian(40, images)
+    factor = covariance_factor(covariance)
+    assert factor.shape == (40, rank)
+    assert torch.allclose(factor @ factor.T, covariance, rtol=0, atol=1e-14 * float(covariance.trace()))
+
+
+def test_kept_factors_give_the_same_distance() -> None:
+    """A factor that the caller has kept replaces its own computation and nothing else."""
+    a, b = gaussian(20, 100), gaussian(20, 10)
+    distance = frechet_distance(*a, *b)
+    factor_a, factor_b = covariance_factor(a[1]), covariance_factor(b[1])
+    for factors in ({"factor_a": factor_a}, {"factor_b": factor_b}, {"factor_a": factor_a, "factor_b": factor_b}):
+        assert torch.equal(frechet_distance(*a, *b, **factors), distance)
+    assert not torch.equal(frechet_distance(*a, *b, factor_a=2 * factor_a), distance)
+
+
+def test_rounding_in_a_covariance_is_forgiven() -> None:
+    """Negative eigenvalues and asymmetry as small as float32 leaves them do not matter."""
+    _, covariance = gaussian(40, 11)
+    noise = torch.randn(40, 40, dtype=torch.float64) * 1e-8 * covariance.abs().max()
+    factor = covariance_factor(covariance + noise)
+    assert torch.allclose(factor @ factor.T, covariance, rtol=0, atol=1e-6 * float(covariance.trace()))
+
+
+@pytest.mark.parametrize(
+    ("covariance", "message"),
+    [
+        (torch.ones(2, 3), r"must be \[d, d\] with d > 0, got \[2, 3\]"),
+        (torch.ones(3), r"must be \[d, d\] with d > 0, got \[3\]"),
+        (torch.ones(0, 0), r"must be \[d, d\] with d > 0, got \[0, 0\]"),
+        (torch.tensor([[1.0, 0.5], [0.4, 1.0]]), r"not symmetric: entries across the diagonal differ by 0\.1"),
+        (torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "not positive semi-definite: its eigenvalues go from -1 to 3"),
+        (torch.tensor([[torch.nan, 0.0], [0.0, 1.0]]), "holds NaN or infinity"),
+        (torch.tensor([[torch.inf, 0.0], [0.0, 1.0]]), "holds NaN or infinity"),
+    ],
+)
+def test_what_is_not_a_covariance_is_refused(covariance: Tensor, message: str) -> None:
+    """Each mistake has an error that says what was found."""
+    with pytest.raises(ValueError, match=message):
+        covariance_factor(covariance)
+
+
+def test_shapes_must_agree() -> None:
+    """Means and covariances of other dimensions are an error that shows both sides."""
+    two, three = (torch.zeros(2), torch.eye(2)), (torch.zeros(3), torch.eye(3))
+    message = r"mean_a \[2\], covariance_a \[2, 2\], mean_b \[3\], covariance_b \[3, 3\]"
+    with pytest.raises(ValueError, match=message):
+        frechet_distance(*two, *three)
+    with pytest.raises(ValueError, match=r"mean_a \[1, 2\]"):
+        frechet_distance(torch.zeros(1, 2), torch.eye(2), *two)

@@ -1,0 +1,694 @@
+"""What every metric of this package promises, as test classes to inherit, and the small metrics they are tried on."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import gc
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricTracker
+from torchmetrics.wrappers import BootStrapper
+
+from vdna_metrics import (
+    ActivationRange,
+    ActivationRanges,
+    FrechetInceptionDistance,
+    LayerFrechetDistance,
+    NeuronFrechetDistance,
+    VDNAEarthMoversDistance,
+    create_extractor,
+)
+
+LAYERS = ("conv", "last")
+DISTANCES: Mapping[str, type[Metric]] = {
+    "emd": VDNAEarthMoversDistance,
+    "nfd": NeuronFrechetDistance,
+    "lfd": LayerFrechetDistance,
+    "fid": FrechetInceptionDistance,
+}
+
+
+class Network(nn.Module):
+    """A small network: 4 neurons in `conv`, which an in-place ReLU overwrites, and 3 in `last`.
+
+    In float64, in which activations depend on the batch they are computed in by too little to change a count.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.conv, self.relu, self.last = nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(inplace=True), nn.Conv2d(4, 3, 3)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] to [N, 3, H', W']."""
+        return self.last(self.relu(self.conv(x)))
+
+
+class Features(nn.Module):
+    """The network for FID: raw images to [N, 3]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] uint8, or floats in [0, 1], to [N, 3]."""
+        x = x / 255 if x.dtype == torch.uint8 else (x * 255).round() / 255
+        return self.network(x.double()).mean(dim=(2, 3))
+
+
+NETWORK = Network()
+FEATURES = Features(NETWORK)
+# Alive as long as this module, so that all metrics of a test share them.
+EXTRACTOR = create_extractor(NETWORK, layers=LAYERS)
+RANGES = ActivationRanges.from_extremes(
+    {"conv": [-6.0] * 4, "last": [-25.0] * 3}, {"conv": [6.0] * 4, "last": [25.0] * 3}, widen="none", extractor=EXTRACTOR
+)
+
+
+def images(n: int, seed: int = 0, size: int = 12) -> Tensor:
+    """[n, 3, size, size] uint8, of a brightness that depends on the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator)
+    return noise // (1 + seed % 3)
+
+
+def make(kind: str, **options: Any) -> Metric:
+    """A metric of a kind ("emd", "nfd", "lfd", "fid" or "range") on the small network."""
+    if kind == "fid":
+        return FrechetInceptionDistance(FEATURES, input_img_size=(3, 12, 12), **options)
+    if kind == "range":
+        return ActivationRange(NETWORK, layers=LAYERS, **options)
+    if kind == "emd":
+        options = {"bins": 40, "ranges": None if options.get("reference") is not None else RANGES, **options}
+    return DISTANCES[kind](NETWORK, **{"layers": LAYERS, **options})
+
+
+def feed(metric: Metric, batch: Tensor, real: bool = False) -> Any:
+    """Update with a batch of one side; calibration knows no sides."""
+    return metric.update(batch) if isinstance(metric, ActivationRange) else metric.update(batch, real=real)
+
+
+def filled(kind: str, *, real: int = 12, generated: int = 9, seed: int = 1, **options: Any) -> Metric:
+    """A metric that has seen images of both sides."""
+    metric = make(kind, **options)
+    if real and kind != "range":
+        feed(metric, images(real, seed), real=True)
+    feed(metric, images(generated, seed + 1))
+    return metric
+
+
+def states(metric: Metric) -> dict[str, Tensor]:
+    """Copies of the states."""
+    return {name: state.clone() for name, state in metric.metric_state.items()}
+
+
+def assert_states(metric: Metric, expected: Mapping[str, Tensor]) -> None:
+    """Counts and extremes must be the same bits, float64 sums the same to rounding."""
+    found = metric.metric_state
+    assert found.keys() == expected.keys()
+    for name, state in expected.items():
+        assert found[name].dtype == state.dtype, name
+        if state.dtype == torch.float64:
+            torch.testing.assert_close(found[name], state, rtol=1e-12, atol=1e-12)
+        else:
+            assert torch.equal(found[name], state), name
+
+
+def assert_same(found: Any, expected: Any, **tolerance: float) -> None:
+    """Results agree: scalars, or mappings of tensors."""
+    torch.testing.assert_close(found, expected, **(tolerance or {"rtol": 1e-6, "atol": 1e-9}))
+
+
+class MetricContract:
+    """Rules of torchmetrics and of this package for every metric; `kind` says which."""
+
+    kind: str
+
+    def test_constants(self) -> None:
+        """What a metric says of itself is right, and cannot be changed."""
+        metric = make(self.kind)
+        for name, value in (("higher_is_better", False), ("is_differentiable", False), ("full_state_update", False)):
+            assert getattr(metric, name) is value
+            with pytest.raises(RuntimeError, match="Can't change const"):
+                setattr(metric, name, True)
+        assert metric.feature_network == "extractor"
+
+    def test_update_accumulates(self) -> None:
+        """Batches accumulate to what one pass over all images gives, however they are cut, empty ones included."""
+        whole = filled(self.kind, generated=11, seed=1)
+        parts = filled(self.kind, generated=0, seed=1)
+        for part in images(11, 2).split([4, 0, 1, 6]):
+            feed(parts, part)
+        assert_states(parts, states(whole))
+        assert_same(parts.compute(), whole.compute())
+
+    def test_order_does_not_matter(self) -> None:
+        """The same batches in another order give the same states."""
+        batches = [images(n, seed) for n, seed in ((3, 5), (5, 6), (2, 7))]
+        metrics = make(self.kind), make(self.kind)
+        for metric, order in zip(metrics, (batches, batches[::-1]), strict=True):
+            for batch in order:
+                feed(metric, batch)
+        assert_states(metrics[0], states(metrics[1]))
+
+    def test_reset(self) -> None:
+        """After reset a metric is as it was when it was built, and may be used again."""
+        metric, fresh = filled(self.kind), make(self.kind)
+        expected = metric.compute()
+        metric.reset()
+        assert_states(metric, states(fresh))
+        assert metric.update_count == 0
+        again = filled(self.kind)
+        for _ in range(2):
+            metric.reset()
+            if self.kind != "range":
+                feed(metric, images(12, 1), real=True)
+            feed(metric, images(9, 2))
+            assert_states(metric, states(again))
+            assert_same(metric.compute(), expected)
+
+    @pytest.mark.parametrize("copied", [lambda metric: metric.clone(), copy.deepcopy], ids=["clone", "deepcopy"])
+    def test_copies_are_apart_but_share_the_network(self, copied: Callable[[Metric], Metric]) -> None:
+        """A copy has the states of its original and its own from then on; the extractor is the same object."""
+        metric = filled(self.kind)
+        before = states(metric)
+        other = copied(metric)
+        assert other.extractor is metric.extractor
+        assert_states(other, before)
+        feed(other, images(3, 8))
+        assert_states(metric, before)
+        feed(metric, images(3, 8))
+        assert_same(other.compute(), metric.compute())
+
+    def test_pickling(self) -> None:
+        """A metric comes back from a pickle with its states, and goes on counting."""
+        metric = filled(self.kind)
+        loaded = pickle.loads(pickle.dumps(metric))
+        assert_states(loaded, states(metric))
+        assert_same(loaded.compute(), metric.compute())
+        for each in (loaded, metric):
+            feed(each, images(3, 8))
+        assert_states(loaded, states(metric))
+        assert loaded.fingerprint == metric.fingerprint
+
+    def test_hash(self) -> None:
+        """Two metrics of the same settings are two, in sets and dictionaries."""
+        metric = make(self.kind)
+        assert len({metric, make(self.kind)}) == 2
+        assert hash(metric) == hash(metric)
+
+    def test_no_module_holds_the_network(self) -> None:
+        """A metric has no parameters, no submodules and an empty state dict: checkpoints stay small and complete."""
+        metric = filled(self.kind)
+        parent = nn.ModuleDict({"metric": metric})
+        assert list(metric.modules()) == [metric]
+        assert not list(parent.parameters())
+        assert not list(parent.buffers())
+        assert parent.state_dict() == {}
+        parent.load_state_dict({}, strict=True)
+
+    def test_checkpoints_in_the_middle(self) -> None:
+        """Persistent states saved in the middle and loaded elsewhere go on to the same result; the file is not touched."""
+        metric = filled(self.kind)
+        metric.persistent(True)
+        saved = nn.ModuleDict({"metric": metric}).state_dict()
+        kept = {name: tensor.clone() for name, tensor in saved.items()}
+        resumed = filled(self.kind, generated=2, seed=6)
+        resumed.persistent(True)
+        resumed.compute()  # which must not be remembered
+        nn.ModuleDict({"metric": resumed}).load_state_dict(saved, strict=True)
+        assert_same(resumed.compute(), metric.compute())
+        for each in (metric, resumed):
+            feed(each, images(4, 8))
+        assert_states(resumed, states(metric))
+        assert_same(resumed.compute(), metric.compute())
+        assert saved.keys() == kept.keys()
+        assert all(torch.equal(saved[name], tensor) for name, tensor in kept.items())
+
+    def test_checkpoints_of_other_settings_are_refused(self) -> None:
+        """States of a metric with other settings cannot be loaded, although they may have the same shape."""
+        metric, other = filled(self.kind), make(self.kind, normalize=True)
+        for each in (metric, other):
+            each.persistent(True)
+        with pytest.raises(ValueError, match=r"another extractor, layers, .* normalize .* build the metric with"):
+            other.load_state_dict(metric.state_dict())
+
+    def test_merging(self) -> None:
+        """Merged states are those of a single pass, from a metric or its state, and a remembered result is dropped."""
+        one, other = filled(self.kind, seed=1), filled(self.kind, real=5, generated=4, seed=4)
+        single = filled(self.kind, seed=1)
+        for batch, real in ((images(5, 4), True), (images(4, 5), False)):
+            if not (real and self.kind == "range"):
+                feed(single, batch, real)
+        as_dict, other_way = filled(self.kind, seed=1), other.clone()
+        for merged in (one, as_dict, other_way):
+            merged.compute()
+        untouched = states(other)
+        one.merge_state(other)
+        as_dict.merge_state(other.metric_state)
+        other_way.merge_state(filled(self.kind, seed=1))
+        for merged in (one, as_dict, other_way):
+            assert_states(merged, states(single))
+            assert_same(merged.compute(), single.compute())
+        assert_states(other, untouched)
+        feed(one, images(3, 8))
+        assert_states(other, untouched)
+        assert other_way.update_count == single.update_count
+        fresh = make(self.kind)
+        fresh.merge_state(single)
+        assert_same(fresh.compute(), single.compute())
+
+    def test_merging_other_settings_is_refused(self) -> None:
+        """States of a metric with other settings, of another class or of unknown settings cannot be merged."""
+        metric = filled(self.kind)
+        before = states(metric)
+        unknown = {name: state for name, state in metric.metric_state.items() if name != "settings"}
+        another = filled("range" if self.kind != "range" else "emd")
+        for other in (make(self.kind, normalize=True), another, unknown):
+            with pytest.raises(ValueError, match="another extractor, layers, neurons"):
+                metric.merge_state(other)
+        assert_states(metric, before)
+
+    @pytest.mark.parametrize(
+        "cast",
+        [
+            lambda module: module.half(),
+            lambda module: module.double(),
+            lambda module: module.bfloat16(),
+            lambda module: module.float(),
+            lambda module: module.type(torch.float16),
+            lambda module: module.to(torch.float16),
+            lambda module: module.to(torch.float64),
+            lambda module: module.to("cpu", torch.bfloat16),
+            lambda module: module.train(),
+        ],
+        ids=["half", "double", "bfloat16", "float", "type", "to float16", "to float64", "to device and dtype", "train"],
+    )
+    @pytest.mark.parametrize("inside", [True, False], ids=["parent", "metric"])
+    def test_casts_leave_states_and_network_alone(self, cast: Callable[[nn.Module], object], inside: bool) -> None:
+        """Whatever a metric or its parent is cast to, states, results and the network keep their types and values."""
+        metric = filled(self.kind)
+        expected, before = metric.compute(), states(metric)
+        weights = {name: tensor.clone() for name, tensor in metric.extractor.network.state_dict().items()}
+        modes = [module.training for module in metric.extractor.network.modules()]
+        cast(nn.ModuleDict({"metric": metric, "layer": nn.Linear(2, 2)}) if inside else metric)
+        assert_states(metric, before)
+        torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=0)  # also of the same dtype
+        for name, tensor in metric.extractor.network.state_dict().items():
+            assert tensor.dtype == weights[name].dtype
+            assert torch.equal(tensor, weights[name])
+        assert [module.training for module in metric.extractor.network.modules()] == modes
+        metric.reset()
+        assert_states(metric, states(make(self.kind)))
+
+    def test_compute_before_update(self) -> None:
+        """compute before any update warns as torchmetrics does, and is an error that says what is missing."""
+        with (
+            pytest.warns(UserWarning, match="was called before the ``update`` method"),
+            pytest.raises(ValueError, match=r"no (real )?images yet: call update\(imgs"),
+        ):
+            make(self.kind).compute()
+
+    def test_wrong_images_change_nothing(self) -> None:
+        """Images that are refused leave the states as they were."""
+        metric = filled(self.kind)
+        before = states(metric)
+        for wrong, error, message in (
+            (images(2).float() / 255, TypeError, "use normalize=True"),
+            (images(2)[0], ValueError, r"must be \[N, 3, H, W\]"),
+            (images(2).numpy(), TypeError, "must be a torch.Tensor, got ndarray"),
+            (images(2).to("meta"), ValueError, r"images are on meta, the metric on cpu: move one, e.g. metric.to\('meta'\)"),
+        ):
+            with pytest.raises(error, match=message):
+                feed(metric, wrong)
+        assert_states(metric, before)
+
+    def test_floats_are_images(self) -> None:
+        """With normalize=True, floats in [0, 1] give exactly the states of the uint8 images they came from."""
+        floats, integers = make(self.kind, normalize=True), make(self.kind)
+        for real in (True, False):
+            feed(floats, images(5, 2).float() / 255, real)
+            feed(integers, images(5, 2), real)
+        expected = states(integers)
+        expected["settings"] = floats.settings
+        assert_states(floats, expected)
+
+    def test_inference_mode(self) -> None:
+        """Updates, results and resets may change between inference mode and outside as a trainer does it."""
+        metric = make(self.kind)
+        for _ in range(2):
+            with torch.inference_mode():
+                metric.reset()
+                feed(metric, images(6, 1), real=True)
+            feed(metric, images(6, 2))
+            with torch.inference_mode():
+                inside = metric.compute()
+            feed(metric, images(3, 2))
+            outside = metric.compute()
+        expected = make(self.kind)
+        feed(expected, images(6, 1), real=True)
+        feed(expected, images(6, 2))
+        assert_same(inside, expected.compute())
+        feed(expected, images(3, 2))
+        assert_same(outside, expected.compute())
+        metric.clone().merge_state(metric)
+        metric.persistent(True)
+        expected.load_state_dict(metric.state_dict())
+
+    def test_results_are_remembered_until_something_changes(self) -> None:
+        """compute gives its remembered result, until an update or a reset."""
+        metric = filled(self.kind)
+        first = metric.compute()
+        assert metric.compute() is first
+        feed(metric, images(5, 9))
+        assert metric.compute() is not first
+
+    def test_states_may_lie_elsewhere(self) -> None:
+        """With state_device, states stay there when the metric moves to another device."""
+        metric = make(self.kind, state_device="cpu").to("meta")
+        assert metric.device.type == "meta"
+        assert all(state.device.type == "cpu" for state in metric.metric_state.values())
+        metric.reset()
+        assert all(state.device.type == "cpu" for state in metric.metric_state.values())
+        moved = make(self.kind).to("meta")
+        assert all(state.device.type == "meta" for state in moved.metric_state.values())
+
+    def test_wrong_options_are_refused(self) -> None:
+        """Options that do not exist, or have another type, are errors."""
+        with pytest.raises(ValueError, match="Unexpected keyword arguments: `binz`"):
+            make(self.kind, binz=3)
+        with pytest.raises(ValueError, match="normalize must be a bool, got 'yes'"):
+            make(self.kind, normalize="yes")
+
+    def test_memory_does_not_grow(self) -> None:
+        """More updates and forwards do not leave more tensors behind."""
+        metric = filled(self.kind)
+        batch = images(4, 8)
+
+        def tensors() -> int:
+            gc.collect()
+            return sum(1 for found in gc.get_objects() if type(found) is Tensor)
+
+        counts = []
+        for _ in range(3):
+            for _ in range(15):
+                feed(metric, batch.clone())
+                metric(batch)
+            counts.append(tensors())
+        assert counts[0] == counts[1] == counts[2]
+
+    def test_memory_does_not_depend_on_the_number_of_images(self) -> None:
+        """States keep their size whatever was seen."""
+        metric = make(self.kind)
+        sizes = {name: state.shape for name, state in metric.metric_state.items()}
+        for seed in range(5):
+            feed(metric, images(8, seed), real=seed % 2 == 0)
+        assert {name: state.shape for name, state in metric.metric_state.items()} == sizes
+
+
+class DistanceContract(MetricContract):
+    """Further rules for distances between real and generated images."""
+
+    def test_forward(self) -> None:
+        """forward gives the distance of its batch from all real images, and adds the batch once."""
+        metric = filled(self.kind)
+        count = metric.update_count
+        found = metric(images(6, 7))
+        alone = make(self.kind)
+        feed(alone, images(12, 1), real=True)
+        feed(alone, images(6, 7))
+        assert_same(found, alone.compute())
+        added = filled(self.kind)
+        feed(added, images(6, 7))
+        assert_states(metric, states(added))
+        assert_same(metric.compute(), added.compute())
+        assert metric.update_count == count + 1
+
+    @pytest.mark.parametrize("reset_real_features", [True, False])
+    def test_forward_does_not_double_real_images(self, reset_real_features: bool) -> None:
+        """However often forward is called, real images count once: they are not added again with each batch."""
+        metric = make(self.kind, reset_real_features=reset_real_features)
+        assert metric(images(12, 1), real=True) is None
+        for seed in (2, 3, 4):
+            metric(images(6, seed))
+        assert metric.dna(real=True).n_images == 12
+        assert metric.dna().n_images == 18
+        expected = make(self.kind, reset_real_features=reset_real_features)
+        feed(expected, images(12, 1), real=True)
+        for seed in (2, 3, 4):
+            feed(expected, images(6, seed))
+        assert_states(metric, states(expected))
+
+    def test_forward_that_fails_keeps_what_was_seen(self) -> None:
+        """A forward whose images are refused, or that has no real images yet, loses nothing."""
+        metric = filled(self.kind)
+        before = states(metric)
+        with pytest.raises(TypeError):
+            metric(images(2).float())
+        assert_states(metric, before)
+        early = make(self.kind)
+        with pytest.raises(ValueError, match=r"no real images yet: call update\(imgs, real=True\) first"):
+            early(images(6, 2))
+        feed(early, images(12, 1), real=True)
+        assert early.dna().n_images == 6
+        expected = make(self.kind)
+        feed(expected, images(12, 1), real=True)
+        feed(expected, images(6, 2))
+        assert_same(early.compute(), expected.compute())
+
+    def test_no_generated_images(self) -> None:
+        """Without generated images there is no distance, and the error says which side is missing."""
+        metric = make(self.kind)
+        feed(metric, images(12, 1), real=True)
+        with pytest.raises(ValueError, match=r"no generated images yet: call update\(imgs, real=False\) first"):
+            metric.compute()
+
+    def test_reset_may_keep_real_images(self) -> None:
+        """reset forgets generated images, and real ones unless reset_real_features=False."""
+        for kept in (True, False):
+            metric = filled(self.kind, reset_real_features=not kept)
+            metric.reset()
+            assert metric.dna().n_images == 0
+            assert metric.dna(real=True).n_images == (12 if kept else 0)
+        with pytest.raises(ValueError, match="reset_real_features must be a bool, got 1"):
+            make(self.kind, reset_real_features=1)
+
+    @pytest.mark.parametrize("given", ["dna", "path", "text"])
+    def test_a_reference_stands_for_real_images(self, given: str, tmp_path: Path) -> None:
+        """A reference, as a DNA, a path or a text, gives the distance that the real images themselves give."""
+        whole = filled(self.kind)
+        dna = whole.dna(real=True)
+        path = dna.save(tmp_path / "real.npz")
+        metric = make(self.kind, reference={"dna": dna, "path": path, "text": str(path)}[given])
+        feed(metric, images(9, 2))
+        assert_same(metric.compute(), whole.compute(), rtol=1e-6, atol=1e-7)
+        metric.reset()
+        assert metric.dna(real=True).n_images == 12
+        feed(metric, images(9, 2))
+        assert_same(metric.compute(), whole.compute(), rtol=1e-6, atol=1e-7)
+        assert "real_state" not in metric.metric_state
+        assert_same(metric(images(9, 2)), whole.compute(), rtol=1e-6, atol=1e-7)
+
+    def test_real_images_beside_a_reference_are_refused(self) -> None:
+        """Real images for a metric that has a reference are an error that says why, in update and forward."""
+        metric = make(self.kind, reference=filled(self.kind).dna(real=True))
+        for call in (metric.update, metric):
+            with pytest.raises(ValueError, match=r"the real side .* is its reference, VDNA\(.*of 12 images"):
+                call(images(4), real=True)
+
+    def test_a_reference_of_another_network_is_refused(self) -> None:
+        """A reference of another network is refused when the metric is built, showing both."""
+        dna = filled(self.kind).dna(real=True)
+        other = Network(seed=1)
+        with pytest.raises(ValueError, match=r"not made with this extractor: weights differ: \w+ \w{12}, \w+ \w{12}"):
+            if self.kind == "fid":
+                FrechetInceptionDistance(Features(other), input_img_size=(3, 12, 12), reference=dna)
+            else:
+                DISTANCES[self.kind](other, layers=LAYERS, reference=dna)
+
+    def test_a_reference_of_another_kind_is_refused(self) -> None:
+        """A reference of another kind of DNA is refused when the metric is built, naming both kinds."""
+        wrong = "emd" if self.kind != "emd" else "nfd"
+        if self.kind == "fid":
+            dna = NeuronFrechetDistance(make("fid").extractor)
+            feed(dna, images(5))
+            reference = dna.dna()
+        else:
+            reference = filled(wrong).dna()
+        needed = make(self.kind).kind
+        with pytest.raises(ValueError, match=rf"the reference is a \w+ DNA, \w+ needs a {needed} DNA"):
+            make(self.kind, reference=reference)
+
+    def test_a_reference_without_images_is_refused(self) -> None:
+        """A reference that has seen too little is refused when the metric is built."""
+        with pytest.raises(ValueError, match=r"the reference has 0 images, \w+ needs at least [12]"):
+            make(self.kind, reference=make(self.kind).dna())
+
+    def test_dnas_are_given_out(self) -> None:
+        """dna() gives either side at any time, as a value of its own."""
+        metric = filled(self.kind)
+        dna = metric.dna()
+        assert (dna.kind, dna.n_images, metric.dna(real=True).n_images) == (metric.kind, 9, 12)
+        before = dna.distribution.state.clone()
+        feed(metric, images(3, 8))
+        assert torch.equal(dna.distribution.state, before)
+        assert (dna + metric.dna()).n_images == 9 + 12
+
+    def test_plot(self) -> None:
+        """A result, several, or the metric itself are drawn on a figure."""
+        import matplotlib.pyplot as plt
+
+        metric = filled(self.kind)
+        for drawn in (metric.plot(), metric.plot([metric(images(6, 3)), metric(images(6, 4))])):
+            assert isinstance(drawn[0], plt.Figure)
+            assert isinstance(drawn[1], plt.Axes)
+        _, axes = plt.subplots()
+        assert metric.plot(metric.compute(), axes)[1] is axes
+        assert metric.plot_lower_bound == 0.0
+        plt.close("all")
+
+    def test_results_have_the_dtype_that_is_set(self) -> None:
+        """set_dtype(float64) gives results in float64, of which the default's are the rounding."""
+        metric = filled(self.kind)
+        default = metric.compute()
+        before = states(metric)
+        assert default.dtype == torch.float32
+        double = metric.set_dtype(torch.float64).compute()
+        assert double.dtype == torch.float64
+        assert torch.equal(double.float(), default)
+        assert_states(metric, before)
+
+    def test_tracker(self) -> None:
+        """MetricTracker keeps an epoch's result, and the lowest is the best."""
+        tracker = MetricTracker(filled(self.kind, generated=0), maximize=None)
+        for seed in (2, 3, 4):
+            tracker.increment()
+            feed(tracker, images(12, 1), real=True)
+            feed(tracker, images(9, seed))
+        results = tracker.compute_all()
+        best, step = tracker.best_metric(return_step=True)
+        assert results.shape == (3,)
+        assert best == results.min()
+        assert step == int(results.argmin())
+
+    def test_bootstrapper(self) -> None:
+        """BootStrapper gives the spread of resampled images, through one network."""
+        bootstrap = BootStrapper(make(self.kind), num_bootstraps=4, raw=True)
+        assert len({id(metric.extractor) for metric in bootstrap.metrics}) == 1
+        feed(bootstrap, images(20, 1), real=True)
+        feed(bootstrap, images(20, 2))
+        result = bootstrap.compute()
+        assert result["raw"].unique().numel() == 4
+        assert result["std"] > 0
+
+    def test_distance_from_oneself(self) -> None:
+        """The same images on both sides are at no distance, and sides may be exchanged."""
+        metric, swapped = make(self.kind), filled(self.kind)
+        for real in (True, False):
+            feed(metric, images(12, 1), real=real)
+        scale = float(swapped.compute())
+        assert 0 <= float(metric.compute()) <= 1e-6 * scale
+        exchanged = make(self.kind)
+        feed(exchanged, images(12, 1))
+        feed(exchanged, images(9, 2), real=True)
+        assert_same(exchanged.compute(), swapped.compute())
+
+
+# --------------------------------------------------------------------------------------------------- several processes
+RANKS = 2
+_SEEN = ({"real": (5, 4), "generated": (3,)}, {"real": (2,), "generated": (6, 1)})
+
+
+def batches(rank: int) -> list[tuple[Tensor, bool]]:
+    """The batches of one rank, in unequal numbers and sizes."""
+    return [
+        (images(n, 10 * rank + 3 * i + real), real)
+        for side, real in (("real", True), ("generated", False))
+        for i, n in enumerate(_SEEN[rank][side])
+    ]
+
+
+def _fed(kind: str, rank: int, **options: Any) -> Metric:
+    metric = make(kind, **options)
+    for batch, real in batches(rank):
+        feed(metric, batch, real)
+    return metric
+
+
+def single_process(kind: str, ranks: tuple[int, ...] = (0, 1)) -> Metric:
+    """A metric that has seen the images of several ranks by itself."""
+    metric = make(kind)
+    for rank in ranks:
+        for batch, real in batches(rank):
+            feed(metric, batch, real)
+    return metric
+
+
+def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
+    from torchmetrics import MetricCollection
+    from torchmetrics.utilities.distributed import gather_all_tensors
+
+    seen: dict[str, Any] = {}
+    metric = _fed(kind, rank)
+    seen["local"] = states(metric)
+    seen["value"] = metric.compute()
+    seen["after compute"] = states(metric)
+    metric.sync()
+    seen["synced"] = states(metric)
+    metric.unsync()
+    seen["after unsync"] = states(metric)
+    feed(metric, images(2, 30 + rank))
+    seen["later value"] = metric.compute()
+    seen["unsynced value"] = _fed(kind, rank, sync_on_compute=False).compute()
+    seen["gathered value"] = _fed(kind, rank, dist_sync_fn=lambda x, group=None: gather_all_tensors(x, group)).compute()
+    idle = make(kind) if rank else _fed(kind, 0)
+    seen["value with an idle rank"] = idle.compute()
+    if kind == "range":
+        seen["ranges"] = _fed(kind, rank).ranges(widen="none")
+        return seen
+    feed(idle, images(2, 30 + rank))
+    seen["forward"] = idle(images(4, 40 + rank))
+    stepped = _fed(kind, rank, dist_sync_on_step=True)
+    seen["synced forward"] = stepped(images(4, 40 + rank))
+    seen["after synced forward"] = states(stepped)
+    empty = make(kind)
+    feed(empty, images(2 + rank, 50))
+    before = states(empty)
+    try:
+        empty.compute()
+    except ValueError as error:
+        seen["error"] = str(error)
+    seen["kept after an error"] = all(torch.equal(before[name], state) for name, state in states(empty).items())
+    feed(empty, images(3, 60 + rank), real=True)
+    seen["value after an error"] = empty.compute()
+    group = MetricCollection({"a": _fed(kind, rank), "b": _fed(kind, rank)})
+    group.update(images(2, 30 + rank), real=False)
+    seen["collection"] = group.compute()
+    seen["after collection"] = [states(each) for each in group.values(copy_state=False)]
+    return seen
+
+
+def observe_ranks(rank: int, folder: str) -> None:
+    """One of two processes: try every kind of metric, and leave what was seen in a file."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=RANKS,
+        timeout=datetime.timedelta(seconds=120),
+    )
+    seen = {kind: _observe_rank(rank, kind) for kind in (*DISTANCES, "range")}
+    Path(folder, f"rank{rank}.pickle").write_bytes(pickle.dumps(seen))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,284 @@
+"""Files that are written whole, and damage that is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vdna_metrics.files import SCHEMA, is_ours, read_header, read_npz, sha256_of_file, write_npz
+
+ARRAYS = {
+    "counts": np.arange(300, dtype=np.uint32).reshape(3, 100) ** 2,
+    "mean": np.array([0.1, -np.pi, 1e30]),
+    "none": np.zeros((0, 2)),
+}
+HEADER = {"n_images": 12, "names": ["a", "ü", "bad \udc80 name"], "options": {"x": None, "y": 0.1}}
+
+
+def _write(path: Path) -> Path:
+    return write_npz(path, "thing", HEADER, ARRAYS)
+
+
+def _rewrite(path: Path, change: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None) -> Path:
+    """Replace parts of a file's header and arrays, as somebody with NumPy would."""
+    with np.load(path) as archive:
+        members = dict(archive)
+    header = {**json.loads(members["header"].tobytes()), **(change or {})}
+    members["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez_compressed(path, **{**members, **(arrays or {})})
+    return path
+
+
+def _assert_whole(path: Path) -> None:
+    header, arrays = read_npz(path, ("thing",))
+    assert {name: header[name] for name in HEADER} == HEADER
+    assert list(arrays) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+def test_header_and_arrays_come_back(tmp_path: Path) -> None:
+    """What is written is read, with schema, kind and writer beside it."""
+    path = _write(tmp_path / "x.npz")
+    _assert_whole(path)
+    header = read_header(path)
+    assert header["schema"] == SCHEMA
+    assert header["kind"] == "thing"
+    assert header["writer"].startswith("vdna_metrics ")
+    assert is_ours(path)
+
+
+def test_numpy_reads_it_without_pickle(tmp_path: Path) -> None:
+    """A file is an ordinary `.npz` of plain arrays."""
+    with np.load(_write(tmp_path / "x.npz"), allow_pickle=False) as archive:
+        assert sorted(archive.files) == ["counts", "header", "mean", "none"]
+        np.testing.assert_array_equal(archive["counts"], ARRAYS["counts"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [("ffhq-0.5", "ffhq-0.5.npz"), ("ffhq-0.5.npz", "ffhq-0.5.npz"), ("a", "a.npz"), ("a.tar", "a.tar.npz")],
+)
+def test_a_name_keeps_its_dots(tmp_path: Path, asked: str, written: str) -> None:
+    """`.npz` is appended where it is missing, and nothing is taken from a name."""
+    assert _write(tmp_path / asked) == tmp_path / written
+    assert [path.name for path in tmp_path.iterdir()] == [written]
+
+
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two writings of the same content are equal to the byte, whenever they happen."""
+    assert sha256_of_file(_write(tmp_path / "a.npz")) == sha256_of_file(_write(tmp_path / "b.npz"))
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    """Writing into a folder that does not exist says so."""
+    with pytest.raises(ValueError, match=r"cannot write .*x.npz: folder .*missing does not exist"):
+        _write(tmp_path / "missing" / "x.npz")
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["numpy.lib.format.write_array", "os.fsync", "os.replace"])
+def test_an_interrupted_writing_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    """When writing fails at any step, the old file is as it was and no temporary one is left."""
+    path = _write(tmp_path / "x.npz")
+    before = path.read_bytes()
+
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(type(error)):
+        write_npz(path, "thing", {}, {"other": np.ones(3)})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    """Writing again replaces the file."""
+    write_npz(tmp_path / "x.npz", "thing", {}, {"other": np.ones(3)})
+    _assert_whole(_write(tmp_path / "x.npz"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="umask is POSIX")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_mode_respects_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    """A file is as readable as any other that the user makes, and the umask stays as it was."""
+    before = os.umask(umask)
+    try:
+        path = _write(tmp_path / "x.npz")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_the_header_is_read_without_the_arrays(tmp_path: Path) -> None:
+    """A header is readable where every array is damaged, which reading the arrays then says."""
+    path = _write(tmp_path / "x.npz")
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename != "header.npy":
+                start = info.header_offset + 30 + len(info.filename)
+                data[start : start + info.compress_size] = b"\xff" * info.compress_size
+    path.write_bytes(data)
+    assert read_header(path)["n_images"] == 12
+    with pytest.raises(ValueError, match=r"x\.npz is damaged"):
+        read_npz(path, ("thing",))
+
+
+@pytest.mark.parametrize("share", [*range(0, 100, 10), 99.9])
+def test_a_truncated_file_is_damaged(tmp_path: Path, share: float) -> None:
+    """A file that was cut anywhere is refused by name."""
+    path = _write(tmp_path / "x.npz")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share / 100)])
+    with pytest.raises(ValueError, match=r"x\.npz is damaged or not an \.npz file"):
+        read_npz(path, ("thing",))
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_never_changes_what_is_read(tmp_path: Path, bit: int) -> None:
+    """Any single flipped bit is an error that names the file, or lies where nothing is read from."""
+    path = _write(tmp_path / "x.npz")
+    data = path.read_bytes()
+    refused = 0
+    for place in range(bit, len(data), 8):  # each byte once over all bits, which rotate
+        changed = bytearray(data)
+        changed[place] ^= 1 << bit
+        path.write_bytes(changed)
+        try:
+            _assert_whole(path)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > len(data) / 16
+
+
+@pytest.mark.parametrize(
+    "change", [{"n_images": 13}, {"kind": "other"}, {"sha256": "0" * 64}, {"new": 1}, {"writer": "x"}]
+)
+def test_a_changed_header_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    """Changing, adding or replacing any value of the header is found."""
+    path = _rewrite(_write(tmp_path / "x.npz"), change)
+    with pytest.raises(ValueError, match=r"x\.npz was changed after it was written: the sha256 of its content is"):
+        read_npz(path, ("thing", "other"))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"mean": np.array([0.1, -np.pi, 1e29])},
+        {"mean": ARRAYS["mean"].astype(np.float32)},
+        {"counts": ARRAYS["counts"].reshape(100, 3)},
+        {"more": np.zeros(1)},
+    ],
+)
+def test_changed_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    """Another value, type, shape or array is found."""
+    path = _rewrite(_write(tmp_path / "x.npz"), arrays=arrays)
+    with pytest.raises(ValueError, match=r"x\.npz was changed after it was written"):
+        read_npz(path, ("thing",))
+
+
+def test_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
+    """A file of a newer schema says who wrote it and what to do."""
+    path = _rewrite(_write(tmp_path / "x.npz"), {"schema": SCHEMA + 1, "writer": "vdna_metrics 9"})
+    for read in (read_header, lambda path: read_npz(path, ("thing",))):
+        with pytest.raises(ValueError, match=rf"schema {SCHEMA + 1} \(written by vdna_metrics 9\).*upgrade vdna_m"):
+            read(path)
+
+
+def test_another_kind_shows_both(tmp_path: Path) -> None:
+    """A file of another kind is refused before its arrays are read."""
+    with pytest.raises(ValueError, match=r"x\.npz holds 'thing', needed is 'ranges' or 'gaussian'"):
+        read_npz(_write(tmp_path / "x.npz"), ("ranges", "gaussian"))
+
+
+def _foreign(path: Path, content: str) -> None:
+    if content == "images":
+        np.savez(path, arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    elif content == "array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    elif content == "text":
+        path.write_text("n_images: 12\n")
+    elif content == "empty":
+        path.write_bytes(b"")
+    elif content == "pickled header":
+        np.savez(path, header=np.array([{"schema": 1}], dtype=object))
+    else:
+        header = {"header of text": "[1, 2]", "header without schema": "{}", "schema of text": '{"schema": "2"}'}
+        text = header.get(content, "not JSON")
+        np.savez(path, header=np.frombuffer(text.encode(), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["images", "array", "text", "empty", "pickled header", "header of text", "header without schema", "schema of text",
+     "no JSON"],
+)  # fmt: skip
+def test_foreign_files_are_refused(tmp_path: Path, content: str) -> None:
+    """Anything that this package did not write is refused by name, and nothing is unpickled."""
+    path = tmp_path / "x.npz"
+    _foreign(path, content)
+    with pytest.raises(ValueError, match=r"x\.npz (is damaged or not an|has no header of ours: it was not written by)"):
+        read_npz(path, ("thing",))
+
+
+def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
+    """An array of Python objects beside a good header is not unpickled."""
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    path = _rewrite(_write(tmp_path / "x.npz"), arrays={"mean": np.array([Bomb()], dtype=object)})
+    with pytest.raises(ValueError, match=r"x\.npz is damaged \(Object arrays cannot be loaded"):
+        read_npz(path, ("thing",))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_objects_are_not_written(tmp_path: Path) -> None:
+    """Arrays of Python objects are refused before anything is written."""
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_npz(tmp_path / "x.npz", "thing", {}, {"a": np.array([{}], dtype=object)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
+    """A file that is not there is a FileNotFoundError with its path; a folder is no file of ours."""
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*x\.npz"):
+        read_header(tmp_path / "x.npz")
+    with pytest.raises(ValueError, match=r"is damaged or not an \.npz file"):
+        read_header(tmp_path)
+
+
+def test_is_ours_tells_images_from_dnas(tmp_path: Path) -> None:
+    """`is_ours` looks for the header and never raises."""
+    images = tmp_path / "images.npz"
+    np.savez(images, arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    (tmp_path / "text.npz").write_text("no zip")
+    assert not is_ours(images)
+    assert not is_ours(tmp_path / "text.npz")
+    assert not is_ours(tmp_path / "missing.npz")
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    """The digest is that of the bytes, over more than one block."""
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(bytes(3 << 20))
+    assert sha256_of_file(path) == hashlib.sha256(bytes(3 << 20)).hexdigest()

@@ -1,0 +1,58 @@
+"""Fingerprints of extractors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from helpers.dnas import make_fingerprint
+
+from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+
+
+def test_equal_parts_make_equal_fingerprints() -> None:
+    """The same parts give the same fingerprint, digest and text, and no differences."""
+    a, b = make_fingerprint(), make_fingerprint()
+    assert a == b
+    assert a.digest == b.digest
+    assert str(a) == f"tiny ({a.digest[:12]})"
+    assert a.differences(b) == []
+
+
+@pytest.mark.parametrize("part", ["architecture", "weights", "preprocessing"])
+def test_each_part_counts(part: str) -> None:
+    """Another architecture, other weights or another preprocessing change the digest and are named with both sides."""
+    a = make_fingerprint()
+    b = replace(a, **{part: "other"})
+    assert a.digest != b.digest
+    assert a.differences(b) == [(part, getattr(a, part)[:12], "other")]
+    assert b.differences(a) == [(part, "other", getattr(a, part)[:12])]
+
+
+def test_paths_count_on_common_layers_only() -> None:
+    """A layer read elsewhere differs; layers that one side does not look at do not matter."""
+    a = make_fingerprint()
+    moved = replace(a, paths={**a.paths, "conv1": "network.elsewhere"})
+    assert a.differences(moved) == [("module path of layer 'conv1'", "network.conv1", "network.elsewhere")]
+    assert a.differences(a.select(["conv2"])) == []
+    assert a.select(["conv2"]).differences(moved) == []
+    assert a.digest != moved.digest
+
+
+def test_an_unknown_layer_cannot_be_selected() -> None:
+    """Layers that the extractor does not look at are refused, with those it does."""
+    with pytest.raises(ValueError, match=r"tiny has no layer 'conv9'; its layers: conv1, conv2, norm"):
+        make_fingerprint().select(["conv1", "conv9"])
+
+
+def test_json_and_back() -> None:
+    """Plain containers hold all of a fingerprint."""
+    assert ExtractorFingerprint.from_json(make_fingerprint().to_json()) == make_fingerprint()
+
+
+def test_description_shows_both_sides_of_each_difference() -> None:
+    """Differences are one clause each, with the names of the sides."""
+    assert (
+        describe_differences([("bins", "1000", "500"), ("weights", "aa", "bb")], ("reference", "metric"))
+        == "bins differ: reference 1000, metric 500; weights differ: reference aa, metric bb"
+    )
