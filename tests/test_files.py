@@ -76,7 +76,10 @@ def test_a_name_keeps_its_dots(tmp_path: Path, asked: str, written: str) -> None
 
 def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two writings of the same content are equal to the byte, whenever they happen."""
-    assert sha256_of_file(_write(tmp_path / "a.npz")) == sha256_of_file(_write(tmp_path / "b.npz"))
+    path = _write(tmp_path / "a.npz")
+    assert sha256_of_file(path) == sha256_of_file(_write(tmp_path / "b.npz"))
+    with zipfile.ZipFile(path) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class _Group(click.Group):
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             raise click.ClickException(str(error) or type(error).__name__) from error
         except KeyboardInterrupt:
-            print("\ninterrupted", file=sys.stderr)
+            _say("\ninterrupted")
             raise click.exceptions.Exit(130) from None
 
 
@@ -99,7 +99,7 @@ def _network(default: str) -> Callable[[Command], Command]:
 def _histogram(default: str) -> Callable[[Command], Command]:
     return _options(
         click.option(
-            "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of each histogram.  [default: {default}; x>=1]"
+            "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of each histogram; {default} by default."
         ),
         click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges, as `calibrate` writes them."),
     )
@@ -258,8 +258,8 @@ def score(
     missing = [kind for kind in kinds if kind not in real]
     if missing and real_images is None:
         raise ValueError(
-            f"{', '.join(metrics)} needs {' and '.join(kinds)} of the real images, --reference gives "
-            f"{', '.join(real)}: add a DNA of kind {' and '.join(missing)}, or the real images"
+            f"{', '.join(metrics)}: --reference lacks {' and '.join(missing)}, it has {', '.join(real)}; "
+            "add such a DNA, or the real images"
         )
     given = next(iter(real.values()), None)
     network, chosen = _extractor(extractor, weights, layers, given)
@@ -381,8 +381,8 @@ def make(
         )
     _report_skipped(dnas[kinds[0]])
     notes: dict[str, list[str]] = {}
-    for dna in dnas.values():
-        _note(notes, source, dna)
+    if "histogram" in dnas:
+        _note(notes, source, dnas["histogram"])
     _warn(notes)
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
     if as_json:
@@ -528,7 +528,7 @@ def calibrate(
     skipped = {name: len(source) - part.n_images for (name, source), part in zip(images, found, strict=True)}
     for name, count in skipped.items():
         if count:
-            print(f"skipped: {name}: {count} images that cannot be read", file=sys.stderr)
+            _say(f"skipped: {name}: {count} images that cannot be read")
     ranges = reduce(add, found)
     written = {
         "file": str(ranges.save(path)),
@@ -595,7 +595,7 @@ def _references(
             except ValueError as error:
                 if Path(reference).exists():
                     raise
-                raise ValueError(f"{error}; the store has {', '.join(sorted(stored))}") from error
+                raise ValueError(f"{error} (the store has {', '.join(sorted(stored))})") from error
         for dna in found:
             if dna.kind in dnas:
                 raise ValueError(
@@ -659,7 +659,7 @@ def _own_or_calibrated(
         ranges = find_ranges(network.name)
         if ranges.fingerprint is None or not ranges.fingerprint.differences(network.fingerprint):
             return ranges
-    print(f"no activation ranges ship for {network.name}: calibrating on {images.name} first", file=sys.stderr)
+    _say(f"no activation ranges ship for {network.name}: calibrating on {images.name} first")
     watched = _watched(reading, start, f"ranges: {images.name}", images)
     return calibrate_images(images, network, layers=layers, reading=watched)
 
@@ -758,13 +758,13 @@ def _note(notes: dict[str, list[str]], name: str, dna: VDNA) -> None:
 def _warn(notes: dict[str, list[str]]) -> list[str]:
     sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in notes.items()]
     for sentence in sentences:
-        print(f"warning: {sentence}", file=sys.stderr)
+        _say(f"warning: {sentence}")
     return sentences
 
 
 def _report_skipped(dna: VDNA) -> None:
     for name, reason in dna.provenance.skipped:
-        print(f"skipped: {', '.join(dna.provenance.sources)}: {name}: {reason}", file=sys.stderr)
+        _say(f"skipped: {', '.join(dna.provenance.sources)}: {name}: {reason}")
 
 
 def _described(dna: VDNA) -> dict[str, Any]:
@@ -795,7 +795,7 @@ def _progress() -> Iterator[StartBar]:
         def report(done: int, total: int | None) -> None:
             if done == total:
                 speed = done / (time.monotonic() - begin)
-                print(f"{name}: {done} images, {speed:.1f} images/s", file=sys.stderr)
+                _say(f"{name}: {done} images, {speed:.1f} images/s")
 
         return report
 
@@ -831,8 +831,13 @@ def _console(*, stderr: bool = False) -> Console:
     # Names of folders are no markup. A pipe has no width of its own: nothing is folded there, unless it is given one.
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 10_000
+        console.size = (10_000, 25)  # not its width alone, which a TERM=dumb would override
     return console
+
+
+def _say(text: str) -> None:
+    """To the error stream, where rich keeps it apart from its bars (click's `echo` would write into them)."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _print_text(text: str) -> None:
@@ -843,16 +848,26 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place, column in enumerate(columns):
-        numeric = bool(rows) and not isinstance(rows[0][place], str)
-        widest = max((len(_shown(row[place])) for row in rows), default=0)
-        table.add_column(
-            column, justify="right" if numeric else "left", overflow="fold", min_width=widest if numeric else None
-        )
-    for row in rows:
-        table.add_row(*map(_shown, row))
     console = _console()
+    cells = [[_shown(cell) for cell in row] for row in rows]
+    widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    numeric = [not isinstance(cell, str) for cell in rows[0]]
+    # Numbers and short names are never folded, and rich's own shrinking would crop them where all is narrow; so the
+    # room that they leave is dealt out here, to those first that want least.
+    widths = [wide if number else min(wide, 16) for wide, number in zip(widest, numeric, strict=True)]
+    wanted = [max(len(column), wide) - width for column, wide, width in zip(columns, widest, widths, strict=True)]
+    gaps = 3 * (len(columns) - 1)
+    room = max(0, console.width - gaps - sum(widths))
+    for left, place in enumerate(sorted(range(len(columns)), key=wanted.__getitem__)):
+        given = min(wanted[place], room // (len(columns) - left))
+        widths[place] += given
+        room -= given
+    console.size = (max(console.width, gaps + sum(widths)), console.height)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column, width, number in zip(columns, widths, numeric, strict=True):
+        table.add_column(column, justify="right" if number else "left", overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*row)
     console.print(title, style="bold")
     console.print()
     console.print(table)
@@ -879,7 +894,7 @@ def main() -> None:
     """Run the command line: exit code 0 when it worked, 1 for an error with the data, 2 for one in the command."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        _say(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def draw_demo(entries: list[DemoEntry], path: Path) -> None:
 
     Args:
         entries: what `run_demo` returns.
-        path: PNG to write.
+        path: picture to write; its suffix says in which format.
     """
     from matplotlib.figure import Figure
 
@@ -106,7 +107,10 @@ def draw_demo(entries: list[DemoEntry], path: Path) -> None:
     for (layer, neuron), ax in zip(chosen, bottom.subplots(1, len(chosen)), strict=True):
         neuron_histograms(shown, layer, neuron, reference=reference, colours=colours, ax=ax)
         ax.set_xlabel("activation", fontsize=8)
-    figure.savefig(path, dpi=110)
+    # Whole or not at all: what goes wrong while drawing leaves no file behind.
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=110)
+    path.write_bytes(picture.getvalue())
 
 
 def _batches(world: str, n_images: int) -> Iterator[Tensor]:

@@ -292,8 +292,8 @@ def test_unlike_dnas_are_not_compared(other: VDNA, message: str) -> None:
         (make_dna("histogram", bins=500), "these DNAs cannot be compared: bins differ: reference 8, generated 500"),
         (
             make_dna("histogram", ranges=make_ranges(-4, 5, widen="vdna", n_images=0, sources=())),
-            "these DNAs cannot be compared: activation ranges differ: "
-            "reference [-3 .. 3] (7 images of made, widen=none), generated [-4.8 .. 6] (0 images of unknown source, widen=vdna)",
+            "these DNAs cannot be compared: activation ranges differ: reference [-3 .. 3] (7 images of made, "
+            "widen=none), generated [-4.8 .. 6] (0 images of unknown source, widen=vdna)",
         ),
     ],
     ids=["bins", "ranges"],

@@ -102,6 +102,8 @@ def test_channels_last_networks_have_channels_as_neurons() -> None:
     with torch.no_grad():
         last = swin.layers(swin.patch_embed(images.float() / 255))
     torch.testing.assert_close(activations["layers.1"], last.permute(3, 0, 1, 2).flatten(2))
+    convolution = create_extractor(swin, layers=["patch_embed.proj"], size=32)
+    assert dict(convolution.layout) == {"patch_embed.proj": 16}  # [N, C, H, W] also there
 
 
 def test_overwritten_outputs_are_seen_as_they_were() -> None:
@@ -118,7 +120,9 @@ def test_overwritten_outputs_are_seen_as_they_were() -> None:
 
 def test_additions_in_place_are_seen_as_well() -> None:
     """A batch norm whose output a residual block adds to in place keeps its own values."""
-    extractor = create_extractor(ExtractorSpec("r", "test_resnet", ["layer1.0.bn2", "layer1.0"], 32, weights="seeded:0"))
+    extractor = create_extractor(
+        ExtractorSpec("r", "test_resnet", ["layer1.0.bn2", "layer1.0"], 32, weights="seeded:0")
+    )
     activations = extractor(_images(2, 32))
     block = extractor.network.layer1[0]
     seen: list[Tensor] = []
@@ -491,6 +495,7 @@ class _Odd(nn.Module):
         (lambda x: x.long(), "odd", "layer 'odd' gives torch.int64, activations must be floating point"),
         (lambda x: x[None], "odd", r"gives a tensor of shape \[1, 1, 3, 64, 64\]; known are \[N, C\]"),
         (lambda x: x.flatten(), "odd", r"gives a tensor of shape \[12288\]"),
+        (lambda x: x.flatten(2).permute(2, 0, 1), "odd", r"shape \[4096, 1, 3\] for 1 images; .* has the images first"),
         (lambda x: x, "unused", "layers unused of '_Odd' are not run in its forward"),
         (lambda x: x, "none", "no module 'none'; "),
     ],

@@ -47,7 +47,9 @@ def test_catalogue_layers_exist(name: str) -> None:
 def test_a_spec_is_built_once() -> None:
     """Equal specs give one extractor for as long as somebody holds it, and not longer."""
     first = create_extractor(SPEC)
-    assert create_extractor(ExtractorSpec("r", "test_resnet", ["layer1", "layer2"], size=32, weights="seeded:0")) is first
+    assert (
+        create_extractor(ExtractorSpec("r", "test_resnet", ["layer1", "layer2"], size=32, weights="seeded:0")) is first
+    )
     gone = weakref.ref(first.network)
     del first
     gc.collect()

@@ -7,6 +7,8 @@ import json
 import pickle
 import shutil
 import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from helpers.metric_tester import (
     Network,
     assert_same,
     assert_states,
+    batches,
     feed,
     filled,
     images,
@@ -49,6 +52,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* too few to estimate the covar
 
 
 class TestVDNAEarthMoversDistance(DistanceContract):
+    """The contract."""
+
     kind = "emd"
 
 
@@ -66,3 +71,389 @@ class TestFrechetInceptionDistance(DistanceContract):
 
 class TestActivationRange(MetricContract):
     kind = "range"
+
+
+# ------------------------------------------------------------------------------------------------- one network for all
+def _three() -> dict[str, Any]:
+    return {kind: make(kind) for kind in ("emd", "nfd", "lfd")}
+
+
+def _alone(metrics: dict[str, Any], reals: torch.Tensor, fakes: torch.Tensor) -> dict[str, torch.Tensor]:
+    results = {}
+    for kind in metrics:
+        metric = make(kind)
+        feed(metric, reals.clone(), real=True)
+        feed(metric, fakes.clone())
+        results[kind] = metric.compute()
+    return results
+
+
+@pytest.fixture
+def forwards() -> Iterator[list[int]]:
+    """How often the small network has run."""
+    count = [0]
+    handle = NETWORK.conv.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    yield count
+    handle.remove()
+
+
+@pytest.mark.parametrize("wrapper", [MetricCollection, FeatureShare])
+def test_metrics_of_one_collection_run_the_network_once(wrapper: type[MetricCollection], forwards: list[int]) -> None:
+    """Three metrics of one network run it once a batch, in a collection and under FeatureShare, with their own results."""
+    collection = wrapper(_three())
+    reals, fakes = images(12, 1), images(9, 2)
+    for n, (batch, real) in enumerate([(reals, True), (fakes, False)], 1):
+        collection.update(batch, real=real)
+        assert forwards == [n]
+    assert_same(collection.compute(), _alone(_three(), reals, fakes))
+    forwards[0] = 0
+    batch = collection(images(6, 3), real=False)
+    assert forwards == [1]
+    assert_same(batch, _alone(_three(), reals, images(6, 3)))
+
+
+def test_metrics_of_one_name_run_one_network() -> None:
+    """Metrics that are given the same name, spec or weights file share one network, which runs once a batch."""
+    metrics = [
+        NeuronFrechetDistance("seeded_resnet18", layers=["layer1_0"]),
+        LayerFrechetDistance("seeded_resnet18", layers=["layer1_0", "layer1_1"]),
+        ActivationRange("seeded_resnet18"),
+    ]
+    network = metrics[0].extractor.network
+    assert all(metric.extractor.network is network for metric in metrics)
+    count = [0]
+    network.conv1.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    collection = MetricCollection({str(i): metric for i, metric in enumerate(metrics)})
+    collection.update(images(2, 1, size=32), real=True)
+    assert count == [1]
+
+
+@pytest.mark.parametrize("wrapper", [MetricCollection, FeatureShare])
+@pytest.mark.parametrize("through", ["torch", "numpy"])
+def test_a_buffer_filled_again_is_a_new_batch(wrapper: type[MetricCollection], through: str) -> None:
+    """One buffer reused for every batch is never taken for the batch before, whoever fills it."""
+    collection = wrapper(_three())
+    collection.update(images(12, 1), real=True)
+    buffer = images(9, 2)
+    collection["emd"].update(buffer)  # so that not everybody has seen what was in it
+    collection["emd"].reset()
+    feed(collection["emd"], images(12, 1), real=True)
+    if through == "torch":
+        buffer.copy_(images(9, 5))
+    else:
+        buffer.numpy()[...] = images(9, 5).numpy()
+    collection.update(buffer, real=False)
+    assert_same(collection.compute(), _alone(_three(), images(12, 1), images(9, 5)))
+
+
+def test_inference_tensors_are_right_for_all() -> None:
+    """Images made under inference mode give every metric of a collection its own right result."""
+    collection = MetricCollection(_three())
+    with torch.inference_mode():
+        buffer = images(12, 1)
+        collection.update(buffer, real=True)
+        buffer[:9].copy_(images(9, 2))
+        collection.update(buffer[:9], real=False)
+    assert_same(collection.compute(), _alone(_three(), images(12, 1), images(9, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:The network to share between the metrics is not the same:UserWarning")
+def test_metrics_of_other_networks_keep_their_own() -> None:
+    """FeatureShare over metrics of different networks, of which torchmetrics warns, still gives each its own result."""
+    other = Network(seed=1)
+    share = FeatureShare({"a": make("nfd"), "b": NeuronFrechetDistance(other, layers=LAYERS)})
+    alone = NeuronFrechetDistance(other, layers=LAYERS)
+    for each in (share, alone):
+        each.update(images(12, 1), real=True)
+        each.update(images(9, 2), real=False)
+    assert_same(share.compute()["b"], alone.compute())
+
+
+def test_kept_activations_are_freed_after_the_last_metric() -> None:
+    """Activations kept for the other metrics of a collection are gone when the last one has read them."""
+    extractor = create_extractor(Network(), layers=LAYERS)
+    metrics = [NeuronFrechetDistance(extractor), LayerFrechetDistance(extractor)]
+    batch = images(4)
+    metrics[0].update(batch)
+    assert extractor._kept is not None
+    kept = weakref.ref(extractor._kept[2]["conv"])
+    metrics[1].update(batch)
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_metric_that_is_gone_is_not_waited_for() -> None:
+    """A deleted metric gives up its claim, so that a lone metric keeps no activations."""
+    extractor = create_extractor(Network(), layers=LAYERS)
+    metric, other = NeuronFrechetDistance(extractor), NeuronFrechetDistance(extractor, layers=["conv"])
+    del other
+    gc.collect()
+    batch = images(4)
+    metric.update(batch)
+    assert extractor._kept is None
+
+
+# ------------------------------------------------------------------------------------------------------ compute groups
+def test_metrics_that_differ_in_their_result_only_share_states() -> None:
+    """Metrics of equal states form one compute group, and still count every batch once, by update and by forward."""
+    collection = MetricCollection({"bins": make("emd"), "range": make("emd", unit="range", reduction="layer")})
+    single = make("emd")
+    for n, (batch, real) in enumerate([(images(5, 1), True), (images(4, 2), False), (images(7, 3), True)]):
+        if n < 2:
+            collection.update(batch, real=real)
+        else:
+            collection(batch, real=real)
+        feed(single, batch, real)
+    assert len(collection.compute_groups) == 1
+    collection(images(6, 4))
+    collection.update(images(2, 5))
+    for batch in (images(6, 4), images(2, 5)):
+        feed(single, batch)
+    for metric in collection.values():
+        assert_states(metric, states(single))
+    assert_same(collection.compute()["bins"], single.compute())
+
+
+def _references() -> tuple[Any, Any]:
+    return filled("nfd", seed=1).dna(real=True), filled("nfd", seed=3).dna(real=True)
+
+
+@pytest.mark.parametrize("first", [0, 8], ids=["empty first batch", "first batch"])
+def test_metrics_of_other_settings_never_share_states(first: int) -> None:
+    """Metrics whose states differ in meaning are never grouped, even while their states look alike."""
+    one, other = _references()
+    groups = {
+        "histograms": make("emd"),
+        "other ranges": make("emd", ranges=replace(RANGES, widen="margin")),
+        "kept": make("emd", reset_real_features=False),
+        "first neurons": make("nfd", neurons={"conv": [0, 1], "last": [0]}),
+        "other neurons": make("nfd", neurons={"conv": [2, 3], "last": [0]}),
+        "one reference": make("nfd", reference=one),
+        "another reference": make("nfd", reference=other),
+        "range": make("range"),
+        "range of a twin": ActivationRange(Network(seed=1), layers=LAYERS),
+        "fid": make("fid"),
+        "lfd of the last": make("lfd", layers=["last"]),
+    }
+    collection = MetricCollection(groups)
+    collection.update(images(first, 5), real=False)
+    assert sorted(collection.compute_groups.values()) == [[name] for name in sorted(groups)]
+
+
+def test_metrics_of_other_references_differ_in_their_sums() -> None:
+    """Sums are taken about the reference's means: metrics of different references cannot be merged by mistake."""
+    one, other = _references()
+    about_one, about_other, about_zero = (make("nfd", reference=reference) for reference in (one, other, None))
+    for metric in (about_one, about_other, about_zero):
+        feed(metric, images(9, 2))
+    assert not torch.equal(about_one.generated_state, about_other.generated_state)
+    for wrong in (about_other, about_zero):
+        with pytest.raises(ValueError, match="another extractor, layers, .* reference"):
+            about_one.merge_state(wrong)
+    again = make("nfd", reference=one)
+    feed(again, images(4, 3))
+    about_one.merge_state(again)
+    assert about_one.dna().n_images == 13
+
+
+# --------------------------------------------------------------------------------------------------------- references
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A store with one reference of each kind for the small network, and its ranges."""
+    from vdna_metrics.files import sha256_of_file
+    from vdna_metrics.references import store as module
+
+    records = []
+    for kind in ("emd", "nfd", "lfd"):
+        metric = filled(kind, reference=None)
+        name = f"histogram-{metric._empty.bins}" if kind == "emd" else metric.kind
+        path = metric.dna(real=True).save(tmp_path / f"{kind}.npz")
+        records.append(
+            {
+                "dataset": "noise",
+                "split": "train",
+                "extractor": metric.extractor_name,
+                "kind": name,
+                "file": path.name,
+                "sha256": sha256_of_file(path),
+                "n_images": 12,
+                "licence": "MIT",
+                "origin": "a test",
+            }
+        )
+    path = RANGES.save(tmp_path / "ranges.npz")
+    ranges = [{"extractor": make("emd").extractor_name, "file": path.name, "sha256": sha256_of_file(path)}]
+    (tmp_path / "manifest.json").write_text(json.dumps({"references": records, "ranges": ranges}))
+    monkeypatch.setattr(module, "bundled_store", lambda: tmp_path)
+    module._manifest.cache_clear()
+    yield tmp_path
+    module._manifest.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["emd", "nfd", "lfd"])
+@pytest.mark.parametrize("name", ["noise/train", "noise", "Noise/Train"])
+def test_a_reference_may_be_a_name_of_the_store(kind: str, name: str, store: Path) -> None:
+    """A name of the store stands for the reference of the metric's own network and kind."""
+    metric = make(kind, reference=name)
+    feed(metric, images(9, 2))
+    assert_same(metric.compute(), filled(kind).compute(), rtol=1e-6, atol=1e-7)
+
+
+def test_unknown_names_of_the_store_are_refused(store: Path) -> None:
+    """A name that is not in the store is an error when the metric is built."""
+    with pytest.raises(ValueError, match="no reference 'nois@network#gaussian' in the store, nor a file of that name"):
+        make("nfd", reference="nois")
+
+
+def test_ranges_that_ship_are_found(store: Path) -> None:
+    """Without ranges, those of the store for this extractor are taken."""
+    metric = VDNAEarthMoversDistance(NETWORK, layers=LAYERS, bins=40)
+    feed(metric, images(12, 1), real=True)
+    feed(metric, images(9, 2))
+    assert_same(metric.compute(), filled("emd").compute())
+
+
+def test_a_missing_reference_file_is_named(tmp_path: Path) -> None:
+    """A path that is not there is an error that names it, for a Path and a text."""
+    for path in (tmp_path / "real.npz", str(tmp_path / "real.npz")):
+        with pytest.raises(FileNotFoundError, match=r"no such file: .*real\.npz"):
+            make("nfd", reference=path)
+
+
+def test_a_whole_reference_serves_a_part() -> None:
+    """A reference of all layers and neurons serves a metric of some; one of some does not serve a metric of all."""
+    whole = filled("nfd")
+    chosen = {"conv": [3, 1]}
+    part = make("nfd", reference=whole.dna(real=True), layers=["conv"], neurons=chosen)
+    feed(part, images(9, 2))
+    expected = compare.neuron_frechet(whole.dna(real=True), whole.dna(), neurons=chosen)
+    assert_same(part.compute(), expected.float())
+    with pytest.raises(ValueError, match=r"does not fit the metric: .* layer 'conv' differ: reference 2, metric 4"):
+        make("nfd", reference=part.reference, layers=["conv"])
+    with pytest.raises(ValueError, match="layers: unknown layer 'last'"):
+        make("nfd", reference=part.reference)
+
+
+def test_the_diagonal_of_a_layer_gaussian_is_a_gaussian_reference() -> None:
+    """A layer Gaussian serves as the reference of the neuron Fréchet distance."""
+    metric = make("nfd", reference=filled("lfd").dna(real=True))
+    feed(metric, images(9, 2))
+    assert_same(metric.compute(), filled("nfd").compute())
+
+
+# ------------------------------------------------------------------------------------------------------------- several
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes saw, see `observe_ranks`."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(observe_ranks, (str(folder),), nprocs=2)
+    seen = [pickle.loads((folder / f"rank{rank}.pickle").read_bytes()) for rank in range(2)]
+    shutil.rmtree(folder)
+    return seen
+
+
+def _assert_equal_states(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, state in expected.items():
+        if state.dtype == torch.float64:
+            torch.testing.assert_close(found[name], state, rtol=1e-12, atol=1e-9)
+        else:
+            assert torch.equal(found[name], state), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+class TestTwoProcesses:
+    """Two processes over gloo, one with more and larger batches than the other."""
+
+    def test_states_reduce_to_a_single_process(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """Synced states are those of one process that saw all images: counts and extremes bit for bit."""
+        single = single_process(kind)
+        for seen in ranks:
+            _assert_equal_states(seen[kind]["synced"], states(single))
+            assert_same(seen[kind]["value"], single.compute())
+
+    def test_local_states_come_back(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """After compute and unsync every process has its own states again, and goes on from them."""
+        for rank, seen in enumerate(ranks):
+            alone = single_process(kind, (rank,))
+            for moment in ("local", "after compute", "after unsync"):
+                _assert_equal_states(seen[kind][moment], states(alone))
+        single = single_process(kind)
+        for rank in range(2):
+            feed(single, images(2, 30 + rank))
+        for seen in ranks:
+            assert_same(seen[kind]["later value"], single.compute())
+
+    def test_a_process_may_have_seen_nothing(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """A process without any images gets the result of the others."""
+        for seen in ranks:
+            assert_same(seen[kind]["value with an idle rank"], single_process(kind, (0,)).compute())
+
+    def test_local_results_on_request(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """With sync_on_compute=False every process gives its own result."""
+        for rank, seen in enumerate(ranks):
+            assert_same(seen[kind]["unsynced value"], single_process(kind, (rank,)).compute())
+
+    def test_torchmetrics_gathering_agrees(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """A dist_sync_fn of the user's own, such as torchmetrics' gathering, gives the same."""
+        for seen in ranks:
+            assert_same(seen[kind]["gathered value"], single_process(kind).compute())
+
+
+@pytest.mark.slow
+def test_calibrated_ranges_cover_all_processes(ranks: list[dict[str, Any]]) -> None:
+    """ranges() gives every process the extremes and the number of images of all."""
+    expected = single_process("range").ranges(widen="none")
+    for seen in ranks:
+        assert seen["range"]["ranges"].equals(expected)
+        assert seen["range"]["ranges"].n_images == expected.n_images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*DISTANCES])
+class TestDistancesOfTwoProcesses:
+    """Two processes, for what only distances do."""
+
+    def test_forward_is_local(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """forward gives the distance of the process's own batch, unless dist_sync_on_step asks for that of all."""
+        local, together = make(kind), make(kind)
+        for batch, real in batches(0):
+            if real:
+                feed(local, batch, real)
+        feed(local, images(4, 40))
+        assert_same(ranks[0][kind]["forward"], local.compute())
+        for rank in range(2):
+            for batch, real in batches(rank):
+                if real:
+                    feed(together, batch, real)
+            feed(together, images(4, 40 + rank))
+        for rank, seen in enumerate(ranks):
+            assert_same(seen[kind]["synced forward"], together.compute())
+            alone = single_process(kind, (rank,))
+            feed(alone, images(4, 40 + rank))
+            _assert_equal_states(seen[kind]["after synced forward"], states(alone))
+
+    def test_an_error_leaves_local_states(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """A compute that fails after the states were reduced gives the local ones back, and the next one works."""
+        single = make(kind)
+        for rank in range(2):
+            feed(single, images(2 + rank, 50))
+            feed(single, images(3, 60 + rank), real=True)
+        for seen in ranks:
+            assert "no real images yet" in seen[kind]["error"]
+            assert seen[kind]["kept after an error"]
+            assert_same(seen[kind]["value after an error"], single.compute())
+
+    def test_compute_groups_are_reduced_once(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """Metrics that share states in a collection reduce them without spoiling each other's."""
+        single = single_process(kind)
+        for rank in range(2):
+            feed(single, images(2, 30 + rank))
+        for rank, seen in enumerate(ranks):
+            alone = single_process(kind, (rank,))
+            feed(alone, images(2, 30 + rank))
+            for name in ("a", "b"):
+                assert_same(seen[kind]["collection"][name], single.compute())
+            for found in seen[kind]["after collection"]:
+                _assert_equal_states(found, states(alone))

@@ -27,7 +27,11 @@ SIZES = (16, 224, 299, 512)
 def photographs(shared: Path) -> list[NDArray[np.uint8]]:
     """Photographs of several sizes and shapes, [H, W, 3]: BSDS500, ImageNet, thumbnails, and an odd crop."""
     found = []
-    for name, indices in (("bsds500.zip", (0, 250)), ("imagenet_sample_1000.zip", (3,)), ("cifar10_jpeg_test.zip", (5,))):
+    for name, indices in (
+        ("bsds500.zip", (0, 250)),
+        ("imagenet_sample_1000.zip", (3,)),
+        ("cifar10_jpeg_test.zip", (5,)),
+    ):
         source = open_images(shared / "data" / name)
         found += [decode_image(source.read(index)) for index in indices]
     return [*found, np.ascontiguousarray(found[0][3:100, 5:272])]
@@ -96,9 +100,7 @@ class _FirstConvolution(nn.Module):
 
 
 @pytest.mark.parametrize(("antialias", "mode"), [(True, "torchmetrics"), (False, "legacy_tensorflow")])
-def test_torchmetrics_is_torchmetrics_fids(
-    antialias: bool, mode: str, photographs: list[NDArray[np.uint8]]
-) -> None:
+def test_torchmetrics_is_torchmetrics_fids(antialias: bool, mode: str, photographs: list[NDArray[np.uint8]]) -> None:
     """Mode `torchmetrics` gives what torchmetrics' FID hands to its first convolution, `antialias=False` too."""
     pytest.importorskip("torch_fidelity")
     from torchmetrics.image.fid import NoTrainInceptionV3

@@ -162,7 +162,7 @@ class FeatureExtractor:
         self._move_to(x.device)
         with torch.inference_mode():
             outputs = self._observe(x, wanted, self._keep_output)
-        return {layer: self._to_neurons(layer, outputs[layer]) for layer in wanted}
+        return {layer: self._to_neurons(layer, outputs[layer], x.shape[0]) for layer in wanted}
 
     def _keep_output(self, layer: str, output: Tensor) -> Tensor:
         return output.clone() if layer in self._overwritten else output
@@ -189,7 +189,8 @@ class FeatureExtractor:
         self._overwritten = frozenset(
             layer for layer, output in outputs.items() if output.is_inference() or output._version != versions[layer]
         )
-        return NeuronLayout({layer: self._to_neurons(layer, outputs[layer]).shape[0] for layer in versions})
+        neurons = {layer: self._to_neurons(layer, outputs[layer], probe.shape[0]) for layer in versions}
+        return NeuronLayout({layer: values.shape[0] for layer, values in neurons.items()})
 
     def _move_to(self, device: torch.device) -> None:
         first = next(itertools.chain(self.network.parameters(), self.network.buffers()), None)
@@ -231,14 +232,20 @@ class FeatureExtractor:
             raise ValueError(f"layers {', '.join(missing)} of {self.name!r} are not run in its forward")
         return outputs
 
-    def _to_neurons(self, layer: str, output: Tensor) -> Tensor:
+    def _to_neurons(self, layer: str, output: Tensor, images: int) -> Tensor:
         if not output.is_floating_point():
             raise ValueError(f"layer {layer!r} gives {output.dtype}, activations must be floating point")
+        if output.ndim in (2, 3, 4) and output.shape[0] != images:  # windows or tokens first
+            raise ValueError(
+                f"layer {layer!r} gives a tensor of shape {list(output.shape)} for {images} images; choose a module "
+                "whose output has the images first"
+            )
         if output.ndim == 2:  # [images, neurons]
             return output.t().unsqueeze(-1)
         if output.ndim == 3:  # [images, tokens, neurons]
             return output.permute(2, 0, 1)
-        if output.ndim == 4 and self._nhwc:
+        convolution = isinstance(self.network.get_submodule(self.fingerprint.paths[layer]), nn.Conv2d)
+        if output.ndim == 4 and self._nhwc and not convolution:
             return output.permute(3, 0, 1, 2).flatten(2)
         if output.ndim == 4:
             return output.permute(1, 0, 2, 3).flatten(2)

@@ -78,9 +78,11 @@ class Preprocessing:
         return (("mean", self.mean), ("std", self.std))
 
     def resize(self, images: Tensor) -> Tensor:
-        """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]."""
-        x = images.to(torch.float32) if images.dtype != torch.float32 else images
-        if self.size is None or self.mode == "none":
+        """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]; mode "none" as it is."""
+        if self.mode == "none":
+            return images
+        x = images.to(torch.float32)
+        if self.size is None:
             return x
         height, width = self.size
         if self.crop == "center":

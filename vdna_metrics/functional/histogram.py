@@ -3,11 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 T = TypeVar("T")
@@ -188,6 +187,11 @@ def range_end(end: Tensor | float, neurons: Tensor, name: str) -> Tensor:
     return end.expand(len(neurons))
 
 
+def _alternate(activations: Tensor) -> bool:
+    """Whether the neurons lie side by side in memory, as in tokens, rather than one after the other."""
+    return activations.stride(0) == min(activations.stride())
+
+
 def _rule_dtype(activations: Tensor, low: Tensor, high: Tensor) -> torch.dtype:
     ranges = torch.promote_types(low.dtype, high.dtype)
     return torch.promote_types(torch.promote_types(activations.dtype, ranges), torch.float32)
@@ -232,7 +236,7 @@ def _accumulate_on_cpu_(
     neurons, bins = counts.shape
     samples = activations.numel() // neurons
     step = max(1, _PIECE_CPU // samples)
-    if activations.stride(0) == min(activations.stride()):
+    if _alternate(activations):
         step = max(step, _NEURONS_CPU)
     step = min(step, neurons, _MAX_INT32 // bins)
     blocks = deque(slice(first, first + step) for first in range(0, neurons, step))
@@ -273,23 +277,33 @@ def _accumulate_on_cpu_(
 
 
 def _extremes_on_cpu(activations: Tensor) -> tuple[Tensor, Tensor]:
-    view = _MemoryOrder(activations)
+    neurons = len(activations)
     dtype = torch.promote_types(activations.dtype, torch.float32)
-    pieces = deque(view.pieces(_PIECE_CPU))
-    found: dict[np.ufunc, list[NDArray[np.floating[Any]]]] = {np.minimum: [], np.maximum: []}
+    step = neurons if _alternate(activations) else max(1, _PIECE_CPU * neurons // activations.numel())
+    blocks = [slice(first, first + step) for first in range(0, neurons, step)]
+    pieces = deque((block, piece) for block in blocks for piece in _MemoryOrder(activations[block]).pieces(_PIECE_CPU))
+    neuron_axis = _MemoryOrder(activations).neuron_axis
+    found: list[tuple[Tensor, Tensor]] = []
 
     def reduce_pieces() -> None:
-        for piece in _taken_from(pieces):
-            for ufunc, extremes_found in found.items():
-                values = piece.to(dtype).numpy()
+        minimum, maximum = (
+            torch.full((neurons,), torch.inf, dtype=dtype),
+            torch.full((neurons,), -torch.inf, dtype=dtype),
+        )
+        for block, piece in _taken_from(pieces):
+            values = piece.to(dtype).numpy()
+            for ufunc, extreme in ((np.minimum, minimum.numpy()), (np.maximum, maximum.numpy())):
+                reduced = values
                 # Whole rows are compared with whole rows first, which is fast however short the rows are.
-                for _ in range(view.neuron_axis):
-                    values = ufunc.reduce(values, axis=0)
-                extremes_found.append(ufunc.reduce(values, axis=tuple(range(1, values.ndim))))
+                for _ in range(neuron_axis):
+                    reduced = ufunc.reduce(reduced, axis=0) if len(reduced) > 1 else reduced[0]
+                reduced = ufunc.reduce(reduced, axis=tuple(range(1, reduced.ndim)))
+                ufunc(extreme[block], reduced, out=extreme[block])
+        found.append((minimum, maximum))
 
     _in_threads(reduce_pieces, activations.numel())
-    minimum, maximum = (torch.from_numpy(ufunc.reduce(values, axis=0)) for ufunc, values in found.items())
-    return minimum.to(activations.dtype), maximum.to(activations.dtype)
+    minima, maxima = (torch.stack(extremes) for extremes in zip(*found, strict=True))
+    return minima.amin(dim=0).to(activations.dtype), maxima.amax(dim=0).to(activations.dtype)
 
 
 def _in_threads(work: Callable[[], None], amount: int) -> None:

@@ -218,7 +218,12 @@ class DistanceMetric(ExtractorMetric):
         needed = 1 if self.kind == "histogram" else 2
         if dna.n_images < needed:
             raise ValueError(f"the reference has {dna.n_images} images, {type(self).__name__} needs at least {needed}")
-        return dna.select(list(self.layout), self.layout.neurons)
+        chosen = dna.select(list(self.layout), self.layout.neurons)
+        for layer, count in self.layout.items():
+            if chosen.layout[layer] != count:
+                found = [(f"neurons of layer {layer!r}", str(chosen.layout[layer]), str(count))]
+                raise ValueError(_misfit(found))
+        return chosen
 
     def _centre(self) -> Tensor | None:
         # Sums are taken about the reference's means, so that no digits are lost where means are large.
@@ -232,9 +237,7 @@ class DistanceMetric(ExtractorMetric):
         """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
         found = differences(self.reference.distribution, empty) if self.reference is not None else []
         if found:
-            raise ValueError(
-                "this reference does not fit the metric: " + describe_differences(found, ("reference", "metric"))
-            )
+            raise ValueError(_misfit(found))
         # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
         self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
         for side in ("generated",) if self.reference is not None else ("real", "generated"):
@@ -385,3 +388,7 @@ def _moved(default: Tensor, device: torch.device) -> Tensor:
     if default.stride() == (0,):  # one number that stands for all stays one
         return default[0].to(device).expand(default.shape)
     return default.to(device)
+
+
+def _misfit(found: list[tuple[str, str, str]]) -> str:
+    return "this reference does not fit the metric: " + describe_differences(found, ("reference", "metric"))

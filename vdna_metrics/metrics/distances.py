@@ -107,14 +107,7 @@ class VDNAEarthMoversDistance(DistanceMetric):
         elif not isinstance(ranges, ActivationRanges):
             ranges = load_ranges(ranges)
         ranges.check_fingerprint(self.fingerprint)
-        found = ranges.layout.select(list(self.layout), self.layout.neurons)
-        for layer, count in self.layout.items():
-            if found[layer] != count:
-                raise ValueError(
-                    f"these activation ranges do not fit: layer {layer!r} has {found[layer]} neurons in them, {count} "
-                    "in the metric"
-                )
-        return ranges.select(self.layout)  # in the network's order
+        return ranges.for_layout(self.layout)
 
     def _state_settings(self) -> tuple[Any, ...]:
         empty = self._empty

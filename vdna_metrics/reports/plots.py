@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which people with any colour vision tell apart, without their yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 REFERENCE_COLOUR = "#9a9a9a"
+_LABEL_SIZE = 9
 
 
 def layer_profile(
@@ -41,7 +42,7 @@ def layer_profile(
         The axis.
 
     Raises:
-        ValueError: when there is nothing to draw, or the layers differ.
+        ValueError: when there is nothing to draw, the layers differ, or a distance of 0 meets a logarithmic scale.
 
     Examples:
         >>> layer_profile({"a": {"l1": 1.0, "l2": 2.0}, "b": {"l1": 2.0, "l2": 1.5}}).get_ylabel()
@@ -56,10 +57,16 @@ def layer_profile(
         if list(profile) != layers:
             raise ValueError(f"layers differ: {', '.join(layers)} and, of {name!r}, {', '.join(profile)}")
         values = [float(value) for value in profile.values()]
+        if log and min(values) <= 0:
+            raise ValueError(
+                f"a logarithmic scale has no place for the distance {min(values):g} of {name!r}; log=False"
+            )
         colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
         ax.plot(range(len(layers)), values, color=colour, linewidth=2, marker="o", markersize=5)
         ends.append((values[-1], name, colour))
-    ax.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 6 else 0)
+    ax.set_xticks(range(len(layers)), layers)
+    if _points(ax.get_window_extent().width, ax) < 7 * sum(map(len, layers)):  # a letter is about 6 points wide
+        ax.set_xticks(range(len(layers)), layers, rotation=30, ha="right", rotation_mode="anchor")
     ax.set_xlim(-0.3, len(layers) - 1 + 0.2)
     if log:
         ax.set_yscale("log")
@@ -87,7 +94,7 @@ def neuron_histograms(
     """Overlay the histograms of one neuron.
 
     Args:
-        dnas: ``{name: histogram DNA}``, all with the ranges of the first.
+        dnas: ``{name: histogram DNA}``; each line bears its name, for ``ax.legend()``.
         layer: layer of the neuron.
         neuron: its index in the layer.
         reference: drawn as a filled area under the others.
@@ -99,7 +106,7 @@ def neuron_histograms(
         The axis; heights are shares of all activations per group of bins.
 
     Raises:
-        ValueError: for a DNA that is not a histogram, or an unknown layer or neuron.
+        ValueError: for a DNA that is not a histogram or has seen no image, or an unknown layer or neuron.
     """
     ax = _axis(ax)
     if reference is not None:
@@ -120,6 +127,8 @@ def _shares(dna: VDNA, layer: str, neuron: int, groups: int) -> tuple[list[float
     one = dna.select(neurons={layer: [neuron]}).distribution
     if not isinstance(one, HistogramDistribution):
         raise ValueError(f"histograms are drawn from a histogram DNA, this is a {dna.kind}")
+    if not one.n_images:
+        raise ValueError("this DNA has seen no image")
     size = max(1, one.bins // groups)
     counts = one.counts[0].double().cpu()
     padded = torch.nn.functional.pad(counts, (0, -one.bins % size)).view(-1, size).sum(1)
@@ -139,21 +148,31 @@ def _axis(ax: Axes | None) -> Axes:
 
 def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None:
     # Names beside the lines' ends, moved apart where lines end together; heights in shares of the axis.
-    height = ax.transLimits if ax.get_yscale() == "linear" else ax.transScale + ax.transLimits
-    previous = -float("inf")
-    for value, name, colour in sorted(ends):
-        place = float(height.transform((last, value))[1])
-        previous = max(place, previous + 0.055)
+    ends = sorted(ends)
+    ax.get_ylim()  # matplotlib finds the limits only when they are asked for
+    to_share = ax.transScale + ax.transLimits
+    gap = 1.35 * _LABEL_SIZE / _points(ax.get_window_extent().height, ax)
+    places: list[float] = []
+    for value, _, _ in ends:
+        place = float(to_share.transform((last, value))[1])
+        places.append(max(place, places[-1] + gap) if places else place)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], places[i + 1] - gap if i + 1 < len(places) else 1.0)
+    for place, (value, name, colour) in zip(places, ends, strict=True):
         ax.annotate(
             name,
             (last, value),
-            xytext=(last + 0.15, previous),
+            xytext=(last + 0.15, place),
             textcoords=("data", "axes fraction"),
             color=colour,
             va="center",
-            fontsize=9,
+            fontsize=_LABEL_SIZE,
             annotation_clip=False,
         )
+
+
+def _points(pixels: float, ax: Axes) -> float:
+    return pixels * 72 / ax.figure.dpi
 
 
 def _unbox(ax: Axes) -> None:

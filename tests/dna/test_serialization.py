@@ -1,0 +1,309 @@
+"""DNA files: exact, small, and readable for ever."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.dnas import KINDS, LAYOUT, make_activations, make_dna, make_fingerprint, make_ranges
+
+from vdna_metrics.distributions import (
+    Distribution,
+    GaussianDistribution,
+    HistogramDistribution,
+    Kind,
+    LayerGaussianDistribution,
+)
+from vdna_metrics.dna.serialization import load_vdna
+from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.files import SCHEMA, read_header
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.ranges import ActivationRanges, load_ranges
+
+FILES = Path(__file__).parents[1] / "files"
+kinds = pytest.mark.parametrize("kind", KINDS)
+CENTRE = torch.linspace(-1, 1, LAYOUT.total, dtype=torch.float64) / 3
+
+
+def _assert_same(a: VDNA, b: VDNA) -> None:
+    """All of two DNAs is equal, to the bit."""
+    assert (a.kind, a.layout, a.fingerprint, a.provenance) == (b.kind, b.layout, b.fingerprint, b.provenance)
+    assert a.distribution.state.dtype == b.distribution.state.dtype
+    assert torch.equal(a.distribution.state, b.distribution.state)
+    if isinstance(a.distribution, HistogramDistribution):
+        assert isinstance(b.distribution, HistogramDistribution)
+        assert a.distribution.bins == b.distribution.bins
+        assert a.distribution.ranges.header() == b.distribution.ranges.header()
+        assert torch.equal(a.distribution.ranges.observed_low, b.distribution.ranges.observed_low)
+        assert torch.equal(a.distribution.ranges.observed_high, b.distribution.ranges.observed_high)
+    else:
+        assert torch.equal(a.distribution.centre, b.distribution.centre)  # type: ignore[attr-defined]
+
+
+def _many(kind: Kind) -> dict[str, VDNA]:
+    dna = make_dna(kind, 30, ranges=make_ranges(-1, 2, widen="vdna", fingerprint=make_fingerprint()), centre=CENTRE)
+    other = make_dna(kind, 20, 1, ranges=make_ranges(-1, 2, widen="vdna"), centre=-CENTRE)
+    return {
+        "plain": dna,
+        "merged": dna + other,
+        "selected": (dna + other).select(neurons={"conv2": [2, 1], "norm": [0, 1]}),
+        "empty": make_dna(kind, 0),
+        "unknown": VDNA(dna.distribution, dna.fingerprint),
+    }
+
+
+@kinds
+@pytest.mark.parametrize("which", _many("gaussian"))
+def test_all_comes_back_to_the_bit(tmp_path: Path, kind: Kind, which: str) -> None:
+    """A loaded DNA equals the saved one in every value, also after merging and selecting, and also when empty."""
+    dna = _many(kind)[which]
+    path = dna.save(tmp_path / "ffhq-0.5")
+    assert path == tmp_path / "ffhq-0.5.npz"
+    _assert_same(load_vdna(path), dna)
+    _assert_same(load_vdna(str(path), device="cpu"), dna)
+
+
+@kinds
+def test_a_loaded_dna_is_as_good_as_the_saved(tmp_path: Path, kind: Kind) -> None:
+    """A loaded DNA can be filled, merged and selected on."""
+    dna = make_dna(kind, 10, centre=CENTRE)
+    loaded = load_vdna(dna.save(tmp_path / "x"))
+    for each in (dna, loaded):
+        each.distribution.fill_(make_activations(5, 3))
+    _assert_same(loaded + loaded, dna + dna)
+    _assert_same(loaded.select(["conv2"]), dna.select(["conv2"]))
+
+
+@pytest.mark.parametrize("bins", [1, 3, 19, 20, 21, 40, 1000])
+@pytest.mark.parametrize("top", [0, 1, 255, 256, 2**16, 2**32 + 1, 2**53 + 1, 2**61])
+def test_any_counts_come_back(tmp_path: Path, bins: int, top: int) -> None:
+    """Any counts in any number of bins come back exactly, from none at all to far over 2**32."""
+    dna = make_dna("histogram", 0, bins=bins)
+    assert isinstance(dna.distribution, HistogramDistribution)
+    numbers = np.random.default_rng(0).integers(0, top, dna.distribution.counts.shape, endpoint=True)
+    numbers[0] = top
+    numbers[1] = 0
+    dna.distribution.counts.copy_(torch.from_numpy(numbers))
+    dna.distribution.below.fill_(top)
+    dna.distribution.state[0] = 2**40
+    loaded = load_vdna(dna.save(tmp_path / "x"))
+    _assert_same(loaded, dna)
+    assert loaded.n_images == 2**40
+
+
+@kinds
+def test_special_floats_and_names_come_back(tmp_path: Path, kind: Kind) -> None:
+    """Subnormal and negative zero sums, and any characters in names, are kept."""
+    dna = make_dna(kind, 3)
+    if kind != "histogram":
+        dna.distribution.body[:3] = torch.tensor([5e-324, -0.0, 1e308], dtype=torch.float64)
+    provenance = Provenance("nét\n", ('a"b', "日本", "bad \udc80"), (("x.png", "cut"),), ("f" * 64,))
+    loaded = load_vdna(replace(dna, provenance=provenance).save(tmp_path / "x"))
+    assert loaded.provenance == provenance
+    assert loaded.distribution.state.numpy().tobytes() == dna.distribution.state.numpy().tobytes()
+
+
+@kinds
+def test_the_header_says_what_it_is(tmp_path: Path, kind: Kind) -> None:
+    """Kind, images, layout, fingerprint and provenance are readable without the arrays."""
+    dna = make_dna(kind, 5)
+    header = read_header(dna.save(tmp_path / "x"))
+    assert header["schema"] == SCHEMA
+    assert (header["kind"], header["n_images"]) == (kind, 5)
+    assert NeuronLayout.from_json(header["layout"]) == LAYOUT
+    assert ExtractorFingerprint.from_json(header["fingerprint"]) == dna.fingerprint
+    assert Provenance.from_json(header["provenance"]) == dna.provenance
+    assert (kind == "histogram") == ("bins" in header)
+
+
+@kinds
+def test_numpy_reads_a_dna_without_pickle(tmp_path: Path, kind: Kind) -> None:
+    """Every array is of plain numbers."""
+    with np.load(make_dna(kind).save(tmp_path / "x"), allow_pickle=False) as archive:
+        assert all(archive[name].dtype.kind in "uf" for name in archive.files)
+
+
+@kinds
+def test_same_dna_same_bytes(tmp_path: Path, kind: Kind) -> None:
+    """Saving a loaded DNA gives the same bytes."""
+    path = make_dna(kind).save(tmp_path / "a")
+    assert load_vdna(path).save(tmp_path / "b").read_bytes() == path.read_bytes()
+
+
+@kinds
+@pytest.mark.parametrize("tenths", range(10))
+def test_a_truncated_dna_is_refused(tmp_path: Path, kind: Kind, tenths: int) -> None:
+    """A file cut at any length is a ValueError with its name."""
+    path = make_dna(kind).save(tmp_path / "x")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * tenths // 10])
+    with pytest.raises(ValueError, match=r"x\.npz is damaged"):
+        load_vdna(path)
+
+
+@kinds
+def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path, kind: Kind) -> None:
+    """A single flipped bit, anywhere, is an error that names the file or leaves the DNA as it was."""
+    dna = make_dna(kind, bins=50)
+    path = dna.save(tmp_path / "x")
+    data = path.read_bytes()
+    for place in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            loaded = load_vdna(path)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+        else:
+            _assert_same(loaded, dna)
+
+
+def _tampered(path: Path, change: dict[str, Any]) -> Path:
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = {**json.loads(arrays["header"].tobytes()), **change}
+    np.savez(path, **{**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+    return path
+
+
+@kinds
+def test_a_changed_header_is_refused(tmp_path: Path, kind: Kind) -> None:
+    """A number of images or a fingerprint that was edited is found."""
+    for change in ({"n_images": 10_000}, {"fingerprint": make_fingerprint("other").to_json()}):
+        path = _tampered(make_dna(kind).save(tmp_path / "x"), change)
+        with pytest.raises(ValueError, match=r"x\.npz was changed after it was written"):
+            load_vdna(path)
+
+
+def test_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
+    """A DNA of a newer version is refused with what to do."""
+    path = _tampered(make_dna("gaussian").save(tmp_path / "x"), {"schema": 2})
+    with pytest.raises(ValueError, match=r"x\.npz has schema 2 .*this version reads up to 1: upgrade vdna_metrics"):
+        load_vdna(path)
+
+
+def test_ranges_are_no_dna(tmp_path: Path) -> None:
+    """A file of ranges is refused, with what is needed."""
+    path = make_ranges().save(tmp_path / "x")
+    with pytest.raises(ValueError, match=r"holds 'ranges', needed is 'histogram' or 'gaussian' or 'layer_gaussian'"):
+        load_vdna(path)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A missing file is a FileNotFoundError with its path."""
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*x\.npz"):
+        load_vdna(tmp_path / "x.npz")
+
+
+@kinds
+def test_what_was_not_finite_is_not_saved(tmp_path: Path, kind: Kind) -> None:
+    """A DNA with NaN, as an accelerator notes it, is refused with its layer and leaves no file."""
+    dna = make_dna(kind)
+    dna.distribution.state[2] += 1
+    with pytest.raises(ValueError, match=r"not finite \(NaN or infinite\) in layer conv2"):
+        dna.save(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+# --------------------------------------------------------------------------------------------------- released schemas
+def _schema1(kind: Kind) -> VDNA:
+    """What `files/schema1_<kind>.npz` holds, written by the first version; the files are never written again."""
+    layout = NeuronLayout({"first": 2, "last": 1}, {"first": (5, 3)})
+    fingerprint = ExtractorFingerprint("resnet18", "0123" * 16, "clean:32", {"first": "layer1", "last": "fc"})
+    distribution: Distribution
+    if kind == "histogram":
+        ranges = ActivationRanges(
+            layout,
+            torch.tensor([-1.0, 0.25, 2.0]),
+            torch.tensor([1.0, 0.75, 2.0]),
+            "vdna",
+            7,
+            ("calibration",),
+            fingerprint,
+        )
+        counts = [2, 0, 300, 98, 0, 70_000, 0, 5_000_000_000, 3, 0, 0, 0]
+        state = torch.tensor([3, 0, 0, *counts, 1, 0, 0, 0, 2, 0])
+        distribution = HistogramDistribution(layout, state, ranges, 4)
+    elif kind == "gaussian":
+        centre = torch.tensor([0.5, 0.0, -0.1], dtype=torch.float64)
+        state = torch.tensor([3, 0, 0, 1.5, -2.25, 1 / 3, 4.0, 5.5, 0.1], dtype=torch.float64)
+        distribution = GaussianDistribution(layout, state, centre)
+    else:
+        centre = torch.tensor([0.5, 0.0, -0.1], dtype=torch.float64)
+        scatter = [4.0, -0.7, -0.7, 5.5, 0.1]
+        state = torch.tensor([3, 0, 0, 1.5, -2.25, 1 / 3, *scatter], dtype=torch.float64)
+        distribution = LayerGaussianDistribution(layout, state, centre)
+    provenance = Provenance("seeded_resnet18", ("ffhq-0.5", "ü"), (("cut.png", "the file is empty"),), ("ab" * 32,))
+    return VDNA(distribution, fingerprint, provenance)
+
+
+@kinds
+def test_files_of_schema_1_are_read_for_ever(kind: Kind) -> None:
+    """Files of the first schema, kept as they were written, give exactly what was put in."""
+    path = FILES / f"schema1_{kind}.npz"
+    assert read_header(path)["schema"] == 1
+    _assert_same(load_vdna(path), _schema1(kind))
+
+
+def test_ranges_of_schema_1_are_read_for_ever() -> None:
+    """Ranges of the first schema give exactly what was put in."""
+    distribution = _schema1("histogram").distribution
+    assert isinstance(distribution, HistogramDistribution)
+    loaded = load_ranges(FILES / "schema1_ranges.npz")
+    assert loaded.header() == distribution.ranges.header()
+    assert loaded.equals(distribution.ranges)
+    assert torch.equal(loaded.observed_low, distribution.ranges.observed_low)
+    assert torch.equal(loaded.observed_high, distribution.ranges.observed_high)
+
+
+# --------------------------------------------------------------------------------------------------------------- size
+def _vit_counts(tails: tuple[float, float], images: int = 10_000, tokens: int = 197, bins: int = 1000) -> np.ndarray:
+    """Counts of 13 layers of 768 neurons over ranges that go 10 % beyond the extremes.
+
+    Each neuron is a mixture of three skewed normals of different places and widths; `tails` is the share, between two
+    powers of ten, of a wider component with tails as real activations have them.
+    """
+    stream = np.random.default_rng(0)
+    neurons, total = 768, images * tokens
+    weights, skews = stream.dirichlet(np.full(3, 2.0), neurons), stream.normal(0, 1, (neurons, 3))
+    places, widths = stream.normal(0, 0.5, (neurons, 3)), stream.uniform(0.5, 1.5, (neurons, 3))
+    shares = 10 ** stream.uniform(*tails, neurons)
+
+    def density(x: np.ndarray) -> np.ndarray:  # [neurons, points] -> [neurons, points]
+        u = (x[:, None] - places[..., None]) / widths[..., None]
+        normals = np.exp(-u * u / 2) * (1 + np.tanh(skews[..., None] * u))
+        wide = shares[:, None, None] / (1 + u * u / 9) ** 4
+        return np.einsum("nk,nkp->np", weights / widths, normals + wide)
+
+    grid = np.broadcast_to(np.linspace(-30, 30, 3001), (neurons, 3001))
+    cumulative = np.cumsum(density(grid), axis=1)
+    cumulative /= cumulative[:, -1:]
+    low = grid[0, (cumulative < 0.5 / total).sum(axis=1)]
+    high = grid[0, (cumulative < 1 - 0.5 / total).sum(axis=1)]
+    middles = low[:, None] + (high - low)[:, None] * (1.2 * (np.arange(bins) + 0.5) / bins - 0.1)
+    chances = density(middles) * (middles > low[:, None]) * (middles < high[:, None])
+    chances /= chances.sum(axis=1, keepdims=True)
+    return np.concatenate([stream.multinomial(total, chances) for _ in range(13)])
+
+
+@pytest.mark.parametrize("tails", [(-12, -11), (-6, -2)])
+def test_a_vit_dna_is_below_7_megabytes(tmp_path: Path, tails: tuple[float, float]) -> None:
+    """10 000 images through a ViT-B/16, 1000 bins a neuron, take less than 7 MB, and come back."""
+    layout = NeuronLayout({f"block{i}": 768 for i in range(13)})
+    stream = np.random.default_rng(0)
+    low, high = (torch.from_numpy(stream.normal(mean, 1, layout.total)) for mean in (-9, 9))
+    distribution = HistogramDistribution.empty(ActivationRanges(layout, low, high), 1000)
+    distribution.counts.copy_(torch.from_numpy(_vit_counts(tails)))
+    distribution.state[0] = 10_000
+    fingerprint = ExtractorFingerprint("vit_base_patch16_224", "ab" * 32, "clean:224", {name: name for name in layout})
+    dna = VDNA(distribution, fingerprint)
+    path = dna.save(tmp_path / "vit")
+    assert path.stat().st_size < 7_000_000
+    _assert_same(load_vdna(path), dna)

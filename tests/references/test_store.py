@@ -1,0 +1,198 @@
+"""References and ranges by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.dnas import make_dna, make_fingerprint, make_ranges
+
+from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.files import sha256_of_file
+from vdna_metrics.references import store
+from vdna_metrics.references.store import (
+    ReferenceRecord,
+    bundled_store,
+    find_ranges,
+    find_reference,
+    has_ranges,
+    list_references,
+    load_reference,
+)
+
+NAMES = [
+    "cats/all@VGG16#histogram-1000",
+    "cats/all@VGG16#histogram-500",
+    "FFHQ/train@dino#gaussian",
+    "FFHQ/train@dino#histogram-1000",
+    "FFHQ/val@dino#gaussian",
+    "FFHQ/val@vgg16#gaussian",
+    "ffhq-0.5/val@dino#gaussian",
+]
+
+
+@pytest.fixture
+def made_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A store with `NAMES` and ranges of one extractor, in place of the bundled one."""
+    references = []
+    for i, name in enumerate(NAMES):
+        rest, kind = name.split("#")
+        rest, extractor = rest.split("@")
+        dataset, split = rest.split("/")
+        made = make_dna("histogram" if "histogram" in kind else "gaussian", 10 + i)
+        path = made.save(tmp_path / f"{i}.npz")
+        references.append(
+            dict(
+                dataset=dataset,
+                split=split,
+                extractor=extractor,
+                kind=kind,
+                file=path.name,
+                sha256=sha256_of_file(path),
+                n_images=10 + i,
+                licence="none",
+                origin="a test",
+            )
+        )
+    path = make_ranges(fingerprint=make_fingerprint()).save(tmp_path / "ranges.npz")
+    ranges = [{"extractor": "dino", "file": path.name, "sha256": sha256_of_file(path), "n_images": 7}]
+    (tmp_path / "manifest.json").write_text(json.dumps({"references": references, "ranges": ranges}))
+    monkeypatch.setattr(store, "bundled_store", lambda: tmp_path)
+    store._manifest.cache_clear()
+    yield tmp_path
+    store._manifest.cache_clear()
+
+
+@pytest.mark.usefixtures("made_store")
+def test_references_are_listed_by_name() -> None:
+    """The list has every record, sorted by its canonical name."""
+    assert [record.name for record in list_references()] == sorted(NAMES)
+
+
+@pytest.mark.usefixtures("made_store")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_canonical_name_is_unique(name: str) -> None:
+    """The canonical name finds its record, in any case, and loads its DNA."""
+    for spelled in (name, name.lower(), name.upper()):
+        assert find_reference(spelled).name == name
+    assert load_reference(name).n_images == 10 + NAMES.index(name)
+
+
+@pytest.mark.usefixtures("made_store")
+@pytest.mark.parametrize(
+    ("name", "options", "found"),
+    [
+        ("ffhq-0.5", {}, "ffhq-0.5/val@dino#gaussian"),
+        ("ffhq/train#gaussian", {}, "FFHQ/train@dino#gaussian"),
+        ("ffhq/val@vgg16", {}, "FFHQ/val@vgg16#gaussian"),
+        ("ffhq@vgg16", {}, "FFHQ/val@vgg16#gaussian"),
+        ("FFHQ#histogram", {}, "FFHQ/train@dino#histogram-1000"),
+        ("cats#histogram-500", {}, "cats/all@VGG16#histogram-500"),
+        ("ffhq/val", {"extractor": "VGG16"}, "FFHQ/val@vgg16#gaussian"),
+        ("ffhq", {"extractor": "dino", "kind": "histogram"}, "FFHQ/train@dino#histogram-1000"),
+        ("ffhq/val@vgg16", {"extractor": "dino"}, "FFHQ/val@vgg16#gaussian"),
+        ("ffhq/train#gaussian", {"kind": "histogram"}, "FFHQ/train@dino#gaussian"),
+    ],
+)
+def test_a_partial_name_needs_one_record(name: str, options: dict[str, str], found: str) -> None:
+    """Parts may be left out where one record remains; what the name says goes before what is assumed."""
+    assert find_reference(name, **options).name == found
+
+
+@pytest.mark.usefixtures("made_store")
+@pytest.mark.parametrize(
+    ("name", "options", "candidates"),
+    [
+        ("ffhq/train", {}, NAMES[2:4]),
+        ("ffhq", {"kind": "gaussian"}, [NAMES[2], NAMES[4], NAMES[5]]),
+        ("cats#histogram", {}, NAMES[:2]),
+    ],
+)
+def test_an_ambiguous_name_lists_what_it_could_be(name: str, options: dict[str, str], candidates: list[str]) -> None:
+    """Where several records fit, the error lists just these."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        find_reference(name, **options)
+    assert str(caught.value) == f"reference {name!r} could be: {', '.join(candidates)}"
+
+
+@pytest.mark.usefixtures("made_store")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fhq/train@dino#gaussian", {}),
+        ("ffhq/test", {}),
+        ("ffhq/val#histogram-1000", {}),
+        ("ffhq/train", {"extractor": "mugs", "kind": "histogram"}),
+        ("ffhq#hist", {}),
+        ("", {}),
+    ],
+)
+def test_an_unknown_name_lists_what_there_is(name: str, options: dict[str, str]) -> None:
+    """Where no record fits, the error says what was looked for and lists all there are."""
+    with pytest.raises(ValueError, match=r"no reference '.*' in the store, nor a file of that name") as caught:
+        load_reference(name, **options)
+    assert all(known in str(caught.value) for known in NAMES)
+    assert all(part in str(caught.value) for part in options.values())
+
+
+@pytest.mark.usefixtures("made_store")
+def test_a_misspelt_name_is_told_the_near_one() -> None:
+    """A name with a slip of the pen is answered with the one that was meant."""
+    with pytest.raises(ValueError, match=r"did you mean 'ffhq-0\.5/val@dino#gaussian'"):
+        find_reference("ffhq-05/val@dino#gaussian")
+
+
+def test_a_tampered_file_is_refused(made_store: Path) -> None:
+    """A file that is not the one of the manifest is refused, even when it is a good DNA."""
+    make_dna("histogram", 99).save(made_store / "0.npz")
+    with pytest.raises(ValueError, match=r"0\.npz was changed: its sha256 is \w{12}, the manifest says \w{12}"):
+        load_reference(NAMES[0])
+    make_ranges().save(made_store / "ranges.npz")
+    with pytest.raises(ValueError, match=r"ranges\.npz was changed: its sha256 is"):
+        find_ranges("dino")
+
+
+@pytest.mark.usefixtures("made_store")
+def test_ranges_by_extractor() -> None:
+    """Ranges are found by the extractor's name; where there are none, it is said how to get them."""
+    assert has_ranges("dino")
+    assert not has_ranges("vgg16")
+    assert find_ranges("dino").equals(make_ranges())
+    with pytest.raises(ValueError, match=r"no activation ranges ship for 'vgg16'.*calibrate IMAGES --extractor vgg16"):
+        find_ranges("vgg16")
+
+
+def test_an_empty_store_says_so(made_store: Path) -> None:
+    """A store without references is no crash."""
+    (made_store / "manifest.json").write_text('{"references": [], "ranges": []}')
+    store._manifest.cache_clear()
+    assert list_references() == []
+    with pytest.raises(ValueError, match="known: none It has: nothing"):
+        find_reference("ffhq")
+
+
+@pytest.mark.parametrize("record", list_references(), ids=lambda record: record.name)
+def test_bundled_references_are_what_they_say(record: ReferenceRecord) -> None:
+    """Every reference that ships is intact, of the kind, images and network that its record says."""
+    dna = load_reference(record.name)
+    assert dna.n_images == record.n_images
+    assert dna.provenance.extractor == record.extractor
+    kind: Any = dna.kind
+    if isinstance(dna.distribution, HistogramDistribution):
+        kind = f"{kind}-{dna.distribution.bins}"
+        assert dna.distribution.ranges.equals(find_ranges(record.extractor).for_layout(dna.layout))
+    assert record.kind == kind
+    assert record.licence
+    assert dna.provenance.manifests
+    assert not dna.provenance.skipped
+
+
+def test_every_bundled_file_is_in_the_manifest() -> None:
+    """No file lies in the store that the manifest does not name."""
+    manifest = json.loads((bundled_store() / "manifest.json").read_text())
+    named = {record["file"] for part in ("references", "ranges") for record in manifest[part]}
+    found = {path.relative_to(bundled_store()).as_posix() for path in bundled_store().rglob("*.npz")}
+    assert found == named

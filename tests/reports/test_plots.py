@@ -1,0 +1,178 @@
+"""Pictures: that they show the numbers, and can be read."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.dnas import DEAD, make_dna, make_empty, make_fingerprint
+from matplotlib.figure import Figure
+
+from vdna_metrics.dna import VDNA, compare
+from vdna_metrics.reports.plots import COLOURS, REFERENCE_COLOUR, layer_profile, neuron_histograms
+
+PROFILES = {"near": {"conv1": 1.0, "conv2": 3.0, "norm": 2.0}, "far": {"conv1": 40.0, "conv2": 20.0, "norm": 80.0}}
+
+
+def _drawn(ax: Any) -> Any:
+    """The axis after its figure was laid out and drawn, which is when texts have a place."""
+    ax.figure.canvas.draw()
+    return ax
+
+
+def _boxes(texts: list[Any]) -> list[Any]:
+    return [text.get_window_extent() for text in texts]
+
+
+# -------------------------------------------------------------------------------------------------------- layer_profile
+@pytest.mark.parametrize("log", [False, True])
+def test_each_line_is_its_profile(log: bool) -> None:
+    """A set's line has its distances at the layers, in order, and its name in its colour beside its end."""
+    ax = _drawn(layer_profile(PROFILES, log=log))
+    assert ax.get_yscale() == ("log" if log else "linear")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["conv1", "conv2", "norm"]
+    for line, label, (name, profile), colour in zip(ax.lines, ax.texts, PROFILES.items(), COLOURS, strict=False):
+        assert list(line.get_xdata()) == [0, 1, 2]
+        assert list(line.get_ydata()) == list(profile.values())
+        assert line.get_color() == label.get_color() == colour
+        assert label.get_text() == name
+
+
+def test_profiles_of_compare_are_drawn_as_they_are() -> None:
+    """What `compare.emd(..., reduction="layer")` returns needs no conversion."""
+    a, b = make_dna("histogram"), make_dna("histogram", seed=1, shift=0.5)
+    profile = compare.emd(a, b, reduction="layer")
+    assert isinstance(profile, dict)
+    ax = layer_profile({"b": profile})
+    assert list(ax.lines[0].get_ydata()) == [float(value) for value in profile.values()]
+    assert ax.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_labels_are_at_the_ends_of_lines_that_end_apart(log: bool) -> None:
+    """A name stands at the height of its line's end where nothing is in the way."""
+    ax = _drawn(layer_profile(PROFILES, log=log))
+    for line, box in zip(ax.lines, _boxes(ax.texts), strict=True):
+        x, y = ax.transData.transform((2, line.get_ydata()[-1]))
+        assert (box.y0 + box.y1) / 2 == pytest.approx(y, abs=3)
+        assert box.x0 > x
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("ends", [[5.0] * 8, [1.0, 1.01, 1.02, 50.0, 50.1, 50.2], [49.0, 50.0, 50.0, 50.0]])
+def test_labels_never_overlap(ends: list[float], log: bool) -> None:
+    """Names of lines that end together are moved apart, in the order of the ends, and stay inside the picture."""
+    ax = _drawn(layer_profile({f"set {i}": {"a": 1.0, "b": end} for i, end in enumerate(ends)}, log=log))
+    boxes = _boxes(ax.texts)
+    for lower, upper in pairwise(sorted(boxes, key=lambda box: box.y0)):
+        assert upper.y0 >= lower.y1 - 1
+    assert [box.y0 for box in boxes] == sorted(box.y0 for box in boxes)
+    assert all(box.y0 >= 0 and box.y1 <= ax.figure.bbox.height and box.x1 <= ax.figure.bbox.width for box in boxes)
+
+
+@pytest.mark.parametrize("n_layers", [3, 13, 30])
+def test_names_of_layers_never_overlap(n_layers: int) -> None:
+    """Many or long names of layers are turned; few stand upright."""
+    ax = _drawn(layer_profile({"a": {f"block_{i}": 1.0 for i in range(n_layers)}}))
+    labels = ax.get_xticklabels()
+    turned = {label.get_rotation() for label in labels}
+    assert turned == ({0} if n_layers == 3 else {30})
+    if n_layers == 3:
+        assert all(a.x1 < b.x0 for a, b in pairwise(_boxes(labels)))
+    else:  # turned texts are apart where their first letters' feet are a line's height apart
+        ends = [label.get_transform().transform(label.get_position())[0] for label in labels]
+        height = labels[0].get_fontsize() * ax.figure.dpi / 72
+        assert all(b - a > height * np.sin(np.radians(30)) for a, b in pairwise(ends))
+
+
+def test_an_axis_and_colours_of_ones_own_are_used() -> None:
+    """The given axis is drawn on and returned, sets without a colour take the next."""
+    ax = Figure().add_subplot()
+    assert layer_profile(PROFILES, ax=ax, colours={"far": "#123456"}, ylabel="NFD") is ax
+    assert [line.get_color() for line in ax.lines] == [COLOURS[0], "#123456"]
+    assert ax.get_ylabel() == "NFD"
+
+
+@pytest.mark.parametrize(
+    ("profiles", "log", "message"),
+    [
+        ({}, False, "no profile to draw"),
+        ({"a": {}}, False, "no profile to draw"),
+        ({"a": {"l1": 1.0}, "b": {"l2": 1.0}}, False, "layers differ: l1 and, of 'b', l2"),
+        ({"a": {"l1": 1.0, "l2": 1.0}, "b": {"l2": 1.0, "l1": 1.0}}, False, "layers differ"),
+        ({"a": {"l1": 1.0}, "b": {"l1": 0.0}}, True, "no place for the distance 0 of 'b'"),
+    ],
+)
+def test_profiles_that_cannot_be_drawn_are_refused(profiles: Any, log: bool, message: str) -> None:
+    """Nothing to draw, other layers, or a zero on a logarithmic scale are errors that name the set."""
+    with pytest.raises(ValueError, match=message):
+        layer_profile(profiles, log=log)
+
+
+# ---------------------------------------------------------------------------------------------------- neuron_histograms
+@pytest.mark.parametrize(("bins", "groups"), [(8, 100), (8, 4), (7, 3), (250, 100)])
+def test_heights_are_shares_of_the_neurons_counts(bins: int, groups: int) -> None:
+    """Bins are joined in order, heights sum to 1, and edges run from the range's low to its high."""
+    dna = make_dna("histogram", bins=bins)
+    counts = dna.distribution.counts[4].double().numpy()  # type: ignore[attr-defined]
+    (stairs,) = neuron_histograms({"a": dna}, "conv2", 0, groups=groups).patches
+    heights, edges, _ = stairs.get_data()
+    size = max(1, bins // groups)
+    joined = [counts[start : start + size].sum() / counts.sum() for start in range(0, bins, size)]
+    np.testing.assert_allclose(heights, joined, rtol=1e-12)
+    assert sum(heights) == pytest.approx(1)
+    np.testing.assert_allclose(edges, [*(-3 + 6 / bins * size * i for i in range(len(joined))), 3], atol=1e-6)
+
+
+def test_the_reference_is_an_area_under_the_lines() -> None:
+    """The reference is filled and drawn first, sets are lines in their colours, all have names for a legend."""
+    real, a, b = (make_dna("histogram", seed=seed) for seed in range(3))
+    ax = neuron_histograms({"a": a, "b": b}, "norm", 1, reference=real, colours={"b": "#123456"})
+    area, *lines = ax.patches
+    assert area.get_fill()
+    assert not any(line.get_fill() for line in lines)
+    assert [patch.get_label() for patch in ax.patches] == ["reference", "a", "b"]
+    colours = [patch.get_facecolor() if patch.get_fill() else patch.get_edgecolor() for patch in ax.patches]
+    for colour, expected in zip(colours, (REFERENCE_COLOUR, COLOURS[0], "#123456"), strict=True):
+        assert tuple(round(part * 255) for part in colour[:3]) == tuple(bytes.fromhex(expected[1:]))
+    assert ax.get_title(loc="left") == "norm, neuron 1"
+
+
+def test_a_dead_neuron_is_drawn() -> None:
+    """A neuron whose range has no width gives no error and no NaN."""
+    (stairs,) = neuron_histograms({"a": make_dna("histogram")}, *DEAD).patches
+    heights, edges, _ = stairs.get_data()
+    assert sum(heights) == pytest.approx(1)
+    assert set(edges) == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("dna", "layer", "neuron", "message"),
+    [
+        (make_dna("gaussian"), "norm", 0, "drawn from a histogram DNA, this is a gaussian"),
+        (make_dna("histogram"), "nrom", 0, "did you mean 'norm'"),
+        (make_dna("histogram"), "norm", 2, "layer 'norm' has no neuron 2"),
+        (VDNA(make_empty("histogram"), make_fingerprint()), "norm", 0, "this DNA has seen no image"),
+    ],
+)
+def test_histograms_that_cannot_be_drawn_are_refused(dna: VDNA, layer: str, neuron: int, message: str) -> None:
+    """Other kinds, unknown layers and neurons, and empty DNAs are errors, on the reference too."""
+    with pytest.raises(ValueError, match=message):
+        neuron_histograms({"a": dna}, layer, neuron)
+    with pytest.raises(ValueError, match=message):
+        neuron_histograms({}, layer, neuron, reference=dna)
+
+
+def test_drawing_leaves_matplotlib_alone() -> None:
+    """No global figure is opened, and the DNA keeps its counts."""
+    from matplotlib import _pylab_helpers
+
+    dna = make_dna("histogram")
+    before = dna.distribution.state.clone()
+    neuron_histograms({"a": dna}, "norm", 0)
+    layer_profile(PROFILES)
+    assert not _pylab_helpers.Gcf.get_all_fig_managers()
+    assert torch.equal(dna.distribution.state, before)

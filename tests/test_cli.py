@@ -1,0 +1,738 @@
+"""The command line, as a user meets it."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from helpers.image_files import encode
+from torch import nn
+
+from vdna_metrics import (
+    Reading,
+    build_dnas,
+    calibrate,
+    compare,
+    create_extractor,
+    load_ranges,
+    load_reference,
+    load_vdna,
+)
+from vdna_metrics.cli import _print_table, app
+from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.extractors.architectures import ARCHITECTURES
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
+
+KINDS = ("histogram", "gaussian", "layer_gaussian")
+COMMANDS = ("demo", "score", "make", "compare", "merge", "calibrate", "extractors")
+CHECKOUT = Path(__file__).parents[1]
+
+Run = Callable[..., Result]
+
+
+def _tiny_network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 5, 3))
+
+
+def _images(n: int, seed: int) -> np.ndarray:
+    """Smooth images, each of its own colour, so that activations differ between images and within them."""
+    stream = np.random.default_rng(seed)
+    colours = stream.uniform(0, 255, (n, 1, 1, 3))
+    slopes = stream.normal(0, 4, (n, 1, 1, 3)) * np.arange(20)[None, :, None, None]
+    return np.clip(colours + slopes + stream.normal(0, 10, (n, 20, 20, 3)), 0, 255).astype(np.uint8)
+
+
+def _write_folder(folder: Path, images: np.ndarray) -> None:
+    folder.mkdir(parents=True)
+    for i, image in enumerate(images):
+        (folder / f"{i:03}.png").write_bytes(encode(image))
+
+
+@pytest.fixture(autouse=True)
+def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder with images in it, and the networks `tiny` and `other`, which cost next to nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ARCHITECTURES, "tiny_network", _tiny_network)
+    for seed, name in enumerate(("tiny", "other")):
+        spec = ExtractorSpec(
+            name, "tiny_network", {"first": "0", "second": "2"}, 16, 0.5, 0.5, weights=f"seeded:{seed}"
+        )
+        monkeypatch.setitem(CATALOGUE, name, spec)
+    _write_folder(tmp_path / "real", _images(12, 0))
+    _write_folder(tmp_path / "gen_a" / "inner", _images(8, 1))
+    with zipfile.ZipFile("gen_b.zip", "w") as archive:
+        for i, image in enumerate(_images(6, 2)):
+            archive.writestr(f"{i}.png", encode(image))
+    np.savez("gen_c.npz", _images(7, 3))
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A folder of four images and three files that are none."""
+    _write_folder(tmp_path / "bad", _images(4, 4))
+    (tmp_path / "bad" / "empty.jpg").write_bytes(b"")
+    (tmp_path / "bad" / "text.png").write_bytes(b"hello")
+    (tmp_path / "bad" / "cut.png").write_bytes((tmp_path / "bad" / "000.png").read_bytes()[:300])
+    return tmp_path / "bad"
+
+
+def _run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> Result:
+    """Run a command in this process, with output and errors apart, and decoding in this process too."""
+    words = [str(argument) for argument in arguments]
+    if words[0] in ("score", "make", "calibrate"):
+        words[1:1] = ["--workers", "0"]
+    # click 8.2 always keeps the two streams apart, click 8.1 has to be asked.
+    apart: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    environment = {"COLUMNS": None if columns is None else str(columns)}
+    result = CliRunner(**apart).invoke(app, words, env=environment, prog_name="vdna-metrics")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == exit_code, result.stderr
+    return result
+
+
+def _json(*arguments: object) -> Any:
+    return json.loads(_run(*arguments, "--json").stdout)
+
+
+def _dnas(source: str, ranges: Any) -> Any:
+    return build_dnas(source, create_extractor("tiny"), KINDS, ranges=ranges)
+
+
+# ------------------------------------------------------------------------------------------------------------ score
+def test_score_prints_the_distances_that_the_library_gives() -> None:
+    """Folders, zips and arrays are scored by each metric as `compare` does, with ranges calibrated on the real set."""
+    printed = _json(
+        "score", "gen_a", "gen_b.zip", "gen_c.npz", "--reference", "real", "--extractor", "tiny",
+        "--metrics", "emd,nfd,lfd", "--by", "layer",
+    )  # fmt: skip
+    ranges = calibrate("real", create_extractor("tiny"))
+    real = _dnas("real", ranges)
+    assert [result["images"] for result in printed["results"]] == ["gen_a", "gen_b.zip", "gen_c.npz"]
+    assert [result["n_images"] for result in printed["results"]] == [8, 6, 7]
+    for result in printed["results"]:
+        fake = _dnas(result["images"], ranges)
+        for metric, kind, distance in zip(
+            ("emd", "nfd", "lfd"), KINDS, (compare.emd, compare.neuron_frechet, compare.layer_frechet), strict=True
+        ):
+            assert result[metric] == float(distance(real[kind], fake[kind]))
+            layers = distance(real[kind], fake[kind], reduction="layer")
+            assert result[f"{metric}_by_layer"] == {layer: float(value) for layer, value in layers.items()}
+    assert printed["extractor"] == "tiny"
+    assert [(dna["kind"], dna["n_images"]) for dna in printed["reference"]] == [(kind, 12) for kind in KINDS]
+
+
+def test_score_shows_a_row_a_source_and_a_table_a_metric() -> None:
+    """The table has each source with its number of images and its distances, `--by layer` one table a metric."""
+    arguments = ("score", "gen_a", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "--metrics", "emd,nfd")
+    values = {result["images"]: result for result in _json(*arguments)["results"]}
+    shown = _run(*arguments, "--by", "layer").stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert shown.startswith("Distance from 12 images of real, seen by tiny\n")
+    assert ["images", "n", "emd", "nfd"] in lines
+    for name, n in (("gen_a", "8"), ("gen_b.zip", "6")):
+        assert [name, n, f"{values[name]['emd']:#.4g}", f"{values[name]['nfd']:#.4g}"] in lines
+    assert "emd by layer" in shown
+    assert "nfd by layer" in shown
+    assert [line[0] for line in lines if line and line[0] in ("first", "second")] == ["first", "second"] * 2
+
+
+def test_a_reference_may_be_images_or_its_dnas() -> None:
+    """DNA files made of the real images give the same distances as the images, and bring extractor, bins and ranges."""
+    _run("make", "real", "-o", "real", "--kinds", "histogram,gaussian", "--extractor", "tiny", "--bins", "50")
+    from_images = _json(
+        "score", "gen_a", "--reference", "real", "--extractor", "tiny", "--bins", "50", "--metrics", "emd,nfd"
+    )
+    from_files = _json(
+        "score", "gen_a", "--reference", "real.histogram.npz", "--reference", "real.gaussian.npz",
+        "--metrics", "emd,nfd",
+    )  # fmt: skip
+    mixed = _json("score", "gen_a", "--reference", "real.gaussian.npz", "--reference", "real", "--metrics", "nfd,lfd")
+    assert from_files["results"] == from_images["results"]
+    assert mixed["results"][0]["nfd"] == from_images["results"][0]["nfd"]
+    assert mixed["results"][0]["lfd"] > 0
+
+
+def test_a_name_of_the_store_brings_its_extractor() -> None:
+    """`bsds500/trainval` is found for each metric, in any case, and its extractor is taken."""
+    printed = _json("score", "gen_a", "--reference", "BSDS500/trainval", "--metrics", "emd,nfd", "--layers", "layer1_0")
+    kinds = ("histogram", "gaussian")
+    real = {kind: load_reference("bsds500/trainval", kind=kind).select(["layer1_0"]) for kind in kinds}
+    fake = build_dnas("gen_a", create_extractor("seeded_resnet18"), kinds, layers=["layer1_0"])
+    result = printed["results"][0]
+    assert printed["extractor"] == "seeded_resnet18"
+    assert result["emd"] == float(compare.emd(real["histogram"], fake["histogram"]))
+    assert result["nfd"] == float(compare.neuron_frechet(real["gaussian"], fake["gaussian"]))
+
+
+def test_layers_of_the_reference_are_the_layers_that_are_scored() -> None:
+    """A DNA of some layers is compared on those; `--layers` chooses among them; others are refused."""
+    _run("make", "real", "-o", "second.npz", "--extractor", "tiny", "--layers", "second")
+    _run("make", "real", "-o", "both.npz", "--extractor", "tiny")
+    scored = _json("score", "gen_a", "--reference", "second.npz", "--by", "layer")["results"][0]
+    chosen = _json("score", "gen_a", "--reference", "both.npz", "--by", "layer", "--layers", "second")["results"][0]
+    assert list(scored["emd_by_layer"]) == ["second"]
+    assert chosen == scored
+    refused = _run("score", "gen_a", "--reference", "second.npz", "--layers", "first", exit_code=1)
+    assert "unknown layer 'first'" in refused.stderr
+
+
+def test_a_timm_network_is_read_at_the_layers_of_its_reference() -> None:
+    """A DNA of `timm:NAME` at chosen modules is scored at those modules, with weights from a local file."""
+    import timm
+
+    network = timm.create_model("resnet10t", num_classes=1000)
+    torch.save(network.state_dict(), "weights.pth")
+    options = ("--weights", "weights.pth")
+    _run("make", "real", "-o", "real.npz", "--extractor", "timm:resnet10t", *options, "--layers", "layer1.0,conv1.0")
+    scored = _json("score", "gen_a", "--reference", "real.npz", *options, "--by", "layer")
+    assert scored["extractor"] == "timm:resnet10t"
+    assert list(scored["results"][0]["emd_by_layer"]) == ["conv1.0", "layer1.0"]
+
+
+def test_few_images_are_one_warning_for_all_that_have_as_few() -> None:
+    """Sets too small for a covariance are named together, on the error stream and in the JSON."""
+    result = _run(
+        "score", "gen_a", "gen_c.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
+    )
+    assert json.loads(result.stdout)["warnings"] == []  # 8 and 7 images, layers of 6 and 5 neurons
+    np.savez("few.npz", _images(3, 5))
+    np.savez("fewer.npz", _images(3, 6))
+    result = _run(
+        "score", "few.npz", "fewer.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
+    )
+    (sentence,) = json.loads(result.stdout)["warnings"]
+    assert sentence.startswith("few.npz, fewer.npz: 3 images are too few to estimate the covariance of first (6")
+    assert f"warning: {sentence}" in result.stderr
+
+
+def test_activations_outside_the_ranges_are_a_warning() -> None:
+    """Images that leave the calibrated ranges are named with the layers and how to do better."""
+    np.savez("grey.npz", np.full((4, 20, 20, 3), 128, np.uint8))
+    _run("calibrate", "grey.npz", "-o", "ranges.npz", "--extractor", "tiny")
+    result = _run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--ranges", "ranges.npz")
+    assert "more than 1 % of the activations lie outside the activation ranges in 2 of 2 layers" in result.stderr
+
+
+def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
+    """What is asked for explicitly is not passed over in silence; what agrees with the reference is allowed."""
+    _run("make", "real", "-o", "real.npz", "--extractor", "tiny", "--bins", "50")
+    _run("calibrate", "real", "-o", "same.npz", "--extractor", "tiny")
+    _run("calibrate", "real", "gen_a", "-o", "wider.npz", "--extractor", "tiny", "--widen", "none")
+    score = ("score", "gen_a", "--reference", "real.npz")
+    without = _json(*score)["results"]
+    assert _json(*score, "--bins", "50", "--ranges", "same.npz")["results"] == without
+    bins = _run(*score, "--bins", "70", exit_code=1)
+    assert "bins differ: the reference has 50, --bins says 70; leave --bins out" in bins.stderr
+    ranges = _run(*score, "--ranges", "wider.npz", exit_code=1)
+    assert "--ranges are not those of the reference, which come with it; leave --ranges out" in ranges.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "--reference", "real"], "no image source at 'nowhere'"),
+        (["gen_aa", "--reference", "real"], "did you mean 'gen_a'"),
+        (["gen_a", "nowhere", "--reference", "real"], "no image source at 'nowhere'"),
+        (["hollow", "--reference", "real"], "'hollow' has 0 files"),
+        (["real.npz", "--reference", "real"], "`vdna-metrics compare` compares DNAs"),
+        (["gen_a", "--reference", "reall"], "'real.npz'? (the store has bsds500/test, bsds500/trainval)"),
+        (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bsds500/tr"),
+        (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),
+        (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one --reference can be images, got real"),
+        (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "two references of kind histogram"),
+        (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "--reference lacks layer_gaussian, it has hist"),
+        (["gen_a", "--reference", "ranges.npz"], "ranges.npz holds 'ranges', needed is"),
+        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz holds 'histogram', needed is"),
+        (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
+        (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny'?"),
+        (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),
+        (["gen_a", "--reference", "real", "--extractor", "tiny", "--layers", "frist"], "did you mean 'first'"),
+        (["gen_a", "--reference", "real", "--extractor", "other", "--ranges", "ranges.npz"], "were not made with"),
+    ],
+)  # fmt: skip
+def test_score_refuses_before_it_reads_an_image(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot work is one line on the error stream and exit code 1, before any image is looked at."""
+    _run("make", "real", "-o", "real.npz", "--extractor", "tiny")
+    _run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
+    Path("hollow").mkdir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr("vdna_metrics.references.images.ImageDataset.__getitem__", refuse)
+    result = _run("score", *arguments, exit_code=1)
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> None:
+    """Without `--skip-bad` the first bad file is an error, with it all are named, for generated and for real sets."""
+    score = ("score", "bad", "--reference", "real", "--extractor", "tiny")
+    refused = _run(*score, exit_code=1)
+    assert "bad: cut.png" in refused.stderr
+    assert "(--skip-bad) leaves it out" in refused.stderr
+    assert refused.stdout == ""
+    for arguments in (score, ("score", "gen_a", "--reference", "bad", "--extractor", "tiny")):
+        result = _run(*arguments, "--skip-bad", "--json")
+        printed = json.loads(result.stdout)
+        (skipped,) = (part["skipped"] for part in printed["results"] + printed["reference"] if part["skipped"])
+        assert [name for name, _ in skipped] == ["cut.png", "empty.jpg", "text.png"]
+        assert [line for line in result.stderr.splitlines() if line.startswith("skipped: bad: ")] == [
+            f"skipped: bad: {name}: {reason}" for name, reason in skipped
+        ]
+
+
+# ------------------------------------------------------------------------------------------------ make, compare, merge
+def test_make_writes_each_kind_in_one_pass() -> None:
+    """Several kinds make FILE.KIND.npz each, and are the DNAs that the library builds."""
+    printed = _json("make", "gen_a", "-o", "a", "--kinds", ",".join(KINDS), "--extractor", "tiny", "--bins", "30")
+    assert [part["file"] for part in printed] == [f"a.{kind}.npz" for kind in KINDS]
+    ranges = calibrate("gen_a", create_extractor("tiny"))
+    built = build_dnas("gen_a", create_extractor("tiny"), KINDS, ranges=ranges, bins=30)
+    for part, kind in zip(printed, KINDS, strict=True):
+        dna = load_vdna(part["file"])
+        assert torch.equal(dna.distribution.state, built[kind].distribution.state)
+        assert (part["kind"], part["n_images"], part["neurons"]) == (kind, 8, 11)
+        assert part["manifests"] == list(built[kind].provenance.manifests)
+
+
+@pytest.mark.parametrize(("output", "written"), [("a", "a.npz"), ("a.npz", "a.npz"), ("ffhq-0.5", "ffhq-0.5.npz")])
+def test_make_says_which_file_it_wrote(output: str, written: str) -> None:
+    """The suffix is appended where it is missing, nothing else is cut off, and the name is printed."""
+    result = _run("make", "gen_a", "-o", output, "--extractor", "tiny")
+    assert result.stdout == f"{written}: {load_vdna(written)!r}\n"
+    assert "no activation ranges ship for tiny: calibrating on gen_a first" in result.stderr
+
+
+def test_make_takes_calibrated_ranges() -> None:
+    """`--ranges` are those of the DNA, and no pass is spent on calibration."""
+    _run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny", "--widen", "vdna")
+    result = _run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny", "--ranges", "ranges.npz")
+    ranges = load_ranges("ranges.npz")
+    expected = _dnas("gen_a", ranges)["histogram"].distribution
+    assert ranges.widen == "vdna"
+    assert torch.equal(load_vdna("a.npz").distribution.state, expected.state)
+    assert "calibrating" not in result.stderr
+
+
+def test_weights_of_ones_own_are_calibrated_though_ranges_ship_for_the_name() -> None:
+    """The ranges that ship belong to the published weights; other weights get ranges of their own."""
+    import timm
+
+    torch.manual_seed(1)
+    torch.save(timm.create_model("resnet18", num_classes=0).state_dict(), "mine.pth")
+    result = _run(
+        "make",
+        "gen_b.zip",
+        "-o",
+        "b",
+        "--extractor",
+        "seeded_resnet18",
+        "--weights",
+        "mine.pth",
+        "--layers",
+        "layer1_0",
+    )
+    assert "calibrating on gen_b.zip first" in result.stderr
+    assert load_vdna("b.npz").n_images == 6
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["make", "real", "--extractor", "tiny"],
+        ["make", "real", "--extractor", "tiny", "--kinds", "histogram,gaussian"],
+        ["calibrate", "real", "--extractor", "tiny"],
+        ["merge", "real.npz"],
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing folder, a folder in the way and a file of the user's own are refused; the file stays as it is."""
+    _run("make", "real", "-o", "real.npz", "--extractor", "tiny")
+    several = "histogram,gaussian" in command
+    Path("folder.histogram.npz" if several else "folder.npz").mkdir()
+    mine = Path("mine.gaussian.npz" if several else "mine.npz")
+    mine.write_bytes(Path("gen_c.npz").read_bytes())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("vdna_metrics.extractors.extractor_and_layout", refuse)
+    monkeypatch.setattr("vdna_metrics.dna.load_vdna", refuse)
+    missing = _run(*command, "-o", "nowhere/a.npz", exit_code=1)
+    assert "folder nowhere does not exist" in missing.stderr
+    assert "it is a folder" in _run(*command, "-o", "folder", exit_code=1).stderr
+    assert "was not written by vdna_metrics" in _run(*command, "-o", "mine.npz", exit_code=1).stderr
+    assert mine.read_bytes() == Path("gen_c.npz").read_bytes()
+    assert "names no file" in _run(*command, "-o", ".npz", exit_code=2).stderr
+
+
+def test_results_of_ones_own_are_written_over() -> None:
+    """A DNA that is made again takes the place of the old one."""
+    _run("make", "real", "-o", "a.npz", "--extractor", "tiny")
+    _run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny")
+    assert load_vdna("a.npz").n_images == 8
+
+
+@pytest.fixture
+def dnas() -> None:
+    """DNAs of the real and two generated sets, with the ranges of the real one."""
+    _run("calibrate", "real", "gen_a", "-o", "ranges.npz", "--extractor", "tiny", "--batch-size", "1")
+    for name, source in (("real", "real"), ("a", "gen_a"), ("b", "gen_b.zip")):
+        _run(
+            "make", source, "-o", name, "--kinds", ",".join(KINDS), "--extractor", "tiny", "--ranges", "ranges.npz",
+            "--batch-size", "1",
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("dnas")
+@pytest.mark.parametrize(
+    ("kind", "metric", "distance"),
+    [
+        ("histogram", "emd", compare.emd),
+        ("gaussian", "nfd", compare.neuron_frechet),
+        ("layer_gaussian", "lfd", compare.layer_frechet),
+    ],
+)
+def test_compare_measures_each_kind_by_its_distance(kind: str, metric: str, distance: Callable[..., Any]) -> None:
+    """Every DNA is compared with the first, by layer too, exactly as the library does."""
+    files = [f"{name}.{kind}.npz" for name in ("real", "a", "b")]
+    printed = _json("compare", *files, "--by", "layer")
+    real, *generated = map(load_vdna, files)
+    assert (printed["metric"], printed["unit"]) == (metric, "bins" if metric == "emd" else None)
+    for result, file, dna in zip(printed["results"], files[1:], generated, strict=True):
+        assert (result["dna"], result["n_images"]) == (file, dna.n_images)
+        assert result[metric] == float(distance(real, dna))
+        layers = distance(real, dna, reduction="layer")
+        assert result[f"{metric}_by_layer"] == {layer: float(value) for layer, value in layers.items()}
+    shown = _run("compare", *files, "--by", "layer").stdout
+    assert f"{printed['results'][1][f'{metric}_by_layer']['second']:#.4g}" in shown
+
+
+@pytest.mark.usefixtures("dnas")
+def test_compare_by_neuron_units_and_layers() -> None:
+    """`--by neuron` lists all neurons of the chosen layers, `--unit` scales VDNA-EMD."""
+    files = ("real.histogram.npz", "a.histogram.npz")
+    real, fake = map(load_vdna, files)
+    printed = _json("compare", *files, "--by", "neuron", "--unit", "activation", "--layers", "second")["results"][0]
+    expected = compare.emd(real, fake, unit="activation", reduction="none", layers=["second"])
+    assert printed["emd_by_neuron"] == {"second": expected["second"].tolist()}
+    shown = _run("compare", *files, "--by", "neuron").stdout.splitlines()
+    neurons = [tuple(line.split()[:2]) for line in shown if line.startswith(("first", "second"))]
+    assert neurons == [("first", str(i)) for i in range(6)] + [("second", str(i)) for i in range(5)]
+    whole = _json("compare", *files)["results"][0]["emd"]
+    assert _json("compare", *files, "--unit", "range")["results"][0]["emd"] == pytest.approx(whole / 1000, rel=1e-12)
+
+
+@pytest.mark.usefixtures("dnas")
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["real.histogram.npz", "a.gaussian.npz"], 1, "real.histogram.npz and a.gaussian.npz: this distance needs"),
+        (["real.histogram.npz", "nothing.npz"], 1, "no such file: nothing.npz"),
+        (["real.histogram.npz", "gen_c.npz"], 1, "it was not written by vdna_metrics"),
+        (["real", "gen_a"], 1, "real is a folder, not a DNA file; `vdna-metrics make`"),
+        (["real.histogram.npz", "ranges.npz"], 1, "ranges.npz holds 'ranges'"),
+        (["real.gaussian.npz", "a.gaussian.npz", "--unit", "bins"], 2, "--unit is for VDNA-EMD"),
+        (["real.layer_gaussian.npz", "a.layer_gaussian.npz", "--by", "neuron"], 2, "use --by layer"),
+        (["real.histogram.npz"], 2, "Missing argument 'DNA...'"),
+    ],
+)
+def test_compare_refuses(arguments: list[str], exit_code: int, message: str) -> None:
+    """What cannot be compared is named with its files."""
+    assert message in _run("compare", *arguments, exit_code=exit_code).stderr
+
+
+@pytest.mark.usefixtures("dnas")
+@pytest.mark.parametrize("kind", KINDS)
+def test_merged_dnas_are_those_of_one_set(kind: str) -> None:
+    """Merging the DNAs of three sets gives the DNA of all their images, counts to the bit."""
+    result = _run("merge", *(f"{name}.{kind}.npz" for name in ("real", "a", "b")), "-o", "all")
+    merged = load_vdna("all.npz")
+    assert result.stdout == f"all.npz: {kind} of 26 images\n"
+    assert merged.provenance.sources == ("real", "gen_a", "gen_b.zip")
+    images = np.concatenate([_images(12, 0), _images(8, 1), _images(6, 2)])
+    # One image a batch, there as here: kernels for other batch sizes round otherwise.
+    one_by_one = Reading(batch_size=1)
+    whole = build_dnas(images, create_extractor("tiny"), KINDS, ranges=load_ranges("ranges.npz"), reading=one_by_one)[
+        kind
+    ]
+    if kind == "histogram":
+        assert torch.equal(merged.distribution.state, whole.distribution.state)
+    else:
+        distance = compare.neuron_frechet if kind == "gaussian" else compare.layer_frechet
+        assert float(distance(merged, whole)) == pytest.approx(0, abs=1e-12)
+    assert merged.n_images == 26
+
+
+@pytest.mark.usefixtures("dnas")
+def test_ranges_merge_and_kinds_do_not() -> None:
+    """Files of ranges merge into the ranges of all their images; mixed kinds and strange files are named."""
+    _run("calibrate", "gen_b.zip", "-o", "more.npz", "--extractor", "tiny", "--batch-size", "1")
+    printed = _json("merge", "ranges.npz", "more.npz", "-o", "all")
+    assert printed == {"file": "all.npz", "kind": "ranges", "n_images": 26}
+    images = np.concatenate([_images(12, 0), _images(8, 1), _images(6, 2)])
+    whole = calibrate(images, create_extractor("tiny"), reading=Reading(batch_size=1))
+    assert load_ranges("all.npz").equals(whole)
+    mixed = _run("merge", "ranges.npz", "real.gaussian.npz", "-o", "x", exit_code=1)
+    assert "only files of one kind merge: ranges.npz ranges, real.gaussian.npz gaussian" in mixed.stderr
+    _run("make", "real", "-o", "fewer", "--extractor", "tiny", "--bins", "10")
+    unlike = _run("merge", "real.histogram.npz", "fewer.npz", "-o", "x", exit_code=1)
+    assert "real.histogram.npz and fewer.npz: these DNAs cannot be merged: bins differ" in unlike.stderr
+    assert not Path("x.npz").exists()
+
+
+# --------------------------------------------------------------------------------------- calibrate, extractors, demo
+def test_calibrate_covers_all_its_sources(bad: Path) -> None:
+    """Ranges over several sources are those of all their images; skipped ones are counted."""
+    arguments = ("-o", "ranges", "--extractor", "tiny", "--skip-bad", "--batch-size", "1", "--json")
+    result = _run("calibrate", "real", "bad", *arguments)
+    printed = json.loads(result.stdout)
+    images = np.concatenate([_images(12, 0), _images(4, 4)])
+    whole = calibrate(images, create_extractor("tiny"), reading=Reading(batch_size=1))
+    assert load_ranges("ranges.npz").equals(whole)
+    assert (printed["file"], printed["n_images"], printed["skipped"]) == ("ranges.npz", 16, 3)
+    assert (printed["neurons"], printed["dead"], printed["widen"]) == (11, 0, "margin")
+    assert "skipped: bad: 3 images that cannot be read" in result.stderr
+    shown = _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny", "--layers", "second", "--widen", "none")
+    assert shown.stdout == "ranges.npz: activation ranges of 5 neurons of tiny over 12 images, 0 neurons dead\n"
+    assert load_ranges("ranges.npz").widen == "none"
+
+
+def test_extractors_lists_the_catalogue() -> None:
+    """Every name of the catalogue is in the table and in the JSON, with its licence."""
+    printed = _json("extractors")
+    assert [row["name"] for row in printed] == sorted(CATALOGUE)
+    assert all(row["licence"] for row in printed if row["name"] not in ("tiny", "other"))
+    shown = _run("extractors").stdout
+    assert all(name in shown for name in CATALOGUE)
+
+
+def test_demo_ranks_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo prints photographs first, warns of few images for lfd and writes its picture."""
+    worlds = {name: PROCEDURAL_WORLDS[name] for name in ("white_noise", "dead_leaves_disks")}
+    monkeypatch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", worlds)
+    result = _run("demo", "--images", "2", "-o", "demo.png")
+    names = [line.split("  ")[0] for line in result.stdout.splitlines() if line.startswith(("photo", "dead", "white"))]
+    assert names == ["photographs (BSDS500 test)", "dead leaves disks", "white noise"]
+    assert "lfd: 2 images are too few to estimate the covariance" in result.stdout
+    assert Path("demo.png").read_bytes().startswith(b"\x89PNG")
+    assert f"Picture: {Path('demo.png').resolve()}" in result.stdout
+    assert "white noise: 2 images" in result.stderr
+
+
+@pytest.mark.parametrize(("output", "exit_code"), [("nowhere/demo.png", 1), ("demo.gif", 2), ("demo", 2)])
+def test_demo_refuses_its_picture_before_the_work(output: str, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing folder and a format that cannot be drawn are found at once."""
+    monkeypatch.setattr("vdna_metrics.demo.run_demo", lambda *_, **__: pytest.fail("work was done"))
+    assert output in _run("demo", "-o", output, exit_code=exit_code).stderr
+
+
+# ------------------------------------------------------------------------------------------------------- every command
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scroe"], "Did you mean"),
+        (["score", "gen_a"], "Missing option '--reference'"),
+        (["score", "--reference", "real"], "Missing argument 'SOURCE...'"),
+        (["score", "gen_a", "--reference", "real", "--metrics", "emd,fid"], "'fid': choose from emd, nfd, lfd"),
+        (["score", "gen_a", "--reference", "real", "--layers", ","], "expected names with commas between"),
+        (["score", "gen_a", "--reference", "real", "--batch-size", "0"], "0 is not in the range x>=1"),
+        (["score", "gen_a", "--reference", "real", "--bins", "-5"], "-5 is not in the range x>=1"),
+        (["score", "gen_a", "--reference", "real", "--metrics", "nfd", "--bins", "9"], "--bins is for histograms"),
+        (["score", "gen_a", "--reference", "real", "--by", "neuron"], "'neuron' is not"),
+        (["score", "gen_a", "--reference", "real", "--device", "gpu"], "Invalid value for --device: gpu"),
+        (["make", "real"], "Missing option '-o'"),
+        (["make", "real", "-o", "a", "--kinds", "histogramm"], "'histogramm': choose from histogram, gaussian"),
+        (["make", "real", "-o", "a", "--kinds", "gaussian", "--ranges", "r.npz"], "--ranges is for histograms"),
+        (["calibrate", "real", "-o", "a", "--workers", "-1"], "-1 is not in the range x>=0"),
+        (["demo", "--images", "1"], "1 is not in the range x>=2"),
+    ],
+)
+def test_errors_in_the_command_are_exit_code_2(arguments: list[str], message: str) -> None:
+    """A command that cannot be understood is answered with its usage and what is wrong."""
+    result = _run(*arguments, exit_code=2)
+    assert message in result.stderr
+    assert "Usage: vdna-metrics" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_an_error_in_the_command() -> None:
+    """`--device cuda` without CUDA says so, before the work."""
+    result = _run("make", "real", "-o", "a", "--extractor", "tiny", "--device", "cuda", exit_code=2)
+    assert re.search("Invalid value for --device: cuda: .*(CUDA|NVIDIA)", result.stderr)
+
+
+def test_every_image_is_seen_whatever_the_batches() -> None:
+    """`--batch-size` changes how the images are run, not how many are counted."""
+    _run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
+    for name, size in (("one.npz", 1), ("five.npz", 5)):
+        _run("make", "real", "-o", name, "--extractor", "tiny", "--ranges", "ranges.npz", "--batch-size", size)
+    one, five = load_vdna("one.npz"), load_vdna("five.npz")
+    assert one.n_images == five.n_images == 12
+    assert float(compare.emd(one, five)) < 0.01  # kernels for other batch sizes round otherwise
+
+
+def test_the_log_has_a_plain_line_a_source() -> None:
+    """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
+    lines = _run("score", "gen_a", "--reference", "real", "--extractor", "tiny").stderr.splitlines()
+    assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
+    for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
+        assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal(command: str) -> None:
+    """Help is at most 80 columns wide, and no summary is cut."""
+    shown = _run(*([command] if command else []), "--help", columns=80).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    summaries = shown.partition("Commands:\n")[2].splitlines()
+    assert [summary.split()[0] for summary in summaries] == ([] if command else sorted(COMMANDS))
+    assert all(summary.endswith(".") and not summary.endswith("..") for summary in summaries)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+@pytest.mark.parametrize("sources", [1, 3, 6, 14])
+def test_tables_keep_their_numbers_whole(sources: int, columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """However narrow the terminal and long the names, no number is folded or cut; names fold and are complete."""
+    names = [f"runs/2026-03-0{i % 9 + 1}/without augmentation/samples_{i}" for i in range(sources)]
+    rows = [[f"layer{k}", *(1.2345 * 10**k + i for i in range(sources))] for k in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        _print_table("title", ["layer", *names], rows)
+    _, _, *head, rule, first, second, third, end = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in (first, second, third)] == [
+        [str(layer), *(f"{value:#.4g}" for value in values)] for layer, *values in rows
+    ]
+    assert end == ""
+    narrowest = 6 + sources * (5 + 3)
+    assert len(rule) <= max(columns, narrowest)
+    # Columns of the head, read downwards, are the names.
+    ends = [match.end() for match in re.finditer(r"\S+", third)]
+    starts = [0, *ends[:-1]]
+    columns_of_head = [
+        "".join(line[start:end].strip() for line in head) for start, end in zip(starts, ends, strict=True)
+    ]
+    assert [name.replace(" ", "") for name in columns_of_head] == ["layer", *(name.replace(" ", "") for name in names)]
+
+
+def test_names_are_not_read_as_markup_or_folded_in_a_pipe() -> None:
+    """Folders may be called `gen[bold]` or have long names; what is piped has one line a row."""
+    name = "gen[bold]:smile:_" + "x" * 150
+    _write_folder(Path(name), _images(3, 7))
+    shown = _run("score", name, "--reference", "real", "--extractor", "tiny").stdout
+    assert any(line.startswith(f"{name}   3   ") for line in shown.splitlines())
+
+
+def test_large_and_small_numbers_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    """Four figures, without an exponent for thousands."""
+    _print_table("title", ["a", "b", "c", "d"], [[13765.4, 0.01234567, 10.0, 999.96]])
+    assert capsys.readouterr().out.splitlines()[4].split() == ["13765", "0.01235", "10.00", "1000."]
+
+
+def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell, without a traceback."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vdna_metrics.references.build_dnas", interrupt)
+    result = _run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
+    assert result.stderr.strip() == "interrupted"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DataLoader worker is killed"), OSError("disk full")])
+def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that gives up is an error of exit code 1, named even where it has no message."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vdna_metrics.references.build_dnas", fail)
+    result = _run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
+    assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
+
+
+# ------------------------------------------------------------------------------------------------- in its own process
+def _start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "vdna_metrics", *arguments], env={**os.environ, "PYTHONPATH": path}, **streams
+    )
+
+
+def test_a_process_keeps_output_and_errors_apart() -> None:
+    """Output is JSON and nothing else, with decoding in workers; progress goes to the error stream."""
+    arguments = ("score", "gen_a", "--reference", "bsds500/trainval", "--layers", "layer1_0", "--json")
+    process = _start(*arguments, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert json.loads(output)["results"][0]["n_images"] == 8
+    assert re.fullmatch(r"gen_a: 8 images, [\d.]+ images/s\n", errors.decode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["merge", "nothing.npz", "-o", "a"], 1, "Error: no such file: nothing.npz\n"),
+        (["merge"], 2, "Missing argument"),
+    ],
+)
+def test_a_process_ends_with_its_exit_code(arguments: list[str], exit_code: int, message: str) -> None:
+    """1 for an error with the data, 2 for one in the command, both without a traceback."""
+    process = _start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (exit_code, b"")
+    assert message in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing_behind() -> None:
+    """A terminal sees a bar with images a second; Ctrl-C ends the process soon, with 130 and no file half written."""
+    np.save("many.npy", np.zeros((3000, 64, 64, 3), np.uint8))
+    before = sorted(os.listdir())
+    pty = pytest.importorskip("pty", exc_type=ImportError)
+    controller, terminal = pty.openpty()
+    process = _start(
+        "make", "many.npy", "-o", "many", "--extractor", "seeded_resnet18", "--layers", "layer1_0", "--batch-size", "2",
+        stdout=subprocess.PIPE, stderr=terminal,
+    )  # fmt: skip
+    os.close(terminal)
+    seen = b""
+    while b" images/s" not in seen:
+        part = os.read(controller, 4096)
+        assert part, seen
+        seen += part
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # which ends a pseudo-terminal on Linux
+        while part := os.read(controller, 4096):
+            seen += part
+    assert process.communicate(timeout=60)[0] == b""
+    os.close(controller)
+    assert process.returncode == 130
+    assert b"interrupted" in seen
+    assert b"Traceback" not in seen
+    assert sorted(os.listdir()) == before

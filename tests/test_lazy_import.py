@@ -1,0 +1,54 @@
+"""What an import loads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import vdna_metrics
+
+_HEAVY = {"cleanfid", "huggingface_hub", "matplotlib", "rich", "timm", "torchvision"}
+
+
+def _added(before: str, statement: str) -> set[str]:
+    """Packages that a fresh interpreter loads for a statement, beyond those it has loaded before."""
+    lines = [
+        "import json, sys",
+        before,
+        "had = {*sys.modules}",
+        statement,
+        "print(json.dumps([*{*sys.modules} - had]))",
+    ]
+    child = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(child.stdout)}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """`import vdna_metrics` loads neither torch nor anything that is needed for special things only."""
+    added = _added("", "import vdna_metrics")
+    assert "vdna_metrics" in added
+    assert not added & {*_HEAVY, "torch", "torchmetrics", "numpy", "scipy", "PIL"}
+
+
+def test_importing_a_metric_adds_nothing_heavy_to_torchmetrics() -> None:
+    """A metric's import loads nothing heavy beyond what `import torchmetrics` has loaded, and says nothing."""
+    added = _added("import torchmetrics", "from vdna_metrics import VDNAEarthMoversDistance")
+    assert "vdna_metrics" in added
+    assert not added & _HEAVY
+
+
+@pytest.mark.parametrize("name", vdna_metrics.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    """Each name of `__all__` resolves, and `dir` lists it."""
+    assert getattr(vdna_metrics, name) is not None
+    assert name in dir(vdna_metrics)
+
+
+def test_other_names_are_no_attributes() -> None:
+    """An unknown name is an AttributeError, so that `hasattr` works."""
+    with pytest.raises(AttributeError, match="module 'vdna_metrics' has no attribute 'VDNAEMD'"):
+        _ = vdna_metrics.VDNAEMD
+    assert not hasattr(vdna_metrics, "VDNAEMD")
