@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +21,6 @@ import click
 from vdna_metrics import __version__
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
     from vdna_metrics.extractors import FeatureExtractor
@@ -205,8 +206,8 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
     title = f"Distance from 300 photographs (BSDS500 train and val), seen by {EXTRACTOR}"
     _print_table(title, ["images", "n", *METRICS], [list(row.values()) for row in rows])
     if note is not None:
-        _print_text(f"lfd: {note}")
-    _print_text(f"Picture: {picture.resolve()}")
+        click.echo(f"lfd: {note}")
+    click.echo(f"Picture: {picture.resolve()}")
 
 
 @app.command()
@@ -389,7 +390,7 @@ def make(
         _print_json([{"file": file, **_described(dna)} for file, dna in written])
         return
     for file, dna in written:
-        _print_text(f"{file}: {dna!r}")
+        click.echo(f"{file}: {dna!r}")
 
 
 @app.command()
@@ -483,7 +484,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
     if as_json:
         _print_json(written)
         return
-    _print_text("{file}: {kind} of {n_images} images".format(**written))
+    click.echo("{file}: {kind} of {n_images} images".format(**written))
 
 
 @app.command()
@@ -542,7 +543,7 @@ def calibrate(
     if as_json:
         _print_json(written)
         return
-    _print_text(
+    click.echo(
         "{file}: activation ranges of {neurons} neurons of {extractor} over {n_images} images, "
         "{dead} neurons dead".format(**written)
     )
@@ -785,6 +786,7 @@ def _watched(reading: Reading, start: StartBar, name: str, images: ImageSource) 
 @contextmanager
 def _progress() -> Iterator[StartBar]:
     """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Task as ProgressTask
     from rich.text import Text
@@ -804,7 +806,7 @@ def _progress() -> Iterator[StartBar]:
             seconds = task.finished_time or task.elapsed
             return Text(f"{task.completed / seconds:.1f} images/s" if task.completed and seconds else "")
 
-    console = _console(stderr=True)
+    console = Console(stderr=True)
     if not console.is_terminal:
         yield log
         return
@@ -825,53 +827,43 @@ def _progress() -> Iterator[StartBar]:
         yield draw
 
 
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    # Names of folders are no markup. A pipe has no width of its own: nothing is folded there, unless it is given one.
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.size = (10_000, 25)  # not its width alone, which a TERM=dumb would override
-    return console
-
-
 def _say(text: str) -> None:
     """To the error stream, where rich keeps it apart from its bars (click's `echo` would write into them)."""
     print(text, file=sys.stderr, flush=True)
 
 
-def _print_text(text: str) -> None:
-    _console().print(text)
-
-
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    console = _console()
     cells = [[_shown(cell) for cell in row] for row in rows]
     widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
     numeric = [not isinstance(cell, str) for cell in rows[0]]
-    # Numbers and short names are never folded, and rich's own shrinking would crop them where all is narrow; so the
-    # room that they leave is dealt out here, to those first that want least.
+    # Numbers and short names are never folded, however narrow the terminal. The room that they leave is dealt out to
+    # those first that want least.
     widths = [wide if number else min(wide, 16) for wide, number in zip(widest, numeric, strict=True)]
     wanted = [max(len(column), wide) - width for column, wide, width in zip(columns, widest, widths, strict=True)]
-    gaps = 3 * (len(columns) - 1)
-    room = max(0, console.width - gaps - sum(widths))
+    # A pipe has no width of its own: nothing is folded there, unless it is given one.
+    terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    room = shutil.get_terminal_size().columns if terminal else sys.maxsize
+    room = max(0, room - 3 * (len(columns) - 1) - sum(widths))
     for left, place in enumerate(sorted(range(len(columns)), key=wanted.__getitem__)):
         given = min(wanted[place], room // (len(columns) - left))
         widths[place] += given
         room -= given
-    console.size = (max(console.width, gaps + sum(widths)), console.height)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column, width, number in zip(columns, widths, numeric, strict=True):
-        table.add_column(column, justify="right" if number else "left", overflow="fold", width=width)
-    for row in cells:
-        table.add_row(*row)
-    console.print(title, style="bold")
-    console.print()
-    console.print(table)
-    console.print()
+    click.secho(title, bold=True)
+    click.echo()
+    for row in (columns, *cells):
+        folded = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        height = max(map(len, folded))
+        # Names of columns stand on the rule, those of rows begin beside their numbers.
+        filled = [[""] * (height - len(cell)) + cell if row is columns else cell for cell in folded]
+        for line in zip_longest(*filled, fillvalue=""):
+            aligned = [
+                f"{part:{'>' if n else '<'}{width}}" for part, width, n in zip(line, widths, numeric, strict=True)
+            ]
+            click.echo("   ".join(aligned).rstrip())
+        if row is columns:
+            rule = "─" if sys.stdout.encoding.lower().startswith("utf") else "-"
+            click.echo(rule * (sum(widths) + 3 * (len(columns) - 1)))
+    click.echo()
 
 
 def _shown(cell: Any) -> str:

@@ -314,7 +314,7 @@ def test_networks_with_an_inference_mode_of_their_own_run() -> None:
 
 # ------------------------------------------------------------------------------------------------------------- copies
 def test_copies_are_the_extractor_itself() -> None:
-    """copy and deepcopy give the same extractor: a network is never in memory twice."""
+    """`copy` and `deepcopy` give the same extractor: a network is never in memory twice."""
     extractor = create_extractor(SPEC)
     assert copy.copy(extractor) is extractor
     assert copy.deepcopy(extractor) is extractor

@@ -136,6 +136,18 @@ def test_extremes_are_those_of_numpy(layout: str) -> None:
     assert np.array_equal(maximum.numpy(), activations.numpy().max(axis=(1, 2)))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(300, 3, 1500), (2, 3, 400_000), (700_000, 2, 1)])
+def test_extremes_of_many_pieces(layout: str, shape: tuple[int, int, int], threads: Callable[[int], None]) -> None:
+    """Extremes found in pieces, by several threads, are those of the whole."""
+    to, back = LAYOUTS[layout]
+    activations = torch.randn(shape)
+    threads(3)
+    minimum, maximum = extremes(activations.permute(to).contiguous().permute(back))
+    assert torch.equal(minimum, activations.amin(dim=(1, 2)))
+    assert torch.equal(maximum, activations.amax(dim=(1, 2)))
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 6), (4, 2, 3, 5)])
 def test_extremes_of_any_number_of_axes(shape: tuple[int, ...]) -> None:
     """All axes but the neurons' are samples."""
@@ -143,6 +155,20 @@ def test_extremes_of_any_number_of_axes(shape: tuple[int, ...]) -> None:
     minimum, maximum = extremes(activations)
     assert torch.equal(minimum, activations.reshape(4, -1).min(dim=1).values)
     assert torch.equal(maximum, activations.reshape(4, -1).max(dim=1).values)
+
+
+def test_extremes_need_activations() -> None:
+    """Without any activation there is nothing that could be lowest."""
+    with pytest.raises(ValueError, match=r"without activations, got \[3, 0\]"):
+        extremes(torch.empty(3, 0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_extremes_keep_the_dtype(dtype: torch.dtype) -> None:
+    """Extremes are activations, so they have their dtype and their very values."""
+    activations = torch.randn(3, 100).to(dtype)
+    for extreme, expected in zip(extremes(activations), activations.aminmax(dim=1), strict=True):
+        assert torch.equal(extreme, expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -85,15 +85,16 @@ def images(n: int, seed: int = 0, size: int = 12) -> Tensor:
     return noise // (1 + seed % 3)
 
 
-def make(kind: str, **options: Any) -> Metric:
-    """A metric of a kind ("emd", "nfd", "lfd", "fid" or "range") on the small network."""
+def make(kind: str, network: nn.Module = NETWORK, **options: Any) -> Metric:
+    """A metric of a kind ("emd", "nfd", "lfd", "fid" or "range") on a small network."""
     if kind == "fid":
-        return FrechetInceptionDistance(FEATURES, input_img_size=(3, 12, 12), **options)
+        features = FEATURES if network is NETWORK else Features(network)
+        return FrechetInceptionDistance(features, input_img_size=(3, 12, 12), **options)
     if kind == "range":
-        return ActivationRange(NETWORK, **{"layers": LAYERS, **options})
+        return ActivationRange(network, **{"layers": LAYERS, **options})
     if kind == "emd":
         options = {"bins": 40, "ranges": None if options.get("reference") is not None else RANGES, **options}
-    return DISTANCES[kind](NETWORK, **{"layers": LAYERS, **options})
+    return DISTANCES[kind](network, **{"layers": LAYERS, **options})
 
 
 def feed(metric: Metric, batch: Tensor, real: bool = False) -> Any:
@@ -221,7 +222,7 @@ class MetricContract:
         parent.load_state_dict({}, strict=True)
 
     def test_checkpoints_in_the_middle(self) -> None:
-        """Persistent states saved in the middle and loaded elsewhere go on to the same result; the file is not touched."""
+        """Persistent states saved midway and loaded elsewhere go on to the same result; the file stays as it is."""
         metric = filled(self.kind)
         metric.persistent(True)
         saved = nn.ModuleDict({"metric": metric}).state_dict()
@@ -315,7 +316,7 @@ class MetricContract:
         assert_states(metric, states(make(self.kind)))
 
     def test_compute_before_update(self) -> None:
-        """compute before any update warns as torchmetrics does, and is an error that says what is missing."""
+        """`compute` before any update warns as torchmetrics does, and is an error that says what is missing."""
         with (
             pytest.warns(UserWarning, match="was called before the ``update`` method"),
             pytest.raises(ValueError, match=r"no (real )?images yet: call update\(imgs"),
@@ -373,7 +374,7 @@ class MetricContract:
         expected.load_state_dict(metric.state_dict())
 
     def test_results_are_remembered_until_something_changes(self) -> None:
-        """compute gives its remembered result, until an update or a reset."""
+        """`compute` gives its remembered result, until an update or a reset."""
         metric = filled(self.kind)
         first = metric.compute()
         assert metric.compute() is first
@@ -429,7 +430,7 @@ class DistanceContract(MetricContract):
     """Further rules for distances between real and generated images."""
 
     def test_forward(self) -> None:
-        """forward gives the distance of its batch from all real images, and adds the batch once."""
+        """`forward` gives the distance of its batch from all real images, and adds the batch once."""
         metric = filled(self.kind)
         count = metric.update_count
         found = metric(images(6, 7))
@@ -483,7 +484,7 @@ class DistanceContract(MetricContract):
             metric.compute()
 
     def test_reset_may_keep_real_images(self) -> None:
-        """reset forgets generated images, and real ones unless reset_real_features=False."""
+        """`reset` forgets generated images, and real ones unless reset_real_features=False."""
         for kept in (True, False):
             metric = filled(self.kind, reset_real_features=not kept)
             metric.reset()
@@ -518,12 +519,8 @@ class DistanceContract(MetricContract):
     def test_a_reference_of_another_network_is_refused(self) -> None:
         """A reference of another network is refused when the metric is built, showing both."""
         dna = filled(self.kind).dna(real=True)
-        other = Network(seed=1)
         with pytest.raises(ValueError, match=r"not made with this extractor: weights differ: \w+ \w{12}, \w+ \w{12}"):
-            if self.kind == "fid":
-                FrechetInceptionDistance(Features(other), input_img_size=(3, 12, 12), reference=dna)
-            else:
-                DISTANCES[self.kind](other, layers=LAYERS, reference=dna)
+            make(self.kind, Network(seed=1), reference=dna)
 
     def test_a_reference_of_another_kind_is_refused(self) -> None:
         """A reference of another kind of DNA is refused when the metric is built, naming both kinds."""

@@ -33,7 +33,6 @@ from helpers.metric_tester import (
     single_process,
     states,
 )
-from torch import nn
 from torchmetrics import MetricCollection
 from torchmetrics.wrappers import FeatureShare
 
@@ -45,7 +44,6 @@ from vdna_metrics import (
     compare,
     create_extractor,
 )
-
 
 # Small batches have singular covariances; the warning has tests of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
@@ -99,7 +97,7 @@ def forwards() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("wrapper", [MetricCollection, FeatureShare])
 def test_metrics_of_one_collection_run_the_network_once(wrapper: type[MetricCollection], forwards: list[int]) -> None:
-    """Three metrics of one network run it once a batch, in a collection and under FeatureShare, with their own results."""
+    """Three metrics of one network run it once a batch, in a collection and under FeatureShare."""
     collection = wrapper(_three())
     reals, fakes = images(12, 1), images(9, 2)
     for n, (batch, real) in enumerate([(reals, True), (fakes, False)], 1):
@@ -248,7 +246,7 @@ def test_metrics_of_other_references_differ_in_their_sums() -> None:
         feed(metric, images(9, 2))
     assert not torch.equal(about_one.generated_state, about_other.generated_state)
     for wrong in (about_other, about_zero):
-        with pytest.raises(ValueError, match="another extractor, layers, .* reference"):
+        with pytest.raises(ValueError, match=r"another extractor, layers, .* reference"):
             about_one.merge_state(wrong)
     again = make("nfd", reference=one)
     feed(again, images(4, 3))
@@ -416,7 +414,7 @@ class TestDistancesOfTwoProcesses:
     """Two processes, for what only distances do."""
 
     def test_forward_is_local(self, kind: str, ranks: list[dict[str, Any]]) -> None:
-        """forward gives the distance of the process's own batch, unless dist_sync_on_step asks for that of all."""
+        """`forward` gives the distance of the process's own batch, unless dist_sync_on_step asks for that of all."""
         local, together = make(kind), make(kind)
         for batch, real in batches(0):
             if real:

@@ -11,7 +11,7 @@ from vdna_metrics import ActivationRange, VDNAEarthMoversDistance
 
 
 def test_it_sees_the_smallest_and_the_largest_activation() -> None:
-    """compute gives, for each layer, each neuron's smallest and largest activation over all images and positions."""
+    """`compute` gives, for each layer, each neuron's smallest and largest activation over all images and positions."""
     metric = make("range")
     for seed in (1, 2):
         metric.update(images(5, seed))
@@ -25,7 +25,7 @@ def test_it_sees_the_smallest_and_the_largest_activation() -> None:
 
 
 def test_forward_sees_its_batch() -> None:
-    """forward gives the extremes of its batch alone, and adds the batch."""
+    """`forward` gives the extremes of its batch alone, and adds the batch."""
     metric, alone, both = filled("range"), make("range"), filled("range")
     feed(alone, images(4, 7))
     feed(both, images(4, 7))

@@ -217,7 +217,7 @@ def test_ranges_that_do_not_fit_are_refused() -> None:
     """Ranges of another network, of other layers or of another number of neurons are errors of the constructor."""
     low, high = {"conv": [-1.0] * 4, "last": [-1.0] * 3}, {"conv": [1.0] * 4, "last": [1.0] * 3}
     wide = ActivationRanges.from_extremes(low | {"conv": [-1.0] * 5}, high | {"conv": [1.0] * 5})
-    with pytest.raises(ValueError, match="do not fit: layer 'conv' has 5 neurons in them, 4 in the metric"):
+    with pytest.raises(ValueError, match="do not fit: layer 'conv' has 5 neurons in them, needed are 4"):
         make("emd", ranges=wide)
     with pytest.raises(ValueError, match="layers: unknown layer 'last'"):
         make("emd", ranges=ActivationRanges.from_extremes({"conv": [-1.0] * 4}, {"conv": [1.0] * 4}))
@@ -322,7 +322,7 @@ def test_activations_that_are_not_finite_are_refused(kind: str) -> None:
     with torch.no_grad():
         network[1].bias[0] = torch.nan
     before = states(metric)
-    with pytest.raises(ValueError, match="activations are not finite .* in layer 1: "):
+    with pytest.raises(ValueError, match=r"activations are not finite .* in layer 1: "):
         metric.update(images(4, 2))
     assert all(torch.equal(before[name], state) for name, state in metric.metric_state.items())
 

@@ -61,7 +61,7 @@ def test_antialias_is_part_of_the_fingerprint(weights: Path) -> None:
     assert rough.fingerprint.preprocessing.startswith("legacy_tensorflow:299x299")
     for metric in (smooth, rough):
         metric.update(images(2, 1), real=True)
-    with pytest.raises(ValueError, match="preprocessing differ: .* torchmetrics:.* legacy_tensorflow:"):
+    with pytest.raises(ValueError, match=r"preprocessing differ: .* torchmetrics:.* legacy_tensorflow:"):
         FrechetInceptionDistance(
             64, feature_extractor_weights_path=weights, antialias=False, reference=smooth.dna(real=True)
         )

@@ -73,7 +73,7 @@ def ranges(extractor: FeatureExtractor, sets: tuple[list[NDArray[np.uint8]], ...
 
 
 def _theirs(kind: str, images: list[NDArray[np.uint8]], extractor: FeatureExtractor, ranges: ActivationRanges) -> Any:
-    """vdna's own DNA of images, through the same network."""
+    """The vdna package's own DNA of images, through the same network."""
     from vdna.networks import FeatureExtractionModel
     from vdna.utils.settings import DataSettings, ExtractionSettings, NetworkSettings
     from vdna.vdnas import get_vdna

@@ -78,7 +78,7 @@ class Preprocessing:
         return (("mean", self.mean), ("std", self.std))
 
     def resize(self, images: Tensor) -> Tensor:
-        """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]; mode "none" as it is."""
+        """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]; "none" as given."""
         if self.mode == "none":
             return images
         x = images.to(torch.float32)

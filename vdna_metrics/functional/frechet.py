@@ -75,13 +75,14 @@ def covariance_factor(covariance: Tensor) -> Tensor:
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or covariance.shape[0] == 0:
         raise ValueError(f"a covariance must be [d, d] with d > 0, got {list(covariance.shape)}")
     covariance = to_float64(covariance)
-    largest = covariance.abs().max()
+    lowest, highest = covariance.aminmax()
+    largest = torch.maximum(-lowest, highest)
     if not bool(largest.isfinite()):
         raise ValueError("the covariance holds NaN or infinity")
-    skew = (covariance - covariance.T).abs().max()
+    # Antisymmetric, so that its highest entry is also its largest.
+    skew = (covariance - covariance.T).amax()
     if bool(skew > _ROUNDING * largest):
         raise ValueError(f"the covariance is not symmetric: entries across the diagonal differ by {skew.item():.3g}")
-    covariance = (covariance + covariance.T) / 2
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not bool(failed) and bool(factor.diagonal().min().square() > _WELL_CONDITIONED * largest):

@@ -58,10 +58,15 @@ def extremes(activations: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Minimum and maximum, `[neurons]` each, in the dtype of the activations.
 
+    Raises:
+        ValueError: if there are no activations.
+
     Examples:
         >>> extremes(torch.tensor([[3.0, 1.0, 2.0]]))
         (tensor([1.]), tensor([3.]))
     """
+    if activations.numel() == 0:
+        raise ValueError(f"there are no extremes without activations, got {list(activations.shape)}")
     if activations.ndim == 1:
         return activations, activations
     if activations.device.type == "cpu":
@@ -245,6 +250,8 @@ def _accumulate_on_cpu_(
     dtype = _rule_dtype(activations, low, high)
     start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
     offsets = np.arange(0, step * bins, bins, dtype=np.int32)
+    # Python numbers would decide the dtype of the result in NumPy 1.
+    zero, last, all_bins = (start.dtype.type(number) for number in (0, bins - 1, bins))
     size = min(_PIECE_CPU, step * samples)
     ones = torch.ones((), dtype=torch.int64).expand(size)
 
@@ -261,9 +268,9 @@ def _accumulate_on_cpu_(
                 scaled = scaled_buffer[: values.size].reshape(values.shape)
                 index = index_buffer[: values.size].reshape(values.shape)
                 np.subtract(values, block_start, out=scaled)
-                np.multiply(scaled, scaled.dtype.type(bins), out=scaled)
+                np.multiply(scaled, all_bins, out=scaled)
                 np.divide(scaled, block_width, out=scaled)
-                np.clip(scaled, 0, bins - 1, out=scaled)
+                np.clip(scaled, zero, last, out=scaled)
                 np.copyto(index, scaled, casting="unsafe")
                 np.add(index, block_offsets, out=index)
                 block_counts.index_add_(0, torch.from_numpy(index).view(-1), ones[: values.size])
@@ -278,32 +285,29 @@ def _accumulate_on_cpu_(
 
 def _extremes_on_cpu(activations: Tensor) -> tuple[Tensor, Tensor]:
     neurons = len(activations)
-    dtype = torch.promote_types(activations.dtype, torch.float32)
     step = neurons if _alternate(activations) else max(1, _PIECE_CPU * neurons // activations.numel())
     blocks = [slice(first, first + step) for first in range(0, neurons, step)]
     pieces = deque((block, piece) for block in blocks for piece in _MemoryOrder(activations[block]).pieces(_PIECE_CPU))
     neuron_axis = _MemoryOrder(activations).neuron_axis
-    found: list[tuple[Tensor, Tensor]] = []
+    dtype = torch.promote_types(activations.dtype, torch.float32)
+    minima, maxima = (torch.full((_THREADS, neurons), end, dtype=dtype).numpy() for end in (torch.inf, -torch.inf))
+    rows = deque(range(_THREADS))
 
     def reduce_pieces() -> None:
-        minimum, maximum = (
-            torch.full((neurons,), torch.inf, dtype=dtype),
-            torch.full((neurons,), -torch.inf, dtype=dtype),
-        )
+        row = rows.popleft()
         for block, piece in _taken_from(pieces):
             values = piece.to(dtype).numpy()
-            for ufunc, extreme in ((np.minimum, minimum.numpy()), (np.maximum, maximum.numpy())):
+            for ufunc, extreme in ((np.minimum, minima[row, block]), (np.maximum, maxima[row, block])):
                 reduced = values
                 # Whole rows are compared with whole rows first, which is fast however short the rows are.
                 for _ in range(neuron_axis):
                     reduced = ufunc.reduce(reduced, axis=0) if len(reduced) > 1 else reduced[0]
                 reduced = ufunc.reduce(reduced, axis=tuple(range(1, reduced.ndim)))
-                ufunc(extreme[block], reduced, out=extreme[block])
-        found.append((minimum, maximum))
+                ufunc(extreme, reduced, out=extreme)
 
     _in_threads(reduce_pieces, activations.numel())
-    minima, maxima = (torch.stack(extremes) for extremes in zip(*found, strict=True))
-    return minima.amin(dim=0).to(activations.dtype), maxima.amax(dim=0).to(activations.dtype)
+    minimum, maximum = torch.from_numpy(minima.min(axis=0)), torch.from_numpy(maxima.max(axis=0))
+    return minimum.to(activations.dtype), maximum.to(activations.dtype)
 
 
 def _in_threads(work: Callable[[], None], amount: int) -> None:
