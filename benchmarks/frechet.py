@@ -2,7 +2,8 @@
 
 - `scipy`: `scipy.linalg.sqrtm` of the product of the covariances, as pytorch-fid, clean-fid and vdna 0.1.1 have it;
 - `torchmetrics`: the eigenvalues of the product, which are not symmetric and may be complex;
-- `ours`: Cholesky factors where a covariance is well conditioned, eigenvectors where it is not, and singular values;
+- `ours`: Cholesky factors where a covariance is well conditioned, eigenvectors where it is not, and the singular values
+  of the product of the factors;
 - `cached`: ours with the factor of one side kept, as a reference's is.
 
 The covariances are those of 5000 images of features on scales that differ a hundredfold, or of fewer images than
@@ -76,6 +77,7 @@ def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> None:
     frechet_distance(*statistics)  # the first call of a size makes threads and workspaces
     for _ in range(repeats):
         for name, run in runs.items():
+            time.sleep(0.1)  # until the threads of the one before have stopped spinning
             start = time.perf_counter()
             distances[name] = float(run())  # type: ignore[arg-type]
             seconds[name].append(time.perf_counter() - start)

@@ -118,7 +118,7 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{BINS} bins, medians of {repeats}; moved: share of activations that a peer puts in another bin")
-    print(f"{'layer':38}{'ours':>9}{'vdna':>10}{'histc':>10}{'vdna/ours':>11}{'histc/ours':>12}{'moved':>10}")
+    print(f"{'layer':38}{'ours':>11}{'vdna':>11}{'histc':>11}{'vdna/ours':>11}{'histc/ours':>12}{'moved':>10}")
     total = dict.fromkeys(("ours", "vdna", "histc"), 0.0)
     for title, make in layers.items():
         contest = Contest(make())
@@ -145,7 +145,7 @@ def main() -> None:
 
 def _line(title: str, numbers: dict[str, float], unit: str) -> str:
     ours, vdna, histc = numbers["ours"], numbers["vdna"], numbers["histc"]
-    shown = f"{ours:6.2f} {unit:2}{vdna:7.2f} {unit:2}{histc:7.2f} {unit:2}"
+    shown = "".join(f"{number:8.2f} {unit:2}" for number in (ours, vdna, histc))
     return f"{title:38}{shown}{vdna / ours:10.1f}x{histc / ours:11.1f}x"
 
 

@@ -1,7 +1,7 @@
 """Score two generators against photographs; then look at layers and neurons, and keep the result in files.
 
     python examples/score_generators.py            # 200 images of each
-    python examples/score_generators.py --small    # 40 images of each, in seconds
+    python examples/score_generators.py --small    # 20 images of each, in seconds
 
 The generators are procedural, the network is `seeded_resnet18` and the photographs' DNA ships with the package, so
 nothing is downloaded. For real work put your generator in place of `images_of`, a network that has learned something,
@@ -38,7 +38,7 @@ def main() -> None:
     """Build, compare, look closer, merge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="fewer images")
-    n_images = 40 if parser.parse_args().small else 200
+    n_images = 20 if parser.parse_args().small else 200
 
     reference = load_reference("bsds500/trainval", extractor=EXTRACTOR, kind="histogram")
     network = create_extractor(EXTRACTOR)

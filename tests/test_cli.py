@@ -589,7 +589,8 @@ def test_every_image_is_seen_whatever_the_batches() -> None:
 
 def test_the_log_has_a_plain_line_a_source() -> None:
     """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
-    lines = _run("score", "gen_a", "--reference", "real", "--extractor", "tiny").stderr.splitlines()
+    arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
+    lines = _run(*arguments).stderr.splitlines()
     assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
     for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
         assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)

@@ -861,7 +861,7 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any
             ]
             click.echo("   ".join(aligned).rstrip())
         if row is columns:
-            rule = "─" if sys.stdout.encoding.lower().startswith("utf") else "-"
+            rule = "─" if (sys.stdout.encoding or "").lower().startswith("utf") else "-"
             click.echo(rule * (sum(widths) + 3 * (len(columns) - 1)))
     click.echo()
 

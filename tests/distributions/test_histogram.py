@@ -159,3 +159,11 @@ def test_impossible_bins_are_refused(bins: int) -> None:
     """Bins must be at least one, and so few that float32 tells them apart."""
     with pytest.raises(ValueError, match=rf"bins must be between 1 and 16777216, got {bins}"):
         HistogramDistribution.empty(make_ranges(), bins)
+
+
+@pytest.mark.parametrize("bins", [40.0, True, "40"])
+def test_bins_are_whole_numbers(bins: object) -> None:
+    """A number of bins that is no int is refused by its type, not by torch."""
+    ranges = ActivationRanges.from_extremes({"l": [0.0]}, {"l": [1.0]})
+    with pytest.raises(TypeError, match="bins must be an int, got"):
+        HistogramDistribution.empty(ranges, bins)  # type: ignore[arg-type]

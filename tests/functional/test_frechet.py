@@ -1,3 +1,5 @@
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -159,14 +161,30 @@ def test_arguments_commute(images_a: int, images_b: int) -> None:
     assert frechet_distance(*a, *b).item() == pytest.approx(frechet_distance(*b, *a).item(), rel=1e-12)
 
 
-def test_known_distances() -> None:
-    """Gaussians with a common basis are as far as their means and their standard deviations."""
+@pytest.mark.parametrize("smallest", [1.0, 0.1, 1e-2, 1e-3, 1e-4])
+def test_known_distances(smallest: float) -> None:
+    """Gaussians with a common basis are as far as their means and their standard deviations, small ones included."""
     basis = torch.linalg.qr(torch.randn(30, 30, dtype=torch.float64))[0]
-    deviations_a, deviations_b = torch.rand(2, 30, dtype=torch.float64)
+    deviations_a = torch.logspace(0, math.log10(smallest), 30, dtype=torch.float64)
+    deviations_b = deviations_a.flip(0) + deviations_a
     covariance_a, covariance_b = (basis * s.square() @ basis.T for s in (deviations_a, deviations_b))
     mean_a, mean_b = torch.randn(2, 30, dtype=torch.float64)
     expected = ((mean_a - mean_b).square().sum() + (deviations_a - deviations_b).square().sum()).item()
-    assert frechet_distance(mean_a, covariance_a, mean_b, covariance_b).item() == pytest.approx(expected, rel=1e-12)
+    for mean, rest in ((mean_b, 0.0), (mean_a, (mean_a - mean_b).square().sum().item())):
+        distance = frechet_distance(mean_a, covariance_a, mean, covariance_b).item()
+        assert distance == pytest.approx(expected - rest, rel=1e-12)
+
+
+@pytest.mark.parametrize("smallest", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_small_eigenvalues_keep_their_digits(smallest: float) -> None:
+    """The distance from itself stays at rounding down to the smallest eigenvalues that a covariance can hold."""
+    basis = torch.linalg.qr(torch.randn(200, 200, dtype=torch.float64))[0]
+    deviations = torch.full((200,), smallest, dtype=torch.float64)
+    deviations[0] = 1.0
+    covariance = basis * deviations.square() @ basis.T
+    covariance = (covariance + covariance.T) / 2
+    zero = torch.zeros(200)
+    assert frechet_distance(zero, covariance, zero, covariance).item() < 1e-11 * float(covariance.trace())
 
 
 def test_gaussians_without_spread_are_as_far_as_their_means() -> None:

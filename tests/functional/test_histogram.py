@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vdna_metrics.functional import accumulate_histogram_, bin_index, extremes, histogram_counts
+from vdna_metrics.functional import accumulate_histogram_, bin_index, extremes, histogram, histogram_counts
 
 # Orders in which `[neurons, images, positions]` may lie in memory: permuted by the first, made contiguous, and permuted
 # back by the second.
@@ -192,7 +192,7 @@ def test_counts_equal_the_oracle(dtype: torch.dtype, bins: int) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(3, 4, 5), (70, 3, 500), (130, 40, 30), (2, 3, 40_000), (1, 1, 1), (5000, 2, 7)])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (150, 30, 200), (2, 3, 300_000), (1, 1, 1), (70_000, 2, 7)])
 def test_large_and_strided_activations_equal_the_oracle(layout: str, shape: tuple[int, int, int]) -> None:
     """Counting in pieces, by several threads, in any memory order, counts the same as in one piece."""
     neurons, _, _ = shape
@@ -205,6 +205,48 @@ def test_large_and_strided_activations_equal_the_oracle(layout: str, shape: tupl
     assert np.array_equal(counts.numpy(), counts_by_numpy(values, lows, highs, 10))
     assert np.array_equal(below.numpy(), (values < lows[:, None, None]).sum(axis=(1, 2)))
     assert np.array_equal(above.numpy(), (values > highs[:, None, None]).sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("piece", [7, 100, 2**26])
+def test_the_way_of_accelerators_counts_the_same(layout: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done on other devices, tried on the CPU, equals the oracle in pieces of any size."""
+    monkeypatch.setattr(histogram, "_PIECE", piece)
+    activations, low, high = example(9, 60)
+    activations = activations.reshape(9, 5, 12)
+    to, back = LAYOUTS[layout]
+    counts, below, above = empty(9, 10)
+    view = activations.permute(to).contiguous().permute(back)
+    histogram._accumulate_on_accelerator_(counts, below, above, view, low, high)
+    values, lows, highs = activations.numpy(), low.numpy(), high.numpy()
+    assert np.array_equal(counts.numpy(), counts_by_numpy(values, lows, highs, 10))
+    assert np.array_equal(below.numpy(), (values < lows[:, None, None]).sum(axis=(1, 2)))
+    assert np.array_equal(above.numpy(), (values > highs[:, None, None]).sum(axis=(1, 2)))
+
+
+def test_accelerators_count_nan_in_the_first_bin() -> None:
+    """Where nothing may wait for the device, NaN has a bin, and the caller finds it in the extremes."""
+    counts, below, above = empty(1, 4)
+    activations = torch.tensor([[torch.nan, 0.9, torch.nan]])
+    histogram._accumulate_on_accelerator_(counts, below, above, activations, torch.zeros(1), torch.ones(1))
+    assert counts.tolist() == [[2, 0, 0, 1]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cuda_counts_without_waiting(deterministic: bool) -> None:
+    """On CUDA the counts are those of the CPU, also in deterministic mode, and nothing waits for the device."""
+    activations, low, high = example(300, 5000)
+    expected = histogram_counts(activations, low, high, 100)
+    on_device = [tensor.cuda() for tensor in (*empty(300, 100), activations, low, high)]
+    torch.use_deterministic_algorithms(deterministic)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        accumulate_histogram_(*on_device, observed=extremes(on_device[3]))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(on_device[0].cpu(), expected)
 
 
 def test_views_that_are_not_dense_are_counted() -> None:

@@ -41,8 +41,11 @@ class HistogramDistribution(Distribution):
         """A histogram that has seen no image.
 
         Raises:
-            ValueError: when ``bins`` is not between 1 and 2**24.
+            TypeError: when ``bins`` is not an int.
+            ValueError: when it is not between 1 and 2**24.
         """
+        if not isinstance(bins, int) or isinstance(bins, bool):
+            raise TypeError(f"bins must be an int, got {bins!r}")
         if not 1 <= bins <= MAXIMUM_BINS:
             raise ValueError(f"bins must be between 1 and {MAXIMUM_BINS}, got {bins}")
         layout = ranges.layout

@@ -10,6 +10,8 @@ _WELL_CONDITIONED = 1e-9
 # Asymmetry and negative eigenvalues, relative to the largest entry or eigenvalue, that are taken for rounding. Many a
 # float64 covariance was float32 once, and its dtype does not tell.
 _ROUNDING = 1e-6
+# What may be lost of a distance, relative to the traces of its covariances.
+_TOLERANCE = 1e-11
 
 
 def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, variance_b: Tensor) -> Tensor:
@@ -146,8 +148,21 @@ def frechet_distance(
     factor_b = covariance_factor(covariance_b) if factor_b is None else factor_b
     between_means = (to_float64(mean_a) - to_float64(mean_b)).square().sum()
     traces = to_float64(covariance_a).trace() + to_float64(covariance_b).trace()
-    overlap: Tensor = torch.linalg.svdvals(factor_a.T @ factor_b).sum()
+    overlap = _nuclear_norm(factor_a.T @ factor_b, _TOLERANCE * traces)
     return between_means + (traces - 2 * overlap).clamp_(min=0)
+
+
+def _nuclear_norm(matrix: Tensor, tolerance: Tensor) -> Tensor:
+    """Sum of the singular values, to within a tolerance."""
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    # The eigenvalues of the square take less than half as long, but their rounding, a little of the largest, is much of
+    # the smallest; then, as where there are none, only the singular values will do.
+    squares = torch.linalg.eigvalsh(tall.T @ tall)
+    values: Tensor = squares.clamp(min=0).sqrt()
+    rounding = 4 * torch.finfo(torch.float64).eps * squares.amax() if len(squares) else torch.inf
+    if not bool((rounding / (2 * values)).sum() <= tolerance):
+        values = torch.linalg.svdvals(tall)
+    return values.sum()
 
 
 def _deviation(mean: Tensor, variance: Tensor, side: str) -> Tensor:

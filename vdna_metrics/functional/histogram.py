@@ -178,7 +178,7 @@ def accumulate_histogram_(
         if activations.device.type == "cpu":
             minimum, maximum = observed or extremes(activations)
             outside = (minimum < low) | (maximum > high)
-            _accumulate_on_cpu_(counts, below, above, activations.detach(), low, high, outside)
+            _accumulate_on_cpu_(counts, below, above, activations, low, high, outside)
         else:
             _accumulate_on_accelerator_(counts, below, above, activations, low, high)
 

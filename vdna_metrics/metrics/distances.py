@@ -21,9 +21,9 @@ from vdna_metrics.references.store import find_ranges
 
 
 class VDNAEarthMoversDistance(DistanceMetric):
-    r"""VDNA-EMD: mean earth mover's distance between real and generated activations of every neuron.
+    """VDNA-EMD: mean earth mover's distance between real and generated activations of every neuron.
 
-    $\mathrm{EMD}_i = \sum_k |F_{ik} - G_{ik}|$ over the cumulative, normalised counts of neuron $i$.
+    `EMD_i = Σ_k |F_ik − G_ik|` over the cumulative, normalised counts of neuron i.
 
     Args:
         extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
@@ -121,7 +121,7 @@ class VDNAEarthMoversDistance(DistanceMetric):
 
 
 class NeuronFrechetDistance(DistanceMetric):
-    r"""Neuron Fréchet distance: mean over neurons of $(\mu_r - \mu_g)^2 + (\sigma_r - \sigma_g)^2$.
+    """Neuron Fréchet distance: mean over neurons of `(μ_r − μ_g)² + (σ_r − σ_g)²`.
 
     Each image counts once: a neuron's positions are averaged first.
 
@@ -191,10 +191,10 @@ class NeuronFrechetDistance(DistanceMetric):
 
 
 class LayerFrechetDistance(DistanceMetric):
-    r"""Layer Fréchet distance, mean over layers of the Fréchet distance between their Gaussians.
+    """Layer Fréchet distance, mean over layers of the Fréchet distance between their Gaussians.
 
-    $|\mu_r - \mu_g|^2 + \mathrm{tr}\,\Sigma_r + \mathrm{tr}\,\Sigma_g - 2 \lVert \Sigma_r^{1/2} \Sigma_g^{1/2}
-    \rVert_*$ of the neurons of a layer, positions averaged first. On the last layer of the FID Inception this is FID.
+    `|μ_r − μ_g|² + tr Σ_r + tr Σ_g − 2 tr (Σ_r Σ_g)^½` of the neurons of a layer, positions averaged first. On the last
+    layer of the FID Inception this is FID.
 
     Args:
         extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
