@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.layout import NeuronLayout
 
 Widening = Literal["margin", "vdna", "none"]
@@ -235,6 +236,21 @@ class ActivationRanges:
         """Write the ranges as ``.npz``; see `load_ranges`."""
         arrays = {"low": self.observed_low.numpy(), "high": self.observed_high.numpy()}
         return write_npz(path, "ranges", {"ranges": self.header()}, arrays)
+
+
+def observe_extremes_(low: Tensor, high: Tensor, layout: NeuronLayout, activations: Mapping[str, Tensor]) -> None:
+    """Widen extremes by a batch.
+
+    Args:
+        low: smallest activation so far, ``[neurons]``, changed in place.
+        high: largest activation so far, ``[neurons]``, changed in place.
+        layout: the neurons.
+        activations: ``{layer: [neurons, images, positions]}``; NaN stays NaN.
+    """
+    for layer, rows in layout.slices().items():
+        smallest, largest = extremes(activations[layer])
+        low[rows] = torch.minimum(low[rows], smallest.to(low))
+        high[rows] = torch.maximum(high[rows], largest.to(high))
 
 
 def load_ranges(path: str | Path) -> ActivationRanges:

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution, Kind
-from vdna_metrics.functional.histogram import accumulate_histogram_, extremes
+from vdna_metrics.functional.histogram import MAX_BINS, accumulate_histogram_, extremes
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges
-
-MAXIMUM_BINS = 2**24  # the last integer float32 counts to, so the last for which bin indices are exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +44,8 @@ class HistogramDistribution(Distribution):
         """
         if not isinstance(bins, int) or isinstance(bins, bool):
             raise TypeError(f"bins must be an int, got {bins!r}")
-        if not 1 <= bins <= MAXIMUM_BINS:
-            raise ValueError(f"bins must be between 1 and {MAXIMUM_BINS}, got {bins}")
+        if not 1 <= bins <= MAX_BINS:
+            raise ValueError(f"bins must be between 1 and {MAX_BINS}, got {bins}")
         layout = ranges.layout
         size = 1 + len(layout) + layout.total * (bins + 2)
         return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), ranges, bins)

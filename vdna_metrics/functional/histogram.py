@@ -12,7 +12,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 # float32 holds every whole number up to here, so the bin rule stays exact in it.
-_MAX_BINS = 1 << 24
+MAX_BINS = 1 << 24
 _MAX_INT32 = (1 << 31) - 1
 # Activations handled at once: on a CPU, what its caches hold; a GPU wants few and large pieces.
 _PIECE_CPU = 1 << 18
@@ -109,8 +109,8 @@ def histogram_counts(activations: Tensor, low: Tensor | float, high: Tensor | fl
         raise ValueError(f"activations must be [neurons, samples], got {list(activations.shape)}")
     if not isinstance(bins, int) or isinstance(bins, bool):
         raise TypeError(f"bins must be an int, got {bins!r}")
-    if not 1 <= bins <= _MAX_BINS:
-        raise ValueError(f"bins must be from 1 to {_MAX_BINS}, got {bins}")
+    if not 1 <= bins <= MAX_BINS:
+        raise ValueError(f"bins must be from 1 to {MAX_BINS}, got {bins}")
     neurons, samples = activations.shape
     low, high = range_end(low, activations, "low"), range_end(high, activations, "high")
     if not bool((low.isfinite() & high.isfinite()).all()):

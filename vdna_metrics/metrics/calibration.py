@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
-from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.metrics.base import ExtractorMetric
-from vdna_metrics.ranges import ActivationRanges, Widening
+from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
 
 
 class ActivationRange(ExtractorMetric):
@@ -71,10 +70,7 @@ class ActivationRange(ExtractorMetric):
         if not imgs.shape[0]:
             return
         with torch.inference_mode():
-            for layer, rows in self.layout.slices().items():
-                low, high = extremes(activations[layer])
-                self.low[rows] = torch.minimum(self.low[rows], low.to(self.low))
-                self.high[rows] = torch.maximum(self.high[rows], high.to(self.high))
+            observe_extremes_(self.low, self.high, self.layout, activations)
             self.n_images += imgs.shape[0]
 
     def compute(self) -> dict[str, Tensor]:

@@ -22,9 +22,8 @@ from vdna_metrics.distributions import (
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import Preprocessing
-from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
-from vdna_metrics.ranges import ActivationRanges, Widening
+from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
 from vdna_metrics.references.images import ImageSource, iterate_images, manifest_hash, open_images
 from vdna_metrics.references.store import find_ranges
 
@@ -150,10 +149,7 @@ def calibrate(
     high = torch.full_like(low, -torch.inf)
     seen = _Seen()
     for activations in _activations(images, extractor, layout, reading, seen):
-        for layer, rows in layout.slices().items():
-            smallest, largest = extremes(activations[layer])
-            low[rows] = torch.minimum(low[rows], smallest.float())
-            high[rows] = torch.maximum(high[rows], largest.float())
+        observe_extremes_(low, high, layout, activations)
     return ActivationRanges(
         layout=layout,
         observed_low=low,
