@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,7 @@ class FeatureExtractor:
         self.network = network
         self.preprocess: Preprocessing = spec.preprocess
         self.fingerprint = ExtractorFingerprint(spec.architecture_id, weights, self.preprocess.id, spec.paths)
+        self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._kept: tuple[tuple[Any, ...], weakref.ref[Tensor], Activations] | None = None
@@ -169,7 +171,7 @@ class FeatureExtractor:
 
     def _probe(self, probe: Tensor) -> NeuronLayout:
         modules = dict(self.network.named_modules())
-        for layer, path in self.fingerprint.paths.items():
+        for layer, (path, _) in self._places.items():
             if path not in modules:
                 raise ValueError(
                     f"layer {layer!r} of {self.name!r}: no module {path!r}; {near_names(path, list(modules))}"
@@ -209,9 +211,12 @@ class FeatureExtractor:
         def observe(layer: str, output: object) -> None:
             if layer in outputs:  # a module that is used twice: its first use counts
                 return
+            output = _part(layer, output, self._places[layer][1])
             if not isinstance(output, Tensor):
+                several = f"; add the index of one, as {self.fingerprint.paths[layer]}[0]"
                 raise ValueError(
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
+                    + (several if isinstance(output, list | tuple) else "")
                 )
             outputs[layer] = keep(layer, output)
             if len(outputs) == len(layers) and not to_the_end:
@@ -219,7 +224,7 @@ class FeatureExtractor:
 
         with contextlib.ExitStack() as stack:
             for layer in layers:
-                module = self.network.get_submodule(self.fingerprint.paths[layer])
+                module = self.network.get_submodule(self._places[layer][0])
                 handle = module.register_forward_hook(lambda _m, _i, output, layer=layer: observe(layer, output))
                 stack.callback(handle.remove)
             if torch.amp.is_autocast_available(x.device.type):
@@ -244,7 +249,7 @@ class FeatureExtractor:
             return output.t().unsqueeze(-1)
         if output.ndim == 3:  # [images, tokens, neurons]
             return output.permute(2, 0, 1)
-        convolution = isinstance(self.network.get_submodule(self.fingerprint.paths[layer]), nn.Conv2d)
+        convolution = isinstance(self.network.get_submodule(self._places[layer][0]), nn.Conv2d)
         if output.ndim == 4 and self._nhwc and not convolution:
             return output.permute(3, 0, 1, 2).flatten(2)
         if output.ndim == 4:
@@ -253,6 +258,46 @@ class FeatureExtractor:
             f"layer {layer!r} gives a tensor of shape {list(output.shape)}; "
             "known are [N, C], [N, tokens, C] and [N, C, H, W]"
         )
+
+
+def split_path(path: str) -> tuple[str, tuple[int | slice, ...]]:
+    """A module path and the part of its output that is meant.
+
+    Args:
+        path: a module path, or one followed by an index as NumPy writes it, of integers and slices. The first number
+            picks one of a list of tensors where the module gives a list.
+
+    Raises:
+        ValueError: when the index is not made of integers and slices.
+
+    Examples:
+        >>> split_path("stages.3")
+        ('stages.3', ())
+        >>> split_path("stage4[1]")  # the second of a list of tensors
+        ('stage4', (1,))
+        >>> split_path("norm[:, 0]")  # the class token of [N, tokens, C]
+        ('norm', (slice(None, None, None), 0))
+    """
+    match = re.fullmatch(r"(.*?)\[([-0-9:, ]+)\]", path)
+    if match is None:
+        if "[" in path:
+            raise ValueError(f"{path!r}: an index has integers and slices, for example 'norm[:, 0]' or 'stage4[1]'")
+        return path, ()
+    parts = [part.strip() for part in match[2].split(",")]
+    try:
+        index = [slice(*(int(v) if v else None for v in p.split(":"))) if ":" in p else int(p) for p in parts]
+    except (TypeError, ValueError):
+        raise ValueError(f"{path!r}: {match[2]!r} is not an index of integers and slices") from None
+    return match[1], tuple(index)
+
+
+def _part(layer: str, output: Any, index: tuple[int | slice, ...]) -> Any:
+    try:
+        if index and isinstance(output, list | tuple):
+            output, index = output[index[0]], index[1:]  # type: ignore[index]
+        return output[index] if index else output
+    except (IndexError, TypeError) as error:
+        raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
 
 
 @contextlib.contextmanager

@@ -24,8 +24,9 @@ class ExtractorSpec:
     Args:
         name: how users call it.
         architecture: a timm architecture, or a name in ``extractors.architectures.ARCHITECTURES``.
-        layers: module paths whose outputs are looked at, or ``{layer name: module path}``. Empty: each block or stage
-            and the final norm of a timm network.
+        layers: module paths whose outputs are looked at, or ``{layer name: module path}``. A path may end in an index:
+            ``"stage4[1]"`` is the second of a list of tensors, ``"norm[:, 0]"`` a class token. Empty: each block or
+            stage and the final norm of a timm network.
         size: input height and width in pixels, one number for a square, ``None`` for the images' own size.
         mean: per channel mean, of values in [0, 1]; one number serves all channels.
         std: per channel standard deviation, likewise.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ def _load_into(network: nn.Module, state_dict: dict[str, Tensor], spec: Extracto
     ignore = spec.ignore_weights or ("\0",)
     own = network.state_dict()
     wanted = {name for name in own if not name.startswith(ignore) and not name.endswith("num_batches_tracked")}
+    if wanted.difference(state_dict):
+        state_dict = _in_timm_names(state_dict, network)
     missing = sorted(wanted.difference(state_dict))
     unexpected = sorted(name for name in state_dict if name not in own and not name.startswith(ignore))
     shapes = [
@@ -109,6 +112,15 @@ def _load_into(network: nn.Module, state_dict: dict[str, Tensor], spec: Extracto
             f"{len(unexpected)} unexpected{_some(unexpected)}, {len(shapes)} of another shape{_some(shapes)}"
         )
     network.load_state_dict({name: value for name, value in state_dict.items() if name in own}, strict=False)
+
+
+def _in_timm_names(state_dict: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Weights of an original publication (OpenAI CLIP, MAE, DINOv2, ...) by the names of timm's network.
+
+    timm has such a conversion beside many of its networks, by this name.
+    """
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    return state_dict if convert is None else dict(convert(dict(state_dict), network))
 
 
 def _some(names: list[str]) -> str:
