@@ -94,6 +94,7 @@ def test_every_source_gives_the_same(tmp_path: Path, workers: int) -> None:
         "photos": folder,
         "photos.zip": _zip(folder, tmp_path / "photos.zip"),
         "tensors": DataLoader(TensorDataset(tensors, torch.arange(11)), batch_size=4),
+        "one tensor": tensors,
     }
     if not workers:
         files = sorted(folder.rglob("*.png"))

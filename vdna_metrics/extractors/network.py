@@ -294,7 +294,7 @@ def split_path(path: str) -> tuple[str, tuple[int | slice, ...]]:
 def _part(layer: str, output: Any, index: tuple[int | slice, ...]) -> Any:
     try:
         if index and isinstance(output, list | tuple):
-            output, index = output[index[0]], index[1:]  # type: ignore[index]
+            output, index = output[index[0]], index[1:]
         return output[index] if index else output
     except (IndexError, TypeError) as error:
         raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error

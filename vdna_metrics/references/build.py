@@ -27,8 +27,8 @@ from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
 from vdna_metrics.references.images import ImageSource, iterate_images, manifest_hash, open_images
 from vdna_metrics.references.store import find_ranges
 
-ImagesLike = ImageSource | str | Path | NDArray[np.uint8] | Iterable[Any]
-"""A source, what `open_images` opens, or an iterable of uint8 ``[N, 3, H, W]`` batches such as a DataLoader."""
+ImagesLike = ImageSource | str | Path | NDArray[np.uint8] | Tensor | Iterable[Any]
+"""A source, what `open_images` opens, uint8 ``[N, 3, H, W]``, or an iterable of such batches, as a DataLoader."""
 
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the number of images done and, where it is known, of all images."""
@@ -68,8 +68,8 @@ def build_dnas(
     """Make the DNAs of a set of images.
 
     Args:
-        images: folder, archive, list, array, `ImageSource`, or an iterable of uint8 batches ``[N, 3, H, W]``
-            (or tuples that start with one).
+        images: folder, archive, list, array, `ImageSource`, uint8 images ``[N, 3, H, W]``, or an iterable of such
+            batches (or of tuples that start with one).
         extractor: frozen network.
         kinds: which DNAs to make.
         bins: bins of the histograms.
@@ -204,7 +204,7 @@ def _batches(
     elif isinstance(images, str | Path | np.ndarray) or _are_paths(images):
         source = open_images(images)
     else:
-        for item in images:
+        for item in images.split(reading.batch_size) if isinstance(images, Tensor) else images:
             yield extractor(_images_of(item).to(reading.device)), None
         return
     seen.name = source.name
