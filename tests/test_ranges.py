@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
 
 
 @dataclass
@@ -264,3 +265,86 @@ def test_ranges_and_other_files_are_told_apart(tmp_path: Path) -> None:
         load_ranges(path)
     with pytest.raises(ValueError, match=r"r\.npz holds 'ranges', needed is 'histogram'"):
         read_npz(make_ranges().save(tmp_path / "r"), ("histogram",))
+
+
+# ---- the vdna package's activation_ranges.json
+
+_OBSERVED = make_ranges(-1 / 3, 2 / 3)
+
+
+def _vdna_file(path: Path, low: dict[str, Any] | None = None, high: dict[str, Any] | None = None) -> Path:
+    """A file as the vdna package has it, neurons in reverse, with some layers replaced."""
+    parts = {
+        name: {
+            layer: {str(i): float(values[i]) for i in reversed(range(len(values)))} for layer, values in split.items()
+        }
+        for name, split in (
+            ("mins_per_neuron", LAYOUT.split(_OBSERVED.observed_low)),
+            ("maxs_per_neuron", LAYOUT.split(_OBSERVED.observed_high)),
+        )
+    }
+    parts["mins_per_neuron"].update(low or {})
+    parts["maxs_per_neuron"].update(high or {})
+    path.write_text(json.dumps(parts))
+    return path
+
+
+def test_a_vdna_file_gives_its_ranges(tmp_path: Path) -> None:
+    """Every neuron gets the extremes of its index, widened by the vdna rule; origin and extractor are kept."""
+    high = {"conv1": {"10": 1, "2": 1, "0": 1, "1": 1}}
+    path = _vdna_file(tmp_path / "r.json")
+    ranges = load_vdna_ranges(path, LAYOUT, source="hub/r.json", fingerprint=make_fingerprint())
+    assert torch.equal(ranges.observed_low, _OBSERVED.observed_low)
+    assert torch.equal(ranges.high, (_OBSERVED.observed_high.double() * 1.2).float())
+    assert (ranges.widen, ranges.n_images, ranges.sources) == ("vdna", 0, ("hub/r.json",))
+    assert ranges.fingerprint == make_fingerprint()
+    assert load_vdna_ranges(path, LAYOUT).sources == (str(path),)
+    with pytest.raises(ValueError, match=r"indices go up to 10, missing are \[3, 4, 5, 6, 7\]"):
+        load_vdna_ranges(_vdna_file(path, high=high), LAYOUT)
+
+
+def test_indices_of_a_vdna_file_are_numbers(tmp_path: Path) -> None:
+    """Neuron 10 comes after neuron 9, though its text does not."""
+    neurons = {str(i): i for i in sorted(range(12), key=str)}
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({"mins_per_neuron": {"a": neurons}, "maxs_per_neuron": {"a": neurons}}))
+    assert load_vdna_ranges(path, NeuronLayout({"a": 12})).observed_low.tolist() == list(range(12))
+
+
+def test_layers_that_the_extractor_lacks_are_left_out(tmp_path: Path) -> None:
+    """An extractor of fewer layers takes its own; layers and neurons that the file lacks are an error with both."""
+    path = _vdna_file(tmp_path / "r.json")
+    one = LAYOUT.select(["conv2"])
+    assert load_vdna_ranges(path, one).equals(load_vdna_ranges(path, LAYOUT).for_layout(one))
+    with pytest.raises(
+        ValueError, match=r"of layers conv1, conv2, norm have \{'last': 0\} .* needed are \{'last': 5\}"
+    ):
+        load_vdna_ranges(path, NeuronLayout({"conv1": 4, "last": 5}))
+    path = _vdna_file(path, high={"norm": {"0": 1.0}})
+    with pytest.raises(
+        ValueError, match=r"maxs_per_neuron of layers .* have \{'norm': 1\} .* needed are \{'norm': 2\}"
+    ):
+        load_vdna_ranges(path, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<html>not found</html>", "[]", "{}", '{"mins_per_neuron": {"conv1": 3}, "maxs_per_neuron": {}}', "\udc80",
+     '{"mins_per_neuron": {"conv1": {"a": 1}}, "maxs_per_neuron": {}}',
+     '{"mins_per_neuron": {"conv1": {"0": null}}, "maxs_per_neuron": {}}'],
+)  # fmt: skip
+def test_other_files_are_no_vdna_ranges(text: str, tmp_path: Path) -> None:
+    """Whatever else lies at the address is an error that names the file."""
+    (tmp_path / "r.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=r"r\.json does not hold activation ranges as the vdna package writes them"):
+        load_vdna_ranges(tmp_path / "r.json", LAYOUT)
+
+
+def test_impossible_extremes_of_a_vdna_file_are_refused(tmp_path: Path) -> None:
+    """A minimum above the maximum, or NaN, names the layer."""
+    path = _vdna_file(tmp_path / "r.json", low={"norm": {"0": 5.0, "1": float("nan")}})
+    with pytest.raises(ValueError, match="observed_low is not finite for 1 neuron of layer 'norm'"):
+        load_vdna_ranges(path, LAYOUT)
+    path = _vdna_file(tmp_path / "r.json", low={"norm": {"0": 5.0, "1": 0.0}})
+    with pytest.raises(ValueError, match="low is above high for 1 neuron of layer 'norm'"):
+        load_vdna_ranges(path, LAYOUT)

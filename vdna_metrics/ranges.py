@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -183,7 +184,8 @@ class ActivationRanges:
             problems.append(f"widening rules differ: {self.widen} and {other.widen}")
         if self.fingerprint and other.fingerprint:
             problems += [
-                f"{what} differ: {a} and {b}" for what, a, b in self.fingerprint.differences(other.fingerprint)
+                f"{what} differ: {a} and {b}"
+                for what, a, b in self.fingerprint.differences(other.fingerprint, precision=False)
             ]
         if problems:
             raise ValueError("these ranges cannot be merged: " + "; ".join(problems))
@@ -198,7 +200,7 @@ class ActivationRanges:
 
     def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:
         """Raise ``ValueError``, showing both sides, when the ranges are known to be another extractor's."""
-        found = self.fingerprint.differences(extractor) if self.fingerprint is not None else []
+        found = self.fingerprint.differences(extractor, precision=False) if self.fingerprint is not None else []
         if found:
             raise ValueError(
                 "these activation ranges were not made with this extractor: "
@@ -261,3 +263,57 @@ def load_ranges(path: str | Path) -> ActivationRanges:
     """
     header, arrays = read_npz(path, ("ranges",))
     return ActivationRanges.from_header(header["ranges"], arrays["low"], arrays["high"])
+
+
+def load_vdna_ranges(
+    path: str | Path, layout: NeuronLayout, *, source: str = "", fingerprint: ExtractorFingerprint | None = None
+) -> ActivationRanges:
+    """Read ranges from an ``activation_ranges.json`` of the vdna package, to be widened as there.
+
+    The file has ``{"mins_per_neuron": {layer: {index: value}}, "maxs_per_neuron": {layer: {index: value}}}``, with
+    indices as text. Layers that the layout lacks are left out.
+
+    Args:
+        path: the file.
+        layout: of the extractor.
+        source: what the ranges name as their source, by default the path.
+        fingerprint: of the extractor, ``None`` when unknown.
+
+    Raises:
+        ValueError: when the file is something else, or lacks layers or neurons of the layout.
+    """
+    try:
+        contents = json.loads(Path(path).read_bytes())
+        low, high = (
+            {layer: _in_order(contents[part][layer]) for layer in layout if layer in contents[part]}
+            for part in ("mins_per_neuron", "maxs_per_neuron")
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not hold activation ranges as the vdna package writes them ({type(error).__name__}: {error})"
+        ) from error
+    for part, values in (("mins_per_neuron", low), ("maxs_per_neuron", high)):
+        found = {layer: len(neurons) for layer, neurons in values.items()}
+        lacking = {layer: count for layer, count in layout.items() if found.get(layer) != count}
+        if lacking:
+            raise ValueError(
+                f"{path} does not fit the extractor: {part} of layers {', '.join(contents[part])} have "
+                f"{ {layer: found.get(layer, 0) for layer in lacking} } neurons, needed are {lacking}"
+            )
+    return ActivationRanges(
+        layout=layout,
+        observed_low=layout.flatten(low, what="low").float(),
+        observed_high=layout.flatten(high, what="high").float(),
+        widen="vdna",
+        sources=(source or str(path),),
+        fingerprint=fingerprint,
+    )
+
+
+def _in_order(neurons: Mapping[str, float]) -> list[float]:
+    """Values by index; the order of the file, or of the indices as text, is another one."""
+    values = {int(index): float(value) for index, value in neurons.items()}
+    if sorted(values) != list(range(len(values))):
+        missing = sorted(set(range(max(values))).difference(values))
+        raise ValueError(f"indices go up to {max(values)}, missing are {missing[:5]}")
+    return [values[index] for index in range(len(values))]

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from helpers.file_server import FileServer, file_server
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from vdna_metrics import ExtractorSpec, create_extractor
+from vdna_metrics.downloads import RemoteFile
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.extractors.weights import build_network, read_state_dict, weights_sha256
+from vdna_metrics.extractors.weights import (
+    build_network,
+    cached_weights,
+    read_state_dict,
+    weights_address,
+    weights_sha256,
+)
 from vdna_metrics.files import sha256_of_file
 
 SPEC = ExtractorSpec("r", "test_resnet", ["layer1"], size=32)
@@ -214,47 +225,193 @@ def test_vit_base_checkpoints_load_by_name(name: str, tmp_path: Path, monkeypatc
     assert dict(extractor.layout) == {**{f"block_{i}": 768 for i in range(12)}, "last_norm": 768}
 
 
-def _check_unavailable(spec: ExtractorSpec, source: str) -> None:
-    with pytest.raises(ValueError, match=f"weights of '{spec.name}' could not be had") as error:
-        build_network(spec)
-    for part in (source, "no route", "weights_path=", "--weights FILE", "'seeded_resnet18'"):
-        assert part in str(error.value)
+# ---- where weights come from
 
 
-def _offline(*_: object, **__: object) -> None:
-    raise URLError("no route")
-
-
-def test_unavailable_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights that cannot be downloaded are an error naming the source, the options, and a network without download."""
-    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", _offline)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", _offline)
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", _offline)
-    # Without their architectures, to be quick.
-    _check_unavailable(replace(SPEC, weights=CATALOGUE["inception"].weights), "pt_inception-2015-12-05-6726825d.pth")
-    _check_unavailable(replace(SPEC, weights=CATALOGUE["mugs_vit_base"].weights), "bramtoula/visual-dna-models")
-    _check_unavailable(replace(SPEC, weights="timm"), "timm's weights of test_resnet")
-    assert not list((tmp_path / "weights").iterdir())
-
-
-def test_downloads_are_kept_and_checked(
-    state_dict: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file is downloaded once, and refused when its sha256 is not the stated one."""
-    published = _saved(state_dict, tmp_path / "published.pth").as_uri()
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and no hub to be reached by mistake."""
     monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
-    asked = []
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("no_proxy", "*")
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the port that discards; nobody listens
+    return tmp_path / "home"
 
-    def fetch(address: str, path: str, **options: object) -> None:
-        asked.append((address, options["hash_prefix"]))
-        Path(path).write_bytes((tmp_path / "published.pth").read_bytes())
 
-    monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
-    address = published.replace("file://", "https://host")
-    digest = sha256_of_file(tmp_path / "published.pth")
+@pytest.fixture
+def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server in the place of the hub."""
+    with file_server() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.address)
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("weights", "file"),
+    [
+        (CATALOGUE["mugs_vit_base"].weights, "bramtoula/visual-dna-models/resolve/main/Mugs/mugs_vit_base/weights.pth"),
+        ("timm", "timm/test_resnet.r160_in1k/resolve/main/model.safetensors"),
+        ("http://127.0.0.1:9/published/w.pth", "published/w.pth"),
+    ],
+)
+def test_unavailable_weights_say_what_to_do(weights: str, file: str, home: Path) -> None:
+    """Weights that cannot be downloaded are soon an error naming address, file, reason, options and a way without."""
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="weights of 'r' could not be had: ") as error:
+        build_network(replace(SPEC, weights=weights))
+    assert time.monotonic() - start < 5
+    bring = f"bring {file.rsplit('/', 1)[-1]} here"
+    for part in (f"http://127.0.0.1:9/{file} ", "refused", bring, "weights_path=", "--weights FILE", "'vdna_tiny'"):
+        assert part in str(error.value)
+    assert not [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_downloads_are_kept_and_checked(hub: FileServer, state_dict: dict[str, Tensor]) -> None:
+    """Weights are downloaded once, and refused when their sha256 is not the stated one."""
+    content = save(state_dict)
+    address, digest = hub.serve("w.safetensors", content), hashlib.sha256(content).hexdigest()
     for _ in range(2):
         _assert_equal(build_network(replace(SPEC, weights=address, sha256=digest[:8]))[0].state_dict(), state_dict)
-    assert asked == [(address, digest[:8])]
-    with pytest.raises(ValueError, match=f"has sha256 {digest}, expected ffff"):
+    assert len(hub.requests) == 1
+    with pytest.raises(ValueError, match=f"weights of 'r' could not be had: .* has sha256 {digest}, expected ffff"):
         build_network(replace(SPEC, weights=address, sha256="ffff"))
+
+
+def test_weights_path_goes_before_cache_and_address(
+    hub: FileServer, state_dict: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """A local file is used and nobody asked; without one the cache is; the address comes last."""
+    other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
+    spec = replace(SPEC, weights="hf-hub:a/b/w.safetensors", name="order")
+    hub.serve("a/b/resolve/main/w.safetensors", save(state_dict))
+    given = create_extractor(spec, weights_path=_saved(other, tmp_path / "other.pth"))
+    assert given.fingerprint.weights == weights_sha256(other)
+    assert (cached_weights(spec), hub.requests) == (None, [])
+    from_hub = create_extractor(spec)
+    assert from_hub.fingerprint.weights == weights_sha256(state_dict)
+    path = cached_weights(spec)
+    assert path is not None
+    assert path.name == "w.safetensors"
+    assert build_network(spec)[1] == from_hub.fingerprint.weights
+    assert len(hub.requests) == 1
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_timms_weights_come_by_the_same_way(hub: FileServer, state_dict: dict[str, Tensor], file: str) -> None:
+    """The file of timm is looked for as timm does, safetensors first, and kept in the same cache."""
+    buffer = io.BytesIO()
+    torch.save(state_dict, buffer)
+    content = save(state_dict) if file.endswith("safetensors") else buffer.getvalue()
+    hub.serve(f"timm/test_resnet.r160_in1k/resolve/main/{file}", content)
+    spec = replace(SPEC, weights="timm")
+    for _ in range(2):
+        _assert_equal(build_network(spec)[0].state_dict(), state_dict)
+    assert len(hub.requests) == (1 if file.endswith("safetensors") else 2)
+    path = cached_weights(spec)
+    assert path is not None
+    assert path.name == file
+
+
+def test_timms_classifier_may_be_left_out(hub: FileServer, state_dict: dict[str, Tensor]) -> None:
+    """A network without classes takes timm's file without its classifier; one with other classes is refused."""
+    hub.serve("timm/test_resnet.r160_in1k/resolve/main/model.safetensors", save(state_dict))
+    found = build_network(replace(SPEC, weights="timm", architecture_kwargs={"num_classes": 0}))[0].state_dict()
+    _assert_equal(found, {name: tensor for name, tensor in state_dict.items() if not name.startswith("fc.")})
+    with pytest.raises(ValueError, match=r"2 of another shape \(fc\.bias: file \[1000\], network \[7\]"):
+        build_network(replace(SPEC, weights="timm", architecture_kwargs={"num_classes": 7}))
+
+
+def test_timms_background_class_is_left_out(
+    hub: FileServer, state_dict: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where timm says that a file counts a class before the first, the network's classes are taken."""
+    config = timm.get_pretrained_cfg("test_resnet")
+    config.label_offset = 1
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: config)
+    file = {**state_dict, **{f"fc.{part}": torch.cat([t[:1] + 9, t]) for part, t in _classifier(state_dict).items()}}
+    hub.serve("timm/test_resnet.r160_in1k/resolve/main/model.safetensors", save(file))
+    _assert_equal(build_network(replace(SPEC, weights="timm"))[0].state_dict(), state_dict)
+
+
+def _classifier(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {part: state_dict[f"fc.{part}"] for part in ("weight", "bias")}
+
+
+def test_timms_files_fit_other_input_sizes(hub: FileServer) -> None:
+    """Position embeddings are resampled by timm's own rule where the network is built for another size."""
+    torch.manual_seed(1)
+    file = timm.create_model("test_vit").state_dict()
+    hub.serve("timm/test_vit.r160_in1k/resolve/main/model.safetensors", save(file))
+    spec = ExtractorSpec("v", "test_vit", ["norm"], 96, weights="timm", architecture_kwargs={"img_size": 96})
+    found = build_network(spec)[0].state_dict()
+    expected = timm.create_model("test_vit", img_size=96, pretrained=True, pretrained_cfg_overlay={"state_dict": file})
+    assert file["pos_embed"].shape != found["pos_embed"].shape
+    _assert_equal(found, expected.state_dict())
+
+
+def test_timm_without_weights_lists_what_it_has() -> None:
+    """An architecture or tag without weights in timm is an error that names those there are."""
+    with pytest.raises(ValueError, match=r"timm has no weights of 'test_resnet\.no', it has: test_resnet\.r160_in1k; "):
+        build_network(replace(SPEC, weights="timm", architecture="test_resnet.no"))
+    with pytest.raises(ValueError, match="timm has no weights of 'fid_inception', it has: none of this architecture"):
+        build_network(replace(SPEC, weights="timm", architecture="fid_inception"))
+
+
+def test_weights_may_come_with_the_package(
+    state_dict: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`package:FILE` is a file beside the modules of the extractors."""
+    monkeypatch.setattr("vdna_metrics.extractors.weights.__file__", str(tmp_path / "weights.py"))
+    spec = replace(SPEC, weights="package:w.safetensors")
+    with pytest.raises(ValueError, match=r"weights of 'r': no such file: .*w\.safetensors"):
+        build_network(spec)
+    save_file(state_dict, tmp_path / "w.safetensors")
+    _assert_equal(build_network(spec)[0].state_dict(), state_dict)
+    assert cached_weights(spec) == tmp_path / "w.safetensors"
+
+
+@pytest.mark.usefixtures("home")
+def test_where_weights_come_from_is_told_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card can say where weights come from and whether they are here; nothing is asked or built."""
+    monkeypatch.delenv("HF_ENDPOINT")
+    told = {
+        "timm": "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors",
+        "hf-hub:a/b/c.pth": "https://huggingface.co/a/b/resolve/main/c.pth",
+        "https://host/w.pth": "https://host/w.pth",
+        "seeded:3": "drawn with seed 3",
+        None: "the architecture's own initialisation",
+        "/no/w.pth": "/no/w.pth",
+    }
+    for weights, address in told.items():
+        spec = replace(SPEC, weights=weights)
+        assert weights_address(spec) == address
+        assert cached_weights(spec) is None
+
+
+def test_hostile_downloads_are_refused_and_not_run(
+    hub: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A downloaded file that would run code is an error, and its code does not run."""
+    monkeypatch.chdir(tmp_path)
+    address = hub.serve("w.pth", pickle.dumps({"w": _Code()}))
+    with pytest.raises(ValueError, match=r"w\.pth is not a readable weights file"):
+        build_network(replace(SPEC, weights=address))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    """A TorchScript archive, such as OpenAI's CLIP, is an error that says what it is and how to get at its weights."""
+    path = tmp_path / "ViT-B-16.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    with pytest.raises(ValueError, match=r"ViT-B-16\.pt is a TorchScript archive.*torch\.jit\.load\('ViT-B-16\.pt'\)"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("spec", CATALOGUE.values(), ids=lambda spec: spec.name)
+def test_the_catalogues_sources_are_well_formed(spec: ExtractorSpec) -> None:
+    """Every source of weights and ranges in the catalogue is one that is understood, timm's names included."""
+    assert weights_address(spec)
+    assert spec.ranges is None or RemoteFile(spec.ranges).repository

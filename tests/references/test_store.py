@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.dnas import make_dna, make_fingerprint, make_ranges
+from helpers.file_server import FileServer, file_server
 
+from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, create_extractor
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
@@ -159,10 +162,78 @@ def test_a_tampered_file_is_refused(made_store: Path) -> None:
 def test_ranges_by_extractor() -> None:
     """Ranges are found by the extractor's name; where there are none, it is said how to get them."""
     assert has_ranges("dino")
-    assert not has_ranges("vgg16")
+    assert not has_ranges("seeded_resnet50")
     assert find_ranges("dino").equals(make_ranges())
-    with pytest.raises(ValueError, match=r"no activation ranges ship for 'vgg16'.*calibrate IMAGES --extractor vgg16"):
-        find_ranges("vgg16")
+    with pytest.raises(
+        ValueError,
+        match=r"no activation ranges ship for 'seeded_resnet50'.*calibrate IMAGES --extractor seeded_resnet50",
+    ):
+        find_ranges("seeded_resnet50")
+
+
+# ---- ranges published with an extractor
+
+_PUBLISHED = ExtractorSpec(
+    "published", "test_resnet", ["layer1", "layer2"], 32, weights="seeded:1", ranges="hf-hub:a/b/net/ranges.json"
+)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server in the place of the hub, an empty cache, and no token of this machine."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with file_server() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.address)
+        yield running
+
+
+def _published(low: float = 0.0, high: float = 20.0) -> bytes:
+    """The vdna package's file for `_PUBLISHED`, and a layer that it does not look at."""
+    layout = {**create_extractor(_PUBLISHED).layout, "layer4": 3}
+    ends = {"mins_per_neuron": low, "maxs_per_neuron": high}
+    return json.dumps(
+        {
+            part: {layer: {str(i): end for i in range(count)} for layer, count in layout.items()}
+            for part, end in ends.items()
+        }
+    ).encode()
+
+
+def test_published_ranges_lead_to_a_histogram(hub: FileServer) -> None:
+    """Ranges of the hub are downloaded once and fill a metric and DNAs, with their origin and the extractor."""
+    hub.serve("a/b/resolve/main/net/ranges.json", _published())
+    extractor = create_extractor(_PUBLISHED)
+    assert has_ranges(extractor)
+    assert has_ranges(_PUBLISHED)
+    assert hub.requests == []
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    dna = build_dnas(images, extractor, ["histogram"], bins=50, name="noise")["histogram"]
+    distribution = dna.distribution
+    assert isinstance(distribution, HistogramDistribution)
+    assert distribution.ranges.sources == (_PUBLISHED.ranges,)
+    assert distribution.ranges.fingerprint == extractor.fingerprint
+    assert distribution.ranges.widen == "vdna"
+    assert set(distribution.ranges.high.tolist()) == {24.0}
+    metric = VDNAEarthMoversDistance(_PUBLISHED, layers=["layer2"], bins=50)
+    metric.update(images, real=True)
+    metric.update(images)
+    assert metric.compute() == 0
+    assert len(hub.requests) == 1
+
+
+def test_ranges_that_cannot_be_had_say_how_to_calibrate(hub: FileServer) -> None:
+    """Published ranges that cannot be downloaded, or are of another network, are an error and no silent calibration."""
+    with pytest.raises(
+        ValueError,
+        match=r"published for 'published' could not be had: .*HTTP 404.*calibrate IMAGES --extractor published",
+    ):
+        find_ranges(_PUBLISHED)
+    hub.serve("a/b/resolve/main/net/ranges.json", b'{"mins_per_neuron": {"l": {}}, "maxs_per_neuron": {"l": {}}}')
+    with pytest.raises(ValueError, match=r"of layers l have .* needed are .*calibrate IMAGES"):
+        find_ranges(_PUBLISHED)
 
 
 def test_an_empty_store_says_so(made_store: Path) -> None:

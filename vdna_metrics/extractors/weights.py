@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vdna_metrics.downloads import HUB, DownloadError, RemoteFile
 from vdna_metrics.extractors.architectures import build_architecture, check_architecture, seeded_state_dict
 from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.files import sha256_of_file
 
-
-def cache_folder() -> Path:
-    """Folder for downloaded files: ``VDNA_METRICS_HOME``, else ``~/.cache/vdna_metrics``."""
-    home = os.environ.get("VDNA_METRICS_HOME")
-    if home:
-        return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vdna_metrics"
+_PACKAGE = "package:"
+_SEEDED = "seeded:"
+_TIMM = "timm"
 
 
 def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
@@ -34,18 +31,18 @@ def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
     Raises:
         ValueError: when weights cannot be had, are not those the spec states, or do not fit the architecture.
     """
-    if spec.weights == "timm":
-        network = _from_timm(spec)
-    else:
-        network = build_architecture(spec.architecture, spec.architecture_kwargs)
-        if spec.weights is not None and spec.weights.startswith("seeded:"):
-            network.load_state_dict(seeded_state_dict(network, int(spec.weights.removeprefix("seeded:"))))
-        elif spec.weights is not None:
-            path = _weights_file(spec)
-            _load_into(network, read_state_dict(path, spec.state_dict_key), spec, path)
+    # Before the network is built, which takes seconds: a mistyped name, or weights that cannot be had.
+    check_architecture(spec.architecture)
+    seeded = spec.weights is not None and spec.weights.startswith(_SEEDED)
+    path = None if seeded or spec.weights is None else _weights_file(spec)
+    network = build_architecture(spec.architecture, spec.architecture_kwargs)
+    if path is not None:
+        _load_into(network, read_state_dict(path, spec.state_dict_key), spec, path)
+    elif seeded:
+        network.load_state_dict(seeded_state_dict(network, int(str(spec.weights).removeprefix(_SEEDED))))
     network.eval().requires_grad_(False)
     digest = weights_sha256(network.state_dict(), ignore=spec.ignore_weights)
-    if spec.weights is not None and spec.weights.startswith("seeded:") and spec.sha256 not in (None, digest):
+    if seeded and spec.sha256 not in (None, digest):
         raise ValueError(
             f"seeded weights of {spec.name!r} have sha256 {digest[:12]}, the spec says {str(spec.sha256)[:12]}: "
             "this NumPy draws another stream, its results cannot be compared with others'"
@@ -72,6 +69,11 @@ def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:
         ValueError: when the file cannot be read that way or has no entry ``key``.
     """
     contents: Any
+    if _is_torchscript(path):
+        raise ValueError(
+            f"{path} is a TorchScript archive, a program that is not run here. Where you trust it, save its weights: "
+            f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -93,12 +95,22 @@ def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def _load_into(network: nn.Module, state_dict: dict[str, Tensor], spec: ExtractorSpec, path: Path) -> None:
     ignore = spec.ignore_weights or ("\0",)
     own = network.state_dict()
     wanted = {name for name in own if not name.startswith(ignore) and not name.endswith("num_batches_tracked")}
-    if wanted.difference(state_dict):
+    if any(name not in state_dict or state_dict[name].shape != own[name].shape for name in wanted):
         state_dict = _in_timm_names(state_dict, network)
+    if spec.weights == _TIMM:
+        state_dict = _with_own_classifier(state_dict, own, spec.architecture)
     missing = sorted(wanted.difference(state_dict))
     unexpected = sorted(name for name in state_dict if name not in own and not name.startswith(ignore))
     shapes = [
@@ -114,6 +126,23 @@ def _load_into(network: nn.Module, state_dict: dict[str, Tensor], spec: Extracto
     network.load_state_dict({name: value for name, value in state_dict.items() if name in own}, strict=False)
 
 
+def _with_own_classifier(
+    state_dict: dict[str, Tensor], own: Mapping[str, Tensor], architecture: str
+) -> dict[str, Tensor]:
+    """Weights of timm without a classifier that the network lacks, and without classes that it does not count."""
+    config = _timm_config(architecture)
+    classifiers = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
+    heads = {f"{classifier}.{part}" for classifier in classifiers for part in ("weight", "bias")}
+    offset = config.label_offset or 0
+    fitted = {}
+    for name, tensor in state_dict.items():
+        if name not in heads:
+            fitted[name] = tensor
+        elif name in own:
+            fitted[name] = tensor[offset if len(tensor) == len(own[name]) + offset else 0 :]
+    return fitted
+
+
 def _in_timm_names(state_dict: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Weights of an original publication (OpenAI CLIP, MAE, DINOv2, ...) by the names of timm's network.
 
@@ -127,58 +156,116 @@ def _some(names: list[str]) -> str:
     return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
 
 
-def _from_timm(spec: ExtractorSpec) -> nn.Module:
-    check_architecture(spec.architecture)
+def source_file(source: str, sha256: str | None = None) -> Path:
+    """The file that a source of weights or ranges stands for, downloaded where it has to be.
+
+    Args:
+        source: a local path, ``"package:FILE"``, ``"hf-hub:OWNER/NAME/FILE"`` or ``"https://..."``.
+        sha256: hexadecimal sha256 of the file, or its first digits.
+
+    Raises:
+        ValueError: when there is no such file, or it has another sha256.
+        DownloadError: likewise, for files that are downloaded.
+    """
+    if _is_remote(source):
+        return RemoteFile(source).fetch(sha256)
+    path = _local(source)
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if sha256 is not None:
+        found = sha256_of_file(path)
+        if not found.startswith(sha256):
+            raise ValueError(f"{path} has sha256 {found}, expected {sha256}")
+    return path
+
+
+def cached_weights(spec: ExtractorSpec) -> Path | None:
+    """The file of a spec's weights if it is on this machine; the network is not asked.
+
+    ``None`` also when no file is needed: weights that are drawn from a seed, or none.
+    """
+    for source in _sources(spec):
+        path = RemoteFile(source).path if _is_remote(source) else _local(source)
+        if path.is_file():
+            return path
+    return None
+
+
+def weights_address(spec: ExtractorSpec) -> str:
+    """Where a spec's weights come from, for people: an address that ends in the file's name, a path, or in words."""
+    sources = _sources(spec)
+    if sources:
+        return RemoteFile(sources[0]).address if _is_remote(sources[0]) else str(_local(sources[0]))
+    if spec.weights is None:
+        return "the architecture's own initialisation"
+    return f"drawn with seed {spec.weights.removeprefix(_SEEDED)}"
+
+
+def _is_remote(source: str) -> bool:
+    return source.startswith((HUB, "https://", "http://"))
+
+
+def _local(source: str) -> Path:
+    if source.startswith(_PACKAGE):
+        return Path(__file__).parent / source.removeprefix(_PACKAGE)
+    return Path(source).expanduser()
+
+
+def _sources(spec: ExtractorSpec) -> list[str]:
+    """Where the file of a spec's weights may be, the best first; none when no file is needed."""
+    if spec.weights is None or spec.weights.startswith(_SEEDED):
+        return []
+    return _timm_sources(spec.architecture) if spec.weights == _TIMM else [spec.weights]
+
+
+def _timm_config(architecture: str) -> Any:
+    import timm
+
     try:
-        return build_architecture(spec.architecture, {"pretrained": True, **spec.architecture_kwargs})
-    except Exception as error:  # hub, network and timm errors have no common type
-        raise unavailable(spec, f"timm's weights of {spec.architecture}", error) from error
+        config = timm.get_pretrained_cfg(architecture)
+    except RuntimeError:  # no such tag
+        config = None
+    if config is None or not (config.hf_hub_id or config.url):
+        known = timm.list_pretrained(f"{architecture.partition('.')[0]}.*")
+        raise ValueError(
+            f"timm has no weights of {architecture!r}, it has: {', '.join(known) or 'none of this architecture'}; "
+            "a local file is given with weights_path=... (command line: --weights FILE)"
+        )
+    return config
+
+
+def _timm_sources(architecture: str) -> list[str]:
+    config = _timm_config(architecture)
+    if not config.hf_hub_id:
+        return [config.url if isinstance(config.url, str) else config.url[0]]
+    name = config.hf_hub_filename or "pytorch_model.bin"
+    # What timm looks for: the safetensors file, which not every repository has, before the torch file.
+    safe = {"pytorch_model.bin": "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
+    names = [safe.get(name, f"{name.removesuffix('.bin')}.safetensors"), name] if name.endswith(".bin") else [name]
+    return [f"{HUB}{config.hf_hub_id}/{file}" for file in names]
 
 
 def _weights_file(spec: ExtractorSpec) -> Path:
-    source = spec.weights or ""
-    if source.startswith("hf-hub:"):
-        owner, name, file = source.removeprefix("hf-hub:").split("/", 2)
-        path = _from_hub(spec, f"{owner}/{name}", file)
-    elif source.startswith("https://"):
-        path = _from_address(spec, source)
-    else:
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise ValueError(f"weights of {spec.name!r}: no such file: {path}")
-    if spec.sha256 is not None:
-        found = sha256_of_file(path)
-        if not found.startswith(spec.sha256):
-            raise ValueError(f"weights of {spec.name!r}: {path} has sha256 {found}, expected {spec.sha256}")
-    return path
-
-
-def _from_hub(spec: ExtractorSpec, repository: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(repository, file, cache_dir=cache_folder() / "hub"))
-    except Exception as error:  # hub and network errors have no common type
-        raise unavailable(spec, f"{file} of the hub repository {repository}", error) from error
-
-
-def _from_address(spec: ExtractorSpec, address: str) -> Path:
-    path = cache_folder() / "weights" / address.rsplit("/", 1)[-1]
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """The file of a spec's weights, downloaded where it has to be."""
+    sources = _sources(spec)
+    cached = [source for source in sources if _is_remote(source) and RemoteFile(source).cached]
+    source, *others = cached or sources
+    while True:
         try:
-            # To a temporary file, checked and renamed.
-            torch.hub.download_url_to_file(address, str(path), hash_prefix=spec.sha256, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise unavailable(spec, address, error) from error
-    return path
+            return source_file(source, spec.sha256)
+        except DownloadError as error:
+            if error.status != 404 or not others:
+                raise unavailable(spec, source, error) from error
+        except ValueError as error:
+            raise ValueError(f"weights of {spec.name!r}: {error}") from error
+        source = others.pop(0)
 
 
-def unavailable(spec: ExtractorSpec, what: str, error: Exception) -> ValueError:
+def unavailable(spec: ExtractorSpec, source: str, error: DownloadError) -> DownloadError:
     """The error for weights that cannot be had: what was tried, and what works instead."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ValueError(
-        f"weights of {spec.name!r} could not be had: {what} ({reason}). Download the file elsewhere and name it with "
-        f"weights_path=... (command line: --weights FILE), or use an extractor that needs no download: "
-        f"'seeded_resnet18'"
+    return DownloadError(
+        f"weights of {spec.name!r} could not be had: {error}. Or bring {source.rsplit('/', 1)[-1]} here by other "
+        "means and name it with weights_path=... (command line: --weights FILE), or use an extractor that needs no "
+        "download: 'vdna_tiny'",
+        error.status,
     )

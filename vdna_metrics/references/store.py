@@ -12,9 +12,12 @@ from typing import Any
 
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.extractors.weights import source_file
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.layout import near_names
-from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
 
 
 @dataclass(frozen=True)
@@ -139,25 +142,54 @@ def load_reference(name: str, *, extractor: str | None = None, kind: str | None 
     return load_vdna(_verified(record.file, record.sha256))
 
 
-def has_ranges(extractor: str) -> bool:
-    """Whether activation ranges ship for an extractor."""
-    return any(record["extractor"] == extractor for record in _manifest()["ranges"])
+def has_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> bool:
+    """Whether activation ranges ship for an extractor or are published with it; nothing is downloaded."""
+    name, spec = _name_and_spec(extractor)
+    return name in _bundled_ranges() or (spec is not None and spec.ranges is not None)
 
 
-def find_ranges(extractor: str) -> ActivationRanges:
-    """Activation ranges that ship for an extractor.
+def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> ActivationRanges:
+    """Activation ranges that ship for an extractor, else those that are published with it.
+
+    Args:
+        extractor: the extractor, its spec or its name; published ranges need its weights, for the fingerprint.
 
     Raises:
-        ValueError: when there are none; the error says how to calibrate.
+        ValueError: when there are none, or they cannot be had; the error says how to calibrate.
+
+    Examples:
+        >>> find_ranges("seeded_resnet18").sources
+        ('bsds500', 'imagenet_sample_1000')
     """
-    for record in _manifest()["ranges"]:
-        if record["extractor"] == extractor:
-            return load_ranges(_verified(record["file"], record["sha256"]))
-    raise ValueError(
-        f"no activation ranges ship for {extractor!r}, and histograms need them: give ranges=, or a reference that "
-        f"has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES --extractor {extractor} "
-        "-o ranges.npz (in Python: ActivationRange)"
+    name, spec = _name_and_spec(extractor)
+    bundled = _bundled_ranges().get(name)
+    if bundled is not None:
+        return load_ranges(_verified(bundled["file"], bundled["sha256"]))
+    calibrate = (
+        "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES "
+        f"--extractor {name} -o ranges.npz (in Python: ActivationRange)"
     )
+    if spec is None or spec.ranges is None:
+        raise ValueError(f"no activation ranges ship for {name!r}, and histograms need them: {calibrate}")
+    network = create_extractor(spec if isinstance(extractor, str) else extractor)
+    try:
+        path = source_file(spec.ranges)
+        return load_vdna_ranges(path, network.layout, source=spec.ranges, fingerprint=network.fingerprint)
+    except ValueError as error:
+        raise ValueError(
+            f"the activation ranges published for {name!r} could not be had: {error}. Or {calibrate}"
+        ) from error
+
+
+def _name_and_spec(extractor: str | ExtractorSpec | FeatureExtractor) -> tuple[str, ExtractorSpec | None]:
+    if isinstance(extractor, str):
+        return extractor, CATALOGUE.get(extractor)
+    spec = extractor.spec if isinstance(extractor, FeatureExtractor) else extractor
+    return spec.name, spec
+
+
+def _bundled_ranges() -> dict[str, dict[str, Any]]:
+    return {record["extractor"]: record for record in _manifest()["ranges"]}
 
 
 def _verified(file: str, sha256: str) -> Path:
