@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -47,7 +48,31 @@ def test_an_unknown_layer_cannot_be_selected() -> None:
 
 def test_json_and_back() -> None:
     """Plain containers hold all of a fingerprint."""
-    assert ExtractorFingerprint.from_json(make_fingerprint().to_json()) == make_fingerprint()
+    for fingerprint in (make_fingerprint(), replace(make_fingerprint(), precision="bf16", options=["compile"])):
+        assert ExtractorFingerprint.from_json(json.loads(json.dumps(fingerprint.to_json()))) == fingerprint
+
+
+def test_defaults_are_what_they_were_before_there_were_options() -> None:
+    """Full precision without options leaves no trace, so that hashes and headers of the first files stay theirs."""
+    plain = ExtractorFingerprint("resnet18", "aa" * 32, "clean", {"l1": "layer1"}, precision="fp32", options=())
+    assert list(plain.to_json()) == ["architecture", "weights", "preprocessing", "paths"]
+    assert plain.digest == "24c86bdfdc1fd6d166278d2489b4aba25e0e18f05a15f458b45e364fa2664b51"
+
+
+def test_another_precision_is_a_difference_but_for_ranges() -> None:
+    """Precisions must agree, unless ranges ask, and the text says what to do; options are recorded, not compared."""
+    plain = make_fingerprint()
+    half = replace(plain, precision="bf16")
+    found = plain.differences(half)
+    assert found == [("precisions", "fp32", "bf16")]
+    assert describe_differences(found) == (
+        "precisions differ: first fp32, second bf16; make both with one precision, it moves the distance"
+    )
+    assert plain.differences(half, precision=False) == []
+    fast = replace(plain, options=("channels_last", "compile"))
+    assert plain.differences(fast) == fast.differences(plain) == []
+    assert len({plain.digest, half.digest, fast.digest}) == 3
+    assert hash(fast) != hash(plain) != hash(half)
 
 
 def test_description_shows_both_sides_of_each_difference() -> None:

@@ -6,21 +6,29 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
+
+_PRECISION = "precisions"
 
 
 @dataclass(frozen=True)
 class ExtractorFingerprint:
-    """Architecture, layer paths, weights and preprocessing of an extractor.
+    """Architecture, layer paths, weights, preprocessing and execution of an extractor.
 
     Two DNAs may only be compared when these agree; layer paths need to agree on the compared layers only, so that
-    a selection of layers stays comparable with the whole.
+    a selection of layers stays comparable with the whole. Options change activations by rounding alone: they are
+    recorded, and need not agree.
 
     Args:
         architecture: architecture name with its arguments.
         weights: sha256 over names, types, shapes and bytes of all weights.
         preprocessing: preprocessing id.
         paths: ``{layer: module path}``.
+        precision: in which the network computes, ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``.
+        options: how else it is run, of ``"channels_last"`` and ``"compile"``.
 
     Examples:
         >>> a = ExtractorFingerprint("resnet18", "aa" * 32, "clean", {"l1": "layer1"})
@@ -32,14 +40,17 @@ class ExtractorFingerprint:
     weights: str
     preprocessing: str
     paths: Mapping[str, str] = field(hash=False)
+    precision: Precision = "fp32"
+    options: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", dict(self.paths))
+        object.__setattr__(self, "options", tuple(self.options))
 
     @property
     def digest(self) -> str:
         """sha256 of all parts, as hexadecimal text."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         return f"{self.architecture} ({self.digest[:12]})"
@@ -55,8 +66,14 @@ class ExtractorFingerprint:
             raise ValueError(f"{self.architecture} has no layer {unknown[0]!r}; its layers: {', '.join(self.paths)}")
         return replace(self, paths={layer: self.paths[layer] for layer in layers})
 
-    def differences(self, other: ExtractorFingerprint) -> list[tuple[str, str, str]]:
-        """``(what, here, there)`` for each part that differs; paths are compared on common layers."""
+    def differences(self, other: ExtractorFingerprint, *, precision: bool = True) -> list[tuple[str, str, str]]:
+        """``(what, here, there)`` for each part that differs; paths are compared on common layers.
+
+        Args:
+            other: the other side.
+            precision: whether another precision is a difference, as it is for distances; activation ranges only say
+                where bins lie, and serve every precision.
+        """
         found = []
         if self.architecture != other.architecture:
             found.append(("architecture", self.architecture, other.architecture))
@@ -64,14 +81,21 @@ class ExtractorFingerprint:
             found.append(("weights", self.weights[:12], other.weights[:12]))
         if self.preprocessing != other.preprocessing:
             found.append(("preprocessing", self.preprocessing, other.preprocessing))
+        if precision and self.precision != other.precision:
+            found.append((_PRECISION, self.precision, other.precision))
         for layer, path in self.paths.items():
             if other.paths.get(layer, path) != path:
                 found.append((f"module path of layer {layer!r}", path, other.paths[layer]))
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers, for file headers."""
-        return asdict(self)
+        """Plain containers, for file headers; without a precision of fp32 and without options, as files began."""
+        data = asdict(self)
+        if self.precision == "fp32":
+            del data["precision"]
+        if not self.options:
+            del data["options"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExtractorFingerprint:
@@ -86,4 +110,7 @@ def describe_differences(found: list[tuple[str, str, str]], names: tuple[str, st
         >>> describe_differences([("bins", "1000", "500")], ("reference", "generated"))
         'bins differ: reference 1000, generated 500'
     """
-    return "; ".join(f"{what} differ: {names[0]} {a}, {names[1]} {b}" for what, a, b in found)
+    text = "; ".join(f"{what} differ: {names[0]} {a}, {names[1]} {b}" for what, a, b in found)
+    if any(what == _PRECISION for what, _, _ in found):
+        text += "; make both with one precision, it moves the distance"
+    return text

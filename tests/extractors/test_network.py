@@ -476,6 +476,88 @@ def test_wrong_images_are_refused_for_every_reader(shared_network: tuple[object,
 
 
 # ----------------------------------------------------------------------------------------------------------- refusals
+class _Branches(nn.Module):
+    """Gives the images and a smaller copy of them, then overwrites the list that it gave."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x, x[..., ::2, ::2]]
+
+
+class _Joined(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = _Branches()
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.branches(x)
+        small = parts[1].mean()
+        parts[0] = parts[1] = x[:, :1]
+        return parts[0] * small
+
+
+@pytest.mark.parametrize(
+    ("path", "positions"),
+    [("branches[0]", slice(None)), ("branches[1]", slice(None, None, 2)), ("branches[-1]", slice(None, None, 2))],
+)
+def test_an_index_picks_one_of_several_tensors(path: str, positions: slice) -> None:
+    """A path that ends in a number reads that tensor of a module's list, as the list was when it was given."""
+    images = _images()
+    activations = create_extractor(_Joined(), layers=[path])(images)
+    expected = (images.float() / 255)[..., positions, positions].permute(1, 0, 2, 3).flatten(2)
+    assert list(activations) == [path]
+    torch.testing.assert_close(activations[path], expected)
+
+
+def test_several_parts_of_one_module_are_layers() -> None:
+    """One module may be read at several of its tensors."""
+    layers = {"small": "branches[1]", "large": "branches[0]", "red": "branches[0, :, :1]"}
+    extractor = create_extractor(_Joined(), layers=layers)
+    assert extractor.layout.total == 7
+    activations = extractor(_images())
+    assert {layer: tuple(values.shape[::2]) for layer, values in activations.items()} == {
+        "large": (3, 144), "small": (3, 36), "red": (1, 144)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ("[:, 0]", lambda tokens: tokens[:, :1]),
+        ("[:, 1:]", lambda tokens: tokens[:, 1:]),
+        ("[:,-1]", lambda tokens: tokens[:, -1:]),
+        ("[:, ::2, 3:9]", lambda tokens: tokens[:, ::2, 3:9]),
+    ],
+)
+def test_an_index_picks_tokens_and_neurons(index: str, expected: Callable[[Tensor], Tensor]) -> None:
+    """A path that ends in an index of integers and slices reads that part of a tensor; one token is one position."""
+    network = timm.create_model("test_vit").eval()
+    extractor = create_extractor(network, layers={"all": "norm", "part": f"norm{index}"}, size=160)
+    activations = extractor(_images(size=160))
+    tokens = activations["all"].permute(1, 2, 0)
+    torch.testing.assert_close(activations["part"].permute(1, 2, 0), expected(tokens))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("branches[x]", r"'branches\[x\]': an index has integers and slices, for example 'norm\[:, 0\]'"),
+        ("branches[]", "an index has integers and slices"),
+        ("branches[0", "an index has integers and slices"),
+        ("branches[0]x", "an index has integers and slices"),
+        ("branches[1:2:3:4]", "'1:2:3:4' is not an index of integers and slices"),
+        ("branches[1-2]", "'1-2' is not an index of integers and slices"),
+        ("branches[2]", r"layer 'branches\[2\]': its output has no such part"),
+        ("branch[0]", "no module 'branch'; did you mean 'branches'"),
+        ("branches", r"layer 'branches' gives a list; .* add the index of one, as branches\[0\]"),
+        ("branches[0, :, 0, 0, 0, 0]", "its output has no such part"),
+    ],
+)
+def test_indices_that_pick_nothing_are_refused(path: str, message: str) -> None:
+    """An index that cannot be read, or that a module's output does not have, is an error that says so."""
+    with pytest.raises(ValueError, match=message):
+        create_extractor(_Joined(), layers=[path])
+
+
 class _Odd(nn.Module):
     def __init__(self, give: Callable[[Tensor], object]) -> None:
         super().__init__()

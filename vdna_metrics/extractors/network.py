@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vdna_metrics.extractors.execution import CompiledForward, in_precision
 from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.fingerprint import ExtractorFingerprint
@@ -44,8 +45,9 @@ class FeatureExtractor:
     """Images to raw activations, ``{layer: [neurons, images, positions]}``.
 
     Not a ``torch.nn.Module``, on purpose: a metric that holds one does not save it, cast it, train it or copy it.
-    Copies of any kind are the extractor itself. It runs where the images are, in its own floating type, in eval mode
-    and without gradients, whatever surrounds it.
+    Copies of any kind are the extractor itself. It runs where the images are, in the precision of its spec, in eval
+    mode and without gradients, whatever surrounds it. With ``channels_last`` the network's weights are put in that
+    memory format; with ``compile`` each set of layers that is asked for is compiled at its first batch.
 
     When several metrics read one extractor, a batch is run once: the activations are kept until every reader has had
     them, the next batch comes, or the images are gone. A batch is recognised by its tensor and that tensor's version
@@ -66,14 +68,20 @@ class FeatureExtractor:
         self.spec = spec
         self.network = network
         self.preprocess: Preprocessing = spec.preprocess
-        self.fingerprint = ExtractorFingerprint(spec.architecture_id, weights, self.preprocess.id, spec.paths)
+        self.fingerprint = ExtractorFingerprint(
+            spec.architecture_id, weights, self.preprocess.id, spec.paths, spec.precision, spec.options
+        )
         self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._kept: tuple[tuple[Any, ...], weakref.ref[Tensor], Activations] | None = None
         self._served = 0
         self._overwritten: frozenset[str] = frozenset()
+        self._compiled: dict[tuple[str, ...], CompiledForward] = {}
         self._probe_images = probe
+        if spec.channels_last:
+            with torch.inference_mode(False):  # as in `_move_to`
+                network.to(memory_format=torch.channels_last)
         self.layout = self._probe(probe)
 
     @property
@@ -163,11 +171,20 @@ class FeatureExtractor:
             return {layer: x.new_zeros(self.layout[layer], 0, 1, dtype=torch.float32) for layer in wanted}
         self._move_to(x.device)
         with torch.inference_mode():
-            outputs = self._observe(x, wanted, self._keep_output)
+            outputs = self._run_compiled(x, wanted) if self.spec.compile else self._observe(x, wanted, self._copied)
         return {layer: self._to_neurons(layer, outputs[layer], x.shape[0]) for layer in wanted}
 
-    def _keep_output(self, layer: str, output: Tensor) -> Tensor:
+    def _copied(self, layer: str, output: Tensor) -> Tensor:
         return output.clone() if layer in self._overwritten else output
+
+    def _run_compiled(self, x: Tensor, layers: Sequence[str]) -> Activations:
+        forward = self._compiled.get(tuple(layers))
+        if forward is None:
+            modules = {layer: self._module(layer) for layer in layers}
+            keep = {layer: _part_of(self._places[layer][1], layer in self._overwritten) for layer in layers}
+            forward = self._compiled[tuple(layers)] = CompiledForward(self.name, self.network, modules, keep)
+        with self._as_configured(x.device):
+            return forward(self._as_input(x))
 
     def _probe(self, probe: Tensor) -> NeuronLayout:
         modules = dict(self.network.named_modules())
@@ -203,9 +220,6 @@ class FeatureExtractor:
     def _observe(
         self, x: Tensor, layers: Sequence[str], keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False
     ) -> Activations:
-        parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
-        if parameter is not None and x.is_floating_point():
-            x = x.to(parameter.dtype)
         outputs: Activations = {}
 
         def observe(layer: str, output: object) -> None:
@@ -224,18 +238,31 @@ class FeatureExtractor:
 
         with contextlib.ExitStack() as stack:
             for layer in layers:
-                module = self.network.get_submodule(self._places[layer][0])
-                handle = module.register_forward_hook(lambda _m, _i, output, layer=layer: observe(layer, output))
+                handle = self._module(layer).register_forward_hook(
+                    lambda _module, _inputs, output, layer=layer: observe(layer, output)
+                )
                 stack.callback(handle.remove)
-            if torch.amp.is_autocast_available(x.device.type):
-                stack.enter_context(torch.autocast(x.device.type, enabled=False))
-            stack.enter_context(_in_eval_mode(self.network))
+            stack.enter_context(self._as_configured(x.device))
             stack.enter_context(contextlib.suppress(_AllSeenError))
-            self.network(x)
+            self.network(self._as_input(x))
         missing = [layer for layer in layers if layer not in outputs]
         if missing:
             raise ValueError(f"layers {', '.join(missing)} of {self.name!r} are not run in its forward")
         return outputs
+
+    def _as_input(self, x: Tensor) -> Tensor:
+        parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
+        if parameter is not None and x.is_floating_point():
+            x = x.to(parameter.dtype)
+        return x.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else x
+
+    @contextlib.contextmanager
+    def _as_configured(self, device: torch.device) -> Iterator[None]:
+        with in_precision(self.spec.precision, device.type), _in_eval_mode(self.network):
+            yield
+
+    def _module(self, layer: str) -> nn.Module:
+        return self.network.get_submodule(self._places[layer][0])
 
     def _to_neurons(self, layer: str, output: Tensor, images: int) -> Tensor:
         if not output.is_floating_point():
@@ -249,7 +276,7 @@ class FeatureExtractor:
             return output.t().unsqueeze(-1)
         if output.ndim == 3:  # [images, tokens, neurons]
             return output.permute(2, 0, 1)
-        convolution = isinstance(self.network.get_submodule(self._places[layer][0]), nn.Conv2d)
+        convolution = isinstance(self._module(layer), nn.Conv2d)
         if output.ndim == 4 and self._nhwc and not convolution:
             return output.permute(3, 0, 1, 2).flatten(2)
         if output.ndim == 4:
@@ -291,11 +318,23 @@ def split_path(path: str) -> tuple[str, tuple[int | slice, ...]]:
     return match[1], tuple(index)
 
 
+def _indexed(output: Any, index: tuple[int | slice, ...]) -> Any:
+    if index and isinstance(output, list | tuple):
+        output, index = output[index[0]], index[1:]
+    return output[index] if index else output
+
+
+def _part_of(index: tuple[int | slice, ...], copied: bool) -> Callable[[Any], Tensor]:
+    def part(output: Any) -> Tensor:
+        found: Tensor = _indexed(output, index)
+        return found.clone() if copied else found
+
+    return part
+
+
 def _part(layer: str, output: Any, index: tuple[int | slice, ...]) -> Any:
     try:
-        if index and isinstance(output, list | tuple):
-            output, index = output[index[0]], index[1:]
-        return output[index] if index else output
+        return _indexed(output, index)
     except (IndexError, TypeError) as error:
         raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
 

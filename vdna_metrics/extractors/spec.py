@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.fingerprint import ExtractorFingerprint, Precision
 
 if TYPE_CHECKING:
     from vdna_metrics.extractors.network import FeatureExtractor
@@ -32,17 +32,26 @@ class ExtractorSpec:
         std: per channel standard deviation, likewise.
         architecture_kwargs: passed to the architecture.
         weights: where the weights come from: a local ``.safetensors`` or torch file; ``"timm"`` for timm's own;
-            ``"hf-hub:owner/name/path/file"``; ``"https://..."``; ``"seeded:0"`` for numbers drawn from
+            ``"hf-hub:owner/name/path/file"``, with ``name@revision`` for a revision; ``"https://..."``;
+            ``"package:file"`` for one that comes with this package; ``"seeded:0"`` for numbers drawn from
             ``numpy.random.RandomState(0)``; ``None`` for the architecture's own initialisation.
         sha256: hexadecimal sha256 of the weights file, or its first digits, checked when given. For seeded weights it
             is the fingerprint's ``weights``.
         state_dict_key: entry of the file that holds the weights, when they are not at its top.
         ignore_weights: prefixes of weights that the file may have and the layers do not need, or the reverse.
+        ranges: where activation ranges are published, as the vdna package's ``activation_ranges.json``: a file like
+            those of ``weights``.
         preprocessing: how images are resized, see `Preprocessing`.
         crop: see `Preprocessing`.
         interpolation: see `Preprocessing`.
+        neurons: number of neurons of all layers, for lists of extractors that are not built.
         licence: of the weights.
         note: where the network comes from.
+        precision: ``"fp32"`` computes in the network's own floating type, float32 without TF32 also where the user
+            allows TF32; ``"tf32"`` allows it in convolutions and matrix products; ``"bf16"`` and ``"fp16"`` run under
+            ``torch.autocast``. Distances need one precision on both sides.
+        channels_last: keep images and weights in ``torch.channels_last`` memory format.
+        compile: run through ``torch.compile``, in one graph.
 
     Examples:
         >>> spec = ExtractorSpec("r18", "resnet18", ["layer1", "layer4"], size=64, mean=0.5, std=0.5)
@@ -61,11 +70,16 @@ class ExtractorSpec:
     sha256: str | None = None
     state_dict_key: str | None = None
     ignore_weights: tuple[str, ...] = ()
+    ranges: str | None = None
     preprocessing: PreprocessingMode = "clean"
     crop: Crop = "none"
     interpolation: Interpolation = "bicubic"
+    neurons: int | None = None
     licence: str = ""
     note: str = ""
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, str):
@@ -82,6 +96,11 @@ class ExtractorSpec:
             if len(channels) != 3:
                 raise ValueError(f"{name} needs one number or three, got {value!r}")
             object.__setattr__(self, name, channels)
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(get_args(Precision))}")
+        for name in ("channels_last", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
         _ = self.preprocess  # checks its parts
 
     @property
@@ -101,11 +120,16 @@ class ExtractorSpec:
             return self.architecture
         return f"{self.architecture}({json.dumps(self.architecture_kwargs, sort_keys=True)})"
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """How the network is run besides its precision, as fingerprints have it."""
+        return tuple(name for name in ("channels_last", "compile") if getattr(self, name))
+
     @cached_property
     def identity(self) -> str:
-        """All that decides what network this is, as text; equal specs have equal ones."""
+        """All that decides what network this is and how it is run, as text; equal specs have equal ones."""
         parts = [self.name, self.architecture_id, self.layers, self.weights, self.sha256, self.state_dict_key]
-        return json.dumps([*parts, self.ignore_weights, self.preprocess.id])
+        return json.dumps([*parts, self.ignore_weights, self.ranges, self.preprocess.id, self.precision, self.options])
 
     def __eq__(self, other: object) -> bool:
         return self.identity == other.identity if isinstance(other, ExtractorSpec) else NotImplemented
