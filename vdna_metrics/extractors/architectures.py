@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vdna_metrics.extractors.diffusion import KLEncoder, UNetDecoder
 from vdna_metrics.layout import near_names
 
 
@@ -34,7 +37,61 @@ def fid_inception() -> nn.Module:
     return network
 
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {"fid_inception": fid_inception}
+def dinov2(name: str) -> nn.Module:
+    """DINOv2 without registers in timm's network, at any size with the position embeddings of its authors' code.
+
+    Theirs are interpolated bicubically without antialiasing, by a scale that is a tenth of a patch too large; timm's
+    with antialiasing, to the size, as the authors' later networks with registers have them.
+
+    Args:
+        name: timm's name of it.
+    """
+    import timm
+
+    vit: Any = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+    vit._pos_embed = MethodType(_with_dinov2_positions, vit)
+    network: nn.Module = vit
+    return network
+
+
+def _with_dinov2_positions(network: Any, patches: Tensor) -> Tensor:
+    """Patches ``[N, H, W, C]`` -> tokens with positions ``[N, 1 + H * W, C]``."""
+    n, height, width, channels = patches.shape
+    rows, columns = network.patch_embed.grid_size
+    positions = network.pos_embed
+    if (height, width) != (rows, columns):
+        grid = positions[:, 1:].float().reshape(1, rows, columns, channels).permute(0, 3, 1, 2)
+        scale = ((height + 0.1) / rows, (width + 0.1) / columns)
+        grid = F.interpolate(grid, scale_factor=scale, mode="bicubic").flatten(2).transpose(1, 2)
+        positions = torch.cat([positions[:, :1], grid.to(positions.dtype)], dim=1)
+    tokens = torch.cat([network.cls_token.expand(n, -1, -1), patches.flatten(1, 2)], dim=1)
+    with_positions: Tensor = tokens + positions
+    return with_positions
+
+
+def short_mobilenetv2() -> nn.Module:
+    """MobileNetV2 with only the first of its blocks at stride 32, and the head's 1280 channels on that.
+
+    0.9 million weights instead of 2.2 million, and the layers' names and neurons of the whole.
+    """
+    import timm
+
+    whole: Any = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same")
+    whole.blocks = whole.blocks[:6]
+    whole.blocks[5] = whole.blocks[5][:1]
+    whole.conv_head = nn.Conv2d(160, 1280, 1, bias=False)
+    whole.bn2 = nn.Identity()
+    network: nn.Module = whole
+    return network
+
+
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
+    "dinov2": dinov2,
+    "fid_inception": fid_inception,
+    "kl_encoder": KLEncoder,
+    "short_mobilenetv2": short_mobilenetv2,
+    "unet_decoder": UNetDecoder,
+}
 
 
 def check_architecture(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
 from vdna_metrics.extractors.weights import build_network, weights_sha256
+from vdna_metrics.fingerprint import Precision
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike, near_names
 
 ExtractorLike = str | ExtractorSpec | nn.Module | FeatureExtractor
@@ -33,12 +35,18 @@ def list_extractors() -> list[str]:
     return sorted(CATALOGUE)
 
 
-def get_spec(name: str, *, weights_path: str | Path | None = None) -> ExtractorSpec:
+def get_spec(
+    name: str,
+    *,
+    weights_path: str | Path | None = None,
+    architecture_kwargs: Mapping[str, Any] | None = None,
+) -> ExtractorSpec:
     """The spec of a catalogue name or ``timm:NAME``.
 
     Args:
         name: for example ``"mugs_vit_base"`` or ``"timm:resnet50.a1_in1k"``.
         weights_path: local weights file to use instead of the spec's source.
+        architecture_kwargs: for ``timm:NAME``: passed to ``timm.create_model``, for example ``{"pad_type": "same"}``.
 
     Raises:
         ValueError: for an unknown name; near ones are named.
@@ -48,11 +56,23 @@ def get_spec(name: str, *, weights_path: str | Path | None = None) -> ExtractorS
     elif name in CATALOGUE:
         spec = CATALOGUE[name]
     else:
-        raise ValueError(f"unknown extractor {name!r}; {near_names(name, list_extractors())}, or 'timm:NAME'")
+        raise ValueError(_unknown(name))
+    if architecture_kwargs is not None:
+        if not name.startswith("timm:"):
+            raise ValueError(f"architecture_kwargs are for timm:NAME, {name!r} has its own")
+        spec = replace(spec, architecture_kwargs=architecture_kwargs)
     if weights_path is not None:
         # A file that the user names need not be the published one byte for byte; its own hash is in the fingerprint.
         spec = replace(spec, weights=str(weights_path), sha256=None)
     return spec
+
+
+def _unknown(name: str) -> str:
+    import timm
+
+    if timm.is_model(name):
+        return f"unknown extractor {name!r}; timm's network of that name is 'timm:{name}'"
+    return f"unknown extractor {name!r} ('timm:NAME' takes any network of timm); {near_names(name, list_extractors())}"
 
 
 def create_extractor(
@@ -60,10 +80,14 @@ def create_extractor(
     *,
     layers: Sequence[str] | Mapping[str, str] | None = None,
     weights_path: str | Path | None = None,
+    architecture_kwargs: Mapping[str, Any] | None = None,
     size: int | tuple[int, int] | None = None,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
     probe_size: tuple[int, int] = (64, 64),
+    precision: Precision | None = None,
+    channels_last: bool | None = None,
+    compile: bool | None = None,
 ) -> FeatureExtractor:
     """Build a frozen extractor, or return the one that is alive already.
 
@@ -74,10 +98,16 @@ def create_extractor(
             catalogue and specs have their layers; select among them where the extractor is used. A module without
             ``layers`` is read at its output, as layer ``"output"``.
         weights_path: local weights file, ``.safetensors`` or a torch file that loads with ``weights_only=True``.
+        architecture_kwargs: for a ``timm:`` name: passed to ``timm.create_model``, for example
+            ``{"pad_type": "same"}``.
         size: for a module: size to which images are resized; ``None`` keeps theirs.
         mean: for a module: subtracted from images in [0, 1].
         std: for a module: then divided by.
         probe_size: for a module without ``size``: height and width of the image that finds its neurons.
+        precision: how the network is run, as ``channels_last`` and ``compile``: see `ExtractorSpec`, whose values hold
+            where ``None`` is given. Extractors that differ in these are different ones.
+        channels_last: as above.
+        compile: as above.
 
     Raises:
         ValueError: for unknown names, layers, or weights that cannot be had.
@@ -90,19 +120,29 @@ def create_extractor(
     """
     if isinstance(extractor, FeatureExtractor | nn.Module) and weights_path is not None:
         raise ValueError(f"weights_path is for extractors by name, a {type(extractor).__name__} has its weights")
+    if architecture_kwargs is not None and not isinstance(extractor, str):
+        raise ValueError(f"architecture_kwargs are for timm:NAME, {type(extractor).__name__} has its own")
     if layers is not None and not _takes_layers(extractor):
         raise ValueError(
             f"layers can be chosen for timm:NAME and modules, {extractor!r} has its own: select among them where the "
             "extractor is used (layers= of a metric, build_dnas or VDNA.select)"
         )
+    given = {"precision": precision, "channels_last": channels_last, "compile": compile}
+    execution: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if isinstance(extractor, FeatureExtractor):
+        for name, value in execution.items():
+            if value != getattr(extractor.spec, name):
+                raise ValueError(
+                    f"{extractor.name!r} is built with {name}={getattr(extractor.spec, name)!r}, asked is {value!r}: "
+                    "give its name, spec or module to build another"
+                )
         return extractor
     if isinstance(extractor, nn.Module):
         architecture = f"{MODULE}{type(extractor).__module__}.{type(extractor).__qualname__}"
         spec = ExtractorSpec(type(extractor).__name__, architecture, layers or {"output": ""}, size, mean, std)
-        return _from_module(extractor, spec, probe_size)
+        return _from_module(extractor, replace(spec, **execution), probe_size)
     if isinstance(extractor, str):
-        spec = get_spec(extractor, weights_path=weights_path)
+        spec = get_spec(extractor, weights_path=weights_path, architecture_kwargs=architecture_kwargs)
         if layers is not None:
             spec = replace(spec, layers=layers)
     elif isinstance(extractor, ExtractorSpec):
@@ -112,11 +152,13 @@ def create_extractor(
             f"an extractor is a name, an ExtractorSpec, a torch.nn.Module or a FeatureExtractor, got "
             f"{type(extractor).__name__}"
         )
+    spec = replace(spec, **execution)
     alive = _ALIVE.get(spec)
     if alive is None:
         network, digest = build_network(spec)
-        complete = spec if spec.layers else replace(spec, layers=automatic_layers(network))
-        alive = FeatureExtractor(network, complete, digest, torch.zeros(1, 3, *(spec.preprocess.size or probe_size)))
+        probe = torch.zeros(1, 3, *(spec.preprocess.size or probe_size))
+        complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
+        alive = FeatureExtractor(network, complete, digest, probe)
         _ALIVE[spec] = _ALIVE[complete] = alive
     return alive
 
@@ -155,29 +197,110 @@ def raw_module_extractor(network: nn.Module, *, probe: torch.Tensor) -> FeatureE
     return _from_module(network, spec, probe)
 
 
-def automatic_layers(network: nn.Module) -> list[str]:
-    """Module paths of a timm network's blocks or stages and of its final norm.
+def automatic_layers(network: nn.Module, probe: torch.Tensor) -> list[str]:
+    """Where a timm network is read unless layers are chosen: each of its blocks or stages, and its final norm.
+
+    Of a block that gives several tensors the one with the channels that timm states is taken, or each.
+
+    Args:
+        network: the network.
+        probe: images to run it on, ``[N, 3, H, W]`` network input.
 
     Raises:
-        ValueError: when the network does not say what its stages are.
+        ValueError: when the network does not say what its stages are, or does not have its channels where it says.
     """
-    modules = dict(network.named_modules())
-    info: Any = getattr(network, "feature_info", None)
-    stages = [str(stage["module"]) for stage in info or []]
-    blocks = modules.get("blocks")
-    if not all(stage in modules for stage in stages) or not stages:
-        stages = [f"blocks.{name}" for name, _ in blocks.named_children()] if blocks is not None else []
+    reader = _Reader(network, probe)
+    stages: list[str] = []
+    for path, channels in _stages(network):
+        for parts in reader.parts(path):
+            stated = [part for part in parts if reader.channels(part) == channels]
+            if not stated and all(reader.shapes[part][-1] == channels for part in parts):
+                raise ValueError(
+                    f"{path} of {type(network).__name__} has its {channels} channels last, {reader.shapes[parts[0]]}, "
+                    "and does not say so: choose layers=[module paths] that give [N, C], [N, tokens, C] or [N, C, H, W]"
+                )
+            stages += stated[:1] or parts
     if not stages:
         raise ValueError(
             f"{type(network).__name__} does not say what its stages are: choose layers=[module paths], for example "
-            f"{[name for name in modules if name][:4]}"
+            f"{[name for name, _ in network.named_modules() if name][:4]}"
         )
-    final = [
-        name
-        for name in ("norm", "fc_norm", "head.norm")
-        if not isinstance(modules.get(name, nn.Identity()), nn.Identity)
+    modules = dict(network.named_modules())
+    names = [name for name in ("norm", "fc_norm", "head.norm") if not isinstance(modules.get(name), nn.Identity)]
+    final = [part for parts in next(filter(None, map(reader.parts, names)), []) for part in parts]
+    # A last norm with channels last, where the rest has them first, cannot be told from a map.
+    width = getattr(network, "num_features", None)
+    final = [part for part in final if reader.shapes[part][-1] != width or reader.channels(part) == width]
+    return list(dict.fromkeys([*stages, *final]))
+
+
+def _stages(network: nn.Module) -> list[tuple[str, int | None]]:
+    """Module paths of blocks or stages, with the number of channels where timm states it."""
+    modules = dict(network.named_modules())
+    info: Any = getattr(network, "feature_info", None) or []
+    stated: list[tuple[str, int | None]] = [
+        (str(stage["module"]), int(stage["num_chs"])) for stage in info if stage["module"]
     ]
-    return [*dict.fromkeys(stages), *final[:1]]
+    if stated and all(path in modules for path, _ in stated):
+        return stated
+    named = [name for name in modules if re.fullmatch(r"(block|stage|layer|level)(s|_?\d+)", name.split(".")[-1])]
+    depth = min((name.count(".") for name in named), default=0)
+    found: list[tuple[str, int | None]] = []
+    for name in named:
+        if name.count(".") == depth:
+            within = [f"{name}.{child}" for child, _ in modules[name].named_children()]
+            found += [(path, None) for path in (within if name.endswith("s") else [name])]
+    return found
+
+
+class _Reader:
+    """Shapes of what the modules of a network give, for one run."""
+
+    def __init__(self, network: nn.Module, probe: torch.Tensor) -> None:
+        self.network = network
+        self.images = probe.shape[0]
+        self.shapes: dict[str, tuple[int, ...]] = {}  # by layer path
+        self._parts: dict[str, list[str]] = {}
+        handles = [
+            module.register_forward_hook(lambda _module, _inputs, output, path=path: self._note(path, output))
+            for path, module in network.named_modules()
+        ]
+        try:
+            with torch.no_grad():
+                network(probe)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _note(self, path: str, output: object) -> None:
+        if path in self._parts:
+            return
+        several = enumerate(output) if isinstance(output, list | tuple) else [("", output)]
+        found = {f"{path}[{i}]" if i != "" else path: part for i, part in several if isinstance(part, torch.Tensor)}
+        readable = {
+            part: tuple(tensor.shape)
+            for part, tensor in found.items()
+            if 2 <= tensor.ndim <= 4 and tensor.shape[0] == self.images and tensor.is_floating_point()
+        }
+        self.shapes.update(readable)
+        self._parts[path] = list(readable)
+
+    def parts(self, path: str) -> list[list[str]]:
+        """Layer paths of what a module gives; of its children where it is a list of modules that is not run itself."""
+        try:
+            module = self.network.get_submodule(path)
+        except AttributeError:
+            return []
+        if path not in self._parts:
+            return [parts for child, _ in module.named_children() for parts in self.parts(f"{path}.{child}")]
+        return [self._parts[path]] if self._parts[path] else []
+
+    def channels(self, part: str) -> int:
+        """Number of neurons, as `FeatureExtractor` reads it."""
+        shape = self.shapes[part]
+        module = self.network.get_submodule(part.partition("[")[0])
+        last = getattr(self.network, "output_fmt", None) == "NHWC" and not isinstance(module, nn.Conv2d)
+        return shape[1] if len(shape) == 4 and not last else shape[-1]
 
 
 def _from_module(network: nn.Module, spec: ExtractorSpec, probe: torch.Tensor | tuple[int, int]) -> FeatureExtractor:
