@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -303,6 +304,19 @@ def test_unlike_histograms_are_not_compared(other: VDNA, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         compare.emd(make_dna("histogram"), other)
     assert str(caught.value) == message
+
+
+@kinds
+def test_dnas_of_other_positions_are_not_compared(kind: str) -> None:
+    """DNAs of other positions are refused with both numbers, unless `emd` is asked for the estimate all the same."""
+    a, b = PAIRS[kind]
+    some, fewer = (replace(b, provenance=replace(b.provenance, max_positions=number)) for number in (49, 16))
+    for pair, sides in (((a, some), "reference all, generated 49"), ((some, fewer), "reference 49, generated 16")):
+        with pytest.raises(ValueError, match=rf"max_positions differ: {sides}: .* or give allow_subsampled=True"):
+            DISTANCES[kind](*pair)
+    assert float(DISTANCES[kind](some, some)) == pytest.approx(0, abs=1e-12)
+    if kind == "histogram":
+        assert compare.emd(a, some, allow_subsampled=True) == compare.emd(a, b)
 
 
 @kinds

@@ -55,6 +55,7 @@ def _many(kind: Kind) -> dict[str, VDNA]:
         "selected": (dna + other).select(neurons={"conv2": [2, 1], "norm": [0, 1]}),
         "empty": make_dna(kind, 0),
         "unknown": VDNA(dna.distribution, dna.fingerprint),
+        "of some positions": replace(dna, provenance=replace(dna.provenance, max_positions=4)),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,6 +46,10 @@ def test_provenances_add_in_order() -> None:
     b = Provenance("same net", ("b", "c"), (("y.png", "empty"),))
     assert a + b == Provenance("net", ("a", "b", "c"), (("x.png", "cut"), ("y.png", "empty")), ("1",))
     assert Provenance.from_json((a + b).to_json()) == a + b
+    some, others = (replace(part, max_positions=9) for part in (a, b))
+    assert some + others == replace(a + b, max_positions=9)
+    assert Provenance.from_json(some.to_json()) == some
+    assert "max_positions" not in a.to_json()  # so that files of whole images stay as they were
 
 
 @kinds
@@ -107,6 +112,20 @@ def test_unlike_dnas_do_not_merge(other: VDNA, message: str) -> None:
     """DNAs that could not have come from one pass are refused, with both sides."""
     with pytest.raises(ValueError, match=rf"these DNAs cannot be merged: {message}"):
         make_dna("histogram") + other
+
+
+@pytest.mark.parametrize(("numbers", "sides"), [((None, 9), "first all, second 9"), ((8, 9), "first 8, second 9")])
+def test_dnas_of_other_positions_do_not_merge(numbers: tuple[int | None, int], sides: str) -> None:
+    """DNAs that looked at other positions of their images are refused, with both numbers."""
+    a, b = (_of_positions(make_dna("histogram"), number) for number in numbers)
+    with pytest.raises(ValueError, match=f"these DNAs cannot be merged: max_positions differ: {sides}"):
+        a + b
+    assert (b + b).provenance.max_positions == 9
+    assert b.select(["conv1"]).provenance.max_positions == 9
+
+
+def _of_positions(dna: VDNA, max_positions: int | None) -> VDNA:
+    return replace(dna, provenance=replace(dna.provenance, max_positions=max_positions))
 
 
 def test_only_dnas_add() -> None:

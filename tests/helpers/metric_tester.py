@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
 import datetime
 import gc
+import multiprocessing
+import os
 import pickle
-from collections.abc import Callable, Mapping
+import socket
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricTracker
+from torchmetrics import Metric, MetricCollection, MetricTracker
+from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.wrappers import BootStrapper
 
 from vdna_metrics import (
@@ -230,8 +242,11 @@ class MetricContract:
         resumed = filled(self.kind, generated=2, seed=6)
         resumed.persistent(True)
         resumed.compute()  # which must not be remembered
-        nn.ModuleDict({"metric": resumed}).load_state_dict(saved, strict=True)
-        assert_same(resumed.compute(), metric.compute())
+        fresh = make(self.kind)
+        fresh.persistent(True)
+        for each in (resumed, fresh):
+            nn.ModuleDict({"metric": each}).load_state_dict(saved, strict=True)
+            assert_same(each.compute(), metric.compute())
         for each in (metric, resumed):
             feed(each, images(4, 8))
         assert_states(resumed, states(metric))
@@ -399,23 +414,40 @@ class MetricContract:
             make(self.kind, normalize="yes")
 
     def test_memory_does_not_grow(self) -> None:
-        """Three hundred updates and forwards leave no more tensors behind than a hundred."""
+        """Three hundred updates, half of them by forward, leave nothing behind that two hundred had not left."""
         metric = filled(self.kind)
-        batch = images(4, 8)
+        batch = images(4, 8, size=48)
+        process = psutil.Process()
 
         def tensors() -> int:
             gc.collect()
             return sum(1 for found in gc.get_objects() if type(found) is Tensor)
 
-        counts = []
+        counts, blocks, resident = [], [], []
         gc.freeze()  # what lives already need not be looked at
         for _ in range(3):
             for _ in range(50):
                 feed(metric, batch.clone())
                 metric(batch)
             counts.append(tensors())
+            blocks.append(sys.getallocatedblocks())
+            resident.append(process.memory_info().rss)
         gc.unfreeze()
         assert counts[0] == counts[1] == counts[2]
+        assert blocks[2] - blocks[1] < 50  # not one Python object an update
+        assert resident[2] - resident[1] < 25 * batch.nbytes  # nor one batch in two
+
+    def test_no_graph_is_kept(self) -> None:
+        """Images that need a gradient, as a generator gives them, leave no graph in states or results."""
+        metric = make(self.kind, normalize=True)
+        for real in (True, False):
+            floats = (images(6, 1 + real).float() / 255).requires_grad_()
+            feed(metric, floats * 1.0, real)
+            if not real or self.kind == "range":
+                metric(floats * 1.0)
+        assert not any(state.requires_grad for state in metric.metric_state.values())
+        result = metric.compute()
+        assert not any(x.requires_grad for x in (result.values() if isinstance(result, dict) else [result]))
 
     def test_memory_does_not_depend_on_the_number_of_images(self) -> None:
         """States keep their size whatever was seen."""
@@ -611,7 +643,6 @@ class DistanceContract(MetricContract):
 
 
 # --------------------------------------------------------------------------------------------------- several processes
-RANKS = 2
 _SEEN = ({"real": (5, 4), "generated": (3,)}, {"real": (2,), "generated": (6, 1)})
 
 
@@ -641,9 +672,6 @@ def single_process(kind: str, ranks: tuple[int, ...] = (0, 1)) -> Metric:
 
 
 def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
-    from torchmetrics import MetricCollection
-    from torchmetrics.utilities.distributed import gather_all_tensors
-
     seen: dict[str, Any] = {}
     metric = _fed(kind, rank)
     seen["local"] = states(metric)
@@ -655,18 +683,23 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
     seen["after unsync"] = states(metric)
     feed(metric, images(2, 30 + rank))
     seen["later value"] = metric.compute()
+    calls: Counter[str] = Counter()
+    with counted_collectives(calls):
+        metric.sync()
+    metric.unsync()
+    seen["collectives"] = dict(calls)
     seen["unsynced value"] = _fed(kind, rank, sync_on_compute=False).compute()
     seen["gathered value"] = _fed(kind, rank, dist_sync_fn=lambda x, group=None: gather_all_tensors(x, group)).compute()
     idle = make(kind) if rank else _fed(kind, 0)
     seen["value with an idle rank"] = idle.compute()
+    stepped = _fed(kind, rank, dist_sync_on_step=True)
+    seen["synced forward"] = stepped(images(4, 40 + rank))
+    seen["after synced forward"] = states(stepped)
     if kind == "range":
         seen["ranges"] = _fed(kind, rank).ranges(widen="none")
         return seen
     if not rank:
         seen["forward"] = idle(images(4, 40))
-    stepped = _fed(kind, rank, dist_sync_on_step=True)
-    seen["synced forward"] = stepped(images(4, 40 + rank))
-    seen["after synced forward"] = states(stepped)
     empty = make(kind)
     feed(empty, images(2 + rank, 50))
     before = states(empty)
@@ -684,17 +717,119 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
     return seen
 
 
-def observe_ranks(rank: int, folder: str) -> None:
-    """One of two processes: try every kind of metric, and leave what was seen in a file."""
+def observe_kinds(rank: int) -> dict[str, Any]:
+    """One of two processes: what it sees of every kind of metric."""
+    return {kind: _observe_rank(rank, kind) for kind in (*DISTANCES, "range")}
+
+
+@contextmanager
+def counted_collectives(calls: Counter[str]) -> Iterator[None]:
+    """Count calls of torch.distributed's collectives, by name."""
+    kept = {name: getattr(dist, name) for name in ("all_reduce", "all_gather", "barrier", "broadcast")}
+
+    def counting(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return kept[name](*args, **kwargs)
+
+        return call
+
+    for name in kept:
+        setattr(dist, name, counting(name))
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(dist, name, function)
+
+
+WORLDS = (1, 2, 4, 8)
+SHARDED = 24  # images, which the ranks of each world share
+
+
+def observe_worlds(rank: int) -> dict[str, Any]:
+    """One of eight processes: metrics over the last 1, 2, 4 and 8 of them, by process_group."""
+    seen: dict[str, Any] = {"sharded": {}, "cost": {}}
+    groups = {world: dist.new_group(range(8 - world, 8)) for world in WORLDS}
+    for world, group in groups.items():
+        place = rank - (8 - world)
+        if place >= 0:
+            for kind in DISTANCES:
+                metric = make(kind, process_group=group)
+                for seed, real in ((1, True), (2, False)):
+                    for batch in images(SHARDED, seed)[place::world].split(1 + place):
+                        feed(metric, batch, real)
+                with metric.sync_context():
+                    seen["sharded"][kind, world] = states(metric)
+            seen["cost"][world] = _cost_of_sync(group)
+        dist.barrier()
+    return seen
+
+
+def _cost_of_sync(group: Any) -> dict[str, Any]:
+    """Bytes received and peak memory of a synchronisation, ours and torchmetrics' own, on the same states."""
+    metric = make("emd", bins=75_000, process_group=group)
+    feed(metric, images(2, 1))
+    cost: dict[str, Any] = {"state": sum(state.nbytes for state in metric.metric_state.values())}
+    synced = []
+    ways: dict[str, Any] = {"ours": None, "theirs": lambda x, group=None: gather_all_tensors(x, group)}
+    for name, way in ways.items():
+        calls: Counter[str] = Counter()
+        dist.barrier(group=group)
+        received, resident = _received(), _memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        with counted_collectives(calls):
+            metric.sync(dist_sync_fn=way)
+        peak = _memory("VmHWM") - resident
+        cost[name] = {"received": _received() - received, "peak": peak, "calls": dict(calls)}
+        synced.append(states(metric))
+        metric.unsync()
+    cost["equal"] = all(torch.equal(synced[0][name], synced[1][name]) for name in synced[0])
+    return cost
+
+
+def _received() -> int:
+    """Bytes that this process's TCP connections have received (Linux)."""
+    total = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the folder's own descriptor is closed by now
+            if not os.readlink(entry).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(entry.name))) as connection:
+                if connection.type == socket.SOCK_STREAM and connection.family in (socket.AF_INET, socket.AF_INET6):
+                    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+                    total += int.from_bytes(info[128:136], sys.byteorder)  # tcpi_bytes_received
+    return total
+
+
+def _memory(what: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{what}:")[1].split()[0])
+
+
+def run_ranks(observe: Callable[[int], Any], ranks: int) -> list[Any]:
+    """What a function of the rank returns on each of several processes that are joined by gloo."""
+    # Each of them is forked from one that has imported torch, which takes longer than all that they do.
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "torchmetrics"])
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.start_processes(
+            _run_rank, (observe, ranks, folder), nprocs=ranks, start_method="forkserver"
+        )
+        return [pickle.loads(Path(folder, f"{rank}.pickle").read_bytes()) for rank in range(ranks)]
+
+
+def _run_rank(rank: int, observe: Callable[[int], Any], ranks: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
+    if sys.platform == "linux":
+        # Large tensors are mapped and unmapped one by one, so that memory tells what is held.
+        ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
+    dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
-        world_size=RANKS,
+        world_size=ranks,
         timeout=datetime.timedelta(seconds=120),
     )
-    seen = {kind: _observe_rank(rank, kind) for kind in (*DISTANCES, "range")}
-    Path(folder, f"rank{rank}.pickle").write_bytes(pickle.dumps(seen))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(observe(rank)))
+    dist.barrier()
+    dist.destroy_process_group()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-import pickle
-import shutil
+import sys
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.dnas import assert_same_state
 from helpers.metric_tester import (
     DISTANCES,
     LAYERS,
     NETWORK,
     RANGES,
+    SHARDED,
+    WORLDS,
     DistanceContract,
     MetricContract,
     Network,
@@ -29,7 +31,9 @@ from helpers.metric_tester import (
     filled,
     images,
     make,
-    observe_ranks,
+    observe_kinds,
+    observe_worlds,
+    run_ranks,
     single_process,
     states,
 )
@@ -341,13 +345,9 @@ def test_the_diagonal_of_a_layer_gaussian_is_a_gaussian_reference() -> None:
 
 # ------------------------------------------------------------------------------------------------------------- several
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes saw, see `observe_ranks`."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(observe_ranks, (str(folder),), nprocs=2)
-    seen = [pickle.loads((folder / f"rank{rank}.pickle").read_bytes()) for rank in range(2)]
-    shutil.rmtree(folder)
-    return seen
+def ranks() -> list[dict[str, Any]]:
+    """What each of two processes saw, see `observe_kinds`."""
+    return run_ranks(observe_kinds, 2)
 
 
 def _assert_equal_states(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -398,6 +398,25 @@ class TestTwoProcesses:
         for seen in ranks:
             assert_same(seen[kind]["gathered value"], single_process(kind).compute())
 
+    def test_one_collective_for_all_states(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """Both sides are reduced in one call, without a barrier; calibration has a minimum, a maximum and a sum."""
+        for seen in ranks:
+            assert seen[kind]["collectives"] == {"all_reduce": 3 if kind == "range" else 1}
+
+    def test_forward_may_sync(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """With dist_sync_on_step, `forward` gives the result of all processes' batches, and local states stay local."""
+        together = make(kind)
+        for rank in range(2):
+            for batch, real in batches(rank):
+                if real and kind != "range":
+                    feed(together, batch, real)
+            feed(together, images(4, 40 + rank))
+        for rank, seen in enumerate(ranks):
+            assert_same(seen[kind]["synced forward"], together.compute())
+            alone = single_process(kind, (rank,))
+            feed(alone, images(4, 40 + rank))
+            _assert_equal_states(seen[kind]["after synced forward"], states(alone))
+
 
 @pytest.mark.slow
 def test_calibrated_ranges_cover_all_processes(ranks: list[dict[str, Any]]) -> None:
@@ -414,23 +433,13 @@ class TestDistancesOfTwoProcesses:
     """Two processes, for what only distances do."""
 
     def test_forward_is_local(self, kind: str, ranks: list[dict[str, Any]]) -> None:
-        """`forward` gives the distance of the process's own batch, unless dist_sync_on_step asks for that of all."""
-        local, together = make(kind), make(kind)
+        """`forward` gives the distance of the process's own batch."""
+        local = make(kind)
         for batch, real in batches(0):
             if real:
                 feed(local, batch, real)
         feed(local, images(4, 40))
         assert_same(ranks[0][kind]["forward"], local.compute())
-        for rank in range(2):
-            for batch, real in batches(rank):
-                if real:
-                    feed(together, batch, real)
-            feed(together, images(4, 40 + rank))
-        for rank, seen in enumerate(ranks):
-            assert_same(seen[kind]["synced forward"], together.compute())
-            alone = single_process(kind, (rank,))
-            feed(alone, images(4, 40 + rank))
-            _assert_equal_states(seen[kind]["after synced forward"], states(alone))
 
     def test_an_error_leaves_local_states(self, kind: str, ranks: list[dict[str, Any]]) -> None:
         """A compute that fails after the states were reduced gives the local ones back, and the next one works."""
@@ -455,3 +464,96 @@ class TestDistancesOfTwoProcesses:
                 assert_same(seen[kind]["collection"][name], single.compute())
             for found in seen[kind]["after collection"]:
                 _assert_equal_states(found, states(alone))
+
+
+# -------------------------------------------------------------------------------------------------- up to eight of them
+@pytest.fixture(scope="module")
+def worlds() -> list[dict[str, Any]]:
+    """What each of eight processes saw, see `observe_worlds`."""
+    return run_ranks(observe_worlds, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("kind", DISTANCES)
+def test_any_number_of_processes_gives_the_same(kind: str, world: int, worlds: list[dict[str, Any]]) -> None:
+    """Images shared among 1, 2, 4 or 8 processes, a process_group, give the same counts, and moments to 1e-12."""
+    single = make(kind)
+    for seed, real in ((1, True), (2, False)):
+        feed(single, images(SHARDED, seed), real)
+    for seen in worlds[-world:]:
+        found = make(kind)
+        for name, state in seen["sharded"][kind, world].items():
+            setattr(found, name, state)
+        for real in (True, False):
+            assert_same_state(found.dna(real).distribution, single.dna(real).distribution)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's own counts of bytes")
+def test_synchronising_costs_the_same_on_more_processes(worlds: list[dict[str, Any]]) -> None:
+    """However many: one more state of memory and two received; torchmetrics' default takes one from every rank."""
+    for world in WORLDS[1:]:
+        for seen in worlds[-world:]:
+            cost = seen["cost"][world]
+            ours, theirs, state = cost["ours"], cost["theirs"], cost["state"]
+            assert cost["equal"]
+            assert (ours["calls"], theirs["calls"]) == ({"all_reduce": 1}, {"barrier": 3, "all_gather": 6})
+            assert ours["received"] < 2.1 * state
+            assert ours["peak"] < 1.5 * state
+            assert theirs["received"] > 0.95 * (world - 1) * state
+            assert theirs["peak"] > world * state
+
+
+# ---------------------------------------------------------------------------------------------------------------- CUDA
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+def test_updates_do_not_wait_for_the_device(kind: str) -> None:
+    """After the first batch, `update` makes no host wait on CUDA and keeps no memory there."""
+    metric = make(kind).cuda()
+    batch = images(4, 1).cuda()
+    for real in (True, False):
+        feed(metric, batch, real)
+    kept = torch.cuda.memory_allocated()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for real in (True, False):
+            feed(metric, batch.clone(), real)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.cuda.memory_allocated() == kept
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+def test_metrics_of_different_devices_merge(kind: str) -> None:
+    """States of another device are added where the metric's own lie."""
+    single = filled(kind, seed=1)
+    feed(single, images(4, 5))
+    on_gpu, on_cpu = filled(kind, seed=1).cuda(), make(kind)
+    feed(on_cpu, images(4, 5))
+    for one, other in ((on_gpu.clone(), on_cpu), (on_cpu.clone(), on_gpu)):
+        one.merge_state(other)
+        assert {state.device for state in one.metric_state.values()} == {one.device}
+        assert_states(one.cpu(), states(single))
+
+
+@needs_cuda
+@pytest.mark.parametrize("state_device", [None, "cpu"])
+def test_states_reduce_over_nccl(state_device: str | None, tmp_path: Path) -> None:
+    """States are reduced on the GPU, and go back to where they are kept."""
+    metric = filled("emd", state_device=state_device).cuda()
+    before = states(metric)
+    rendezvous = f"file://{tmp_path}/rendezvous"
+    torch.distributed.init_process_group("nccl", init_method=rendezvous, rank=0, world_size=1)
+    try:
+        with metric.sync_context():
+            synced = states(metric)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(
+        torch.equal(synced[name], state) and synced[name].device == state.device for name, state in before.items()
+    )

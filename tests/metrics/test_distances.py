@@ -14,6 +14,7 @@ from helpers.metric_tester import EXTRACTOR, LAYERS, NETWORK, RANGES, assert_sam
 from numpy.typing import NDArray
 from scipy import linalg
 from torch import nn
+from torchmetrics import MetricCollection
 
 from vdna_metrics import (
     ActivationRange,
@@ -23,6 +24,7 @@ from vdna_metrics import (
     build_dnas,
     compare,
 )
+from vdna_metrics.functional import subsample_positions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
 
@@ -187,6 +189,75 @@ def test_wrong_options_are_refused_when_the_metric_is_built(kind: str, options: 
     """Unknown names, wrong numbers and weights that do not fit are errors of the constructor."""
     with pytest.raises(ValueError, match=message):
         make(kind, **options)
+
+
+# ----------------------------------------------------------------------------------------------------------- positions
+def _of_some(batch: torch.Tensor, n: int) -> dict[str, NDArray[np.float64]]:
+    return {
+        layer: subsample_positions(torch.from_numpy(x).transpose(0, 1), n).numpy()
+        for layer, x in _activations(batch).items()
+    }
+
+
+def test_some_positions_are_counted() -> None:
+    """With max_positions each image counts that often a layer, and the histogram is that of these positions."""
+    metric = filled("emd", max_positions=7)
+    dna = metric.dna()
+    assert dna.provenance.max_positions == 7
+    some = _of_some(GENERATED, 7)
+    for layer, counts in dna.layout.split(dna.distribution.counts).items():
+        end = {"conv": 12, "last": 60}[layer]
+        for neuron, found in enumerate(counts):
+            expected = np.histogram(some[layer][neuron], bins=40, range=(-end, end))[0]
+            assert found.tolist() == expected.tolist()
+            assert int(found.sum()) == 7 * len(GENERATED)
+    assert filled("emd", max_positions=10_000).compute() == filled("emd").compute()
+
+
+def test_some_positions_estimate_the_distance() -> None:
+    """Half of the positions give the distance to within a few percent."""
+    whole, half = (filled("emd", real=200, generated=200, max_positions=number) for number in (None, 12))
+    assert_same(half.compute(), whole.compute(), rtol=0.1, atol=0)
+    assert half.compute() != whole.compute()
+
+
+def test_other_positions_are_refused() -> None:
+    """A reference of other positions is refused when the metric is built, with both numbers, unless asked for."""
+    whole, some = filled("emd"), filled("emd", max_positions=7)
+    for reference, number, sides in (
+        (whole, 7, "reference all, metric 7"),
+        (some, None, "reference 7, metric all"),
+        (some, 8, "reference 7, metric 8"),
+    ):
+        dna = reference.dna(real=True)
+        with pytest.raises(ValueError, match=rf"max_positions differ: {sides}\. .* or allow_subsampled=True"):
+            make("emd", reference=dna, max_positions=number)
+        metric = make("emd", reference=dna, max_positions=number, allow_subsampled=True)
+        feed(metric, GENERATED)
+        assert_same(metric.compute(), compare.emd(dna, metric.dna(), allow_subsampled=True).float())
+    alike = make("emd", reference=some.dna(real=True), max_positions=7)
+    feed(alike, GENERATED)
+    assert_same(alike.compute(), some.compute())
+
+
+def test_counts_of_other_positions_are_not_mixed() -> None:
+    """Neither a collection, nor merging, nor a checkpoint puts counts of other positions together."""
+    whole, some = make("emd"), make("emd", max_positions=7)
+    collection = MetricCollection({"whole": whole, "some": some})
+    collection.update(images(0), real=False)
+    assert len(collection.compute_groups) == 2
+    with pytest.raises(ValueError, match="max_positions"):
+        filled("emd").merge_state(filled("emd", max_positions=7))
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [(0, ValueError, "max_positions must be at least 1, got 0"), ("7", TypeError, "max_positions must be an int")],
+)
+def test_impossible_numbers_of_positions_are_refused(number: Any, error: type[Exception], message: str) -> None:
+    """Anything but a number of positions is an error of the constructor."""
+    with pytest.raises(error, match=message):
+        make("emd", max_positions=number)
 
 
 # -------------------------------------------------------------------------------------------------------------- ranges

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.dna.vdna import VDNA, check_comparable
+from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
@@ -30,6 +31,7 @@ def emd(
     weights: NeuronWeightsLike | None = None,
     unit: EMDUnit = "bins",
     reduction: Reduction = "mean",
+    allow_subsampled: bool = False,
 ) -> Distance:
     """VDNA-EMD: earth mover's distance between the histograms of each neuron.
 
@@ -42,6 +44,7 @@ def emd(
             instead of the mean.
         unit: ``"bins"``, ``"range"`` or ``"activation"``, see `earth_movers_distance`.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
+        allow_subsampled: compare the DNAs even if one saw other positions of its images (``max_positions=``).
 
     Returns:
         float64 on the device of ``a``.
@@ -52,7 +55,7 @@ def emd(
     Source:
         Ramtoula et al., Visual DNA, CVPR 2023, Eq. 2-5.
     """
-    a, b = _prepared(a, b, layers, neurons, "histogram")
+    a, b = _prepared(a, b, layers, neurons, "histogram", allow_subsampled)
     x, y = a.distribution, b.distribution
     if not isinstance(x, HistogramDistribution) or not isinstance(y, HistogramDistribution):
         raise TypeError("emd compares histograms")
@@ -154,7 +157,12 @@ def layer_frechet(
 
 
 def _prepared(
-    a: VDNA, b: VDNA, layers: Sequence[str] | None, neurons: NeuronSelectionLike | None, kind: str
+    a: VDNA,
+    b: VDNA,
+    layers: Sequence[str] | None,
+    neurons: NeuronSelectionLike | None,
+    kind: str,
+    allow_subsampled: bool = False,
 ) -> tuple[VDNA, VDNA]:
     for name, dna in (("reference", a), ("generated", b)):
         if dna.kind != kind:
@@ -165,6 +173,13 @@ def _prepared(
     if layers is not None or neurons is not None:
         a, b = a.select(layers, neurons), b.select(layers, neurons)
     check_comparable(a, b)
+    found = a.provenance.differences(b.provenance)
+    if found and not allow_subsampled:
+        raise ValueError(
+            f"these DNAs cannot be compared: {describe_differences(found, ('reference', 'generated'))}: they saw other "
+            "positions of their images. Make both with the same max_positions, or give allow_subsampled=True for an "
+            "estimate"
+        )
     return a, b
 
 

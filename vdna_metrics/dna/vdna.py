@@ -21,30 +21,46 @@ class Provenance:
         sources: names of the image sets, in the order in which they were merged.
         skipped: images that could not be read and were left out, ``(name, reason)`` each.
         manifests: hash of each source's image names and contents.
+        max_positions: how many positions of each image and layer were looked at, at most; ``None`` for all.
     """
 
     extractor: str
     sources: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     manifests: tuple[str, ...] = ()
+    max_positions: int | None = None
 
     def __add__(self, other: Provenance) -> Provenance:
-        """Both, one after the other."""
-        return Provenance(
-            self.extractor,
-            self.sources + other.sources,
-            self.skipped + other.skipped,
-            self.manifests + other.manifests,
+        """Both, one after the other.
+
+        Raises:
+            ValueError: when ``max_positions`` differ, which no one number could tell of the sum.
+        """
+        found = self.differences(other)
+        if found:
+            raise ValueError("these DNAs cannot be merged: " + describe_differences(found))
+        return replace(
+            self,
+            sources=self.sources + other.sources,
+            skipped=self.skipped + other.skipped,
+            manifests=self.manifests + other.manifests,
         )
+
+    def differences(self, other: Provenance) -> list[tuple[str, str, str]]:
+        """``(what, here, there)`` for each part by which two DNAs should not be compared."""
+        if self.max_positions == other.max_positions:
+            return []
+        return [("max_positions", str(self.max_positions or "all"), str(other.max_positions or "all"))]
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
-        return {
+        data = {
             "extractor": self.extractor,
             "sources": list(self.sources),
             "skipped": [list(item) for item in self.skipped],
             "manifests": list(self.manifests),
         }
+        return data if self.max_positions is None else {**data, "max_positions": self.max_positions}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Provenance:
@@ -54,6 +70,7 @@ class Provenance:
             sources=tuple(data["sources"]),
             skipped=tuple((name, reason) for name, reason in data["skipped"]),
             manifests=tuple(data["manifests"]),
+            max_positions=data.get("max_positions"),
         )
 
 
@@ -133,7 +150,7 @@ class VDNA:
         """The DNA of both sets of images.
 
         Raises:
-            ValueError: when kinds, networks, layouts, bins or ranges differ; both sides are shown.
+            ValueError: when kinds, networks, layouts, bins, ranges or ``max_positions`` differ; both sides are shown.
         """
         if not isinstance(other, VDNA):
             return NotImplemented

@@ -13,6 +13,7 @@ from vdna_metrics.functional.moments import (
     recentre_scatter,
     to_float64,
 )
+from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 
 __all__ = [
     "EMDUnit",
@@ -20,6 +21,7 @@ __all__ = [
     "accumulate_moments_",
     "accumulate_scatter_",
     "bin_index",
+    "check_max_positions",
     "covariance_factor",
     "earth_movers_distance",
     "extremes",
@@ -31,5 +33,6 @@ __all__ = [
     "neuron_frechet_distance",
     "recentre",
     "recentre_scatter",
+    "subsample_positions",
     "to_float64",
 ]

@@ -25,6 +25,7 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 from vdna_metrics.references.store import load_reference
 
@@ -92,12 +93,25 @@ class ExtractorMetric(Metric, ABC):
             super()._sync_dist(dist_sync_fn, process_group=process_group)
             return
         group = process_group or self.process_group
+        together: dict[Any, list[str]] = {}
         for name, reduction in self._sync_reductions().items():
-            state = getattr(self, name)
-            # NCCL reduces on the GPU only. A copy, since metrics of one compute group share their states.
-            total = state.to(state.device if self.device.type == "mps" else self.device, copy=True)
+            together.setdefault((reduction, getattr(self, name).dtype), []).append(name)
+        for (reduction, dtype), names in together.items():
+            states = [getattr(self, name) for name in names]
+            sizes = [state.numel() for state in states]
+            home = states[0].device
+            # One buffer, and one wait for the other ranks, for all states of a dtype; NCCL reduces on the GPU only.
+            total = torch.empty(sum(sizes), dtype=dtype, device=home if self.device.type == "mps" else self.device)
+            for part, state in zip(total.split(sizes), states, strict=True):
+                part.copy_(state.reshape(-1))
             torch.distributed.all_reduce(total, op=reduction, group=group)
-            setattr(self, name, total.to(state.device))
+            for name, state, part in zip(names, states, total.to(home).split(sizes), strict=True):
+                setattr(self, name, part.view(state.shape))
+
+    def _copy_state_dict(self) -> dict[str, Any]:
+        # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and
+        # change none, so the local ones need not be copied, as torchmetrics does.
+        return dict(self.metric_state)
 
     @contextmanager
     def sync_context(
@@ -128,8 +142,8 @@ class ExtractorMetric(Metric, ABC):
         if settings is None or not torch.equal(settings.cpu(), self._zero("settings").cpu()):
             raise ValueError(
                 f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
-                "reference, preprocessing, normalize or reset_real_features: build the metric with the settings the "
-                "states were made with"
+                "max_positions, reference, preprocessing, normalize or reset_real_features: build the metric with the "
+                "settings the states were made with"
             )
 
     def _zero(self, name: str) -> Tensor:
@@ -149,7 +163,7 @@ class ExtractorMetric(Metric, ABC):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}settings" in state_dict:
             self._check_settings(state_dict[f"{prefix}settings"])
-            self._computed = None
+            self._computed, self._update_count = None, max(1, self._update_count)  # else compute warns of no update
         for name in self._defaults:
             if f"{prefix}{name}" in state_dict:  # a copy, since updates change states in place
                 loaded = state_dict[f"{prefix}{name}"]
@@ -169,6 +183,8 @@ class DistanceMetric(ExtractorMetric):
 
     plot_lower_bound: float = 0.0
     kind: ClassVar[Kind]
+    max_positions: int | None = None
+    allow_subsampled: bool = False
     generated_state: Tensor
     real_state: Tensor
 
@@ -235,9 +251,16 @@ class DistanceMetric(ExtractorMetric):
 
     def _prepare_states(self, empty: Distribution) -> None:
         """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
-        found = differences(self.reference.distribution, empty) if self.reference is not None else []
-        if found:
-            raise ValueError(_misfit(found))
+        if self.reference is not None:
+            found = differences(self.reference.distribution, empty)
+            if found:
+                raise ValueError(_misfit(found))
+            found = self.reference.provenance.differences(self._provenance())
+            if found and not self.allow_subsampled:
+                raise ValueError(
+                    f"{_misfit(found)}. Give the metric the max_positions of its reference, or allow_subsampled=True "
+                    "for an estimate"
+                )
         # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
         self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
         for side in ("generated",) if self.reference is not None else ("real", "generated"):
@@ -259,6 +282,8 @@ class DistanceMetric(ExtractorMetric):
     def _side(self, real: bool) -> Distribution:
         return self._empty.with_state(self.real_state if real else self.generated_state)
 
+    # Hooks and inference mode are not for the compiler.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def update(self, imgs: Tensor, real: bool = False) -> None:
         """Add images to one side.
 
@@ -279,7 +304,8 @@ class DistanceMetric(ExtractorMetric):
             )
         activations = self._activations(imgs)
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
-            self._side(real).fill_(self.layout.pick(activations))
+            picked = self.layout.pick(activations).items()
+            self._side(real).fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
 
     def compute(self) -> Distance:
         """The distance between both sides.
@@ -328,7 +354,10 @@ class DistanceMetric(ExtractorMetric):
         return VDNA(dna.distribution.with_state(dna.distribution.state.clone()), dna.fingerprint, dna.provenance)
 
     def _dna(self, real: bool) -> VDNA:
-        return VDNA(self._side(real), self.fingerprint, Provenance(self.extractor_name))
+        return VDNA(self._side(real), self.fingerprint, self._provenance())
+
+    def _provenance(self) -> Provenance:
+        return Provenance(self.extractor_name, max_positions=self.max_positions)
 
     def forward(self, imgs: Tensor, real: bool = False) -> Distance | None:
         """Add images and give the distance of this batch alone from the real side.

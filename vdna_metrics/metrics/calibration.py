@@ -56,6 +56,8 @@ class ActivationRange(ExtractorMetric):
         self.add_state("n_images", torch.tensor(0), dist_reduce_fx="sum")
         self._add_settings()
 
+    # Hooks and inference mode are not for the compiler.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def update(self, imgs: Tensor) -> None:
         """Look at images.
 

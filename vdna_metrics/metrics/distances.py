@@ -14,6 +14,7 @@ from vdna_metrics.dna.compare import Distance, Reduction
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.functional.positions import check_max_positions
 from vdna_metrics.layout import NeuronSelectionLike
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
 from vdna_metrics.ranges import ActivationRanges, load_ranges
@@ -39,6 +40,9 @@ class VDNAEarthMoversDistance(DistanceMetric):
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
         normalize: whether images are floats in [0, 1] instead of uint8.
         reset_real_features: whether ``reset`` forgets real images.
+        max_positions: look at no more positions of each image and layer than so many, always the same ones (see
+            `subsample_positions`); counting costs less, and the distance is an estimate. By default all.
+        allow_subsampled: take a reference of which other positions were looked at.
         state_device: where counts are kept, by default the metric's device.
         weights_path: local file of the network's weights.
         metric_kwargs: of ``torchmetrics.Metric``.
@@ -76,6 +80,8 @@ class VDNAEarthMoversDistance(DistanceMetric):
         reduction: Reduction = "mean",
         normalize: bool = False,
         reset_real_features: bool = True,
+        max_positions: int | None = None,
+        allow_subsampled: bool = False,
         state_device: torch.device | str | None = None,
         weights_path: str | Path | None = None,
         **metric_kwargs: Any,
@@ -95,7 +101,10 @@ class VDNAEarthMoversDistance(DistanceMetric):
         )
         if unit not in get_args(EMDUnit):
             raise ValueError(f"unknown unit {unit!r}; known: {', '.join(get_args(EMDUnit))}")
+        check_max_positions(max_positions)
         self.unit = unit
+        self.max_positions = max_positions
+        self.allow_subsampled = allow_subsampled
         self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins))
 
     def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
@@ -103,7 +112,7 @@ class VDNAEarthMoversDistance(DistanceMetric):
         if ranges is None and isinstance(real, HistogramDistribution):
             return real.ranges
         if ranges is None:
-            ranges = find_ranges(self.extractor_name)
+            ranges = find_ranges(self.extractor)
         elif not isinstance(ranges, ActivationRanges):
             ranges = load_ranges(ranges)
         ranges.check_fingerprint(self.fingerprint)
@@ -114,16 +123,24 @@ class VDNAEarthMoversDistance(DistanceMetric):
         if not isinstance(empty, HistogramDistribution):
             raise TypeError("VDNA-EMD keeps histograms")
         ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
-        return (*super()._state_settings(), empty.bins, ends)
+        return (*super()._state_settings(), empty.bins, ends, self.max_positions)
 
     def _distance(self, real: VDNA, generated: VDNA) -> Distance:
-        return compare.emd(real, generated, weights=self.weights, unit=self.unit, reduction=self.reduction)
+        return compare.emd(
+            real,
+            generated,
+            weights=self.weights,
+            unit=self.unit,
+            reduction=self.reduction,
+            allow_subsampled=self.allow_subsampled,
+        )
 
 
 class NeuronFrechetDistance(DistanceMetric):
     """Neuron Fréchet distance: mean over neurons of `(μ_r − μ_g)² + (σ_r − σ_g)²`.
 
-    Each image counts once: a neuron's positions are averaged first.
+    Each image counts once: a neuron's positions are averaged first. All of them, there is no ``max_positions=``: a mean
+    over some would add variance from within the images to that between them.
 
     Args:
         extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
