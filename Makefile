@@ -52,7 +52,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
-	$(PIP_INSTALL) -e '.[test,parity]'
+	$(PIP_INSTALL) -e '.[test,parity,training]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/pip
