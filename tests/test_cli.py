@@ -512,13 +512,32 @@ def test_calibrate_covers_all_its_sources(bad: Path) -> None:
     assert load_ranges("ranges.npz").widen == "none"
 
 
-def test_extractors_lists_the_catalogue() -> None:
-    """Every name of the catalogue is in the table and in the JSON, with its licence."""
-    printed = _json("extractors")
-    assert [row["name"] for row in printed] == sorted(CATALOGUE)
-    assert all(row["licence"] for row in printed if row["name"] not in ("tiny", "other"))
-    shown = _run("extractors").stdout
-    assert all(name in shown for name in CATALOGUE)
+def test_extractors_lists_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`extractors` lists every name with its layers, neurons, input, licence, and what is at hand of it."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
+    cards = {card["name"]: card for card in _json("extractors")}
+    assert sorted(CATALOGUE) == sorted(cards)
+    mugs = cards["mugs_vit_base"]
+    assert (len(mugs["layers"]), mugs["neurons"], mugs["licence"]) == (13, 9984, "Apache-2.0")
+    assert (mugs["at_hand"], mugs["ranges"]) == (None, "published")
+    assert mugs["address"].endswith("/Mugs/mugs_vit_base/weights.pth")
+    assert cards["seeded_resnet18"]["ranges"] == "ship"
+    assert cards["dinov2_vit_small"]["ranges"] == "calibrate"
+    printed = _run("extractors").stdout
+    assert "timm:NAME" in printed
+    assert re.search(r"mugs_vit_base +13 +9984 +224x224 +download +published +Apache-2.0", printed)
+    assert re.search(r"seeded_resnet18 +8 +1920 +224x224 +here +ship +MIT", printed)
+
+
+def test_extractors_show_one_card() -> None:
+    """`extractors show` tells all of one network: its layers, weights, ranges and licence."""
+    shown = _run("extractors", "show", "dinov2_vit_small").stdout
+    for text in ("DINOv2", "block_0 (blocks.0)", "4992", "dinov2_vits14_pretrain.pth", "Apache-2.0", "224x224"):
+        assert text in shown
+    assert "vdna-metrics calibrate IMAGES --extractor dinov2_vit_small" in " ".join(shown.split())
+    assert _json("extractors", "show", "tiny")["layers"] == {"first": "0", "second": "2"}
+    error = _run("extractors", "show", "mugs_vit_bse", exit_code=1).stderr
+    assert "did you mean 'mugs_vit_base'" in error
 
 
 def test_demo_ranks_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -703,16 +722,15 @@ def test_a_process_ends_with_its_exit_code(arguments: list[str], exit_code: int,
     assert "Traceback" not in errors.decode()
 
 
-def test_ctrl_c_in_the_middle_leaves_nothing_behind() -> None:
-    """A terminal sees a bar with images a second; Ctrl-C ends the process soon, with 130 and no file half written."""
-    np.save("many.npy", np.zeros((3000, 64, 64, 3), np.uint8))
+def test_an_interrupted_command_goes_on() -> None:
+    """A terminal sees a bar with images a second; Ctrl-C ends the process soon, with 130; the same command goes on."""
+    np.save("many.npy", np.zeros((160, 64, 64, 3), np.uint8))
     before = sorted(os.listdir())
     pty = pytest.importorskip("pty", exc_type=ImportError)
     controller, terminal = pty.openpty()
-    process = _start(
-        "make", "many.npy", "-o", "many", "--extractor", "seeded_resnet18", "--layers", "layer1_0", "--batch-size", "2",
-        stdout=subprocess.PIPE, stderr=terminal,
-    )  # fmt: skip
+    arguments = ("make", "many.npy", "-o", "many", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
+    arguments += ("--batch-size", "2")
+    process = _start(*arguments, stdout=subprocess.PIPE, stderr=terminal)
     os.close(terminal)
     seen = b""
     while b" images/s" not in seen:
@@ -728,4 +746,46 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind() -> None:
     assert process.returncode == 130
     assert b"interrupted" in seen
     assert b"Traceback" not in seen
-    assert sorted(os.listdir()) == before
+    assert b"what was done is kept in many.checkpoint" in seen
+    assert sorted(os.listdir()) == sorted([*before, "many.checkpoint"])
+    again = _start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = again.communicate(timeout=60)
+    assert b"of 160 images" in output, errors
+    assert sorted(os.listdir()) == sorted([*before, "many.npz"])
+
+
+def test_a_part_of_the_images() -> None:
+    """`--shard I/N` reads a part, and merged parts are the whole."""
+    _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    options = ("--extractor", "tiny", "--batch-size", "2", "--ranges", "ranges.npz")
+    _run("make", "real", "-o", "whole", *options)
+    for i in (1, 2, 3):
+        _run("make", "real", "-o", f"part{i}", "--shard", f"{i}/3", *options)
+    _run("merge", "part1.npz", "part2.npz", "part3.npz", "-o", "merged")
+    whole, merged = load_vdna("whole.npz"), load_vdna("merged.npz")
+    assert merged.n_images == 12
+    assert torch.equal(whole.distribution.state, merged.distribution.state)
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b"])
+def test_parts_that_are_none_are_refused(part: str) -> None:
+    """A part is one of N, counted from 1."""
+    errors = _run("make", "real", "-o", "x", "--shard", part, exit_code=2).stderr
+    assert f"{part!r}: expected I/N with 1 <= I <= N" in errors
+
+
+@pytest.mark.slow
+def test_ranks_make_the_file_of_one_process() -> None:
+    """Under torchrun ranks share the images, and rank 0 alone prints and writes: the very file of one process."""
+    shared = ("gen_a", "--extractor", "seeded_resnet18", "--layers", "layer1_0", "--workers", "0")
+    shared += ("--batch-size", "3")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "vdna_metrics"]
+    environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    for command, name in (("make", "dna"), ("calibrate", "ranges")):
+        alone = _start(command, *shared, "-o", f"{name}1", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        ranks = subprocess.run(
+            [*launch, command, *shared, "-o", f"{name}2"], env=environment, capture_output=True, timeout=120
+        )
+        assert ranks.returncode == 0, ranks.stderr.decode()
+        assert alone.communicate(timeout=120)[0].replace(b"1.npz", b"2.npz") == ranks.stdout
+        assert Path(f"{name}1.npz").read_bytes() == Path(f"{name}2.npz").read_bytes()

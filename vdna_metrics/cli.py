@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -23,7 +24,7 @@ from vdna_metrics import __version__
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
-    from vdna_metrics.extractors import FeatureExtractor
+    from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
     from vdna_metrics.ranges import ActivationRanges
     from vdna_metrics.references import ImageSource, Reading
 
@@ -76,6 +77,20 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
+class _Part(click.ParamType):  # type: ignore[type-arg]
+    """``I/N`` as a place counted from 0 and a number of parts."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        i, _, n = str(value).partition("/")
+        if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+            self.fail(f"{value!r}: expected I/N with 1 <= I <= N, for example 3/8", param, ctx)
+        return int(i) - 1, int(n)
+
+
 def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -121,6 +136,16 @@ _reading = _options(
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which."),
 )
+_part = click.option("--shard", "part", type=_Part(), help="Of N equal parts of the images only the I-th; see `merge`.")
+_positions = click.option(
+    "--max-positions",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Count at most N positions of an image and layer; to be compared with such DNAs only.",
+)
+_allow_subsampled = click.option(
+    "--allow-subsampled", is_flag=True, help="Compare also what was counted at other positions, for an estimate."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 _output = click.option("-o", "--output", required=True, metavar="FILE", help="File to write, .npz.")
 _widen = click.option(
@@ -140,6 +165,9 @@ def app() -> None:
     A SOURCE of images is a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
     takes a part), a .txt list, or a .npy or .npz array.
     """
+    from vdna_metrics import downloads
+
+    click.get_current_context().with_resource(downloads.progress(_report_download()))
 
 
 @app.command()
@@ -230,7 +258,14 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
 @click.option("--by", type=click.Choice(["layer"]), help="Also print the distance of each layer.")
 @_network(f"the reference's, else {DEFAULT_EXTRACTOR}")
 @_histogram(f"the reference's, else {DEFAULT_BINS}")
+@_positions
+@_allow_subsampled
 @_reading
+@click.option(
+    "--checkpoint",
+    metavar="FOLDER",
+    help="Where an interrupt keeps what was done; the same command goes on from there.",
+)
 @_json
 def score(
     sources: tuple[str, ...],
@@ -242,18 +277,21 @@ def score(
     layers: tuple[str, ...] | None,
     bins: int | None,
     ranges_file: str | None,
+    max_positions: int | None,
+    allow_subsampled: bool,
     device: str,
     batch_size: int,
     workers: int,
     skip_bad: bool,
+    checkpoint: str | None,
     as_json: bool,
 ) -> None:
     """Score sets of generated images against real ones."""
-    from vdna_metrics.references import Reading, build_dnas
+    from vdna_metrics.references import build_dnas
 
     kinds = [METRICS[name][0] for name in metrics]
     _check_histogram_options(kinds, bins, ranges_file)
-    reading = Reading(batch_size=batch_size, workers=workers, skip_bad=skip_bad, device=_device(device))
+    reading = _shared_reading(device, batch_size, workers, skip_bad, None if checkpoint is None else Path(checkpoint))
     generated = [(source, _open_images(source)) for source in sources]
     real, real_images = _references(references, kinds, extractor)
     missing = [kind for kind in kinds if kind not in real]
@@ -284,6 +322,7 @@ def score(
                 ranges=ranges,
                 layers=list(layout),
                 neurons=layout.neurons,
+                max_positions=max_positions,
                 reading=_watched(reading, start, f"real: {real_images.name}", real_images),
             )
             _report_skipped(real[missing[0]])
@@ -300,6 +339,7 @@ def score(
                 ranges=ranges,
                 layers=list(layout),
                 neurons=layout.neurons,
+                max_positions=max_positions,
                 reading=_watched(reading, start, name, source),
             )
             first = fake[kinds[0]]
@@ -307,8 +347,11 @@ def score(
             result = {"images": name, "n_images": first.n_images, "skipped": first.provenance.skipped}
             for metric, kind in zip(metrics, kinds, strict=True):
                 _note(notes, name, fake[kind])
-                result |= _distances(metric, real[kind], fake[kind], by)
+                result |= _distances(metric, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
             results.append(result)
+    if not _is_main():
+        return
+    _forget(reading.checkpoint)
     sentences = _warn(notes)
     if as_json:
         _print_json(
@@ -342,7 +385,9 @@ def score(
 )
 @_network(DEFAULT_EXTRACTOR)
 @_histogram(str(DEFAULT_BINS))
+@_positions
 @_reading
+@_part
 @_json
 def make(
     source: str,
@@ -353,18 +398,23 @@ def make(
     layers: tuple[str, ...] | None,
     bins: int | None,
     ranges_file: str | None,
+    max_positions: int | None,
     device: str,
     batch_size: int,
     workers: int,
     skip_bad: bool,
+    part: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
-    """Make the DNA of a set of images, in one pass for all kinds."""
-    from vdna_metrics.references import Reading, build_dnas
+    """Make the DNA of a set of images, in one pass for all kinds.
+
+    An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
+    """
+    from vdna_metrics.references import build_dnas
 
     _check_histogram_options(kinds, bins, ranges_file)
-    reading = Reading(batch_size=batch_size, workers=workers, skip_bad=skip_bad, device=_device(device))
     paths = _output_paths(output, kinds)
+    reading = _shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)
     images = _open_images(source)
     ranges = _load_ranges(ranges_file)
     network, chosen = _extractor(extractor, weights, layers)
@@ -378,14 +428,18 @@ def make(
             bins=bins or DEFAULT_BINS,
             ranges=ranges,
             layers=chosen,
+            max_positions=max_positions,
             reading=_watched(reading, start, source, images),
         )
+    if not _is_main():
+        return
     _report_skipped(dnas[kinds[0]])
     notes: dict[str, list[str]] = {}
     if "histogram" in dnas:
         _note(notes, source, dnas["histogram"])
     _warn(notes)
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
+    _forget(reading.checkpoint)
     if as_json:
         _print_json([{"file": file, **_described(dna)} for file, dna in written])
         return
@@ -399,6 +453,7 @@ def make(
 @click.option("--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
 @click.option("--layers", type=_Names(), help="Layers to compare.")
 @click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
+@_allow_subsampled
 @_json
 def compare(
     reference: str,
@@ -406,6 +461,7 @@ def compare(
     by: str | None,
     layers: tuple[str, ...] | None,
     unit: str | None,
+    allow_subsampled: bool,
     as_json: bool,
 ) -> None:
     """Compare DNA files with the first.
@@ -425,7 +481,7 @@ def compare(
     for file in generated:
         fake = _load_dna(file)
         try:
-            distances = _distances(metric, real, fake, by, layers, unit)
+            distances = _distances(metric, real, fake, by, layers, unit, allow_subsampled)
         except ValueError as error:
             raise ValueError(f"{reference} and {file}: {error}") from error
         _note(notes, file, fake.select(layers))
@@ -493,6 +549,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
 @_widen
 @_network(DEFAULT_EXTRACTOR)
 @_reading
+@_part
 @_json
 def calibrate(
     sources: tuple[str, ...],
@@ -505,17 +562,20 @@ def calibrate(
     batch_size: int,
     workers: int,
     skip_bad: bool,
+    part: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
-    """Find a network's activation ranges over sets of images."""
+    """Find a network's activation ranges over sets of images.
+
+    An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
+    """
     from functools import reduce
     from operator import add
 
-    from vdna_metrics.references import Reading
     from vdna_metrics.references import calibrate as calibrate_images
 
-    reading = Reading(batch_size=batch_size, workers=workers, skip_bad=skip_bad, device=_device(device))
     path = _output_paths(output, ("ranges",))["ranges"]
+    reading = _shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)
     images = [(source, _open_images(source)) for source in sources]
     network, chosen = _extractor(extractor, weights, layers)
     found: list[ActivationRanges] = []
@@ -526,6 +586,8 @@ def calibrate(
                     source, network, widen=widen, layers=chosen, reading=_watched(reading, start, name, source)
                 )
             )
+    if not _is_main():
+        return
     skipped = {name: len(source) - part.n_images for (name, source), part in zip(images, found, strict=True)}
     for name, count in skipped.items():
         if count:
@@ -540,6 +602,7 @@ def calibrate(
         "dead": int(ranges.dead.sum()),
         "widen": widen,
     }
+    _forget(reading.checkpoint)
     if as_json:
         _print_json(written)
         return
@@ -549,25 +612,93 @@ def calibrate(
     )
 
 
-@app.command()
+@app.group(invoke_without_command=True)
 @_json
-def extractors(as_json: bool) -> None:
-    """List the networks that are known by name."""
+@click.pass_context
+def extractors(context: click.Context, as_json: bool) -> None:
+    """List the networks that are known by name; `show NAME` tells all of one."""
+    if context.invoked_subcommand is not None:
+        return
     from vdna_metrics.extractors import get_spec, list_extractors
 
-    rows = []
-    for name in list_extractors():
-        spec = get_spec(name)
-        size = "own" if spec.preprocess.size is None else "x".join(map(str, spec.preprocess.size))
-        rows.append(
-            {"name": name, "layers": len(spec.layers), "input": size, "licence": spec.licence, "note": spec.note}
-        )
+    cards = [_card(get_spec(name)) for name in list_extractors()]
     if as_json:
-        _print_json(rows)
+        _print_json(cards)
         return
-    _print_table(
-        "Extractors; besides these, timm:NAME takes any timm network", list(rows[0]), [list(r.values()) for r in rows]
-    )
+    columns = ["name", "layers", "neurons", "input", "weights", "ranges", "licence"]
+    rows = [
+        [
+            card["name"],
+            len(card["layers"]),
+            "" if card["neurons"] is None else card["neurons"],
+            card["input"].partition(" ")[0],
+            "here" if card["at_hand"] else "download",
+            card["ranges"],
+            card["licence"],
+        ]
+        for card in cards
+    ]
+    _print_table("Extractors; besides these, timm:NAME takes any timm network", columns, rows)
+
+
+@extractors.command("show")
+@click.argument("name", metavar="NAME")
+@_json
+def show_extractor(name: str, as_json: bool) -> None:
+    """Show what a network is, where its weights come from, and what it costs to use.
+
+    NAME is one of the list, or timm:NAME.
+    """
+    from vdna_metrics.extractors import create_extractor, get_spec
+
+    spec = get_spec(name)
+    if not spec.layers:  # found by building it
+        spec = create_extractor(spec).spec
+    card = _card(spec)
+    if as_json:
+        _print_json(card)
+        return
+    click.secho(card["name"], bold=True)
+    click.echo(textwrap.fill(card["note"], 100))
+    click.echo()
+    places = [path if layer == path else f"{layer} ({path})" for layer, path in card["layers"].items()]
+    lines = {
+        "architecture": card["architecture"],
+        "layers": f"{len(places)}: {', '.join(places)}",
+        "neurons": "unknown until it is built" if card["neurons"] is None else str(card["neurons"]),
+        "input": card["input"],
+        "weights": card["address"]
+        + (f", in {card['at_hand']}" if card["at_hand"] not in (None, card["address"]) else ""),
+        "ranges": card["ranges"]
+        if card["ranges"] != "calibrate"
+        else f"none: vdna-metrics calibrate IMAGES --extractor {name} -o ranges.npz",
+        "licence": card["licence"],
+    }
+    for title, text in lines.items():
+        click.echo(textwrap.fill(f"{title:14}{text}", 100, subsequent_indent=" " * 14, break_on_hyphens=False))
+
+
+def _card(spec: ExtractorSpec) -> dict[str, Any]:
+    """What there is to know of an extractor without building it."""
+    from vdna_metrics.extractors.weights import cached_weights, weights_address
+    from vdna_metrics.references.store import has_ranges
+
+    needs_file = spec.weights is not None and not spec.weights.startswith("seeded:")
+    cached = cached_weights(spec) if needs_file else None
+    preprocess = spec.preprocess
+    size = "own size" if preprocess.size is None else "x".join(map(str, preprocess.size))
+    return {
+        "name": spec.name,
+        "note": spec.note,
+        "architecture": spec.architecture,
+        "layers": spec.paths,
+        "neurons": spec.neurons,
+        "input": f"{size} ({preprocess.id})",
+        "address": weights_address(spec),
+        "at_hand": (str(cached) if cached else None) if needs_file else weights_address(spec),
+        "ranges": "ship" if has_ranges(replace(spec, ranges=None)) else "published" if spec.ranges else "calibrate",
+        "licence": spec.licence,
+    }
 
 
 # -------------------------------------------------------------------------------------------------- what is asked for
@@ -656,8 +787,8 @@ def _own_or_calibrated(
     from vdna_metrics.references import calibrate as calibrate_images
     from vdna_metrics.references.store import find_ranges, has_ranges
 
-    if has_ranges(network.name):
-        ranges = find_ranges(network.name)
+    if has_ranges(network):
+        ranges = find_ranges(network)
         if ranges.fingerprint is None or not ranges.fingerprint.differences(network.fingerprint):
             return ranges
     _say(f"no activation ranges ship for {network.name}: calibrating on {images.name} first")
@@ -705,6 +836,80 @@ def _device(name: str) -> str:
     return name
 
 
+def _shared_reading(
+    device: str,
+    batch_size: int,
+    workers: int,
+    skip_bad: bool,
+    checkpoint: Path | None,
+    part: tuple[int, int] | None = None,
+) -> Reading:
+    """How this process reads its share of the images: all, a part, or under torchrun a rank's.
+
+    What that takes, a process group and a handler of signals, ends with the command.
+    """
+    from vdna_metrics.references import Reading
+
+    context = click.get_current_context()
+    rank, ranks = (int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1)))
+    if ranks > 1 and part is not None:
+        raise click.UsageError(f"--shard is for processes that know nothing of each other, these are {ranks} ranks")
+    device = _device(device)
+    if ranks > 1:
+        import torch.distributed
+
+        if device == "cuda":
+            device = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group()
+        context.call_on_close(torch.distributed.destroy_process_group)
+    stop = None if checkpoint is None else context.with_resource(_stopping(checkpoint))
+    return Reading(
+        batch_size=batch_size,
+        workers=workers,
+        skip_bad=skip_bad,
+        device=device,
+        shard=part or (rank, ranks),
+        all_ranks=ranks > 1,
+        checkpoint=checkpoint,
+        stop=stop,
+    )
+
+
+@contextmanager
+def _stopping(checkpoint: Path) -> Iterator[Callable[[], bool]]:
+    """Whether a signal asked to stop; a second one does not wait for the batch."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        _say(f"\nstopping after this batch: what was done is kept in {checkpoint}, the same command goes on from there")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _forget(checkpoint: Path | None) -> None:
+    """Remove what an earlier interrupt left, when the result is there."""
+    if checkpoint is None or not checkpoint.is_dir():
+        return
+    for file in checkpoint.glob("*-of-*.npz"):
+        file.unlink()
+    with suppress(OSError):  # a folder of the user's that holds other files too
+        checkpoint.rmdir()
+
+
+def _is_main() -> bool:
+    """Whether this process prints and writes: rank 0 under torchrun, any other one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     """The files to write, refused before the work where they cannot be."""
     stem = Path(output).name.removesuffix(".npz")
@@ -728,14 +933,22 @@ def _check_writable(path: Path) -> None:
 
 # --------------------------------------------------------------------------------------------------- what comes of it
 def _distances(
-    metric: str, real: VDNA, fake: VDNA, by: str | None, layers: Sequence[str] | None = None, unit: Any = "bins"
+    metric: str,
+    real: VDNA,
+    fake: VDNA,
+    by: str | None,
+    layers: Sequence[str] | None = None,
+    unit: Any = "bins",
+    allow_subsampled: bool = False,
 ) -> dict[str, Any]:
     """``{metric: mean}`` and, where asked for, ``{metric_by_layer: {layer: distance}}``."""
     from vdna_metrics.dna import compare as distances
 
     def measure(reduction: Any) -> Any:
         if metric == "emd":
-            return distances.emd(real, fake, layers=layers, unit=unit, reduction=reduction)
+            return distances.emd(
+                real, fake, layers=layers, unit=unit, reduction=reduction, allow_subsampled=allow_subsampled
+            )
         if metric == "nfd":
             return distances.neuron_frechet(real, fake, layers=layers, reduction=reduction)
         return distances.layer_frechet(real, fake, layers=layers, reduction=reduction)
@@ -807,7 +1020,7 @@ def _progress() -> Iterator[StartBar]:
             return Text(f"{task.completed / seconds:.1f} images/s" if task.completed and seconds else "")
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or not _is_main():
         yield log
         return
     columns = (
@@ -827,9 +1040,24 @@ def _progress() -> Iterator[StartBar]:
         yield draw
 
 
+def _report_download() -> Callable[[str, int, int | None], None]:
+    """A line each tenth of a file, which goes together with bars and with logs."""
+    said: dict[str, int] = {}
+
+    def report(name: str, done: int, total: int | None) -> None:
+        tenth = 10 * done // total if total else done // 100_000_000
+        if said.get(name) != tenth:
+            said[name] = tenth
+            size = f"{done / 1e6:.0f} of {total / 1e6:.0f}" if total else f"{done / 1e6:.0f}"
+            _say(f"downloading {name}: {size} MB")
+
+    return report
+
+
 def _say(text: str) -> None:
     """To the error stream, where rich keeps it apart from its bars (click's `echo` would write into them)."""
-    print(text, file=sys.stderr, flush=True)
+    if _is_main():
+        print(text, file=sys.stderr, flush=True)
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

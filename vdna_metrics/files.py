@@ -40,7 +40,14 @@ def sha256_of_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def write_npz(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
+def write_npz(
+    path: str | Path,
+    kind: str,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    compress: bool = True,
+) -> Path:
     """Write arrays and header to ``path`` through a temporary file that is renamed when complete.
 
     Args:
@@ -48,6 +55,7 @@ def write_npz(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Ma
         kind: what the file holds, e.g. ``"histogram"`` or ``"ranges"``.
         header: JSON-able values; schema, kind and sha256 of the arrays of header and arrays are added.
         arrays: named arrays.
+        compress: whether to deflate, which is slow on hundreds of megabytes.
 
     Returns:
         The path that was written.
@@ -66,13 +74,13 @@ def write_npz(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Ma
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            with zipfile.ZipFile(file, "w", compresslevel=9) as archive:
                 for name, array in {_HEADER: np.frombuffer(text, np.uint8), **arrays}.items():
                     member = io.BytesIO()
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
                     # A fixed time, so that the same content gives the same bytes.
                     info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-                    info.compress_type = zipfile.ZIP_DEFLATED
+                    info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
                     archive.writestr(info, member.getvalue())
             file.flush()
             os.fsync(file.fileno())

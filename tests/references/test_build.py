@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vdna_metrics.files import sha256_of_file
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references.build import Reading, build_dnas, calibrate
+from vdna_metrics.references.checkpoint import Checkpoint
 from vdna_metrics.references.images import manifest_hash, open_images
 
 IMAGES = pixels(11, 16, 16, 3)
@@ -343,3 +345,121 @@ def test_memory_does_not_grow_with_the_images(shared: Path) -> None:
         assert images == expected
         peaks[images] = peak
     assert peaks[10_000] < 1.03 * peaks[1_000]
+
+
+# ------------------------------------------------------------------------------------------- parts and interruptions
+def _stop_after(batches: int) -> Callable[[], bool]:
+    """Ask to stop after some batches."""
+    count = iter(range(1, 1000))
+    return lambda: next(count) >= batches
+
+
+def test_parts_add_to_the_whole() -> None:
+    """The DNAs of n parts sum to the DNA of all images: counts to the bit, moments to rounding."""
+    whole = _build(IMAGES)
+    parts = [_build(IMAGES, reading=replace(READING, shard=(i, 2))) for i in range(2)]
+    assert [part["histogram"].n_images for part in parts] == [7, 4]
+    for kind, dna in whole.items():
+        assert_same_state((parts[0][kind] + parts[1][kind]).distribution, dna.distribution)
+
+
+def test_ranges_of_parts_add_to_those_of_the_whole() -> None:
+    """Ranges of n parts merge to the ranges over all images, and a part without an image is an error."""
+    parts = [calibrate(IMAGES, tiny_extractor(), reading=replace(READING, shard=(i, 2))) for i in range(2)]
+    assert (parts[0] + parts[1]).equals(_ranges())
+    with pytest.raises(ValueError, match=r"no images in part 4 of 4, use fewer parts"):
+        calibrate(IMAGES, tiny_extractor(), reading=replace(READING, shard=(3, 4)))
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_an_interrupted_pass_goes_on(tmp_path: Path, done: int) -> None:
+    """A pass that was stopped after any batch and begun again gives the result of one that was not, to the bit."""
+    folder = _folder(tmp_path / "photos")
+    (folder / "a" / "00b.png").write_bytes(b"")
+    reading = replace(READING, skip_bad=True, workers=2, checkpoint=tmp_path / "kept")
+    whole = _build(folder, reading=replace(reading, checkpoint=None))
+    with pytest.raises(KeyboardInterrupt):
+        _build(folder, reading=replace(reading, stop=_stop_after(done)))
+    seen: list[int] = []
+    resumed = _build(folder, reading=replace(reading, progress=lambda count, total: seen.append(count)))
+    for kind, dna in whole.items():
+        assert torch.equal(resumed[kind].distribution.state, dna.distribution.state)
+        assert resumed[kind].provenance == dna.provenance
+    assert len(seen) == 3 - done  # batches that were left
+
+
+def test_interrupted_ranges_go_on(tmp_path: Path) -> None:
+    """Calibration that was stopped goes on too, and both kinds of pass keep apart in one folder."""
+    reading = replace(READING, checkpoint=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(IMAGES, tiny_extractor(), reading=replace(reading, stop=_stop_after(1)))
+    with pytest.raises(KeyboardInterrupt):
+        _build(IMAGES, ranges=_ranges(), reading=replace(reading, stop=_stop_after(2)))
+    assert len(list(tmp_path.iterdir())) == 2
+    ranges = calibrate(IMAGES, tiny_extractor(), reading=reading)
+    assert (ranges.equals(_ranges()), ranges.n_images) == (True, 11)
+
+
+@pytest.mark.parametrize("change", ["bins", "batch_size", "images", "ranges"])
+def test_another_pass_does_not_take_what_was_kept(tmp_path: Path, change: str) -> None:
+    """A pass over other images, or with other settings, begins at the beginning."""
+    reading = replace(READING, checkpoint=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        _build(IMAGES, reading=replace(reading, stop=_stop_after(1)))
+    counts: list[int] = []
+    reading = replace(reading, progress=lambda count, total: counts.append(count))
+    wider = calibrate(IMAGES, tiny_extractor(), widen="none", reading=READING)
+    {
+        "bins": lambda: _build(IMAGES, bins=BINS + 1, reading=reading),
+        "batch_size": lambda: _build(IMAGES, reading=replace(reading, batch_size=3)),
+        "images": lambda: _build(IMAGES[:10], reading=reading),
+        "ranges": lambda: _build(IMAGES, ranges=wider, reading=reading),
+    }[change]()
+    assert counts[0] == (3 if change == "batch_size" else 4)
+
+
+def test_what_was_kept_by_other_parts_is_refused(tmp_path: Path) -> None:
+    """What two processes left is not for three: the error says what to do."""
+    reading = replace(READING, checkpoint=tmp_path, shard=(0, 2))
+    with pytest.raises(KeyboardInterrupt):
+        _build(IMAGES, reading=replace(reading, stop=_stop_after(1)))
+    with pytest.raises(
+        ValueError, match=r"1-of-2\.npz was left by 2 processes, now there are 3: go on with as many, or"
+    ):
+        _build(IMAGES, reading=replace(reading, shard=(0, 3)))
+
+
+def test_damaged_leavings_are_refused(tmp_path: Path) -> None:
+    """What was kept and is damaged is an error, not a wrong result."""
+    reading = replace(READING, checkpoint=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        _build(IMAGES, reading=replace(reading, stop=_stop_after(1)))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged"):
+        _build(IMAGES, reading=reading)
+
+
+def test_work_is_kept_from_time_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that is killed has left what was done when it last was time to."""
+    monkeypatch.setattr(Checkpoint, "is_due", lambda self, every=60.0: True)
+
+    def fail(count: int, total: int | None) -> None:
+        if count == 11:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        _build(IMAGES, reading=replace(READING, checkpoint=tmp_path, progress=fail))
+    counts: list[int] = []
+    resumed = _build(
+        IMAGES, reading=replace(READING, checkpoint=tmp_path, progress=lambda count, total: counts.append(count))
+    )
+    assert counts == [11]
+    assert torch.equal(resumed["histogram"].distribution.state, _build(IMAGES)["histogram"].distribution.state)
+
+
+def test_batches_that_come_cannot_be_shared_or_resumed(tmp_path: Path) -> None:
+    """An iterable of batches has no numbers to share out or to go on from."""
+    for change in ({"shard": (0, 2)}, {"checkpoint": tmp_path}):
+        with pytest.raises(ValueError, match="an iterable of batches"):
+            _build([torch.zeros(2, 3, 8, 8, dtype=torch.uint8)], reading=replace(READING, **change))

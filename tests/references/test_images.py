@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -492,6 +493,38 @@ def test_workers_do_not_change_batches(tmp_path: Path, files: dict[str, bytes]) 
         assert torch.equal(a.images, b.images)
         assert a.images.shape[1:] == (3, 9, 9)
         assert (a.indices, a.digests, a.skipped) == (b.indices, b.digests, b.skipped)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_parts_are_the_batches_of_the_whole(tmp_path: Path, files: dict[str, bytes], parts: int) -> None:
+    """N processes read the very batches of one, each every n-th, and name the same bad images."""
+    source = open_images(_write_zip(tmp_path / "set.zip", files | _corrupted()))
+    options: dict[str, Any] = {"transform": _clip_9x9, "batch_size": 3, "skip_bad": True}
+    whole = {batch.indices: batch for batch in iterate_images(source, **options)}
+    shared = [batch for i in range(parts) for batch in iterate_images(source, **options, shard=(i, parts))]
+    read = [batch for batch in shared if batch.indices]
+    assert sorted(batch.indices for batch in read) == sorted(whole)
+    assert all(torch.equal(batch.images, whole[batch.indices].images) for batch in read)
+    bad = [{bad.name for batch in batches for bad in batch.skipped} for batches in (shared, whole.values())]
+    assert bad[0] == bad[1]
+
+
+def test_reading_goes_on_after_any_batch(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """Reading that begins again at the end of a batch gives what was left, bad images included."""
+    source = open_images(_write_zip(tmp_path / "set.zip", files | _corrupted()))
+    options: dict[str, Any] = {"transform": _clip_9x9, "batch_size": 2, "skip_bad": True}
+    whole = list(iterate_images(source, **options))
+    for place, batch in enumerate(whole):
+        rest = list(iterate_images(source, **options, first_batch=batch.end))
+        assert [b.indices for b in rest if b.indices] == [b.indices for b in whole[place + 1 :]]
+        assert sum(len(b.skipped) for b in rest) == sum(len(b.skipped) for b in whole[place + 1 :])
+
+
+@pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+def test_only_parts_that_exist_are_read(shard: tuple[int, int]) -> None:
+    """A part is one of n, counted from 0."""
+    with pytest.raises(ValueError, match=r"0 <= i < n, got \("):
+        list(iterate_images(open_images(pixels(8, 4, 4, 3)), shard=shard))
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])

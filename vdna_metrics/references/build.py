@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,13 +23,17 @@ from vdna_metrics.distributions import (
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import Preprocessing
+from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
+from vdna_metrics.references.checkpoint import Checkpoint
 from vdna_metrics.references.images import ImageSource, iterate_images, manifest_hash, open_images
 from vdna_metrics.references.store import find_ranges
 
 ImagesLike = ImageSource | str | Path | NDArray[np.uint8] | Tensor | Iterable[Any]
 """A source, what `open_images` opens, uint8 ``[N, 3, H, W]``, or an iterable of such batches, as a DataLoader."""
+
+_WORTH_KEEPING = 10.0  # seconds of work
 
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the number of images done and, where it is known, of all images."""
@@ -44,6 +49,12 @@ class Reading:
         skip_bad: leave images out that cannot be read; they are named in the provenance.
         device: where the network runs.
         progress: called after each batch.
+        shard: ``(i, n)`` reads every n-th batch of a source, from the i-th; the n results add to that of one process.
+        all_ranks: sum over the ranks of ``torch.distributed``, each of which reads its own shard: all get the result
+            of all images.
+        checkpoint: folder for what was done when reading is interrupted; reading the same again goes on from there.
+            Written every minute or so, and gone when the folder is removed, which is up to the caller.
+        stop: asked after each batch; when it says yes, the checkpoint is written and ``KeyboardInterrupt`` raised.
     """
 
     batch_size: int = 32
@@ -51,6 +62,10 @@ class Reading:
     skip_bad: bool = False
     device: torch.device | str = "cpu"
     progress: Progress | None = None
+    shard: tuple[int, int] = (0, 1)
+    all_ranks: bool = False
+    checkpoint: Path | None = None
+    stop: Callable[[], bool] | None = None
 
 
 def build_dnas(
@@ -62,6 +77,7 @@ def build_dnas(
     ranges: ActivationRanges | None = None,
     layers: Sequence[str] | None = None,
     neurons: NeuronSelectionLike | None = None,
+    max_positions: int | None = None,
     name: str | None = None,
     reading: Reading = Reading(),
 ) -> dict[Kind, VDNA]:
@@ -76,6 +92,8 @@ def build_dnas(
         ranges: activation ranges of the histograms, by default those that ship for the extractor.
         layers: layers to look at, by default all.
         neurons: ``{layer: indices}`` of the neurons to look at.
+        max_positions: of each image's positions at most so many are counted in histograms, see `subsample_positions`;
+            such a DNA is not comparable with one of all positions.
         name: of the image set, by default the source's.
         reading: how images are read.
 
@@ -91,11 +109,12 @@ def build_dnas(
         >>> build_dnas(np.zeros((5, 8, 8, 3), np.uint8), extractor, ["gaussian"], name="black")["gaussian"]
         VDNA(gaussian of 5 images of black: 3 neurons in 1 layers of AvgPool2d)
     """
+    check_max_positions(max_positions)
     layout = extractor.layout.select(layers, neurons)
     distributions: dict[Kind, Distribution] = {}
     for kind in kinds:
         if kind == "histogram":
-            chosen = ranges if ranges is not None else find_ranges(extractor.name)
+            chosen = ranges if ranges is not None else find_ranges(extractor)
             chosen.check_fingerprint(extractor.fingerprint)
             distributions[kind] = HistogramDistribution.empty(chosen.for_layout(layout), bins, device=reading.device)
         elif kind == "gaussian":
@@ -104,21 +123,35 @@ def build_dnas(
             distributions[kind] = LayerGaussianDistribution.empty(layout, device=reading.device)
         else:
             raise ValueError(f"unknown kind {kind!r}; known: histogram, gaussian, layer_gaussian")
-    seen = _Seen()
-    for activations in _activations(images, extractor, layout, reading, seen):
-        for distribution in distributions.values():
-            distribution.fill_(activations)
+    fingerprint = extractor.fingerprint.select(list(layout))
+    states: dict[str, Tensor] = {kind: distribution.state for kind, distribution in distributions.items()}
+    settings = [fingerprint.digest, layout.to_json(), bins, max_positions]
+    histogram = distributions.get("histogram")
+    if isinstance(histogram, HistogramDistribution):
+        settings += [histogram.ranges.low.tolist(), histogram.ranges.high.tolist()]
+
+    def fill_(activations: dict[str, Tensor]) -> None:
+        for kind, distribution in distributions.items():
+            # Moments are of means over all positions, which cost next to nothing.
+            counted = kind == "histogram" and max_positions is not None
+            distribution.fill_(
+                {layer: subsample_positions(x, max_positions) for layer, x in activations.items()}
+                if counted
+                else activations
+            )
+
+    seen = _read(images, extractor, layout, reading, states, settings, fill_)
     provenance = Provenance(
         extractor.name,
         sources=(name or seen.name,),
         skipped=tuple(seen.skipped),
-        manifests=(manifest_hash(seen.names, seen.digests),) if seen.digests else (),
+        manifests=() if seen.manifest is None else (seen.manifest,),
     )
-    fingerprint = extractor.fingerprint.select(list(layout))
     dnas = {}
     for kind, distribution in distributions.items():
         distribution.check_finite()
-        dnas[kind] = VDNA(distribution.to("cpu"), fingerprint, provenance)
+        positions = max_positions if kind == "histogram" else None
+        dnas[kind] = VDNA(distribution.to("cpu"), fingerprint, replace(provenance, max_positions=positions))
     return dnas
 
 
@@ -145,11 +178,18 @@ def calibrate(
         ValueError: for unreadable images (unless skipped), no images, or activations that are not finite.
     """
     layout = extractor.layout.select(layers)
+    fingerprint = extractor.fingerprint.select(list(layout))
     low = torch.full((layout.total,), torch.inf, device=reading.device)
     high = torch.full_like(low, -torch.inf)
-    seen = _Seen()
-    for activations in _activations(images, extractor, layout, reading, seen):
+
+    def widen_(activations: dict[str, Tensor]) -> None:
         observe_extremes_(low, high, layout, activations)
+
+    settings = [fingerprint.digest, layout.to_json()]
+    seen = _read(images, extractor, layout, reading, {"low": low, "high": high}, settings, widen_)
+    if not seen.count:
+        i, n = reading.shard
+        raise ValueError(f"{seen.name}: no images in part {i + 1} of {n}, use fewer parts")
     return ActivationRanges(
         layout=layout,
         observed_low=low,
@@ -157,19 +197,50 @@ def calibrate(
         widen=widen,
         n_images=seen.count,
         sources=(name or seen.name,),
-        fingerprint=extractor.fingerprint.select(list(layout)),
+        fingerprint=fingerprint,
     )
 
 
 @dataclass
 class _Seen:
-    """What a pass over images leaves beside its activations."""
+    """What a pass over images leaves beside its states."""
 
     name: str = "tensors"
     count: int = 0
-    names: list[str] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    next_batch: int = 0
+    manifest: str | None = None
+
+    def save(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
+        arrays = {name: state.cpu().numpy() for name, state in states.items()}
+        arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
+        values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
+        checkpoint.save(values, arrays)
+
+    def restore_(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
+        values, arrays = checkpoint.restore() or ({}, {})
+        if not values:
+            return
+        for name, state in states.items():
+            state.copy_(torch.from_numpy(arrays[name]))
+        self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
+        self.count, self.next_batch = values["count"], values["next_batch"]
+        self.skipped = [(name, reason) for name, reason in values["skipped"]]
+
+    def sum_over_ranks_(self, states: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        reduce = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}
+        for name, state in states.items():
+            dist.all_reduce(state, reduce.get(name, dist.ReduceOp.SUM))
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped))
+        self.count = sum(part[0] for part in parts)
+        self.indices, self.digests = ([item for part in parts for item in part[which]] for which in (1, 2))
+        order = np.argsort(self.indices, kind="stable")  # as one process would have met them
+        self.indices, self.digests = ([items[place] for place in order] for items in (self.indices, self.digests))
+        place_of = {name: place for place, name in enumerate(names)}
+        self.skipped = sorted((item for part in parts for item in part[3]), key=lambda item: place_of[item[0]])
 
 
 @dataclass(frozen=True)
@@ -182,44 +253,79 @@ class _Resize:
         return self.preprocess.resize(image[None])[0]
 
 
-def _activations(
-    images: ImagesLike, extractor: FeatureExtractor, layout: NeuronLayout, reading: Reading, seen: _Seen
-) -> Iterator[dict[str, Tensor]]:
+def _read(
+    images: ImagesLike,
+    extractor: FeatureExtractor,
+    layout: NeuronLayout,
+    reading: Reading,
+    states: Mapping[str, Tensor],
+    settings: list[Any],
+    fill_: Callable[[dict[str, Tensor]], None],
+) -> _Seen:
+    """One pass over images; ``fill_`` puts each batch's activations into ``states``."""
+    seen = _Seen()
+    source = _opened(images, reading.batch_size)
     lease = extractor.lease(list(layout))  # held as long as images come
-    for activations, total in _batches(images, extractor, reading, seen):
-        seen.count += next(iter(activations.values())).shape[1]
-        yield layout.pick(activations)
-        if reading.progress is not None:
-            reading.progress(seen.count, total)
-    del lease
-    if not seen.count:
-        raise ValueError(f"{seen.name}: no images")
-
-
-def _batches(
-    images: ImagesLike, extractor: FeatureExtractor, reading: Reading, seen: _Seen
-) -> Iterator[tuple[dict[str, Tensor], int | None]]:
-    if isinstance(images, ImageSource):
-        source = images
-    elif isinstance(images, str | Path | np.ndarray) or _are_paths(images):
-        source = open_images(images)
+    if not isinstance(source, ImageSource):
+        if reading.shard != (0, 1) or reading.checkpoint is not None:
+            raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")
+        for item in source:
+            activations = layout.pick(extractor(_images_of(item).to(reading.device)))
+            fill_(activations)
+            seen.count += next(iter(activations.values())).shape[1]
+            if reading.progress is not None:
+                reading.progress(seen.count, None)
     else:
-        for item in images.split(reading.batch_size) if isinstance(images, Tensor) else images:
-            yield extractor(_images_of(item).to(reading.device)), None
-        return
-    seen.name = source.name
-    total = len(source)
-    for batch in iterate_images(
-        source,
-        transform=_Resize(extractor.preprocess),
-        batch_size=reading.batch_size,
-        workers=reading.workers,
-        skip_bad=reading.skip_bad,
-    ):
-        seen.names += [source.names[index] for index in batch.indices]
-        seen.digests += batch.digests
-        seen.skipped += [(bad.name, bad.reason) for bad in batch.skipped]
-        yield extractor.from_resized(batch.images.to(reading.device, non_blocking=True)), total - len(seen.skipped)
+        seen.name = source.name
+        checkpoint = None
+        if reading.checkpoint is not None:
+            decisive = [source.names, sorted(states), settings, reading.batch_size, reading.skip_bad]
+            checkpoint = Checkpoint(reading.checkpoint, decisive, reading.shard)
+            seen.restore_(checkpoint, states)
+        i, n = reading.shard
+        firsts = range(i * reading.batch_size, len(source), n * reading.batch_size)
+        total = sum(min(reading.batch_size, len(source) - first) for first in firsts)
+        for batch in iterate_images(
+            source,
+            transform=_Resize(extractor.preprocess),
+            batch_size=reading.batch_size,
+            workers=reading.workers,
+            skip_bad=reading.skip_bad,
+            shard=reading.shard,
+            first_batch=seen.next_batch,
+        ):
+            fill_(layout.pick(extractor.from_resized(batch.images.to(reading.device, non_blocking=True))))
+            seen.count += len(batch.indices)
+            seen.indices += batch.indices
+            seen.digests += batch.digests
+            seen.skipped += [(bad.name, bad.reason) for bad in batch.skipped]
+            seen.next_batch = batch.end
+            if reading.progress is not None:
+                reading.progress(seen.count, total - len(seen.skipped))
+            stopping = reading.stop is not None and reading.stop()
+            if checkpoint is not None and (stopping or checkpoint.is_due()):
+                seen.save(checkpoint, states)
+            if stopping:
+                raise KeyboardInterrupt
+        if checkpoint is not None and checkpoint.is_due(every=_WORTH_KEEPING):  # another pass may be interrupted
+            seen.save(checkpoint, states)
+    del lease
+    if reading.all_ranks:
+        seen.sum_over_ranks_(states, source.names if isinstance(source, ImageSource) else ())
+    if not seen.count and (reading.all_ranks or reading.shard == (0, 1)):
+        raise ValueError(f"{seen.name}: no images")
+    if isinstance(source, ImageSource) and seen.digests:
+        seen.manifest = manifest_hash([source.names[index] for index in seen.indices], seen.digests)
+    return seen
+
+
+def _opened(images: ImagesLike, batch_size: int) -> ImageSource | Iterable[Any]:
+    """A source, or batches as they come."""
+    if isinstance(images, ImageSource):
+        return images
+    if isinstance(images, str | Path | np.ndarray) or _are_paths(images):
+        return open_images(images)
+    return images.split(batch_size) if isinstance(images, Tensor) else images
 
 
 def _are_paths(images: Iterable[Any]) -> TypeGuard[Sequence[str | Path]]:

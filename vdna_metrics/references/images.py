@@ -412,16 +412,18 @@ class ImageBatch:
     """Some images of a source, in its order.
 
     Args:
-        images: ``[N, 3, H, W]``, N >= 1, of the type the transform returns.
+        images: ``[N, 3, H, W]``, of the type the transform returns; N is 0 only where all images of a part are bad.
         indices: places of the N images in the source.
         digests: sha256 of the N files' bytes (of the array's rows as stored), hexadecimal.
         skipped: images left out since the batch before.
+        end: number of the batch to go on with after this one.
     """
 
     images: Tensor
     indices: tuple[int, ...]
     digests: tuple[str, ...]
     skipped: tuple[BadImage, ...] = ()
+    end: int = 0
 
 
 def _identity(image: Tensor) -> Tensor:
@@ -480,6 +482,8 @@ def iterate_images(
     batch_size: int = 32,
     workers: int = 0,
     skip_bad: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    first_batch: int = 0,
 ) -> Iterator[ImageBatch]:
     """Yield all images of a source in batches, in its order whatever the number of workers.
 
@@ -492,21 +496,29 @@ def iterate_images(
         batch_size: images a batch; fewer where images were skipped, and in the last batch.
         workers: decoding processes, 0 to decode in this one.
         skip_bad: leave bad images out and list them in `ImageBatch.skipped`.
+        shard: ``(i, n)`` takes every n-th batch, from the i-th, so that n processes share the very batches of one.
+        first_batch: batches of the whole source to pass over, of those that were read before.
 
     Yields:
         `ImageBatch`, with at least one image each.
 
     Raises:
-        ValueError: a bad image without ``skip_bad``, no good image at all, or different sizes in one batch.
+        ValueError: a bad image without ``skip_bad``, no good image in the whole source, different sizes in one batch,
+            or no such shard.
 
     Examples:
         >>> source = open_images(np.zeros((3, 4, 4, 3), dtype=np.uint8))
         >>> [batch.indices for batch in iterate_images(source, batch_size=2)]
         [(0, 1), (2,)]
     """
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard (i, n) is one of n parts, 0 <= i < n, got {shard}")
+    n_batches = -(-len(source) // batch_size)
+    numbers = [number for number in range(shard[0], n_batches, shard[1]) if number >= first_batch]
+    batches: Any = [range(n * batch_size, min((n + 1) * batch_size, len(source))) for n in numbers]  # typed as lists
     loader = DataLoader(
         ImageDataset(source, transform or _identity),
-        batch_size=batch_size,
+        batch_sampler=batches,
         num_workers=0 if isinstance(source, _ArraySource) else workers,
         collate_fn=_collate,
         generator=torch.Generator(),  # else the loader draws its seed from the caller's global stream
@@ -515,7 +527,7 @@ def iterate_images(
     held: ImageBatch | None = None  # one batch back, so that what is skipped at the end still travels with images
     skipped: tuple[BadImage, ...] = ()
     try:
-        for images, items in iterator:
+        for number, (images, items) in zip(numbers, iterator, strict=True):
             good = [(index, digest, shape) for index, digest, shape in items if not isinstance(shape, str)]
             skipped += tuple(BadImage(source.names[index], why) for index, _, why in items if isinstance(why, str))
             if skipped and not skip_bad:
@@ -532,11 +544,15 @@ def iterate_images(
             if held is not None:
                 yield held
             indices, digests, _ = zip(*good, strict=True)
-            held, skipped = ImageBatch(images, indices, digests, skipped), ()
+            held, skipped = ImageBatch(images, indices, digests, skipped, number + 1), ()
     finally:
         # The traceback of an error would keep this frame, and with it the workers, alive.
         del iterator
+    if held is None and (not skipped or len(skipped) < len(source)):  # of a part
+        if not skipped:
+            return
+        held = ImageBatch(torch.empty(0, 3, 1, 1), (), ())
     if held is None:
         first = skipped[0]
         raise ValueError(f"{source.name}: none of {len(source)} images is readable; {first.name}: {first.reason}")
-    yield replace(held, skipped=held.skipped + skipped)
+    yield replace(held, skipped=held.skipped + skipped, end=numbers[-1] + 1)
