@@ -2,15 +2,22 @@
 
     python scripts/build_reference_stats.py SHARED
 
-SHARED holds `data/bsds500.zip` (folders train, val, test) and `data/imagenet_sample_1000.zip`. Files that exist already
-are kept; delete them to build them again. The manifest is written anew from what is there.
+SHARED holds `data/` with `bsds500.zip` (folders train, val, test), `imagenet_sample_1000.zip`, `cifar10_jpeg_test.zip`
+and `mnist_t10k-images-idx3-ubyte.gz`. Files that exist already are kept; delete them to build them again. The manifest
+is written anew from what is there.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
+from functools import reduce
+from operator import add
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vdna_metrics import (
     VDNA,
@@ -26,7 +33,8 @@ from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references.store import ReferenceRecord
 
 STORE = Path(__file__).resolve().parents[1] / "reference_stats"
-EXTRACTORS = ("seeded_resnet18",)
+EXTRACTORS = ("seeded_resnet18", "vdna_tiny")
+PHOTOGRAPHS = ("bsds500", "imagenet_sample_1000")
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 SPLITS = {"trainval": ("train", "val"), "test": ("test",)}
 LICENCE = (
@@ -35,14 +43,18 @@ LICENCE = (
 
 
 def build_ranges(extractor_name: str, shared: Path) -> ActivationRanges:
-    """Calibrate over photographs of both sets."""
+    """Calibrate over photographs, small photographs and digits; `seeded_resnet18`, for tests, over photographs only."""
     path = STORE / "ranges" / f"{extractor_name}.npz"
     if not path.exists():
         extractor = create_extractor(extractor_name)
+        sources: dict[str, Any] = {name: shared / "data" / f"{name}.zip" for name in PHOTOGRAPHS}
+        if extractor_name != "seeded_resnet18":
+            sources["cifar10_jpeg_test"] = shared / "data" / "cifar10_jpeg_test.zip"
+            digits = gzip.decompress((shared / "data" / "mnist_t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+            sources["mnist_test"] = np.frombuffer(digits, np.uint8).reshape(-1, 28, 28, 1).repeat(3, 3)
         reading = Reading(workers=2, progress=report)
-        photographs = calibrate(shared / "data" / "bsds500.zip", extractor, name="bsds500", reading=reading)
-        sample = shared / "data" / "imagenet_sample_1000.zip"
-        (photographs + calibrate(sample, extractor, name="imagenet_sample_1000", reading=reading)).save(path)
+        parts = [calibrate(source, extractor, name=name, reading=reading) for name, source in sources.items()]
+        reduce(add, parts).save(path)
     return load_ranges(path)
 
 
