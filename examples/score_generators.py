@@ -3,8 +3,8 @@
     python examples/score_generators.py            # 200 images of each
     python examples/score_generators.py --small    # 20 images of each, in seconds
 
-The generators are procedural, the network is `seeded_resnet18` and the photographs' DNA ships with the package, so
-nothing is downloaded. For real work put your generator in place of `images_of`, a network that has learned something,
+The generators are procedural, the network is `vdna_tiny` and the photographs' DNA ships with the package, so
+nothing is downloaded. For real work put your generator in place of `images_of`, a larger network,
 such as `mugs_vit_base`, in place of `EXTRACTOR`, and make the reference with it: `build_dnas` on your real images.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference, load_vdna
 from vdna_metrics.references.procedural import procedural_images
 
-EXTRACTOR = "seeded_resnet18"
+EXTRACTOR = "vdna_tiny"
 GENERATORS = {"A": "dead_leaves_disks", "B": "one_over_f_noise"}
 
 

@@ -33,7 +33,8 @@ from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references.store import ReferenceRecord
 
 STORE = Path(__file__).resolve().parents[1] / "reference_stats"
-EXTRACTORS = ("seeded_resnet18", "vdna_tiny")
+CALIBRATED = ("seeded_resnet18", "vdna_tiny")
+REFERENCED = ("vdna_tiny",)
 PHOTOGRAPHS = ("bsds500", "imagenet_sample_1000")
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 SPLITS = {"trainval": ("train", "val"), "test": ("test",)}
@@ -99,7 +100,7 @@ def main() -> None:
     """Build what is missing and write the manifest."""
     shared = Path(sys.argv[1])
     manifest: dict[str, list[dict[str, object]]] = {"references": [], "ranges": []}
-    for extractor_name in EXTRACTORS:
+    for extractor_name in CALIBRATED:
         ranges = build_ranges(extractor_name, shared)
         file = f"ranges/{extractor_name}.npz"
         manifest["ranges"].append(
@@ -112,7 +113,8 @@ def main() -> None:
                 "widen": ranges.widen,
             }
         )
-        manifest["references"] += [vars(record) for record in build_references(extractor_name, ranges, shared)]
+        if extractor_name in REFERENCED:
+            manifest["references"] += [vars(record) for record in build_references(extractor_name, ranges, shared)]
     (STORE / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 

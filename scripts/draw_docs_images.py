@@ -30,7 +30,7 @@ from vdna_metrics.references.procedural import procedural_images
 from vdna_metrics.reports.plots import COLOURS
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-EXTRACTOR = "seeded_resnet18"
+EXTRACTOR = "vdna_tiny"
 WORLD = "one_over_f_noise"
 REAL, FAKE, INK, SOFT = "#4d4d4d", COLOURS[1], "#222222", "#8a8a8a"
 NEURONS_SHOWN = 9  # of each layer

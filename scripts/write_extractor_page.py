@@ -73,7 +73,7 @@ def page() -> Iterator[str]:
         yield ""
         yield f"## {spec.name} {{ #{spec.name} }}"
         yield ""
-        yield f"{spec.note}."
+        yield f"{spec.note[0].upper()}{spec.note[1:]}."
         yield ""
         yield f"- layers: {_layers(spec)}"
         address = weights_address(spec)

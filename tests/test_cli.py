@@ -171,12 +171,12 @@ def test_a_reference_may_be_images_or_its_dnas() -> None:
 
 def test_a_name_of_the_store_brings_its_extractor() -> None:
     """`bsds500/trainval` is found for each metric, in any case, and its extractor is taken."""
-    printed = _json("score", "gen_a", "--reference", "BSDS500/trainval", "--metrics", "emd,nfd", "--layers", "layer1_0")
+    printed = _json("score", "gen_a", "--reference", "BSDS500/trainval", "--metrics", "emd,nfd", "--layers", "blocks.0")
     kinds = ("histogram", "gaussian")
-    real = {kind: load_reference("bsds500/trainval", kind=kind).select(["layer1_0"]) for kind in kinds}
-    fake = build_dnas("gen_a", create_extractor("seeded_resnet18"), kinds, layers=["layer1_0"])
+    real = {kind: load_reference("bsds500/trainval", kind=kind).select(["blocks.0"]) for kind in kinds}
+    fake = build_dnas("gen_a", create_extractor("vdna_tiny"), kinds, layers=["blocks.0"])
     result = printed["results"][0]
-    assert printed["extractor"] == "seeded_resnet18"
+    assert printed["extractor"] == "vdna_tiny"
     assert result["emd"] == float(compare.emd(real["histogram"], fake["histogram"]))
     assert result["nfd"] == float(compare.neuron_frechet(real["gaussian"], fake["gaussian"]))
 
@@ -253,7 +253,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["hollow", "--reference", "real"], "'hollow' has 0 files"),
         (["real.npz", "--reference", "real"], "`vdna-metrics compare` compares DNAs"),
         (["gen_a", "--reference", "reall"], "'real.npz'? (the store has bsds500/test, bsds500/trainval)"),
-        (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bsds500/tr"),
+        (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@vdna_tiny#histogram-1000, bsds500/tr"),
         (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),
         (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one --reference can be images, got real"),
         (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "two references of kind histogram"),
@@ -261,7 +261,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "--reference", "ranges.npz"], "ranges.npz holds 'ranges', needed is"),
         (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz holds 'histogram', needed is"),
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
-        (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny'?"),
+        (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--layers", "frist"], "did you mean 'first'"),
         (["gen_a", "--reference", "real", "--extractor", "other", "--ranges", "ranges.npz"], "were not made with"),
@@ -621,7 +621,9 @@ def test_help_fits_a_terminal(command: str) -> None:
     shown = _run(*([command] if command else []), "--help", columns=80).stdout
     assert max(map(len, shown.splitlines())) <= 80
     summaries = shown.partition("Commands:\n")[2].splitlines()
-    assert [summary.split()[0] for summary in summaries] == ([] if command else sorted(COMMANDS))
+    assert [summary.split()[0] for summary in summaries] == {"": sorted(COMMANDS), "extractors": ["show"]}.get(
+        command, []
+    )
     assert all(summary.endswith(".") and not summary.endswith("..") for summary in summaries)
 
 
@@ -698,7 +700,7 @@ def _start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
 
 def test_a_process_keeps_output_and_errors_apart() -> None:
     """Output is JSON and nothing else, with decoding in workers; progress goes to the error stream."""
-    arguments = ("score", "gen_a", "--reference", "bsds500/trainval", "--layers", "layer1_0", "--json")
+    arguments = ("score", "gen_a", "--reference", "bsds500/trainval", "--layers", "blocks.0", "--json")
     process = _start(*arguments, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0
@@ -765,6 +767,32 @@ def test_a_part_of_the_images() -> None:
     whole, merged = load_vdna("whole.npz"), load_vdna("merged.npz")
     assert merged.n_images == 12
     assert torch.equal(whole.distribution.state, merged.distribution.state)
+
+
+def test_the_precision_of_a_reference_is_that_of_the_score() -> None:
+    """`--precision` is recorded, taken over from a reference, and refused beside another."""
+    _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    options = ("--extractor", "tiny", "--ranges", "ranges.npz")
+    _run("make", "real", "-o", "half", "--precision", "bf16", "--channels-last", *options)
+    fingerprint = load_vdna("half.npz").fingerprint
+    assert (fingerprint.precision, fingerprint.options) == ("bf16", ("channels_last",))
+    assert _json("score", "gen_a", "--reference", "half.npz")["results"][0]["emd"] > 0
+    error = _run("score", "gen_a", "--reference", "half.npz", "--precision", "fp32", exit_code=1).stderr
+    assert "precisions differ: DNA bf16, extractor fp32" in error
+
+
+def test_subsampled_positions_are_compared_when_asked() -> None:
+    """`--max-positions` is recorded; beside a DNA of all positions it is refused unless it is allowed."""
+    _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    options = ("--extractor", "tiny", "--ranges", "ranges.npz")
+    _run("make", "real", "-o", "all", *options)
+    _run("make", "gen_a", "-o", "some", "--max-positions", "4", *options)
+    assert load_vdna("some.npz").provenance.max_positions == 4
+    error = _run("compare", "all.npz", "some.npz", exit_code=1).stderr
+    assert "allow_subsampled=True" in error
+    near = _json("compare", "all.npz", "some.npz", "--allow-subsampled")["results"][0]["emd"]
+    scored = ("score", "gen_a", "--reference", "all.npz", "--max-positions", "4", "--allow-subsampled")
+    assert _json(*scored)["results"][0]["emd"] == near
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b"])

@@ -41,6 +41,7 @@ METRICS: dict[str, tuple[Kind, str]] = {
 DEFAULT_EXTRACTOR = "mugs_vit_base"
 DEFAULT_BINS = 1000
 PICTURES = (".png", ".pdf", ".svg")
+_RUNNING = ("precision", "channels_last", "compile")
 
 
 class _Group(click.Group):
@@ -109,7 +110,27 @@ def _network(default: str) -> Callable[[Command], Command]:
         ),
         click.option("--weights", metavar="FILE", help="Local file of the network's weights."),
         click.option("--layers", type=_Names(), help="Layers to look at; module paths for timm:NAME."),
+        # How the network is run, for `_extractor`: of no interest to the commands themselves.
+        click.option(
+            "--precision",
+            type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+            help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
+            expose_value=False,
+            callback=_keep,
+        ),
+        click.option(
+            "--channels-last",
+            is_flag=True,
+            help="Keep images and weights in channels_last memory format.",
+            expose_value=False,
+            callback=_keep,
+        ),
+        click.option("--compile", is_flag=True, help="Run through torch.compile.", expose_value=False, callback=_keep),
     )
+
+
+def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+    context.meta[f"{__name__}.{option.name}"] = value
 
 
 def _histogram(default: str) -> Callable[[Command], Command]:
@@ -616,7 +637,7 @@ def calibrate(
 @_json
 @click.pass_context
 def extractors(context: click.Context, as_json: bool) -> None:
-    """List the networks that are known by name; `show NAME` tells all of one."""
+    """List the networks that are known by name, or show one."""
     if context.invoked_subcommand is not None:
         return
     from vdna_metrics.extractors import get_spec, list_extractors
@@ -770,13 +791,18 @@ def _extractor(
     name: str | None, weights: str | None, layers: Sequence[str] | None, reference: VDNA | None = None
 ) -> tuple[FeatureExtractor, list[str] | None]:
     """The network, and the names of the layers that were asked for."""
-    from vdna_metrics.extractors import extractor_and_layout
+    from vdna_metrics.extractors import create_extractor, extractor_and_layout
 
     if reference is not None and name in (None, reference.provenance.extractor):
         name = reference.provenance.extractor
         if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
             layers = list(reference.layout)
-    network, layout = extractor_and_layout(name or DEFAULT_EXTRACTOR, layers, weights_path=weights)
+    name = name or DEFAULT_EXTRACTOR
+    asked = {option: click.get_current_context().meta[f"{__name__}.{option}"] for option in _RUNNING}
+    if asked["precision"] is None and reference is not None:
+        asked["precision"] = reference.fingerprint.precision
+    built = create_extractor(name, layers=layers if name.startswith("timm:") else None, weights_path=weights, **asked)
+    network, layout = extractor_and_layout(built, layers)
     return network, None if layers is None else list(layout)
 
 
@@ -789,7 +815,7 @@ def _own_or_calibrated(
 
     if has_ranges(network):
         ranges = find_ranges(network)
-        if ranges.fingerprint is None or not ranges.fingerprint.differences(network.fingerprint):
+        if ranges.fingerprint is None or not ranges.fingerprint.differences(network.fingerprint, precision=False):
             return ranges
     _say(f"no activation ranges ship for {network.name}: calibrating on {images.name} first")
     watched = _watched(reading, start, f"ranges: {images.name}", images)

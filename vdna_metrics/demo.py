@@ -21,7 +21,7 @@ from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_ima
 from vdna_metrics.references.store import find_ranges, load_reference
 from vdna_metrics.reports.plots import COLOURS, layer_profile, neuron_histograms
 
-EXTRACTOR = "seeded_resnet18"
+EXTRACTOR = "vdna_tiny"
 REFERENCE = "bsds500/trainval"
 PHOTOGRAPHS = "photographs (BSDS500 test)"
 _KINDS: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian")
@@ -151,10 +151,10 @@ def _scalar(distance: Distance) -> float:
 
 
 def _telling_neurons(entries: list[DemoEntry], reference: VDNA) -> list[tuple[str, int]]:
-    """Of every second layer, the neuron that best tells all worlds but the farthest from held-out photographs."""
+    """Of four layers, the neuron that best tells all worlds but the farthest from held-out photographs."""
     near, *worlds = (compare.emd(reference, entry.dnas["histogram"], reduction="none") for entry in entries[:-1])
     chosen = []
-    for layer in list(reference.layout)[::2]:
+    for layer in list(reference.layout)[:: max(1, len(reference.layout) // 4)]:
         distances = torch.stack([world[layer] for world in worlds if isinstance(world, dict)])
         own = near[layer] if isinstance(near, dict) else distances[0]
         chosen.append((layer, int((distances.mean(0) - own).argmax())))

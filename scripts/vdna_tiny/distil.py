@@ -1,6 +1,6 @@
 """Train `vdna_tiny`: the first two thirds of a MobileNetV2, taught to answer for the whole from a fifth of the pixels.
 
-    python scripts/vdna_tiny/distil.py SHARED WORK [--views 24000] [--epochs 5]
+    python scripts/vdna_tiny/distil.py SHARED WORK [--views 24000] [--epochs 4]
 
 SHARED holds `data/` and `weights/mobilenetv2_100.tf_in1k.safetensors`; WORK is a folder for what can be taken up
 again: the teacher's answers, in memory-mapped files, and checkpoints. The same command goes on where it was
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--views", type=int, default=24_000)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ import torch
 from data import DISTURBANCES, UNSEEN_DISTURBANCES, Pixels, is_held_out, photographs
 from distil import RESULT, teacher
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -208,6 +209,7 @@ def draw(found: dict[str, object], path: Path) -> None:
             axes.scatter(x, y, s=18, color=f"C{colour}", alpha=0.8, label=group, edgecolors="none")
         axes.set(xscale="log", yscale="log", xlabel=f"{first}: VDNA-EMD (bins)", ylabel=name)
         axes.set_title(f"{name}: Spearman {correlations[name]['all']:.3f} over {len(pairs)} pairs", loc="left")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)

@@ -367,19 +367,16 @@ def test_networks_that_cannot_be_compiled_are_refused(traced: Callable[[], int])
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_compiled_code_gives_the_same_activations(precision: str) -> None:
+def test_compiled_code_gives_the_same_activations() -> None:
     """The real compiler gives a residual network's activations to rounding, overwritten outputs included."""
-    extractor = create_extractor(SPEC, compile=True, channels_last=True, precision=precision)
+    extractor = create_extractor(SPEC, compile=True, channels_last=True)
     for n in (3, 5):
-        _assert_near(extractor(_images(n)), create_extractor(SPEC)(_images(n)), precision)
+        _assert_near(extractor(_images(n)), create_extractor(SPEC)(_images(n)), "fp32")
 
 
-@pytest.mark.slow
-@needs_compiler
 @pytest.mark.parametrize("architecture", ["mobilenetv2_100", "resnet18", "vit_tiny_patch16_224"])
-def test_real_networks_compile(architecture: str, request: pytest.FixtureRequest) -> None:
-    """A trained MobileNetV2, a ResNet and a ViT give their activations to float32 rounding, in one graph."""
+def test_real_networks_compile(architecture: str, traced: Callable[[], int], request: pytest.FixtureRequest) -> None:
+    """A trained MobileNetV2, a ResNet and a ViT become one graph, whose activations are theirs."""
     if architecture == "mobilenetv2_100":
         path = request.getfixturevalue("shared") / "weights" / "mobilenetv2_100.tf_in1k.safetensors"
         if not path.is_file():
@@ -387,15 +384,12 @@ def test_real_networks_compile(architecture: str, request: pytest.FixtureRequest
         network = timm.create_model(architecture, pad_type="same", checkpoint_path=str(path))
     else:
         network = timm.create_model(architecture, num_classes=0)
-    layers = {"mobilenetv2_100": ["blocks.0", "blocks.3"], "resnet18": ["layer1.0", "layer4"]}
+    layers = {"mobilenetv2_100": ["blocks.0", "conv_head"], "resnet18": ["layer1.0", "layer4"]}
     arguments = {"layers": layers.get(architecture, ["blocks.0", "blocks.11", "norm"]), "size": 224}
-    from torch._dynamo.utils import counters
-
-    counters.clear()
     compiled, plain = (create_extractor(network, **arguments, compile=compile) for compile in (True, False))
     for n in (4, 4, 3):
         _assert_near(compiled(_images(n, 64)), plain(_images(n, 64)))
-    assert counters["stats"]["unique_graphs"] == 1
+    assert traced() == 1
 
 
 # ------------------------------------------------------------------------------------------------------- what follows

@@ -76,7 +76,7 @@ def list_references() -> list[ReferenceRecord]:
 
     Examples:
         >>> [record.name for record in list_references() if record.kind == "histogram-1000"][0]
-        'bsds500/test@seeded_resnet18#histogram-1000'
+        'bsds500/test@vdna_tiny#histogram-1000'
     """
     records = [ReferenceRecord(**record) for record in _manifest()["references"]]
     return sorted(records, key=lambda record: record.name)
