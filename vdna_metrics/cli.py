@@ -666,7 +666,7 @@ def extractors(context: click.Context, as_json: bool) -> None:
 @click.argument("name", metavar="NAME")
 @_json
 def show_extractor(name: str, as_json: bool) -> None:
-    """Show what a network is, where its weights come from, and what it costs to use.
+    """Show all there is to know of one network.
 
     NAME is one of the list, or timm:NAME.
     """
