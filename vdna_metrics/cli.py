@@ -704,7 +704,8 @@ def _card(spec: ExtractorSpec) -> dict[str, Any]:
     from vdna_metrics.extractors.weights import cached_weights, weights_address
     from vdna_metrics.references.store import has_ranges
 
-    needs_file = spec.weights is not None and not spec.weights.startswith("seeded:")
+    needs_file = spec.weights is not None and not spec.weights.startswith(("seeded:", "package:"))
+    address = "in the package" if str(spec.weights).startswith("package:") else weights_address(spec)
     cached = cached_weights(spec) if needs_file else None
     preprocess = spec.preprocess
     size = "own size" if preprocess.size is None else "x".join(map(str, preprocess.size))
@@ -715,8 +716,8 @@ def _card(spec: ExtractorSpec) -> dict[str, Any]:
         "layers": spec.paths,
         "neurons": spec.neurons,
         "input": f"{size} ({preprocess.id})",
-        "address": weights_address(spec),
-        "at_hand": (str(cached) if cached else None) if needs_file else weights_address(spec),
+        "address": address,
+        "at_hand": (str(cached) if cached else None) if needs_file else address,
         "ranges": "ship" if has_ranges(replace(spec, ranges=None)) else "published" if spec.ranges else "calibrate",
         "licence": spec.licence,
     }
