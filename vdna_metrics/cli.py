@@ -696,7 +696,9 @@ def show_extractor(name: str, as_json: bool) -> None:
         "licence": card["licence"],
     }
     for title, text in lines.items():
-        click.echo(textwrap.fill(f"{title:14}{text}", 100, subsequent_indent=" " * 14, break_on_hyphens=False))
+        whole = " " not in text  # an address is to be copied
+        line = f"{title:14}{text}"
+        click.echo(line if whole else textwrap.fill(line, 100, subsequent_indent=" " * 14, break_on_hyphens=False))
 
 
 def _card(spec: ExtractorSpec) -> dict[str, Any]:
