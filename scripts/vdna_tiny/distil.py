@@ -101,7 +101,7 @@ def ask_teacher(shared: Path, work: Path, n: int) -> dict[str, np.ndarray]:
             side = round(maps.shape[2] ** 0.5)
             files[layer][rows] = summarise(maps.unflatten(2, (side, side)), cells).half().numpy()
         done += len(batch)
-        if done % 1000 < ASKED or done == n:
+        if done % (10 * ASKED) == 0 or done == n:
             for file in files.values():
                 file.flush()
             done_file.write_text(str(done))
