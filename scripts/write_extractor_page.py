@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import weights_address
-from vdna_metrics.references.store import has_ranges
+from vdna_metrics.references.store import ranges_origin
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extractors.md"
 
@@ -47,10 +46,6 @@ def _input(spec: ExtractorSpec) -> str:
     return "own size" if size is None else f"{size[0]}×{size[1]}"
 
 
-def _ranges(spec: ExtractorSpec) -> str:
-    return "ship" if has_ranges(replace(spec, ranges=None)) else "published" if spec.ranges else "calibrate"
-
-
 def _layers(spec: ExtractorSpec) -> str:
     """Names of layers, runs of numbers shortened: `block_0 … block_11, last_norm`."""
     shortened = []
@@ -68,7 +63,7 @@ def page() -> Iterator[str]:
     yield "|---|---:|---:|---|---|---|"
     for spec in CATALOGUE.values():
         cells = [f"[`{spec.name}`](#{spec.name})", str(len(spec.layers)), f"{spec.neurons:,}".replace(",", " ")]
-        yield f"| {' | '.join([*cells, _input(spec), _ranges(spec), spec.licence])} |"
+        yield f"| {' | '.join([*cells, _input(spec), ranges_origin(spec), spec.licence])} |"
     for spec in CATALOGUE.values():
         yield ""
         yield f"## {spec.name} {{ #{spec.name} }}"

@@ -704,7 +704,7 @@ def show_extractor(name: str, as_json: bool) -> None:
 def _card(spec: ExtractorSpec) -> dict[str, Any]:
     """What there is to know of an extractor without building it."""
     from vdna_metrics.extractors.weights import cached_weights, weights_address
-    from vdna_metrics.references.store import has_ranges
+    from vdna_metrics.references.store import ranges_origin
 
     needs_file = spec.weights is not None and not spec.weights.startswith(("seeded:", "package:"))
     address = "in the package" if str(spec.weights).startswith("package:") else weights_address(spec)
@@ -720,7 +720,7 @@ def _card(spec: ExtractorSpec) -> dict[str, Any]:
         "input": f"{size} ({preprocess.id})",
         "address": address,
         "at_hand": (str(cached) if cached else None) if needs_file else address,
-        "ranges": "ship" if has_ranges(replace(spec, ranges=None)) else "published" if spec.ranges else "calibrate",
+        "ranges": ranges_origin(spec),
         "licence": spec.licence,
     }
 

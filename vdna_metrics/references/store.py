@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
@@ -142,10 +142,22 @@ def load_reference(name: str, *, extractor: str | None = None, kind: str | None 
     return load_vdna(_verified(record.file, record.sha256))
 
 
+def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "calibrate"]:
+    """Whether activation ranges come with this package, are published elsewhere, or are to be made by calibration.
+
+    Examples:
+        >>> ranges_origin("vdna_tiny"), ranges_origin("mugs_vit_base"), ranges_origin("dinov2_vit_base")
+        ('ship', 'published', 'calibrate')
+    """
+    name, spec = _name_and_spec(extractor)
+    if name in _bundled_ranges():
+        return "ship"
+    return "calibrate" if spec is None or spec.ranges is None else "published"
+
+
 def has_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> bool:
     """Whether activation ranges ship for an extractor or are published with it; nothing is downloaded."""
-    name, spec = _name_and_spec(extractor)
-    return name in _bundled_ranges() or (spec is not None and spec.ranges is not None)
+    return ranges_origin(extractor) != "calibrate"
 
 
 def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> ActivationRanges:
