@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,13 @@ from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_ima
 Pixels = NDArray[np.uint8]
 
 TRAINING = ("bsds500.zip:train", "bsds500.zip:val", "imagenet_sample_1000.zip", "cifar10_jpeg_train.zip")
+
+
+def keep_freed_memory() -> None:
+    """Start this program again with an allocator that keeps freed activations: several times as fast on Linux."""
+    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        os.environ |= {"MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+        os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 # --------------------------------------------------------------------------------------------------- disturbances

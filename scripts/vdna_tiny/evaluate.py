@@ -12,19 +12,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import sys
 import time
 from itertools import combinations
 from pathlib import Path
 
-if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-    os.environ |= {"MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
-    os.execv(sys.executable, [sys.executable, *sys.argv])
-
 import numpy as np
 import torch
-from data import DISTURBANCES, UNSEEN_DISTURBANCES, Pixels, is_held_out, photographs
+from data import DISTURBANCES, UNSEEN_DISTURBANCES, Pixels, is_held_out, keep_freed_memory, photographs
 from distil import RESULT, teacher
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -217,6 +212,7 @@ def draw(found: dict[str, object], path: Path) -> None:
 
 def main() -> None:
     """Measure what is asked for and put it into the file of figures."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--weights", type=Path, default=RESULT)

@@ -184,11 +184,8 @@ def cached_weights(spec: ExtractorSpec) -> Path | None:
 
     ``None`` also when no file is needed: weights that are drawn from a seed, or none.
     """
-    for source in _sources(spec):
-        path = RemoteFile(source).path if _is_remote(source) else _local(source)
-        if path.is_file():
-            return path
-    return None
+    files = (RemoteFile(source).cached if _is_remote(source) else _local(source) for source in _sources(spec))
+    return next((path for path in files if path is not None and path.is_file()), None)
 
 
 def weights_address(spec: ExtractorSpec) -> str:

@@ -133,12 +133,8 @@ def build_dnas(
     def fill_(activations: dict[str, Tensor]) -> None:
         for kind, distribution in distributions.items():
             # Moments are of means over all positions, which cost next to nothing.
-            counted = kind == "histogram" and max_positions is not None
-            distribution.fill_(
-                {layer: subsample_positions(x, max_positions) for layer, x in activations.items()}
-                if counted
-                else activations
-            )
+            at_most = max_positions if kind == "histogram" else None
+            distribution.fill_({layer: subsample_positions(x, at_most) for layer, x in activations.items()})
 
     seen = _read(images, extractor, layout, reading, states, settings, fill_)
     provenance = Provenance(
