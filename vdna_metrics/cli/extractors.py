@@ -1,0 +1,106 @@
+"""`vdna-metrics extractors`."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vdna_metrics.cli.options import as_json
+from vdna_metrics.cli.screen import print_json, print_table
+
+if TYPE_CHECKING:
+    from vdna_metrics.extractors import ExtractorSpec
+
+
+@click.group(invoke_without_command=True)
+@as_json
+@click.pass_context
+def extractors(context: click.Context, as_json: bool) -> None:
+    """List the networks that are known by name, or show one."""
+    if context.invoked_subcommand is not None:
+        return
+    from vdna_metrics.extractors import get_spec, list_extractors
+
+    cards = [_card(get_spec(name)) for name in list_extractors()]
+    if as_json:
+        print_json(cards)
+        return
+    columns = ["name", "layers", "neurons", "input", "weights", "ranges", "licence"]
+    rows = [
+        [
+            card["name"],
+            len(card["layers"]),
+            "" if card["neurons"] is None else card["neurons"],
+            card["input"].partition(" ")[0],
+            "here" if card["at_hand"] else "download",
+            card["ranges"],
+            card["licence"],
+        ]
+        for card in cards
+    ]
+    print_table("Extractors; besides these, timm:NAME takes any timm network", columns, rows)
+
+
+@extractors.command("show")
+@click.argument("name", metavar="NAME")
+@as_json
+def show_extractor(name: str, as_json: bool) -> None:
+    """Show all there is to know of one network.
+
+    NAME is one of the list, or timm:NAME.
+    """
+    from vdna_metrics.extractors import create_extractor, get_spec
+
+    spec = get_spec(name)
+    if not spec.layers:  # found by building it
+        spec = create_extractor(spec).spec
+    card = _card(spec)
+    if as_json:
+        print_json(card)
+        return
+    click.secho(card["name"], bold=True)
+    click.echo(textwrap.fill(card["note"], 100))
+    click.echo()
+    places = [path if layer == path else f"{layer} ({path})" for layer, path in card["layers"].items()]
+    lines = {
+        "architecture": card["architecture"],
+        "layers": f"{len(places)}: {', '.join(places)}",
+        "neurons": "unknown until it is built" if card["neurons"] is None else str(card["neurons"]),
+        "input": card["input"],
+        "weights": card["address"]
+        + (f", in {card['at_hand']}" if card["at_hand"] not in (None, card["address"]) else ""),
+        "ranges": card["ranges"]
+        if card["ranges"] != "calibrate"
+        else f"none: vdna-metrics calibrate IMAGES --extractor {name} -o ranges.npz",
+        "licence": card["licence"],
+    }
+    for title, text in lines.items():
+        whole = " " not in text  # an address is to be copied
+        line = f"{title:14}{text}"
+        click.echo(line if whole else textwrap.fill(line, 100, subsequent_indent=" " * 14, break_on_hyphens=False))
+
+
+def _card(spec: ExtractorSpec) -> dict[str, Any]:
+    """What there is to know of an extractor without building it."""
+    from vdna_metrics.extractors.weights import cached_weights, weights_address
+    from vdna_metrics.references.store import ranges_origin
+
+    needs_file = spec.weights is not None and not spec.weights.startswith(("seeded:", "package:"))
+    address = "in the package" if str(spec.weights).startswith("package:") else weights_address(spec)
+    cached = cached_weights(spec) if needs_file else None
+    preprocess = spec.preprocess
+    size = "own size" if preprocess.size is None else "x".join(map(str, preprocess.size))
+    return {
+        "name": spec.name,
+        "note": spec.note,
+        "architecture": spec.architecture,
+        "layers": spec.paths,
+        "neurons": spec.neurons,
+        "input": f"{size} ({preprocess.id})",
+        "address": address,
+        "at_hand": (str(cached) if cached else None) if needs_file else address,
+        "ranges": ranges_origin(spec),
+        "licence": spec.licence,
+    }

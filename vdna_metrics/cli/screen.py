@@ -1,0 +1,150 @@
+"""Progress, tables and messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vdna_metrics.references import ImageSource, Reading
+
+    Report = Callable[[int, int | None], None]  # images done, images in all
+    StartBar = Callable[[str, int], Report]  # what to call it, images in all
+
+
+def is_main() -> bool:
+    """Whether this process prints and writes: rank 0 under torchrun, any other one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -> Reading:
+    """Reading with a bar."""
+    return replace(reading, progress=start(name, len(images)))
+
+
+@contextmanager
+def progress_bars() -> Iterator[StartBar]:
+    """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as ProgressTask
+    from rich.text import Text
+
+    def log(name: str, _total: int) -> Report:
+        begin = time.monotonic()
+
+        def report(done: int, total: int | None) -> None:
+            if done == total:
+                speed = done / (time.monotonic() - begin)
+                say(f"{name}: {done} images, {speed:.1f} images/s")
+
+        return report
+
+    class Speed(ProgressColumn):
+        def render(self, task: ProgressTask) -> Text:
+            seconds = task.finished_time or task.elapsed
+            return Text(f"{task.completed / seconds:.1f} images/s" if task.completed and seconds else "")
+
+    console = Console(stderr=True)
+    if not console.is_terminal or not is_main():
+        yield log
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        Speed(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as bars:
+
+        def draw(name: str, total: int) -> Report:
+            # The end of a path tells more than its beginning.
+            task = bars.add_task(name if len(name) <= 28 else f"…{name[-27:]}", total=total)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield draw
+
+
+def report_download() -> Callable[[str, int, int | None], None]:
+    """A line each tenth of a file, which goes together with bars and with logs."""
+    said: dict[str, int] = {}
+
+    def report(name: str, done: int, total: int | None) -> None:
+        tenth = 10 * done // total if total else done // 100_000_000
+        if said.get(name) != tenth:
+            said[name] = tenth
+            size = f"{done / 1e6:.0f} of {total / 1e6:.0f}" if total else f"{done / 1e6:.0f}"
+            say(f"downloading {name}: {size} MB")
+
+    return report
+
+
+def say(text: str) -> None:
+    """To the error stream, where rich keeps it apart from its bars (click's `echo` would write into them)."""
+    if is_main():
+        print(text, file=sys.stderr, flush=True)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A title, names of columns, and rows, no wider than the terminal."""
+    cells = [[_shown(cell) for cell in row] for row in rows]
+    widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    numeric = [not isinstance(cell, str) for cell in rows[0]]
+    # Numbers and short names are never folded, however narrow the terminal. The room that they leave is dealt out to
+    # those first that want least.
+    widths = [wide if number else min(wide, 16) for wide, number in zip(widest, numeric, strict=True)]
+    wanted = [max(len(column), wide) - width for column, wide, width in zip(columns, widest, widths, strict=True)]
+    # A pipe has no width of its own: nothing is folded there, unless it is given one.
+    terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    room = shutil.get_terminal_size().columns if terminal else sys.maxsize
+    room = max(0, room - 3 * (len(columns) - 1) - sum(widths))
+    for left, place in enumerate(sorted(range(len(columns)), key=wanted.__getitem__)):
+        given = min(wanted[place], room // (len(columns) - left))
+        widths[place] += given
+        room -= given
+    click.secho(title, bold=True)
+    click.echo()
+    for row in (columns, *cells):
+        folded = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        height = max(map(len, folded))
+        # Names of columns stand on the rule, those of rows begin beside their numbers.
+        filled = [[""] * (height - len(cell)) + cell if row is columns else cell for cell in folded]
+        for line in zip_longest(*filled, fillvalue=""):
+            aligned = [
+                f"{part:{'>' if n else '<'}{width}}" for part, width, n in zip(line, widths, numeric, strict=True)
+            ]
+            click.echo("   ".join(aligned).rstrip())
+        if row is columns:
+            rule = "─" if (sys.stdout.encoding or "").lower().startswith("utf") else "-"
+            click.echo(rule * (sum(widths) + 3 * (len(columns) - 1)))
+    click.echo()
+
+
+def _shown(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.4g}"
+
+
+def print_by_layer(heading: str, metric: str, columns: list[str], results: Sequence[dict[str, Any]]) -> None:
+    """A row a layer, a column a result."""
+    parts = [result[f"{metric}_by_layer"] for result in results]
+    rows = [[layer, *(part[layer] for part in parts)] for layer in parts[0]]
+    print_table(f"{heading} by layer", ["layer", *columns], rows)
+
+
+def print_json(value: Any) -> None:
+    """Plain containers as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
