@@ -32,7 +32,8 @@ from vdna_metrics import (
     load_reference,
     load_vdna,
 )
-from vdna_metrics.cli import _print_table, app
+from vdna_metrics.cli import app
+from vdna_metrics.cli.screen import print_table
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.architectures import ARCHITECTURES
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -635,7 +636,7 @@ def test_tables_keep_their_numbers_whole(sources: int, columns: int, capsys: pyt
     rows = [[f"layer{k}", *(1.2345 * 10**k + i for i in range(sources))] for k in range(3)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
-        _print_table("title", ["layer", *names], rows)
+        print_table("title", ["layer", *names], rows)
     _, _, *head, rule, first, second, third, end = capsys.readouterr().out.splitlines()
     assert [line.split() for line in (first, second, third)] == [
         [str(layer), *(f"{value:#.4g}" for value in values)] for layer, *values in rows
@@ -663,7 +664,7 @@ def test_names_are_not_read_as_markup_or_folded_in_a_pipe() -> None:
 
 def test_large_and_small_numbers_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
     """Four figures, without an exponent for thousands."""
-    _print_table("title", ["a", "b", "c", "d"], [[13765.4, 0.01234567, 10.0, 999.96]])
+    print_table("title", ["a", "b", "c", "d"], [[13765.4, 0.01234567, 10.0, 999.96]])
     assert capsys.readouterr().out.splitlines()[4].split() == ["13765", "0.01235", "10.00", "1000."]
 
 
