@@ -21,6 +21,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from vdna_metrics.files import sha256_of_file
 
 HUB = "hf-hub:"
+_DATASETS = "datasets/"
 
 Report = Callable[[str, int, int | None], None]
 
@@ -137,7 +138,8 @@ class RemoteFile:
     """A file of the hub or at an address, with its place in the cache.
 
     Args:
-        source: ``"hf-hub:OWNER/NAME/FILE"``, with ``NAME@REVISION`` for a revision, or ``"https://..."``.
+        source: ``"hf-hub:OWNER/NAME/FILE"``, with ``datasets/OWNER`` for a dataset repository and ``NAME@REVISION`` for
+            a revision, or ``"https://..."``.
 
     Examples:
         >>> RemoteFile("hf-hub:timm/resnet18.a1_in1k/model.safetensors").address
@@ -147,27 +149,40 @@ class RemoteFile:
     source: str
 
     def __post_init__(self) -> None:
-        parts = self.source.removeprefix(HUB).split("/")
-        if self.source.startswith(HUB):
-            if len(parts) < 3 or not all(part.strip(".") for part in parts):
-                raise ValueError(f"a file of the hub is written {HUB}OWNER/NAME/FILE, got {self.source!r}")
-        else:
+        if not self._is_hub:
             _check_address(self.source)
+            return
+        parts = self.source.removeprefix(HUB).removeprefix(_DATASETS).split("/")
+        if len(parts) < 3 or not all(part.strip(".") for part in parts):
+            raise ValueError(
+                f"a file of the hub is written {HUB}OWNER/NAME/FILE, got {self.source!r}; "
+                f"one of a dataset repository {HUB}{_DATASETS}OWNER/NAME/FILE"
+            )
 
     @property
     def repository(self) -> str | None:
-        """``owner/name`` of a file of the hub."""
-        return "/".join(self.source.removeprefix(HUB).split("/")[:2]).split("@")[0] if self._is_hub else None
+        """``owner/name`` of a file of the hub, ``datasets/owner/name`` where it is in a dataset repository."""
+        if not self._is_hub:
+            return None
+        kind, owner, name, _ = self._hub_parts
+        return f"{kind}{owner}/{name.split('@')[0]}"
+
+    @property
+    def _hub_parts(self) -> tuple[str, str, str, str]:
+        whole = self.source.removeprefix(HUB)
+        kind = _DATASETS if whole.startswith(_DATASETS) else ""
+        owner, name, file = whole.removeprefix(kind).split("/", 2)
+        return kind, owner, name, file
 
     @property
     def address(self) -> str:
         """Where it is downloaded from; ``HF_ENDPOINT`` may put another place before the hub's."""
         if not self._is_hub:
             return self.source
-        owner, name, file = self.source.removeprefix(HUB).split("/", 2)
+        kind, owner, name, file = self._hub_parts
         name, _, revision = name.partition("@")
         endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        return f"{endpoint.rstrip('/')}/{owner}/{name}/resolve/{quote(revision or 'main', safe='')}/{quote(file)}"
+        return f"{endpoint.rstrip('/')}/{kind}{owner}/{name}/resolve/{quote(revision or 'main', safe='')}/{quote(file)}"
 
     @property
     def path(self) -> Path:
@@ -186,16 +201,29 @@ class RemoteFile:
         """The file in the cache, ``None`` when it has to be downloaded."""
         return self.path if self.path.is_file() else None
 
-    def fetch(self, sha256: str | None = None) -> Path:
+    def fetch(self, sha256: str | None = None, *, anew: bool = False) -> Path:
         """The file in the cache, downloaded when it is not there; see `fetch`.
+
+        Args:
+            sha256: of the file.
+            anew: download it also when it is there, for files that change; the old one stays where that fails.
 
         Raises:
             DownloadError: see `fetch`; for a gated file of the hub it says how to get access.
         """
-        if self.repository is None or self.path.is_file():
-            return fetch(self.address, self.path, sha256=sha256)
+        if not anew:
+            return self._fetch(self.path, sha256)
+        new = self._fetch(self.path.with_name(f".{self.path.name}.{os.getpid()}.new"), sha256)
+        os.replace(new, self.path)
+        for changed in (new, self.path):
+            _record_path(changed).unlink(missing_ok=True)
+        return self.path
+
+    def _fetch(self, target: Path, sha256: str | None) -> Path:
+        if self.repository is None or target.is_file():
+            return fetch(self.address, target, sha256=sha256)
         if _is_set("HF_HUB_OFFLINE"):
-            raise DownloadError(f"{self.address} is not at {self.path}, and HF_HUB_OFFLINE forbids to download it")
+            raise DownloadError(f"{self.address} is not at {target}, and HF_HUB_OFFLINE forbids to download it")
         # Its token, not its hf_hub_download: that tries for 20 s to reach a host that is not there, and no option of
         # it prevents that.
         from huggingface_hub import get_token
@@ -203,7 +231,7 @@ class RemoteFile:
         token = None if _is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") else get_token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return fetch(self.address, self.path, sha256=sha256, headers=headers)
+            return fetch(self.address, target, sha256=sha256, headers=headers)
         except DownloadError as error:
             if error.status not in (401, 403):
                 raise

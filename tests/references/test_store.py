@@ -17,7 +17,10 @@ from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
 from vdna_metrics.references.store import (
+    Manifest,
+    RangesRecord,
     ReferenceRecord,
+    ReferenceStore,
     bundled_store,
     find_ranges,
     find_reference,
@@ -37,36 +40,25 @@ NAMES = [
 ]
 
 
+def _record(name: str, path: Path, n_images: int) -> ReferenceRecord:
+    rest, kind = name.split("#")
+    rest, extractor = rest.split("@")
+    dataset, split = rest.split("/")
+    return ReferenceRecord(dataset, split, extractor, kind, path.name, sha256_of_file(path), n_images, "0", "clean")
+
+
 @pytest.fixture
-def made_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def made_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with `NAMES` and ranges of one extractor, in place of the bundled one."""
     references = []
     for i, name in enumerate(NAMES):
-        rest, kind = name.split("#")
-        rest, extractor = rest.split("@")
-        dataset, split = rest.split("/")
-        made = make_dna("histogram" if "histogram" in kind else "gaussian", 10 + i)
-        path = made.save(tmp_path / f"{i}.npz")
-        references.append(
-            dict(
-                dataset=dataset,
-                split=split,
-                extractor=extractor,
-                kind=kind,
-                file=path.name,
-                sha256=sha256_of_file(path),
-                n_images=10 + i,
-                licence="none",
-                origin="a test",
-            )
-        )
+        path = make_dna("histogram" if "histogram" in name else "gaussian", 10 + i).save(tmp_path / f"{i}.npz")
+        references.append(_record(name, path, 10 + i))
     path = make_ranges(fingerprint=make_fingerprint()).save(tmp_path / "ranges.npz")
-    ranges = [{"extractor": "dino", "file": path.name, "sha256": sha256_of_file(path), "n_images": 7}]
-    (tmp_path / "manifest.json").write_text(json.dumps({"references": references, "ranges": ranges}))
-    monkeypatch.setattr(store, "bundled_store", lambda: tmp_path)
-    store._manifest.cache_clear()
-    yield tmp_path
-    store._manifest.cache_clear()
+    ranges = RangesRecord("dino", path.name, sha256_of_file(path), 7, ["test"], "none", "0")
+    (tmp_path / "manifest.json").write_text(Manifest(tuple(references), (ranges,)).dump())
+    monkeypatch.setattr(store, "bundled_store", lambda: ReferenceStore(str(tmp_path)))
+    return tmp_path
 
 
 @pytest.mark.usefixtures("made_store")
@@ -80,7 +72,7 @@ def test_references_are_listed_by_name() -> None:
 def test_a_canonical_name_is_unique(name: str) -> None:
     """The canonical name finds its record, in any case, and loads its DNA."""
     for spelled in (name, name.lower(), name.upper()):
-        assert find_reference(spelled).name == name
+        assert find_reference(spelled)[1].name == name
     assert load_reference(name).n_images == 10 + NAMES.index(name)
 
 
@@ -102,7 +94,7 @@ def test_a_canonical_name_is_unique(name: str) -> None:
 )
 def test_a_partial_name_needs_one_record(name: str, options: dict[str, str], found: str) -> None:
     """Parts may be left out where one record remains; what the name says goes before what is assumed."""
-    assert find_reference(name, **options).name == found
+    assert find_reference(name, **options)[1].name == found
 
 
 @pytest.mark.usefixtures("made_store")
@@ -238,10 +230,9 @@ def test_ranges_that_cannot_be_had_say_how_to_calibrate(hub: FileServer) -> None
 
 def test_an_empty_store_says_so(made_store: Path) -> None:
     """A store without references is no crash."""
-    (made_store / "manifest.json").write_text('{"references": [], "ranges": []}')
-    store._manifest.cache_clear()
+    (made_store / "manifest.json").write_text(Manifest().dump())
     assert list_references() == []
-    with pytest.raises(ValueError, match="known: none It has: nothing"):
+    with pytest.raises(ValueError, match="nor a file of that name. It has: nothing"):
         find_reference("ffhq")
 
 
@@ -262,8 +253,8 @@ def test_bundled_references_are_what_they_say(record: ReferenceRecord) -> None:
 
 
 def test_every_bundled_file_is_in_the_manifest() -> None:
-    """No file lies in the store that the manifest does not name."""
-    manifest = json.loads((bundled_store() / "manifest.json").read_text())
-    named = {record["file"] for part in ("references", "ranges") for record in manifest[part]}
-    found = {path.relative_to(bundled_store()).as_posix() for path in bundled_store().rglob("*.npz")}
-    assert found == named
+    """No file lies in the store that the manifest does not name, and every image set has a card."""
+    root = bundled_store().folder
+    manifest = bundled_store().manifest()
+    assert {path.relative_to(root).as_posix() for path in root.rglob("*.npz")} == {r.file for r in manifest.records}
+    assert {path.stem for path in (root / "cards").iterdir()} == {record.dataset for record in manifest.references}

@@ -1,17 +1,23 @@
-"""The store: reference DNAs and activation ranges by name."""
+"""The stores: reference DNAs and activation ranges by name, each file by its sha256."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.downloads import HUB, DownloadError, RemoteFile, cache_folder
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
@@ -19,10 +25,19 @@ from vdna_metrics.files import sha256_of_file
 from vdna_metrics.layout import near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
 
+SCHEMA = 1
+MANIFEST = "manifest.json"
+STORES = "VDNA_METRICS_STORES"
+_HUB_STORE = "hub:"
+_IN_STORE = "::"  # STORE::NAME
+_WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
+
+AnyRecord = TypeVar("AnyRecord", "ReferenceRecord", "RangesRecord")
+
 
 @dataclass(frozen=True)
 class ReferenceRecord:
-    """One file of the store.
+    """One DNA of a store.
 
     Args:
         dataset: name of the image set, for example ``"bsds500"``.
@@ -32,6 +47,11 @@ class ReferenceRecord:
         file: path inside the store.
         sha256: of the file.
         n_images: number of images.
+        fingerprint: digest of the extractor's fingerprint.
+        preprocessing: id of the extractor's preprocessing.
+        resolution: of the images, ``"32x32"`` or ``"various"``; empty where nobody stated it.
+        ranges: digest of a histogram's activation ranges, see `ranges_digest`.
+        images: hash of the image manifest: names and contents of the images; empty for imported statistics.
         licence: of the images, and what may be done with their statistics.
         origin: how the file was made.
     """
@@ -43,84 +63,297 @@ class ReferenceRecord:
     file: str
     sha256: str
     n_images: int
-    licence: str
-    origin: str
+    fingerprint: str
+    preprocessing: str
+    resolution: str = ""
+    ranges: str = ""
+    images: str = ""
+    licence: str = ""
+    origin: str = ""
 
     @property
     def name(self) -> str:
         """Canonical name.
 
         Examples:
-            >>> ReferenceRecord("bsds500", "test", "vgg16", "gaussian", "f", "0", 200, "", "").name
+            >>> ReferenceRecord("bsds500", "test", "vgg16", "gaussian", "f", "0", 200, "0", "clean").name
             'bsds500/test@vgg16#gaussian'
         """
         return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}"
 
 
-def bundled_store() -> Path:
-    """The folder ``reference_stats`` that comes with the package."""
-    packaged = Path(str(files("vdna_metrics"))) / "reference_stats"
-    # In a checkout the folder lies beside the package.
-    return packaged if packaged.is_dir() else packaged.parents[1] / "reference_stats"
+@dataclass(frozen=True)
+class RangesRecord:
+    """One file of activation ranges of a store.
+
+    Args:
+        extractor: name of the extractor.
+        file: path inside the store.
+        sha256: of the file.
+        n_images: number of images that were seen.
+        sources: names of the image sets.
+        widen: widening rule.
+        ranges: see `ranges_digest`.
+        fingerprint: digest of the extractor's fingerprint; empty where it is unknown.
+    """
+
+    extractor: str
+    file: str
+    sha256: str
+    n_images: int
+    sources: Sequence[str]
+    widen: str
+    ranges: str
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(self.sources))
+
+    @property
+    def name(self) -> str:
+        """Canonical name.
+
+        Examples:
+            >>> RangesRecord("vgg16", "f", "0", 7, ["bsds500"], "margin", "0").name
+            'ranges@vgg16'
+        """
+        return f"ranges@{self.extractor}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store has.
+
+    Args:
+        references: its DNAs, sorted by name.
+        ranges: its activation ranges, sorted by extractor.
+    """
+
+    references: tuple[ReferenceRecord, ...] = ()
+    ranges: tuple[RangesRecord, ...] = ()
+
+    @property
+    def records(self) -> list[ReferenceRecord | RangesRecord]:
+        """References and ranges."""
+        return [*self.references, *self.ranges]
+
+    def dump(self) -> str:
+        """As JSON text, equal for equal contents."""
+        parts: dict[str, Any] = {"schema": SCHEMA}
+        for part in ("references", "ranges"):
+            parts[part] = [
+                {key: value for key, value in asdict(record).items() if value != ""} for record in getattr(self, part)
+            ]
+        return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Manifest:
+        """Inverse of `dump`.
+
+        Raises:
+            ValueError: when the text is no manifest, or one of a newer schema.
+        """
+        try:
+            data = json.loads(text)
+            schema = data["schema"]
+            if schema > SCHEMA:
+                raise ValueError(
+                    f"{where} has schema {schema}, this version reads up to {SCHEMA}: upgrade vdna_metrics"
+                )
+            references = (_record(ReferenceRecord, record, where) for record in data["references"])
+            ranges = (_record(RangesRecord, record, where) for record in data["ranges"])
+            return cls(
+                tuple(sorted(references, key=lambda record: record.name)),
+                tuple(sorted(ranges, key=lambda record: (record.extractor, record.file))),
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{where} is no manifest of a store ({type(error).__name__}: {error})") from error
+
+
+def _record(kind: type[AnyRecord], data: Mapping[str, Any], where: str) -> AnyRecord:
+    unknown = set(data).difference(field.name for field in fields(kind))
+    if unknown:
+        raise ValueError(f"{where} has a record with {', '.join(sorted(unknown))}, which this version does not know")
+    path = Path(data["file"])
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{where} names {data['file']!r}, which is outside the store")
+    return kind(**data)
+
+
+@dataclass(frozen=True)
+class ReferenceStore:
+    """A place where references lie: a manifest, and the files that it names.
+
+    Args:
+        location: a folder, ``"hub:OWNER/NAME"`` (a dataset repository of the Hugging Face hub, ``NAME@REVISION`` for
+            a revision), or the ``https://...`` address of a folder.
+
+    Examples:
+        >>> ReferenceStore("hub:lab/references").is_remote, ReferenceStore("references").is_remote
+        (True, False)
+    """
+
+    location: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files are downloaded, into the cache."""
+        return self.location.startswith((_HUB_STORE, "https://", "http://"))
+
+    @property
+    def folder(self) -> Path:
+        """Where a store that is no remote one lies.
+
+        Raises:
+            ValueError: for a remote one.
+        """
+        if self.is_remote:
+            raise ValueError(f"{self.location} is not on this machine: give a folder, and `publish` what is in it")
+        return Path(self.location)
+
+    def manifest(self) -> Manifest:
+        """What it has; of a remote store as it is now, or where it cannot be reached, as it was at the last visit.
+
+        Raises:
+            ValueError: when there is no such store, or its manifest cannot be read.
+        """
+        if self.is_remote:
+            return _remote_manifest(self)
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise ValueError(f"no store at {self.location}: it has no {MANIFEST}")
+        return Manifest.parse(path.read_text("utf-8"), str(path))
+
+    def file(self, record: ReferenceRecord | RangesRecord) -> Path:
+        """The file of a record, downloaded where that is needed, with the sha256 that the record states.
+
+        Raises:
+            ValueError: when there is no such file, or it was changed.
+        """
+        if self.is_remote:
+            return self._remote(record.file).fetch(sha256=record.sha256)
+        path = self.folder / record.file
+        if not path.is_file():
+            raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it")
+        found = sha256_of_file(path)
+        if found != record.sha256:
+            raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
+        return path
+
+    def _remote(self, file: str) -> RemoteFile:
+        if self.location.startswith(_HUB_STORE):
+            return RemoteFile(f"{HUB}datasets/{self.location.removeprefix(_HUB_STORE).strip('/')}/{file}")
+        return RemoteFile(f"{self.location.rstrip('/')}/{file}")
 
 
 @cache
-def _manifest() -> dict[str, Any]:
-    path = bundled_store() / "manifest.json"
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    return manifest
+def _remote_manifest(store: ReferenceStore) -> Manifest:
+    # Once a process: what it has does not change under a running computation.
+    remote = store._remote(MANIFEST)
+    try:
+        path = remote.fetch(anew=True)
+    except DownloadError:
+        if remote.cached is None:
+            raise
+        path = remote.path
+    return Manifest.parse(path.read_text("utf-8"), remote.address)
 
 
-def list_references() -> list[ReferenceRecord]:
-    """All reference DNAs of the store.
+# -------------------------------------------------------------------------------------------------- which stores
+def bundled_store() -> ReferenceStore:
+    """The store ``reference_stats`` that comes with the package."""
+    packaged = Path(str(files("vdna_metrics"))) / "reference_stats"
+    # In a checkout the folder lies beside the package.
+    return ReferenceStore(str(packaged if packaged.is_dir() else packaged.parents[1] / "reference_stats"))
+
+
+def user_store() -> ReferenceStore:
+    """The user's own store, ``reference_stats`` in ``VDNA_METRICS_HOME``; it may not be there yet."""
+    return ReferenceStore(str(cache_folder() / "reference_stats"))
+
+
+def known_stores() -> list[ReferenceStore]:
+    """The stores that names are looked up in, the first first.
+
+    They are the one that comes with the package, the user's, and those that the environment variable
+    ``VDNA_METRICS_STORES`` names with blanks between.
+    """
+    own = user_store()
+    named = [ReferenceStore(location) for location in os.environ.get(STORES, "").split()]
+    return [bundled_store(), *([own] if (own.folder / MANIFEST).is_file() else []), *named]
+
+
+def _stores(store: str | ReferenceStore | None) -> list[ReferenceStore]:
+    if store is None:
+        return known_stores()
+    return [store if isinstance(store, ReferenceStore) else ReferenceStore(store)]
+
+
+def _entries(store: str | ReferenceStore | None) -> list[tuple[ReferenceStore, ReferenceRecord]]:
+    """Records with their stores, sorted by name; of one name, the first store's alone."""
+    found: dict[str, tuple[ReferenceStore, ReferenceRecord]] = {}
+    for place in _stores(store):
+        for record in place.manifest().references:
+            found.setdefault(record.name.lower(), (place, record))
+    return sorted(found.values(), key=lambda entry: entry[1].name)
+
+
+# -------------------------------------------------------------------------------------------------- by name
+def list_references(store: str | None = None) -> list[ReferenceRecord]:
+    """All reference DNAs of a store, or of all known ones.
+
+    Args:
+        store: a location, see `ReferenceStore`.
 
     Examples:
-        >>> [record.name for record in list_references() if record.kind == "histogram-1000"][0]
-        'bsds500/test@vdna_tiny#histogram-1000'
+        >>> [record.name for record in list_references() if record.extractor == "vdna_tiny"][0]
+        'bsds500/test@vdna_tiny#gaussian'
     """
-    records = [ReferenceRecord(**record) for record in _manifest()["references"]]
-    return sorted(records, key=lambda record: record.name)
+    return [record for _, record in _entries(store)]
 
 
-def find_reference(name: str, *, extractor: str | None = None, kind: str | None = None) -> ReferenceRecord:
-    """The one record that a name, complete or partial, stands for.
+def find_reference(
+    name: str, *, extractor: str | None = None, kind: str | None = None
+) -> tuple[ReferenceStore, ReferenceRecord]:
+    """The one record that a name, complete or partial, stands for, and its store.
 
     Args:
         name: ``dataset/split@extractor#kind``; parts may be left out where one record remains. Case does not matter.
+            ``STORE::NAME`` looks into one store.
         extractor: extractor to assume when the name has none.
-        kind: kind to assume when the name has none, with or without bins.
+        kind: kind to assume when the name has none, with or without bins. A layer Gaussian serves for a Gaussian.
 
     Raises:
         ValueError: when no record fits, or several do; the error lists what there is.
     """
-    rest, _, wanted_kind = name.lower().partition("#")
-    rest, _, wanted_extractor = rest.partition("@")
+    location, _, inside = name.rpartition(_IN_STORE)
+    rest, _, named_kind = inside.lower().partition("#")
+    rest, _, named_extractor = rest.partition("@")
     dataset, _, split = rest.partition("/")
-    wanted_kind = wanted_kind or (kind or "")
-    wanted_extractor = wanted_extractor or (extractor or "").lower()
+    wanted_kind = named_kind or (kind or "")
+    wanted_extractor = named_extractor or (extractor or "").lower()
+    entries = _entries(location or None)
 
-    def fits(record: ReferenceRecord) -> bool:
+    def fits(record: ReferenceRecord, kind: str) -> bool:
         return (
             dataset == record.dataset.lower()
             and split in ("", record.split.lower())
             and wanted_extractor in ("", record.extractor.lower())
-            and (wanted_kind in ("", record.kind) or record.kind.startswith(f"{wanted_kind}-"))
+            and (kind in ("", record.kind) or record.kind.startswith(f"{kind}-"))
         )
 
-    records = list_references()
-    found = [record for record in records if fits(record)]
+    found = [entry for entry in entries if fits(entry[1], wanted_kind)]
+    if not found and wanted_kind == "gaussian":
+        found = [entry for entry in entries if fits(entry[1], "layer_gaussian")]
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(f"reference {name!r} could be: {_names(found)}")
-    known = [record.name for record in records]
-    asked = (
-        f"{rest}" + (f"@{wanted_extractor}" if wanted_extractor else "") + (f"#{wanted_kind}" if wanted_kind else "")
-    )
-    raise ValueError(
-        f"no reference {asked!r} in the store, nor a file of that name; {near_names(asked, known)} "
-        f"It has: {_names(records)}"
-    )
+    asked = rest + (f"@{wanted_extractor}" if wanted_extractor else "") + (f"#{wanted_kind}" if wanted_kind else "")
+    where = location or "the store"
+    near = near_names(asked, [record.name for _, record in entries]) if entries else ""
+    nor = "" if location else ", nor a file of that name"
+    raise ValueError(f"no reference {asked!r} in {where}{nor}{f'; {near}' if near else ''}. It has: {_names(entries)}")
 
 
 def load_reference(name: str, *, extractor: str | None = None, kind: str | None = None) -> VDNA:
@@ -135,33 +368,41 @@ def load_reference(name: str, *, extractor: str | None = None, kind: str | None 
         ValueError: when the name stands for none or several, or the file was changed.
 
     Examples:
-        >>> load_reference("bsds500/trainval", kind="histogram").n_images
+        >>> load_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").n_images
         300
     """
-    record = find_reference(name, extractor=extractor, kind=kind)
-    return load_vdna(_verified(record.file, record.sha256))
+    store, record = find_reference(name, extractor=extractor, kind=kind)
+    try:
+        return load_vdna(store.file(record))
+    except (ValueError, FileNotFoundError):
+        # Another process may have put a new one in its place since the manifest was read.
+        again = find_reference(name, extractor=extractor, kind=kind)
+        if again == (store, record):
+            raise
+        return load_vdna(again[0].file(again[1]))
 
 
+# -------------------------------------------------------------------------------------------------- ranges
 def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "calibrate"]:
-    """Whether activation ranges come with this package, are published elsewhere, or are to be made by calibration.
+    """Whether activation ranges are in a known store, are published elsewhere, or are to be made by calibration.
 
     Examples:
         >>> ranges_origin("vdna_tiny"), ranges_origin("mugs_vit_base"), ranges_origin("dinov2_vit_base")
         ('ship', 'published', 'calibrate')
     """
     name, spec = _name_and_spec(extractor)
-    if name in _bundled_ranges():
+    if _find_ranges_record(name) is not None:
         return "ship"
     return "calibrate" if spec is None or spec.ranges is None else "published"
 
 
 def has_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> bool:
-    """Whether activation ranges ship for an extractor or are published with it; nothing is downloaded."""
+    """Whether activation ranges are in a known store or are published with an extractor; no ranges are downloaded."""
     return ranges_origin(extractor) != "calibrate"
 
 
 def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> ActivationRanges:
-    """Activation ranges that ship for an extractor, else those that are published with it.
+    """Activation ranges for an extractor: of a known store, else those that are published with it.
 
     Args:
         extractor: the extractor, its spec or its name; published ranges need its weights, for the fingerprint.
@@ -170,13 +411,14 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
         ValueError: when there are none, or they cannot be had; the error says how to calibrate.
 
     Examples:
-        >>> find_ranges("seeded_resnet18").sources
-        ('bsds500', 'imagenet_sample_1000')
+        >>> find_ranges("vdna_tiny").sources
+        ('bsds500', 'imagenet_sample_1000', 'cifar10_jpeg_test', 'mnist_test')
     """
     name, spec = _name_and_spec(extractor)
-    bundled = _bundled_ranges().get(name)
-    if bundled is not None:
-        return load_ranges(_verified(bundled["file"], bundled["sha256"]))
+    found = _find_ranges_record(name)
+    if found is not None:
+        store, record = found
+        return load_ranges(store.file(record))
     calibrate = (
         "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES "
         f"--extractor {name} -o ranges.npz (in Python: ActivationRange)"
@@ -200,17 +442,228 @@ def _name_and_spec(extractor: str | ExtractorSpec | FeatureExtractor) -> tuple[s
     return spec.name, spec
 
 
-def _bundled_ranges() -> dict[str, dict[str, Any]]:
-    return {record["extractor"]: record for record in _manifest()["ranges"]}
+def _find_ranges_record(extractor: str) -> tuple[ReferenceStore, RangesRecord] | None:
+    entries = ((store, record) for store in known_stores() for record in store.manifest().ranges)
+    return next((entry for entry in entries if entry[1].extractor == extractor), None)
 
 
-def _verified(file: str, sha256: str) -> Path:
-    path = bundled_store() / file
-    found = sha256_of_file(path)
-    if found != sha256:
-        raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {sha256[:12]}")
+def ranges_digest(ranges: ActivationRanges) -> str:
+    """sha256 of where the histograms lie: neurons, lows and highs."""
+    digest = hashlib.sha256(json.dumps(ranges.layout.to_json(), sort_keys=True).encode())
+    for end in (ranges.low, ranges.high):
+        digest.update(end.numpy().tobytes())
+    return digest.hexdigest()
+
+
+# -------------------------------------------------------------------------------------------------- adding
+def add_reference(
+    dna: VDNA,
+    store: ReferenceStore,
+    *,
+    dataset: str,
+    split: str,
+    resolution: str = "",
+    licence: str = "",
+    origin: str = "",
+    overwrite: bool = False,
+) -> ReferenceRecord:
+    """Put a DNA into a store on this machine, which is made where there is none.
+
+    File and manifest are written whole or not at all, the manifest last, so that whoever reads meanwhile sees the
+    store without it or with it. Processes that add at once wait for each other.
+
+    Args:
+        dna: what to add.
+        store: where to.
+        dataset: name of the image set: letters, digits and ``. _ + -``, in lower case; image sets that differ in
+            resolution differ in name.
+        split: name of the split, likewise.
+        resolution: of the images, where it is known.
+        licence: of the images, and what may be done with their statistics.
+        origin: how it was made; by default what the DNA says of itself, as imported ones do.
+        overwrite: whether to replace another DNA of that name.
+
+    Raises:
+        ValueError: for a name that is none, that ships with the package, or that the store has with other contents.
+    """
+    for what, word in (("dataset", dataset), ("split", split)):
+        if not _WORD.fullmatch(word):
+            raise ValueError(
+                f"{what} {word!r} is no name: use lower-case letters, digits and . _ + -, as in bsds500/trainval"
+            )
+    record = ReferenceRecord(
+        dataset=dataset,
+        split=split,
+        file="",
+        sha256="",
+        resolution=resolution,
+        licence=licence,
+        origin=origin or dna.provenance.origin,
+        **_facts(dna),
+    )
+    bundled = bundled_store()
+    if store.folder.resolve() != bundled.folder.resolve() and record.name.lower() in _by_name(
+        bundled.manifest().references
+    ):
+        raise ValueError(f"{record.name} ships with the package: give this one another name")
+
+    def change(manifest: Manifest, file: str, sha256: str) -> Manifest:
+        nonlocal record
+        record = replace(record, file=file, sha256=sha256)
+        references = _by_name(manifest.references)
+        _check_overwrite(references.get(record.name.lower()), record, overwrite, store)
+        return replace(manifest, references=tuple({**references, record.name.lower(): record}.values()))
+
+    _add(store, "dnas", f"{dataset}-{split}-{record.extractor}-{record.kind}", dna.save, change)
+    return record
+
+
+def add_ranges(
+    ranges: ActivationRanges, store: ReferenceStore, *, extractor: str, overwrite: bool = False
+) -> RangesRecord:
+    """Put activation ranges into a store on this machine, where `find_ranges` finds them; see `add_reference`.
+
+    Args:
+        ranges: what to add.
+        store: where to.
+        extractor: name of the extractor.
+        overwrite: whether to replace other ranges of that extractor.
+
+    Raises:
+        ValueError: when the store has other ranges of that extractor.
+    """
+    record = RangesRecord(extractor=extractor, file="", sha256="", **_facts(ranges))
+
+    def change(manifest: Manifest, file: str, sha256: str) -> Manifest:
+        nonlocal record
+        record = replace(record, file=file, sha256=sha256)
+        known = _by_name(manifest.ranges)
+        _check_overwrite(known.get(record.name.lower()), record, overwrite, store)
+        return replace(manifest, ranges=tuple({**known, record.name.lower(): record}.values()))
+
+    _add(store, "ranges", extractor, ranges.save, change)
+    return record
+
+
+def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
+    """Put the card of an image set, Markdown, into a store on this machine; one that is there is replaced."""
+    path = store.folder / "cards" / f"{dataset}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_text(path, text)
     return path
 
 
-def _names(records: Sequence[ReferenceRecord]) -> str:
-    return ", ".join(record.name for record in records) or "nothing"
+def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
+    """The part of a record that the file itself tells."""
+    if isinstance(contents, ActivationRanges):
+        return {
+            "n_images": contents.n_images,
+            "sources": tuple(contents.sources),
+            "widen": contents.widen,
+            "ranges": ranges_digest(contents),
+            "fingerprint": contents.fingerprint.digest if contents.fingerprint else "",
+        }
+    kind, ranges = str(contents.kind), ""
+    if isinstance(contents.distribution, HistogramDistribution):
+        kind = f"{kind}-{contents.distribution.bins}"
+        ranges = ranges_digest(contents.distribution.ranges)
+    return {
+        "extractor": contents.provenance.extractor,
+        "kind": kind,
+        "n_images": contents.n_images,
+        "fingerprint": contents.fingerprint.digest,
+        "preprocessing": contents.fingerprint.preprocessing,
+        "ranges": ranges,
+        "images": " ".join(contents.provenance.manifests),
+    }
+
+
+def _by_name(records: Sequence[AnyRecord]) -> dict[str, AnyRecord]:
+    return {record.name.lower(): record for record in records}
+
+
+def _check_overwrite(
+    old: ReferenceRecord | RangesRecord | None,
+    new: ReferenceRecord | RangesRecord,
+    overwrite: bool,
+    store: ReferenceStore,
+) -> None:
+    if old is not None and old.sha256 != new.sha256 and not overwrite:
+        raise ValueError(
+            f"{store.location} has {old.name} with other contents: there {old.n_images} images, sha256 "
+            f"{old.sha256[:12]}, new {new.n_images} images, sha256 {new.sha256[:12]}; choose another name, or replace "
+            "it by overwrite=True (--overwrite)"
+        )
+
+
+def _add(
+    store: ReferenceStore,
+    part: str,
+    stem: str,
+    save: Callable[[Path], Path],
+    change: Callable[[Manifest, str, str], Manifest],
+) -> None:
+    from filelock import FileLock
+
+    folder = store.folder
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f".{MANIFEST}.lock")
+    with lock, tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as temporary:
+        made = save(Path(temporary, "new.npz"))
+        sha256 = sha256_of_file(made)
+        # Named by its contents: a file never changes under its name, neither here nor in anybody's cache.
+        file = f"{part}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
+        before = store.manifest() if (folder / MANIFEST).is_file() else Manifest()
+        after = Manifest.parse(change(before, file, sha256).dump(), MANIFEST)  # sorted
+        os.replace(made, folder / file)
+        _write_text(folder / MANIFEST, after.dump())
+    for gone in {record.file for record in before.records} - {record.file for record in after.records}:
+        (folder / gone).unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+# -------------------------------------------------------------------------------------------------- checking
+def verify_store(store: str | ReferenceStore) -> Iterator[tuple[str, str | None]]:
+    """Re-hash and re-read every file of a store, and compare it with its record.
+
+    Args:
+        store: the store, or its location.
+
+    Yields:
+        Name of each record, and what is wrong with it or ``None``.
+
+    Examples:
+        >>> [name for name, problem in verify_store(bundled_store()) if problem]
+        []
+    """
+    store = _stores(store)[0]
+    for record in store.manifest().records:
+        yield record.name, _problem(store, record)
+
+
+def _problem(store: ReferenceStore, record: ReferenceRecord | RangesRecord) -> str | None:
+    try:
+        path = store.file(record)
+        found = _facts(load_vdna(path) if isinstance(record, ReferenceRecord) else load_ranges(path))
+    except (ValueError, OSError) as error:
+        return str(error)
+    stated = asdict(record)
+    wrong = [f"{what}: file {value}, manifest {stated[what]}" for what, value in found.items() if value != stated[what]]
+    return "; ".join(wrong) or None
+
+
+def _names(entries: Sequence[tuple[ReferenceStore, ReferenceRecord]]) -> str:
+    return ", ".join(record.name for _, record in entries) or "nothing"
