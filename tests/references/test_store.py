@@ -232,7 +232,7 @@ def test_an_empty_store_says_so(made_store: Path) -> None:
     """A store without references is no crash."""
     (made_store / "manifest.json").write_text(Manifest().dump())
     assert list_references() == []
-    with pytest.raises(ValueError, match="nor a file of that name. It has: nothing"):
+    with pytest.raises(ValueError, match=r"nor a file of that name\. It has: nothing"):
         find_reference("ffhq")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -132,6 +133,14 @@ class Manifest:
     references: tuple[ReferenceRecord, ...] = ()
     ranges: tuple[RangesRecord, ...] = ()
 
+    @classmethod
+    def of(cls, records: Sequence[ReferenceRecord | RangesRecord]) -> Manifest:
+        """A manifest of these records, sorted."""
+        return cls(
+            tuple(sorted((r for r in records if isinstance(r, ReferenceRecord)), key=lambda record: record.name)),
+            tuple(sorted((r for r in records if isinstance(r, RangesRecord)), key=lambda record: record.name)),
+        )
+
     @property
     def records(self) -> list[ReferenceRecord | RangesRecord]:
         """References and ranges."""
@@ -160,12 +169,8 @@ class Manifest:
                 raise ValueError(
                     f"{where} has schema {schema}, this version reads up to {SCHEMA}: upgrade vdna_metrics"
                 )
-            references = (_record(ReferenceRecord, record, where) for record in data["references"])
-            ranges = (_record(RangesRecord, record, where) for record in data["ranges"])
-            return cls(
-                tuple(sorted(references, key=lambda record: record.name)),
-                tuple(sorted(ranges, key=lambda record: (record.extractor, record.file))),
-            )
+            references = [_record(ReferenceRecord, record, where) for record in data["references"]]
+            return cls.of([*references, *(_record(RangesRecord, record, where) for record in data["ranges"])])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{where} is no manifest of a store ({type(error).__name__}: {error})") from error
 
@@ -239,6 +244,11 @@ class ReferenceStore:
         if found != record.sha256:
             raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
         return path
+
+    def card(self, dataset: str) -> str | None:
+        """The card of an image set, Markdown, where it has one and lies on this machine."""
+        path = None if self.is_remote else self.folder / "cards" / f"{dataset}.md"
+        return path.read_text("utf-8") if path is not None and path.is_file() else None
 
     def _remote(self, file: str) -> RemoteFile:
         if self.location.startswith(_HUB_STORE):
@@ -502,20 +512,11 @@ def add_reference(
         **_facts(dna),
     )
     bundled = bundled_store()
-    if store.folder.resolve() != bundled.folder.resolve() and record.name.lower() in _by_name(
-        bundled.manifest().references
-    ):
+    shipped = {known.name.lower() for known in bundled.manifest().references}
+    if record.name.lower() in shipped and store.folder.resolve() != bundled.folder.resolve():
         raise ValueError(f"{record.name} ships with the package: give this one another name")
 
-    def change(manifest: Manifest, file: str, sha256: str) -> Manifest:
-        nonlocal record
-        record = replace(record, file=file, sha256=sha256)
-        references = _by_name(manifest.references)
-        _check_overwrite(references.get(record.name.lower()), record, overwrite, store)
-        return replace(manifest, references=tuple({**references, record.name.lower(): record}.values()))
-
-    _add(store, "dnas", f"{dataset}-{split}-{record.extractor}-{record.kind}", dna.save, change)
-    return record
+    return _add(store, record, dna.save, overwrite)
 
 
 def add_ranges(
@@ -534,15 +535,15 @@ def add_ranges(
     """
     record = RangesRecord(extractor=extractor, file="", sha256="", **_facts(ranges))
 
-    def change(manifest: Manifest, file: str, sha256: str) -> Manifest:
-        nonlocal record
-        record = replace(record, file=file, sha256=sha256)
-        known = _by_name(manifest.ranges)
-        _check_overwrite(known.get(record.name.lower()), record, overwrite, store)
-        return replace(manifest, ranges=tuple({**known, record.name.lower(): record}.values()))
+    return _add(store, record, ranges.save, overwrite)
 
-    _add(store, "ranges", extractor, ranges.save, change)
-    return record
+
+def copy_record(
+    source: ReferenceStore, record: AnyRecord, target: ReferenceStore, *, overwrite: bool = False
+) -> AnyRecord:
+    """Copy a file, byte by byte, from one store to another on this machine; see `add_reference`."""
+    path = source.file(record)
+    return _add(target, record, lambda place: shutil.copyfile(path, place), overwrite)
 
 
 def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
@@ -578,10 +579,6 @@ def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
     }
 
 
-def _by_name(records: Sequence[AnyRecord]) -> dict[str, AnyRecord]:
-    return {record.name.lower(): record for record in records}
-
-
 def _check_overwrite(
     old: ReferenceRecord | RangesRecord | None,
     new: ReferenceRecord | RangesRecord,
@@ -596,29 +593,31 @@ def _check_overwrite(
         )
 
 
-def _add(
-    store: ReferenceStore,
-    part: str,
-    stem: str,
-    save: Callable[[Path], Path],
-    change: Callable[[Manifest, str, str], Manifest],
-) -> None:
+def _add(store: ReferenceStore, record: AnyRecord, save: Callable[[Path], object], overwrite: bool) -> AnyRecord:
+    """File a record whose file and sha256 come of saving."""
     from filelock import FileLock
 
+    part, stem = ("dnas", record.name) if isinstance(record, ReferenceRecord) else ("ranges", record.extractor)
     folder = store.folder
     (folder / part).mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f".{MANIFEST}.lock")
     with lock, tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as temporary:
-        made = save(Path(temporary, "new.npz"))
+        made = Path(temporary, "new.npz")
+        save(made)
         sha256 = sha256_of_file(made)
         # Named by its contents: a file never changes under its name, neither here nor in anybody's cache.
         file = f"{part}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
+        record = replace(record, file=file, sha256=sha256)
         before = store.manifest() if (folder / MANIFEST).is_file() else Manifest()
-        after = Manifest.parse(change(before, file, sha256).dump(), MANIFEST)  # sorted
+        records: dict[str, ReferenceRecord | RangesRecord] = {each.name.lower(): each for each in before.records}
+        _check_overwrite(records.get(record.name.lower()), record, overwrite, store)
+        records[record.name.lower()] = record
+        after = Manifest.of(list(records.values()))
         os.replace(made, folder / file)
         _write_text(folder / MANIFEST, after.dump())
-    for gone in {record.file for record in before.records} - {record.file for record in after.records}:
+    for gone in {each.file for each in before.records} - {each.file for each in after.records}:
         (folder / gone).unlink(missing_ok=True)
+    return record
 
 
 def _write_text(path: Path, text: str) -> None:

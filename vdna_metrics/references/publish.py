@@ -1,0 +1,130 @@
+"""From one store to another: copies between folders, uploads to the hub."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from vdna_metrics.downloads import HUB, DownloadError, RemoteFile
+from vdna_metrics.references.store import (
+    MANIFEST,
+    Manifest,
+    RangesRecord,
+    ReferenceRecord,
+    ReferenceStore,
+    add_card,
+    copy_record,
+    find_reference,
+)
+
+_HUB_STORE = "hub:"
+
+
+def publish(
+    names: Sequence[str], to: str, *, overwrite: bool = False, private: bool = False
+) -> list[ReferenceRecord | RangesRecord]:
+    """Copy references, with the ranges and cards that belong to them, into another store.
+
+    To the hub they go in one commit, on top of the one whose manifest was read: if somebody else published meanwhile,
+    the hub refuses it and nothing is changed.
+
+    Args:
+        names: see `find_reference`; each has to stand for one.
+        to: a folder, or ``"hub:OWNER/NAME"``, a dataset repository that is made where there is none. Writing to the
+            hub needs a token with that right (``HF_TOKEN``, or ``hf auth login``).
+        overwrite: whether to replace what the store has under these names.
+        private: whether a repository that is made is private.
+
+    Returns:
+        The records of what was copied.
+
+    Raises:
+        ValueError: for an unknown name, a name that the other store has with other contents, a store that cannot be
+            written to, or what the hub refuses.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [record.name for record in publish(["bsds500/test@vdna_tiny#gaussian"], folder)]
+        ['bsds500/test@vdna_tiny#gaussian', 'ranges@vdna_tiny']
+    """
+    found = [find_reference(name) for name in names]
+    if not found:
+        raise ValueError("name at least one reference")
+    if not to.startswith(_HUB_STORE):
+        return _copy(found, ReferenceStore(to), overwrite)
+    return _to_hub(found, to.removeprefix(_HUB_STORE).strip("/"), overwrite, private)
+
+
+def _copy(
+    found: Sequence[tuple[ReferenceStore, ReferenceRecord]], target: ReferenceStore, overwrite: bool
+) -> list[ReferenceRecord | RangesRecord]:
+    copied: dict[str, ReferenceRecord | RangesRecord] = {}
+    for store, record in found:
+        copied[record.name] = copy_record(store, record, target, overwrite=overwrite)
+        for ranges in store.manifest().ranges:
+            if ranges.extractor == record.extractor and ranges.name not in copied:
+                copied[ranges.name] = copy_record(store, ranges, target, overwrite=overwrite)
+        card = store.card(record.dataset)
+        if card is not None:
+            add_card(target, record.dataset, card)
+    return list(copied.values())
+
+
+def _to_hub(
+    found: Sequence[tuple[ReferenceStore, ReferenceRecord]], repository: str, overwrite: bool, private: bool
+) -> list[ReferenceRecord | RangesRecord]:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="vdna_metrics")
+    try:
+        api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        parent = api.repo_info(repository, repo_type="dataset").sha
+        before = _manifest_at(f"{HUB}datasets/{repository}@{parent}/{MANIFEST}")
+        with tempfile.TemporaryDirectory() as folder:
+            staged = ReferenceStore(folder)
+            # What is there already need not be here: a manifest names it.
+            Path(folder, MANIFEST).write_text(before.dump(), "utf-8")
+            copied = _copy(found, staged, overwrite)
+            there = {record.file for record in before.records}
+            files = [
+                path for path in sorted(Path(folder).rglob("*")) if path.is_file() and not path.name.startswith(".")
+            ]
+            places = {path.relative_to(folder).as_posix(): path for path in files}
+            added = [
+                CommitOperationAdd(path_in_repo=place, path_or_fileobj=path)
+                for place, path in places.items()
+                if place not in there
+            ]
+            gone = there.difference(record.file for record in staged.manifest().records)
+            api.create_commit(
+                repository,
+                [*added, *(CommitOperationDelete(path_in_repo=place) for place in sorted(gone))],
+                commit_message=f"Add {', '.join(record.name for record in copied)}",
+                repo_type="dataset",
+                parent_commit=parent,
+            )
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        advice = {
+            401: "set HF_TOKEN to a token that may write there, or run `hf auth login`",
+            403: "set HF_TOKEN to a token that may write there, or run `hf auth login`",
+            412: "somebody else published meanwhile, publish again",
+        }.get(status, "nothing was changed")
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"hub:{repository} could not be published to: {reason}: {advice}") from error
+    except (HFValidationError, OSError) as error:
+        raise ValueError(f"hub:{repository} could not be published to: {error}") from error
+    return copied
+
+
+def _manifest_at(source: str) -> Manifest:
+    remote = RemoteFile(source)
+    try:
+        return Manifest.parse(remote.fetch(anew=True).read_text("utf-8"), remote.address)
+    except DownloadError as error:
+        if error.status != 404:
+            raise
+        return Manifest()
