@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from helpers.image_files import encode
-from torch import nn
+from click.testing import Result
+from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
 
 from vdna_metrics import (
     Reading,
@@ -32,84 +29,32 @@ from vdna_metrics import (
     load_reference,
     load_vdna,
 )
-from vdna_metrics.cli import app
 from vdna_metrics.cli.screen import print_table
-from vdna_metrics.extractors import ExtractorSpec
-from vdna_metrics.extractors.architectures import ARCHITECTURES
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
 from vdna_metrics.references.store import find_ranges
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
-COMMANDS = ("demo", "score", "make", "compare", "merge", "calibrate", "extractors")
+COMMANDS = ("demo", "score", "make", "compare", "merge", "calibrate", "references", "extractors")
 CHECKOUT = Path(__file__).parents[1]
 
 Run = Callable[..., Result]
 
 
-def _tiny_network() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 5, 3))
-
-
-def _images(n: int, seed: int) -> np.ndarray:
-    """Smooth images, each of its own colour, so that activations differ between images and within them."""
-    stream = np.random.default_rng(seed)
-    colours = stream.uniform(0, 255, (n, 1, 1, 3))
-    slopes = stream.normal(0, 4, (n, 1, 1, 3)) * np.arange(20)[None, :, None, None]
-    return np.clip(colours + slopes + stream.normal(0, 10, (n, 20, 20, 3)), 0, 255).astype(np.uint8)
-
-
-def _write_folder(folder: Path, images: np.ndarray) -> None:
-    folder.mkdir(parents=True)
-    for i, image in enumerate(images):
-        (folder / f"{i:03}.png").write_bytes(encode(image))
-
-
 @pytest.fixture(autouse=True)
 def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder with images in it, and the networks `tiny` and `other`, which cost next to nothing."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(ARCHITECTURES, "tiny_network", _tiny_network)
-    for seed, name in enumerate(("tiny", "other")):
-        spec = ExtractorSpec(
-            name, "tiny_network", {"first": "0", "second": "2"}, 16, 0.5, 0.5, weights=f"seeded:{seed}"
-        )
-        monkeypatch.setitem(CATALOGUE, name, spec)
-    _write_folder(tmp_path / "real", _images(12, 0))
-    _write_folder(tmp_path / "gen_a" / "inner", _images(8, 1))
-    with zipfile.ZipFile("gen_b.zip", "w") as archive:
-        for i, image in enumerate(_images(6, 2)):
-            archive.writestr(f"{i}.png", encode(image))
-    np.savez("gen_c.npz", _images(7, 3))
+    """Images and networks of every test."""
+    put_small_sources(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
     """A folder of four images and three files that are none."""
-    _write_folder(tmp_path / "bad", _images(4, 4))
+    write_folder(tmp_path / "bad", small_images(4, 4))
     (tmp_path / "bad" / "empty.jpg").write_bytes(b"")
     (tmp_path / "bad" / "text.png").write_bytes(b"hello")
     (tmp_path / "bad" / "cut.png").write_bytes((tmp_path / "bad" / "000.png").read_bytes()[:300])
     return tmp_path / "bad"
-
-
-def _run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> Result:
-    """Run a command in this process, with output and errors apart, and decoding in this process too."""
-    words = [str(argument) for argument in arguments]
-    if words[0] in ("score", "make", "calibrate"):
-        words[1:1] = ["--workers", "0"]
-    # click 8.2 always keeps the two streams apart, click 8.1 has to be asked.
-    apart: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
-    environment = {"COLUMNS": None if columns is None else str(columns)}
-    result = CliRunner(**apart).invoke(app, words, env=environment, prog_name="vdna-metrics")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == exit_code, result.stderr
-    return result
-
-
-def _json(*arguments: object) -> Any:
-    return json.loads(_run(*arguments, "--json").stdout)
 
 
 def _dnas(source: str, ranges: Any) -> Any:
@@ -119,7 +64,7 @@ def _dnas(source: str, ranges: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------------ score
 def test_score_prints_the_distances_that_the_library_gives() -> None:
     """Folders, zips and arrays are scored by each metric as `compare` does, with ranges calibrated on the real set."""
-    printed = _json(
+    printed = run_json(
         "score", "gen_a", "gen_b.zip", "gen_c.npz", "--reference", "real", "--extractor", "tiny",
         "--metrics", "emd,nfd,lfd", "--by", "layer",
     )  # fmt: skip
@@ -142,8 +87,8 @@ def test_score_prints_the_distances_that_the_library_gives() -> None:
 def test_score_shows_a_row_a_source_and_a_table_a_metric() -> None:
     """The table has each source with its number of images and its distances, `--by layer` one table a metric."""
     arguments = ("score", "gen_a", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "--metrics", "emd,nfd")
-    values = {result["images"]: result for result in _json(*arguments)["results"]}
-    shown = _run(*arguments, "--by", "layer").stdout
+    values = {result["images"]: result for result in run_json(*arguments)["results"]}
+    shown = run(*arguments, "--by", "layer").stdout
     lines = [line.split() for line in shown.splitlines()]
     assert shown.startswith("Distance from 12 images of real, seen by tiny\n")
     assert ["images", "n", "emd", "nfd"] in lines
@@ -156,15 +101,17 @@ def test_score_shows_a_row_a_source_and_a_table_a_metric() -> None:
 
 def test_a_reference_may_be_images_or_its_dnas() -> None:
     """DNA files made of the real images give the same distances as the images, and bring extractor, bins and ranges."""
-    _run("make", "real", "-o", "real", "--kinds", "histogram,gaussian", "--extractor", "tiny", "--bins", "50")
-    from_images = _json(
+    run("make", "real", "-o", "real", "--kinds", "histogram,gaussian", "--extractor", "tiny", "--bins", "50")
+    from_images = run_json(
         "score", "gen_a", "--reference", "real", "--extractor", "tiny", "--bins", "50", "--metrics", "emd,nfd"
     )
-    from_files = _json(
+    from_files = run_json(
         "score", "gen_a", "--reference", "real.histogram.npz", "--reference", "real.gaussian.npz",
         "--metrics", "emd,nfd",
     )  # fmt: skip
-    mixed = _json("score", "gen_a", "--reference", "real.gaussian.npz", "--reference", "real", "--metrics", "nfd,lfd")
+    mixed = run_json(
+        "score", "gen_a", "--reference", "real.gaussian.npz", "--reference", "real", "--metrics", "nfd,lfd"
+    )
     assert from_files["results"] == from_images["results"]
     assert mixed["results"][0]["nfd"] == from_images["results"][0]["nfd"]
     assert mixed["results"][0]["lfd"] > 0
@@ -172,7 +119,9 @@ def test_a_reference_may_be_images_or_its_dnas() -> None:
 
 def test_a_name_of_the_store_brings_its_extractor() -> None:
     """`bsds500/trainval` is found for each metric, in any case, and its extractor is taken."""
-    printed = _json("score", "gen_a", "--reference", "BSDS500/trainval", "--metrics", "emd,nfd", "--layers", "blocks.0")
+    printed = run_json(
+        "score", "gen_a", "--reference", "BSDS500/trainval", "--metrics", "emd,nfd", "--layers", "blocks.0"
+    )
     kinds = ("histogram", "gaussian")
     real = {kind: load_reference("bsds500/trainval", kind=kind).select(["blocks.0"]) for kind in kinds}
     fake = build_dnas("gen_a", create_extractor("vdna_tiny"), kinds, layers=["blocks.0"])
@@ -184,13 +133,13 @@ def test_a_name_of_the_store_brings_its_extractor() -> None:
 
 def test_layers_of_the_reference_are_the_layers_that_are_scored() -> None:
     """A DNA of some layers is compared on those; `--layers` chooses among them; others are refused."""
-    _run("make", "real", "-o", "second.npz", "--extractor", "tiny", "--layers", "second")
-    _run("make", "real", "-o", "both.npz", "--extractor", "tiny")
-    scored = _json("score", "gen_a", "--reference", "second.npz", "--by", "layer")["results"][0]
-    chosen = _json("score", "gen_a", "--reference", "both.npz", "--by", "layer", "--layers", "second")["results"][0]
+    run("make", "real", "-o", "second.npz", "--extractor", "tiny", "--layers", "second")
+    run("make", "real", "-o", "both.npz", "--extractor", "tiny")
+    scored = run_json("score", "gen_a", "--reference", "second.npz", "--by", "layer")["results"][0]
+    chosen = run_json("score", "gen_a", "--reference", "both.npz", "--by", "layer", "--layers", "second")["results"][0]
     assert list(scored["emd_by_layer"]) == ["second"]
     assert chosen == scored
-    refused = _run("score", "gen_a", "--reference", "second.npz", "--layers", "first", exit_code=1)
+    refused = run("score", "gen_a", "--reference", "second.npz", "--layers", "first", exit_code=1)
     assert "unknown layer 'first'" in refused.stderr
 
 
@@ -201,21 +150,21 @@ def test_a_timm_network_is_read_at_the_layers_of_its_reference() -> None:
     network = timm.create_model("resnet10t", num_classes=1000)
     torch.save(network.state_dict(), "weights.pth")
     options = ("--weights", "weights.pth")
-    _run("make", "real", "-o", "real.npz", "--extractor", "timm:resnet10t", *options, "--layers", "layer1.0,conv1.0")
-    scored = _json("score", "gen_a", "--reference", "real.npz", *options, "--by", "layer")
+    run("make", "real", "-o", "real.npz", "--extractor", "timm:resnet10t", *options, "--layers", "layer1.0,conv1.0")
+    scored = run_json("score", "gen_a", "--reference", "real.npz", *options, "--by", "layer")
     assert scored["extractor"] == "timm:resnet10t"
     assert list(scored["results"][0]["emd_by_layer"]) == ["conv1.0", "layer1.0"]
 
 
 def test_few_images_are_one_warning_for_all_that_have_as_few() -> None:
     """Sets too small for a covariance are named together, on the error stream and in the JSON."""
-    result = _run(
+    result = run(
         "score", "gen_a", "gen_c.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
     )
     assert json.loads(result.stdout)["warnings"] == []  # 8 and 7 images, layers of 6 and 5 neurons
-    np.savez("few.npz", _images(3, 5))
-    np.savez("fewer.npz", _images(3, 6))
-    result = _run(
+    np.savez("few.npz", small_images(3, 5))
+    np.savez("fewer.npz", small_images(3, 6))
+    result = run(
         "score", "few.npz", "fewer.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
     )
     (sentence,) = json.loads(result.stdout)["warnings"]
@@ -226,22 +175,22 @@ def test_few_images_are_one_warning_for_all_that_have_as_few() -> None:
 def test_activations_outside_the_ranges_are_a_warning() -> None:
     """Images that leave the calibrated ranges are named with the layers and how to do better."""
     np.savez("grey.npz", np.full((4, 20, 20, 3), 128, np.uint8))
-    _run("calibrate", "grey.npz", "-o", "ranges.npz", "--extractor", "tiny")
-    result = _run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--ranges", "ranges.npz")
+    run("calibrate", "grey.npz", "-o", "ranges.npz", "--extractor", "tiny")
+    result = run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--ranges", "ranges.npz")
     assert "more than 1 % of the activations lie outside the activation ranges in 2 of 2 layers" in result.stderr
 
 
 def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
     """What is asked for explicitly is not passed over in silence; what agrees with the reference is allowed."""
-    _run("make", "real", "-o", "real.npz", "--extractor", "tiny", "--bins", "50")
-    _run("calibrate", "real", "-o", "same.npz", "--extractor", "tiny")
-    _run("calibrate", "real", "gen_a", "-o", "wider.npz", "--extractor", "tiny", "--widen", "none")
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny", "--bins", "50")
+    run("calibrate", "real", "-o", "same.npz", "--extractor", "tiny")
+    run("calibrate", "real", "gen_a", "-o", "wider.npz", "--extractor", "tiny", "--widen", "none")
     score = ("score", "gen_a", "--reference", "real.npz")
-    without = _json(*score)["results"]
-    assert _json(*score, "--bins", "50", "--ranges", "same.npz")["results"] == without
-    bins = _run(*score, "--bins", "70", exit_code=1)
+    without = run_json(*score)["results"]
+    assert run_json(*score, "--bins", "50", "--ranges", "same.npz")["results"] == without
+    bins = run(*score, "--bins", "70", exit_code=1)
     assert "bins differ: the reference has 50, --bins says 70; leave --bins out" in bins.stderr
-    ranges = _run(*score, "--ranges", "wider.npz", exit_code=1)
+    ranges = run(*score, "--ranges", "wider.npz", exit_code=1)
     assert "--ranges are not those of the reference, which come with it; leave --ranges out" in ranges.stderr
 
 
@@ -272,15 +221,15 @@ def test_score_refuses_before_it_reads_an_image(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot work is one line on the error stream and exit code 1, before any image is looked at."""
-    _run("make", "real", "-o", "real.npz", "--extractor", "tiny")
-    _run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny")
+    run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
     Path("hollow").mkdir()
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an image was read")
 
     monkeypatch.setattr("vdna_metrics.references.images.ImageDataset.__getitem__", refuse)
-    result = _run("score", *arguments, exit_code=1)
+    result = run("score", *arguments, exit_code=1)
     assert message in result.stderr
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
@@ -290,12 +239,12 @@ def test_score_refuses_before_it_reads_an_image(
 def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> None:
     """Without `--skip-bad` the first bad file is an error, with it all are named, for generated and for real sets."""
     score = ("score", "bad", "--reference", "real", "--extractor", "tiny")
-    refused = _run(*score, exit_code=1)
+    refused = run(*score, exit_code=1)
     assert "bad: cut.png" in refused.stderr
     assert "(--skip-bad) leaves it out" in refused.stderr
     assert refused.stdout == ""
     for arguments in (score, ("score", "gen_a", "--reference", "bad", "--extractor", "tiny")):
-        result = _run(*arguments, "--skip-bad", "--json")
+        result = run(*arguments, "--skip-bad", "--json")
         printed = json.loads(result.stdout)
         (skipped,) = (part["skipped"] for part in printed["results"] + printed["reference"] if part["skipped"])
         assert [name for name, _ in skipped] == ["cut.png", "empty.jpg", "text.png"]
@@ -307,7 +256,7 @@ def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> N
 # ------------------------------------------------------------------------------------------------ make, compare, merge
 def test_make_writes_each_kind_in_one_pass() -> None:
     """Several kinds make FILE.KIND.npz each, and are the DNAs that the library builds."""
-    printed = _json("make", "gen_a", "-o", "a", "--kinds", ",".join(KINDS), "--extractor", "tiny", "--bins", "30")
+    printed = run_json("make", "gen_a", "-o", "a", "--kinds", ",".join(KINDS), "--extractor", "tiny", "--bins", "30")
     assert [part["file"] for part in printed] == [f"a.{kind}.npz" for kind in KINDS]
     ranges = calibrate("gen_a", create_extractor("tiny"))
     built = build_dnas("gen_a", create_extractor("tiny"), KINDS, ranges=ranges, bins=30)
@@ -321,15 +270,15 @@ def test_make_writes_each_kind_in_one_pass() -> None:
 @pytest.mark.parametrize(("output", "written"), [("a", "a.npz"), ("a.npz", "a.npz"), ("ffhq-0.5", "ffhq-0.5.npz")])
 def test_make_says_which_file_it_wrote(output: str, written: str) -> None:
     """The suffix is appended where it is missing, nothing else is cut off, and the name is printed."""
-    result = _run("make", "gen_a", "-o", output, "--extractor", "tiny")
+    result = run("make", "gen_a", "-o", output, "--extractor", "tiny")
     assert result.stdout == f"{written}: {load_vdna(written)!r}\n"
     assert "no activation ranges ship for tiny: calibrating on gen_a first" in result.stderr
 
 
 def test_make_takes_calibrated_ranges() -> None:
     """`--ranges` are those of the DNA, and no pass is spent on calibration."""
-    _run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny", "--widen", "vdna")
-    result = _run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny", "--ranges", "ranges.npz")
+    run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny", "--widen", "vdna")
+    result = run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny", "--ranges", "ranges.npz")
     ranges = load_ranges("ranges.npz")
     expected = _dnas("gen_a", ranges)["histogram"].distribution
     assert ranges.widen == "vdna"
@@ -342,10 +291,10 @@ def test_ranges_that_ship_are_taken_for_the_weights_they_belong_to() -> None:
     import timm
 
     make = ("make", "gen_b.zip", "-o", "b", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
-    assert "calibrating" not in _run(*make).stderr
+    assert "calibrating" not in run(*make).stderr
     assert load_vdna("b.npz").distribution.ranges.sources == find_ranges("seeded_resnet18").sources
     torch.save(timm.create_model("resnet18", num_classes=0).state_dict(), "mine.pth")
-    assert "calibrating on gen_b.zip first" in _run(*make, "--weights", "mine.pth").stderr
+    assert "calibrating on gen_b.zip first" in run(*make, "--weights", "mine.pth").stderr
     assert load_vdna("b.npz").distribution.ranges.sources == ("gen_b.zip",)
 
 
@@ -362,7 +311,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A missing folder, a folder in the way and a file of the user's own are refused; the file stays as it is."""
-    _run("make", "real", "-o", "real.npz", "--extractor", "tiny")
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny")
     several = "histogram,gaussian" in command
     Path("folder.histogram.npz" if several else "folder.npz").mkdir()
     mine = Path("mine.gaussian.npz" if several else "mine.npz")
@@ -373,27 +322,27 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
 
     monkeypatch.setattr("vdna_metrics.extractors.extractor_and_layout", refuse)
     monkeypatch.setattr("vdna_metrics.dna.load_vdna", refuse)
-    missing = _run(*command, "-o", "nowhere/a.npz", exit_code=1)
+    missing = run(*command, "-o", "nowhere/a.npz", exit_code=1)
     assert "folder nowhere does not exist" in missing.stderr
-    assert "it is a folder" in _run(*command, "-o", "folder", exit_code=1).stderr
-    assert "was not written by vdna_metrics" in _run(*command, "-o", "mine.npz", exit_code=1).stderr
+    assert "it is a folder" in run(*command, "-o", "folder", exit_code=1).stderr
+    assert "was not written by vdna_metrics" in run(*command, "-o", "mine.npz", exit_code=1).stderr
     assert mine.read_bytes() == Path("gen_c.npz").read_bytes()
-    assert "names no file" in _run(*command, "-o", ".npz", exit_code=2).stderr
+    assert "names no file" in run(*command, "-o", ".npz", exit_code=2).stderr
 
 
 def test_results_of_ones_own_are_written_over() -> None:
     """A DNA that is made again takes the place of the old one."""
-    _run("make", "real", "-o", "a.npz", "--extractor", "tiny")
-    _run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny")
+    run("make", "real", "-o", "a.npz", "--extractor", "tiny")
+    run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny")
     assert load_vdna("a.npz").n_images == 8
 
 
 @pytest.fixture
 def dnas() -> None:
     """DNAs of the real and two generated sets, with the ranges of the real one."""
-    _run("calibrate", "real", "gen_a", "-o", "ranges.npz", "--extractor", "tiny", "--batch-size", "1")
+    run("calibrate", "real", "gen_a", "-o", "ranges.npz", "--extractor", "tiny", "--batch-size", "1")
     for name, source in (("real", "real"), ("a", "gen_a"), ("b", "gen_b.zip")):
-        _run(
+        run(
             "make", source, "-o", name, "--kinds", ",".join(KINDS), "--extractor", "tiny", "--ranges", "ranges.npz",
             "--batch-size", "1",
         )  # fmt: skip
@@ -411,7 +360,7 @@ def dnas() -> None:
 def test_compare_measures_each_kind_by_its_distance(kind: str, metric: str, distance: Callable[..., Any]) -> None:
     """Every DNA is compared with the first, by layer too, exactly as the library does."""
     files = [f"{name}.{kind}.npz" for name in ("real", "a", "b")]
-    printed = _json("compare", *files, "--by", "layer")
+    printed = run_json("compare", *files, "--by", "layer")
     real, *generated = map(load_vdna, files)
     assert (printed["metric"], printed["unit"]) == (metric, "bins" if metric == "emd" else None)
     for result, file, dna in zip(printed["results"], files[1:], generated, strict=True):
@@ -419,7 +368,7 @@ def test_compare_measures_each_kind_by_its_distance(kind: str, metric: str, dist
         assert result[metric] == float(distance(real, dna))
         layers = distance(real, dna, reduction="layer")
         assert result[f"{metric}_by_layer"] == {layer: float(value) for layer, value in layers.items()}
-    shown = _run("compare", *files, "--by", "layer").stdout
+    shown = run("compare", *files, "--by", "layer").stdout
     assert f"{printed['results'][1][f'{metric}_by_layer']['second']:#.4g}" in shown
 
 
@@ -428,14 +377,14 @@ def test_compare_by_neuron_units_and_layers() -> None:
     """`--by neuron` lists all neurons of the chosen layers, `--unit` scales VDNA-EMD."""
     files = ("real.histogram.npz", "a.histogram.npz")
     real, fake = map(load_vdna, files)
-    printed = _json("compare", *files, "--by", "neuron", "--unit", "activation", "--layers", "second")["results"][0]
+    printed = run_json("compare", *files, "--by", "neuron", "--unit", "activation", "--layers", "second")["results"][0]
     expected = compare.emd(real, fake, unit="activation", reduction="none", layers=["second"])
     assert printed["emd_by_neuron"] == {"second": expected["second"].tolist()}
-    shown = _run("compare", *files, "--by", "neuron").stdout.splitlines()
+    shown = run("compare", *files, "--by", "neuron").stdout.splitlines()
     neurons = [tuple(line.split()[:2]) for line in shown if line.startswith(("first", "second"))]
     assert neurons == [("first", str(i)) for i in range(6)] + [("second", str(i)) for i in range(5)]
-    whole = _json("compare", *files)["results"][0]["emd"]
-    assert _json("compare", *files, "--unit", "range")["results"][0]["emd"] == pytest.approx(whole / 1000, rel=1e-12)
+    whole = run_json("compare", *files)["results"][0]["emd"]
+    assert run_json("compare", *files, "--unit", "range")["results"][0]["emd"] == pytest.approx(whole / 1000, rel=1e-12)
 
 
 @pytest.mark.usefixtures("dnas")
@@ -454,18 +403,18 @@ def test_compare_by_neuron_units_and_layers() -> None:
 )
 def test_compare_refuses(arguments: list[str], exit_code: int, message: str) -> None:
     """What cannot be compared is named with its files."""
-    assert message in _run("compare", *arguments, exit_code=exit_code).stderr
+    assert message in run("compare", *arguments, exit_code=exit_code).stderr
 
 
 @pytest.mark.usefixtures("dnas")
 @pytest.mark.parametrize("kind", KINDS)
 def test_merged_dnas_are_those_of_one_set(kind: str) -> None:
     """Merging the DNAs of three sets gives the DNA of all their images, counts to the bit."""
-    result = _run("merge", *(f"{name}.{kind}.npz" for name in ("real", "a", "b")), "-o", "all")
+    result = run("merge", *(f"{name}.{kind}.npz" for name in ("real", "a", "b")), "-o", "all")
     merged = load_vdna("all.npz")
     assert result.stdout == f"all.npz: {kind} of 26 images\n"
     assert merged.provenance.sources == ("real", "gen_a", "gen_b.zip")
-    images = np.concatenate([_images(12, 0), _images(8, 1), _images(6, 2)])
+    images = np.concatenate([small_images(12, 0), small_images(8, 1), small_images(6, 2)])
     # One image a batch, there as here: kernels for other batch sizes round otherwise.
     one_by_one = Reading(batch_size=1)
     whole = build_dnas(images, create_extractor("tiny"), KINDS, ranges=load_ranges("ranges.npz"), reading=one_by_one)[
@@ -482,16 +431,16 @@ def test_merged_dnas_are_those_of_one_set(kind: str) -> None:
 @pytest.mark.usefixtures("dnas")
 def test_ranges_merge_and_kinds_do_not() -> None:
     """Files of ranges merge into the ranges of all their images; mixed kinds and strange files are named."""
-    _run("calibrate", "gen_b.zip", "-o", "more.npz", "--extractor", "tiny", "--batch-size", "1")
-    printed = _json("merge", "ranges.npz", "more.npz", "-o", "all")
+    run("calibrate", "gen_b.zip", "-o", "more.npz", "--extractor", "tiny", "--batch-size", "1")
+    printed = run_json("merge", "ranges.npz", "more.npz", "-o", "all")
     assert printed == {"file": "all.npz", "kind": "ranges", "n_images": 26}
-    images = np.concatenate([_images(12, 0), _images(8, 1), _images(6, 2)])
+    images = np.concatenate([small_images(12, 0), small_images(8, 1), small_images(6, 2)])
     whole = calibrate(images, create_extractor("tiny"), reading=Reading(batch_size=1))
     assert load_ranges("all.npz").equals(whole)
-    mixed = _run("merge", "ranges.npz", "real.gaussian.npz", "-o", "x", exit_code=1)
+    mixed = run("merge", "ranges.npz", "real.gaussian.npz", "-o", "x", exit_code=1)
     assert "only files of one kind merge: ranges.npz ranges, real.gaussian.npz gaussian" in mixed.stderr
-    _run("make", "real", "-o", "fewer", "--extractor", "tiny", "--bins", "10")
-    unlike = _run("merge", "real.histogram.npz", "fewer.npz", "-o", "x", exit_code=1)
+    run("make", "real", "-o", "fewer", "--extractor", "tiny", "--bins", "10")
+    unlike = run("merge", "real.histogram.npz", "fewer.npz", "-o", "x", exit_code=1)
     assert "real.histogram.npz and fewer.npz: these DNAs cannot be merged: bins differ" in unlike.stderr
     assert not Path("x.npz").exists()
 
@@ -500,15 +449,15 @@ def test_ranges_merge_and_kinds_do_not() -> None:
 def test_calibrate_covers_all_its_sources(bad: Path) -> None:
     """Ranges over several sources are those of all their images; skipped ones are counted."""
     arguments = ("-o", "ranges", "--extractor", "tiny", "--skip-bad", "--batch-size", "1", "--json")
-    result = _run("calibrate", "real", "bad", *arguments)
+    result = run("calibrate", "real", "bad", *arguments)
     printed = json.loads(result.stdout)
-    images = np.concatenate([_images(12, 0), _images(4, 4)])
+    images = np.concatenate([small_images(12, 0), small_images(4, 4)])
     whole = calibrate(images, create_extractor("tiny"), reading=Reading(batch_size=1))
     assert load_ranges("ranges.npz").equals(whole)
     assert (printed["file"], printed["n_images"], printed["skipped"]) == ("ranges.npz", 16, 3)
     assert (printed["neurons"], printed["dead"], printed["widen"]) == (11, 0, "margin")
     assert "skipped: bad: 3 images that cannot be read" in result.stderr
-    shown = _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny", "--layers", "second", "--widen", "none")
+    shown = run("calibrate", "real", "-o", "ranges", "--extractor", "tiny", "--layers", "second", "--widen", "none")
     assert shown.stdout == "ranges.npz: activation ranges of 5 neurons of tiny over 12 images, 0 neurons dead\n"
     assert load_ranges("ranges.npz").widen == "none"
 
@@ -516,7 +465,7 @@ def test_calibrate_covers_all_its_sources(bad: Path) -> None:
 def test_extractors_lists_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`extractors` lists every name with its layers, neurons, input, licence, and what is at hand of it."""
     monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
-    cards = {card["name"]: card for card in _json("extractors")}
+    cards = {card["name"]: card for card in run_json("extractors")}
     assert sorted(CATALOGUE) == sorted(cards)
     mugs = cards["mugs_vit_base"]
     assert (len(mugs["layers"]), mugs["neurons"], mugs["licence"]) == (13, 9984, "Apache-2.0")
@@ -524,7 +473,7 @@ def test_extractors_lists_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert mugs["address"].endswith("/Mugs/mugs_vit_base/weights.pth")
     assert cards["seeded_resnet18"]["ranges"] == "ship"
     assert cards["dinov2_vit_small"]["ranges"] == "calibrate"
-    printed = _run("extractors").stdout
+    printed = run("extractors").stdout
     assert "timm:NAME" in printed
     assert re.search(r"mugs_vit_base +13 +9984 +224x224 +download +published +Apache-2.0", printed)
     assert re.search(r"seeded_resnet18 +8 +1920 +224x224 +here +ship +MIT", printed)
@@ -532,12 +481,12 @@ def test_extractors_lists_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_extractors_show_one_card() -> None:
     """`extractors show` tells all of one network: its layers, weights, ranges and licence."""
-    shown = _run("extractors", "show", "dinov2_vit_small").stdout
+    shown = run("extractors", "show", "dinov2_vit_small").stdout
     for text in ("DINOv2", "block_0 (blocks.0)", "4992", "dinov2_vits14_pretrain.pth", "Apache-2.0", "224x224"):
         assert text in shown
     assert "vdna-metrics calibrate IMAGES --extractor dinov2_vit_small" in " ".join(shown.split())
-    assert _json("extractors", "show", "tiny")["layers"] == {"first": "0", "second": "2"}
-    error = _run("extractors", "show", "mugs_vit_bse", exit_code=1).stderr
+    assert run_json("extractors", "show", "tiny")["layers"] == {"first": "0", "second": "2"}
+    error = run("extractors", "show", "mugs_vit_bse", exit_code=1).stderr
     assert "did you mean 'mugs_vit_base'" in error
 
 
@@ -545,7 +494,7 @@ def test_demo_ranks_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo prints photographs first, warns of few images for lfd and writes its picture."""
     worlds = {name: PROCEDURAL_WORLDS[name] for name in ("white_noise", "dead_leaves_disks")}
     monkeypatch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", worlds)
-    result = _run("demo", "--images", "2", "-o", "demo.png")
+    result = run("demo", "--images", "2", "-o", "demo.png")
     names = [line.split("  ")[0] for line in result.stdout.splitlines() if line.startswith(("photo", "dead", "white"))]
     assert names == ["photographs (BSDS500 test)", "dead leaves disks", "white noise"]
     assert "lfd: 2 images are too few to estimate the covariance" in result.stdout
@@ -558,7 +507,7 @@ def test_demo_ranks_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_demo_refuses_its_picture_before_the_work(output: str, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing folder and a format that cannot be drawn are found at once."""
     monkeypatch.setattr("vdna_metrics.demo.run_demo", lambda *_, **__: pytest.fail("work was done"))
-    assert output in _run("demo", "-o", output, exit_code=exit_code).stderr
+    assert output in run("demo", "-o", output, exit_code=exit_code).stderr
 
 
 # ------------------------------------------------------------------------------------------------------- every command
@@ -584,7 +533,7 @@ def test_demo_refuses_its_picture_before_the_work(output: str, exit_code: int, m
 )
 def test_errors_in_the_command_are_exit_code_2(arguments: list[str], message: str) -> None:
     """A command that cannot be understood is answered with its usage and what is wrong."""
-    result = _run(*arguments, exit_code=2)
+    result = run(*arguments, exit_code=2)
     assert message in result.stderr
     assert "Usage: vdna-metrics" in result.stderr
     assert result.stdout == ""
@@ -593,15 +542,15 @@ def test_errors_in_the_command_are_exit_code_2(arguments: list[str], message: st
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_device_that_is_not_there_is_an_error_in_the_command() -> None:
     """`--device cuda` without CUDA says so, before the work."""
-    result = _run("make", "real", "-o", "a", "--extractor", "tiny", "--device", "cuda", exit_code=2)
+    result = run("make", "real", "-o", "a", "--extractor", "tiny", "--device", "cuda", exit_code=2)
     assert re.search("Invalid value for --device: cuda: .*(CUDA|NVIDIA)", result.stderr)
 
 
 def test_every_image_is_seen_whatever_the_batches() -> None:
     """`--batch-size` changes how the images are run, not how many are counted."""
-    _run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
+    run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
     for name, size in (("one.npz", 1), ("five.npz", 5)):
-        _run("make", "real", "-o", name, "--extractor", "tiny", "--ranges", "ranges.npz", "--batch-size", size)
+        run("make", "real", "-o", name, "--extractor", "tiny", "--ranges", "ranges.npz", "--batch-size", size)
     one, five = load_vdna("one.npz"), load_vdna("five.npz")
     assert one.n_images == five.n_images == 12
     assert float(compare.emd(one, five)) < 0.01  # kernels for other batch sizes round otherwise
@@ -610,7 +559,7 @@ def test_every_image_is_seen_whatever_the_batches() -> None:
 def test_the_log_has_a_plain_line_a_source() -> None:
     """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
     arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
-    lines = _run(*arguments).stderr.splitlines()
+    lines = run(*arguments).stderr.splitlines()
     assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
     for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
         assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)
@@ -619,7 +568,7 @@ def test_the_log_has_a_plain_line_a_source() -> None:
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_a_terminal(command: str) -> None:
     """Help is at most 80 columns wide, and no summary is cut."""
-    shown = _run(*([command] if command else []), "--help", columns=80).stdout
+    shown = run(*([command] if command else []), "--help", columns=80).stdout
     assert max(map(len, shown.splitlines())) <= 80
     summaries = shown.partition("Commands:\n")[2].splitlines()
     assert [summary.split()[0] for summary in summaries] == {"": sorted(COMMANDS), "extractors": ["show"]}.get(
@@ -657,8 +606,8 @@ def test_tables_keep_their_numbers_whole(sources: int, columns: int, capsys: pyt
 def test_names_are_not_read_as_markup_or_folded_in_a_pipe() -> None:
     """Folders may be called `gen[bold]` or have long names; what is piped has one line a row."""
     name = "gen[bold]:smile:_" + "x" * 150
-    _write_folder(Path(name), _images(3, 7))
-    shown = _run("score", name, "--reference", "real", "--extractor", "tiny").stdout
+    write_folder(Path(name), small_images(3, 7))
+    shown = run("score", name, "--reference", "real", "--extractor", "tiny").stdout
     assert any(line.startswith(f"{name}   3   ") for line in shown.splitlines())
 
 
@@ -675,7 +624,7 @@ def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vdna_metrics.references.build_dnas", interrupt)
-    result = _run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
+    result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
     assert result.stderr.strip() == "interrupted"
 
 
@@ -687,7 +636,7 @@ def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: p
         raise error
 
     monkeypatch.setattr("vdna_metrics.references.build_dnas", fail)
-    result = _run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
+    result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
     assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
 
 
@@ -759,12 +708,12 @@ def test_an_interrupted_command_goes_on() -> None:
 
 def test_a_part_of_the_images() -> None:
     """`--shard I/N` reads a part, and merged parts are the whole."""
-    _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
     options = ("--extractor", "tiny", "--batch-size", "2", "--ranges", "ranges.npz")
-    _run("make", "real", "-o", "whole", *options)
+    run("make", "real", "-o", "whole", *options)
     for i in (1, 2, 3):
-        _run("make", "real", "-o", f"part{i}", "--shard", f"{i}/3", *options)
-    _run("merge", "part1.npz", "part2.npz", "part3.npz", "-o", "merged")
+        run("make", "real", "-o", f"part{i}", "--shard", f"{i}/3", *options)
+    run("merge", "part1.npz", "part2.npz", "part3.npz", "-o", "merged")
     whole, merged = load_vdna("whole.npz"), load_vdna("merged.npz")
     assert merged.n_images == 12
     assert torch.equal(whole.distribution.state, merged.distribution.state)
@@ -772,34 +721,34 @@ def test_a_part_of_the_images() -> None:
 
 def test_the_precision_of_a_reference_is_that_of_the_score() -> None:
     """`--precision` is recorded, taken over from a reference, and refused beside another."""
-    _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
     options = ("--extractor", "tiny", "--ranges", "ranges.npz")
-    _run("make", "real", "-o", "half", "--precision", "bf16", "--channels-last", *options)
+    run("make", "real", "-o", "half", "--precision", "bf16", "--channels-last", *options)
     fingerprint = load_vdna("half.npz").fingerprint
     assert (fingerprint.precision, fingerprint.options) == ("bf16", ("channels_last",))
-    assert _json("score", "gen_a", "--reference", "half.npz")["results"][0]["emd"] > 0
-    error = _run("score", "gen_a", "--reference", "half.npz", "--precision", "fp32", exit_code=1).stderr
+    assert run_json("score", "gen_a", "--reference", "half.npz")["results"][0]["emd"] > 0
+    error = run("score", "gen_a", "--reference", "half.npz", "--precision", "fp32", exit_code=1).stderr
     assert "precisions differ: DNA bf16, extractor fp32" in error
 
 
 def test_subsampled_positions_are_compared_when_asked() -> None:
     """`--max-positions` is recorded; beside a DNA of all positions it is refused unless it is allowed."""
-    _run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
     options = ("--extractor", "tiny", "--ranges", "ranges.npz")
-    _run("make", "real", "-o", "all", *options)
-    _run("make", "gen_a", "-o", "some", "--max-positions", "4", *options)
+    run("make", "real", "-o", "all", *options)
+    run("make", "gen_a", "-o", "some", "--max-positions", "4", *options)
     assert load_vdna("some.npz").provenance.max_positions == 4
-    error = _run("compare", "all.npz", "some.npz", exit_code=1).stderr
+    error = run("compare", "all.npz", "some.npz", exit_code=1).stderr
     assert "allow_subsampled=True" in error
-    near = _json("compare", "all.npz", "some.npz", "--allow-subsampled")["results"][0]["emd"]
+    near = run_json("compare", "all.npz", "some.npz", "--allow-subsampled")["results"][0]["emd"]
     scored = ("score", "gen_a", "--reference", "all.npz", "--max-positions", "4", "--allow-subsampled")
-    assert _json(*scored)["results"][0]["emd"] == near
+    assert run_json(*scored)["results"][0]["emd"] == near
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b"])
 def test_parts_that_are_none_are_refused(part: str) -> None:
     """A part is one of N, counted from 1."""
-    errors = _run("make", "real", "-o", "x", "--shard", part, exit_code=2).stderr
+    errors = run("make", "real", "-o", "x", "--shard", part, exit_code=2).stderr
     assert f"{part!r}: expected I/N with 1 <= I <= N" in errors
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vdna_metrics import __version__
-from vdna_metrics.cli import calibration, demo, dnas, extractors, score
+from vdna_metrics.cli import calibration, demo, dnas, extractors, references, score
 from vdna_metrics.cli.screen import report_download, say
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def app() -> None:
     """Compare sets of images by the distributions of neuron activations.
 
     A SOURCE of images is a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
-    takes a part), a .txt list, or a .npy or .npz array.
+    takes a part), a .txt list, a .npy or .npz array, or a standard dataset (dataset:cifar10/test).
     """
     from vdna_metrics import downloads
 
@@ -50,6 +50,7 @@ for _command in (
     dnas.compare,
     dnas.merge,
     calibration.calibrate,
+    references.references,
     extractors.extractors,
 ):
     app.add_command(_command)

@@ -10,6 +10,7 @@ import click
 
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
+    check_root,
     find_extractor,
     forget,
     load_dna,
@@ -81,6 +82,7 @@ def make(
     """
     from vdna_metrics.references import build_dnas
 
+    check_root(source)
     check_histogram_options(kinds, bins, ranges_file)
     paths = output_paths(output, kinds)
     reading = shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)

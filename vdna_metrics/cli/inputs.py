@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.options import DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, RUNNING
+from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, RUNNING
 from vdna_metrics.cli.screen import say, watched
 
 if TYPE_CHECKING:
@@ -29,15 +29,16 @@ def find_references(
     """DNAs among the references by kind, and the one source of images among them."""
     from vdna_metrics.references import list_references, load_reference
 
-    stored = {f"{record.dataset}/{record.split}" for record in list_references()}
+    stored = {f"{record.dataset}/{record.split}".lower() for record in list_references()}
     dnas: dict[Kind, VDNA] = {}
     images: ImageSource | None = None
     for reference in references:
         found: list[VDNA] = []
         dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
+        named = "::" in reference or dataset in {name.partition("/")[0] for name in stored}
         if _is_ours(reference):
             found = [load_dna(reference)]
-        elif not Path(reference).exists() and dataset in {name.lower().partition("/")[0] for name in stored}:
+        elif named and not Path(reference).exists():
             found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
             found = list({dna.kind: dna for dna in found}.values())  # a name with its kind gives that for each
         elif images is not None:
@@ -64,7 +65,22 @@ def open_images(source: str) -> ImageSource:
 
     if _is_ours(source):
         raise ValueError(f"{source} holds a DNA or activation ranges, no images; `vdna-metrics compare` compares DNAs")
+    if source.startswith(DATASET):
+        from vdna_metrics.references.datasets import open_dataset
+
+        return open_dataset(source.removeprefix(DATASET), root=_root())
     return open_images(source)
+
+
+def check_root(*sources: str) -> None:
+    """Refuse a `--root` that no source wants."""
+    if _root() is not None and not any(source.startswith(DATASET) for source in sources):
+        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, given is {', '.join(sources)}")
+
+
+def _root() -> str | None:
+    root: str | None = click.get_current_context().meta[f"{KEPT}.root"]
+    return root
 
 
 def _is_ours(path: str | Path) -> bool:

@@ -103,6 +103,7 @@ def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
 
 
 RUNNING = ("precision", "channels_last", "compile")  # how a network is run
+DATASET = "dataset:"  # prefix of a source that is a standard dataset
 KEPT = "vdna_metrics"  # prefix of what is kept in the context of a command
 
 
@@ -130,6 +131,14 @@ reading_options = _options(
         help="Processes that decode and resize; 0 does it in this one.",
     ),
     click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which."),
+    # For `open_images`.
+    click.option(
+        "--root",
+        metavar="FOLDER",
+        help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise.",
+        expose_value=False,
+        callback=_keep,
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import click
 from vdna_metrics.cli.inputs import (
     bins_and_ranges,
     check_histogram_options,
+    check_root,
     check_same_bins,
     find_extractor,
     find_references,
@@ -89,6 +90,7 @@ def score(
     """Score sets of generated images against real ones."""
     from vdna_metrics.references import build_dnas
 
+    check_root(*sources, *references)
     kinds = [METRICS[name][0] for name in metrics]
     check_histogram_options(kinds, bins, ranges_file)
     reading = shared_reading(device, batch_size, workers, skip_bad, None if checkpoint is None else Path(checkpoint))

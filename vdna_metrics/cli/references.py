@@ -1,0 +1,416 @@
+"""`vdna-metrics references`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vdna_metrics.cli.inputs import (
+    check_histogram_options,
+    check_root,
+    check_writable,
+    find_extractor,
+    forget,
+    load_dna,
+    load_ranges,
+    open_images,
+    shared_reading,
+)
+from vdna_metrics.cli.options import (
+    DATASET,
+    DEFAULT_BINS,
+    DEFAULT_EXTRACTOR,
+    Names,
+    as_json,
+    histogram_options,
+    max_positions_option,
+    network_options,
+    reading_options,
+)
+from vdna_metrics.cli.results import described, report_skipped
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+
+if TYPE_CHECKING:
+    from vdna_metrics.distributions import Kind
+    from vdna_metrics.dna import VDNA
+    from vdna_metrics.references.store import ReferenceRecord, ReferenceStore
+
+_store = click.option(
+    "--store",
+    "location",
+    metavar="STORE",
+    help="A folder, hub:OWNER/NAME, or an https address.  [default: all that are known]",
+)
+_own_store = click.option(
+    "--store", "location", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
+)
+_facts = (
+    click.option("--resolution", default="", metavar="TEXT", help="Of the images, as in 32x32."),
+    click.option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics."),
+    click.option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store."),
+    click.option("--overwrite", is_flag=True, help="Replace what the store has under that name."),
+)
+
+
+def _described_by(command: Any) -> Any:
+    for option in reversed(_facts):
+        command = option(command)
+    return command
+
+
+@click.group()
+def references() -> None:
+    """Reference DNAs and activation ranges, by name.
+
+    A NAME is DATASET/SPLIT@EXTRACTOR#KIND, of which parts may be left out where one remains, or STORE::NAME.
+    Names are looked up in the store that comes with the package, in yours (folder reference_stats in
+    VDNA_METRICS_HOME), and in those that VDNA_METRICS_STORES names.
+    """
+
+
+@references.command("list")
+@click.argument("dataset", required=False, metavar="[DATASET]")
+@_store
+@as_json
+def list_command(dataset: str | None, location: str | None, as_json: bool) -> None:
+    """List what there is, all or of one image set."""
+    from vdna_metrics.references import list_references
+
+    records = [
+        record for record in list_references(location) if dataset is None or record.dataset.lower() == dataset.lower()
+    ]
+    if as_json:
+        print_json([{"name": record.name, **asdict(record)} for record in records])
+        return
+    if not records:
+        raise ValueError(f"no references{f' of {dataset}' if dataset else ''}; `references build` makes one")
+    rows = [[record.name, record.n_images, record.resolution, record.licence.partition(":")[0]] for record in records]
+    print_table("References", ["name", "n", "resolution", "licence"], rows)
+
+
+@references.command()
+@click.argument("name", metavar="NAME")
+@as_json
+def show(name: str, as_json: bool) -> None:
+    """Show all that is known of one reference."""
+    from vdna_metrics.files import read_header
+    from vdna_metrics.references.store import find_reference
+
+    store, record = find_reference(name)
+    header = read_header(store.file(record))
+    if as_json:
+        print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
+        return
+    provenance, fingerprint = header["provenance"], header["fingerprint"]
+    lines = {
+        "images": f"{record.n_images} of {', '.join(provenance['sources'])}",
+        "resolution": record.resolution or "not recorded",
+        "left out": f"{len(provenance['skipped'])} images that cannot be read" if provenance["skipped"] else "",
+        "image hash": record.images or "not recorded",
+        "extractor": f"{record.extractor}: {fingerprint['architecture']}, {len(header['layout']['layers'])} layers"
+        if "layers" in header["layout"]
+        else f"{record.extractor}: {fingerprint['architecture']}",
+        "weights": fingerprint["weights"] or "not recorded",
+        "preprocessing": record.preprocessing,
+        "ranges": record.ranges,
+        "licence": record.licence,
+        "origin": record.origin,
+        "written by": header["writer"],
+        "file": f"{store.location.rstrip('/')}/{record.file}",
+        "sha256": record.sha256,
+    }
+    click.secho(record.name, bold=True)
+    for title, text in lines.items():
+        if text:
+            line = f"{title:15}{text}"
+            whole = " " not in text
+            click.echo(line if whole else textwrap.fill(line, 100, subsequent_indent=" " * 15, break_on_hyphens=False))
+
+
+@references.command()
+@_store
+@as_json
+def verify(location: str | None, as_json: bool) -> None:
+    """Hash and read every file again, and compare it with the manifest."""
+    from vdna_metrics.references.store import ReferenceStore, known_stores, verify_store
+
+    results = []
+    for store in known_stores() if location is None else [ReferenceStore(location)]:
+        for name, problem in verify_store(store):
+            results.append({"store": store.location, "name": name, "problem": problem})
+            if not as_json:
+                click.echo(f"{'good' if problem is None else 'BAD '}  {name}{f': {problem}' if problem else ''}")
+    bad = sum(result["problem"] is not None for result in results)
+    if as_json:
+        print_json(results)
+    else:
+        click.echo(f"{len(results)} files, {bad} bad")
+    if bad:
+        raise click.exceptions.Exit(1)
+
+
+@references.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "--name",
+    metavar="DATASET/SPLIT",
+    help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
+)
+@click.option(
+    "--kinds",
+    type=Names("histogram", "gaussian", "layer_gaussian"),
+    default="histogram,gaussian,layer_gaussian",
+    show_default=True,
+    help="Which DNAs to make, in one pass over the images.",
+)
+@network_options(DEFAULT_EXTRACTOR)
+@histogram_options(str(DEFAULT_BINS))
+@max_positions_option
+@reading_options
+@_own_store
+@_described_by
+@as_json
+def build(
+    sources: tuple[str, ...],
+    name: str | None,
+    kinds: tuple[Kind, ...],
+    extractor: str | None,
+    weights: str | None,
+    layers: tuple[str, ...] | None,
+    bins: int | None,
+    ranges_file: str | None,
+    max_positions: int | None,
+    device: str,
+    batch_size: int,
+    workers: int,
+    skip_bad: bool,
+    location: str | None,
+    resolution: str,
+    licence: str,
+    card: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make reference DNAs of images, and put them into a store.
+
+    An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
+    """
+    from vdna_metrics.references import build_dnas
+    from vdna_metrics.references.datasets import list_datasets
+    from vdna_metrics.references.store import find_ranges
+
+    check_root(*sources)
+    check_histogram_options(kinds, bins, ranges_file)
+    standard = sources[0].removeprefix(DATASET).lower() if sources[0].startswith(DATASET) and not sources[1:] else None
+    if name is None and standard is None:
+        raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
+    dataset, split = _split(name or standard or "")
+    if standard is not None:
+        known = next((record for record in list_datasets() if record.name == standard.partition("/")[0]), None)
+        resolution = resolution or (known.resolution if known else "")
+        licence = licence or (known.licence if known else "")
+    store = _writable_store(location)
+    text = _card(card)
+    images = [(source, open_images(source)) for source in sources]
+    network, chosen = find_extractor(extractor, weights, layers)
+    ranges = load_ranges(ranges_file)
+    if "histogram" in kinds and ranges is None:
+        ranges = find_ranges(network)
+    checkpoint = store.folder / f".{dataset}-{split}-{network.name.replace('/', '-')}.checkpoint"
+    reading = shared_reading(device, batch_size, workers, skip_bad, checkpoint)
+    made: dict[Kind, VDNA] = {}
+    with progress_bars() as start:
+        for source, opened in images:
+            dnas = build_dnas(
+                opened,
+                network,
+                kinds,
+                bins=bins or DEFAULT_BINS,
+                ranges=ranges,
+                layers=chosen,
+                max_positions=max_positions,
+                reading=watched(reading, start, source, opened),
+            )
+            made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
+    if not is_main():
+        return
+    report_skipped(made[kinds[0]])
+    records = [
+        _add(store, dna, dataset, split, resolution, licence, _command(), text, overwrite) for dna in made.values()
+    ]
+    forget(checkpoint)
+    _print_added(store, records, as_json)
+
+
+@references.command("import")
+@click.argument("source", metavar="SOURCE")
+@click.option(
+    "--name", required=True, metavar="NAME", help="DATASET/SPLIT, or of activation ranges the extractor's name."
+)
+@click.option("--format", "file_format", metavar="NAME", help="Of the file, where its contents do not tell.")
+@click.option("--mode", metavar="NAME", help="How the images were resized, where the file does not tell.")
+@click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
+@click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
+@_own_store
+@_described_by
+@as_json
+def import_command(
+    source: str,
+    name: str,
+    file_format: Any,
+    mode: Any,
+    n_images: int | None,
+    ranges_file: str | None,
+    location: str | None,
+    resolution: str,
+    licence: str,
+    card: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Put a file of this tool, or statistics that others made, into a store.
+
+    SOURCE is a DNA, activation ranges, a file of another tool, its https address, or the name under which it is
+    published (clean-fid:cifar10/train/32; see docs/references.md).
+    """
+    from vdna_metrics.dna import load_vdna
+    from vdna_metrics.files import is_ours, read_header
+    from vdna_metrics.ranges import load_ranges
+    from vdna_metrics.references.importers import import_statistics
+    from vdna_metrics.references.store import add_ranges
+
+    kind = read_header(source)["kind"] if is_ours(source) else ""
+    if kind == "ranges":
+        if "/" in name:
+            raise click.UsageError(f"{source} holds activation ranges: --name is the extractor's name")
+        store = _writable_store(location)
+        added = add_ranges(load_ranges(source), store, extractor=name, overwrite=overwrite)
+        if as_json:
+            print_json({"name": added.name, "store": store.location, **asdict(added)})
+        else:
+            click.echo(f"{added.name}: over {added.n_images} images, in {store.location}")
+        return
+    dataset, split = _split(name)
+    text = _card(card)
+    if kind in ("histogram", "gaussian", "layer_gaussian"):
+        dnas = [load_vdna(source)]
+    else:
+        dnas = import_statistics(
+            source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
+        )
+    store = _writable_store(location)
+    records = [_add(store, dna, dataset, split, resolution, licence, "", text, overwrite) for dna in dnas]
+    _print_added(store, records, as_json)
+
+
+@references.command()
+@click.argument("name", metavar="NAME")
+@click.option("-o", "--output", required=True, metavar="FILE", help="File to write.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["clean-fid", "vdna"]),
+    default="clean-fid",
+    show_default=True,
+    help="clean-fid: mean and covariance, for clean-fid and pytorch-fid too; vdna: the package's .json and .npz.",
+)
+@click.option("--layer", metavar="NAME", help="Layer whose mean and covariance to write, where there are several.")
+@as_json
+def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
+    """Write a reference, or a DNA file, for another tool."""
+    from vdna_metrics.references import load_reference
+    from vdna_metrics.references.importers import export_statistics
+
+    dna = load_dna(name) if Path(name).suffix == ".npz" else load_reference(name)
+    check_writable(Path(output))
+    written = [str(path) for path in export_statistics(dna, output, format=file_format, layer=layer)]
+    if as_json:
+        print_json({"files": written, **described(dna)})
+        return
+    click.echo(f"{', '.join(written)}: {dna!r}")
+
+
+@references.command("publish")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--to", required=True, metavar="STORE", help="hub:OWNER/NAME, made where there is none, or a folder.")
+@click.option("--private", is_flag=True, help="Make a repository that only its members see.")
+@click.option("--overwrite", is_flag=True, help="Replace what the store has under these names.")
+@as_json
+def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
+    """Copy references, with their ranges and cards, into another store."""
+    from vdna_metrics.references.publish import publish
+
+    records = publish(names, to, overwrite=overwrite, private=private)
+    if as_json:
+        print_json([{"name": record.name, "store": to, **asdict(record)} for record in records])
+        return
+    for record in records:
+        click.echo(f"{record.name}: in {to}")
+
+
+def _split(name: str) -> tuple[str, str]:
+    dataset, slash, split = name.partition("/")
+    if not slash or not dataset or not split:
+        raise click.BadParameter(f"{name!r} is no DATASET/SPLIT, as in bsds500/trainval", param_hint="--name")
+    return dataset, split
+
+
+def _writable_store(location: str | None) -> ReferenceStore:
+    from vdna_metrics.references.store import ReferenceStore, user_store
+
+    store = user_store() if location is None else ReferenceStore(location)
+    folder = store.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "manifest.json")
+    return store
+
+
+def _card(path: str | None) -> str | None:
+    return None if path is None else Path(path).read_text("utf-8")
+
+
+def _command() -> str:
+    """The command as it was given, for the record."""
+    return shlex.join(["vdna-metrics", *sys.argv[1:]])
+
+
+def _add(
+    store: ReferenceStore,
+    dna: VDNA,
+    dataset: str,
+    split: str,
+    resolution: str,
+    licence: str,
+    origin: str,
+    card: str | None,
+    overwrite: bool,
+) -> ReferenceRecord:
+    from vdna_metrics.references.store import add_card, add_reference
+
+    record = add_reference(
+        dna,
+        store,
+        dataset=dataset,
+        split=split,
+        resolution=resolution,
+        licence=licence,
+        origin=origin,
+        overwrite=overwrite,
+    )
+    if card is not None:
+        add_card(store, dataset, card)
+    return record
+
+
+def _print_added(store: ReferenceStore, records: list[ReferenceRecord], as_json: bool) -> None:
+    if as_json:
+        print_json([{"name": record.name, "store": store.location, **asdict(record)} for record in records])
+        return
+    for record in records:
+        click.echo(f"{record.name}: {record.n_images} images, in {store.location}")
