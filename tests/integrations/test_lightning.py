@@ -48,6 +48,7 @@ def test_two_processes_with_checkpoints(launch: Callable[..., str], recipe: Reci
     whole = json.loads(launch("lightning_module.py", tmp_path / "whole", *options))
     resumed = json.loads(launch("lightning_module.py", tmp_path / "resumed", *options, "--checkpoint", checkpoint))
     assert resumed == whole
+    assert whole.pop("processes") == 2
     *validations, tested = _validations(tmp_path / "whole")
     assert len(validations) == 3
     assert _validations(tmp_path / "resumed") == [*validations[1:], tested]

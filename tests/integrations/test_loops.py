@@ -33,7 +33,9 @@ def _alone(recipe: Recipe, weights: dict[str, torch.Tensor], *more: torch.Tensor
 def test_fabric(launch: Callable[..., str], recipe: Recipe, tmp_path: Path) -> None:
     """Two processes of a Fabric loop find what one finds for the same generator."""
     pytest.importorskip("lightning", reason="needs the extra `training`")
-    distances = json.loads(launch("fabric_loop.py", tmp_path, "--devices", 2))
+    found = json.loads(launch("fabric_loop.py", tmp_path, "--devices", 2))
+    distances = found["distances"]
+    assert found["processes"] == 2
     saved = torch.load(tmp_path / "fabric.ckpt", weights_only=True)
     assert distances[-1] == _alone(recipe, saved["generator"])
     assert distances[-1] < distances[0]
@@ -44,7 +46,9 @@ def test_accelerate(launch: Callable[..., str], recipe: Recipe, tmp_path: Path) 
     """Two processes of an Accelerate loop find what one finds for the same generator, without any gathering."""
     pytest.importorskip("accelerate", reason="needs the extra `training`")
     launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "--main_process_port", 0)
-    distances = json.loads(launch(*launcher, "accelerate_loop.py", tmp_path))
+    found = json.loads(launch(*launcher, "accelerate_loop.py", tmp_path))
+    distances = found["distances"]
+    assert found["processes"] == 2
     assert distances[-1] == _alone(recipe, torch.load(tmp_path / "accelerate.pt", weights_only=True))
     assert distances[-1] < distances[0]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -37,6 +37,9 @@ from helpers.metric_tester import (
     single_process,
     states,
 )
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 from torchmetrics import MetricCollection
 from torchmetrics.wrappers import FeatureShare
 
@@ -242,6 +245,25 @@ def test_metrics_of_other_settings_never_share_states(first: int) -> None:
     assert sorted(collection.compute_groups.values()) == [[name] for name in sorted(groups)]
 
 
+@pytest.mark.parametrize("kind", [*(kind for kind in DISTANCES if kind != "fid"), "range"])
+@pytest.mark.parametrize("option", ["compile", "channels_last"])
+def test_options_of_the_extractor_need_not_agree(kind: str, option: Literal["compile", "channels_last"]) -> None:
+    """States made with another option of the extractor are merged and loaded, but metrics of both stay two."""
+    metric = filled(kind)
+    metric.persistent(True)
+    loaded, merged = (make(kind, create_extractor(Network(), layers=LAYERS, **{option: True})) for _ in range(2))
+    own = loaded.settings.clone()
+    loaded.load_state_dict(metric.state_dict())
+    merged.merge_state(metric)
+    for other in (loaded, merged):
+        assert torch.equal(other.settings, own)
+        assert not torch.equal(metric.settings, own)
+        assert_states(other, {**states(metric), "settings": own})
+        assert_same(other.compute(), metric.compute())
+    metric.merge_state(merged)
+    metric.load_state_dict({name: state for name, state in merged.metric_state.items()})
+
+
 def test_metrics_of_other_references_differ_in_their_sums() -> None:
     """Sums are taken about the reference's means: metrics of different references cannot be merged by mistake."""
     one, other = _references()
@@ -260,36 +282,17 @@ def test_metrics_of_other_references_differ_in_their_sums() -> None:
 
 # --------------------------------------------------------------------------------------------------------- references
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with one reference of each kind for the small network, and its ranges."""
-    from vdna_metrics.files import sha256_of_file
     from vdna_metrics.references import store as module
 
-    records = []
+    made = module.ReferenceStore(str(tmp_path))
+    (tmp_path / "manifest.json").write_text(module.Manifest().dump())
+    monkeypatch.setattr(module, "bundled_store", lambda: made)
     for kind in ("emd", "nfd", "lfd"):
-        metric = filled(kind, reference=None)
-        name = f"histogram-{metric._empty.bins}" if kind == "emd" else metric.kind
-        path = metric.dna(real=True).save(tmp_path / f"{kind}.npz")
-        records.append(
-            {
-                "dataset": "noise",
-                "split": "train",
-                "extractor": metric.extractor_name,
-                "kind": name,
-                "file": path.name,
-                "sha256": sha256_of_file(path),
-                "n_images": 12,
-                "licence": "MIT",
-                "origin": "a test",
-            }
-        )
-    path = RANGES.save(tmp_path / "ranges.npz")
-    ranges = [{"extractor": make("emd").extractor_name, "file": path.name, "sha256": sha256_of_file(path)}]
-    (tmp_path / "manifest.json").write_text(json.dumps({"references": records, "ranges": ranges}))
-    monkeypatch.setattr(module, "bundled_store", lambda: tmp_path)
-    module._manifest.cache_clear()
-    yield tmp_path
-    module._manifest.cache_clear()
+        module.add_reference(filled(kind, reference=None).dna(real=True), made, dataset="noise", split="train")
+    module.add_ranges(RANGES, made, extractor=make("emd").extractor_name)
+    return tmp_path
 
 
 @pytest.mark.parametrize("kind", ["emd", "nfd", "lfd"])
@@ -505,26 +508,94 @@ def test_synchronising_costs_the_same_on_more_processes(worlds: list[dict[str, A
             assert theirs["peak"] > world * state
 
 
-# ---------------------------------------------------------------------------------------------------------------- CUDA
+# --------------------------------------------------------------------------------------------------------- accelerators
+_WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "plain": lambda _: {},
+    "floats": lambda _: {"normalize": True},
+    "reference": lambda kind: {"reference": filled(kind).dna(real=True)},
+    "positions": lambda _: {"max_positions": 7},
+}
+_UPDATES = [
+    (kind, way)
+    for kind in (*DISTANCES, "range")
+    for way in _WAYS
+    if not (way == "reference" and kind == "range") and not (way == "positions" and kind != "emd")
+]
+
+
+def _update_on(device: str, kind: str, way: str, *watches: AbstractContextManager[object]) -> None:
+    """Two batches a side, the second of them watched; what is constant has come to the device with the first."""
+    metric = make(kind, Network(), **_WAYS[way](kind)).to(device)
+    batch = images(4, 1).float() / 255 if way == "floats" else images(4, 1)
+    batch = batch.to(device)
+    sides = (False,) if way == "reference" else (True, False)
+    for real in sides:
+        feed(metric, batch, real)
+    with ExitStack() as stack:
+        for watch in watches:
+            stack.enter_context(watch)
+        for real in sides:
+            feed(metric, batch.clone(), real)
+
+
+class _Apart(TorchDispatchMode):
+    """Refuses operations with tensors of two devices, copies among them; numbers are not tensors."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = operation(*arguments, **(options or {}))
+        touched, _ = tree_flatten((arguments, options, result))
+        devices = {x.device.type for x in touched if isinstance(x, torch.Tensor) and x.ndim}
+        assert len(devices) < 2, f"{operation} on {devices}"
+        return result
+
+
+class _NothingNew(TorchFunctionMode):
+    """Refuses tensors made of the host's numbers, which have to be copied."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        assert function not in (torch.tensor, torch.as_tensor), f"{function.__name__} of {arguments}"
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize(("kind", "way"), _UPDATES)
+def test_updates_read_nothing_of_the_device(kind: str, way: str) -> None:
+    """`update` off the CPU looks at no value and copies nothing to or from the device, where a host would wait.
+
+    On torch's meta device, which has no values: whoever asks for one gets an error.
+    """
+    _update_on("meta", kind, way, _Apart(), _NothingNew())
+
+
+@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+def test_states_come_to_the_metrics_device(kind: str) -> None:
+    """States of another device, merged or loaded, go where the metric keeps its own."""
+    metric = filled(kind)
+    metric.persistent(True)
+    for take in (lambda each: each.merge_state(metric), lambda each: each.load_state_dict(metric.state_dict())):
+        elsewhere = make(kind).to("meta")
+        take(elsewhere)
+        assert {state.device.type for state in elsewhere.metric_state.values()} == {"meta"}
+
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@needs_cuda
-@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
-def test_updates_do_not_wait_for_the_device(kind: str) -> None:
-    """After the first batch, `update` makes no host wait on CUDA and keeps no memory there."""
-    metric = make(kind).cuda()
-    batch = images(4, 1).cuda()
-    for real in (True, False):
-        feed(metric, batch, real)
+@contextmanager
+def _never_waiting() -> Iterator[None]:
     kept = torch.cuda.memory_allocated()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for real in (True, False):
-            feed(metric, batch.clone(), real)
+        yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.cuda.memory_allocated() == kept
+
+
+@needs_cuda
+@pytest.mark.parametrize(("kind", "way"), _UPDATES)
+def test_updates_do_not_wait_for_the_device(kind: str, way: str) -> None:
+    """After the first batch, `update` makes no host wait on CUDA and keeps no memory there."""
+    _update_on("cuda", kind, way, _never_waiting())
 
 
 @needs_cuda

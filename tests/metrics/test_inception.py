@@ -144,7 +144,7 @@ def test_fewer_images_than_features() -> None:
         ({"feature": True}, TypeError, "feature must be an int or a torch.nn.Module, got bool"),
         ({"feature": FEATURES, "reset_real_features": 2, "input_img_size": (3, 12, 12)}, ValueError, "must be a bool"),
         ({"feature": FEATURES, "neurons": [3], "input_img_size": (3, 12, 12)}, ValueError, "has no neuron 3"),
-        ({"feature_extractor_weights_path": "no.pth"}, ValueError, "weights of 'inception': no such file: no.pth"),
+        ({"feature_extractor_weights_path": "no.pth"}, ValueError, "weights of 'fid_inception_torchmetrics': no such"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], error: type[Exception], message: str) -> None:

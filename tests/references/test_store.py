@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.adding import add_again_and_again
 from helpers.dnas import make_dna, make_fingerprint, make_ranges
 from helpers.file_server import FileServer, file_server
 
@@ -21,12 +23,17 @@ from vdna_metrics.references.store import (
     RangesRecord,
     ReferenceRecord,
     ReferenceStore,
+    add_ranges,
+    add_reference,
     bundled_store,
     find_ranges,
     find_reference,
     has_ranges,
     list_references,
     load_reference,
+    ranges_digest,
+    user_store,
+    verify_store,
 )
 
 NAMES = [
@@ -180,6 +187,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]
     with file_server() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         yield running
+    store._remote_manifest.cache_clear()
 
 
 def _published(low: float = 0.0, high: float = 20.0) -> bytes:
@@ -258,3 +266,154 @@ def test_every_bundled_file_is_in_the_manifest() -> None:
     manifest = bundled_store().manifest()
     assert {path.relative_to(root).as_posix() for path in root.rglob("*.npz")} == {r.file for r in manifest.records}
     assert {path.stem for path in (root / "cards").iterdir()} == {record.dataset for record in manifest.references}
+
+
+# ---- adding
+
+
+def test_what_is_added_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DNA and ranges in the user's store are found by name, with all that their record says."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path))
+    dna = make_dna("histogram", 6)
+    mine = user_store()
+    made = add_reference(dna, mine, dataset="cats", split="train", resolution="8x8", licence="CC0", origin="a test")
+    assert find_reference("cats") == (mine, made)
+    assert made.fingerprint == dna.fingerprint.digest
+    assert made.preprocessing == dna.fingerprint.preprocessing
+    ranges = make_ranges()
+    added = add_ranges(ranges, mine, extractor="dino")
+    assert added.ranges == made.ranges == ranges_digest(ranges)
+    assert find_ranges("dino").equals(ranges)
+    assert list(verify_store(mine)) == [(made.name, None), ("ranges@dino", None)]
+    assert Manifest.parse(mine.manifest().dump(), "a test") == mine.manifest()
+
+
+def test_readers_and_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """While two processes replace references over and over, a third reads whole ones, and nothing is left over."""
+    store = ReferenceStore(str(tmp_path))
+    add_again_and_again(store.location, "gaussian", 1)
+    workers = [
+        multiprocessing.get_context("spawn").Process(target=add_again_and_again, args=(store.location, kind, 15))
+        for kind in ("histogram", "gaussian")
+    ]
+    for worker in workers:
+        worker.start()
+    reads = 0
+    while any(worker.is_alive() for worker in workers):
+        assert load_reference(f"{store.location}::cats#gaussian").n_images in (5, 6)
+        reads += 1
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert reads > 0
+    assert [problem for _, problem in verify_store(store)] == [None, None]
+    assert {path.name for path in (tmp_path / "dnas").iterdir()} == {
+        Path(record.file).name for record in store.manifest().records
+    }
+    assert not list(tmp_path.glob(".adding-*"))
+
+
+def test_a_refused_reference_leaves_nothing(tmp_path: Path) -> None:
+    """An addition that is refused, or is cut short, leaves the store as it was."""
+    store = ReferenceStore(str(tmp_path))
+    add_reference(make_dna("gaussian", 5), store, dataset="cats", split="train")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"there 5 images, .* new 6 images"):
+        add_reference(make_dna("gaussian", 6), store, dataset="cats", split="train")
+    broken = make_dna("gaussian", 6)
+    broken.distribution.state[1] = 1  # an activation that is not finite
+    with pytest.raises(ValueError, match="not finite"):
+        add_reference(broken, store, dataset="dogs", split="train")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("dataset", "split"), [("Cats", "train"), ("cats", "a/b"), ("", "train"), ("../x", "train")])
+def test_names_are_words(dataset: str, split: str, tmp_path: Path) -> None:
+    """Names that differ by case, or that lead out of the store, cannot be made."""
+    with pytest.raises(ValueError, match="is no name: use lower-case letters"):
+        add_reference(make_dna("gaussian", 5), ReferenceStore(str(tmp_path)), dataset=dataset, split=split)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_ships_is_not_taken(tmp_path: Path) -> None:
+    """A reference of the user cannot stand in the way of one that ships with the package."""
+    shipped = load_reference("bsds500/test@vdna_tiny#gaussian")
+    with pytest.raises(ValueError, match="bsds500/test@vdna_tiny#gaussian ships with the package"):
+        add_reference(shipped, ReferenceStore(str(tmp_path)), dataset="bsds500", split="test")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"schema": 2}, r"manifest\.json has schema 2, this version reads up to 1: upgrade"),
+        ({"references": [{"file": "../x"}]}, "names '../x', which is outside the store"),
+        ({"references": [{"file": "/x"}]}, "names '/x', which is outside the store"),
+        ({"references": [{"file": "x", "mood": 1}]}, "has a record with mood, which this version does not know"),
+        ({"references": [{"file": "x"}]}, "is no manifest of a store"),
+        ({"references": 3}, "is no manifest of a store"),
+    ],
+)
+def test_a_manifest_of_another_kind_is_refused(change: dict[str, Any], error: str, tmp_path: Path) -> None:
+    """A manifest of a newer schema, or one that names files elsewhere, is refused with its name."""
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 1, "references": [], "ranges": [], **change}))
+    with pytest.raises(ValueError, match=error):
+        list_references(str(tmp_path))
+
+
+def test_a_renamed_or_missing_file_is_refused(made_store: Path) -> None:
+    """A file under another's name, or none, is an error that names it."""
+    (made_store / "0.npz").rename(made_store / "moved.npz")
+    with pytest.raises(ValueError, match=r"0\.npz is missing, .*manifest\.json names it"):
+        load_reference(NAMES[0])
+    (made_store / "1.npz").rename(made_store / "0.npz")
+    with pytest.raises(ValueError, match=r"0\.npz was changed"):
+        load_reference(NAMES[0])
+
+
+def test_a_gaussian_may_come_from_a_layer_gaussian(tmp_path: Path) -> None:
+    """Where only means and covariances are kept, they serve for the neurons' own Gaussians."""
+    store = ReferenceStore(str(tmp_path))
+    add_reference(make_dna("layer_gaussian", 5), store, dataset="cats", split="train")
+    assert find_reference(f"{tmp_path}::cats", kind="gaussian")[1].kind == "layer_gaussian"
+    add_reference(make_dna("gaussian", 5), store, dataset="cats", split="train")
+    assert find_reference(f"{tmp_path}::cats", kind="gaussian")[1].kind == "gaussian"
+
+
+# ---- stores elsewhere
+
+
+def test_a_store_at_an_address(hub: FileServer, tmp_path: Path) -> None:
+    """A folder behind a web address is a store: its manifest is read anew, its files once, each by its sha256."""
+    folder = ReferenceStore(str(tmp_path / "site"))
+    made = add_reference(make_dna("gaussian", 5), folder, dataset="cats", split="train")
+
+    def put() -> None:
+        for path in Path(folder.location).rglob("[!.]*"):
+            if path.is_file():
+                hub.serve(f"site/{path.relative_to(folder.location).as_posix()}", path.read_bytes())
+
+    put()
+    name = f"{hub.address}/site::cats/train"
+    for _ in range(2):
+        assert load_reference(name).n_images == 5
+    assert [path for path, _ in hub.requests] == ["/site/manifest.json", f"/site/{made.file}"]
+    # Another process sees what has been added meanwhile, and where the site is gone, what it was.
+    add_reference(make_dna("gaussian", 6), folder, dataset="cats", split="train", overwrite=True)
+    put()
+    store._remote_manifest.cache_clear()
+    assert load_reference(name).n_images == 6
+    hub.files.clear()
+    store._remote_manifest.cache_clear()
+    assert load_reference(name).n_images == 6
+    with pytest.raises(ValueError, match="HTTP 404"):
+        list_references(f"{hub.address}/nothing")
+
+
+def test_a_remote_file_that_is_another_is_refused(hub: FileServer, tmp_path: Path) -> None:
+    """A file that is not the one of the manifest is not kept."""
+    folder = ReferenceStore(str(tmp_path / "site"))
+    made = add_reference(make_dna("gaussian", 5), folder, dataset="cats", split="train")
+    hub.serve("site/manifest.json", (tmp_path / "site" / "manifest.json").read_bytes())
+    hub.serve(f"site/{made.file}", make_dna("gaussian", 7).save(tmp_path / "other.npz").read_bytes())
+    with pytest.raises(ValueError, match=f"has sha256 .*, expected {made.sha256}"):
+        load_reference(f"{hub.address}/site::cats")

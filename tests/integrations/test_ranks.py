@@ -1,0 +1,104 @@
+"""The command line under torchrun, with two ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vdna_metrics.files import read_npz
+
+ROOT = Path(__file__).parents[2]
+ALONE = [sys.executable, "-m", "vdna_metrics"]
+RANKS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vdna_metrics"]
+
+pytestmark = pytest.mark.slow
+
+
+def _start(*command: str, **streams: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen(command, env=environment, **streams)
+
+
+def _finished(*command: str) -> tuple[int, str, str]:
+    process = _start(*command)
+    output, errors = process.communicate(timeout=200)
+    return process.returncode, output.decode(), errors.decode()
+
+
+def test_ranks_score_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks share the images of every source and of the reference; rank 0 alone prints the scores of one process."""
+    monkeypatch.chdir(tmp_path)
+    stream = np.random.default_rng(0)
+    for name, n, brightest in (("real", 11, 256), ("fake", 7, 128)):
+        np.save(f"{name}.npy", stream.integers(0, brightest, (n, 32, 32, 3), np.uint8))
+    score = ("score", "fake.npy", "--reference", "real.npy", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
+    score += ("--metrics", "emd,nfd,lfd", "--batch-size", "2", "--workers", "0", "--json")
+    found = []
+    for launcher in (ALONE, RANKS):
+        code, output, errors = _finished(*launcher, *score)
+        assert code == 0, errors
+        found.append(json.loads(output)["results"][0])
+    alone, ranks = found
+    assert ranks["emd"] == alone["emd"]
+    for metric in ("nfd", "lfd"):
+        assert ranks.pop(metric) == pytest.approx(alone.pop(metric), rel=1e-7)
+    assert ranks == alone
+
+
+def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM to torchrun leaves what every rank did, and no result; the same command goes on to that of one process.
+
+    A damaged leaving is refused, which shows that it would have been used.
+    """
+    pty = pytest.importorskip("pty", exc_type=ImportError)
+    monkeypatch.chdir(tmp_path)
+    np.save("many.npy", np.random.default_rng(0).integers(0, 256, (160, 48, 48, 3), np.uint8))
+    make = ("make", "many.npy", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
+    make += ("--batch-size", "2", "--workers", "0")
+    alone = _start(*ALONE, *make, "-o", "alone")
+    controller, terminal = pty.openpty()
+    process = _start(*RANKS, *make, "-o", "ranks", stderr=terminal)
+    os.close(terminal)
+    seen = b""
+    while b" images/s" not in seen:
+        part = os.read(controller, 4096)
+        assert part, seen
+        seen += part
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(OSError):  # which ends a pseudo-terminal on Linux
+        while part := os.read(controller, 4096):
+            seen += part
+    assert process.communicate(timeout=60)[0] == b""
+    os.close(controller)
+    assert process.returncode != 0
+    assert b"what was done is kept in ranks.checkpoint" in seen
+    assert not Path("ranks.npz").exists()
+    kept = sorted(Path("ranks.checkpoint").iterdir())
+    assert [path.name.partition("-")[2] for path in kept] == ["1-of-2.npz", "2-of-2.npz"]
+    done = [read_npz(path, ("checkpoint",))[0]["values"]["count"] for path in kept]
+    assert min(done) > 0
+    assert sum(done) < 160
+
+    shutil.copytree("ranks.checkpoint", "copy")
+    kept[1].write_bytes(kept[1].read_bytes()[:-100])
+    code, _, errors = _finished(*RANKS, *make, "-o", "ranks")
+    assert code != 0
+    assert f"{kept[1].name} is damaged" in errors
+    shutil.copytree("copy", "ranks.checkpoint", dirs_exist_ok=True)
+    code, output, errors = _finished(*RANKS, *make, "-o", "ranks")
+    assert code == 0, errors
+    assert "of 160 images" in output
+    assert not Path("ranks.checkpoint").exists()
+    assert alone.communicate(timeout=200)[0].decode() == output.replace("ranks.npz", "alone.npz")
+    assert Path("ranks.npz").read_bytes() == Path("alone.npz").read_bytes()
