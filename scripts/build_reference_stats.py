@@ -3,92 +3,63 @@
     python scripts/build_reference_stats.py SHARED
 
 SHARED holds `data/` with `bsds500.zip` (folders train, val, test), `imagenet_sample_1000.zip`, `cifar10_jpeg_test.zip`
-and `mnist_t10k-images-idx3-ubyte.gz`. Files that exist already are kept; delete them to build them again. The manifest
-is written anew from what is there.
+and MNIST's test set (`mnist_t10k-*.gz`). What the store has is kept; without `manifest.json`, `dnas/` and `ranges/` all
+is built anew. An interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor, open_images
+from vdna_metrics.distributions import Kind
+from vdna_metrics.references import ImageSource
+from vdna_metrics.references.datasets import open_dataset
+from vdna_metrics.references.store import MANIFEST, Manifest, add_ranges, add_reference, bundled_store, find_ranges
 
-from vdna_metrics import (
-    VDNA,
-    ActivationRanges,
-    Reading,
-    build_dnas,
-    calibrate,
-    create_extractor,
-    load_ranges,
-    load_vdna,
-)
-from vdna_metrics.files import sha256_of_file
-from vdna_metrics.references.store import ReferenceRecord
-
-STORE = Path(__file__).resolve().parents[1] / "reference_stats"
-CALIBRATED = ("seeded_resnet18", "vdna_tiny")
-REFERENCED = ("vdna_tiny",)
-PHOTOGRAPHS = ("bsds500", "imagenet_sample_1000")
-KINDS = ("histogram", "gaussian", "layer_gaussian")
-SPLITS = {"trainval": ("train", "val"), "test": ("test",)}
-LICENCE = (
-    "BSDS500 (Arbelaez et al., 2011): free for non-commercial research and education; the statistics hold no image"
-)
-
-
-def build_ranges(extractor_name: str, shared: Path) -> ActivationRanges:
-    """Calibrate over photographs, small photographs and digits; `seeded_resnet18`, for tests, over photographs only."""
-    path = STORE / "ranges" / f"{extractor_name}.npz"
-    if not path.exists():
-        extractor = create_extractor(extractor_name)
-        sources: dict[str, Any] = {name: shared / "data" / f"{name}.zip" for name in PHOTOGRAPHS}
-        if extractor_name != "seeded_resnet18":
-            sources["cifar10_jpeg_test"] = shared / "data" / "cifar10_jpeg_test.zip"
-            digits = gzip.decompress((shared / "data" / "mnist_t10k-images-idx3-ubyte.gz").read_bytes())[16:]
-            sources["mnist_test"] = np.frombuffer(digits, np.uint8).reshape(-1, 28, 28, 1).repeat(3, 3)
-        reading = Reading(workers=2, progress=report)
-        parts = [calibrate(source, extractor, name=name, reading=reading) for name, source in sources.items()]
-        reduce(add, parts).save(path)
-    return load_ranges(path)
+STORE = bundled_store()
+CHECKPOINTS = STORE.folder / ".checkpoint"
+ALL: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian")
+SMALL: tuple[Kind, ...] = ("histogram", "gaussian")
+LICENCES = {
+    "bsds500": "BSDS500 (Arbelaez et al., 2011): free for non-commercial research and education; the statistics hold "
+    "no image",
+    "mnist": "MNIST (LeCun, Cortes, Burges): CC BY-SA 3.0; the statistics hold no image",
+}
+SPLITS = ("train", "val", "test")
+CALIBRATION = ("bsds500", "imagenet_sample_1000", "cifar10_jpeg_test")  # and MNIST
+RESOLUTIONS = {"bsds500": "481x321 or 321x481", "mnist": "28x28"}
+# By extractor, which kinds of which sets ship: covariances of wide layers are large.
+REFERENCES: dict[str, dict[str, tuple[Kind, ...]]] = {
+    "vdna_tiny": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": SMALL},
+    "seeded_resnet18": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": ALL},
+    "seeded_resnet50": {"bsds500/trainval": SMALL, "bsds500/test": SMALL, "mnist/test": SMALL},
+}
 
 
-def build_references(extractor_name: str, ranges: ActivationRanges, shared: Path) -> list[ReferenceRecord]:
-    """Build each split's DNAs of all kinds; splits of several folders are merged."""
-    records = []
-    for split, folders in SPLITS.items():
-        paths = {kind: STORE / "dnas" / f"bsds500-{split}-{extractor_name}-{kind}.npz" for kind in KINDS}
-        if not all(path.exists() for path in paths.values()):
-            extractor = create_extractor(extractor_name)
-            merged: dict[str, VDNA] = {}
-            for folder in folders:
-                source = f"{shared / 'data' / 'bsds500.zip'}:{folder}"
-                reading = Reading(workers=2, progress=report)
-                dnas = build_dnas(source, extractor, KINDS, ranges=ranges, name=f"bsds500/{folder}", reading=reading)
-                merged = {kind: merged[kind] + dna if merged else dna for kind, dna in dnas.items()}
-            for kind, path in paths.items():
-                merged[kind].save(path)
-        for kind, path in paths.items():
-            records.append(
-                ReferenceRecord(
-                    dataset="bsds500",
-                    split=split,
-                    extractor=extractor_name,
-                    kind=f"{kind}-1000" if kind == "histogram" else kind,
-                    file=str(path.relative_to(STORE)),
-                    sha256=sha256_of_file(path),
-                    n_images=load_vdna(path).n_images,
-                    licence=LICENCE,
-                    origin="scripts/build_reference_stats.py",
-                )
-            )
-    return records
+@contextmanager
+def opened(shared: Path) -> Iterator[dict[str, list[tuple[str, ImageSource]]]]:
+    """Image sets by name, each in parts with their own names."""
+    data = shared / "data"
+    with tempfile.TemporaryDirectory() as folder:
+        for path in data.glob("mnist_t10k-*.gz"):  # under the names that they are published by
+            shutil.copy(path, Path(folder, path.name.removeprefix("mnist_")))
+        mnist = [("mnist/test", open_dataset("mnist/test", root=folder))]
+        parts = {split: (f"bsds500/{split}", open_images(f"{data}/bsds500.zip:{split}")) for split in SPLITS}
+        calibration = {name: open_images(data / f"{name}.zip") for name in CALIBRATION}
+        yield {
+            "bsds500/trainval": [parts["train"], parts["val"]],
+            "bsds500/test": [parts["test"]],
+            "mnist/test": mnist,
+            "calibration": [*calibration.items(), *mnist],
+        }
 
 
 def report(done: int, total: int | None) -> None:
@@ -97,25 +68,42 @@ def report(done: int, total: int | None) -> None:
 
 
 def main() -> None:
-    """Build what is missing and write the manifest."""
-    shared = Path(sys.argv[1])
-    manifest: dict[str, list[dict[str, object]]] = {"references": [], "ranges": []}
-    for extractor_name in CALIBRATED:
-        ranges = build_ranges(extractor_name, shared)
-        file = f"ranges/{extractor_name}.npz"
-        manifest["ranges"].append(
-            {
-                "extractor": extractor_name,
-                "file": file,
-                "sha256": sha256_of_file(STORE / file),
-                "n_images": ranges.n_images,
-                "sources": list(ranges.sources),
-                "widen": ranges.widen,
-            }
-        )
-        if extractor_name in REFERENCED:
-            manifest["references"] += [vars(record) for record in build_references(extractor_name, ranges, shared)]
-    (STORE / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    """Build what is missing."""
+    if not (STORE.folder / MANIFEST).exists():
+        (STORE.folder / MANIFEST).write_text(Manifest().dump())
+    reading = Reading(workers=1, progress=report, checkpoint=CHECKPOINTS)
+    with opened(Path(sys.argv[1])) as image_sets:
+        for name, wanted in REFERENCES.items():
+            extractor = create_extractor(name)
+            if name not in {record.extractor for record in STORE.manifest().ranges}:
+                print(f"ranges of {name}", file=sys.stderr)
+                found = [
+                    calibrate(images, extractor, name=part, reading=reading)
+                    for part, images in image_sets["calibration"]
+                ]
+                add_ranges(reduce(add, found), STORE, extractor=name)
+            ranges = find_ranges(extractor)
+            for image_set, kinds in wanted.items():
+                dataset, split = image_set.split("/")
+                there = {(record.dataset, record.split, record.extractor) for record in STORE.manifest().references}
+                if (dataset, split, name) in there:
+                    continue
+                print(f"{image_set} seen by {name}", file=sys.stderr)
+                made: dict[Kind, VDNA] = {}
+                for part, images in image_sets[image_set]:
+                    dnas = build_dnas(images, extractor, kinds, ranges=ranges, name=part, reading=reading)
+                    made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
+                for dna in made.values():
+                    add_reference(
+                        dna,
+                        STORE,
+                        dataset=dataset,
+                        split=split,
+                        resolution=RESOLUTIONS[dataset],
+                        licence=LICENCES[dataset],
+                        origin="scripts/build_reference_stats.py",
+                    )
+    shutil.rmtree(CHECKPOINTS, ignore_errors=True)
 
 
 if __name__ == "__main__":

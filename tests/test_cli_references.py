@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
 from helpers.hub_server import TOKEN, hub_server
 
@@ -80,6 +81,35 @@ def test_a_standard_dataset_brings_its_name(tmp_path: Path) -> None:
     assert built["n_images"] == 10_000
     assert built["resolution"] == "28x28"
     assert built["licence"]
+
+
+def test_references_are_compared_by_name() -> None:
+    """`compare` takes names where it takes files."""
+    options = ("--extractor", "tiny", "--kinds", "histogram")
+    run("references", "build", "real", "--name", "cats/train", *options)
+    run("make", "gen_a", "-o", "fake.npz", *options)
+    run("make", "real", "-o", "real.npz", *options)
+    named = run_json("compare", "cats/train", "fake.npz", "cats/train")["results"]
+    files = run_json("compare", "real.npz", "fake.npz", "real.npz")["results"]
+    assert [result["emd"] for result in named] == [result["emd"] for result in files]
+    assert "no reference 'nothing' in the store" in run("compare", "nothing", "fake.npz", exit_code=1).stderr
+
+
+def test_ranks_build_the_references_of_one_process() -> None:
+    """Under torchrun ranks share the images and one writes: the very counts of one process, and moments to 1e-12."""
+    options = ["--extractor", "seeded_resnet18", "--layers", "layer1_0", "--workers", "0", "--batch-size", "3"]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    for store, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--nproc-per-node", "2"])):
+        command = [sys.executable, *launcher, "-m", "vdna_metrics", "references", "build", "real", "gen_a"]
+        named = ["--name", "cats/all", "--store", store]
+        done = subprocess.run([*command, *named, *options], env=environment, capture_output=True, timeout=200)
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout.count(b"20 images") == 3
+    for record in list_references("one"):
+        one, two = load_reference(f"one::{record.name}"), load_reference(f"two::{record.name}")
+        rtol = 0 if record.kind.startswith("histogram") else 1e-12
+        torch.testing.assert_close(one.distribution.state, two.distribution.state, rtol=rtol, atol=0)
+        assert one.provenance == two.provenance
 
 
 @pytest.mark.parametrize(

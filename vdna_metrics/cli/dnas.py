@@ -135,7 +135,7 @@ def compare(
     allow_subsampled: bool,
     as_json: bool,
 ) -> None:
-    """Compare DNA files with the first.
+    """Compare DNAs, files or references by their names, with the first.
 
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """

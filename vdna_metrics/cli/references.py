@@ -324,10 +324,9 @@ def import_command(
 @as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
-    from vdna_metrics.references import load_reference
     from vdna_metrics.references.importers import export_statistics
 
-    dna = load_dna(name) if Path(name).suffix == ".npz" else load_reference(name)
+    dna = load_dna(name)
     check_writable(Path(output))
     written = [str(path) for path in export_statistics(dna, output, format=file_format, layer=layer)]
     if as_json:
