@@ -263,6 +263,9 @@ def test_stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, official: Sizes)
     assert np.array_equal(_rows(source), images[:3])
     assert source.groups == ("airplane", "truck", "unlabeled")
     assert np.array_equal(_rows(open_dataset("stl10/test", root=tmp_path)), images[3:])
+    (folder / "class_names.txt").unlink()
+    with pytest.raises(ValueError, match=r"stl10_binary/class_names\.txt is missing"):
+        open_dataset("stl10/test", root=tmp_path)
 
 
 def _svhn(images: np.ndarray, labels: np.ndarray, path: Path) -> str:
@@ -588,6 +591,22 @@ def test_download(
         ):
             open_dataset("svhn/test")
     assert capsys.readouterr().out == ""
+
+
+def test_half_unpacked_files_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, official: Sizes) -> None:
+    """Too few files in the cache are not opened: the process that is unpacking them is waited for."""
+    official("kitti", testing=2)
+    folder = tmp_path / "home" / "datasets" / "kitti"
+    _jpegs(folder / "Kitti/raw/testing/image_2", ["000000.png"])
+
+    def unpack(root: str, *, train: bool, download: bool) -> None:
+        assert (root, train, download) == (str(folder), False, True)
+        _jpegs(folder / "Kitti/raw/testing/image_2", ["000001.png"])
+
+    monkeypatch.setattr(torchvision.datasets, "Kitti", unpack)
+    with pytest.raises(ValueError, match=r"1 images found in .*kitti, the official split has 2"):
+        open_dataset("kitti/testing", download=False)
+    assert open_dataset("kitti/testing").names == ("000000.png", "000001.png")
 
 
 # ------------------------------------------------------------------------------------------------------ hub

@@ -1,16 +1,41 @@
 """References: images in, DNAs and ranges out, kept by name."""
 
 from vdna_metrics.references.build import Reading, build_dnas, calibrate
+from vdna_metrics.references.datasets import DatasetRecord, list_datasets, open_dataset
 from vdna_metrics.references.images import ImageSource, open_images
-from vdna_metrics.references.store import ReferenceRecord, list_references, load_reference
+from vdna_metrics.references.importers import export_statistics, import_statistics
+from vdna_metrics.references.publish import publish
+from vdna_metrics.references.store import (
+    RangesRecord,
+    ReferenceRecord,
+    ReferenceStore,
+    add_ranges,
+    add_reference,
+    find_ranges,
+    list_references,
+    load_reference,
+    verify_store,
+)
 
 __all__ = [
+    "DatasetRecord",
     "ImageSource",
+    "RangesRecord",
     "Reading",
     "ReferenceRecord",
+    "ReferenceStore",
+    "add_ranges",
+    "add_reference",
     "build_dnas",
     "calibrate",
+    "export_statistics",
+    "find_ranges",
+    "import_statistics",
+    "list_datasets",
     "list_references",
     "load_reference",
+    "open_dataset",
     "open_images",
+    "publish",
+    "verify_store",
 ]
