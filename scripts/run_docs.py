@@ -55,7 +55,8 @@ def run_page(text: str) -> str:
 def _console(body: str) -> Iterator[str]:
     for command in re.findall(r"^\$ (.*?(?<!\\)\n)", body, re.MULTILINE | re.DOTALL):
         yield f"$ {command}"
-        environment = {**os.environ, "PYTHON": sys.executable, "COLUMNS": "100"}
+        # torchrun says something where the number of threads is not set.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHON": sys.executable, "COLUMNS": "100"}
         environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         run = subprocess.run(
             ["bash", "-c", _PRELUDE + command],

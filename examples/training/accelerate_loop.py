@@ -1,6 +1,6 @@
 """VDNA-EMD in an Accelerate loop.
 
-accelerate launch --cpu --num_processes 2 examples/training/accelerate_loop.py runs
+torchrun --nproc-per-node 2 examples/training/accelerate_loop.py runs
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     accelerator.save(accelerator.unwrap_model(generator).state_dict(), folder / "accelerate.pt")
     # --8<-- [end:loop]
     if accelerator.is_main_process:
-        print(json.dumps(distances))
+        print(json.dumps({"processes": accelerator.num_processes, "distances": distances}))
     accelerator.end_training()
 
 

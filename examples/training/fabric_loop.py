@@ -44,7 +44,7 @@ def main() -> None:
     fabric.save(options.folder / "fabric.ckpt", {"generator": generator, "optimizer": optimizer})
     # --8<-- [end:loop]
     if fabric.is_global_zero:
-        print(json.dumps(distances))
+        print(json.dumps({"processes": fabric.world_size, "distances": distances}))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def main() -> None:
     runner.fit(training, batches(seed=10), batches(seed=11), ckpt_path=options.checkpoint)
     [tested] = runner.test(training, batches(seed=12), verbose=False)
     if runner.is_global_zero:
-        print(json.dumps(tested))
+        print(json.dumps({"processes": runner.world_size, **tested}))
 
 
 if __name__ == "__main__":

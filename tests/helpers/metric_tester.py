@@ -218,10 +218,15 @@ class MetricContract:
         assert loaded.fingerprint == metric.fingerprint
 
     def test_hash(self) -> None:
-        """Two metrics of the same settings are two, in sets and dictionaries."""
+        """Two metrics of the same settings are two, in sets and dictionaries, and are found there whatever they saw."""
         metric = make(self.kind)
-        assert len({metric, make(self.kind)}) == 2
-        assert hash(metric) == hash(metric)
+        both = {metric, make(self.kind)}
+        assert len(both) == 2
+        feed(metric, images(5, 1), real=True)
+        metric(images(5, 2))
+        assert metric in both
+        metric.reset()
+        assert metric in both
 
     def test_no_module_holds_the_network(self) -> None:
         """A metric has no parameters, no submodules and an empty state dict: checkpoints stay small and complete."""
@@ -238,6 +243,7 @@ class MetricContract:
         metric = filled(self.kind)
         metric.persistent(True)
         saved = nn.ModuleDict({"metric": metric}).state_dict()
+        assert set(saved) == {f"metric.{name}" for name in metric.metric_state}
         kept = {name: tensor.clone() for name, tensor in saved.items()}
         resumed = filled(self.kind, generated=2, seed=6)
         resumed.persistent(True)
@@ -714,6 +720,10 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
     group.update(images(2, 30 + rank), real=False)
     seen["collection"] = group.compute()
     seen["after collection"] = [states(each) for each in group.values(copy_state=False)]
+    group = MetricCollection({"a": make(kind), "b": make(kind)})
+    for batch, real in batches(0) * (not rank):
+        group.update(batch, real=real)
+    seen["collection with an idle rank"] = group.compute()
     return seen
 
 

@@ -42,11 +42,15 @@ def test_fabric(launch: Callable[..., str], recipe: Recipe, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_accelerate(launch: Callable[..., str], recipe: Recipe, tmp_path: Path) -> None:
+def test_accelerate(
+    launch: Callable[..., str], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes of an Accelerate loop find what one finds for the same generator, without any gathering."""
     pytest.importorskip("accelerate", reason="needs the extra `training`")
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "--main_process_port", 0)
-    found = json.loads(launch(*launcher, "accelerate_loop.py", tmp_path))
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    found = json.loads(
+        launch("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "accelerate_loop.py", tmp_path)
+    )
     distances = found["distances"]
     assert found["processes"] == 2
     assert distances[-1] == _alone(recipe, torch.load(tmp_path / "accelerate.pt", weights_only=True))

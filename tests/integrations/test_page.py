@@ -1,4 +1,4 @@
-"""The pages on training and on many machines show code and commands that run."""
+"""The pages show code and commands that run, and figures that are so."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ def test_page(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     run_page = runpy.run_path(str(ROOT / "scripts" / "run_docs.py"))["run_page"]
     assert run_page(page) == page
+
+
+@pytest.mark.slow
+def test_table_of_states(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bytes of states that docs/cost.md shows are those of the catalogue, of every extractor."""
+    pytest.importorskip("diffusers", reason="needs the extra `diffusion`")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "metric_states.py"))
+    benchmark["print_states"](list(benchmark["CATALOGUE"]))
+    assert capsys.readouterr().out in (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")

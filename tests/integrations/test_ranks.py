@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ from vdna_metrics.files import read_npz
 
 ROOT = Path(__file__).parents[2]
 ALONE = [sys.executable, "-m", "vdna_metrics"]
-RANKS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vdna_metrics"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+RANKS = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "vdna_metrics"]
 
 pytestmark = pytest.mark.slow
 
@@ -30,26 +32,35 @@ def _start(*command: str, **streams: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, **streams)
 
 
-def _finished(*command: str) -> tuple[int, str, str]:
-    process = _start(*command)
+def _finished(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
     output, errors = process.communicate(timeout=200)
     return process.returncode, output.decode(), errors.decode()
 
 
-def test_ranks_score_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks share the images of every source and of the reference; rank 0 alone prints the scores of one process."""
+def _two_nodes() -> list[str]:
+    """What to start on each of two machines, here twice on this one."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        first = f"localhost:{probe.getsockname()[1]}"
+    nodes = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", first]
+    return [*TORCHRUN, *nodes, "--local-addr", "localhost", "-m", "vdna_metrics"]
+
+
+def test_nodes_score_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes share the images of every source and of the reference; rank 0 alone prints the scores of one process."""
     monkeypatch.chdir(tmp_path)
     stream = np.random.default_rng(0)
     for name, n, brightest in (("real", 11, 256), ("fake", 7, 128)):
         np.save(f"{name}.npy", stream.integers(0, brightest, (n, 32, 32, 3), np.uint8))
     score = ("score", "fake.npy", "--reference", "real.npy", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     score += ("--metrics", "emd,nfd,lfd", "--batch-size", "2", "--workers", "0", "--json")
-    found = []
-    for launcher in (ALONE, RANKS):
-        code, output, errors = _finished(*launcher, *score)
+    launcher, printed = _two_nodes(), []
+    for process in [_start(*command, *score) for command in (ALONE, launcher, launcher)]:
+        code, output, errors = _finished(process)
         assert code == 0, errors
-        found.append(json.loads(output)["results"][0])
-    alone, ranks = found
+        printed.append(output)
+    assert "" in printed[1:]
+    alone, ranks = (json.loads(output)["results"][0] for output in filter(None, printed))
     assert ranks["emd"] == alone["emd"]
     for metric in ("nfd", "lfd"):
         assert ranks.pop(metric) == pytest.approx(alone.pop(metric), rel=1e-7)
@@ -79,7 +90,7 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
     with contextlib.suppress(OSError):  # which ends a pseudo-terminal on Linux
         while part := os.read(controller, 4096):
             seen += part
-    assert process.communicate(timeout=60)[0] == b""
+    assert process.communicate(timeout=120)[0] == b""
     os.close(controller)
     assert process.returncode != 0
     assert b"what was done is kept in ranks.checkpoint" in seen
@@ -92,11 +103,11 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
 
     shutil.copytree("ranks.checkpoint", "copy")
     kept[1].write_bytes(kept[1].read_bytes()[:-100])
-    code, _, errors = _finished(*RANKS, *make, "-o", "ranks")
+    code, _, errors = _finished(_start(*RANKS, *make, "-o", "ranks"))
     assert code != 0
     assert f"{kept[1].name} is damaged" in errors
     shutil.copytree("copy", "ranks.checkpoint", dirs_exist_ok=True)
-    code, output, errors = _finished(*RANKS, *make, "-o", "ranks")
+    code, output, errors = _finished(_start(*RANKS, *make, "-o", "ranks"))
     assert code == 0, errors
     assert "of 160 images" in output
     assert not Path("ranks.checkpoint").exists()

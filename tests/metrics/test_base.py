@@ -50,6 +50,7 @@ from vdna_metrics import (
     VDNAEarthMoversDistance,
     compare,
     create_extractor,
+    metrics,
 )
 
 # Small batches have singular covariances; the warning has tests of its own.
@@ -76,6 +77,11 @@ class TestFrechetInceptionDistance(DistanceContract):
 
 class TestActivationRange(MetricContract):
     kind = "range"
+
+
+def test_every_metric_is_held_to_the_contract() -> None:
+    """A new metric does not go without it."""
+    assert {*DISTANCES.values(), ActivationRange} == {getattr(metrics, name) for name in metrics.__all__}
 
 
 # ------------------------------------------------------------------------------------------------- one network for all
@@ -217,6 +223,22 @@ def test_metrics_that_differ_in_their_result_only_share_states() -> None:
     for metric in collection.values():
         assert_states(metric, states(single))
     assert_same(collection.compute()["bins"], single.compute())
+
+
+def test_a_group_keeps_its_real_images() -> None:
+    """Metrics of one compute group keep real images over resets, each time anew, and count them once."""
+    options = [{}, {"unit": "range"}]
+    collection = MetricCollection(
+        {str(i): make("emd", reset_real_features=False, **option) for i, option in enumerate(options)}
+    )
+    collection.update(images(12, 1), real=True)
+    for _ in range(3):
+        collection.update(images(9, 2), real=False)
+        for found, option in zip(collection.compute().values(), options, strict=True):
+            assert_same(found, filled("emd", **option).compute())
+        collection.reset()
+        assert [metric.dna(real=True).n_images for metric in collection.values()] == [12, 12]
+    assert len(collection.compute_groups) == 1
 
 
 def _references() -> tuple[Any, Any]:
@@ -467,6 +489,12 @@ class TestDistancesOfTwoProcesses:
                 assert_same(seen[kind]["collection"][name], single.compute())
             for found in seen[kind]["after collection"]:
                 _assert_equal_states(found, states(alone))
+
+    def test_a_collection_that_has_seen_nothing(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """A process whose collection saw no images, so that it never grouped its metrics, gets the others' results."""
+        for seen in ranks:
+            for result in seen[kind]["collection with an idle rank"].values():
+                assert_same(result, single_process(kind, (0,)).compute())
 
 
 # -------------------------------------------------------------------------------------------------- up to eight of them

@@ -7,6 +7,8 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,18 @@ import pytest
 import torch
 from helpers.dnas import KINDS, assert_same_state, tiny_extractor
 from helpers.image_files import encode, pixels
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import ActivationRanges, ImageSet
 from vdna_metrics.references.build import Reading, build_dnas, calibrate
 from vdna_metrics.references.checkpoint import Checkpoint
 from vdna_metrics.references.images import manifest_hash, open_images
@@ -121,6 +126,20 @@ def test_the_manifest_identifies_the_images(tmp_path: Path) -> None:
     assert packed.provenance.sources == ("mine",)
     tensors = _build([torch.from_numpy(IMAGES).permute(0, 3, 1, 2)])["gaussian"]
     assert (tensors.provenance.manifests, tensors.provenance.sources) == ((), ("tensors",))
+
+
+def test_the_sizes_of_the_images_are_kept(tmp_path: Path) -> None:
+    """Sizes are those of the files, not of the network's input; they add, and batches that come have none."""
+    for name, width, height in (("a", 30, 20), ("b", 10, 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "image.png").write_bytes(encode(pixels(1, height, width, 3)[0]))
+    whole = _build(tmp_path, kinds=["gaussian"])["gaussian"]
+    parts = [_build(tmp_path / name, kinds=["gaussian"])["gaussian"] for name in "ab"]
+    assert str(parts[0].provenance.sizes) == "30x20"
+    assert str(whole.provenance.sizes) == str((parts[0] + parts[1]).provenance.sizes) == "10..30 x 20..40"
+    assert load_vdna(whole.save(tmp_path / "whole.npz")).provenance == whole.provenance
+    batches = [torch.from_numpy(IMAGES).permute(0, 3, 1, 2)]
+    assert _build(batches, kinds=["gaussian"])["gaussian"].provenance.sizes is None
 
 
 @pytest.mark.parametrize(
@@ -292,11 +311,37 @@ def test_calibration_finds_the_extremes() -> None:
 
 
 def test_calibrations_merge_to_the_whole() -> None:
-    """Ranges of two halves add up to the ranges of all images."""
+    """Ranges of two halves add up to the ranges of all images, and keep what is known of each half."""
     whole = calibrate(IMAGES, tiny_extractor(), reading=READING)
     halves = [calibrate(part, tiny_extractor(), name="half", reading=READING) for part in (IMAGES[:4], IMAGES[4:])]
     assert (halves[0] + halves[1]).equals(whole)
     assert (halves[0] + halves[1]).sources == ("half", "half")
+    assert (halves[0] + halves[1]).sets == halves[0].sets + halves[1].sets
+
+
+@given(st.lists(st.integers(0, 2), min_size=11, max_size=11), st.sampled_from(["margin", "vdna", "none"]))
+@settings(max_examples=20)
+def test_extremes_of_any_sets_merge_to_those_of_all(side: list[int], widen: Any) -> None:
+    """However images are dealt out to sets, merged ranges are those of all images, in any order of merging."""
+    one_by_one = Reading(batch_size=1)  # kernels for other batch sizes round otherwise
+    parts = [IMAGES[[i for i in range(11) if side[i] == which]] for which in range(3)]
+    found = [calibrate(part, tiny_extractor(), widen=widen, reading=one_by_one) for part in parts if len(part)]
+    whole = calibrate(IMAGES, tiny_extractor(), widen=widen, reading=one_by_one)
+    assert reduce(add, found).equals(whole)
+    assert reduce(add, found[::-1]).equals(whole)
+    assert reduce(add, found).n_images == 11
+
+
+def test_calibration_keeps_the_images_that_it_saw_and_skipped(tmp_path: Path) -> None:
+    """Number, hash of names and contents, and the skipped images with their reasons are kept with the ranges."""
+    folder = _folder(tmp_path / "photos")
+    (folder / "a/00.png").write_bytes(b"no image")
+    ranges = calibrate(folder, tiny_extractor(), reading=replace(READING, skip_bad=True))
+    (known,) = ranges.sets
+    dna = _build(folder, kinds=["gaussian"], reading=replace(READING, skip_bad=True))["gaussian"]
+    assert known == ImageSet("photos", 10, dna.provenance.manifests[0], dna.provenance.skipped)
+    assert [name for name, _ in known.skipped] == ["a/00.png"]
+    assert (ranges.n_images, ranges.sources) == (10, ("photos",))
 
 
 def test_calibrated_ranges_cover_their_images() -> None:
@@ -398,6 +443,31 @@ def test_interrupted_ranges_go_on(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
     ranges = calibrate(IMAGES, tiny_extractor(), reading=reading)
     assert (ranges.equals(_ranges()), ranges.n_images) == (True, 11)
+
+
+def test_sets_of_the_same_names_are_kept_apart(tmp_path: Path) -> None:
+    """What was kept of one set is not taken for another whose images have the same names."""
+    other = pixels(11, 16, 16, 3, seed=1) // 2
+    reading = replace(READING, checkpoint=tmp_path)
+    for images in (IMAGES, other):
+        with pytest.raises(KeyboardInterrupt):
+            calibrate(images, tiny_extractor(), reading=replace(reading, stop=_stop_after(1)))
+    for images in (IMAGES, other):
+        assert calibrate(images, tiny_extractor(), reading=reading).equals(
+            calibrate(images, tiny_extractor(), reading=READING)
+        )
+
+
+def test_a_set_that_is_done_is_not_read_again(tmp_path: Path) -> None:
+    """What calibration found of a set is kept at its end, however short it was, and costs no image again."""
+    counts: list[int] = []
+    reading = replace(READING, checkpoint=tmp_path, progress=lambda count, total: counts.append(count))
+    first = calibrate(IMAGES, tiny_extractor(), reading=reading)
+    assert counts == [4, 8, 11]
+    second = calibrate(IMAGES, tiny_extractor(), reading=reading)
+    assert counts == [4, 8, 11]
+    assert second.header() == first.header()
+    assert second.equals(first)
 
 
 @pytest.mark.parametrize("change", ["bins", "batch_size", "images", "ranges"])

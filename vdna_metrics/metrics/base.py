@@ -26,7 +26,8 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.positions import subsample_positions
-from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, Per, chosen_weights
 from vdna_metrics.references.store import load_reference
 
 ReferenceLike = VDNA | str | Path
@@ -44,6 +45,7 @@ class ExtractorMetric(Metric, ABC):
     is_differentiable = False
     full_state_update = False
     feature_network: str = "extractor"
+    settings: Tensor
 
     def __init__(
         self,
@@ -131,20 +133,27 @@ class ExtractorMetric(Metric, ABC):
 
     def _add_settings(self) -> None:
         # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
-        # equal states, and a checkpoint from being loaded into a metric with other settings.
-        digest = hashlib.sha256(repr(self._state_settings()).encode()).digest()
-        self.add_state("settings", torch.tensor(list(digest), dtype=torch.int64), dist_reduce_fx="max")
+        # equal states, and a checkpoint from being loaded into a metric with other settings. An extractor's options
+        # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
+        self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
+        options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
+        self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
 
     def _state_settings(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.fingerprint.digest, self.layout.to_json(), self.normalize)
+        fingerprint = replace(self.fingerprint, options=())
+        return (type(self).__name__, fingerprint.digest, self.layout.to_json(), self.normalize)
 
     def _check_settings(self, settings: Tensor | None) -> None:
-        if settings is None or not torch.equal(settings.cpu(), self._zero("settings").cpu()):
+        if settings is None or settings.tolist()[: len(self._settings)] != self._settings:
             raise ValueError(
                 f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
                 "max_positions, reference, preprocessing, normalize or reset_real_features: build the metric with the "
                 "settings the states were made with"
             )
+
+    def __hash__(self) -> int:
+        # torchmetrics' is of the states' identities too: a metric in a set could not be found after `forward`.
+        return object.__hash__(self)
 
     def _zero(self, name: str) -> Tensor:
         default = self._defaults[name]
@@ -156,6 +165,7 @@ class ExtractorMetric(Metric, ABC):
         """Add the states of another metric with the same settings, as if its images had been seen here."""
         states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         self._check_settings(states.get("settings"))
+        states = {**states, "settings": self.settings}
         super().merge_state({name: state.to(getattr(self, name).device) for name, state in states.items()})
         self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
         self._computed = None
@@ -163,6 +173,7 @@ class ExtractorMetric(Metric, ABC):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}settings" in state_dict:
             self._check_settings(state_dict[f"{prefix}settings"])
+            state_dict[f"{prefix}settings"] = self.settings
             self._computed, self._update_count = None, max(1, self._update_count)  # else compute warns of no update
         for name in self._defaults:
             if f"{prefix}{name}" in state_dict:  # a copy, since updates change states in place
@@ -194,8 +205,8 @@ class DistanceMetric(ExtractorMetric):
         *,
         reference: ReferenceLike | None,
         layers: Sequence[str] | None,
-        neurons: NeuronSelectionLike | None,
-        weights: Mapping[str, Any] | None,
+        neurons: NeuronsLike | None,
+        weights: NeuronWeightsLike | None,
         weights_path: str | Path | None,
         reduction: Reduction,
         normalize: bool,
@@ -209,11 +220,10 @@ class DistanceMetric(ExtractorMetric):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
         if reduction not in get_args(Reduction):
             raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(get_args(Reduction))}")
-        if weights is not None:
-            weighed = layout if self.kind != "layer_gaussian" else NeuronLayout(dict.fromkeys(layout, 1))
-            weighed.flatten(weights, what="weights")
         self.reduction = reduction
-        self.weights = weights
+        per: Per = "layer" if self.kind == "layer_gaussian" else "neuron"
+        values = chosen_weights(weights, layout, self.fingerprint, per)  # a file is read once
+        self.weights = None if values is None else NeuronWeights(layout, values, self.fingerprint, per)
         self.reset_real_features = reset_real_features
         self.reference = self._resolved(reference)
 

@@ -392,11 +392,19 @@ def _row_to_rgb(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
 # ------------------------------------------------------------------------------------------------------ batches
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image on its way from a worker: its index, the sha256 of its bytes, and a tensor or what is wrong with it."""
+    """One image on its way from a worker.
+
+    Args:
+        index: its place in the source.
+        digest: sha256 of its bytes.
+        image: a tensor, or what is wrong with it.
+        size: width and height as stored, in pixels.
+    """
 
     index: int
     digest: str
     image: Tensor | str
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -417,6 +425,7 @@ class ImageBatch:
         digests: sha256 of the N files' bytes (of the array's rows as stored), hexadecimal.
         skipped: images left out since the batch before.
         end: number of the batch to go on with after this one.
+        sizes: width and height of the N images as they are stored, in pixels.
     """
 
     images: Tensor
@@ -424,6 +433,7 @@ class ImageBatch:
     digests: tuple[str, ...]
     skipped: tuple[BadImage, ...] = ()
     end: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 def _identity(image: Tensor) -> Tensor:
@@ -461,17 +471,17 @@ class ImageDataset(Dataset[ImageRecord]):
             image = self.transform(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
         except (ValueError, OSError) as error:
             return ImageRecord(index, digest, str(error))
-        return ImageRecord(index, digest, image)
+        return ImageRecord(index, digest, image, (pixels.shape[1], pixels.shape[0]))
 
 
-_Item = tuple[int, str, "tuple[int, ...] | str"]  # index, digest, shape or what is wrong
+_Item = tuple[int, str, "tuple[int, ...] | str", tuple[int, int]]  # index, digest, shape or what is wrong, size
 
 
 # Stacked in the worker: one tensor a batch crosses the process border, not one file descriptor an image.
 def _collate(records: list[ImageRecord]) -> tuple[Tensor | None, list[_Item]]:
     images = [record.image for record in records if isinstance(record.image, Tensor)]
     shapes = [record.image if isinstance(record.image, str) else tuple(record.image.shape) for record in records]
-    items = [(record.index, record.digest, shape) for record, shape in zip(records, shapes, strict=True)]
+    items = [(record.index, record.digest, shape, record.size) for record, shape in zip(records, shapes, strict=True)]
     return (torch.stack(images) if len({image.shape for image in images}) == 1 else None), items
 
 
@@ -528,8 +538,8 @@ def iterate_images(
     skipped: tuple[BadImage, ...] = ()
     try:
         for number, (images, items) in zip(numbers, iterator, strict=True):
-            good = [(index, digest, shape) for index, digest, shape in items if not isinstance(shape, str)]
-            skipped += tuple(BadImage(source.names[index], why) for index, _, why in items if isinstance(why, str))
+            good = [item for item in items if not isinstance(item[2], str)]
+            skipped += tuple(BadImage(source.names[index], why) for index, _, why, _ in items if isinstance(why, str))
             if skipped and not skip_bad:
                 first = skipped[0]
                 raise ValueError(
@@ -538,13 +548,13 @@ def iterate_images(
             if not good:
                 continue
             if images is None:
-                (a, _, size_a), (b, _, size_b) = good[0], next(item for item in good if item[2] != good[0][2])
+                (a, _, size_a, _), (b, _, size_b, _) = good[0], next(item for item in good if item[2] != good[0][2])
                 both = f"{source.names[a]} {list(size_a)}, {source.names[b]} {list(size_b)}"
                 raise ValueError(f"{source.name}: sizes differ in one batch: {both}; resize them or use batch_size=1")
             if held is not None:
                 yield held
-            indices, digests, _ = zip(*good, strict=True)
-            held, skipped = ImageBatch(images, indices, digests, skipped, number + 1), ()
+            indices, digests, _, sizes = zip(*good, strict=True)
+            held, skipped = ImageBatch(images, indices, digests, skipped, number + 1, sizes), ()
     finally:
         # The traceback of an error would keep this frame, and with it the workers, alive.
         del iterator
