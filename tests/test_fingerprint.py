@@ -40,6 +40,15 @@ def test_paths_count_on_common_layers_only() -> None:
     assert a.digest != moved.digest
 
 
+def test_unknown_weights_are_not_compared() -> None:
+    """Weights that a file of others does not record agree with all; everything else is compared as ever."""
+    known = make_fingerprint()
+    unknown = replace(known, weights="")
+    assert known.differences(unknown) == unknown.differences(known) == []
+    assert known.digest != unknown.digest
+    assert unknown.differences(replace(known, preprocessing="b")) == [("preprocessing", "clean:32", "b")]
+
+
 def test_an_unknown_layer_cannot_be_selected() -> None:
     """Layers that the extractor does not look at are refused, with those it does."""
     with pytest.raises(ValueError, match=r"tiny has no layer 'conv9'; its layers: conv1, conv2, norm"):

@@ -24,7 +24,8 @@ class ExtractorFingerprint:
 
     Args:
         architecture: architecture name with its arguments.
-        weights: sha256 over names, types, shapes and bytes of all weights.
+        weights: sha256 over names, types, shapes and bytes of all weights; ``""`` where a file of others does not
+            record them, which are then not compared.
         preprocessing: preprocessing id.
         paths: ``{layer: module path}``.
         precision: in which the network computes, ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``.
@@ -34,6 +35,8 @@ class ExtractorFingerprint:
         >>> a = ExtractorFingerprint("resnet18", "aa" * 32, "clean", {"l1": "layer1"})
         >>> a.differences(ExtractorFingerprint("resnet18", "bb" * 32, "clean", {"l1": "layer1"}))
         [('weights', 'aaaaaaaaaaaa', 'bbbbbbbbbbbb')]
+        >>> a.differences(ExtractorFingerprint("resnet18", "", "clean", {"l1": "layer1"}))
+        []
     """
 
     architecture: str
@@ -67,7 +70,7 @@ class ExtractorFingerprint:
         return replace(self, paths={layer: self.paths[layer] for layer in layers})
 
     def differences(self, other: ExtractorFingerprint, *, precision: bool = True) -> list[tuple[str, str, str]]:
-        """``(what, here, there)`` for each part that differs; paths are compared on common layers.
+        """``(what, here, there)`` for each part that differs; paths are compared on common layers, weights if known.
 
         Args:
             other: the other side.
@@ -77,7 +80,7 @@ class ExtractorFingerprint:
         found = []
         if self.architecture != other.architecture:
             found.append(("architecture", self.architecture, other.architecture))
-        if self.weights != other.weights:
+        if self.weights and other.weights and self.weights != other.weights:
             found.append(("weights", self.weights[:12], other.weights[:12]))
         if self.preprocessing != other.preprocessing:
             found.append(("preprocessing", self.preprocessing, other.preprocessing))

@@ -52,6 +52,24 @@ def test_provenances_add_in_order() -> None:
     assert "max_positions" not in a.to_json()  # so that files of whole images stay as they were
 
 
+def test_origins_are_kept() -> None:
+    """Where statistics of others came from is kept by merging, once each, and written only where there is any."""
+    imported, other = (Provenance("net", origin=origin) for origin in ("EDM: a.npz", "ADM: b.npz"))
+    own = Provenance("net")
+    assert (imported + own + other + imported).origin == "EDM: a.npz; ADM: b.npz"
+    assert "origin" not in own.to_json()
+    assert Provenance.from_json(imported.to_json()) == imported
+
+
+def test_merging_with_unknown_weights() -> None:
+    """A DNA whose file did not record weights merges with others, and the sum's are unknown, in either order."""
+    known = make_dna("layer_gaussian")
+    unknown = make_dna("layer_gaussian", seed=1, fingerprint=make_fingerprint(weights=""))
+    for merged in (known + unknown, unknown + known):
+        assert merged.fingerprint == unknown.fingerprint
+        assert merged.n_images == 24
+
+
 @kinds
 def test_a_text_says_what_it_is(kind: Kind) -> None:
     """The representation has kind, images, sources, neurons and network."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vdna_metrics import NeuronLayout
 from vdna_metrics.extractors.architectures import build_architecture
-from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.weights import build_network
 
@@ -61,6 +61,20 @@ def test_vdnas_networks_are_as_in_vdna(name: str, shared: Path) -> None:
     assert [list(spec.preprocess.mean), list(spec.preprocess.std)] == [oracle["mean"], oracle["std"]]
     hub = "hf-hub:bramtoula/visual-dna-models/"
     assert spec.ranges == (oracle["ranges"] and hub + oracle["ranges"])
+
+
+def test_fid_inceptions_differ_in_preprocessing_alone() -> None:
+    """The FID Inception has an entry for each way in which published statistics resize, all of one network."""
+    specs = FID_INCEPTIONS
+    assert list(specs) == ["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]
+    for mode, spec in specs.items():
+        assert spec is CATALOGUE[spec.name]
+        assert spec.name == ("fid_inception" if mode == "clean" else f"fid_inception_{mode}")
+        same = replace(
+            CATALOGUE["inception"], name=spec.name, preprocessing=mode, mean=spec.mean, std=spec.std, ranges=None
+        )
+        assert spec == same
+    assert len({spec.preprocess.id for spec in specs.values()}) == 4
 
 
 @pytest.mark.parametrize(

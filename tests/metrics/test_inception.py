@@ -14,6 +14,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance as TorchmetricsFID
 
 from vdna_metrics import FrechetInceptionDistance, functional
 from vdna_metrics.extractors.architectures import fid_inception
+from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
+from vdna_metrics.extractors.preprocess import PreprocessingMode
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,17 @@ def test_antialias_is_part_of_the_fingerprint(weights: Path) -> None:
         FrechetInceptionDistance(
             64, feature_extractor_weights_path=weights, antialias=False, reference=smooth.dna(real=True)
         )
+
+
+@pytest.mark.parametrize("mode", ["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"])
+def test_preprocessing_may_be_anothers(mode: PreprocessingMode, weights: Path) -> None:
+    """What preprocessing= names is that of the catalogue's entry for those who publish statistics with it."""
+    metric = FrechetInceptionDistance(64, feature_extractor_weights_path=weights, preprocessing=mode)
+    spec = FID_INCEPTIONS[mode]
+    assert metric.fingerprint.preprocessing == spec.preprocess.id
+    assert metric.extractor_name == spec.name
+    middle = 0.5 if mode == "legacy_pytorch" else 128 / 255  # as pytorch-fid, which scales to [-1, 1]
+    assert spec.preprocess.mean == spec.preprocess.std == (middle,) * 3
 
 
 @pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
@@ -144,6 +157,17 @@ def test_fewer_images_than_features() -> None:
         ({"feature": True}, TypeError, "feature must be an int or a torch.nn.Module, got bool"),
         ({"feature": FEATURES, "reset_real_features": 2, "input_img_size": (3, 12, 12)}, ValueError, "must be a bool"),
         ({"feature": FEATURES, "neurons": [3], "input_img_size": (3, 12, 12)}, ValueError, "has no neuron 3"),
+        (
+            {"preprocessing": "none"},
+            ValueError,
+            "must be one of clean, legacy_tensorflow, legacy_pytorch, torchmetrics",
+        ),
+        ({"preprocessing": "clean", "antialias": False}, ValueError, "antialias=False and preprocessing='clean': give"),
+        (
+            {"feature": FEATURES, "input_img_size": (3, 12, 12), "preprocessing": "clean"},
+            ValueError,
+            "preprocessing='clean' is for the FID Inception",
+        ),
         ({"feature_extractor_weights_path": "no.pth"}, ValueError, "weights of 'fid_inception_torchmetrics': no such"),
     ],
 )

@@ -9,7 +9,42 @@ from typing import Any
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
-from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.neurons import NeuronsLike, chosen_neurons
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Sizes of a set of images as they are stored, in pixels.
+
+    Args:
+        widths: smallest and largest width.
+        heights: smallest and largest height.
+
+    Examples:
+        >>> str(ImageSizes.of([(32, 32)])), str(ImageSizes.of([(481, 321)]) + ImageSizes.of([(321, 481)]))
+        ('32x32', '321..481 x 321..481')
+    """
+
+    widths: tuple[int, int]
+    heights: tuple[int, int]
+
+    @classmethod
+    def of(cls, sizes: Sequence[tuple[int, int]]) -> ImageSizes:
+        """Of images with these widths and heights."""
+        widths, heights = zip(*sizes, strict=True)
+        return cls((min(widths), max(widths)), (min(heights), max(heights)))
+
+    def __add__(self, other: ImageSizes) -> ImageSizes:
+        """Of both sets."""
+        (a, b), (c, d) = zip(self.widths, other.widths, strict=True), zip(self.heights, other.heights, strict=True)
+        return ImageSizes((min(a), max(b)), (min(c), max(d)))
+
+    def __str__(self) -> str:
+        """``32x32``, or from the smallest to the largest."""
+        if len(set(self.widths)) == len(set(self.heights)) == 1:
+            return f"{self.widths[0]}x{self.heights[0]}"
+        return " x ".join("..".join(map(str, dict.fromkeys(ends))) for ends in (self.widths, self.heights))
 
 
 @dataclass(frozen=True)
@@ -22,6 +57,9 @@ class Provenance:
         skipped: images that could not be read and were left out, ``(name, reason)`` each.
         manifests: hash of each source's image names and contents.
         max_positions: how many positions of each image and layer were looked at, at most; ``None`` for all.
+        sizes: of the images, before they were resized; ``None`` where nothing of that was kept.
+        origin: of a DNA that was not made here from images: format, file or address, and sha256 of what it was read
+            from.
     """
 
     extractor: str
@@ -29,6 +67,8 @@ class Provenance:
     skipped: tuple[tuple[str, str], ...] = ()
     manifests: tuple[str, ...] = ()
     max_positions: int | None = None
+    origin: str = ""
+    sizes: ImageSizes | None = None
 
     def __add__(self, other: Provenance) -> Provenance:
         """Both, one after the other.
@@ -44,6 +84,8 @@ class Provenance:
             sources=self.sources + other.sources,
             skipped=self.skipped + other.skipped,
             manifests=self.manifests + other.manifests,
+            sizes=None if self.sizes is None or other.sizes is None else self.sizes + other.sizes,
+            origin="; ".join(dict.fromkeys(filter(None, [*self.origin.split("; "), *other.origin.split("; ")]))),
         )
 
     def differences(self, other: Provenance) -> list[tuple[str, str, str]]:
@@ -54,23 +96,32 @@ class Provenance:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
-        data = {
+        data: dict[str, Any] = {
             "extractor": self.extractor,
             "sources": list(self.sources),
             "skipped": [list(item) for item in self.skipped],
             "manifests": list(self.manifests),
         }
-        return data if self.max_positions is None else {**data, "max_positions": self.max_positions}
+        if self.max_positions is not None:
+            data["max_positions"] = self.max_positions
+        if self.origin:
+            data["origin"] = self.origin
+        if self.sizes is not None:
+            data["sizes"] = {"widths": list(self.sizes.widths), "heights": list(self.sizes.heights)}
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Provenance:
         """Inverse of `to_json`."""
+        sizes = {side: tuple(ends) for side, ends in data.get("sizes", {}).items()}
         return cls(
             extractor=data["extractor"],
             sources=tuple(data["sources"]),
             skipped=tuple((name, reason) for name, reason in data["skipped"]),
             manifests=tuple(data["manifests"]),
             max_positions=data.get("max_positions"),
+            origin=data.get("origin", ""),
+            sizes=ImageSizes(**sizes) if sizes else None,
         )
 
 
@@ -127,17 +178,18 @@ class VDNA:
         # A value: copies of a metric share their reference.
         return self
 
-    def select(self, layers: Sequence[str] | None = None, neurons: NeuronSelectionLike | None = None) -> VDNA:
+    def select(self, layers: Sequence[str] | None = None, neurons: NeuronsLike | None = None) -> VDNA:
         """Keep some layers and, of them, some neurons.
 
         Args:
             layers: layers to keep, ``None`` for those named in ``neurons``, or all.
-            neurons: ``{layer: indices of neurons}``; kept layers that are absent here are kept whole.
+            neurons: ``{layer: indices of neurons}``, a `NeuronSelection`, or its file; kept layers that are absent here
+                are kept whole.
 
         Raises:
-            ValueError: for unknown layers or neurons; near names are given.
+            ValueError: for unknown layers or neurons; near names are given. For a selection of another network.
         """
-        selection = self.layout.select(layers, neurons)
+        selection = self.layout.select(layers, chosen_neurons(neurons, self.fingerprint))
         if selection == self.layout:
             return self
         return replace(
@@ -155,7 +207,9 @@ class VDNA:
         if not isinstance(other, VDNA):
             return NotImplemented
         check_comparable(self, other, names=("first", "second"), verb="merged")
-        return VDNA(self.distribution + other.distribution, self.fingerprint, self.provenance + other.provenance)
+        # Of a part whose weights are not recorded, the whole's are not known.
+        fingerprint = other.fingerprint if not other.fingerprint.weights else self.fingerprint
+        return VDNA(self.distribution + other.distribution, fingerprint, self.provenance + other.provenance)
 
     def save(self, path: str | Path) -> Path:
         """Write the DNA as one ``.npz`` file; see `load_vdna`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.extractors.spec import ExtractorSpec
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -68,6 +69,11 @@ _SEEDED = (
         note="ResNet-50 with seeded random weights: needs no download; it has learned nothing",
     ),
 )
+
+_FID_WEIGHTS = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+)
+_FID_LAYERS = {"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"}
 
 # The vdna package's nine: layers, neurons and weights as there, so that its activation ranges and DNAs apply.
 _HUB = "hf-hub:bramtoula/visual-dna-models"
@@ -148,18 +154,18 @@ _VDNA = (
     ExtractorSpec(
         name="inception",
         architecture="fid_inception",
-        layers={"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"},
+        layers=_FID_LAYERS,
         size=299,
         mean=0.5,
         std=0.5,
-        weights="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        weights=_FID_WEIGHTS,
         sha256="6726825d",
         ranges=f"{_HUB}/Inception/inception_v3/activation_ranges.json",
         neurons=3_072,
         licence="Apache-2.0",
         note="the FID Inception v3, trained on ImageNet's labels by Google and ported from TensorFlow by pytorch-fid; "
-        "input is (x - 127.5) / 127.5 as in vdna and pytorch-fid, where clean-fid, torch-fidelity and "
-        "FrechetInceptionDistance here have (x - 128) / 128",
+        "input is (x - 127.5) / 127.5 as in vdna and pytorch-fid, where clean-fid, torch-fidelity and torchmetrics "
+        "have (x - 128) / 128",
     ),
     ExtractorSpec(
         name="clip_im_vit_b16",
@@ -177,6 +183,54 @@ _VDNA = (
         "every token of the blocks, the class token alone of the final norm; the vdna package computes it in half "
         "precision; OpenAI's model card asks for study before any deployment",
     ),
+)
+
+# The FID Inception as those run it who publish statistics of it.
+_FID_RUNS: tuple[tuple[str, PreprocessingMode, float, str], ...] = (
+    (
+        "fid_inception",
+        "clean",
+        128 / 255,
+        "clean-fid (mode clean) runs it: images are resized by antialiased bicubic filtering",
+    ),
+    (
+        "fid_inception_legacy_tensorflow",
+        "legacy_tensorflow",
+        128 / 255,
+        "the first FID code, StyleGAN, ADM, EDM, torch-fidelity and clean-fid (mode legacy_tensorflow) run it: images "
+        "are resized as TensorFlow 1 did",
+    ),
+    (
+        "fid_inception_legacy_pytorch",
+        "legacy_pytorch",
+        0.5,
+        "pytorch-fid and clean-fid (mode legacy_pytorch) run it: images are resized bilinearly without antialiasing",
+    ),
+    (
+        "fid_inception_torchmetrics",
+        "torchmetrics",
+        128 / 255,
+        "torchmetrics and, unless told otherwise, FrechetInceptionDistance here run it: images are resized by "
+        "antialiased bilinear filtering",
+    ),
+)
+_FID = tuple(
+    ExtractorSpec(
+        name=name,
+        architecture="fid_inception",
+        layers=_FID_LAYERS,
+        size=299,
+        mean=middle,
+        std=middle,
+        preprocessing=mode,
+        weights=_FID_WEIGHTS,
+        sha256="6726825d",
+        neurons=3_072,
+        licence="Apache-2.0",
+        note=f"the FID Inception v3 as {run}; input is (x - {255 * middle:g}) / {255 * middle:g}; FID is the layer "
+        "Fréchet distance of block_3",
+    )
+    for name, mode, middle, run in _FID_RUNS
 )
 
 _HRNET = (
@@ -393,6 +447,8 @@ _DIFFUSION = (
     ),
 )
 
-_SPECS = (*_EMBEDDED, *_SEEDED, *_VDNA, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)
+_SPECS = (*_EMBEDDED, *_SEEDED, *_VDNA, *_FID, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)
 
 CATALOGUE: Mapping[str, ExtractorSpec] = {spec.name: spec for spec in _SPECS}
+
+FID_INCEPTIONS: Mapping[PreprocessingMode, ExtractorSpec] = {spec.preprocessing: spec for spec in _FID}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,10 +13,14 @@ from vdna_metrics.distributions import Kind, LayerGaussianDistribution
 from vdna_metrics.dna import compare
 from vdna_metrics.dna.compare import Distance
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.registry import create_extractor, get_spec, raw_module_extractor
+from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.registry import create_extractor, raw_module_extractor
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
+from vdna_metrics.neurons import NeuronSelection
 
+_SELECTIONS = (NeuronSelection, str, Path)
 _LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
 
 
@@ -38,7 +41,11 @@ class FrechetInceptionDistance(DistanceMetric):
         feature_extractor_weights_path: local weights file of the FID Inception, as pytorch-fid and torch-fidelity
             publish it; downloaded when absent.
         antialias: whether images are resized with antialiasing; ``False`` resizes as TensorFlow 1 did.
-        neurons: indices of the neurons to look at; the distance of their marginal, a submatrix of the covariance.
+        preprocessing: how images are resized instead of by ``antialias``, which a reference of others asks for:
+            ``"clean"`` as clean-fid, ``"legacy_tensorflow"`` as ADM, StyleGAN, EDM and torch-fidelity,
+            ``"legacy_pytorch"`` as pytorch-fid, ``"torchmetrics"``; see `Preprocessing`.
+        neurons: of the neurons to look at, indices, a `NeuronSelection`, or its file; the distance of their marginal, a
+            submatrix of the covariance.
         reference: layer Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store.
         state_device: where moments are kept, by default the metric's device.
         metric_kwargs: of ``torchmetrics.Metric``.
@@ -72,17 +79,20 @@ class FrechetInceptionDistance(DistanceMetric):
         feature_extractor_weights_path: str | Path | None = None,
         antialias: bool = True,
         *,
-        neurons: Sequence[int] | torch.Tensor | None = None,
+        preprocessing: PreprocessingMode | None = None,
+        neurons: Sequence[int] | torch.Tensor | NeuronSelection | str | Path | None = None,
         reference: ReferenceLike | None = None,
         state_device: torch.device | str | None = None,
         **metric_kwargs: Any,
     ) -> None:
-        extractor, layer = _extractor(feature, normalize, input_img_size, feature_extractor_weights_path, antialias)
+        extractor, layer = _extractor(
+            feature, normalize, input_img_size, feature_extractor_weights_path, antialias, preprocessing
+        )
         super().__init__(
             extractor,
             reference=reference,
             layers=[layer],
-            neurons=None if neurons is None else {layer: neurons},
+            neurons=neurons if neurons is None or isinstance(neurons, _SELECTIONS) else {layer: neurons},
             weights=None,
             weights_path=None,
             reduction="mean",
@@ -103,18 +113,23 @@ def _extractor(
     input_img_size: tuple[int, int, int],
     weights_path: str | Path | None,
     antialias: bool,
+    preprocessing: PreprocessingMode | None,
 ) -> tuple[FeatureExtractor, str]:
     if isinstance(feature, nn.Module):
+        if preprocessing is not None:
+            raise ValueError(
+                f"preprocessing={preprocessing!r} is for the FID Inception; a module gets images as they are given"
+            )
         dtype = torch.float32 if normalize else torch.uint8
         return raw_module_extractor(feature, probe=torch.zeros(1, *input_img_size, dtype=dtype)), "output"
     if not isinstance(feature, int) or isinstance(feature, bool):
         raise TypeError(f"feature must be an int or a torch.nn.Module, got {type(feature).__name__}")
     if feature not in _LAYERS:
         raise ValueError(f"feature must be one of {tuple(_LAYERS)}, got {feature}")
-    spec = replace(
-        get_spec("inception", weights_path=weights_path),
-        preprocessing="torchmetrics" if antialias else "legacy_tensorflow",
-        mean=128 / 255,
-        std=128 / 255,
-    )
-    return create_extractor(spec), _LAYERS[feature]
+    if preprocessing is None:
+        preprocessing = "torchmetrics" if antialias else "legacy_tensorflow"
+    elif not antialias:
+        raise ValueError(f"antialias=False and preprocessing={preprocessing!r}: give one of them")
+    if preprocessing not in FID_INCEPTIONS:
+        raise ValueError(f"preprocessing must be one of {', '.join(FID_INCEPTIONS)}, got {preprocessing!r}")
+    return create_extractor(FID_INCEPTIONS[preprocessing], weights_path=weights_path), _LAYERS[feature]

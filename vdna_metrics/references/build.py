@@ -20,20 +20,22 @@ from vdna_metrics.distributions import (
     Kind,
     LayerGaussianDistribution,
 )
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
-from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
-from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.neurons import NeuronsLike, chosen_neurons
+from vdna_metrics.ranges import ActivationRanges, ImageSet, Widening, observe_extremes_
 from vdna_metrics.references.checkpoint import Checkpoint
-from vdna_metrics.references.images import ImageSource, iterate_images, manifest_hash, open_images
+from vdna_metrics.references.images import ImageDataset, ImageSource, iterate_images, manifest_hash, open_images
 from vdna_metrics.references.store import find_ranges
 
 ImagesLike = ImageSource | str | Path | NDArray[np.uint8] | Tensor | Iterable[Any]
 """A source, what `open_images` opens, uint8 ``[N, 3, H, W]``, or an iterable of such batches, as a DataLoader."""
 
 _WORTH_KEEPING = 10.0  # seconds of work
+_SMALL = 1 << 22  # bytes of states that cost nothing to keep
 
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the number of images done and, where it is known, of all images."""
@@ -67,6 +69,17 @@ class Reading:
     checkpoint: Path | None = None
     stop: Callable[[], bool] | None = None
 
+    def images_of_part(self, n_images: int) -> int:
+        """How many of a source's images are read, where not all are: those of this part.
+
+        Examples:
+            >>> [Reading(batch_size=4, shard=(i, 2)).images_of_part(11) for i in range(2)]
+            [7, 4]
+        """
+        i, n = self.shard
+        firsts = range(i * self.batch_size, n_images, n * self.batch_size)
+        return sum(min(self.batch_size, n_images - first) for first in firsts)
+
 
 def build_dnas(
     images: ImagesLike,
@@ -76,7 +89,7 @@ def build_dnas(
     bins: int = 1000,
     ranges: ActivationRanges | None = None,
     layers: Sequence[str] | None = None,
-    neurons: NeuronSelectionLike | None = None,
+    neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
     name: str | None = None,
     reading: Reading = Reading(),
@@ -91,7 +104,7 @@ def build_dnas(
         bins: bins of the histograms.
         ranges: activation ranges of the histograms, by default those that ship for the extractor.
         layers: layers to look at, by default all.
-        neurons: ``{layer: indices}`` of the neurons to look at.
+        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         max_positions: of each image's positions at most so many are counted in histograms, see `subsample_positions`;
             such a DNA is not comparable with one of all positions.
         name: of the image set, by default the source's.
@@ -110,19 +123,11 @@ def build_dnas(
         VDNA(gaussian of 5 images of black: 3 neurons in 1 layers of AvgPool2d)
     """
     check_max_positions(max_positions)
-    layout = extractor.layout.select(layers, neurons)
-    distributions: dict[Kind, Distribution] = {}
-    for kind in kinds:
-        if kind == "histogram":
-            chosen = ranges if ranges is not None else find_ranges(extractor)
-            chosen.check_fingerprint(extractor.fingerprint)
-            distributions[kind] = HistogramDistribution.empty(chosen.for_layout(layout), bins, device=reading.device)
-        elif kind == "gaussian":
-            distributions[kind] = GaussianDistribution.empty(layout, device=reading.device)
-        elif kind == "layer_gaussian":
-            distributions[kind] = LayerGaussianDistribution.empty(layout, device=reading.device)
-        else:
-            raise ValueError(f"unknown kind {kind!r}; known: histogram, gaussian, layer_gaussian")
+    layout = extractor.layout.select(layers, chosen_neurons(neurons, extractor.fingerprint))
+    distributions: dict[Kind, Distribution] = {
+        kind: empty_distribution(kind, layout, extractor, bins=bins, ranges=ranges, device=reading.device)
+        for kind in kinds
+    }
     fingerprint = extractor.fingerprint.select(list(layout))
     states: dict[str, Tensor] = {kind: distribution.state for kind, distribution in distributions.items()}
     settings = [fingerprint.digest, layout.to_json(), bins, max_positions]
@@ -142,6 +147,7 @@ def build_dnas(
         sources=(name or seen.name,),
         skipped=tuple(seen.skipped),
         manifests=() if seen.manifest is None else (seen.manifest,),
+        sizes=ImageSizes.of(seen.sizes) if seen.sizes else None,
     )
     dnas = {}
     for kind, distribution in distributions.items():
@@ -149,6 +155,27 @@ def build_dnas(
         positions = max_positions if kind == "histogram" else None
         dnas[kind] = VDNA(distribution.to("cpu"), fingerprint, replace(provenance, max_positions=positions))
     return dnas
+
+
+def empty_distribution(
+    kind: Kind,
+    layout: NeuronLayout,
+    extractor: FeatureExtractor,
+    *,
+    bins: int = 1000,
+    ranges: ActivationRanges | None = None,
+    device: torch.device | str = "cpu",
+) -> Distribution:
+    """A distribution of some of an extractor's neurons that has seen no image; arguments as in `build_dnas`."""
+    if kind == "histogram":
+        chosen = ranges if ranges is not None else find_ranges(extractor)
+        chosen.check_fingerprint(extractor.fingerprint)
+        return HistogramDistribution.empty(chosen.for_layout(layout), bins, device=device)
+    if kind == "gaussian":
+        return GaussianDistribution.empty(layout, device=device)
+    if kind == "layer_gaussian":
+        return LayerGaussianDistribution.empty(layout, device=device)
+    raise ValueError(f"unknown kind {kind!r}; known: histogram, gaussian, layer_gaussian")
 
 
 def calibrate(
@@ -192,8 +219,8 @@ def calibrate(
         observed_high=high,
         widen=widen,
         n_images=seen.count,
-        sources=(name or seen.name,),
         fingerprint=fingerprint,
+        sets=(ImageSet(name or seen.name, seen.count, seen.manifest, tuple(seen.skipped)),),
     )
 
 
@@ -205,6 +232,7 @@ class _Seen:
     count: int = 0
     indices: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     next_batch: int = 0
     manifest: str | None = None
@@ -212,6 +240,7 @@ class _Seen:
     def save(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
         arrays = {name: state.cpu().numpy() for name, state in states.items()}
         arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
+        arrays["sizes"] = np.array(self.sizes, np.int64).reshape(-1, 2)
         values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
         checkpoint.save(values, arrays)
 
@@ -222,6 +251,7 @@ class _Seen:
         for name, state in states.items():
             state.copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
+        self.sizes = [(width, height) for width, height in arrays["sizes"].tolist()]
         self.count, self.next_batch = values["count"], values["next_batch"]
         self.skipped = [(name, reason) for name, reason in values["skipped"]]
 
@@ -230,9 +260,10 @@ class _Seen:
         for name, state in states.items():
             dist.all_reduce(state, reduce.get(name, dist.ReduceOp.SUM))
         parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped))
+        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.sizes))
         self.count = sum(part[0] for part in parts)
         self.indices, self.digests = ([item for part in parts for item in part[which]] for which in (1, 2))
+        self.sizes = [size for part in parts for size in part[4]]
         order = np.argsort(self.indices, kind="stable")  # as one process would have met them
         self.indices, self.digests = ([items[place] for place in order] for items in (self.indices, self.digests))
         place_of = {name: place for place, name in enumerate(names)}
@@ -275,12 +306,11 @@ def _read(
         seen.name = source.name
         checkpoint = None
         if reading.checkpoint is not None:
-            decisive = [source.names, sorted(states), settings, reading.batch_size, reading.skip_bad]
+            images_read = [source.name, source.names, _sample(source)]
+            decisive = [images_read, sorted(states), settings, reading.batch_size, reading.skip_bad]
             checkpoint = Checkpoint(reading.checkpoint, decisive, reading.shard)
             seen.restore_(checkpoint, states)
-        i, n = reading.shard
-        firsts = range(i * reading.batch_size, len(source), n * reading.batch_size)
-        total = sum(min(reading.batch_size, len(source) - first) for first in firsts)
+        total = reading.images_of_part(len(source))
         for batch in iterate_images(
             source,
             transform=_Resize(extractor.preprocess),
@@ -294,6 +324,7 @@ def _read(
             seen.count += len(batch.indices)
             seen.indices += batch.indices
             seen.digests += batch.digests
+            seen.sizes += batch.sizes
             seen.skipped += [(bad.name, bad.reason) for bad in batch.skipped]
             seen.next_batch = batch.end
             if reading.progress is not None:
@@ -303,8 +334,10 @@ def _read(
                 seen.save(checkpoint, states)
             if stopping:
                 raise KeyboardInterrupt
-        if checkpoint is not None and checkpoint.is_due(every=_WORTH_KEEPING):  # another pass may be interrupted
-            seen.save(checkpoint, states)
+        if checkpoint is not None:  # another pass, over other images or for other states, may be interrupted
+            small = sum(state.nbytes for state in states.values()) <= _SMALL
+            if checkpoint.is_due(every=0 if small else _WORTH_KEEPING):
+                seen.save(checkpoint, states)
     del lease
     if reading.all_ranks:
         seen.sum_over_ranks_(states, source.names if isinstance(source, ImageSource) else ())
@@ -313,6 +346,12 @@ def _read(
     if isinstance(source, ImageSource) and seen.digests:
         seen.manifest = manifest_hash([source.names[index] for index in seen.indices], seen.digests)
     return seen
+
+
+def _sample(source: ImageSource) -> list[str]:
+    """Digests of a few images: sets of images may have the same name and their images the same names."""
+    dataset = ImageDataset(source)
+    return [dataset[index].digest for index in (0, len(source) // 2, len(source) - 1)]
 
 
 def _opened(images: ImagesLike, batch_size: int) -> ImageSource | Iterable[Any]:

@@ -50,7 +50,8 @@ class ReferenceRecord:
         n_images: number of images.
         fingerprint: digest of the extractor's fingerprint.
         preprocessing: id of the extractor's preprocessing.
-        resolution: of the images, ``"32x32"`` or ``"various"``; empty where nobody stated it.
+        resolution: of the images before they were resized, ``"32x32"`` or ``"321..481 x 321..481"``; empty where
+            nothing of that is known.
         ranges: digest of a histogram's activation ranges, see `ranges_digest`.
         images: hash of the image manifest: names and contents of the images; empty for imported statistics.
         licence: of the images, and what may be done with their statistics.
@@ -488,7 +489,7 @@ def add_reference(
         dataset: name of the image set: letters, digits and ``. _ + -``, in lower case; image sets that differ in
             resolution differ in name.
         split: name of the split, likewise.
-        resolution: of the images, where it is known.
+        resolution: of the images, where the DNA does not know it, as imported ones do not.
         licence: of the images, and what may be done with their statistics.
         origin: how it was made; by default what the DNA says of itself, as imported ones do.
         overwrite: whether to replace another DNA of that name.
@@ -506,7 +507,7 @@ def add_reference(
         split=split,
         file="",
         sha256="",
-        resolution=resolution,
+        resolution=str(dna.provenance.sizes or resolution),
         licence=licence,
         origin=origin or dna.provenance.origin,
         **_facts(dna),
