@@ -35,7 +35,7 @@ from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
 from vdna_metrics.references.store import find_ranges
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
-COMMANDS = ("demo", "score", "make", "compare", "merge", "calibrate", "references", "extractors")
+COMMANDS = ("demo", "score", "make", "compare", "merge", "calibrate", "coverage", "references", "extractors")
 CHECKOUT = Path(__file__).parents[1]
 
 Run = Callable[..., Result]
@@ -118,12 +118,12 @@ def test_a_reference_may_be_images_or_its_dnas() -> None:
 
 
 def test_a_name_of_the_store_brings_its_extractor() -> None:
-    """`bsds500/trainval` is found for each metric, in any case, and its extractor is taken."""
+    """A name with its extractor is found for each metric, in any case, and that extractor is taken."""
     printed = run_json(
-        "score", "gen_a", "--reference", "BSDS500/trainval", "--metrics", "emd,nfd", "--layers", "blocks.0"
+        "score", "gen_a", "--reference", "BSDS500/trainval@vdna_tiny", "--metrics", "emd,nfd", "--layers", "blocks.0"
     )
     kinds = ("histogram", "gaussian")
-    real = {kind: load_reference("bsds500/trainval", kind=kind).select(["blocks.0"]) for kind in kinds}
+    real = {kind: load_reference("bsds500/trainval@vdna_tiny", kind=kind).select(["blocks.0"]) for kind in kinds}
     fake = build_dnas("gen_a", create_extractor("vdna_tiny"), kinds, layers=["blocks.0"])
     result = printed["results"][0]
     assert printed["extractor"] == "vdna_tiny"
@@ -202,7 +202,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "nowhere", "--reference", "real"], "no image source at 'nowhere'"),
         (["hollow", "--reference", "real"], "'hollow' has 0 files"),
         (["real.npz", "--reference", "real"], "`vdna-metrics compare` compares DNAs"),
-        (["gen_a", "--reference", "reall"], "'real.npz'? (the store has bsds500/test, bsds500/trainval)"),
+        (["gen_a", "--reference", "reall"], "'real.npz'? (the store has bsds500/test, bsds500/trainval, mnist/test)"),
         (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@vdna_tiny#histogram-1000, bsds500/tr"),
         (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),
         (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one --reference can be images, got real"),
@@ -447,16 +447,17 @@ def test_ranges_merge_and_kinds_do_not() -> None:
 
 # --------------------------------------------------------------------------------------- calibrate, extractors, demo
 def test_calibrate_covers_all_its_sources(bad: Path) -> None:
-    """Ranges over several sources are those of all their images; skipped ones are counted."""
+    """Ranges over several sources are those of all their images; skipped ones are named."""
     arguments = ("-o", "ranges", "--extractor", "tiny", "--skip-bad", "--batch-size", "1", "--json")
     result = run("calibrate", "real", "bad", *arguments)
     printed = json.loads(result.stdout)
     images = np.concatenate([small_images(12, 0), small_images(4, 4)])
     whole = calibrate(images, create_extractor("tiny"), reading=Reading(batch_size=1))
     assert load_ranges("ranges.npz").equals(whole)
-    assert (printed["file"], printed["n_images"], printed["skipped"]) == ("ranges.npz", 16, 3)
+    assert (printed["file"], printed["n_images"]) == ("ranges.npz", 16)
+    assert [len(part["skipped"]) for part in printed["sets"]] == [0, 3]
     assert (printed["neurons"], printed["dead"], printed["widen"]) == (11, 0, "margin")
-    assert "skipped: bad: 3 images that cannot be read" in result.stderr
+    assert "skipped: bad: empty.jpg: the file is empty" in result.stderr
     shown = run("calibrate", "real", "-o", "ranges", "--extractor", "tiny", "--layers", "second", "--widen", "none")
     assert shown.stdout == "ranges.npz: activation ranges of 5 neurons of tiny over 12 images, 0 neurons dead\n"
     assert load_ranges("ranges.npz").widen == "none"
@@ -650,7 +651,7 @@ def _start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
 
 def test_a_process_keeps_output_and_errors_apart() -> None:
     """Output is JSON and nothing else, with decoding in workers; progress goes to the error stream."""
-    arguments = ("score", "gen_a", "--reference", "bsds500/trainval", "--layers", "blocks.0", "--json")
+    arguments = ("score", "gen_a", "--reference", "bsds500/trainval@vdna_tiny", "--layers", "blocks.0", "--json")
     process = _start(*arguments, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
+from vdna_metrics.ranges import ActivationRanges, ImageSet, load_ranges, load_vdna_ranges
 
 
 @dataclass
@@ -104,7 +104,7 @@ def test_later_changes_of_the_input_do_not_matter() -> None:
         ([0, float("nan")], [1, 1], {}, r"observed_low is not finite for 1 neuron of layer 'a'"),
         ([0, 0], [1, float("inf")], {}, r"observed_high is not finite for 1 neuron of layer 'a'"),
         ([0, 0], [1], {}, r"high of layer 'a': 1 given, the layer has 2 neurons"),
-        ([0], [1], {"widen": "double"}, r"unknown widening rule 'double'; known: margin, vdna, none"),
+        ([0], [1], {"widen": "double"}, r"unknown widening rule 'double'; known: margin, vdna, none, quantile"),
     ],
 )
 def test_impossible_ranges_are_refused(
@@ -152,6 +152,75 @@ def test_merging_is_associative(extremes: list[list[float]]) -> None:
     a, b, c = (_of(values, [v + 1 for v in values]) for values in extremes)
     assert ((a + b) + c).equals(a + (b + c))
     assert (a + a).equals(a)
+
+
+@pytest.mark.parametrize("known", [(0, 3), (3, 0), (0, 0)])
+def test_an_unknown_number_of_images_stays_unknown(known: tuple[int, int]) -> None:
+    """Where one side does not know its number of images, nor does the sum; the set that is known keeps its own."""
+    a, b = (_of([0], [1], n_images=n, sources=[name]) for n, name in zip(known, "xy", strict=True))
+    merged = a + b
+    assert merged.n_images == 0
+    assert merged.sets == (ImageSet("x", known[0]), ImageSet("y", known[1]))
+    assert (merged + _of([0], [1], n_images=5)).n_images == 0
+
+
+def test_ranges_know_each_image_set(tmp_path: Path) -> None:
+    """What is known of each set is kept in merging, selecting and files, and gives the sources their names."""
+    sets = (ImageSet("x", 2, "ab" * 32, (("1.png", "cut"), ("2.png", "empty"))), ImageSet("y", 3))
+    a, b = (ActivationRanges(LAYOUT, low, low + 1, n_images=part.n_images, sets=(part,))
+            for part, low in zip(sets, torch.randn(2, LAYOUT.total), strict=True))  # fmt: skip
+    merged = (a + b).select(LAYOUT.select(["conv2"]))
+    assert (merged.sources, merged.n_images, merged.sets) == (("x", "y"), 5, sets)
+    assert load_ranges(merged.save(tmp_path / "r")).sets == sets
+    # Of several names and one number, the parts of the number are not known.
+    assert _of([0], [1], n_images=5, sources=["x", "y"]).sets == (ImageSet("x"), ImageSet("y"))
+    with pytest.raises(ValueError, match="sources and sets differ: z and x, y"):
+        ActivationRanges(LAYOUT, b.low, b.high, sources=("z",), sets=sets)
+
+
+def test_early_files_have_no_sets() -> None:
+    """A file that was written before sets were kept is read, with what it knows."""
+    ranges = load_ranges(Path(__file__).parent / "files" / "schema1_ranges.npz")
+    assert [part.name for part in ranges.sets] == list(ranges.sources)
+    assert ranges.levels is None
+
+
+def _quantile_ranges(low: float = 0.0, high: float = 1.0) -> ActivationRanges:
+    return make_ranges(low, high, widen="quantile", levels=(0.1, 0.9))
+
+
+def test_quantile_ranges_are_taken_as_they_are() -> None:
+    """Quantiles are not widened."""
+    ranges = _quantile_ranges(-2.0, 2.0)
+    assert torch.equal(ranges.low, ranges.observed_low)
+    assert torch.equal(ranges.high, ranges.observed_high)
+
+
+@pytest.mark.parametrize("widen", ["quantile", "none"])
+def test_quantile_ranges_do_not_merge(widen: str) -> None:
+    """Quantiles of two sets do not tell those of their union: the error says what does."""
+    other = _quantile_ranges() if widen == "quantile" else make_ranges(0.0, 1.0)
+    for a, b in ((_quantile_ranges(), other), (other, _quantile_ranges())):
+        with pytest.raises(ValueError, match=r"quantile ranges cannot be merged.* merge the histogram DNAs"):
+            a + b
+
+
+@pytest.mark.parametrize(
+    ("widen", "levels", "message"),
+    [
+        (
+            "quantile",
+            None,
+            r"the rule is 'quantile', the levels of quantiles are None: quantiles come from a histogram",
+        ),
+        ("margin", (0.1, 0.9), r"the rule is 'margin', the levels of quantiles are \(0.1, 0.9\)"),
+        ("quantile", (0.9, 0.1), r"the lower one first, got 0.9 and 0.1"),
+    ],
+)
+def test_levels_belong_to_quantiles(widen: str, levels: Any, message: str) -> None:
+    """The rule `quantile` has levels, in order, and no other rule has any."""
+    with pytest.raises(ValueError, match=message):
+        make_ranges(widen=widen, levels=levels)
 
 
 def test_merging_keeps_the_known_fingerprint() -> None:

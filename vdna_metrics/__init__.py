@@ -20,20 +20,27 @@ _HOMES = {
     "LayerFrechetDistance": "metrics",
     "NeuronFrechetDistance": "metrics",
     "NeuronLayout": "layout",
+    "NeuronSelection": "neurons",
+    "NeuronWeights": "neurons",
     "Reading": "references",
     "VDNA": "dna",
     "VDNAEarthMoversDistance": "metrics",
+    "analysis": "",
     "build_dnas": "references",
     "calibrate": "references",
     "compare": "dna",
+    "coverage": "dna.coverage",
     "create_extractor": "extractors",
     "functional": "",
     "list_extractors": "extractors",
     "list_references": "references",
     "load_ranges": "ranges",
     "load_reference": "references",
+    "load_selection": "neurons",
     "load_vdna": "dna",
+    "load_weights": "neurons",
     "open_images": "references",
+    "quantile_ranges": "dna.quantiles",
 }
 
 __all__ = [
@@ -46,24 +53,33 @@ __all__ = [
     "LayerFrechetDistance",
     "NeuronFrechetDistance",
     "NeuronLayout",
+    "NeuronSelection",
+    "NeuronWeights",
     "Reading",
     "VDNAEarthMoversDistance",
+    "analysis",
     "build_dnas",
     "calibrate",
     "compare",
+    "coverage",
     "create_extractor",
     "functional",
     "list_extractors",
     "list_references",
     "load_ranges",
     "load_reference",
+    "load_selection",
     "load_vdna",
+    "load_weights",
     "open_images",
+    "quantile_ranges",
 ]
 
 if TYPE_CHECKING:
-    from vdna_metrics import functional
+    from vdna_metrics import analysis, functional
     from vdna_metrics.dna import VDNA, compare, load_vdna
+    from vdna_metrics.dna.coverage import coverage
+    from vdna_metrics.dna.quantiles import quantile_ranges
     from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor, list_extractors
     from vdna_metrics.layout import NeuronLayout
     from vdna_metrics.metrics import (
@@ -73,6 +89,7 @@ if TYPE_CHECKING:
         NeuronFrechetDistance,
         VDNAEarthMoversDistance,
     )
+    from vdna_metrics.neurons import NeuronSelection, NeuronWeights, load_selection, load_weights
     from vdna_metrics.ranges import ActivationRanges, load_ranges
     from vdna_metrics.references import (
         Reading,

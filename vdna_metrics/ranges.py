@@ -18,6 +18,7 @@ from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.layout import NeuronLayout
 
 Widening = Literal["margin", "vdna", "none"]
+RangeRule = Literal["margin", "vdna", "none", "quantile"]
 
 _MARGIN = 0.1
 _VDNA_SCALE = 1.2
@@ -31,28 +32,58 @@ class HasFingerprint(Protocol):
         """The fingerprint."""
 
 
+@dataclass(frozen=True)
+class ImageSet:
+    """One of the image sets that ranges were made over.
+
+    Args:
+        name: of the set.
+        n_images: number of its images that were seen, 0 when unknown.
+        manifest: hash of the names and contents of these images, ``None`` when unknown.
+        skipped: images that could not be read and were left out, ``(name, reason)`` each.
+    """
+
+    name: str
+    n_images: int = 0
+    manifest: str | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers, for file headers."""
+        return {**vars(self), "skipped": [list(item) for item in self.skipped]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageSet:
+        """Inverse of `to_json`."""
+        skipped = tuple((name, reason) for name, reason in data["skipped"])
+        return cls(data["name"], data["n_images"], data["manifest"], skipped)
+
+
 @dataclass(frozen=True, eq=False)
 class ActivationRanges:
     """Range ``[low, high]`` of each neuron's histogram.
 
     The observed extremes are kept as they were seen, so that calibrations merge by ``+`` (minimum of minima,
-    maximum of maxima); ``low`` and ``high`` follow from them by the widening rule.
+    maximum of maxima); ``low`` and ``high`` follow from them by the widening rule. Quantiles do not merge.
 
     Args:
         layout: the neurons.
-        observed_low: smallest activation seen, ``[neurons]`` float32.
-        observed_high: largest activation seen, ``[neurons]`` float32.
-        widen: rule by which the extremes become the range:
+        observed_low: smallest activation seen, or its lower quantile, ``[neurons]`` float32.
+        observed_high: largest activation seen, or its upper quantile, ``[neurons]`` float32.
+        widen: rule by which what was observed becomes the range:
             ``"margin"`` adds 10 % of the width on each side;
             ``"vdna"`` multiplies both ends by 1.2, as the vdna package does (the range shrinks at an end whose sign
             points inwards, so activations are clipped there);
-            ``"none"`` takes the extremes.
+            ``"none"`` takes the extremes;
+            ``"quantile"`` takes the quantiles, see `quantile_ranges`.
         n_images: number of images seen, 0 when unknown.
-        sources: names of the image sets.
+        sources: names of the image sets, which those in ``sets`` are by default.
         fingerprint: of the extractor, ``None`` when unknown.
+        levels: lower and upper level of the quantiles, ``None`` for the other rules.
+        sets: what is known of each image set.
 
     Raises:
-        ValueError: when a low is above its high, or an extreme is not finite.
+        ValueError: when a low is above its high, an end is not finite, or levels and rule do not agree.
 
     Examples:
         >>> ranges = ActivationRanges.from_extremes({"conv": [0.0, -1.0]}, {"conv": [1.0, -1.0]})
@@ -63,27 +94,50 @@ class ActivationRanges:
     layout: NeuronLayout
     observed_low: Tensor
     observed_high: Tensor
-    widen: Widening = "margin"
+    widen: RangeRule = "margin"
     n_images: int = 0
     sources: tuple[str, ...] = ()
     fingerprint: ExtractorFingerprint | None = None
+    levels: tuple[float, float] | None = None
+    sets: tuple[ImageSet, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.widen not in get_args(Widening):
-            raise ValueError(f"unknown widening rule {self.widen!r}; known: {', '.join(get_args(Widening))}")
+        if self.widen not in get_args(RangeRule):
+            raise ValueError(f"unknown widening rule {self.widen!r}; known: {', '.join(get_args(RangeRule))}")
+        if (self.widen == "quantile") != (self.levels is not None):
+            raise ValueError(
+                f"the rule is {self.widen!r}, the levels of quantiles are {self.levels}: quantiles come from a "
+                "histogram DNA by quantile_ranges(dna), the other rules have no levels"
+            )
+        if self.levels is not None:
+            check_levels(*self.levels)
+        names = tuple(part.name for part in self.sets)
+        if not self.sets:
+            known = self.n_images if len(self.sources) == 1 else 0
+            object.__setattr__(self, "sets", tuple(ImageSet(name, known) for name in self.sources))
+        elif self.sources not in ((), names):
+            raise ValueError(f"sources and sets differ: {', '.join(self.sources)} and {', '.join(names)}")
+        else:
+            object.__setattr__(self, "sources", names)
         for name in ("observed_low", "observed_high"):
             values = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32).clone()
             if values.shape != (self.layout.total,):
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, the layout {self.layout.total} neurons")
             if not values.isfinite().all():
-                raise ValueError(f"{name} is not finite for {self._where(~values.isfinite())}")
+                raise ValueError(f"{name} is not finite for {self.locate(~values.isfinite())}")
             object.__setattr__(self, name, values)
         inverted = self.observed_low > self.observed_high
         if inverted.any():
             low, high = float(self.observed_low[inverted][0]), float(self.observed_high[inverted][0])
-            raise ValueError(f"low is above high for {self._where(inverted)}: the first has {low:g} and {high:g}")
+            raise ValueError(f"low is above high for {self.locate(inverted)}: the first has {low:g} and {high:g}")
 
-    def _where(self, bad: Tensor) -> str:
+    def locate(self, bad: Tensor) -> str:
+        """Where some neurons are, for error messages.
+
+        Examples:
+            >>> ActivationRanges.from_extremes({"conv": [0, 0]}, {"conv": [1, 1]}).locate(torch.tensor([True, False]))
+            "1 neuron of layer 'conv'"
+        """
         counts = {layer: int(part.sum()) for layer, part in self.layout.split(bad).items()}
         layers = [f"{count} neuron{'s' * (count > 1)} of layer {layer!r}" for layer, count in counts.items() if count]
         return ", ".join(layers[:4]) + (", ..." if len(layers) > 4 else "")
@@ -174,9 +228,14 @@ class ActivationRanges:
         return self.select(layout)
 
     def __add__(self, other: ActivationRanges) -> ActivationRanges:
-        """Ranges over both image sets."""
+        """Ranges over both image sets; their number of images is known where both are."""
         if not isinstance(other, ActivationRanges):
             return NotImplemented
+        if "quantile" in (self.widen, other.widen):
+            raise ValueError(
+                "quantile ranges cannot be merged, for the quantiles of two sets do not tell those of their union: "
+                "merge the histogram DNAs that they were taken from, then take quantile_ranges of the sum"
+            )
         problems = []
         if self.layout != other.layout:
             problems.append(f"layouts differ: {dict(self.layout)} and {dict(other.layout)}")
@@ -193,8 +252,9 @@ class ActivationRanges:
             self,
             observed_low=torch.minimum(self.observed_low, other.observed_low),
             observed_high=torch.maximum(self.observed_high, other.observed_high),
-            n_images=self.n_images + other.n_images,
+            n_images=self.n_images + other.n_images if self.n_images and other.n_images else 0,
             sources=self.sources + other.sources,
+            sets=self.sets + other.sets,
             fingerprint=self.fingerprint or other.fingerprint,
         )
 
@@ -213,17 +273,20 @@ class ActivationRanges:
 
     def header(self) -> dict[str, Any]:
         """All but the arrays as plain containers."""
-        return {
+        header = {
             "layout": self.layout.to_json(),
             "widen": self.widen,
             "n_images": self.n_images,
             "sources": list(self.sources),
             "fingerprint": self.fingerprint.to_json() if self.fingerprint else None,
+            "sets": [part.to_json() for part in self.sets],
         }
+        return header if self.levels is None else {**header, "levels": list(self.levels)}
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any], low: Any, high: Any) -> ActivationRanges:
-        """Inverse of `header`, with the observed extremes."""
+        """Inverse of `header`, with the observed ends; files of early versions have no ``sets``."""
+        levels = header.get("levels")
         return cls(
             layout=NeuronLayout.from_json(header["layout"]),
             observed_low=torch.as_tensor(low),
@@ -232,12 +295,20 @@ class ActivationRanges:
             n_images=header["n_images"],
             sources=tuple(header["sources"]),
             fingerprint=ExtractorFingerprint.from_json(header["fingerprint"]) if header["fingerprint"] else None,
+            levels=None if levels is None else (levels[0], levels[1]),
+            sets=tuple(ImageSet.from_json(part) for part in header.get("sets", ())),
         )
 
     def save(self, path: str | Path) -> Path:
         """Write the ranges as ``.npz``; see `load_ranges`."""
         arrays = {"low": self.observed_low.numpy(), "high": self.observed_high.numpy()}
         return write_npz(path, "ranges", {"ranges": self.header()}, arrays)
+
+
+def check_levels(lower: float, upper: float) -> None:
+    """Raise ``ValueError`` unless two levels of quantiles lie in [0, 1], the lower one first."""
+    if not 0 <= lower < upper <= 1:
+        raise ValueError(f"levels of quantiles lie in [0, 1], the lower one first, got {lower:g} and {upper:g}")
 
 
 def observe_extremes_(low: Tensor, high: Tensor, layout: NeuronLayout, activations: Mapping[str, Tensor]) -> None:

@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*images are too few to estimate the covariance"),
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),  # Lightning with torch 2.9+
     pytest.mark.filterwarnings("ignore:The '(train|val)_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
 ]
 
 
@@ -79,7 +80,7 @@ def test_one_forward_a_batch(example: ModuleType, trained: Callable[..., Any]) -
 
 
 def test_planted_faults(example: ModuleType) -> None:
-    """Of a perfect generator blur is a fault of early layers foremost; collapse one of all, and worse in late ones."""
+    """With a perfect generator blur stands out most in the first layer, collapse to few images equally in all."""
     pool = example.real_images(argparse.Namespace(images=None, procedural=200, seed=0))
 
     def real_images_of(latents: Tensor) -> Tensor:  # the same latent vector, the same image
@@ -95,11 +96,9 @@ def test_planted_faults(example: ModuleType) -> None:
         name: {layer: distance / found["generator"][layer] for layer, distance in profile.items()}
         for name, profile in found.items()
     }
-    print(times, found)
-    assert times["blur"]["blocks.0"] > 1.2 * times["blur"]["conv_head"] > 3
-    assert all(value > 2 for value in times["mode collapse"].values())
-    collapse = found["mode collapse"]
-    assert collapse["conv_head"] > 3 * collapse["blocks.0"]
+    blur, collapse = times["blur"], times["mode collapse"]
+    assert max(blur.values()) == blur["blocks.0"] > 1.2 * blur["conv_head"] > 3
+    assert 2 < max(collapse.values()) < 1.5 * min(collapse.values())
 
 
 def test_the_command(example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

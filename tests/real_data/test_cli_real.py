@@ -40,7 +40,7 @@ def test_photographs_are_nearer_than_spoiled_photographs(shared: Path, tmp_path:
                 folders[folder].mkdir(exist_ok=True)
                 Image.fromarray(pixels).save(folders[folder] / Path(name).with_suffix(".png").name)
     printed = _json(
-        "score", *folders.values(), "--reference", "bsds500/trainval", "--metrics", "emd,nfd", "--workers", 2
+        "score", *folders.values(), "--reference", "bsds500/trainval@vdna_tiny", "--metrics", "emd,nfd", "--workers", 2
     )
     assert [result["n_images"] for result in printed["results"]] == [24, 24, 24]
     for metric in ("emd", "nfd"):

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.dnas import DEAD, make_dna, make_empty, make_fingerprint
+from helpers.dnas import DEAD, make_dna, make_empty, make_fingerprint, make_ranges
 from matplotlib.figure import Figure
 
 from vdna_metrics.dna import VDNA, compare
-from vdna_metrics.reports.plots import COLOURS, REFERENCE_COLOUR, layer_profile, neuron_histograms
+from vdna_metrics.dna.coverage import coverage
+from vdna_metrics.reports.plots import COLOURS, REFERENCE_COLOUR, layer_profile, neuron_histograms, plot_coverage
 
 PROFILES = {"near": {"conv1": 1.0, "conv2": 3.0, "norm": 2.0}, "far": {"conv1": 40.0, "conv2": 20.0, "norm": 80.0}}
 
@@ -166,6 +167,51 @@ def test_histograms_that_cannot_be_drawn_are_refused(dna: VDNA, layer: str, neur
         neuron_histograms({}, layer, neuron, reference=dna)
 
 
+# -------------------------------------------------------------------------------------------------------- plot_coverage
+@pytest.mark.parametrize(
+    ("half", "words"),
+    [(8.0, "fit"), (1.0, "are too narrow for"), (0.05, "are too narrow for"), (900.0, "are too wide for")],
+)
+def test_coverage_is_drawn_with_its_verdict(half: float, words: str) -> None:
+    """Bars are the layers' shares, the curve those of the neurons from the worst on, and the title is the verdict."""
+    found = coverage(make_dna("histogram", 60, bins=100, ranges=make_ranges(-half, half)))
+    figure = plot_coverage(found)
+    figure.draw_without_rendering()
+    outside, used, neurons = figure.axes
+    assert figure.get_suptitle() == f"These activation ranges {words} 60 images of set0"
+    layers = list(found.layers.values())
+    below, above = outside.containers
+    for bars, end in ((below, "below"), (above, "above")):
+        assert [bar.get_width() for bar in bars] == pytest.approx([100 * getattr(part, end) for part in layers])
+    assert [bar.get_x() for bar in above] == pytest.approx([100 * part.below for part in layers])
+    assert [label.get_text() for label in outside.get_yticklabels()] == ["conv1", "conv2", "norm"]
+    assert outside.get_ylim()[0] > outside.get_ylim()[1]  # the first layer on top
+    assert [bar.get_width() for bar in used.containers[0]] == pytest.approx([100 * (part.used or 0) for part in layers])
+    curve, line = neurons.lines
+    expected = sorted((float(share) for share in found.outside if share > 0), reverse=True)
+    assert list(curve.get_ydata()) == pytest.approx([100 * share for share in expected])
+    assert set(line.get_ydata()) == {1}
+    assert f"{int((found.outside > 0.01).sum())} of 9 are over 1 %, {9 - len(expected)} at 0" in neurons.get_xlabel()
+    for ax in figure.axes:  # numbers and names stay inside the picture
+        for text in (*ax.texts, ax.xaxis.label, *ax.get_yticklabels()):
+            box = text.get_window_extent()
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= figure.bbox.width
+
+
+def test_neurons_that_moved_are_drawn() -> None:
+    """The picture tells how many neurons without width saw another value."""
+    ranges = make_ranges(-9.0, 9.0)
+    dead = torch.zeros(9)  # made_dna's dead neuron gives 0.5
+    still = coverage(make_dna("histogram", ranges=ranges))
+    assert "moved" not in plot_coverage(still).axes[2].get_xlabel()
+    narrow = type(ranges)(ranges.layout, dead, dead)
+    assert (
+        "9 had no width and moved" in plot_coverage(coverage(make_dna("histogram", ranges=narrow))).axes[2].get_xlabel()
+    )
+
+
 def test_drawing_leaves_matplotlib_alone() -> None:
     """No global figure is opened, and the DNA keeps its counts."""
     from matplotlib import _pylab_helpers
@@ -174,5 +220,6 @@ def test_drawing_leaves_matplotlib_alone() -> None:
     before = dna.distribution.state.clone()
     neuron_histograms({"a": dna}, "norm", 0)
     layer_profile(PROFILES)
+    plot_coverage(coverage(dna))
     assert not _pylab_helpers.Gcf.get_all_fig_managers()
     assert torch.equal(dna.distribution.state, before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vdna_metrics import __version__
-from vdna_metrics.cli import calibration, demo, dnas, extractors, references, score
+from vdna_metrics.cli import calibration, demo, dnas, extractors, references, score, selection
 from vdna_metrics.cli.screen import report_download, say
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ for _command in (
     dnas.compare,
     dnas.merge,
     calibration.calibrate,
+    calibration.coverage,
+    selection.select,
+    selection.desensitise,
     references.references,
     extractors.extractors,
 ):

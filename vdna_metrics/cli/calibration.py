@@ -1,14 +1,29 @@
-"""`vdna-metrics calibrate`."""
+"""`vdna-metrics calibrate` and `vdna-metrics coverage`."""
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vdna_metrics.cli.inputs import find_extractor, forget, open_images, output_paths, shared_reading
+from vdna_metrics.cli.demo import PICTURES
+from vdna_metrics.cli.inputs import (
+    check_root,
+    check_writable,
+    find_extractor,
+    forget,
+    is_ours,
+    load_dna,
+    load_ranges,
+    open_images,
+    output_paths,
+    shared_reading,
+)
 from vdna_metrics.cli.options import (
+    DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
     as_json,
     network_options,
@@ -17,16 +32,56 @@ from vdna_metrics.cli.options import (
     reading_options,
     widening,
 )
-from vdna_metrics.cli.screen import is_main, print_json, progress_bars, say, watched
+from vdna_metrics.cli.results import report_skipped
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
+    from vdna_metrics.dna import VDNA
+    from vdna_metrics.dna.coverage import Coverage
+    from vdna_metrics.extractors import FeatureExtractor
     from vdna_metrics.ranges import ActivationRanges
+    from vdna_metrics.references import ImageSource, Reading
+
+# Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
+# extremes are no more than 34 times as wide as the range.
+FINE_BINS = 4096
+
+_VERDICTS = {
+    "fit": "These ranges fit these images",
+    "narrow": "These ranges are too narrow for these images: calibrate on images like these too",
+    "wide": "These ranges are too wide for these images: calibrate on images like these, or take quantiles",
+}
+
+
+class _Levels(click.ParamType):  # type: ignore[type-arg]
+    """Two levels of quantiles."""
+
+    name = "LOW,HIGH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
+        from vdna_metrics.ranges import check_levels
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = map(float, str(value).split(","))
+            check_levels(low, high)
+        except ValueError:
+            self.fail(f"{value!r}: expected two levels from 0 to 1, for example 0.0001,0.9999", param, ctx)
+        return low, high
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @output_file
 @widening
+@click.option(
+    "--quantiles",
+    type=_Levels(),
+    help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may then "
+    "be a histogram DNA.",
+)
 @network_options(DEFAULT_EXTRACTOR)
 @reading_options
 @part_of_images
@@ -35,6 +90,7 @@ def calibrate(
     sources: tuple[str, ...],
     output: str,
     widen: Any,
+    quantiles: tuple[float, float] | None,
     extractor: str | None,
     weights: str | None,
     layers: tuple[str, ...] | None,
@@ -49,40 +105,104 @@ def calibrate(
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
-    from functools import reduce
-    from operator import add
+    from vdna_metrics.dna.quantiles import quantile_ranges
 
-    from vdna_metrics.references import calibrate as calibrate_images
-
+    check_root(*sources)
+    context = click.get_current_context()
+    if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--widen is for extremes, --quantiles are taken as they are; leave one out")
     path = output_paths(output, ("ranges",))["ranges"]
+    files = [source for source in sources if is_ours(source)]
+    if files and quantiles is not None:
+        _check_only_dnas(sources, files, extractor, part)
+        dna = reduce(add, map(load_dna, files)).select(layers)
+        _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
+        return
+    if quantiles is not None and part is not None:
+        raise click.UsageError(
+            "--quantiles of a part do not merge: calibrate parts without and merge them, `make` parts of the "
+            f"histograms with these --ranges and --bins {FINE_BINS}, then give those to --quantiles"
+        )
     reading = shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)
     images = [(source, open_images(source)) for source in sources]
     network, chosen = find_extractor(extractor, weights, layers)
-    found: list[ActivationRanges] = []
+    ranges = _extremes(images, network, chosen, "margin" if quantiles is not None else widen, reading)
+    if quantiles is not None:
+        ranges = quantile_ranges(_histograms(images, network, chosen, ranges, reading), *quantiles)
+    if is_main():
+        _write(ranges, path, network.name, as_json)
+        forget(reading.checkpoint)
+
+
+def _check_only_dnas(
+    sources: tuple[str, ...], files: list[str], extractor: str | None, part: tuple[int, int] | None
+) -> None:
+    if len(files) < len(sources):
+        others = [source for source in sources if source not in files]
+        raise ValueError(f"quantiles are taken of images or of DNAs, not of both: {files[0]} is a DNA, {others[0]} not")
+    if extractor is not None or part is not None:
+        raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
+
+
+def _extremes(
+    images: list[tuple[str, ImageSource]],
+    network: FeatureExtractor,
+    layers: list[str] | None,
+    widen: Any,
+    reading: Reading,
+) -> ActivationRanges:
+    from vdna_metrics.references import calibrate as calibrate_images
+
+    if not reading.all_ranks:  # a small set may have nothing for this part, as long as another has
+        images = [item for item in images if reading.images_of_part(len(item[1]))] or images
+    found = []
     with progress_bars() as start:
         for name, source in images:
-            found.append(
-                calibrate_images(
-                    source, network, widen=widen, layers=chosen, reading=watched(reading, start, name, source)
-                )
-            )
-    if not is_main():
-        return
-    skipped = {name: len(source) - part.n_images for (name, source), part in zip(images, found, strict=True)}
-    for name, count in skipped.items():
-        if count:
-            say(f"skipped: {name}: {count} images that cannot be read")
-    ranges = reduce(add, found)
+            watching = watched(reading, start, f"ranges: {name}", source)
+            found.append(calibrate_images(source, network, widen=widen, layers=layers, reading=watching))
+    return reduce(add, found)
+
+
+def _histograms(
+    images: list[tuple[str, ImageSource]],
+    network: FeatureExtractor,
+    layers: list[str] | None,
+    ranges: ActivationRanges,
+    reading: Reading,
+) -> VDNA:
+    from vdna_metrics.references import build_dnas
+
+    with progress_bars() as start:
+        return reduce(
+            add,
+            (
+                build_dnas(
+                    source,
+                    network,
+                    bins=FINE_BINS,
+                    ranges=ranges,
+                    layers=layers,
+                    reading=watched(reading, start, f"histograms: {name}", source),
+                )["histogram"]
+                for name, source in images
+            ),
+        )
+
+
+def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) -> None:
+    for images in ranges.sets:
+        for name, reason in images.skipped:
+            say(f"skipped: {images.name}: {name}: {reason}")
     written = {
         "file": str(ranges.save(path)),
-        "extractor": network.name,
+        "extractor": extractor,
         "n_images": ranges.n_images,
-        "skipped": sum(skipped.values()),
         "neurons": ranges.layout.total,
         "dead": int(ranges.dead.sum()),
-        "widen": widen,
+        "widen": ranges.widen,
+        "levels": ranges.levels,
+        "sets": [images.to_json() for images in ranges.sets],
     }
-    forget(reading.checkpoint)
     if as_json:
         print_json(written)
         return
@@ -90,3 +210,109 @@ def calibrate(
         "{file}: activation ranges of {neurons} neurons of {extractor} over {n_images} images, "
         "{dead} neurons dead".format(**written)
     )
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(PICTURES)}.")
+@click.option(
+    "--ranges", "ranges_file", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
+)
+@network_options(DEFAULT_EXTRACTOR)
+@reading_options
+@as_json
+def coverage(
+    source: str,
+    output: str | None,
+    ranges_file: str | None,
+    extractor: str | None,
+    weights: str | None,
+    layers: tuple[str, ...] | None,
+    device: str,
+    batch_size: int,
+    workers: int,
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
+    """Tell whether activation ranges fit a set of images.
+
+    SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
+    """
+    from vdna_metrics.dna.coverage import coverage as find_coverage
+    from vdna_metrics.references import build_dnas
+
+    check_root(source)
+    picture = None if output is None else Path(output)
+    if picture is not None:
+        if picture.suffix.lower() not in PICTURES:
+            raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint="--output")
+        check_writable(picture)
+    ranges = load_ranges(ranges_file)
+    if is_ours(source):
+        dna = load_dna(source).select(layers)
+        _check_own(dna, ranges, extractor)
+    else:
+        reading = shared_reading(device, batch_size, workers, skip_bad, None)
+        images = open_images(source)
+        network, chosen = find_extractor(extractor, weights, layers)
+        with progress_bars() as start:
+            watching = watched(reading, start, source, images)
+            made = build_dnas(images, network, bins=DEFAULT_BINS, ranges=ranges, layers=chosen, reading=watching)
+        dna = made["histogram"]
+    if not is_main():
+        return
+    report_skipped(dna)
+    found = find_coverage(dna)
+    if picture is not None:
+        from vdna_metrics.reports import plot_coverage
+
+        plot_coverage(found).savefig(picture, dpi=150)
+    if as_json:
+        print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": output})
+        return
+    _print_coverage(found, f"{dna.n_images} images of {source}, seen by {dna.provenance.extractor}")
+    if picture is not None:
+        click.echo(f"Picture: {picture.resolve()}")
+
+
+def _check_own(dna: VDNA, ranges: ActivationRanges | None, extractor: str | None) -> None:
+    """Refuse to judge a DNA by ranges or a network that are not its own."""
+    from vdna_metrics.distributions import HistogramDistribution
+
+    if extractor is not None and extractor != dna.provenance.extractor:
+        raise ValueError(f"--extractor {extractor}: the DNA is of {dna.provenance.extractor}; leave --extractor out")
+    if ranges is None or not isinstance(dna.distribution, HistogramDistribution):
+        return
+    if not ranges.for_layout(dna.layout).equals(dna.distribution.ranges):
+        raise ValueError(
+            "--ranges are not those that the DNA was counted in, and its bins cannot tell what others would leave out: "
+            "give the images instead"
+        )
+
+
+def _print_coverage(found: Coverage, title: str) -> None:
+    def percent(share: float | None) -> Any:
+        return "-" if share is None else round(100 * share, 3)
+
+    rows = [
+        [
+            layer,
+            percent(part.outside),
+            percent(part.below),
+            percent(part.above),
+            percent(part.used),
+            part.dead,
+            part.moved,
+        ]
+        for layer, part in found.layers.items()
+    ]
+    columns = ["layer", "outside %", "below %", "above %", "used %", "dead", "moved"]
+    print_table(f"Coverage of {title}", columns, rows)
+    worst = [
+        [neuron.layer, neuron.neuron, percent(neuron.below), percent(neuron.above), "dead" if neuron.dead else "live"]
+        for neuron in found.worst()
+    ]
+    if worst:
+        print_table("Neurons with the most outside", ["layer", "neuron", "below %", "above %", "range"], worst)
+    outside = max(part.outside for part in found.layers.values())
+    click.echo(f"{_VERDICTS[found.verdict]}: at most {100 * outside:.2g} % of a layer's activations lie outside.")

@@ -14,6 +14,8 @@ from vdna_metrics.cli.inputs import (
     find_extractor,
     forget,
     load_dna,
+    load_neuron_weights,
+    load_neurons,
     load_ranges,
     open_images,
     output_paths,
@@ -30,11 +32,12 @@ from vdna_metrics.cli.options import (
     histogram_options,
     max_positions_option,
     network_options,
+    neurons_options,
     output_file,
     part_of_images,
     reading_options,
 )
-from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings
+from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
 
 if TYPE_CHECKING:
@@ -123,6 +126,7 @@ def make(
 @click.argument("generated", nargs=-1, required=True, metavar="DNA...")
 @click.option("--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
 @click.option("--layers", type=Names(), help="Layers to compare.")
+@neurons_options
 @click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
 @allow_subsampled_option
 @as_json
@@ -131,6 +135,8 @@ def compare(
     generated: tuple[str, ...],
     by: str | None,
     layers: tuple[str, ...] | None,
+    neurons: str | None,
+    neuron_weights: str | None,
     unit: str | None,
     allow_subsampled: bool,
     as_json: bool,
@@ -139,7 +145,8 @@ def compare(
 
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
-    real = load_dna(reference)
+    selection, weights = load_neurons(neurons), load_neuron_weights(neuron_weights)
+    real = load_dna(reference).select(layers, selection)
     metric = next(name for name, (kind, _) in METRICS.items() if kind == real.kind)
     if by == "neuron" and metric == "lfd":
         raise click.UsageError("a layer Fréchet distance has one number a layer: use --by layer")
@@ -147,15 +154,15 @@ def compare(
         raise click.UsageError(f"--unit is for VDNA-EMD; {reference} is a {real.kind}, compared by {metric}")
     unit = unit or "bins"
     notes: dict[str, list[str]] = {}
-    collect_notes(notes, reference, real.select(layers))
+    collect_notes(notes, reference, real)
     results = []
     for file in generated:
-        fake = load_dna(file)
         try:
-            distances = measured(metric, real, fake, by, layers, unit, allow_subsampled)
+            fake = load_dna(file).select(layers, selection)
+            distances = measured(metric, real, fake, by, unit, allow_subsampled, weights)
         except ValueError as error:
             raise ValueError(f"{reference} and {file}: {error}") from error
-        collect_notes(notes, file, fake.select(layers))
+        collect_notes(notes, file, fake)
         results.append({"dna": file, "n_images": fake.n_images, **distances})
     sentences = say_warnings(notes)
     if as_json:
@@ -164,6 +171,8 @@ def compare(
                 "reference": reference,
                 "metric": metric,
                 "unit": unit if metric == "emd" else None,
+                "neurons": neurons,
+                "neuron_weights": neuron_weights,
                 "results": results,
                 "warnings": sentences,
             }
@@ -171,6 +180,7 @@ def compare(
         return
     heading = f"{metric} ({unit})" if metric == "emd" else metric
     title = f"Distance from {reference}, {real.n_images} images seen by {real.provenance.extractor}"
+    title += seen_by(neurons, neuron_weights)
     print_table(title, ["dna", "n", heading], [[row["dna"], row["n_images"], row[metric]] for row in results])
     if by == "layer":
         print_by_layer(heading, metric, list(generated), results)

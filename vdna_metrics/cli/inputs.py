@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
     from vdna_metrics.extractors import FeatureExtractor
+    from vdna_metrics.neurons import NeuronSelection, NeuronWeights
     from vdna_metrics.ranges import ActivationRanges
     from vdna_metrics.references import ImageSource, Reading
 
@@ -36,7 +37,7 @@ def find_references(
         found: list[VDNA] = []
         dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
         named = "::" in reference or dataset in {name.partition("/")[0] for name in stored}
-        if _is_ours(reference):
+        if is_ours(reference):
             found = [load_dna(reference)]
         elif named and not Path(reference).exists():
             found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
@@ -63,7 +64,7 @@ def open_images(source: str) -> ImageSource:
     """A source, listed before any work is done so that a wrong name is refused at once."""
     from vdna_metrics.references import open_images
 
-    if _is_ours(source):
+    if is_ours(source):
         raise ValueError(f"{source} holds a DNA or activation ranges, no images; `vdna-metrics compare` compares DNAs")
     if source.startswith(DATASET):
         from vdna_metrics.references.datasets import open_dataset
@@ -83,19 +84,22 @@ def _root() -> str | None:
     return root
 
 
-def _is_ours(path: str | Path) -> bool:
+def is_ours(path: str | Path) -> bool:
+    """Whether a source is a file of ours, a DNA or ranges, and no images."""
     from vdna_metrics.files import is_ours
 
     return Path(path).suffix == ".npz" and is_ours(path)
 
 
-def load_dna(path: str) -> VDNA:
-    """A DNA file; a folder is told how to become one."""
+def load_dna(name: str) -> VDNA:
+    """A DNA file, or a reference by its name; a folder is told how to become one."""
     from vdna_metrics.dna import load_vdna
+    from vdna_metrics.references import load_reference
 
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder, not a DNA file; `vdna-metrics make` makes one of its images")
-    return load_vdna(path)
+    if Path(name).is_dir():
+        raise ValueError(f"{name} is a folder, not a DNA file; `vdna-metrics make` makes one of its images")
+    is_file = Path(name).exists() or Path(name).suffix == ".npz"
+    return load_vdna(name) if is_file else load_reference(name)
 
 
 def load_ranges(path: str | None) -> ActivationRanges | None:
@@ -103,6 +107,20 @@ def load_ranges(path: str | None) -> ActivationRanges | None:
     from vdna_metrics.ranges import load_ranges
 
     return None if path is None else load_ranges(path)
+
+
+def load_neurons(path: str | None) -> NeuronSelection | None:
+    """A file of selected neurons, where one is given."""
+    from vdna_metrics.neurons import load_selection
+
+    return None if path is None else load_selection(path)
+
+
+def load_neuron_weights(path: str | None) -> NeuronWeights | None:
+    """A file of weights of neurons, where one is given."""
+    from vdna_metrics.neurons import load_weights
+
+    return None if path is None else load_weights(path)
 
 
 def find_extractor(
@@ -261,7 +279,7 @@ def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     paths = {kind: Path(output).with_name(name) for kind, name in names.items()}
     for path in paths.values():
         check_writable(path)
-        if path.exists() and not _is_ours(path):
+        if path.exists() and not is_ours(path):
             raise ValueError(f"{path} exists and was not written by vdna_metrics: move it, or choose another --output")
     return paths
 

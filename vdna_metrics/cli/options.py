@@ -147,6 +147,17 @@ part_of_images = click.option(
 )
 
 
+neurons_options = _options(
+    click.option("--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."),
+    click.option(
+        "--neuron-weights",
+        metavar="FILE",
+        help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
+        "weighted sum.",
+    ),
+)
+
+
 max_positions_option = click.option(
     "--max-positions",
     type=click.IntRange(1),

@@ -51,7 +51,6 @@ _own_store = click.option(
     "--store", "location", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
 )
 _facts = (
-    click.option("--resolution", default="", metavar="TEXT", help="Of the images, as in 32x32."),
     click.option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics."),
     click.option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store."),
     click.option("--overwrite", is_flag=True, help="Replace what the store has under that name."),
@@ -191,7 +190,6 @@ def build(
     workers: int,
     skip_bad: bool,
     location: str | None,
-    resolution: str,
     licence: str,
     card: str | None,
     overwrite: bool,
@@ -213,7 +211,6 @@ def build(
     dataset, split = _split(name or standard or "")
     if standard is not None:
         known = next((record for record in list_datasets() if record.name == standard.partition("/")[0]), None)
-        resolution = resolution or (known.resolution if known else "")
         licence = licence or (known.licence if known else "")
     store = _writable_store(location)
     text = _card(card)
@@ -241,9 +238,7 @@ def build(
     if not is_main():
         return
     report_skipped(made[kinds[0]])
-    records = [
-        _add(store, dna, dataset, split, resolution, licence, _command(), text, overwrite) for dna in made.values()
-    ]
+    records = [_add(store, dna, dataset, split, "", licence, _command(), text, overwrite) for dna in made.values()]
     forget(checkpoint)
     _print_added(store, records, as_json)
 
@@ -257,6 +252,7 @@ def build(
 @click.option("--mode", metavar="NAME", help="How the images were resized, where the file does not tell.")
 @click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
 @click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
+@click.option("--resolution", default="", metavar="WxH", help="Of the images before they were resized, as in 32x32.")
 @_own_store
 @_described_by
 @as_json

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vdna_metrics.cli.screen import say
 
 if TYPE_CHECKING:
     from vdna_metrics.dna import VDNA
+    from vdna_metrics.neurons import NeuronWeights
 
 
 def measured(
@@ -16,27 +16,32 @@ def measured(
     real: VDNA,
     fake: VDNA,
     by: str | None,
-    layers: Sequence[str] | None = None,
     unit: Any = "bins",
     allow_subsampled: bool = False,
+    weights: NeuronWeights | None = None,
 ) -> dict[str, Any]:
-    """``{metric: mean}`` and, where asked for, ``{metric_by_layer: {layer: distance}}``."""
+    """``{metric: mean or weighted sum}`` and, where asked for, ``{metric_by_layer: {layer: distance}}``."""
     from vdna_metrics.dna import compare as distances
 
     def measure(reduction: Any) -> Any:
         if metric == "emd":
             return distances.emd(
-                real, fake, layers=layers, unit=unit, reduction=reduction, allow_subsampled=allow_subsampled
+                real, fake, weights=weights, unit=unit, reduction=reduction, allow_subsampled=allow_subsampled
             )
         if metric == "nfd":
-            return distances.neuron_frechet(real, fake, layers=layers, reduction=reduction)
-        return distances.layer_frechet(real, fake, layers=layers, reduction=reduction)
+            return distances.neuron_frechet(real, fake, weights=weights, reduction=reduction)
+        return distances.layer_frechet(real, fake, weights=weights, reduction=reduction)
 
     found: dict[str, Any] = {metric: float(measure("mean"))}
     if by is not None:
         parts = measure("layer" if by == "layer" else "none")
         found[f"{metric}_by_{by}"] = {layer: value.tolist() for layer, value in parts.items()}
     return found
+
+
+def seen_by(neurons: str | None, weights: str | None) -> str:
+    """Which neurons, and weighed how, for a title."""
+    return f", neurons of {neurons}" * (neurons is not None) + f", weighed by {weights}" * (weights is not None)
 
 
 def collect_notes(notes: dict[str, list[str]], name: str, dna: VDNA) -> None:

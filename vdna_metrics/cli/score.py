@@ -15,6 +15,8 @@ from vdna_metrics.cli.inputs import (
     find_extractor,
     find_references,
     forget,
+    load_neuron_weights,
+    load_neurons,
     load_ranges,
     open_images,
     own_or_calibrated,
@@ -30,9 +32,10 @@ from vdna_metrics.cli.options import (
     histogram_options,
     max_positions_option,
     network_options,
+    neurons_options,
     reading_options,
 )
-from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings
+from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     help="; ".join(f"{name}: {text}" for name, (_, text) in METRICS.items()) + ".",
 )
 @click.option("--by", type=click.Choice(["layer"]), help="Also print the distance of each layer.")
+@neurons_options
 @network_options(f"the reference's, else {DEFAULT_EXTRACTOR}")
 @histogram_options(f"the reference's, else {DEFAULT_BINS}")
 @max_positions_option
@@ -73,6 +77,8 @@ def score(
     references: tuple[str, ...],
     metrics: tuple[str, ...],
     by: str | None,
+    neurons: str | None,
+    neuron_weights: str | None,
     extractor: str | None,
     weights: str | None,
     layers: tuple[str, ...] | None,
@@ -88,6 +94,7 @@ def score(
     as_json: bool,
 ) -> None:
     """Score sets of generated images against real ones."""
+    from vdna_metrics.neurons import chosen_neurons, chosen_weights
     from vdna_metrics.references import build_dnas
 
     check_root(*sources, *references)
@@ -106,7 +113,11 @@ def score(
     network, chosen = find_extractor(extractor, weights, layers, given)
     for dna in real.values():
         dna.check_fingerprint(network.fingerprint)
-    layout = (network if given is None else given).layout.select(chosen)
+    selection, weighed = load_neurons(neurons), load_neuron_weights(neuron_weights)
+    picked = chosen_neurons(selection, network.fingerprint)
+    layout = (network if given is None else given).layout.select(chosen, picked)
+    for kind in kinds:  # before the work
+        chosen_weights(weighed, layout, network.fingerprint, "layer" if kind == "layer_gaussian" else "neuron")
     ranges = load_ranges(ranges_file)
     if "histogram" in real:
         check_same_bins(real["histogram"], bins, ranges)
@@ -128,7 +139,7 @@ def score(
                 reading=watched(reading, start, f"real: {real_images.name}", real_images),
             )
             report_skipped(real[missing[0]])
-        real = {kind: real[kind].select(chosen) for kind in kinds}
+        real = {kind: real[kind].select(chosen, picked) for kind in kinds}
         for kind in kinds:
             collect_notes(notes, "reference", real[kind])
         bins, ranges = bins_and_ranges(real.get("histogram"))
@@ -149,7 +160,9 @@ def score(
             result = {"images": name, "n_images": first.n_images, "skipped": first.provenance.skipped}
             for metric, kind in zip(metrics, kinds, strict=True):
                 collect_notes(notes, name, fake[kind])
-                result |= measured(metric, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
+                result |= measured(
+                    metric, real[kind], fake[kind], by, allow_subsampled=allow_subsampled, weights=weighed
+                )
             results.append(result)
     if not is_main():
         return
@@ -160,6 +173,8 @@ def score(
             {
                 "reference": [described(dna) for dna in real.values()],
                 "extractor": network.name,
+                "neurons": neurons,
+                "neuron_weights": neuron_weights,
                 "results": results,
                 "warnings": sentences,
             }
@@ -167,7 +182,7 @@ def score(
         return
     images = f"{real[kinds[0]].n_images} images of {', '.join(references)}"
     print_table(
-        f"Distance from {images}, seen by {network.name}",
+        f"Distance from {images}, seen by {network.name}{seen_by(neurons, neuron_weights)}",
         ["images", "n", *metrics],
         [[result["images"], result["n_images"], *(result[metric] for metric in metrics)] for result in results],
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
-from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, chosen_weights
 
 Reduction = Literal["mean", "layer", "none"]
 Distance = Tensor | dict[str, Tensor]
-NeuronWeightsLike = Mapping[str, Any]
 
 _OUTSIDE_WARNING = 0.01
 
@@ -27,7 +26,7 @@ def emd(
     b: VDNA,
     *,
     layers: Sequence[str] | None = None,
-    neurons: NeuronSelectionLike | None = None,
+    neurons: NeuronsLike | None = None,
     weights: NeuronWeightsLike | None = None,
     unit: EMDUnit = "bins",
     reduction: Reduction = "mean",
@@ -39,9 +38,9 @@ def emd(
         a: histogram DNA, the reference.
         b: histogram DNA with the same network, layout, bins and ranges.
         layers: layers to compare, ``None`` for all.
-        neurons: ``{layer: indices}`` of the neurons to compare.
-        weights: ``{layer: [neurons]}`` of all compared neurons; the distance is then ``sum w_i EMD_i`` (paper Eq. 5)
-            instead of the mean.
+        neurons: of the neurons to compare, ``{layer: indices}``, a `NeuronSelection`, or its file.
+        weights: of all compared neurons, ``{layer: [neurons]}``, `NeuronWeights`, or their file; the distance is then
+            ``sum w_i EMD_i`` (paper Eq. 5) instead of the mean.
         unit: ``"bins"``, ``"range"`` or ``"activation"``, see `earth_movers_distance`.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
         allow_subsampled: compare the DNAs even if one saw other positions of its images (``max_positions=``).
@@ -68,7 +67,7 @@ def emd(
         )
         for layer in x.layout
     }
-    return _reduced(per_neuron, x.layout, weights, reduction)
+    return _reduced(per_neuron, a, weights, reduction)
 
 
 def neuron_frechet(
@@ -76,7 +75,7 @@ def neuron_frechet(
     b: VDNA,
     *,
     layers: Sequence[str] | None = None,
-    neurons: NeuronSelectionLike | None = None,
+    neurons: NeuronsLike | None = None,
     weights: NeuronWeightsLike | None = None,
     reduction: Reduction = "mean",
 ) -> Distance:
@@ -86,8 +85,8 @@ def neuron_frechet(
         a: Gaussian DNA, the reference; of a layer Gaussian the diagonal is taken.
         b: Gaussian DNA with the same network and layout.
         layers: layers to compare, ``None`` for all.
-        neurons: ``{layer: indices}`` of the neurons to compare.
-        weights: ``{layer: [neurons]}``; the distance is then ``sum w_i d_i``.
+        neurons: as in `emd`.
+        weights: as in `emd`; the distance is then ``sum w_i d_i``.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
 
     Returns:
@@ -103,7 +102,7 @@ def neuron_frechet(
     _check_number(a, b)
     mean_b, variance_b = (moment.to(x.state.device) for moment in y.mean_and_variance())
     distances = neuron_frechet_distance(*x.mean_and_variance(), mean_b, variance_b)
-    return _reduced(x.layout.split(distances), x.layout, weights, reduction)
+    return _reduced(x.layout.split(distances), a, weights, reduction)
 
 
 def layer_frechet(
@@ -111,8 +110,8 @@ def layer_frechet(
     b: VDNA,
     *,
     layers: Sequence[str] | None = None,
-    neurons: NeuronSelectionLike | None = None,
-    weights: Mapping[str, float] | None = None,
+    neurons: NeuronsLike | None = None,
+    weights: NeuronWeightsLike | None = None,
     reduction: Reduction = "mean",
 ) -> Distance:
     """Layer Fréchet distance: between the Gaussians of each layer. FID is this on one layer of the FID Inception.
@@ -121,8 +120,9 @@ def layer_frechet(
         a: layer Gaussian DNA, the reference; the factors of its covariances are kept for the next call.
         b: layer Gaussian DNA with the same network and layout.
         layers: layers to compare, ``None`` for all.
-        neurons: ``{layer: indices}``: the distance of these neurons' marginal, a submatrix of the covariance.
-        weights: ``{layer: number}``; the distance is then ``sum w_l LFD_l`` instead of the mean.
+        neurons: as in `emd`: the distance of these neurons' marginal, a submatrix of the covariance.
+        weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance is
+            then ``sum w_l LFD_l`` instead of the mean.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``.
 
     Returns:
@@ -152,15 +152,14 @@ def layer_frechet(
             factor_b=y.factor(layer).to(device),
         )
         per_layer[layer] = distance.reshape(1)
-    one_a_layer = NeuronLayout(dict.fromkeys(x.layout, 1))
-    return _reduced(per_layer, one_a_layer, weights, reduction)
+    return _reduced(per_layer, a, weights, reduction, per="layer")
 
 
 def _prepared(
     a: VDNA,
     b: VDNA,
     layers: Sequence[str] | None,
-    neurons: NeuronSelectionLike | None,
+    neurons: NeuronsLike | None,
     kind: str,
     allow_subsampled: bool = False,
 ) -> tuple[VDNA, VDNA]:
@@ -197,14 +196,16 @@ def _check_number(a: VDNA, b: VDNA) -> None:
 
 
 def _reduced(
-    per_neuron: dict[str, Tensor], layout: NeuronLayout, weights: Mapping[str, Any] | None, reduction: Reduction
+    per_neuron: dict[str, Tensor],
+    a: VDNA,
+    weights: NeuronWeightsLike | None,
+    reduction: Reduction,
+    per: Per = "neuron",
 ) -> Distance:
-    if weights is not None:
-        flat = layout.flatten(weights, what="weights")
-        if not flat.isfinite().all():
-            raise ValueError("weights must be finite")
-        parts = layout.split(flat)
-        per_neuron = {layer: d * parts[layer].to(d) for layer, d in per_neuron.items()}
+    flat = chosen_weights(weights, a.layout, a.fingerprint, per)
+    if flat is not None:
+        parts = flat.split([len(d) for d in per_neuron.values()])
+        per_neuron = {layer: d * part.to(d) for (layer, d), part in zip(per_neuron.items(), parts, strict=True)}
     if reduction == "none":
         return per_neuron
     if reduction == "layer":

@@ -17,7 +17,8 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
 from vdna_metrics.extractors.weights import build_network, weights_sha256
 from vdna_metrics.fingerprint import Precision
-from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike, near_names
+from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 
 ExtractorLike = str | ExtractorSpec | nn.Module | FeatureExtractor
 
@@ -166,7 +167,7 @@ def create_extractor(
 def extractor_and_layout(
     extractor: ExtractorLike,
     layers: Sequence[str] | Mapping[str, str] | None,
-    neurons: NeuronSelectionLike | None = None,
+    neurons: NeuronsLike | None = None,
     weights_path: str | Path | None = None,
 ) -> tuple[FeatureExtractor, NeuronLayout]:
     """An extractor and the selection of its neurons that a user asks for.
@@ -174,7 +175,7 @@ def extractor_and_layout(
     Args:
         extractor: as in `create_extractor`.
         layers: module paths for ``timm:`` names and modules, else names of the extractor's layers; ``None`` for all.
-        neurons: ``{layer: indices}``.
+        neurons: ``{layer: indices}``, a `NeuronSelection`, or its file.
         weights_path: as in `create_extractor`.
 
     Raises:
@@ -183,7 +184,8 @@ def extractor_and_layout(
     layers = [layers] if isinstance(layers, str) else layers
     own = layers if _takes_layers(extractor) else None
     built = create_extractor(extractor, layers=own, weights_path=weights_path)
-    return built, built.layout.select(None if layers is None else list(layers), neurons)
+    chosen = chosen_neurons(neurons, built.fingerprint)
+    return built, built.layout.select(None if layers is None else list(layers), chosen)
 
 
 def _takes_layers(extractor: ExtractorLike) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -15,8 +15,8 @@ from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import check_max_positions
-from vdna_metrics.layout import NeuronSelectionLike
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.store import find_ranges
 
@@ -34,8 +34,9 @@ class VDNAEarthMoversDistance(DistanceMetric):
         ranges: activation ranges, or a path to them. By default those of the reference, else those that ship for the
             extractor.
         layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
-        neurons: ``{layer: indices}`` of the neurons to look at.
-        weights: ``{layer: [neurons]}``; the distance is then ``sum w_i EMD_i`` instead of the mean.
+        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
+        weights: of these neurons, ``{layer: [neurons]}``, `NeuronWeights`, or their file; the distance is then
+            ``sum w_i EMD_i`` instead of the mean.
         unit: ``"bins"``, ``"range"`` (comparable across bin counts) or ``"activation"``.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
         normalize: whether images are floats in [0, 1] instead of uint8.
@@ -74,8 +75,8 @@ class VDNAEarthMoversDistance(DistanceMetric):
         bins: int = 1000,
         ranges: ActivationRanges | str | Path | None = None,
         layers: Sequence[str] | None = None,
-        neurons: NeuronSelectionLike | None = None,
-        weights: Mapping[str, Any] | None = None,
+        neurons: NeuronsLike | None = None,
+        weights: NeuronWeightsLike | None = None,
         unit: EMDUnit = "bins",
         reduction: Reduction = "mean",
         normalize: bool = False,
@@ -147,8 +148,9 @@ class NeuronFrechetDistance(DistanceMetric):
         reference: Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real
             images are given to ``update(imgs, real=True)``.
         layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
-        neurons: ``{layer: indices}`` of the neurons to look at.
-        weights: ``{layer: [neurons]}``; the distance is then ``sum w_i d_i`` instead of the mean.
+        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
+        weights: of these neurons, ``{layer: [neurons]}``, `NeuronWeights`, or their file; the distance is then
+            ``sum w_i d_i`` instead of the mean.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
         normalize: whether images are floats in [0, 1] instead of uint8.
         reset_real_features: whether ``reset`` forgets real images.
@@ -179,8 +181,8 @@ class NeuronFrechetDistance(DistanceMetric):
         *,
         reference: ReferenceLike | None = None,
         layers: Sequence[str] | None = None,
-        neurons: NeuronSelectionLike | None = None,
-        weights: Mapping[str, Any] | None = None,
+        neurons: NeuronsLike | None = None,
+        weights: NeuronWeightsLike | None = None,
         reduction: Reduction = "mean",
         normalize: bool = False,
         reset_real_features: bool = True,
@@ -218,8 +220,10 @@ class LayerFrechetDistance(DistanceMetric):
         reference: layer Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one,
             real images are given to ``update(imgs, real=True)``.
         layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
-        neurons: ``{layer: indices}`` of the neurons to look at: a submatrix of the covariance.
-        weights: ``{layer: number}``; the distance is then ``sum w_l LFD_l`` instead of the mean.
+        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file: a submatrix of the
+            covariance.
+        weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance is
+            then ``sum w_l LFD_l`` instead of the mean.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``.
         normalize: whether images are floats in [0, 1] instead of uint8.
         reset_real_features: whether ``reset`` forgets real images.
@@ -251,8 +255,8 @@ class LayerFrechetDistance(DistanceMetric):
         *,
         reference: ReferenceLike | None = None,
         layers: Sequence[str] | None = None,
-        neurons: NeuronSelectionLike | None = None,
-        weights: Mapping[str, float] | None = None,
+        neurons: NeuronsLike | None = None,
+        weights: NeuronWeightsLike | None = None,
         reduction: Reduction = "mean",
         normalize: bool = False,
         reset_real_features: bool = True,

@@ -1,5 +1,5 @@
 """Pictures and tables for people."""
 
-from vdna_metrics.reports.plots import layer_profile, neuron_histograms
+from vdna_metrics.reports.plots import layer_profile, neuron_histograms, plot_coverage
 
-__all__ = ["layer_profile", "neuron_histograms"]
+__all__ = ["layer_profile", "neuron_histograms", "plot_coverage"]

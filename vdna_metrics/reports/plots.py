@@ -1,4 +1,4 @@
-"""Pictures of DNAs and of distances between them; each returns matplotlib axes."""
+"""Pictures of DNAs, their ranges and distances between them; each returns matplotlib axes, or a figure of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.coverage import OUTSIDE, USED, Coverage
 from vdna_metrics.dna.vdna import VDNA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with any colour vision tell apart, without their yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -121,6 +123,90 @@ def neuron_histograms(
     ax.set_ylim(bottom=0)
     _unbox(ax)
     return ax
+
+
+def plot_coverage(coverage: Coverage) -> Figure:
+    """Draw whether activation ranges fit images: what lies outside and what is used, by layer, and each neuron.
+
+    Beside the dashed lines the verdict changes: above 1 % of a layer outside the ranges are too narrow, where the
+    median neuron uses less than a tenth they are too wide.
+
+    Args:
+        coverage: what `coverage` found.
+
+    Returns:
+        A figure with three axes: share outside by layer, share used by layer, share outside of each neuron.
+
+    Examples:
+        >>> from vdna_metrics import coverage, load_reference
+        >>> plot_coverage(coverage(load_reference("bsds500/test", kind="histogram"))).get_suptitle()
+        'These activation ranges fit 200 images of bsds500/test'
+    """
+    from matplotlib.figure import Figure
+
+    layers = coverage.layers
+    figure = Figure(figsize=(11, max(3.4, 1.6 + 0.26 * len(layers))), layout="constrained")
+    outside, used, neurons = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
+    words = {"fit": "fit", "narrow": "are too narrow for", "wide": "are too wide for"}[coverage.verdict]
+    images = f"{coverage.n_images} images of {', '.join(coverage.sources) or 'unknown source'}"
+    figure.suptitle(f"These activation ranges {words} {images}", fontsize=11, ha="left", x=0.01)
+
+    below, above = ([100 * getattr(part, end) for part in layers.values()] for end in ("below", "above"))
+    _layer_bars(outside, list(layers), below, COLOURS[0], "below")
+    _layer_bars(outside, list(layers), above, COLOURS[1], "above", left=below)
+    outside.set_title("outside, % of a layer's activations", fontsize=_LABEL_SIZE, loc="left")
+    largest = max(part.outside for part in layers.values())
+    outside.set_xlim(0, 125 * max(OUTSIDE, largest))  # room for the numbers
+    for place, part in enumerate(layers.values()):
+        outside.annotate(
+            "0" if not part.outside else "< 0.01" if part.outside < 1e-4 else f"{100 * part.outside:.2f}",
+            (100 * part.outside, place), xytext=(3, 0), textcoords="offset points",
+            va="center", fontsize=_LABEL_SIZE - 1, color="#4d4d4d",
+        )  # fmt: skip
+    outside.axvline(100 * OUTSIDE, color="#4d4d4d", linewidth=1, linestyle="--")
+    outside.set_xlabel(f"dashed: beyond {100 * OUTSIDE:g} %, too narrow", fontsize=_LABEL_SIZE)
+    # Below, where no bar can be.
+    outside.legend(frameon=False, fontsize=_LABEL_SIZE - 1, loc="upper right", bbox_to_anchor=(1, -0.2), ncol=2)
+
+    # A range without width has no share that could be used.
+    _layer_bars(used, list(layers), [100 * (part.used or 0) for part in layers.values()], COLOURS[2])
+    used.set_title("used by the median neuron, % of its range", fontsize=_LABEL_SIZE, loc="left")
+    used.set_xlim(0, 100)
+    used.set_yticklabels([])
+    used.axvline(100 * USED, color="#4d4d4d", linewidth=1, linestyle="--")
+    used.set_xlabel(f"dashed: short of {100 * USED:g} %, too wide", fontsize=_LABEL_SIZE)
+
+    shares = coverage.outside.sort(descending=True).values.numpy()
+    places = 100 * (torch.arange(len(shares)) + 1).numpy() / len(shares)
+    some = shares > 0
+    neurons.plot(places[some], 100 * shares[some], color="#000000", linewidth=1.8)
+    neurons.set_yscale("log")
+    neurons.set(xlim=(0, 100), ylim=(1e-4, 130))
+    neurons.yaxis.set_major_formatter("{x:g}")
+    neurons.axhline(100 * OUTSIDE, color="#4d4d4d", linewidth=1, linestyle="--")
+    neurons.set_title("outside, % of a neuron's activations", fontsize=_LABEL_SIZE, loc="left")
+    over, none, moved = int((shares > OUTSIDE).sum()), int((~some).sum()), int(coverage.moved.sum())
+    text = f"neurons, the worst first, %\n{over} of {len(shares)} are over {100 * OUTSIDE:g} %, {none} at 0"
+    if moved:
+        text += f"\n{moved} had no width and moved"
+    neurons.set_xlabel(text, fontsize=_LABEL_SIZE)
+    for ax in (outside, used, neurons):
+        ax.tick_params(labelsize=_LABEL_SIZE - 1)
+        _unbox(ax)
+    return figure
+
+
+def _layer_bars(
+    ax: Axes,
+    layers: list[str],
+    widths: list[float],
+    colour: str,
+    label: str | None = None,
+    left: list[float] | None = None,
+) -> None:
+    ax.barh(range(len(layers)), widths, left=left or 0, color=colour, height=0.7, label=label)
+    ax.set_yticks(range(len(layers)), layers)
+    ax.set_ylim(len(layers) - 0.4, -0.6)
 
 
 def _shares(dna: VDNA, layer: str, neuron: int, groups: int) -> tuple[list[float], list[float]]:

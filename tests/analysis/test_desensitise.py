@@ -1,0 +1,308 @@
+"""Weights that ignore one attribute and keep the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import small_images
+from helpers.dnas import assert_same_state, tiny_extractor
+from torch import Tensor
+
+from vdna_metrics import ActivationRanges, build_dnas, compare
+from vdna_metrics.analysis import (
+    AttributeDistances,
+    attribute_distances,
+    build_attribute_dnas,
+    desensitise,
+    learn_weights,
+    read_attribute_table,
+    sensitivity_deviation,
+    sensitivity_removal,
+    split_images,
+    split_of,
+)
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.dna import VDNA
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.references import open_images
+
+ATTRIBUTES = ("tint", "blur", "noise", "grid", "crop", "glow")
+OWN, SHARED, FREE = 6, 6, 12  # neurons of each attribute, neurons that all move, neurons that none moves
+LAYERS = NeuronLayout({"early": 24, "late": 36})
+DISTANCES = {"histogram": "emd", "gaussian": "neuron_frechet", "layer_gaussian": "layer_frechet"}
+
+
+def _empty(kind: str) -> Any:
+    if kind == "histogram":
+        ends = torch.full((LAYERS.total,), 6.0)
+        return HistogramDistribution.empty(ActivationRanges(LAYERS, -ends, ends, widen="none"), 100)
+    return (GaussianDistribution if kind == "gaussian" else LayerGaussianDistribution).empty(LAYERS)
+
+
+def _planted(kind: str, seed: int, images: int = 150) -> dict[str, tuple[VDNA, VDNA]]:
+    """DNAs of images with and without attributes, each of which moves its own neurons, by 2, and some that all move."""
+    order = np.random.default_rng(0).permutation(LAYERS.total)  # so that both layers see every attribute
+    stream = np.random.default_rng([1, seed])
+    fingerprint = ExtractorFingerprint("planted", "ab" * 32, "none", {layer: layer for layer in LAYERS})
+    dnas = {}
+    for i, attribute in enumerate(ATTRIBUTES):
+        sides = []
+        for moved in (2.0, 0.0):
+            activations = stream.standard_normal((LAYERS.total, images, 4))
+            activations[order[i * OWN : (i + 1) * OWN]] += moved
+            activations[order[len(ATTRIBUTES) * OWN :][:SHARED]] += moved / 2
+            distribution = _empty(kind)
+            distribution.fill_(LAYERS.split(torch.from_numpy(activations).float()))
+            sides.append(VDNA(distribution, fingerprint))
+        dnas[attribute] = (sides[0], sides[1])
+    return dnas
+
+
+@pytest.mark.parametrize("kind", ["histogram", "gaussian"])
+def test_a_planted_attribute_is_removed(kind: str) -> None:
+    """Neuron-wise weights learnt on some images remove over 90 % on others, and move the other attributes little."""
+    train, validation, test = (
+        attribute_distances(_planted(kind, seed), distance=DISTANCES[kind])  # type: ignore[arg-type]
+        for seed in range(3)
+    )
+    for attribute in ATTRIBUTES[:2]:
+        weights = desensitise(train, validation, attribute)
+        assert sensitivity_removal(test.values, weights.values, attribute) > 90
+        assert sensitivity_deviation(test.values, weights.values, attribute) < 8
+        assert weights.made["validation"]["removal"] > 90
+        with_it, without = _planted(kind, 2)[attribute]
+        plain, weighed = (
+            getattr(compare, DISTANCES[kind])(with_it, without, weights=given) for given in (None, weights)
+        )
+        assert abs(float(weighed)) < 0.1 * float(plain)
+
+
+def test_layers_alone_remove_less() -> None:
+    """With a weight a layer, where every layer sees every attribute, far less can be had than with one a neuron."""
+    splits = [attribute_distances(_planted("layer_gaussian", seed), distance="layer_frechet") for seed in range(2)]
+    weights = desensitise(*splits, "tint")
+    assert (weights.per, len(weights.values)) == ("layer", 2)
+    removal = sensitivity_removal(splits[1].values, weights.values, "tint")
+    deviation = sensitivity_deviation(splits[1].values, weights.values, "tint")
+    assert not (removal > 80 and deviation < 20)
+    pair = _planted("layer_gaussian", 1)["blur"]
+    assert float(compare.layer_frechet(*pair, weights=weights)) == pytest.approx(  # type: ignore[arg-type]
+        float(splits[1].values["blur"] @ weights.values)
+    )
+
+
+def _table(rows: dict[str, list[float]]) -> dict[str, Tensor]:
+    return {attribute: torch.tensor(row) for attribute, row in rows.items()}
+
+
+def test_weights_begin_as_the_mean() -> None:
+    """Without a step the weighted distance is the mean: nothing is removed and nothing moves."""
+    distances = _table({"a": [1.0, 2.0, 0.0], "b": [0.0, 1.0, 5.0]})
+    weights = learn_weights(distances, distances, "a", max_steps=0)
+    assert weights.tolist() == [1 / 3] * 3
+    assert sensitivity_removal(distances, weights, "a") == pytest.approx(0)
+    assert sensitivity_deviation(distances, weights, "a") == pytest.approx(0)
+
+
+def test_removal_and_deviation_by_hand() -> None:
+    """Both are relative to the mean distance; an overshoot below 0 removes no more than one above."""
+    distances = _table({"a": [4.0, 2.0], "b": [0.0, 3.0], "c": [5.0, 5.0]})
+    weights = torch.tensor([0.0, 0.4])
+    assert sensitivity_removal(distances, weights, "a") == pytest.approx(100 * (1 - 0.8 / 3))
+    assert sensitivity_deviation(distances, weights, "a") == pytest.approx(100 * (0.3 / 1.5 + 3 / 5) / 2)
+    assert sensitivity_removal(distances, -weights, "a") == sensitivity_removal(distances, weights, "a")
+    assert sensitivity_removal(distances, 10 * weights, "a") < 0
+
+
+def test_an_attribute_on_shared_neurons_cannot_be_removed_alone() -> None:
+    """Two attributes on the very same neurons go together: the numbers say so, finite, and nothing is hidden."""
+    distances = _table({"a": [3.0, 1.0, 0.0], "twin": [3.0, 1.0, 0.0]})
+    weights = learn_weights(distances, distances, "a")
+    removal, deviation = (f(distances, weights, "a") for f in (sensitivity_removal, sensitivity_deviation))
+    assert weights.isfinite().all()
+    assert removal == pytest.approx(50, abs=0.1)  # the least of x² + (x - 1)²
+    assert removal == pytest.approx(deviation, abs=1e-6)
+
+
+def test_weights_may_be_kept_from_below_zero() -> None:
+    """`non_negative` gives weights, and with them distances, that are never below 0; less is removed."""
+    train, validation = (attribute_distances(_planted("histogram", seed)) for seed in range(2))
+    free, kept = (desensitise(train, validation, "tint", non_negative=value) for value in (False, True))
+    assert float(free.values.min()) < 0 <= float(kept.values.min())
+    assert 0 < kept.made["validation"]["removal"] < free.made["validation"]["removal"]
+
+
+def test_learning_is_the_same_each_time() -> None:
+    """The same distances give the same weights to the bit, whatever the order of the other attributes."""
+    x = _table({"a": [1.0, 2.0, 0.0], "b": [0.0, 1.0, 5.0], "c": [2.0, 0.0, 1.0]})
+    assert torch.equal(learn_weights(x, x, "a"), learn_weights(x, x, "a"))
+    turned = dict(reversed(x.items()))
+    torch.testing.assert_close(learn_weights(turned, turned, "a"), learn_weights(x, x, "a"))
+
+
+def test_steps_are_those_of_torchs_adam() -> None:
+    """The steps are Adam's, as `torch.optim` takes them."""
+    x = _table({"a": [1.0, 2.0, 0.5], "b": [0.0, 1.0, 5.0], "c": [2.0, 0.2, 1.0]})
+    d = torch.stack([row.double() / row.double().sum() for row in x.values()])
+    scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([scale], lr=0.02)
+    for steps in range(1, 8):
+        adam.zero_grad()
+        s = d @ scale
+        (s[0] ** 2 + ((s[1:] - 1) ** 2).mean()).backward()
+        adam.step()
+        found = learn_weights(x, x, "a", learning_rate=0.02, max_steps=steps)
+        torch.testing.assert_close(found, scale.detach() / 3, rtol=1e-9, atol=0)
+
+
+def test_the_validation_split_says_when_to_stop() -> None:
+    """Weights are those of the least loss on the validation split, not the last; where it only grows, the first."""
+    train = _table({"a": [4.0, 0.0], "b": [0.0, 4.0]})
+    turned = _table({"a": [0.0, 4.0], "b": [4.0, 0.0]})
+    assert learn_weights(train, turned, "a", patience=5).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "attribute", "message"),
+    [
+        ({"a": [1.0]}, {"a": [1.0]}, "a", "'a' is the only attribute: there must be others"),
+        ({"smile": [1.0], "b": [1.0]}, {"smile": [1.0], "b": [1.0]}, "smil", "unknown attribute 'smil'; did you mean"),
+        ({"a": [1.0], "b": [1.0]}, {"a": [1.0], "c": [1.0]}, "a", "attributes differ: train a, b, validation a, c"),
+        ({"a": [1.0], "b": [1.0]}, {"a": [1.0, 1.0], "b": [1.0, 1.0]}, "a", "train 1, validation 2"),
+        ({"a": [1.0], "b": [1.0, 2.0]}, {"a": [1.0], "b": [1.0]}, "a", "numbers of neurons differ: {'a': 1, 'b': 2}"),
+        ({"a": [0.0], "b": [1.0]}, {"a": [1.0], "b": [1.0]}, "a", "all distances of 'a' are 0"),
+        ({"a": [-1.0], "b": [1.0]}, {"a": [1.0], "b": [1.0]}, "a", "of 'a' must be .* not negative"),
+        ({"a": [1.0], "b": [torch.nan]}, {"a": [1.0], "b": [1.0]}, "a", "of 'b' must be .* finite"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(train: Any, validation: Any, attribute: str, message: str) -> None:
+    """There must be two attributes at least, the same in both splits, with distances that tell something."""
+    with pytest.raises(ValueError, match=message):
+        learn_weights(_table(train), _table(validation), attribute)
+
+
+def test_distances_of_other_neurons_do_not_mix() -> None:
+    """The splits are distances of one kind over the same neurons, and so are all attributes."""
+    dnas = _planted("histogram", 0, images=4)
+    whole, part = attribute_distances(dnas), attribute_distances(dnas, neurons={"late": [0, 5]})
+    assert {len(row) for row in part.values.values()} == {2}
+    with pytest.raises(ValueError, match="train and validation are other distances, or of other neurons"):
+        desensitise(whole, part, "tint")
+    mixed = {"tint": dnas["tint"], "blur": tuple(dna.select(["late"]) for dna in dnas["blur"])}
+    with pytest.raises(ValueError, match="the DNAs of 'blur' have other neurons than those of 'tint'"):
+        attribute_distances(mixed)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------- images
+def _ranges(network: Any) -> ActivationRanges:
+    low = {layer: [-400.0] * count for layer, count in network.layout.items()}
+    return ActivationRanges.from_extremes(low, {layer: [400.0] * len(row) for layer, row in low.items()})
+
+
+@pytest.mark.parametrize("kind", ["histogram", "gaussian", "layer_gaussian"])
+def test_one_pass_makes_the_dnas_of_both_sides(kind: Any) -> None:
+    """With and without each of attributes that overlap is what `build_dnas` makes of those images alone."""
+    images, network = small_images(9, 0), tiny_extractor()
+    has = {"even": [i % 2 == 0 for i in range(9)], "first": [i < 3 for i in range(9)]}
+    ranges = _ranges(network) if kind == "histogram" else None
+    dnas = build_attribute_dnas(images, network, has, kind, bins=50, ranges=ranges)
+    for attribute, values in has.items():
+        for dna, wanted in zip(dnas[attribute], (True, False), strict=True):
+            chosen = images[[value == wanted for value in values]]
+            assert_same_state(
+                dna.distribution, build_dnas(chosen, network, [kind], bins=50, ranges=ranges)[kind].distribution
+            )
+    assert dnas["first"][1].provenance.sources == ("array without first",)
+
+
+def test_attributes_without_a_side_are_refused() -> None:
+    """An attribute that all images have, or that is not told of every image, is named."""
+    images, network = small_images(3, 0), tiny_extractor()
+    with pytest.raises(ValueError, match="array: no image without 'all' among 3"):
+        build_attribute_dnas(images, network, {"all": [True] * 3}, "gaussian")
+    with pytest.raises(ValueError, match=r"array: 3 images, 'few' is given for \[2\]"):
+        build_attribute_dnas(images, network, {"few": [True, False]}, "gaussian")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_id,Smiling,Wearing Hat\na.png,1,-1\nb.png,-1,1\n",
+        "\nimage,Smiling,Wearing Hat\r\na.png,1,0\r\nb.png,0,1\r\n",
+        "\ufeffSmiling,Wearing Hat\na.png, 1, 0\nb.png, 0, 1",
+    ],
+)
+def test_tables_are_read(tmp_path: Path, text: str) -> None:
+    """A table with commas is read, with a name for the images' column or none, and with 0 or -1 for without."""
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert read_attribute_table(tmp_path / "t.csv") == {
+        "a.png": {"Smiling": True, "Wearing Hat": False},
+        "b.png": {"Smiling": False, "Wearing Hat": True},
+    }
+
+
+def test_celebas_own_table_is_read(tmp_path: Path) -> None:
+    """CelebA's text has the number of images first, then names without one for the images' column, and blanks."""
+    (tmp_path / "t.txt").write_text("2\nSmiling Young \n000001.jpg -1  1\n000002.jpg  1 -1\n")
+    assert read_attribute_table(tmp_path / "t.txt") == {
+        "000001.jpg": {"Smiling": False, "Young": True},
+        "000002.jpg": {"Smiling": True, "Young": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "this has 0 lines"),
+        ("image,a\n", "this has 1 lines"),
+        ("image,a\nx.png,2\n", "line 2: a is '2', expected 1, 0 or -1"),
+        ("image,a,b\n\nx.png,1\n", "line 3: 1 values for 2 attributes"),
+        ("image,a\nx.png,1\nx.png,0\n", "line 3: x.png is listed twice"),
+        ("image,a,a\nx.png,1,0\n", r"each with its own name, got \['a', 'a'\]"),
+    ],
+)
+def test_other_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    """What is no such table is refused, with the line."""
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_attribute_table(tmp_path / "t.csv")
+
+
+def test_a_name_decides_the_split() -> None:
+    """The split hangs on the name alone, about 6 to 2 to 2, and never moves: a later version must not learn from these."""
+    names = [f"{i:06}.jpg" for i in range(2000)]
+    shares = {split: sum(split_of(name) == split for name in names) for split in ("train", "validation", "test")}
+    assert shares == {"train": 1180, "validation": 386, "test": 434}
+
+
+def test_splits_are_disjoint_and_keep_their_attributes() -> None:
+    """Each image that the table tells of is in one split with its own attributes; others are left out."""
+    source = open_images(np.arange(60, dtype=np.uint8)[:, None, None, None].repeat(3, 3))
+    table = {name: {"even": int(name) % 2 == 0} for name in source.names[:-7]}
+    splits = split_images(source, table)
+    assert sorted(int(name) for part, _ in splits.values() for name in part.names) == list(range(53))
+    for split, (part, has) in splits.items():
+        assert all(split_of(name) == split for name in part.names)
+        assert [int(part.read(i)[0, 0, 0]) for i in range(len(part))] == [int(name) for name in part.names]  # type: ignore[call-overload]
+        assert has["even"] == [int(name) % 2 == 0 for name in part.names]
+
+
+def test_names_that_do_not_meet_are_shown() -> None:
+    """Where table and images name different things, one of each is shown."""
+    source = open_images(np.zeros((4, 2, 2, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"there are train 0.*the first is '0'.*the table has 0 \(its first is 'x.jpg'\)"):
+        split_images(source, {"x.jpg": {"a": True}})
+
+
+def test_values_can_be_made_by_hand() -> None:
+    """Distances from elsewhere are taken with the layout and network that they are of."""
+    layout, fingerprint = NeuronLayout({"l": 2}), ExtractorFingerprint("x", "", "none", {"l": "l"})
+    values = _table({"a": [1.0, 0.0], "b": [0.0, 1.0]})
+    given = AttributeDistances(layout, fingerprint, "neuron_frechet", None, values)
+    weights = desensitise(given, given, "a")
+    torch.testing.assert_close(weights.by_layer["l"], torch.tensor([0.0, 0.5]).double(), rtol=0, atol=1e-3)

@@ -1,0 +1,270 @@
+"""Explanations: contributions add up, parts are what they say, exemplars pull as the distance does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers.dnas import make_dna, tiny_extractor
+from helpers.image_files import pixels
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from vdna_metrics import Reading, build_dnas, calibrate, compare
+from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts, find_exemplars
+from vdna_metrics.analysis.explain import explain as explain_dnas
+from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
+from vdna_metrics.references.images import open_images
+
+counts = st.lists(st.integers(0, 9), min_size=12, max_size=12).filter(any)
+
+
+def _parts(a: Any, b: Any) -> tuple[list[float], float]:
+    """Shift, spread and shape of one neuron, and its EMD."""
+    a, b = (torch.as_tensor(side, dtype=torch.int64).view(1, -1) for side in (a, b))
+    parts = emd_parts(a, b)
+    return [float(part) for part in (parts.shift, parts.spread, parts.shape)], float(earth_movers_distance(a, b))
+
+
+# ----------------------------------------------------------------------------------------------------------- one neuron
+@given(counts, counts)
+def test_parts_are_never_negative_and_add_up(a: list[int], b: list[int]) -> None:
+    """Shift, spread and shape are at least 0, sum to the EMD, and are the same the other way round."""
+    parts, emd = _parts(a, b)
+    assert min(parts) >= 0
+    assert sum(parts) == pytest.approx(emd, abs=1e-9)
+    assert _parts(b, a)[0] == pytest.approx(parts, abs=1e-9)
+
+
+@given(counts, counts)
+def test_parts_are_in_proportion_to_the_legs(a: list[int], b: list[int]) -> None:
+    """The legs by SciPy and NumPy, from their definition, share the EMD out."""
+    values = np.arange(12.0)
+    (mean_a, dev_a), (mean_b, dev_b) = (
+        (m := np.average(values, weights=w), np.sqrt(np.average((values - m) ** 2, weights=w))) for w in (a, b)
+    )
+    parts, emd = _parts(a, b)
+    if not dev_a or not dev_b:
+        assert parts[2] == 0
+        return
+    places_a, places_b = (values - mean_a) / dev_a, (values - mean_b) / dev_b
+    absolute = [np.average(np.abs(p), weights=w) for p, w in ((places_a, a), (places_b, b))]
+    legs = [
+        abs(mean_a - mean_b),
+        abs(dev_a - dev_b) * sum(absolute) / 2,
+        wasserstein_distance(places_a, places_b, a, b) * (dev_a + dev_b) / 2,
+    ]
+    assert emd <= sum(legs) + 1e-9
+    expected = [leg * emd / sum(legs) if emd else 0 for leg in legs]
+    assert parts == pytest.approx(expected, abs=1e-7)
+
+
+@given(counts, st.integers(0, 20))
+def test_a_moved_histogram_is_all_shift(a: list[int], by: int) -> None:
+    """The same shape elsewhere has the shift alone, and it is how far it was moved."""
+    parts, _ = _parts([*a, *[0] * 20], [*[0] * by, *a, *[0] * (20 - by)])
+    assert parts == pytest.approx([by, 0, 0], abs=1e-9)
+
+
+@given(counts, st.integers(0, 9), st.integers(2, 4))
+def test_a_stretched_histogram_is_all_spread(half: list[int], middle: int, factor: int) -> None:
+    """A histogram that is stretched about its mean has the spread alone."""
+    centre = 12 * factor
+    narrow, stretched = np.zeros((2, 2 * centre + 1), int)
+    for offset, count in zip(range(-12, 13), [*half, middle, *half[::-1]], strict=True):
+        narrow[centre + offset] += count
+        stretched[centre + factor * offset] += count
+    parts, emd = _parts(narrow, stretched)
+    assert parts == pytest.approx([0, emd, 0], abs=1e-9)
+    assert emd > 0
+
+
+def test_equal_mean_and_deviation_are_all_shape() -> None:
+    """Histograms of one mean and one deviation differ in shape alone."""
+    parts, emd = _parts([0, 1, 0, 6, 0, 1, 0], [0, 0, 4, 0, 4, 0, 0])  # mean 3, variance 1
+    assert parts == pytest.approx([0, 0, emd], abs=1e-9)
+    assert emd > 0
+
+
+def test_a_mirror_image_is_shift_and_shape() -> None:
+    """A mirrored histogram has another mean and another shape, and the same deviation."""
+    shift, spread, shape = _parts([0, 4, 1, 0, 0, 2], [2, 0, 0, 1, 4, 0])[0]
+    assert spread == pytest.approx(0, abs=1e-9)
+    assert shift > 0.1
+    assert shape > 0.1
+
+
+def test_a_single_bin_has_no_shape() -> None:
+    """From one bin to a histogram about it is all spread; to another bin all shift; to itself nothing."""
+    one, wide = [0, 0, 5, 0, 0], [1, 1, 1, 1, 1]
+    assert _parts(one, wide) == (pytest.approx([0, 1.2, 0]), pytest.approx(1.2))
+    assert _parts(one, [0, 0, 0, 0, 3])[0] == pytest.approx([2, 0, 0])
+    assert _parts(one, [0, 0, 1, 0, 0])[0] == [0, 0, 0]
+
+
+def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neurons are taken some at a time."""
+    a, b = torch.randint(0, 9, (2, 7, 20), generator=torch.Generator().manual_seed(0)) + torch.eye(20)[0].long()
+    whole = emd_parts(a, b)
+    # By the function's globals: the package's name `explain` is the function, not its module.
+    monkeypatch.setitem(emd_parts.__globals__, "_BLOCK", 80)
+    parts = emd_parts(a, b)
+    for name in ("shift", "spread", "shape"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-12, atol=0)
+
+
+# ---------------------------------------------------------------------------------------------------------- all neurons
+@pytest.mark.parametrize("unit", get_args(EMDUnit))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_contributions_sum_to_the_score(unit: EMDUnit, weighted: bool) -> None:
+    """Neurons, layers and parts all add up to the distance of `compare`, with any unit, selection and weights."""
+    a, b = make_dna("histogram", 30, bins=50), make_dna("histogram", 20, seed=1, shift=0.4, bins=50)
+    neurons = {"conv1": [2, 0], "conv2": [0, 1, 2]}
+    weights = {"conv1": [0.5, -1.0], "conv2": [0.0, 2.0, 0.25]} if weighted else None
+    found = explain_dnas(a, b, neurons=neurons, weights=weights, unit=unit)
+    score = float(compare.emd(a, b, neurons=neurons, weights=weights, unit=unit))
+    assert found.score == pytest.approx(score, rel=1e-12)
+    assert sum(layer.contribution for layer in found.layers) == pytest.approx(score, rel=1e-12)
+    assert sum(layer.shift + layer.spread + layer.shape for layer in found.layers) == pytest.approx(score, rel=1e-9)
+    assert sum(neuron.contribution for neuron in found.top(99)) == pytest.approx(score, rel=1e-12)
+    _check_parts(found)
+    by_layer = compare.emd(a, b, neurons=neurons, unit=unit, reduction="layer")
+    assert [layer.distance for layer in found.layers] == pytest.approx([float(d) for d in by_layer.values()])
+
+
+def _check_parts(found: Explanation) -> None:
+    parts = found.parts
+    torch.testing.assert_close(parts.shift + parts.spread + parts.shape, found.contributions)
+
+
+def test_a_gaussian_is_shift_and_spread() -> None:
+    """The neuron Fréchet distance is split into the means' and the deviations' square."""
+    a, b = make_dna("gaussian", 30), make_dna("gaussian", 20, seed=1, shift=0.4)
+    found = explain_dnas(a, b)
+    assert found.score == pytest.approx(float(compare.neuron_frechet(a, b)))
+    _check_parts(found)
+    assert not found.parts.shape.any()
+    (mean_a, variance_a), (mean_b, _) = (dna.distribution.mean_and_variance() for dna in (a, b))  # type: ignore
+    torch.testing.assert_close(found.parts.shift, (mean_a - mean_b).square() / 9)
+    torch.testing.assert_close(found.means, torch.stack([mean_a, mean_b]))
+    torch.testing.assert_close(found.deviations[0], variance_a.sqrt())
+    assert found.to_json()["unit"] == "squared activations"
+
+
+def test_top_neurons_are_the_ones_that_add_most() -> None:
+    """They come in order, under their indices in the full layer, with their means in activations."""
+    a, b = make_dna("histogram", 300, bins=400), make_dna("histogram", 300, seed=1, shift=0.4, bins=400)
+    found = explain_dnas(a, b, neurons={"conv1": [3, 0], "norm": [1]})
+    top = found.top(2)
+    every = {(n.layer, n.neuron): n for n in found.top(3)}
+    assert set(every) == {("conv1", 3), ("conv1", 0), ("norm", 1)}
+    assert list(top) == sorted(every.values(), key=lambda neuron: -neuron.contribution)[:2]
+    first = every["conv1", 0]  # of deviation 0.5, so well inside the range from -3 to 3
+    assert first.means == (pytest.approx(0, abs=0.05), pytest.approx(0.4, abs=0.05))
+    assert first.deviations == (pytest.approx(0.5, abs=0.03), pytest.approx(0.5, abs=0.03))
+    assert first.shift > 5 * (first.spread + first.shape)
+    assert first.distance == pytest.approx(0.4 / 6 * 400, abs=2)
+    json.dumps(found.to_json(2))
+    assert len(found.to_json(2)["neurons"]) == 2
+
+
+def test_a_dna_explains_nothing_of_itself() -> None:
+    """Two equal DNAs have a score and parts of 0, none of them NaN."""
+    dna = make_dna("histogram")
+    found = explain_dnas(dna, dna)
+    assert found.score == 0
+    assert isinstance(found.parts, DistanceParts)
+    assert not any(part.any() for part in (found.parts.shift, found.parts.spread, found.parts.shape))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "options", "message"),
+    [
+        (make_dna("layer_gaussian"), make_dna("gaussian"), {}, "not a sum over neurons"),
+        (make_dna("histogram"), make_dna("gaussian"), {}, "reference 'histogram', generated 'gaussian'"),
+        (make_dna("histogram"), make_dna("histogram", bins=9), {}, "bins differ"),
+        (make_dna("histogram"), make_dna("histogram"), {"unit": "metre"}, "unit must be one of bins"),
+        (make_dna("histogram"), make_dna("histogram"), {"neurons": {"nrom": [0]}}, "did you mean 'norm'"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(a: Any, b: Any, options: Any, message: str) -> None:
+    """Layer Gaussians, DNAs that cannot be compared, and unknown options are errors."""
+    with pytest.raises(ValueError, match=message):
+        explain_dnas(a, b, **options)
+
+
+# ------------------------------------------------------------------------------------------------------------ exemplars
+def _sets() -> tuple[Any, np.ndarray, np.ndarray, Explanation]:
+    extractor = tiny_extractor()
+    real, fake = pixels(11, 20, 20, 3), pixels(9, 20, 20, 3, seed=1) // 2
+    ranges = calibrate(np.concatenate([real, fake]), extractor)
+    dnas = [build_dnas(images, extractor, bins=100, ranges=ranges)["histogram"] for images in (real, fake)]
+    return extractor, real, fake, explain_dnas(*dnas)
+
+
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_the_images_pulls_make_the_distance(batch_size: int) -> None:
+    """The mean pull of all reference images is 0, that of all generated ones each neuron's EMD in bins."""
+    extractor, real, fake, explanation = _sets()
+    reading = Reading(batch_size=batch_size)
+    for side, images in (("reference", real), ("generated", fake)):
+        found = find_exemplars(explanation, images, extractor, side=side, neurons=11, reading=reading)  # type: ignore
+        assert found.n_images == len(images)
+        for neuron in explanation.top(11):
+            expected = neuron.distance if side == "generated" else 0
+            assert found.mean_pull[neuron.layer, neuron.neuron] == pytest.approx(expected, abs=1e-9)
+
+
+def test_exemplars_are_the_images_that_pull_most() -> None:
+    """In any batches the generated with the highest and the references with the lowest pull are kept, in order."""
+    extractor, real, fake, explanation = _sets()
+    for side, images, sign in (("reference", real, -1), ("generated", fake, 1)):
+        every = find_exemplars(explanation, images, extractor, side=side, neurons=3, number=99)  # type: ignore
+        few = find_exemplars(
+            explanation,
+            images,
+            extractor,
+            side=side,
+            neurons=3,
+            number=2,
+            reading=Reading(batch_size=4),  # type: ignore
+        )
+        assert list(few.neurons) == [(neuron.layer, neuron.neuron) for neuron in explanation.top(3)]
+        for key, kept in few.neurons.items():
+            assert len(every.neurons[key]) == len(images)
+            pulls = [exemplar.pull for exemplar in every.neurons[key]]
+            assert pulls == sorted(pulls, reverse=sign > 0)
+            assert [exemplar.index for exemplar in kept] == [e.index for e in every.neurons[key][:2]]
+            names = open_images(images).names
+            assert all(exemplar.name == names[exemplar.index] for exemplar in kept)
+            resized = extractor.preprocess.resize(torch.from_numpy(images[kept[0].index]).permute(2, 0, 1)[None])[0]
+            assert torch.equal(kept[0].image, resized.clamp(0, 255).round().byte())
+
+
+def test_exemplars_see_the_positions_of_the_dna() -> None:
+    """With fewer positions in the DNAs, pulls are of those positions, so that they still make the distance."""
+    extractor, real, fake, _ = _sets()
+    ranges = calibrate(np.concatenate([real, fake]), extractor)
+    dnas = [build_dnas(i, extractor, bins=100, ranges=ranges, max_positions=5)["histogram"] for i in (real, fake)]
+    explanation = explain_dnas(*dnas)
+    found = find_exemplars(explanation, fake, extractor, neurons=2)
+    for neuron in explanation.top(2):
+        assert found.mean_pull[neuron.layer, neuron.neuron] == pytest.approx(neuron.distance, abs=1e-9)
+
+
+def test_exemplars_that_cannot_be_found_are_refused() -> None:
+    """Another extractor, an unknown side, no neurons, and explanations without histograms are errors."""
+    extractor, _, fake, explanation = _sets()
+    with pytest.raises(ValueError, match="not made with this extractor: weights differ"):
+        find_exemplars(explanation, fake, tiny_extractor(seed=1))
+    with pytest.raises(ValueError, match="side must be one of reference, generated, got 'fake'"):
+        find_exemplars(explanation, fake, extractor, side="fake")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least one neuron and one image are needed, got 0 and 5"):
+        find_exemplars(explanation, fake, extractor, neurons=0)
+    gaussian = build_dnas(fake, extractor, ["gaussian"])["gaussian"]
+    with pytest.raises(ValueError, match="this is of gaussian ones"):
+        find_exemplars(explain_dnas(gaussian, gaussian), fake, extractor)

@@ -1,0 +1,269 @@
+"""What a DNA says of the network on these images: dead neurons, sparsity, redundancy, coding length, coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Kind
+from vdna_metrics.dna.coverage import coverage
+from vdna_metrics.dna.quantiles import counted
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.functional.histogram import bin_index
+from vdna_metrics.functional.moments import recentre_scatter
+
+# A variance below this share of the mean's square is what rounding leaves of a constant.
+_ROUNDING = 1e-24
+
+
+def dead_neurons(dna: VDNA) -> dict[str, Tensor]:
+    """Neurons that say the same of every image.
+
+    In a histogram, those whose activations all lie in one bin, so known to a bin; in a Gaussian of either kind, those
+    whose mean over positions has no variance over images.
+
+    Args:
+        dna: DNA of any kind; Gaussians need two images.
+
+    Returns:
+        ``{layer: [neurons] bool}``.
+
+    Raises:
+        ValueError: when the DNA has seen too few images.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> dead = dead_neurons(load_reference("bsds500/trainval", kind="histogram"))
+        >>> {layer: int(neurons.sum()) for layer, neurons in dead.items()}
+        {'blocks.0': 0, 'blocks.2': 0, 'blocks.4': 0, 'conv_head': 0}
+    """
+    distribution = dna.distribution.to("cpu")
+    if isinstance(distribution, HistogramDistribution):
+        counts = counted(dna).counts
+        return dna.layout.split(counts.amax(dim=1) == counts.sum(dim=1))
+    if isinstance(distribution, LayerGaussianDistribution):
+        distribution = distribution.gaussian()
+    if not isinstance(distribution, GaussianDistribution):
+        raise TypeError(f"unknown distribution {type(distribution).__name__}")
+    distribution.check_finite()
+    mean, variance = distribution.mean_and_variance()
+    return dna.layout.split(variance <= _ROUNDING * mean.square())
+
+
+def sparsity(dna: VDNA) -> dict[str, float]:
+    """Share of each layer's activations that are zero, to a bin.
+
+    Counted are the activations in the bin that holds 0, the rest of which is at most one bin's width away: the zeros
+    of a ReLU, and what is as good as zero where there is none. A neuron whose range does not reach 0 has none.
+
+    Args:
+        dna: histogram DNA.
+
+    Returns:
+        ``{layer: share}``, from 0 to 1.
+
+    Raises:
+        ValueError: when the DNA is of another kind or has seen no image.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> found = sparsity(load_reference("bsds500/trainval", kind="histogram"))
+        >>> {layer: round(share, 3) for layer, share in found.items()}
+        {'blocks.0': 0.014, 'blocks.2': 0.005, 'blocks.4': 0.005, 'conv_head': 0.005}
+    """
+    distribution = counted(dna)
+    low, high = distribution.ranges.low, distribution.ranges.high
+    place = bin_index(torch.zeros(len(low), 1), low, high, distribution.bins).long()
+    in_bin = distribution.counts.gather(1, place)[:, 0]
+    # Of the edge bins, what was clamped into them is not known to be near 0.
+    in_bin = in_bin - torch.where(place[:, 0] == 0, distribution.below, 0)
+    in_bin = in_bin - torch.where(place[:, 0] == distribution.bins - 1, distribution.above, 0)
+    zeros = torch.where((low <= 0) & (high >= 0), in_bin.clamp(min=0), 0)
+    totals = dna.layout.split(distribution.counts.sum(dim=1))
+    return {layer: int(part.sum()) / int(totals[layer].sum()) for layer, part in dna.layout.split(zeros).items()}
+
+
+def redundancy(dna: VDNA) -> dict[str, float | None]:
+    """How much the neurons of each layer say the same: the mean absolute correlation.
+
+    ``(1/d²) Σ_ij |ρ_ij|`` over the d neurons that are not dead, each with itself too: from 1/d where all are
+    uncorrelated to 1 where all are copies. Correlations of n images are about ``0.8/√n`` by chance alone, so fewer
+    images look more redundant.
+
+    Args:
+        dna: layer Gaussian DNA of at least two images.
+
+    Returns:
+        ``{layer: redundancy}``, ``None`` where all neurons are dead.
+
+    Raises:
+        ValueError: when the DNA is of another kind or has seen fewer than two images.
+
+    Source:
+        Zbontar et al., Barlow Twins, 2021, for what it measures; Sariyildiz et al., No reason for no supervision,
+        2023, for its use.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> found = redundancy(load_reference("bsds500/trainval", kind="layer_gaussian"))
+        >>> {layer: round(share, 3) for layer, share in found.items()}
+        {'blocks.0': 0.315, 'blocks.2': 0.243, 'blocks.4': 0.154, 'conv_head': 0.187}
+    """
+    distribution = _layer_gaussian(dna)
+    dead = dead_neurons(dna)
+    found: dict[str, float | None] = {}
+    for layer in dna.layout:
+        live = ~dead[layer]
+        covariance = distribution.mean_and_covariance(layer)[1][live][:, live]
+        deviation = covariance.diagonal().sqrt()
+        correlation = (covariance / deviation[:, None] / deviation).abs().clamp(max=1)
+        found[layer] = float(correlation.mean()) if live.any() else None
+    return found
+
+
+def coding_length(second_moment: Tensor, *, epsilon_squared: float = 0.5) -> float:
+    """Coding length of vectors up to a distortion: ``½ log det(I + d/(N ε²) XᵀX)``, in nats.
+
+    Args:
+        second_moment: ``XᵀX / N`` of N vectors, ``[d, d]`` symmetric.
+        epsilon_squared: the distortion ``ε²``.
+
+    Raises:
+        ValueError: when the moment is not square, or ``ε²`` not positive.
+
+    Source:
+        Ma, Derksen, Hong, Wright: Segmentation of multivariate mixed data via lossy data coding and compression, 2007.
+
+    Examples:
+        >>> round(coding_length(torch.eye(8) / 8) / 8, 6), round(0.5 * torch.tensor(3.0).log().item(), 6)  # X = I
+        (0.549306, 0.549306)
+    """
+    if second_moment.ndim != 2 or second_moment.shape[0] != second_moment.shape[1]:
+        raise ValueError(f"a second moment is [d, d], got {list(second_moment.shape)}")
+    if not epsilon_squared > 0:
+        raise ValueError(f"epsilon_squared must be positive, got {epsilon_squared}")
+    d = len(second_moment)
+    inside = torch.eye(d, dtype=torch.float64) + d / epsilon_squared * second_moment.double().cpu()
+    return float(torch.linalg.cholesky(inside).diagonal().log().sum())
+
+
+def coding_share(dna: VDNA, *, epsilon_squared: float = 0.5) -> dict[str, float | None]:
+    """How many directions each layer uses: its images' coding length, as a share of the largest possible.
+
+    `coding_length` of the layer's vectors (one an image, its positions averaged), all scaled by one number so that
+    their mean squared length is 1, as the formula supposes (it takes vectors of length 1). Without that, it would tell
+    the scale of the activations. It is then largest, ``½ d ln(1 + 1/ε²)``, where all directions are used alike; as with
+    ``X = I``. The result is the share of that: 1 for all directions alike, ``ln(1 + d/ε²) / (d ln(1 + 1/ε²))`` for one.
+    Vectors are not centred, so a large mean counts as one direction.
+
+    Args:
+        dna: layer Gaussian DNA.
+        epsilon_squared: the distortion ``ε²``.
+
+    Returns:
+        ``{layer: share}``, ``None`` where all activations are 0.
+
+    Raises:
+        ValueError: when the DNA is of another kind or has seen fewer than two images.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> found = coding_share(load_reference("bsds500/trainval", kind="layer_gaussian"))
+        >>> {layer: round(share, 3) for layer, share in found.items()}
+        {'blocks.0': 0.482, 'blocks.2': 0.605, 'blocks.4': 0.628, 'conv_head': 0.161}
+    """
+    distribution = _layer_gaussian(dna)
+    largest = 0.5 * torch.log1p(torch.tensor(1 / epsilon_squared, dtype=torch.float64)).item()
+    found: dict[str, float | None] = {}
+    for layer, rows in dna.layout.slices().items():
+        first, scatter = distribution.first[rows], distribution.scatters()[layer]
+        moment = recentre_scatter(dna.n_images, first, scatter, -distribution.centre[rows])[1] / dna.n_images
+        energy = moment.trace()
+        if energy > 0:
+            length = coding_length(moment / energy, epsilon_squared=epsilon_squared)
+            found[layer] = length / (largest * len(moment))
+        else:
+            found[layer] = None
+    return found
+
+
+@dataclass(frozen=True)
+class LayerDescriptors:
+    """A layer on a set of images; ``None`` where a DNA of the kind that tells it was not given.
+
+    Args:
+        neurons: number of neurons.
+        dead: neurons that say the same of every image, see `dead_neurons`.
+        sparsity: share of activations that are zero, see `sparsity`.
+        used: share of its range that the median neuron uses, see `coverage`.
+        outside: share of activations outside the ranges, see `coverage`.
+        redundancy: mean absolute correlation, see `redundancy`.
+        coding_share: coding length as a share of the largest possible, see `coding_share`.
+    """
+
+    neurons: int
+    dead: int
+    sparsity: float | None = None
+    used: float | None = None
+    outside: float | None = None
+    redundancy: float | None = None
+    coding_share: float | None = None
+
+
+def describe(dnas: VDNA | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
+    """All descriptors that a DNA, or the DNAs of one set of images, can tell.
+
+    Args:
+        dnas: a DNA, or what `build_dnas` returns. Histograms tell sparsity and coverage, layer Gaussians redundancy
+            and coding length, any kind dead neurons; those of the histogram where there is one.
+
+    Raises:
+        ValueError: when there is no DNA, their layouts differ, or one has seen too few images.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> kinds = ("histogram", "layer_gaussian")
+        >>> found = describe({kind: load_reference("bsds500/trainval", kind=kind) for kind in kinds})
+        >>> found["conv_head"]
+        LayerDescriptors(neurons=1280, dead=0, sparsity=0.005..., used=0.62..., outside=0.0, redundancy=0.187...,
+            coding_share=0.161...)
+    """
+    by_kind: dict[Kind, VDNA] = {dnas.kind: dnas} if isinstance(dnas, VDNA) else {d.kind: d for d in dnas.values()}
+    if not by_kind:
+        raise ValueError("no DNA to describe")
+    first, *others = by_kind.values()
+    for other in others:
+        if other.layout != first.layout:
+            raise ValueError(f"DNAs of one set of images have one layout; differ: {first!r}, {other!r}")
+    histogram, gaussian = by_kind.get("histogram"), by_kind.get("layer_gaussian")
+    dead = dead_neurons(histogram or first)
+    sparse = sparsity(histogram) if histogram else {}
+    covered = coverage(histogram).layers if histogram else {}
+    redundant = redundancy(gaussian) if gaussian else {}
+    coded = coding_share(gaussian) if gaussian else {}
+    return {
+        layer: LayerDescriptors(
+            neurons=count,
+            dead=int(dead[layer].sum()),
+            sparsity=sparse.get(layer),
+            used=covered[layer].used if covered else None,
+            outside=covered[layer].outside if covered else None,
+            redundancy=redundant.get(layer),
+            coding_share=coded.get(layer),
+        )
+        for layer, count in first.layout.items()
+    }
+
+
+def _layer_gaussian(dna: VDNA) -> LayerGaussianDistribution:
+    distribution = dna.distribution.to("cpu")
+    if not isinstance(distribution, LayerGaussianDistribution):
+        raise ValueError(f"this needs a layer_gaussian DNA, which has the layers' covariances, got {dna!r}")
+    if dna.n_images < 2:
+        raise ValueError(f"this needs at least 2 images, got {dna!r}")
+    distribution.check_finite()
+    return distribution

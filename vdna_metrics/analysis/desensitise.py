@@ -1,0 +1,497 @@
+"""Weights that make a distance ignore one attribute of images and keep all others."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.distributions import Distribution, Kind
+from vdna_metrics.dna import VDNA, Provenance, compare
+from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.functional.positions import subsample_positions
+from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per, chosen_neurons
+from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.references.build import Reading, empty_distribution
+from vdna_metrics.references.images import ImageSource, manifest_hash
+
+AttributeDistance = Literal["emd", "neuron_frechet", "layer_frechet"]
+Split = Literal["train", "validation", "test"]
+AttributeDNAs = Mapping[str, tuple[VDNA, VDNA]]
+"""``{attribute: (DNA of images with it, DNA of images without it)}``."""
+
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, as everywhere
+_VALUES = {"1": True, "0": False, "-1": False}
+
+
+def learn_weights(
+    train: Mapping[str, Tensor],
+    validation: Mapping[str, Tensor],
+    attribute: str,
+    *,
+    non_negative: bool = False,
+    learning_rate: float = 0.01,
+    patience: int = 100,
+    max_steps: int = 2000,
+) -> Tensor:
+    """Learn weights with which one attribute's distance is 0 and every other attribute's stays what its mean was.
+
+    With ``s_b(w) = Σ_i w_i d_bi`` the weighted distance of attribute b, and ``s_b`` its mean distance, the loss over N
+    neurons and B + 1 attributes is ``(s_a(w) / s_a)² + 1/B Σ_b≠a (s_b(w) / s_b − 1)²``: relative, so that attributes
+    that are easy to see do not drown the others. Adam on all attributes at once, from the constant ``w = 1/N``, with
+    which a weighted distance is the mean. The weights of the step with the least loss on the validation split are
+    returned, once ``patience`` steps brought no lesser one. There is no chance in it: the same input gives the same
+    weights.
+
+    Args:
+        train: ``{attribute: [N]}`` distances of neurons (or layers) between images with and without the attribute.
+        validation: the same of other images.
+        attribute: the one to ignore.
+        non_negative: keep ``w >= 0``, so that a weighted distance is never negative. Less can be removed.
+        learning_rate: of N times the weights.
+        patience: steps without a lesser loss on the validation split before the end.
+        max_steps: steps at most.
+
+    Returns:
+        ``[N]`` float64.
+
+    Raises:
+        ValueError: for one attribute alone, attributes or numbers of neurons that differ between the splits, distances
+            that are negative or not finite, or an attribute whose distances are all 0.
+
+    Source:
+        Ramtoula et al., Visual DNA, CVPR 2023, Eq. 5 to 7 and A.4: the aim, the optimiser, where it starts and when it
+        stops. That the loss is relative and squared is chosen here.
+
+    Examples:
+        >>> distances = {"tint": torch.tensor([4.0, 0.0, 2.0]), "blur": torch.tensor([0.0, 3.0, 3.0])}
+        >>> weights = learn_weights(distances, distances, "tint")
+        >>> f"removed {sensitivity_removal(distances, weights, 'tint'):.0f} %"
+        'removed 100 %'
+        >>> f"others changed by {sensitivity_deviation(distances, weights, 'tint'):.0f} %"
+        'others changed by 0 %'
+    """
+    others = [name for name in train if name != attribute]
+    if attribute not in train:
+        raise ValueError(f"unknown attribute {attribute!r}; {near_names(attribute, list(train))}")
+    if not others:
+        raise ValueError(f"{attribute!r} is the only attribute: there must be others, whose distances are kept")
+    if set(train) != set(validation):
+        raise ValueError(f"attributes differ: train {', '.join(train)}, validation {', '.join(validation)}")
+    x, y = _relative(train, [attribute, *others]), _relative(validation, [attribute, *others])
+    if x.shape != y.shape:
+        raise ValueError(f"numbers of neurons differ: train {x.shape[1]}, validation {y.shape[1]}")
+    aim = torch.ones(len(x), dtype=torch.float64)
+    aim[0] = 0
+    share = torch.full_like(aim, 1 / len(others))
+    share[0] = 1
+    scale = torch.ones(x.shape[1], dtype=torch.float64)  # N times the weights
+    first, second = torch.zeros_like(scale), torch.zeros_like(scale)
+    best, least, since = scale.clone(), torch.inf, 0
+    for step in range(1, max_steps + 2):
+        now = float((share * (y @ scale - aim).square()).sum())
+        since += 1
+        if now < least:
+            best, least, since = scale.clone(), now, 0
+        elif since >= patience:
+            break
+        # Adam by hand: to use torch's imports its compiler, which takes longer than all the steps.
+        gradient = 2 * x.T @ (share * (x @ scale - aim))
+        first.lerp_(gradient, 1 - _BETAS[0])
+        second.lerp_(gradient.square(), 1 - _BETAS[1])
+        size = (second / (1 - _BETAS[1] ** step)).sqrt() + _EPSILON
+        scale -= learning_rate * first / (1 - _BETAS[0] ** step) / size
+        if non_negative:
+            scale.clamp_(min=0)
+    return best / len(best)
+
+
+def sensitivity_removal(distances: Mapping[str, Tensor], weights: Tensor, attribute: str) -> float:
+    """How much of the sensitivity to an attribute weights remove, in per cent.
+
+    ``100 (1 − |s_a(w)| / s_a)``, with ``s_a(w) = Σ_i w_i d_ai`` and ``s_a`` the mean of ``d_ai``: 100 where the
+    weighted distance is 0, negative where it has grown.
+
+    Args:
+        distances: ``{attribute: [N]}`` distances of neurons (or layers), best of images that the weights were not
+            learned from.
+        weights: ``[N]``.
+        attribute: the one that the weights ignore.
+
+    Raises:
+        ValueError: for an unknown attribute, or distances that are all 0.
+
+    Examples:
+        >>> sensitivity_removal({"tint": torch.tensor([4.0, 2.0])}, torch.tensor([0.0, 0.375]), "tint")
+        75.0
+    """
+    if attribute not in distances:
+        raise ValueError(f"unknown attribute {attribute!r}; {near_names(attribute, list(distances))}")
+    return 100 * (1 - abs(float(_sensitivities(distances, weights, [attribute])[0])))
+
+
+def sensitivity_deviation(distances: Mapping[str, Tensor], weights: Tensor, attribute: str) -> float:
+    """How much weights change the sensitivity to the other attributes, in per cent of what it was, on average.
+
+    ``100/B Σ_b≠a |s_b(w) − s_b| / s_b``, with ``s_b(w) = Σ_i w_i d_bi`` and ``s_b`` the mean of ``d_bi``.
+
+    Args:
+        distances: as in `sensitivity_removal`.
+        weights: ``[N]``.
+        attribute: the one that the weights ignore.
+
+    Raises:
+        ValueError: when there is no other attribute, or one's distances are all 0.
+
+    Examples:
+        >>> distances = {"tint": torch.tensor([4.0, 2.0]), "blur": torch.tensor([0.0, 3.0])}
+        >>> round(sensitivity_deviation(distances, torch.tensor([0.0, 0.4]), "tint"))
+        20
+    """
+    others = [name for name in distances if name != attribute]
+    if not others:
+        raise ValueError(f"{attribute!r} is the only attribute: there must be others, whose distances are kept")
+    return 100 * float((_sensitivities(distances, weights, others) - 1).abs().mean())
+
+
+def _sensitivities(distances: Mapping[str, Tensor], weights: Tensor, attributes: Sequence[str]) -> Tensor:
+    """Weighted distances over mean ones, ``[attributes]``."""
+    relative = _relative(distances, attributes)
+    if weights.shape != relative.shape[1:]:
+        raise ValueError(f"numbers of neurons differ: distances {relative.shape[1]}, weights {list(weights.shape)}")
+    return relative @ (weights.cpu().double() * relative.shape[1])
+
+
+def _relative(distances: Mapping[str, Tensor], attributes: Sequence[str]) -> Tensor:
+    """Distances over N times their mean, ``[attributes, N]``: each row sums to 1."""
+    rows = []
+    for attribute in attributes:
+        row = torch.as_tensor(distances[attribute]).detach().cpu().double()
+        if row.ndim != 1 or not row.isfinite().all() or (row < 0).any():
+            raise ValueError(f"distances of {attribute!r} must be [neurons], finite and not negative")
+        if not row.any():
+            raise ValueError(f"all distances of {attribute!r} are 0: images with and without it are not told apart")
+        rows.append(row / row.sum())
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"numbers of neurons differ: {dict(zip(attributes, map(len, rows), strict=True))}")
+    return torch.stack(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeDistances:
+    """Distances between images with and without each of some attributes.
+
+    Args:
+        layout: the neurons.
+        fingerprint: of the network.
+        distance: the function of ``compare`` that gave them.
+        unit: of the EMD; ``None`` for the others.
+        values: ``{attribute: [neurons]}``, of the layer Fréchet distance ``[layers]``.
+    """
+
+    layout: NeuronLayout
+    fingerprint: ExtractorFingerprint
+    distance: AttributeDistance
+    unit: EMDUnit | None
+    values: Mapping[str, Tensor]
+
+    @property
+    def per(self) -> Per:
+        """Whether there is a distance a neuron or one a layer."""
+        return "layer" if self.distance == "layer_frechet" else "neuron"
+
+
+def attribute_distances(
+    dnas: AttributeDNAs,
+    *,
+    distance: AttributeDistance = "emd",
+    unit: EMDUnit = "bins",
+    neurons: NeuronsLike | None = None,
+) -> AttributeDistances:
+    """Distance of every neuron, or layer, between images with and without each attribute.
+
+    Args:
+        dnas: ``{attribute: (DNA of images with it, DNA of images without it)}``.
+        distance: ``"emd"`` of histogram DNAs, ``"neuron_frechet"`` of Gaussian or ``"layer_frechet"`` of layer
+            Gaussian ones.
+        unit: of the EMD.
+        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
+
+    Raises:
+        ValueError: for no attribute, an unknown distance, or DNAs that cannot be compared.
+    """
+    if distance not in get_args(AttributeDistance):
+        raise ValueError(f"unknown distance {distance!r}; known: {', '.join(get_args(AttributeDistance))}")
+    if not dnas:
+        raise ValueError("there must be attributes, got none")
+    options: dict[str, Any] = {"unit": unit} if distance == "emd" else {}
+    options["reduction"] = "layer" if distance == "layer_frechet" else "none"
+    values, first = {}, None
+    for attribute, (with_it, without) in dnas.items():
+        with_it, without = with_it.select(neurons=neurons), without.select(neurons=neurons)
+        first = first or with_it
+        if with_it.layout != first.layout or with_it.fingerprint.differences(first.fingerprint):
+            raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {next(iter(dnas))!r}")
+        try:
+            found = getattr(compare, distance)(with_it, without, **options)
+        except ValueError as error:
+            raise ValueError(f"{attribute}: {error}") from error
+        values[attribute] = torch.cat([found[layer].cpu().reshape(-1) for layer in first.layout])
+    assert first is not None
+    return AttributeDistances(first.layout, first.fingerprint, distance, unit if distance == "emd" else None, values)
+
+
+def desensitise(
+    train: AttributeDistances,
+    validation: AttributeDistances,
+    attribute: str,
+    *,
+    non_negative: bool = False,
+    learning_rate: float = 0.01,
+    patience: int = 100,
+    max_steps: int = 2000,
+) -> NeuronWeights:
+    """Weights with which a distance ignores one attribute and keeps all others; see `learn_weights`.
+
+    Args:
+        train: distances of the images to learn from.
+        validation: the same of other images.
+        attribute: the one to ignore.
+        non_negative: as in `learn_weights`.
+        learning_rate: as in `learn_weights`.
+        patience: as in `learn_weights`.
+        max_steps: as in `learn_weights`.
+
+    Returns:
+        The weights. Their ``made`` has the attributes, the options, and removal and deviation on the validation split.
+
+    Raises:
+        ValueError: as `learn_weights`, and when the two are distances of other neurons.
+
+    Source:
+        Ramtoula et al., Visual DNA, CVPR 2023, Eq. 5 to 7, Tab. 2 and A.4.
+    """
+    if (train.layout, train.distance, train.unit) != (validation.layout, validation.distance, validation.unit):
+        raise ValueError("train and validation are other distances, or of other neurons")
+    values = learn_weights(
+        train.values,
+        validation.values,
+        attribute,
+        non_negative=non_negative,
+        learning_rate=learning_rate,
+        patience=patience,
+        max_steps=max_steps,
+    )
+    made = {
+        "method": "desensitise",
+        "attribute": attribute,
+        "attributes": list(train.values),
+        "distance": train.distance,
+        "unit": train.unit,
+        "non_negative": non_negative,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "max_steps": max_steps,
+        "validation": {
+            "removal": sensitivity_removal(validation.values, values, attribute),
+            "deviation": sensitivity_deviation(validation.values, values, attribute),
+        },
+    }
+    return NeuronWeights(train.layout, values, train.fingerprint, train.per, made)
+
+
+def build_attribute_dnas(
+    images: NumberedImages,
+    extractor: FeatureExtractor,
+    attributes: Mapping[str, Sequence[bool]],
+    kind: Kind = "histogram",
+    *,
+    bins: int = 1000,
+    ranges: ActivationRanges | None = None,
+    layers: Sequence[str] | None = None,
+    neurons: NeuronsLike | None = None,
+    max_positions: int | None = None,
+    name: str | None = None,
+    reading: Reading = Reading(),
+) -> dict[str, tuple[VDNA, VDNA]]:
+    """Make the DNAs of images with and without each attribute, in one pass over the images.
+
+    One state an attribute is kept, and one of all images: images without an attribute are all less those with it.
+
+    Args:
+        images: source, folder, archive, list, array, or uint8 images ``[N, 3, H, W]``.
+        extractor: frozen network.
+        attributes: ``{attribute: whether each image has it}``, in the source's order.
+        kind: which DNAs to make.
+        bins: bins of the histograms.
+        ranges: activation ranges of the histograms, by default those that ship for the extractor.
+        layers: layers to look at, by default all.
+        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
+        max_positions: as in `build_dnas`.
+        name: of the image set, by default the source's.
+        reading: how images are read.
+
+    Returns:
+        ``{attribute: (DNA of images with it, DNA of images without it)}``.
+
+    Raises:
+        ValueError: for unreadable images (unless skipped), an attribute of another number of images, or one that all
+            images have, or none.
+
+    Examples:
+        >>> from vdna_metrics import create_extractor
+        >>> images, network = np.zeros((3, 8, 8, 3), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
+        >>> build_attribute_dnas(images, network, {"dark": [True, False, True]}, "gaussian")["dark"][0]
+        VDNA(gaussian of 2 images of array with dark: 3 neurons in 1 layers of AvgPool2d)
+    """
+    source = open_numbered(images)
+    has = {attribute: np.asarray(values, np.bool_) for attribute, values in attributes.items()}
+    for attribute, values in has.items():
+        if values.shape != (len(source),):
+            raise ValueError(f"{source.name}: {len(source)} images, {attribute!r} is given for {list(values.shape)}")
+    layout = extractor.layout.select(layers, chosen_neurons(neurons, extractor.fingerprint))
+    every = empty_distribution(kind, layout, extractor, bins=bins, ranges=ranges, device=reading.device)
+    parts = {attribute: every.with_state(torch.zeros_like(every.state)) for attribute in has}
+    seen: list[int] = []
+    digests: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    at_most = max_positions if kind == "histogram" else None
+    for batch in iterate_activations(source, extractor, layout, reading):
+        activations = {layer: subsample_positions(x, at_most) for layer, x in batch.activations.items()}
+        every.fill_(activations)
+        for attribute, values in has.items():
+            places = np.flatnonzero(values[list(batch.indices)])
+            index = torch.from_numpy(places).to(reading.device)
+            parts[attribute].fill_({layer: x.index_select(1, index) for layer, x in activations.items()})
+        seen += batch.indices
+        digests += batch.digests
+        skipped += [(bad.name, bad.reason) for bad in batch.skipped]
+    every.check_finite()
+    fingerprint = extractor.fingerprint.select(list(layout))
+
+    def side(distribution: Distribution, attribute: str, word: str, chosen: NDArray[np.bool_]) -> VDNA:
+        if not distribution.n_images:
+            raise ValueError(f"{source.name}: no image {word} {attribute!r} among {len(seen)}")
+        members = [place for place, index in enumerate(seen) if chosen[index]]
+        manifest = manifest_hash([source.names[seen[i]] for i in members], [digests[i] for i in members])
+        origin = f"{name or source.name} {word} {attribute}"
+        provenance = Provenance(extractor.name, (origin,), tuple(skipped), (manifest,), at_most)
+        return VDNA(distribution.to("cpu"), fingerprint, provenance)
+
+    dnas = {}
+    for attribute, values in has.items():
+        part = parts.pop(attribute)
+        rest = part.with_state(every.state - part.state)
+        dnas[attribute] = (side(part, attribute, "with", values), side(rest, attribute, "without", ~values))
+    return dnas
+
+
+def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
+    """Read which images have which attributes, from a table like CelebA's.
+
+    A line of names, then a line an image: its name and, for each attribute, ``1`` for with and ``0`` or ``-1`` for
+    without. Commas or blanks stand between. The first line may lack a name for the images' column, and a line with the
+    number of images may stand before it, as in CelebA's own ``list_attr_celeba.txt``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        ``{image: {attribute: whether it has it}}``.
+
+    Raises:
+        ValueError: for a table of another form; the line is named.
+    """
+    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if rows and rows[0][1].strip().isdecimal():
+        rows = rows[1:]
+    if len(rows) < 2:
+        raise ValueError(f"{path}: a table has a line of names and a line an image, this has {len(rows)} lines")
+    commas = "," in rows[0][1]
+    cells = [next(csv.reader([line])) if commas else line.split() for _, line in rows]
+    header, body = cells[0], cells[1:]
+    attributes = [name.strip() for name in (header if len(header) < len(body[0]) else header[1:])]
+    if not attributes or len(set(attributes)) != len(attributes):
+        raise ValueError(f"{path}: attributes must be named, each with its own name, got {attributes}")
+    table: dict[str, dict[str, bool]] = {}
+    for (number, _), (image, *values) in zip(rows[1:], body, strict=True):
+        if len(values) != len(attributes):
+            raise ValueError(f"{path}, line {number}: {len(values)} values for {len(attributes)} attributes")
+        if image in table:
+            raise ValueError(f"{path}, line {number}: {image} is listed twice")
+        table[image] = {}
+        for attribute, value in zip(attributes, values, strict=True):
+            if value.strip() not in _VALUES:
+                raise ValueError(f"{path}, line {number}: {attribute} is {value.strip()!r}, expected 1, 0 or -1")
+            table[image][attribute] = _VALUES[value.strip()]
+    return table
+
+
+def split_of(name: str) -> Split:
+    """The split of an image, by its name alone: other images, their order and the machine make no difference.
+
+    With ``h`` the first eight hexadecimal digits of the sha256 of its name, ``h % 10`` of 0 to 5 is ``"train"``, 6 and
+    7 ``"validation"``, 8 and 9 ``"test"``.
+
+    Examples:
+        >>> [split_of(f"{i:06}.jpg") for i in range(1, 6)]
+        ['test', 'train', 'test', 'validation', 'validation']
+    """
+    digit = int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) % 10
+    return "train" if digit < 6 else "validation" if digit < 8 else "test"
+
+
+def split_images(
+    source: ImageSource, table: Mapping[str, Mapping[str, bool]]
+) -> dict[Split, tuple[ImageSource, dict[str, list[bool]]]]:
+    """The images of a source that a table tells of, split by `split_of`.
+
+    Args:
+        source: the images.
+        table: ``{image: {attribute: whether it has it}}``, with names as in ``source.names``.
+
+    Returns:
+        ``{split: (images, {attribute: whether each image has it})}``.
+
+    Raises:
+        ValueError: when a split would have no image.
+    """
+    places: dict[Split, list[int]] = {split: [] for split in get_args(Split)}
+    for place, name in enumerate(source.names):
+        if name in table:
+            places[split_of(name)].append(place)
+    if not all(places.values()):
+        found = ", ".join(f"{split} {len(chosen)}" for split, chosen in places.items())
+        raise ValueError(
+            f"every split needs images, there are {found}: of {len(source)} images of {source.name} (the first is "
+            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {next(iter(table))!r})"
+        )
+    attributes = next(iter(table.values()))
+    splits: dict[Split, tuple[ImageSource, dict[str, list[bool]]]] = {}
+    for split, chosen in places.items():
+        names = tuple(source.names[place] for place in chosen)
+        part = _Part(f"{source.name} ({split})", names, source, tuple(chosen))
+        splits[split] = part, {attribute: [table[name][attribute] for name in names] for attribute in attributes}
+    return splits
+
+
+@dataclass(frozen=True, eq=False)
+class _Part(ImageSource):
+    whole: ImageSource
+    places: tuple[int, ...]
+
+    def read(self, index: int) -> bytes | NDArray[np.uint8]:
+        return self.whole.read(self.places[index])

@@ -1,0 +1,475 @@
+"""What makes a distance: which layers, which neurons, what they do differently, and in which images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.analysis.activations import DEFAULT_READING, NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution
+from vdna_metrics.dna import compare
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.functional.histogram import bin_index
+from vdna_metrics.functional.positions import subsample_positions
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
+from vdna_metrics.references.build import Reading
+
+Side = Literal["reference", "generated"]
+
+_BLOCK = 1 << 21  # quantiles sorted at once, 16 MiB a tensor
+
+
+# ----------------------------------------------------------------------------------------------------------- one neuron
+@dataclass(frozen=True, eq=False)
+class DistanceParts:
+    """What each neuron's distance is made of, ``[neurons]`` float64 each.
+
+    Args:
+        shift: part of the means.
+        spread: part of the deviations.
+        shape: part of all else.
+    """
+
+    shift: Tensor
+    spread: Tensor
+    shape: Tensor
+
+    def times(self, factors: Tensor) -> DistanceParts:
+        """Each neuron's parts times a number."""
+        return DistanceParts(self.shift * factors, self.spread * factors, self.shape * factors)
+
+
+def emd_parts(counts_a: Tensor, counts_b: Tensor) -> DistanceParts:
+    """Split each neuron's earth mover's distance into shift, spread and shape.
+
+    Histogram a is turned into b in three legs: its mean is moved to b's, then its deviation is scaled to b's about the
+    mean, then what is left is moved. With means ``μ``, deviations ``σ``, mean absolute deviations in units of the
+    deviation ``m`` and the standardised histograms ``ã = (a − μ_a)/σ_a`` and ``b̃``, the legs' lengths are
+
+    - shift ``|μ_a − μ_b|``,
+    - spread ``|σ_a − σ_b| · (m_a + m_b)/2``,
+    - shape ``W₁(ã, b̃) · (σ_a + σ_b)/2``,
+
+    the last two being means of the way from a to b and of the way back. Together they are at least the EMD (the
+    triangle inequality), and more where legs undo each other; the EMD is shared out in proportion to them. So the parts
+    are never negative, add up to the EMD, are the same from b to a, and a histogram that is only shifted, only
+    stretched, or of equal mean and deviation has one part. One that lies in a single bin has no shape of its own.
+
+    Args:
+        counts_a: ``[neurons, bins]`` whole numbers, at least one count a neuron.
+        counts_b: ``[neurons, bins]``, over the same bins.
+
+    Returns:
+        Parts in bins.
+
+    Examples:
+        >>> parts = emd_parts(torch.tensor([[2, 1, 0, 0, 0]]), torch.tensor([[0, 0, 2, 1, 0]]))
+        >>> [round(float(part), 6) for part in (parts.shift, parts.spread, parts.shape)]
+        [2.0, 0.0, 0.0]
+    """
+    step = max(1, _BLOCK // (2 * counts_a.shape[1]))
+    pairs = zip(counts_a.split(step), counts_b.split(step), strict=True)
+    parts = [_emd_parts(a, b) for a, b in pairs]
+    return DistanceParts(*(torch.cat([part[i] for part in parts]) for i in range(3)))
+
+
+def _emd_parts(counts_a: Tensor, counts_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    a, b = _Standardised.of(counts_a), _Standardised.of(counts_b)
+    single = (a.deviation == 0) | (b.deviation == 0)
+    levels = torch.cat([a.cumulative, b.cumulative], dim=1).sort(dim=1).values
+    widths = levels.diff(dim=1, prepend=torch.zeros_like(levels[:, :1]))
+    # Both quantile functions are constant between two levels.
+    between = (a.quantiles(levels) - b.quantiles(levels)).abs_().mul_(widths).sum(dim=1)
+    m_a, m_b = (torch.where(side.deviation > 0, side.absolute, other.absolute) for side, other in ((a, b), (b, a)))
+    legs = torch.stack(
+        [
+            (a.mean - b.mean).abs(),
+            (a.deviation - b.deviation).abs() * (m_a + m_b) / 2,
+            torch.where(single, 0.0, between) * (a.deviation + b.deviation) / 2,
+        ]
+    )
+    emd = (a.cumulative - b.cumulative).abs_().sum(dim=1)
+    shift, spread, shape = legs * (emd / legs.sum(dim=0).clamp(min=torch.finfo(torch.float64).tiny))
+    return shift, spread, shape
+
+
+@dataclass(frozen=True, eq=False)
+class _Standardised:
+    cumulative: Tensor  # [neurons, bins] shares
+    mean: Tensor  # [neurons], in bins
+    deviation: Tensor
+    places: Tensor  # [neurons, bins], of each bin in deviations from the mean
+    absolute: Tensor  # mean absolute deviation in deviations
+
+    @classmethod
+    def of(cls, counts: Tensor) -> _Standardised:
+        counts = counts.to(torch.int64)
+        cumulative, total = counts.cumsum(dim=1), counts.sum(dim=1, keepdim=True).double()
+        shares = counts / total
+        bins = torch.arange(counts.shape[1], dtype=torch.float64, device=counts.device)
+        mean = shares @ bins
+        from_mean = bins - mean[:, None]
+        deviation = (shares * from_mean.square()).sum(dim=1).sqrt()
+        deviation = torch.where((counts == total).any(dim=1), 0.0, deviation)  # else rounding
+        places = from_mean / torch.where(deviation > 0, deviation, 1.0)[:, None]
+        return cls(cumulative / total, mean, deviation, places, (shares * places.abs()).sum(dim=1))
+
+    def quantiles(self, levels: Tensor) -> Tensor:
+        return self.places.gather(1, torch.searchsorted(self.cumulative, levels))
+
+
+# ---------------------------------------------------------------------------------------------------------- all neurons
+@dataclass(frozen=True)
+class LayerContribution:
+    """What a layer adds to a score.
+
+    Args:
+        layer: its name.
+        neurons: number of neurons.
+        distance: their mean distance.
+        contribution: the layer's part of the score; all layers' add up to it.
+        shift: of the contribution, what the means make.
+        spread: what the deviations make.
+        shape: what is left.
+    """
+
+    layer: str
+    neurons: int
+    distance: float
+    contribution: float
+    shift: float
+    spread: float
+    shape: float
+
+
+@dataclass(frozen=True)
+class NeuronContribution:
+    """What a neuron adds to a score.
+
+    Args:
+        layer: its layer.
+        neuron: its index there.
+        distance: its distance.
+        contribution: its part of the score.
+        shift: of the contribution, what the means make.
+        spread: what the deviations make.
+        shape: what is left.
+        means: of the reference and the generated images, in activations.
+        deviations: likewise.
+    """
+
+    layer: str
+    neuron: int
+    distance: float
+    contribution: float
+    shift: float
+    spread: float
+    shape: float
+    means: tuple[float, float]
+    deviations: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A distance and what it is made of; see `explain`.
+
+    Args:
+        reference: the reference, with the neurons that were compared.
+        generated: the other DNA, likewise.
+        unit: of the EMD; the neuron Fréchet distance is in squared activations.
+        distances: of each neuron, ``[neurons]`` float64.
+        contributions: of each neuron to the score, ``[neurons]``.
+        parts: of each contribution.
+        means: each neuron's mean in activations, ``[2, neurons]``, reference and generated.
+        deviations: likewise, standard deviations: over activations in a histogram, over images in a Gaussian.
+    """
+
+    reference: VDNA
+    generated: VDNA
+    unit: EMDUnit
+    distances: Tensor
+    contributions: Tensor
+    parts: DistanceParts
+    means: Tensor
+    deviations: Tensor
+
+    @property
+    def score(self) -> float:
+        """The distance: the sum of all contributions."""
+        return float(self.contributions.sum())
+
+    @property
+    def layout(self) -> NeuronLayout:
+        """The neurons that were compared."""
+        return self.reference.layout
+
+    @property
+    def layers(self) -> tuple[LayerContribution, ...]:
+        """Each layer's contribution, in the network's order."""
+        return tuple(
+            LayerContribution(
+                layer=layer,
+                neurons=self.layout[layer],
+                distance=float(self.distances[rows].mean()),
+                contribution=float(self.contributions[rows].sum()),
+                shift=float(self.parts.shift[rows].sum()),
+                spread=float(self.parts.spread[rows].sum()),
+                shape=float(self.parts.shape[rows].sum()),
+            )
+            for layer, rows in self.layout.slices().items()
+        )
+
+    def top(self, number: int = 10) -> tuple[NeuronContribution, ...]:
+        """The neurons that contribute most, the first most of all."""
+        found = []
+        slices = self.layout.slices()
+        for row in self.contributions.argsort(descending=True, stable=True)[:number].tolist():
+            layer = next(name for name, rows in slices.items() if row < rows.stop)
+            place = row - slices[layer].start
+            reference_mean, generated_mean = self.means[:, row].tolist()
+            reference_deviation, generated_deviation = self.deviations[:, row].tolist()
+            found.append(
+                NeuronContribution(
+                    layer=layer,
+                    neuron=self.layout.neurons.get(layer, range(place + 1))[place],
+                    distance=float(self.distances[row]),
+                    contribution=float(self.contributions[row]),
+                    shift=float(self.parts.shift[row]),
+                    spread=float(self.parts.spread[row]),
+                    shape=float(self.parts.shape[row]),
+                    means=(reference_mean, generated_mean),
+                    deviations=(reference_deviation, generated_deviation),
+                )
+            )
+        return tuple(found)
+
+    def to_json(self, number: int = 10) -> dict[str, Any]:
+        """Score, layers and top neurons as plain containers."""
+        return {
+            "score": self.score,
+            "unit": self.unit if self.reference.kind == "histogram" else "squared activations",
+            "layers": [vars(layer) for layer in self.layers],
+            "neurons": [vars(neuron) for neuron in self.top(number)],
+        }
+
+
+def explain(
+    reference: VDNA,
+    generated: VDNA,
+    *,
+    layers: Sequence[str] | None = None,
+    neurons: NeuronsLike | None = None,
+    weights: NeuronWeightsLike | None = None,
+    unit: EMDUnit = "bins",
+) -> Explanation:
+    """Which neurons make the distance between two DNAs, and by what.
+
+    A neuron contributes its distance over the number of neurons, or times its weight; so contributions add up to the
+    score of `compare.emd` or `compare.neuron_frechet`. Each is split into shift, spread and shape: of a histogram by
+    `emd_parts`, of a Gaussian into ``(μ_a − μ_b)²`` and ``(σ_a − σ_b)²``, which has no shape.
+
+    Args:
+        reference: DNA of kind histogram (VDNA-EMD) or gaussian (neuron Fréchet distance).
+        generated: DNA that can be compared with it.
+        layers: layers to compare, ``None`` for all.
+        neurons: of the neurons to compare, as in `compare`.
+        weights: as in `compare`; contributions are then ``w_i EMD_i``.
+        unit: of the EMD.
+
+    Raises:
+        ValueError: when the DNAs are layer Gaussians, whose distance is not a sum over neurons, or cannot be compared.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> trainval, test = (load_reference(f"bsds500/{split}", kind="histogram") for split in ("trainval", "test"))
+        >>> found = explain(trainval, test)
+        >>> round(found.score, 1), round(sum(layer.contribution for layer in found.layers), 1)
+        (5.0, 5.0)
+    """
+    if "layer_gaussian" in (reference.kind, generated.kind):
+        raise ValueError(
+            "a layer Fréchet distance is not a sum over neurons: explain histogram or gaussian DNAs, or look at "
+            "compare.layer_frechet(..., reduction='layer')"
+        )
+    if unit not in get_args(EMDUnit):
+        raise ValueError(f"unit must be one of {', '.join(get_args(EMDUnit))}, got {unit!r}")
+    if layers is not None or neurons is not None:
+        reference, generated = reference.select(layers, neurons), generated.select(layers, neurons)
+    layout = reference.layout
+    if reference.kind == "histogram":
+        found = compare.emd(reference, generated, unit=unit, reduction="none")
+    else:
+        found = compare.neuron_frechet(reference, generated, reduction="none")
+    distances = layout.flatten(cast("dict[str, Tensor]", found))
+    factors = chosen_weights(weights, layout, reference.fingerprint)
+    if factors is None:
+        factors = torch.full_like(distances, 1 / len(distances))
+    parts, means, deviations = _parts_and_moments(reference, generated, unit)
+    return Explanation(
+        reference=reference,
+        generated=generated,
+        unit=unit,
+        distances=distances,
+        contributions=factors * distances,
+        parts=parts.times(factors),
+        means=means,
+        deviations=deviations,
+    )
+
+
+def _parts_and_moments(reference: VDNA, generated: VDNA, unit: EMDUnit) -> tuple[DistanceParts, Tensor, Tensor]:
+    a, b = reference.distribution.to("cpu"), generated.distribution.to("cpu")
+    if isinstance(a, HistogramDistribution) and isinstance(b, HistogramDistribution):
+        low, high = a.ranges.low.double(), a.ranges.high.double()
+        width = (high - low) / a.bins
+        scale = {"bins": torch.ones_like(width), "range": torch.ones_like(width) / a.bins, "activation": width}[unit]
+        moments = []
+        for side in (a, b):
+            each = [_Standardised.of(counts) for counts in side.counts.split(max(1, _BLOCK // a.bins))]
+            moments.append([torch.cat([part.mean for part in each]), torch.cat([part.deviation for part in each])])
+        means = torch.stack([low + (mean + 0.5) * width for mean, _ in moments])  # a bin stands for its middle
+        deviations = torch.stack([deviation * width for _, deviation in moments])
+        return emd_parts(a.counts, b.counts).times(scale), means, deviations
+    if isinstance(a, GaussianDistribution) and isinstance(b, GaussianDistribution):
+        (mean_a, variance_a), (mean_b, variance_b) = a.mean_and_variance(), b.mean_and_variance()
+        means, deviations = torch.stack([mean_a, mean_b]), torch.stack([variance_a, variance_b]).sqrt()
+        shift, spread = ((pair[0] - pair[1]).square() for pair in (means, deviations))
+        return DistanceParts(shift, spread, torch.zeros_like(shift)), means, deviations
+    raise TypeError(f"cannot explain {reference!r} and {generated!r}")
+
+
+# ------------------------------------------------------------------------------------------------------------ exemplars
+@dataclass(frozen=True, eq=False)
+class Exemplar:
+    """An image in which a neuron does what sets the two sets apart.
+
+    Args:
+        name: of the image in its source.
+        index: its place there.
+        pull: how much the image moves the neuron's EMD, in bins, see `find_exemplars`.
+        image: uint8 ``[3, H, W]``, at the network's size.
+    """
+
+    name: str
+    index: int
+    pull: float
+    image: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Exemplars:
+    """Exemplar images of some neurons.
+
+    Args:
+        side: of which of the two sets the images are.
+        source: name of the images.
+        n_images: how many were looked at.
+        neurons: ``{(layer, neuron): exemplars}``, the most telling first.
+        mean_pull: of all images, ``{(layer, neuron): bins}``.
+    """
+
+    side: Side
+    source: str
+    n_images: int
+    neurons: Mapping[tuple[str, int], tuple[Exemplar, ...]]
+    mean_pull: Mapping[tuple[str, int], float]
+
+
+def find_exemplars(
+    explanation: Explanation,
+    images: NumberedImages,
+    extractor: FeatureExtractor,
+    *,
+    side: Side = "generated",
+    neurons: int = 4,
+    number: int = 5,
+    reading: Reading = DEFAULT_READING,
+) -> Exemplars:
+    """The images that tell most what sets two sets apart, for each of the neurons that contribute most.
+
+    An image's **pull** on a neuron is the mean over its positions of ``ψ(bin)``, where ``ψ`` rises by 1 from a bin to
+    the next where the reference's cumulative share is above the other's, falls by 1 where it is below, and has mean 0
+    over the reference. (It is the potential of the optimal transport: no other function that changes by at most 1 a bin
+    tells the two better apart.) Then the mean pull of the images of the reference is 0 and that of the generated ones
+    is the neuron's EMD in bins, so the pull of a generated image is its own part of it. Generated exemplars have the
+    highest pull, reference exemplars the lowest.
+
+    One pass over the images; kept are ``neurons x number`` images, at the network's size.
+
+    Args:
+        explanation: of two histogram DNAs.
+        images: of one of the two sets, or others.
+        extractor: that of the DNAs.
+        side: whether these are images of the reference or generated.
+        neurons: number of top neurons.
+        number: of images for each.
+        reading: how images are read.
+
+    Raises:
+        ValueError: when the explanation is not of histograms, the extractor is another, or images cannot be read.
+    """
+    if side not in get_args(Side):
+        raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
+    if neurons < 1 or number < 1:
+        raise ValueError(f"at least one neuron and one image are needed, got {neurons} and {number}")
+    a, b = explanation.reference.distribution, explanation.generated.distribution
+    if not isinstance(a, HistogramDistribution) or not isinstance(b, HistogramDistribution):
+        raise ValueError(
+            f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
+        )
+    top = explanation.top(neurons)
+    wanted: dict[str, list[int]] = {}
+    for neuron in top:
+        wanted.setdefault(neuron.layer, []).append(neuron.neuron)
+    explanation.reference.select(list(wanted)).check_fingerprint(extractor.fingerprint.select(list(wanted)))
+    layout = explanation.layout.select(neurons=wanted)
+    keys = [(layer, neuron) for layer in layout for neuron in layout.neurons.get(layer, range(layout[layer]))]
+    a, b = a.select(layout), b.select(layout)
+    potentials = layout.split(_potentials(a.counts.cpu(), b.counts.cpu()).to(reading.device))
+    ends = [layout.split(end.to(reading.device)) for end in (a.ranges.low, a.ranges.high)]
+    source, max_positions = open_numbered(images), explanation.reference.provenance.max_positions
+    sign = 1 if side == "generated" else -1
+    best: list[list[Exemplar]] = [[] for _ in keys]
+    total, seen = torch.zeros(len(keys), dtype=torch.float64), 0
+    for batch in iterate_activations(source, extractor, layout, reading):
+        pulls = []
+        for layer, activations in batch.activations.items():
+            some = subsample_positions(activations, max_positions)
+            bins = bin_index(some, ends[0][layer], ends[1][layer], a.bins).long()
+            pulls.append(potentials[layer].gather(1, bins.flatten(1)).view(bins.shape).mean(dim=2).cpu())
+        pull = torch.cat(pulls)
+        total, seen = total + pull.sum(dim=1), seen + len(batch.indices)
+        for row, kept in enumerate(best):
+            order = (sign * pull[row]).argsort(descending=True, stable=True)[:number].tolist()
+            for place in order:
+                value, index = float(pull[row, place]), batch.indices[place]
+                if len(kept) < number or sign * value > sign * kept[-1].pull:
+                    picture = batch.images[place].clamp(0, 255).round().byte().clone()
+                    kept.append(Exemplar(source.names[index], index, value, picture))
+                    kept.sort(key=lambda exemplar: -sign * exemplar.pull)
+                    del kept[number:]
+    found = dict(zip(keys, zip(best, (total / max(1, seen)).tolist(), strict=True), strict=True))
+    in_order = {(neuron.layer, neuron.neuron): found[neuron.layer, neuron.neuron] for neuron in top}
+    return Exemplars(
+        side=side,
+        source=source.name,
+        n_images=seen,
+        neurons={key: tuple(kept) for key, (kept, _) in in_order.items()},
+        mean_pull={key: mean for key, (_, mean) in in_order.items()},
+    )
+
+
+def _potentials(counts_a: Tensor, counts_b: Tensor) -> Tensor:
+    """``ψ`` of each bin, ``[neurons, bins]`` float64."""
+    a, b = _Standardised.of(counts_a), _Standardised.of(counts_b)
+    rises = (a.cumulative - b.cumulative).sign()
+    potential = rises.cumsum(dim=1) - rises
+    shares = counts_a / counts_a.sum(dim=1, keepdim=True).double()
+    return potential - (shares * potential).sum(dim=1, keepdim=True)
