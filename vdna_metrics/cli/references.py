@@ -89,8 +89,8 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
         return
     if not records:
         raise ValueError(f"no references{f' of {dataset}' if dataset else ''}; `references build` makes one")
-    rows = [[record.name, record.n_images, record.resolution, record.licence.partition(":")[0]] for record in records]
-    print_table("References", ["name", "n", "resolution", "licence"], rows)
+    rows = [[record.name, record.n_images, record.resolution] for record in records]
+    print_table("References", ["name", "n", "resolution"], rows)
 
 
 @references.command()
