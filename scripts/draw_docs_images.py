@@ -3,11 +3,13 @@
     python scripts/draw_docs_images.py
 
 `dna.svg` says what a DNA is: the bundled DNA of photographs beside one of procedural images that is made here.
-`demo.png` is what `vdna-metrics demo` draws, in fewer colours, so that it stays small.
+`demo.png` is what `vdna-metrics demo` draws, `analysis_*.png` what the blocks of `docs/analysis.md` draw, both in fewer
+colours, so that they stay small.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
+from run_docs import run_page
 from torch import Tensor
 
 from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference
@@ -38,10 +41,11 @@ GROUPS = 100  # of ten bins each: what can be seen
 
 
 def main() -> None:
-    """Draw both."""
+    """Draw them all."""
     IMAGES.mkdir(exist_ok=True)
     draw_dna(IMAGES / "dna.svg")
     draw_demo(IMAGES / "demo.png")
+    draw_analysis(IMAGES)
 
 
 def draw_demo(path: Path) -> None:
@@ -49,8 +53,24 @@ def draw_demo(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "demo.png"
         subprocess.run([sys.executable, "-m", "vdna_metrics", "demo", "-o", str(picture)], check=True)
-        with Image.open(picture) as image:
-            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        keep(picture, path)
+
+
+def draw_analysis(folder: Path) -> None:
+    """Run the page and keep its pictures."""
+    page = (IMAGES.parent / "analysis.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as made:
+        os.chdir(made)
+        run_page(page)
+        os.chdir(IMAGES)
+        for picture in sorted(Path(made).glob("*.png")):
+            keep(picture, folder / f"analysis_{picture.name}")
+
+
+def keep(picture: Path, path: Path) -> None:
+    """Save a picture in 256 colours."""
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 # ------------------------------------------------------------------------------------------------------ what a DNA is

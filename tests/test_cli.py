@@ -35,7 +35,11 @@ from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
 from vdna_metrics.references.store import find_ranges
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
-COMMANDS = ("demo", "score", "make", "compare", "merge", "calibrate", "coverage", "references", "extractors")
+COMMANDS = (
+    "demo", "score", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise", "references",
+    "extractors",
+)  # fmt: skip
+REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
 CHECKOUT = Path(__file__).parents[1]
 
 Run = Callable[..., Result]
@@ -572,9 +576,8 @@ def test_help_fits_a_terminal(command: str) -> None:
     shown = run(*([command] if command else []), "--help", columns=80).stdout
     assert max(map(len, shown.splitlines())) <= 80
     summaries = shown.partition("Commands:\n")[2].splitlines()
-    assert [summary.split()[0] for summary in summaries] == {"": sorted(COMMANDS), "extractors": ["show"]}.get(
-        command, []
-    )
+    listed = {"": sorted(COMMANDS), "extractors": ["show"], "references": sorted(REFERENCES)}
+    assert [summary.split()[0] for summary in summaries] == listed.get(command, [])
     assert all(summary.endswith(".") and not summary.endswith("..") for summary in summaries)
 
 

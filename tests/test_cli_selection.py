@@ -121,7 +121,7 @@ def test_attributes_that_cannot_be_learnt_are_refused() -> None:
     """Unknown attributes, one with too few images, and one alone are refused before any image is read."""
     _table()
     words = ("desensitise", "faces.csv", "--images", "faces", "--extractor", "tiny", "-o", "w.npz", "--attribute")
-    assert "no attribute 'rde'; did you mean 'red'?" in run(*words, "rde", exit_code=1).stderr
+    assert "no attribute 'rde'; did you mean 'red' or 'rare'?" in run(*words, "rde", exit_code=1).stderr
     assert "there are red, bright, striped" in run(*words, "rare", exit_code=1).stderr
     lines = Path("faces.csv").read_text().splitlines()
     Path("faces.csv").write_text("\n".join(",".join(line.split(",")[:2]) for line in lines))

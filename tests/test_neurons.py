@@ -134,7 +134,9 @@ def test_metrics_take_both(tmp_path: Path) -> None:
     selection = NeuronSelection.of(network, {"second": [4, 0, 1]})
     layout = network.layout.select(neurons=selection.neurons)
     weights = NeuronWeights(layout, torch.tensor([1.0, -1.0, 3.0]), network.fingerprint.select(["second"]))
-    metric = NeuronFrechetDistance(network, neurons=selection.save(tmp_path / "s"), weights=weights.save(tmp_path / "w"))
+    metric = NeuronFrechetDistance(
+        network, neurons=selection.save(tmp_path / "s"), weights=weights.save(tmp_path / "w")
+    )
     images = torch.randint(0, 256, (2, 4, 3, 16, 16), dtype=torch.uint8)
     metric.update(images[0], real=True)
     metric.update(images[1])
@@ -184,7 +186,9 @@ def test_an_empty_selection_is_no_use() -> None:
 def test_weights_of_other_neurons_are_refused() -> None:
     """Weights go with the very neurons that they were made for, and a weight a neuron is not one a layer."""
     a, b = make_dna("gaussian"), make_dna("gaussian", seed=1)
-    with pytest.raises(ValueError, match=r"weights conv1 4, conv2 3, norm 2, compared conv1 3 selected, norm 1 selected"):
+    with pytest.raises(
+        ValueError, match=r"weights conv1 4, conv2 3, norm 2, compared conv1 3 selected, norm 1 selected"
+    ):
         compare.neuron_frechet(a, b, neurons=_some(), weights=_weights())
     a, b = make_dna("layer_gaussian"), make_dna("layer_gaussian", seed=1)
     with pytest.raises(ValueError, match="what is weighed differ: weights neurons, compared layers"):

@@ -295,7 +295,9 @@ def test_splits_are_disjoint_and_keep_their_attributes() -> None:
 def test_names_that_do_not_meet_are_shown() -> None:
     """Where table and images name different things, one of each is shown."""
     source = open_images(np.zeros((4, 2, 2, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"there are train 0.*the first is '0'.*the table has 0 \(its first is 'x.jpg'\)"):
+    with pytest.raises(
+        ValueError, match=r"there are train 0.*the first is '0'.*the table has 0 \(its first is 'x.jpg'\)"
+    ):
         split_images(source, {"x.jpg": {"a": True}})
 
 

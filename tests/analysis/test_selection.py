@@ -71,7 +71,7 @@ def test_several_dnas_a_side_are_added() -> None:
 def test_dead_neurons_are_dropped_unless_wanted() -> None:
     """A neuron whose range has no width is not selected, however far apart its edge bins lie."""
     activations = make_activations(80, 1)
-    activations[DEAD[0]][DEAD[1]] = -3.0  # counted in the first bin
+    activations[DEAD[0]][DEAD[1]] = 3.0  # counted in the last bin
     a = VDNA(make_distribution("histogram", activations, bins=32, ranges=WIDE), make_fingerprint())
     found = select_sensitive(a, _plain(), k=1, min_coverage=0)
     assert found.neurons != {DEAD[0]: (DEAD[1],)}

@@ -141,8 +141,9 @@ def compare(
     allow_subsampled: bool,
     as_json: bool,
 ) -> None:
-    """Compare DNAs, files or references by their names, with the first.
+    """Compare DNAs with the first.
 
+    A DNA is a file, or the name of a reference.
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
     selection, weights = load_neurons(neurons), load_neuron_weights(neuron_weights)
@@ -221,4 +222,4 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
     if as_json:
         print_json(written)
         return
-    click.echo("{file}: {kind} of {n_images} images".format(**written))
+    click.echo(f"{written['file']}: {written['kind']} of {written['n_images'] or 'an unknown number of'} images")

@@ -136,7 +136,7 @@ def show(name: str, as_json: bool) -> None:
 @_store
 @as_json
 def verify(location: str | None, as_json: bool) -> None:
-    """Hash and read every file again, and compare it with the manifest."""
+    """Read every file again, and compare it with the manifest."""
     from vdna_metrics.references.store import ReferenceStore, known_stores, verify_store
 
     results = []
@@ -270,7 +270,7 @@ def import_command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Put a file of this tool, or statistics that others made, into a store.
+    """Put a DNA, or others' statistics, into a store.
 
     SOURCE is a DNA, activation ranges, a file of another tool, its https address, or the name under which it is
     published (clean-fid:cifar10/train/32; see docs/references.md).
@@ -338,7 +338,7 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
 @click.option("--overwrite", is_flag=True, help="Replace what the store has under these names.")
 @as_json
 def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
-    """Copy references, with their ranges and cards, into another store."""
+    """Copy references into another store, with their ranges and cards."""
     from vdna_metrics.references.publish import publish
 
     records = publish(names, to, overwrite=overwrite, private=private)

@@ -69,7 +69,9 @@ def select(
     others: bool,
     as_json: bool,
 ) -> None:
-    """Select the neurons that tell two DNAs apart, for --neurons of score and compare.
+    """Select the neurons that tell two DNAs apart.
+
+    The file is for --neurons of `score` and `compare`.
 
     WITH is the DNA of images with something, WITHOUT of images without it; `merge` makes one of several.
     """
@@ -146,7 +148,9 @@ def desensitise(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Learn weights with which a distance ignores one attribute of images and keeps the others.
+    """Learn weights that make a distance ignore one attribute.
+
+    All other attributes are kept.
 
     TABLE has a line of attributes and a line an image: its name, then 1 for with and 0 or -1 for without, with commas
     or blanks between. Of the images 60 % are learned from, 20 % say when to stop, and what is printed of the other

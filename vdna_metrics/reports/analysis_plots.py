@@ -176,7 +176,7 @@ def plot_explanation(
     """Draw what makes a distance: each layer's contribution, the top neurons' histograms, and exemplar images.
 
     On the left, bars of what each layer adds to the score, split into shift, spread and shape. On the right, the
-    neurons that add most: what the two sets' activations are, and in which images that shows.
+    neurons that add most: what the two sets' activations are, and the images in which that shows most, with their pull.
 
     Args:
         explanation: what `explain` found, of two histogram DNAs.
@@ -274,7 +274,7 @@ def _draw_neurons(
                 if place >= len(pictures):
                     continue
                 ax.imshow(_pixels(pictures[place].image))
-                ax.set_xlabel(f"{pictures[place].pull:+.0f}", fontsize=_SIZE - 2, color=_INK, labelpad=1)
+                ax.set_xlabel(f"pull {pictures[place].pull:+.0f} bins", fontsize=_SIZE - 2, color=_INK, labelpad=1)
                 ax.spines[:].set_visible(True)
                 ax.spines[:].set(color=REFERENCE_COLOUR if found.side == "reference" else COLOURS[1], linewidth=1.4)
             start += count
@@ -282,7 +282,7 @@ def _draw_neurons(
     for found, count in zip(exemplars, columns, strict=True):
         if count and len(top):
             name = names[0] if found.side == "reference" else names[1]
-            title = f"{name}: where it shows most (pull, bins)"
+            title = f"{name}, most telling" if count > 1 else name
             first = axes[0][start]
             # Out of the layout, else its column would be as wide as the words.
             first.text(0, 1.07, title, transform=first.transAxes, fontsize=_SIZE).set_in_layout(False)
