@@ -207,7 +207,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["hollow", "--reference", "real"], "'hollow' has 0 files"),
         (["real.npz", "--reference", "real"], "`vdna-metrics compare` compares DNAs"),
         (["gen_a", "--reference", "reall"], "'real.npz'? (the store has bsds500/test, bsds500/trainval, mnist/test)"),
-        (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@vdna_tiny#histogram-1000, bsds500/tr"),
+        (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bs"),
         (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),
         (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one --reference can be images, got real"),
         (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "two references of kind histogram"),

@@ -217,7 +217,7 @@ def test_selections_of_a_selection_keep_the_full_indices() -> None:
 
 def test_values_are_checked() -> None:
     """Masks are bool and of the layout's size, weights finite and one a neuron or layer."""
-    with pytest.raises(TypeError, match="a mask is bool, got torch.int64"):
+    with pytest.raises(TypeError, match=r"a mask is bool, got torch\.int64"):
         NeuronSelection(LAYOUT, torch.ones(9, dtype=torch.int64), make_fingerprint())
     with pytest.raises(ValueError, match=r"the layout has 9 neurons, the mask \[8\]"):
         _selection([True] * 8)

@@ -198,7 +198,6 @@ def test_distances_of_other_neurons_do_not_mix() -> None:
         attribute_distances(mixed)  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------------------------------------------------------- images
 def _ranges(network: Any) -> ActivationRanges:
     low = {layer: [-400.0] * count for layer, count in network.layout.items()}
     return ActivationRanges.from_extremes(low, {layer: [400.0] * len(row) for layer, row in low.items()})
@@ -274,7 +273,7 @@ def test_other_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_a_name_decides_the_split() -> None:
-    """The split hangs on the name alone, about 6 to 2 to 2, and never moves: a later version must not learn from these."""
+    """The split hangs on the name alone, about 6 to 2 to 2, and never moves: none may learn from test images."""
     names = [f"{i:06}.jpg" for i in range(2000)]
     shares = {split: sum(split_of(name) == split for name in names) for split in ("train", "validation", "test")}
     assert shares == {"train": 1180, "validation": 386, "test": 434}

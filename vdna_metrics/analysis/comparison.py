@@ -156,8 +156,8 @@ def distance_matrix(
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> names = ["bsds500/trainval", "bsds500/test"]
-        >>> distance_matrix({name: load_reference(name, kind="histogram") for name in names}).values
+        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
+        >>> distance_matrix({name: load_reference(name) for name in names}).values
         tensor([[0.0000, 4.9...],
                 [4.9..., 0.0000]], dtype=torch.float64)
     """
@@ -255,7 +255,7 @@ def nearest(
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> photographs = load_reference("bsds500/trainval", kind="histogram")
+        >>> photographs = load_reference("bsds500/trainval@vdna_tiny#histogram-1000")
         >>> nearest(photographs, {"photographs": photographs})
         (Neighbour(name='photographs', distance=0.0),)
     """
@@ -629,7 +629,8 @@ def compare_groups(
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> trainval, test = (load_reference(f"bsds500/{split}", kind="histogram") for split in ("trainval", "test"))
+        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
+        >>> trainval, test = map(load_reference, names)
         >>> report = compare_groups({"train and val": trainval, "test": test}, trainval)
         >>> report.worst.group, report.worst.n_images, round(report.worst.distance, 1), round(report.pooled, 1)
         ('test', 200, 5.0, 2.0)

@@ -37,7 +37,7 @@ def dead_neurons(dna: VDNA) -> dict[str, Tensor]:
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> dead = dead_neurons(load_reference("bsds500/trainval", kind="histogram"))
+        >>> dead = dead_neurons(load_reference("bsds500/trainval@vdna_tiny#histogram-1000"))
         >>> {layer: int(neurons.sum()) for layer, neurons in dead.items()}
         {'blocks.0': 0, 'blocks.2': 0, 'blocks.4': 0, 'conv_head': 0}
     """
@@ -71,7 +71,7 @@ def sparsity(dna: VDNA) -> dict[str, float]:
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> found = sparsity(load_reference("bsds500/trainval", kind="histogram"))
+        >>> found = sparsity(load_reference("bsds500/trainval@vdna_tiny#histogram-1000"))
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.014, 'blocks.2': 0.005, 'blocks.4': 0.005, 'conv_head': 0.005}
     """
@@ -109,7 +109,7 @@ def redundancy(dna: VDNA) -> dict[str, float | None]:
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> found = redundancy(load_reference("bsds500/trainval", kind="layer_gaussian"))
+        >>> found = redundancy(load_reference("bsds500/trainval@vdna_tiny#layer_gaussian"))
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.315, 'blocks.2': 0.243, 'blocks.4': 0.154, 'conv_head': 0.187}
     """
@@ -172,7 +172,7 @@ def coding_share(dna: VDNA, *, epsilon_squared: float = 0.5) -> dict[str, float 
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> found = coding_share(load_reference("bsds500/trainval", kind="layer_gaussian"))
+        >>> found = coding_share(load_reference("bsds500/trainval@vdna_tiny#layer_gaussian"))
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.482, 'blocks.2': 0.605, 'blocks.4': 0.628, 'conv_head': 0.161}
     """
@@ -226,8 +226,8 @@ def describe(dnas: VDNA | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> kinds = ("histogram", "layer_gaussian")
-        >>> found = describe({kind: load_reference("bsds500/trainval", kind=kind) for kind in kinds})
+        >>> kinds = ("histogram-1000", "layer_gaussian")
+        >>> found = describe({kind: load_reference(f"bsds500/trainval@vdna_tiny#{kind}") for kind in kinds})
         >>> found["conv_head"]
         LayerDescriptors(neurons=1280, dead=0, sparsity=0.005..., used=0.62..., outside=0.0, redundancy=0.187...,
             coding_share=0.161...)

@@ -288,7 +288,8 @@ def explain(
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> trainval, test = (load_reference(f"bsds500/{split}", kind="histogram") for split in ("trainval", "test"))
+        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
+        >>> trainval, test = map(load_reference, names)
         >>> found = explain(trainval, test)
         >>> round(found.score, 1), round(sum(layer.contribution for layer in found.layers), 1)
         (5.0, 5.0)

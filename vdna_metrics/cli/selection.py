@@ -225,5 +225,8 @@ def desensitise(
     print_table(
         f"Sensitivity to {attribute} removed, and deviation of {len(others)} others, in per cent",
         ["images", "n", "removed", "deviation"],
-        [[split, *result.values()] for split, result in results.items()],
+        [
+            [split, result["n_images"], round(result["removal"], 2), round(result["deviation"], 2)]
+            for split, result in results.items()
+        ],
     )

@@ -121,8 +121,8 @@ def layer_frechet(
         b: layer Gaussian DNA with the same network and layout.
         layers: layers to compare, ``None`` for all.
         neurons: as in `emd`: the distance of these neurons' marginal, a submatrix of the covariance.
-        weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance is
-            then ``sum w_l LFD_l`` instead of the mean.
+        weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance
+            is then ``sum w_l LFD_l`` instead of the mean.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``.
 
     Returns:

@@ -169,7 +169,7 @@ def coverage(dna: VDNA) -> Coverage:
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> fit = coverage(load_reference("bsds500/test", kind="histogram"))
+        >>> fit = coverage(load_reference("bsds500/test@vdna_tiny", kind="histogram"))
         >>> fit.verdict, round(fit.layers["blocks.4"].outside, 6), round(fit.layers["blocks.4"].used, 2)
         ('fit', 0.0, 0.68)
     """

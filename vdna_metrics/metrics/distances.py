@@ -222,8 +222,8 @@ class LayerFrechetDistance(DistanceMetric):
         layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file: a submatrix of the
             covariance.
-        weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance is
-            then ``sum w_l LFD_l`` instead of the mean.
+        weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance
+            is then ``sum w_l LFD_l`` instead of the mean.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``.
         normalize: whether images are floats in [0, 1] instead of uint8.
         reset_real_features: whether ``reset`` forgets real images.

@@ -423,7 +423,7 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
 
     Examples:
         >>> find_ranges("vdna_tiny").sources
-        ('bsds500', 'imagenet_sample_1000', 'cifar10_jpeg_test', 'mnist_test')
+        ('bsds500', 'imagenet_sample_1000', 'cifar10_jpeg_test', 'mnist/test')
     """
     name, spec = _name_and_spec(extractor)
     found = _find_ranges_record(name)

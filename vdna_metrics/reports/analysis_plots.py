@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from torch import Tensor
@@ -201,7 +201,7 @@ def plot_explanation(
     width = 4.6 + 3.3 + 1.08 * sum(columns)
     height = max(1.5 + 0.3 * layers, 1.5 + 1.42 * len(top))
     figure = Figure(figsize=(width, height), layout="constrained")
-    by_layer, by_neuron = figure.subfigures(1, 2, width_ratios=(4.6, width - 4.6))
+    by_layer, by_neuron = cast("tuple[SubFigure, ...]", figure.subfigures(1, 2, width_ratios=(4.6, width - 4.6)))
     unit = _UNITS[explanation.unit]
     figure.suptitle(
         f"VDNA-EMD of {names[1]} from {names[0]}: {explanation.score:.3g} {unit}", fontsize=11, ha="left", x=0.01

@@ -139,7 +139,7 @@ def plot_coverage(coverage: Coverage) -> Figure:
 
     Examples:
         >>> from vdna_metrics import coverage, load_reference
-        >>> plot_coverage(coverage(load_reference("bsds500/test", kind="histogram"))).get_suptitle()
+        >>> plot_coverage(coverage(load_reference("bsds500/test@vdna_tiny", kind="histogram"))).get_suptitle()
         'These activation ranges fit 200 images of bsds500/test'
     """
     from matplotlib.figure import Figure
