@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.preprocess import Preprocessing
+from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.references.build import Reading
 from vdna_metrics.references.images import BadImage, ImageSource, iterate_images, open_images
@@ -73,7 +73,7 @@ def iterate_activations(
     done, total = 0, reading.images_of_part(len(source))
     for batch in iterate_images(
         source,
-        transform=_Resize(extractor.preprocess),
+        transform=ResizeImage(extractor.preprocess),
         batch_size=reading.batch_size,
         workers=reading.workers,
         skip_bad=reading.skip_bad,
@@ -88,13 +88,3 @@ def iterate_activations(
         if reading.stop is not None and reading.stop():
             raise KeyboardInterrupt
     del lease
-
-
-@dataclass(frozen=True)
-class _Resize:
-    """One image to the network's size; done by the decoding workers."""
-
-    preprocess: Preprocessing
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return self.preprocess.resize(image[None])[0]

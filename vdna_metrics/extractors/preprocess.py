@@ -132,6 +132,25 @@ class Preprocessing:
         return self.normalise(self.resize(images))
 
 
+@dataclass(frozen=True)
+class ResizeImage:
+    """One image ``[3, H, W]`` to the network's size, for the workers that decode; picklable.
+
+    Args:
+        preprocess: of the network.
+
+    Examples:
+        >>> ResizeImage(Preprocessing(size=(4, 6)))(torch.zeros(3, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 4, 6])
+    """
+
+    preprocess: Preprocessing
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """``[3, H, W]`` uint8 -> ``[3, *size]`` float32 in [0, 255]."""
+        return self.preprocess.resize(image[None])[0]
+
+
 @cache
 def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
     # Kept on the device: a copy a batch would make the host wait for it.

@@ -22,7 +22,7 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.preprocess import Preprocessing
+from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
@@ -270,16 +270,6 @@ class _Seen:
         self.skipped = sorted((item for part in parts for item in part[3]), key=lambda item: place_of[item[0]])
 
 
-@dataclass(frozen=True)
-class _Resize:
-    """One image to the network's size; done by the decoding workers."""
-
-    preprocess: Preprocessing
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return self.preprocess.resize(image[None])[0]
-
-
 def _read(
     images: ImagesLike,
     extractor: FeatureExtractor,
@@ -313,7 +303,7 @@ def _read(
         total = reading.images_of_part(len(source))
         for batch in iterate_images(
             source,
-            transform=_Resize(extractor.preprocess),
+            transform=ResizeImage(extractor.preprocess),
             batch_size=reading.batch_size,
             workers=reading.workers,
             skip_bad=reading.skip_bad,

@@ -49,7 +49,7 @@ def plot_distance_matrix(matrix: DistanceMatrix) -> Figure:
         >>> values = torch.tensor([[0.0, 1.0, 5.0], [1.0, 0.0, 4.0], [5.0, 4.0, 0.0]])
         >>> figure = plot_distance_matrix(DistanceMatrix(("a", "b", "c"), values, "emd", "bins"))
         >>> [label.get_text() for label in figure.axes[1].get_xticklabels()]
-        ['c', 'a', 'b']
+        ['c', 'b', 'a']
     """
     from matplotlib.figure import Figure
     from scipy.cluster import hierarchy
