@@ -126,10 +126,12 @@ def test_ranks_build_the_references_of_one_process() -> None:
     ],
 )
 def test_build_refuses(arguments: tuple[str, ...], exit_code: int, error: str) -> None:
-    """What cannot become a reference is an error that says why, and leaves none behind."""
+    """What cannot become a reference is an error that says why, before an image is read, and leaves none behind."""
     if "--extractor" not in arguments:
         arguments += ("--extractor", "tiny")
-    assert error in run("references", "build", *arguments, exit_code=exit_code).stderr
+    said = run("references", "build", *arguments, exit_code=exit_code).stderr
+    assert error in said
+    assert "images/s" not in said
     assert _names() == []
 
 

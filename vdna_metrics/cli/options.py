@@ -60,9 +60,11 @@ class _Part(click.ParamType):  # type: ignore[type-arg]
         return int(i) - 1, int(n)
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def options(*parts: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one."""
+
     def decorate(command: Command) -> Command:
-        for option in reversed(options):
+        for option in reversed(parts):
             command = option(command)
         return command
 
@@ -71,7 +73,7 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 def network_options(default: str) -> Callable[[Command], Command]:
     """Which network, which of its layers, and how it is run: see `find_extractor`."""
-    return _options(
+    return options(
         click.option(
             "--extractor",
             metavar="NAME",
@@ -109,7 +111,7 @@ KEPT = "vdna_metrics"  # prefix of what is kept in the context of a command
 
 def histogram_options(default: str) -> Callable[[Command], Command]:
     """Bins and ranges."""
-    return _options(
+    return options(
         click.option(
             "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of each histogram; {default} by default."
         ),
@@ -117,7 +119,7 @@ def histogram_options(default: str) -> Callable[[Command], Command]:
     )
 
 
-reading_options = _options(
+reading_options = options(
     click.option("--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."),
     click.option(
         "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
@@ -147,7 +149,7 @@ part_of_images = click.option(
 )
 
 
-neurons_options = _options(
+neurons_options = options(
     click.option("--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."),
     click.option(
         "--neuron-weights",

@@ -31,6 +31,7 @@ from vdna_metrics.cli.options import (
     histogram_options,
     max_positions_option,
     network_options,
+    options,
     reading_options,
 )
 from vdna_metrics.cli.results import described, report_skipped
@@ -50,17 +51,11 @@ _store = click.option(
 _own_store = click.option(
     "--store", "location", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
 )
-_facts = (
+_described_by = options(
     click.option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics."),
     click.option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store."),
     click.option("--overwrite", is_flag=True, help="Replace what the store has under that name."),
 )
-
-
-def _described_by(command: Any) -> Any:
-    for option in reversed(_facts):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -201,7 +196,7 @@ def build(
     """
     from vdna_metrics.references import build_dnas
     from vdna_metrics.references.datasets import list_datasets
-    from vdna_metrics.references.store import find_ranges
+    from vdna_metrics.references.store import check_new_name, find_ranges
 
     check_root(*sources)
     check_histogram_options(kinds, bins, ranges_file)
@@ -216,6 +211,9 @@ def build(
     text = _card(card)
     images = [(source, open_images(source)) for source in sources]
     network, chosen = find_extractor(extractor, weights, layers)
+    for kind in kinds:
+        counted = f"{kind}-{bins or DEFAULT_BINS}" if kind == "histogram" else kind
+        check_new_name(store, dataset, split, network.name, counted)
     ranges = load_ranges(ranges_file)
     if "histogram" in kinds and ranges is None:
         ranges = find_ranges(network)

@@ -497,11 +497,6 @@ def add_reference(
     Raises:
         ValueError: for a name that is none, that ships with the package, or that the store has with other contents.
     """
-    for what, word in (("dataset", dataset), ("split", split)):
-        if not _WORD.fullmatch(word):
-            raise ValueError(
-                f"{what} {word!r} is no name: use lower-case letters, digits and . _ + -, as in bsds500/trainval"
-            )
     record = ReferenceRecord(
         dataset=dataset,
         split=split,
@@ -512,12 +507,22 @@ def add_reference(
         origin=origin or dna.provenance.origin,
         **_facts(dna),
     )
-    bundled = bundled_store()
-    shipped = {known.name.lower() for known in bundled.manifest().references}
-    if record.name.lower() in shipped and store.folder.resolve() != bundled.folder.resolve():
-        raise ValueError(f"{record.name} ships with the package: give this one another name")
-
+    check_new_name(store, dataset, split, record.extractor, record.kind)
     return _add(store, record, dna.save, overwrite)
+
+
+def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: str, kind: str) -> None:
+    """Raise ``ValueError`` for a name that `add_reference` would refuse whatever the DNA, before it is made."""
+    for what, word in (("dataset", dataset), ("split", split)):
+        if not _WORD.fullmatch(word):
+            raise ValueError(
+                f"{what} {word!r} is no name: use lower-case letters, digits and . _ + -, as in bsds500/trainval"
+            )
+    bundled = bundled_store()
+    name = f"{dataset}/{split}@{extractor}#{kind}"
+    shipped = {known.name.lower() for known in bundled.manifest().references}
+    if name.lower() in shipped and store.folder.resolve() != bundled.folder.resolve():
+        raise ValueError(f"{name} ships with the package: give this one another name")
 
 
 def add_ranges(
