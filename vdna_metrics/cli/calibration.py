@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vdna_metrics.cli.demo import PICTURES
 from vdna_metrics.cli.inputs import (
     check_root,
-    check_writable,
     find_extractor,
     forget,
     is_ours,
@@ -20,11 +18,13 @@ from vdna_metrics.cli.inputs import (
     load_ranges,
     open_images,
     output_paths,
+    picture_path,
     shared_reading,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
+    PICTURES,
     as_json,
     network_options,
     output_file,
@@ -242,11 +242,7 @@ def coverage(
     from vdna_metrics.references import build_dnas
 
     check_root(source)
-    picture = None if output is None else Path(output)
-    if picture is not None:
-        if picture.suffix.lower() not in PICTURES:
-            raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint="--output")
-        check_writable(picture)
+    picture = None if output is None else picture_path(output)
     ranges = load_ranges(ranges_file)
     if is_ours(source):
         dna = load_dna(source).select(layers)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.inputs import check_writable
-from vdna_metrics.cli.options import METRICS, as_json
+from vdna_metrics.cli.inputs import picture_path
+from vdna_metrics.cli.options import METRICS, PICTURES, as_json
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from vdna_metrics.cli.screen import Report
-
-PICTURES = (".png", ".pdf", ".svg")
 
 
 @click.command()
@@ -44,10 +41,7 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
     from vdna_metrics.demo import EXTRACTOR, draw_demo, run_demo
     from vdna_metrics.dna.compare import rank_warning
 
-    picture = Path(output)
-    if picture.suffix.lower() not in PICTURES:
-        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint="--output")
-    check_writable(picture)
+    picture = picture_path(output)
     with progress_bars() as start:
 
         def watch(world: str) -> Report:

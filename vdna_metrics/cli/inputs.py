@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, RUNNING
+from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, PICTURES, RUNNING
 from vdna_metrics.cli.screen import say, watched
 
 if TYPE_CHECKING:
@@ -282,6 +282,15 @@ def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
         if path.exists() and not is_ours(path):
             raise ValueError(f"{path} exists and was not written by vdna_metrics: move it, or choose another --output")
     return paths
+
+
+def picture_path(output: str) -> Path:
+    """The picture to write, refused before the work where it cannot be."""
+    picture = Path(output)
+    if picture.suffix.lower() not in PICTURES:
+        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint="--output")
+    check_writable(picture)
+    return picture
 
 
 def check_writable(path: Path) -> None:

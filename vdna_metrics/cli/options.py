@@ -24,6 +24,7 @@ DEFAULT_EXTRACTOR = "mugs_vit_base"
 
 
 DEFAULT_BINS = 1000
+PICTURES = (".png", ".pdf", ".svg")
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]

@@ -33,6 +33,7 @@ from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say,
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
+    from vdna_metrics.functional.emd import EMDUnit
 
 _FUNCTIONS: dict[str, AttributeDistance] = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}
 _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
@@ -63,7 +64,7 @@ def select(
     k: int | None,
     threshold: float | None,
     per_layer: int | None,
-    unit: str | None,
+    unit: EMDUnit | None,
     keep_dead: bool,
     min_coverage: float,
     others: bool,
@@ -92,7 +93,7 @@ def select(
         threshold=threshold,
         per_layer=per_layer,
         distance="emd" if a.kind == "histogram" else "neuron_frechet",
-        unit=unit or "bins",  # type: ignore[arg-type]
+        unit=unit or "bins",
         drop_dead=not keep_dead,
         min_coverage=min_coverage,
     )

@@ -368,7 +368,7 @@ def export_statistics(
     if chosen.layout.neurons:
         raise ValueError(f"the file holds whole layers, of {layer!r} there are {chosen.layout[layer]} neurons")
     distribution.check_finite()
-    mean, covariance = chosen.distribution.mean_and_covariance(layer)  # type: ignore[attr-defined]
+    mean, covariance = distribution.mean_and_covariance(layer)
     header = {
         "n_images": chosen.n_images,
         "fingerprint": chosen.fingerprint.to_json(),

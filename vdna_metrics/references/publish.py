@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vdna_metrics.downloads import HUB, DownloadError, RemoteFile
+from vdna_metrics.downloads import DownloadError
 from vdna_metrics.references.store import (
+    HUB_STORE,
     MANIFEST,
     Manifest,
     RangesRecord,
@@ -18,8 +19,6 @@ from vdna_metrics.references.store import (
     copy_record,
     find_reference,
 )
-
-_HUB_STORE = "hub:"
 
 
 def publish(
@@ -52,9 +51,9 @@ def publish(
     found = [find_reference(name) for name in names]
     if not found:
         raise ValueError("name at least one reference")
-    if not to.startswith(_HUB_STORE):
+    if not to.startswith(HUB_STORE):
         return _copy(found, ReferenceStore(to), overwrite)
-    return _to_hub(found, to.removeprefix(_HUB_STORE).strip("/"), overwrite, private)
+    return _to_hub(found, to.removeprefix(HUB_STORE).strip("/"), overwrite, private)
 
 
 def _copy(
@@ -82,7 +81,7 @@ def _to_hub(
     try:
         api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
         parent = api.repo_info(repository, repo_type="dataset").sha
-        before = _manifest_at(f"{HUB}datasets/{repository}@{parent}/{MANIFEST}")
+        before = _manifest(ReferenceStore(f"{HUB_STORE}{repository}@{parent}"))
         with tempfile.TemporaryDirectory() as folder:
             staged = ReferenceStore(folder)
             # What is there already need not be here: a manifest names it.
@@ -120,10 +119,10 @@ def _to_hub(
     return copied
 
 
-def _manifest_at(source: str) -> Manifest:
-    remote = RemoteFile(source)
+def _manifest(store: ReferenceStore) -> Manifest:
+    """What a store has, nothing where it is new."""
     try:
-        return Manifest.parse(remote.fetch(anew=True).read_text("utf-8"), remote.address)
+        return store.manifest()
     except DownloadError as error:
         if error.status != 404:
             raise

@@ -22,14 +22,14 @@ from vdna_metrics.downloads import HUB, DownloadError, RemoteFile, cache_folder
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import sha256_of_file
+from vdna_metrics.files import replacing, sha256_of_file
 from vdna_metrics.layout import near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 STORES = "VDNA_METRICS_STORES"
-_HUB_STORE = "hub:"
+HUB_STORE = "hub:"
 _IN_STORE = "::"  # STORE::NAME
 _WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
@@ -204,7 +204,7 @@ class ReferenceStore:
     @property
     def is_remote(self) -> bool:
         """Whether its files are downloaded, into the cache."""
-        return self.location.startswith((_HUB_STORE, "https://", "http://"))
+        return self.location.startswith((HUB_STORE, "https://", "http://"))
 
     @property
     def folder(self) -> Path:
@@ -252,8 +252,8 @@ class ReferenceStore:
         return path.read_text("utf-8") if path is not None and path.is_file() else None
 
     def _remote(self, file: str) -> RemoteFile:
-        if self.location.startswith(_HUB_STORE):
-            return RemoteFile(f"{HUB}datasets/{self.location.removeprefix(_HUB_STORE).strip('/')}/{file}")
+        if self.location.startswith(HUB_STORE):
+            return RemoteFile(f"{HUB}datasets/{self.location.removeprefix(HUB_STORE).strip('/')}/{file}")
         return RemoteFile(f"{self.location.rstrip('/')}/{file}")
 
 
@@ -540,7 +540,6 @@ def add_ranges(
         ValueError: when the store has other ranges of that extractor.
     """
     record = RangesRecord(extractor=extractor, file="", sha256="", **_facts(ranges))
-
     return _add(store, record, ranges.save, overwrite)
 
 
@@ -627,17 +626,8 @@ def _add(store: ReferenceStore, record: AnyRecord, save: Callable[[Path], object
 
 
 def _write_text(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 # -------------------------------------------------------------------------------------------------- checking

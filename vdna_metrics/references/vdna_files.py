@@ -9,10 +9,7 @@ under ``"vdna_metrics"``, and read again from there.
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +30,7 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import is_ours, sha256_of_file
+from vdna_metrics.files import is_ours, replacing, sha256_of_file
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
@@ -141,6 +138,7 @@ def write_vdna_package(
 
     Examples:
         >>> ranges = ActivationRanges.from_extremes({"conv": [0.0]}, {"conv": [1.0]}, widen="vdna")
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = write_vdna_package(ranges, f"{folder}/ranges", extractor="mine")
         ...     read_vdna_package(f"{folder}/ranges").high
@@ -217,10 +215,10 @@ def write_vdna_package(
         "neurons_list": dict(layout),
         _OURS: ours,
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    _write(arrays_path, buffer.getvalue())
-    _write(settings_path, json.dumps(settings, indent=4).encode())
+    with replacing(arrays_path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    with replacing(settings_path) as file:
+        file.write(json.dumps(settings, indent=4).encode())
     return settings_path, arrays_path
 
 
@@ -379,19 +377,3 @@ def _load_ranges(path: Path, layout: NeuronLayout, fingerprint: ExtractorFingerp
     if not isinstance(found, ActivationRanges):
         raise ValueError(f"{path} holds a {found.kind} DNA, needed are activation ranges")
     return found
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
