@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
+from helpers.commands import put_small_sources, run, run_json, small_images, stopped_at_work, write_folder
 
 from vdna_metrics import (
     Reading,
@@ -682,24 +681,13 @@ def test_an_interrupted_command_goes_on() -> None:
     """A terminal sees a bar with images a second; Ctrl-C ends the process soon, with 130; the same command goes on."""
     np.save("many.npy", np.zeros((160, 64, 64, 3), np.uint8))
     before = sorted(os.listdir())
-    pty = pytest.importorskip("pty", exc_type=ImportError)
-    controller, terminal = pty.openpty()
+    pytest.importorskip("pty", exc_type=ImportError)
     arguments = ("make", "many.npy", "-o", "many", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     arguments += ("--batch-size", "2")
-    process = _start(*arguments, stdout=subprocess.PIPE, stderr=terminal)
-    os.close(terminal)
-    seen = b""
-    while b" images/s" not in seen:
-        part = os.read(controller, 4096)
-        assert part, seen
-        seen += part
-    process.send_signal(signal.SIGINT)
-    with contextlib.suppress(OSError):  # which ends a pseudo-terminal on Linux
-        while part := os.read(controller, 4096):
-            seen += part
-    assert process.communicate(timeout=60)[0] == b""
-    os.close(controller)
-    assert process.returncode == 130
+    code, seen = stopped_at_work(
+        lambda terminal: _start(*arguments, stdout=subprocess.PIPE, stderr=terminal), signal.SIGINT, timeout=60
+    )
+    assert code == 130
     assert b"interrupted" in seen
     assert b"Traceback" not in seen
     assert b"what was done is kept in many.checkpoint" in seen

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+import os
+import signal
+import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +85,35 @@ def run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> R
 def run_json(*arguments: object) -> Any:
     """What a command prints with `--json`."""
     return json.loads(run(*arguments, "--json").stdout)
+
+
+def stopped_at_work(
+    start: Callable[[int], subprocess.Popen[bytes]], number: signal.Signals, *, timeout: float
+) -> tuple[int, bytes]:
+    """Send a signal to a process when its bar shows images a second.
+
+    Args:
+        start: starts the process with a terminal, given by its number, as error stream, and its output in a pipe.
+        number: the signal.
+        timeout: seconds that it may take to end.
+
+    Returns:
+        Its exit code, and what the terminal saw. There must be no output.
+    """
+    import pty
+
+    controller, terminal = pty.openpty()
+    process = start(terminal)
+    os.close(terminal)
+    seen = b""
+    while b" images/s" not in seen:
+        part = os.read(controller, 4096)
+        assert part, seen
+        seen += part
+    process.send_signal(number)
+    with contextlib.suppress(OSError):  # which ends a pseudo-terminal on Linux
+        while part := os.read(controller, 4096):
+            seen += part
+    assert process.communicate(timeout=timeout)[0] == b""
+    os.close(controller)
+    return process.returncode, seen

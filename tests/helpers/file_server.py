@@ -120,16 +120,23 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def file_server() -> Iterator[FileServer]:
-    """A running server on a free port."""
-    handler = type("Handler", (_Handler,), {})
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A running server of such requests on a free port; its address."""
     server = _Server(("127.0.0.1", 0), handler)
-    handler.state = FileServer(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield handler.state
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def file_server() -> Iterator[FileServer]:
+    """A running server on a free port."""
+    handler = type("Handler", (_Handler,), {})
+    with serving(handler) as address:
+        handler.state = FileServer(address)
+        yield handler.state

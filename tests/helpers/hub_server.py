@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from helpers.file_server import serving
 
 TOKEN = "hf_writer"
 
@@ -118,13 +119,6 @@ class _Handler(BaseHTTPRequestHandler):
 def hub_server() -> Iterator[Hub]:
     """A running hub on a free port."""
     handler = type("Handler", (_Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.hub = Hub(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(handler) as address:
+        handler.hub = Hub(address)
         yield handler.hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

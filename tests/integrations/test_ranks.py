@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import stopped_at_work
 
 from vdna_metrics.files import read_npz
 
@@ -72,27 +72,16 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
 
     A damaged leaving is refused, which shows that it would have been used.
     """
-    pty = pytest.importorskip("pty", exc_type=ImportError)
+    pytest.importorskip("pty", exc_type=ImportError)
     monkeypatch.chdir(tmp_path)
     np.save("many.npy", np.random.default_rng(0).integers(0, 256, (160, 48, 48, 3), np.uint8))
     make = ("make", "many.npy", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     make += ("--batch-size", "2", "--workers", "0")
     alone = _start(*ALONE, *make, "-o", "alone")
-    controller, terminal = pty.openpty()
-    process = _start(*RANKS, *make, "-o", "ranks", stderr=terminal)
-    os.close(terminal)
-    seen = b""
-    while b" images/s" not in seen:
-        part = os.read(controller, 4096)
-        assert part, seen
-        seen += part
-    process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(OSError):  # which ends a pseudo-terminal on Linux
-        while part := os.read(controller, 4096):
-            seen += part
-    assert process.communicate(timeout=120)[0] == b""
-    os.close(controller)
-    assert process.returncode != 0
+    code, seen = stopped_at_work(
+        lambda terminal: _start(*RANKS, *make, "-o", "ranks", stderr=terminal), signal.SIGTERM, timeout=120
+    )
+    assert code != 0
     assert b"what was done is kept in ranks.checkpoint" in seen
     assert not Path("ranks.npz").exists()
     kept = sorted(Path("ranks.checkpoint").iterdir())

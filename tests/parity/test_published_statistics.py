@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.vdna_package import dna_of_vdna
 from PIL import Image
 from scipy import linalg
 from torch import Tensor
@@ -237,37 +238,7 @@ def ranges(network: FeatureExtractor, sets: tuple[Tensor, Tensor]) -> Activation
 
 def _vdnas_own(name: str, images: Tensor, network: FeatureExtractor, ranges: ActivationRanges, root: Path) -> Any:
     """The vdna package's DNA of images, through the same network, as it saves it."""
-    from vdna.networks import FeatureExtractionModel
-    from vdna.utils.settings import DataSettings, ExtractionSettings, NetworkSettings
-    from vdna.vdnas import get_vdna
-
-    class Model(FeatureExtractionModel):
-        def get_features(self, batch: Tensor) -> dict[str, Tensor]:
-            outputs = {}
-            handles = [
-                network.network.get_submodule(layer).register_forward_hook(
-                    lambda _m, _i, output, layer=layer: outputs.update({layer: output})
-                )
-                for layer in SPEC.paths
-            ]
-            network.network(batch)
-            for handle in handles:
-                handle.remove()
-            return outputs
-
-    extremes = {
-        key: {layer: dict(enumerate(part.tolist())) for layer, part in ranges.layout.split(values).items()}
-        for key, values in (("mins_per_neuron", ranges.observed_low), ("maxs_per_neuron", ranges.observed_high))
-    }
-    model = Model(
-        NetworkSettings(list(SPEC.mean), list(SPEC.std), dict(network.layout), SPEC.size, "r"),
-        ExtractionSettings(num_workers=0, batch_size=25, device="cpu", verbose=False, n_sample_images=1),
-        extremes,
-    )
-    model.name = "r"
-    dna = get_vdna(name)
-    arrays = list(images.permute(0, 2, 3, 1).numpy())
-    dna.fill_vdna(model, DataSettings(source=arrays, shuffle_files=False))
+    dna = dna_of_vdna(name, list(images.permute(0, 2, 3, 1).numpy()), network, ranges)
     dna.save(root)
     return dna
 

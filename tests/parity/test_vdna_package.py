@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.vdna_package import dna_of_vdna
 from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor
@@ -72,41 +73,6 @@ def ranges(extractor: FeatureExtractor, sets: tuple[list[NDArray[np.uint8]], ...
     return calibration.ranges("vdna")
 
 
-def _theirs(kind: str, images: list[NDArray[np.uint8]], extractor: FeatureExtractor, ranges: ActivationRanges) -> Any:
-    """The vdna package's own DNA of images, through the same network."""
-    from vdna.networks import FeatureExtractionModel
-    from vdna.utils.settings import DataSettings, ExtractionSettings, NetworkSettings
-    from vdna.vdnas import get_vdna
-
-    class Model(FeatureExtractionModel):
-        def get_features(self, batch: Tensor) -> dict[str, Tensor]:
-            outputs = {}
-            handles = [
-                extractor.network.get_submodule(layer).register_forward_hook(
-                    lambda _m, _i, output, layer=layer: outputs.update({layer: output})
-                )
-                for layer in SPEC.paths
-            ]
-            extractor.network(batch)
-            for handle in handles:
-                handle.remove()
-            return outputs
-
-    extremes = {
-        name: {layer: dict(enumerate(part.tolist())) for layer, part in ranges.layout.split(values).items()}
-        for name, values in (("mins_per_neuron", ranges.observed_low), ("maxs_per_neuron", ranges.observed_high))
-    }
-    model = Model(
-        NetworkSettings(list(SPEC.mean), list(SPEC.std), dict(extractor.layout), SPEC.size, "r"),
-        ExtractionSettings(num_workers=0, batch_size=25, device="cpu", verbose=False, n_sample_images=1),
-        extremes,
-    )
-    model.name = "r"
-    dna = get_vdna(kind)
-    dna.fill_vdna(model, DataSettings(source=images, shuffle_files=False))
-    return dna
-
-
 def _distance(metric: Any, sets: tuple[list[NDArray[np.uint8]], ...]) -> Any:
     for images, real in zip(sets, (True, False), strict=True):
         for batch in _batches(images):
@@ -122,7 +88,7 @@ def test_ranges_agree(
     extractor: FeatureExtractor, sets: tuple[list[NDArray[np.uint8]], ...], ranges: ActivationRanges
 ) -> None:
     """Calibrated extremes are those that vdna finds."""
-    theirs = _theirs("activation-ranges", sets[0], extractor, ranges).get_all_neurons_dists()
+    theirs = dna_of_vdna("activation-ranges", sets[0], extractor, ranges).get_all_neurons_dists()
     torch.testing.assert_close(ranges.observed_low, theirs["min"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ranges.observed_high, theirs["max"], rtol=1e-4, atol=1e-5)
 
@@ -133,7 +99,7 @@ def test_earth_movers_distances_agree(
     """VDNA-EMD is vdna's EMD: over all neurons, over a layer and for each neuron."""
     from vdna import EMD
 
-    theirs = [_theirs(f"histogram-{BINS}", images, extractor, ranges) for images in sets]
+    theirs = [dna_of_vdna(f"histogram-{BINS}", images, extractor, ranges) for images in sets]
     assert _compared_per_channel(theirs[0], len(sets[0]))
 
     def ours(**options: Any) -> Any:
@@ -163,7 +129,7 @@ def test_neuron_frechet_distances_agree(
     """The neuron Fréchet distance is vdna's NFD."""
     from vdna import NFD
 
-    theirs = [_theirs("gaussian", images, extractor, ranges) for images in sets]
+    theirs = [dna_of_vdna("gaussian", images, extractor, ranges) for images in sets]
     _assert_close(_distance(NeuronFrechetDistance(extractor), sets), NFD(*theirs))
     for layer, distance in _distance(NeuronFrechetDistance(extractor, reduction="layer"), sets).items():
         _assert_close(distance, NFD(*theirs, use_neurons_from_layer=layer))
@@ -180,7 +146,7 @@ def test_layer_frechet_distances_agree(
 
     # SciPy 1.18 has no `disp` any more.
     monkeypatch.setattr("vdna.utils.stats.sqrtm", lambda matrix, disp: (linalg.sqrtm(matrix), 0.0))
-    theirs = [_theirs("layer-gaussian", images, extractor, ranges) for images in sets]
+    theirs = [dna_of_vdna("layer-gaussian", images, extractor, ranges) for images in sets]
     _assert_close(_distance(LayerFrechetDistance(extractor), sets), FD(*theirs))
     for layer, distance in _distance(LayerFrechetDistance(extractor, reduction="layer"), sets).items():
         _assert_close(distance, FD(*theirs, use_neurons_from_layer=layer))
