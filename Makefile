@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?=
+EXPERIMENT_ARGS ?=
 EXAMPLE_ARGS ?= --small
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test lint format docs bench examples clean
+.PHONY: demo test lint format docs bench experiments examples clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vdna-metrics demo
@@ -38,6 +39,10 @@ docs: $(VENV)/.installed-docs
 bench: $(VENV)/.installed-test
 	@set -e; for script in $(wildcard benchmarks/[!_]*.py); do \
 		echo "== $$script $(BENCH_ARGS)"; $(BIN)/python $$script $(BENCH_ARGS); done
+
+experiments: $(VENV)/.installed-test
+	@set -e; for script in $(wildcard benchmarks/experiments/[!_]*.py); do \
+		echo "== $$script $(EXPERIMENT_ARGS)"; $(BIN)/python $$script $(EXPERIMENT_ARGS); done
 
 examples: $(VENV)/.installed
 	@set -e; for script in $(wildcard examples/[!_]*.py); do \

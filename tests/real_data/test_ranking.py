@@ -61,7 +61,7 @@ def test_a_trained_network_ranks_images_as_people_do(shared: Path) -> None:
     def dna(images: Iterator[torch.Tensor]) -> object:
         return build_dnas(images, extractor, ranges=ranges)["histogram"]
 
-    every = list(batches(photographs("train/", "val/"), 300))
+    every = list(batches(photographs("train/", "val/"), 150))
     ranges = calibrate(every, extractor)
     real = dna(iter(every))
     rng = np.random.default_rng(0)
