@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vdna_metrics.functional import earth_movers_distance
+from vdna_metrics.functional import (
+    cumulative_shares,
+    earth_movers_distance,
+    emd,
+    histogram_counts,
+    image_emd,
+    image_pair_emd,
+)
 
 BINS = 8
 rows = st.lists(st.integers(0, 10**6), min_size=BINS, max_size=BINS).filter(any)
@@ -166,3 +173,27 @@ def test_wrong_units_are_refused(options: dict[str, object], message: str) -> No
     """Unknown units, and the activation unit without its ranges, are errors that say what is missing."""
     with pytest.raises(ValueError, match=message):
         earth_movers_distance(GOOD, GOOD, **options)
+
+
+# -------------------------------------------------------------------------------------------------------- single images
+@pytest.mark.parametrize("held", [1, 100, 1 << 18])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_images_are_at_the_distance_of_their_own_counts(
+    held: int, tokens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image is at the distance of its histogram, dead neurons too, in any strides and pieces; so are pairs."""
+    monkeypatch.setattr(emd, "_PIECE_CPU", held)
+    stream = torch.Generator().manual_seed(0)
+    neurons, images, positions, bins = 3, 4, 5, 20
+    shape = (images, positions, neurons) if tokens else (images, neurons, positions)
+    order = (2, 0, 1) if tokens else (1, 0, 2)
+    a, b = (torch.randn(shape, generator=stream).permute(order) for _ in range(2))
+    low, high = torch.tensor([-1.0, -3.0, 0.0]), torch.tensor([1.0, 3.0, 0.0])
+    counts = torch.randint(1, 9, (neurons, bins), generator=stream)
+    found = image_emd(a, cumulative_shares(counts), low, high)
+    pairs = image_pair_emd(a, b[:, :, :2], low, high, bins)
+    for image in range(images):
+        own = histogram_counts(a[:, image], low, high, bins)
+        other = histogram_counts(b[:, image, :2], low, high, bins)
+        torch.testing.assert_close(found[image], earth_movers_distance(own, counts), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(pairs[image], earth_movers_distance(own, other), rtol=1e-12, atol=1e-12)

@@ -1,14 +1,19 @@
 """Earth mover's distance between histograms that share their bins."""
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional.histogram import range_end
+from vdna_metrics.functional.histogram import bin_index, range_end
 from vdna_metrics.functional.moments import to_float64
 
 EMDUnit = Literal["bins", "range", "activation"]
+
+# Counts held at once by `image_emd`: on a CPU, what its caches hold; a GPU wants few and large pieces.
+_PIECE_CPU = 1 << 18
+_PIECE = 1 << 26
 
 
 def earth_movers_distance(
@@ -58,7 +63,7 @@ def earth_movers_distance(
             f"got counts_a {list(counts_a.shape)}, counts_b {list(counts_b.shape)}"
         )
     bins = counts_a.shape[1]
-    difference = _cumulative(counts_a, "counts_a").sub_(_cumulative(counts_b, "counts_b"))
+    difference = cumulative_shares(counts_a, "counts_a").sub_(cumulative_shares(counts_b, "counts_b"))
     distance = difference.abs_().sum(dim=1)
     if unit == "bins":
         return distance
@@ -75,8 +80,24 @@ def earth_movers_distance(
     return distance * (high - low)
 
 
-def _cumulative(counts: Tensor, name: str) -> Tensor:
-    """Cumulative shares `[neurons, bins]` float64, from int64 cumulative sums: exact, also in deterministic mode."""
+def cumulative_shares(counts: Tensor, name: str = "counts") -> Tensor:
+    """Cumulative, normalised counts, from int64 cumulative sums: exact, also in deterministic mode.
+
+    Args:
+        counts: `[neurons, bins]`, whole numbers.
+        name: what to call them in errors.
+
+    Returns:
+        `[neurons, bins]` float64, on the device of the counts (on the CPU for MPS, which has no float64).
+
+    Raises:
+        ValueError: if a neuron is empty, or a count is negative or not whole.
+        TypeError: if counts are complex.
+
+    Examples:
+        >>> cumulative_shares(torch.tensor([[1, 0, 2, 1]]))
+        tensor([[0.2500, 0.2500, 0.7500, 1.0000]], dtype=torch.float64)
+    """
     if counts.is_complex():
         raise TypeError(f"{name} must be whole numbers, got {counts.dtype}")
     if counts.is_floating_point() and not bool((counts.isfinite() & (counts == counts.trunc())).all()):
@@ -92,3 +113,94 @@ def _cumulative(counts: Tensor, name: str) -> Tensor:
             f"the first is {int(empty.int().argmax())}: an empty histogram has no distance"
         )
     return to_float64(cumulative) / to_float64(total)
+
+
+def image_emd(activations: Tensor, cumulative: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Earth mover's distance of every neuron between each image's own histogram and one other, in bins.
+
+    To rounding the numbers of `earth_movers_distance` on the image's counts, of which only some neurons of an image or
+    of a few are held at once. On one CPU core a neuron of 1000 bins costs about 3 µs an image, and little a position.
+
+    Args:
+        activations: `[neurons, images, positions]`, floating, any strides.
+        cumulative: `[neurons, bins]`, the other histograms' `cumulative_shares`.
+        low: `[neurons]` lower ends of the ranges.
+        high: `[neurons]` upper ends of the ranges.
+
+    Returns:
+        `[images, neurons]` float64, on the device of the activations (on the CPU for MPS).
+
+    Examples:
+        >>> shares = cumulative_shares(torch.tensor([[0, 0, 1, 1]]))
+        >>> image_emd(torch.tensor([[[0.1, 0.1], [0.6, 0.9]]]), shares, torch.zeros(1), torch.ones(1))
+        tensor([[2.5000],
+                [0.0000]], dtype=torch.float64)
+    """
+    if activations.device.type == "mps":  # which has no float64
+        activations = activations.cpu()
+    positions = activations.shape[2]
+    low, high = low.to(activations.device), high.to(activations.device)
+    expected = cumulative.to(activations.device) * positions
+    distances = _image_table(activations)
+    for images, neurons, counts in _cumulative_image_counts(activations, low, high, cumulative.shape[1]):
+        distances[images, neurons] = counts.double().sub_(expected[neurons]).abs_().sum(dim=2).div_(positions)
+    return distances
+
+
+def image_pair_emd(activations_a: Tensor, activations_b: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """Earth mover's distance of every neuron between the histograms of two images, in bins, pair by pair.
+
+    Args:
+        activations_a: `[neurons, images, positions]`, floating, any strides.
+        activations_b: of as many images; the numbers of positions may differ.
+        low: `[neurons]` lower ends of the ranges.
+        high: `[neurons]` upper ends of the ranges.
+        bins: number of bins.
+
+    Returns:
+        `[images, neurons]` float64, on the device of the activations (on the CPU for MPS).
+
+    Examples:
+        >>> a, b = torch.tensor([[[0.1, 0.3]]]), torch.tensor([[[0.6, 0.6]]])
+        >>> image_pair_emd(a, b, torch.zeros(1), torch.ones(1), 10)
+        tensor([[4.]], dtype=torch.float64)
+    """
+    sides = (activations_a, activations_b)
+    if activations_a.device.type == "mps":  # which has no float64
+        sides = activations_a.cpu(), activations_b.cpu()
+    low, high = low.to(sides[0].device), high.to(sides[0].device)
+    distances = _image_table(sides[0])
+    positions_a, positions_b = (side.shape[2] for side in sides)
+    pairs = zip(*(_cumulative_image_counts(side, low, high, bins) for side in sides), strict=True)
+    for (images, neurons, counts_a), (_, _, counts_b) in pairs:
+        difference = counts_a.double().div_(positions_a).sub_(counts_b.double().div_(positions_b))
+        distances[images, neurons] = difference.abs_().sum(dim=2)
+    return distances
+
+
+def _image_table(activations: Tensor) -> Tensor:
+    neurons, images, _ = activations.shape
+    return torch.empty(images, neurons, dtype=torch.float64, device=activations.device)
+
+
+def _cumulative_image_counts(
+    activations: Tensor, low: Tensor, high: Tensor, bins: int
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Which images, which neurons, and their cumulative counts `[images, neurons, bins]` int32; all in turn."""
+    neurons, images, _ = activations.shape
+    limit = _PIECE_CPU if activations.device.type == "cpu" else _PIECE
+    step = max(1, min(neurons, limit // bins))
+    several = max(1, limit // (step * bins))
+    index = bin_index(activations, low, high, bins).transpose(0, 1)
+    one = torch.ones((), dtype=torch.int32, device=index.device)
+    for image in range(0, images, several):
+        for neuron in range(0, neurons, step):
+            chosen = slice(image, image + several), slice(neuron, neuron + step)
+            part = index[chosen]
+            size = part.shape[0] * part.shape[1] * bins
+            offsets = torch.arange(0, size, bins, dtype=torch.int32, device=part.device).view(*part.shape[:2], 1)
+            place = (part + offsets).flatten()
+            counts = torch.zeros(size, dtype=torch.int32, device=part.device).index_add_(
+                0, place, one.expand(len(place))
+            )
+            yield *chosen, counts.view(*part.shape[:2], bins).cumsum(dim=2, dtype=torch.int32)

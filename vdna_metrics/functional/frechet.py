@@ -55,9 +55,10 @@ def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, 
 def covariance_factor(covariance: Tensor) -> Tensor:
     """A factor of a covariance, `Σ = AAᵀ`, without columns for its null space.
 
-    Well conditioned covariances have their Cholesky factor, `r = d`. Others have the eigenvectors, scaled by the roots
-    of their eigenvalues; eigenvalues below `d * eps` of the largest are rounding and are left out, so that a covariance
-    of `n <= d` images keeps `r = n - 1` columns.
+    Well conditioned covariances have their Cholesky factor, `r = d`. Others have, on a CPU, one with pivots, which ends
+    where what is left is rounding, so that a covariance of `n <= d` images keeps `r = n - 1` columns; it takes a
+    hundredth of the time of eigenvectors. Where it does not give the covariance back, and elsewhere, the factor is the
+    eigenvectors, scaled by the roots of their eigenvalues; eigenvalues below `d * eps` of the largest are left out.
 
     Args:
         covariance: `[d, d]` symmetric, positive semi-definite.
@@ -89,6 +90,9 @@ def covariance_factor(covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not bool(failed) and bool(factor.diagonal().min().square() > _WELL_CONDITIONED * largest):
         return factor
+    pivoted = _pivoted_cholesky(covariance, largest) if covariance.device.type == "cpu" else None
+    if pivoted is not None:
+        return pivoted
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     top = eigenvalues.abs().max()
     if bool(eigenvalues[0] < -_ROUNDING * top):
@@ -99,6 +103,20 @@ def covariance_factor(covariance: Tensor) -> Tensor:
     kept = eigenvalues > len(eigenvalues) * torch.finfo(torch.float64).eps * top
     factor = eigenvectors[:, kept] * eigenvalues[kept].sqrt()
     return factor
+
+
+def _pivoted_cholesky(covariance: Tensor, largest: Tensor) -> Tensor | None:
+    """A factor `[d, r]`, or nothing where the covariance is not positive semi-definite to rounding."""
+    from scipy.linalg.lapack import dpstrf
+
+    packed, pivots, rank, _ = dpstrf(covariance.detach().numpy(), lower=1)
+    if not rank:
+        return None
+    factor = torch.empty(len(covariance), rank, dtype=torch.float64)
+    factor[torch.from_numpy(pivots.astype("int64")) - 1] = torch.from_numpy(packed).tril()[:, :rank]
+    lost = (factor @ factor.T).sub_(covariance).abs_().max()
+    # The sums that a covariance comes from leave about as much.
+    return factor if bool(lost <= 4 * len(covariance) * torch.finfo(torch.float64).eps * largest) else None
 
 
 def frechet_distance(

@@ -1,0 +1,86 @@
+"""Fidelity and diversity against prdc, torch-fidelity, torchmetrics, clean-fid, vendi_score and dgm-eval's formulas.
+
+Known difference: prdc counts an image on a sphere as outside, where the paper of precision and recall has it inside;
+they differ where the same image is in both sets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
+
+pytestmark = pytest.mark.parity
+
+
+def _sets(n: int = 120, m: int = 100, d: int = 48) -> tuple[Tensor, Tensor]:
+    """Two sets of features that overlap in part, float64."""
+    real = torch.randn(n, d, dtype=torch.float64) * torch.logspace(0.5, -1, d, dtype=torch.float64)
+    generated = torch.randn(m, d, dtype=torch.float64) * torch.logspace(0.5, -1.2, d, dtype=torch.float64)
+    return real.relu(), (generated + 0.2).relu()
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_shares_are_prdcs(k: int) -> None:
+    """Precision, recall, density and coverage of prdc, and so of dgm-eval, which has a copy of it, to 1e-12."""
+    prdc = pytest.importorskip("prdc")
+    real, generated = _sets()
+    expected = prdc.compute_prdc(real.numpy(), generated.numpy(), nearest_k=k)
+    found = [*precision_recall(real, generated, k=k), *density_coverage(real, generated, k=k)]
+    assert all(0 < float(value) < 1 for value in found)
+    names = ("precision", "recall", "density", "coverage")
+    assert [float(value) for value in found] == pytest.approx([float(expected[name]) for name in names], rel=1e-12)
+
+
+def test_an_image_on_the_sphere_is_outside_for_prdc() -> None:
+    """Of a set and itself prdc has less density by 1/k, for the image that gives a radius lies on its sphere."""
+    prdc = pytest.importorskip("prdc")
+    real, _ = _sets()
+    theirs = prdc.compute_prdc(real.numpy(), real.numpy(), nearest_k=5)["density"]
+    assert density_coverage(real, real)[0].item() == pytest.approx(theirs + 1 / 5, abs=1e-9)
+
+
+def test_the_kernel_distance_is_torch_fidelitys() -> None:
+    """Mean and deviation over the same subsets for the same seed, to 1e-9."""
+    metric = pytest.importorskip("torch_fidelity.metric_kid")
+    real, generated = _sets()
+    options = {"kid_subsets": 20, "kid_subset_size": 40, "rng_seed": 7, "verbose": False}
+    expected = metric.kid_features_to_metric(real, generated, **options)
+    found = kernel_distance(real, generated, subsets=20, subset_size=40, seed=7)
+    assert [float(value) for value in found] == pytest.approx(list(expected.values()), rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"degree": 2, "gamma": 0.1, "coef": 2.0}])
+def test_the_kernel_distance_of_all_images_is_that_of_the_peers(options: dict[str, float]) -> None:
+    """With all images in each subset: torchmetrics' to 1e-9; clean-fid's and dgm-eval's with their one kernel."""
+    kid = pytest.importorskip("torchmetrics.image.kid")
+    real, generated = _sets(100)
+    mean, deviation = kernel_distance(real, generated, subsets=3, subset_size=100, **options)  # type: ignore[arg-type]
+    assert deviation < 1e-12
+    expected = [float(kid.poly_mmd(real, generated, **options))]
+    if not options:
+        cleanfid = pytest.importorskip("cleanfid.fid")
+        expected.append(cleanfid.kernel_distance(real.numpy(), generated.numpy(), num_subsets=1))
+        polynomial = pytest.importorskip("sklearn.metrics.pairwise").polynomial_kernel  # which dgm-eval takes
+        xx, yy, xy = (
+            polynomial(a, b, degree=3, coef0=1) for a, b in ((real, None), (generated, None), (real, generated))
+        )
+        within = sum(k.sum() - np.diagonal(k).sum() for k in (xx, yy)) / (100 * 99)
+        expected.append(within - 2 * xy.sum() / 100**2)
+    assert expected == pytest.approx([float(mean)] * len(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [30, 200])
+def test_the_vendi_score_is_its_authors(n: int) -> None:
+    """With fewer images than neurons and with more, to 1e-9; dgm-eval's formula, of n x n, likewise."""
+    vendi = pytest.importorskip("vendi_score.vendi")
+    features, _ = _sets(n)
+    found = vendi_score(features).item()
+    assert found == pytest.approx(vendi.score_dual(features.numpy()), rel=1e-9)
+    unit = features / features.norm(dim=1, keepdim=True)
+    shares = np.linalg.eigvalsh((unit @ unit.T / n).numpy())
+    shares = shares[shares > 0]
+    assert found == pytest.approx(float(np.exp(-(shares * np.log(shares)).sum())), rel=1e-9)
