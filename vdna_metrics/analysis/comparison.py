@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 from vdna_metrics.analysis.activations import DEFAULT_READING, NumberedImages, iterate_activations, open_numbered
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna import compare
+from vdna_metrics.dna.dealt import DealtDNA
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance, check_comparable
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.fingerprint import describe_differences
-from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.functional.emd import EMDUnit, cumulative_shares
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
-from vdna_metrics.layout import near_names
+from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import (
     NeuronsLike,
     NeuronWeightsLike,
@@ -34,12 +35,13 @@ from vdna_metrics.references.build import Reading, empty_distribution
 from vdna_metrics.references.images import manifest_hash
 
 DistanceName = Literal["emd", "neuron_frechet", "layer_frechet"]
+AnyDNA = TypeVar("AnyDNA", bound=VDNA | DealtDNA)
 
 _BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
 
 
 @dataclass(frozen=True)
-class _Measure:
+class Measure:
     """One of the distances of `compare` with all that it is asked for."""
 
     distance: DistanceName
@@ -61,9 +63,11 @@ class _Measure:
         if isinstance(self.weights, str | Path):
             object.__setattr__(self, "weights", load_weights(self.weights))
 
-    def select(self, dna: VDNA) -> VDNA:
+    def select(self, dna: AnyDNA) -> AnyDNA:
         """What is compared of a DNA."""
-        return dna if self.layers is None and self.neurons is None else dna.select(self.layers, self.neurons)
+        if self.layers is None and self.neurons is None:
+            return dna
+        return cast(AnyDNA, dna.select(self.layers, self.neurons))
 
     def __call__(self, a: VDNA, b: VDNA) -> float:
         """The distance of two DNAs of which what is compared was selected."""
@@ -73,6 +77,26 @@ class _Measure:
         """The same, for each layer."""
         distances = cast("dict[str, Tensor]", self._compare(a, b, "layer"))
         return {layer: float(distance) for layer, distance in distances.items()}
+
+    def layer_shares(self, layout: NeuronLayout) -> Tensor:
+        """What each layer's distance, as of `by_layer`, counts in the distance: ``[layers]`` float64."""
+        if self.weights is not None:
+            return torch.ones(len(layout), dtype=torch.float64)
+        if self.distance == "layer_frechet":
+            return torch.full((len(layout),), 1 / len(layout), dtype=torch.float64)
+        return torch.tensor(list(layout.values()), dtype=torch.float64) / layout.total
+
+    def emd_scale(self, dna: VDNA) -> Tensor:
+        """What each neuron's EMD in bins counts in the distance: ``[neurons]`` float64."""
+        scale = chosen_weights(self.weights, dna.layout, dna.fingerprint)
+        if scale is None:
+            scale = torch.full((dna.layout.total,), 1 / dna.layout.total, dtype=torch.float64)
+        histogram = histogram_of(dna)
+        if self.unit != "bins":
+            scale = scale / histogram.bins
+        if self.unit == "activation":
+            scale = scale * (histogram.ranges.high.double() - histogram.ranges.low.double())
+        return scale
 
     def _compare(self, a: VDNA, b: VDNA, reduction: compare.Reduction) -> compare.Distance:
         if self.distance == "emd":
@@ -161,7 +185,7 @@ def distance_matrix(
         tensor([[0.0000, 4.9...],
                 [4.9..., 0.0000]], dtype=torch.float64)
     """
-    measure = _Measure(distance, layers, neurons, weights, unit)
+    measure = Measure(distance, layers, neurons, weights, unit)
     if len(dnas) < 2:
         raise ValueError(f"a matrix needs at least two DNAs, got {', '.join(dnas) or 'none'}")
     chosen = {name: measure.select(dna) for name, dna in dnas.items()}
@@ -186,7 +210,7 @@ def _check_all_comparable(dnas: Mapping[str, VDNA]) -> None:
             raise ValueError(f"these DNAs cannot be compared: {describe_differences(found, (first_name, name))}")
 
 
-def _emd_matrix(dnas: Mapping[str, VDNA], measure: _Measure) -> Tensor:
+def _emd_matrix(dnas: Mapping[str, VDNA], measure: Measure) -> Tensor:
     histograms = []
     for name, dna in dnas.items():
         distribution = dna.distribution.to("cpu")
@@ -197,27 +221,22 @@ def _emd_matrix(dnas: Mapping[str, VDNA], measure: _Measure) -> Tensor:
         distribution.check_finite()
         histograms.append(distribution)
     first = next(iter(dnas.values()))
-    layout, bins, ranges = first.layout, histograms[0].bins, histograms[0].ranges
-    scale = chosen_weights(measure.weights, layout, first.fingerprint)
-    if scale is None:
-        scale = torch.full((layout.total,), 1 / layout.total, dtype=torch.float64)
-    if measure.unit != "bins":
-        scale = scale / bins
-    if measure.unit == "activation":
-        scale = scale * (ranges.high.double() - ranges.low.double())
+    layout, bins, scale = first.layout, histograms[0].bins, measure.emd_scale(first)
     values = torch.zeros(len(histograms), len(histograms), dtype=torch.float64)
     step = max(1, _BLOCK // (len(histograms) * bins))
     for start in range(0, layout.total, step):
         rows = slice(start, start + step)
-        shares = torch.stack([_cumulative_shares(histogram.counts[rows]) for histogram in histograms])
+        shares = torch.stack([cumulative_shares(histogram.counts[rows]) for histogram in histograms])
         for i in range(1, len(shares)):
             values[i, :i] += (shares[:i] - shares[i]).abs_().sum(dim=2) @ scale[rows]
     return values + values.T
 
 
-def _cumulative_shares(counts: Tensor) -> Tensor:
-    cumulative = counts.cumsum(dim=1)
-    return cumulative.double() / cumulative[:, -1:].double()
+def histogram_of(dna: VDNA) -> HistogramDistribution:
+    """The distribution of a DNA that is compared by the EMD."""
+    if not isinstance(dna.distribution, HistogramDistribution):
+        raise TypeError(f"the emd compares histograms, this DNA is of kind {dna.kind!r}")
+    return dna.distribution
 
 
 # -------------------------------------------------------------------------------------------------- nearest and ranking
@@ -259,7 +278,7 @@ def nearest(
         >>> nearest(photographs, {"photographs": photographs})
         (Neighbour(name='photographs', distance=0.0),)
     """
-    measure = _Measure(distance, layers, neurons, weights, unit)
+    measure = Measure(distance, layers, neurons, weights, unit)
     if not references:
         raise ValueError("no references to look among")
     chosen = measure.select(dna)
@@ -409,7 +428,7 @@ def sample_size_curve(
         >>> curve.sizes, tuple(curve.values.shape), round(curve.final, 6)
         ((3, 6, 9, 12), (10, 4), 0.0)
     """
-    measure = _Measure(distance, layers, neurons, weights, unit)
+    measure = Measure(distance, layers, neurons, weights, unit)
     if not parts or draws < 1:
         raise ValueError(f"a curve needs parts and draws, got {len(parts)} and {draws}")
     numbers = {part.n_images for part in parts}
@@ -635,7 +654,7 @@ def compare_groups(
         >>> report.worst.group, report.worst.n_images, round(report.worst.distance, 1), round(report.pooled, 1)
         ('test', 200, 5.0, 2.0)
     """
-    measure = _Measure(distance, layers, neurons, weights, unit)
+    measure = Measure(distance, layers, neurons, weights, unit)
     if not groups:
         raise ValueError("no groups to compare")
     chosen = {group: measure.select(dna) for group, dna in groups.items()}
