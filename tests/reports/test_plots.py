@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.dnas import DEAD, make_dna, make_empty, make_fingerprint, make_ranges
+from helpers.dnas import make_dna, make_ranges
 from matplotlib.figure import Figure
 
-from vdna_metrics.dna import VDNA, compare
+from vdna_metrics.dna import compare
 from vdna_metrics.dna.coverage import coverage
-from vdna_metrics.reports.plots import COLOURS, REFERENCE_COLOUR, layer_profile, neuron_histograms, plot_coverage
+from vdna_metrics.dna.plots import COLOURS
+from vdna_metrics.reports.plots import layer_profile, plot_coverage
 
 PROFILES = {"near": {"conv1": 1.0, "conv2": 3.0, "norm": 2.0}, "far": {"conv1": 40.0, "conv2": 20.0, "norm": 80.0}}
 
@@ -97,6 +98,33 @@ def test_an_axis_and_colours_of_ones_own_are_used() -> None:
     assert ax.get_ylabel() == "NFD"
 
 
+def test_more_sets_than_colours_have_other_lines_and_marks() -> None:
+    """Where the colours begin anew the line and its marks are others, so that no two sets look alike."""
+    ax = layer_profile({f"set {i}": {"a": 1.0, "b": 2.0 + i} for i in range(2 * len(COLOURS) + 1)})
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines]
+    assert len(set(looks)) == len(looks)
+
+
+def test_a_floor_is_dashed_and_named() -> None:
+    """The noise floor of the layers is a line of its own, which has to have the same layers."""
+    floor = {"conv1": 0.5, "conv2": 0.7, "norm": 0.6}
+    ax = _drawn(layer_profile(PROFILES, floor=floor))
+    assert list(ax.lines[-1].get_ydata()) == list(floor.values())
+    assert "noise floor" in [text.get_text() for text in ax.texts]
+    with pytest.raises(ValueError, match="layers differ: conv1, conv2, norm and, of the floor, conv1"):
+        layer_profile(PROFILES, floor={"conv1": 0.5})
+
+
+def test_long_names_lose_their_middle_and_signs_are_no_mathematics() -> None:
+    """A label fits beside its line, and what would be a formula is shown as it is written."""
+    ax = _drawn(layer_profile({"x" * 40 + "-end": {"a": 1.0}, "a$b$_{": {"a": 2.0}}))
+    long, odd = (text.get_text() for text in ax.texts)
+    assert len(long) == 30
+    assert long.endswith("-end")
+    assert odd == "a$b$_{"
+    assert ax.texts[1].get_parse_math() is False
+
+
 @pytest.mark.parametrize(
     ("profiles", "log", "message"),
     [
@@ -111,60 +139,6 @@ def test_profiles_that_cannot_be_drawn_are_refused(profiles: Any, log: bool, mes
     """Nothing to draw, other layers, or a zero on a logarithmic scale are errors that name the set."""
     with pytest.raises(ValueError, match=message):
         layer_profile(profiles, log=log)
-
-
-# ---------------------------------------------------------------------------------------------------- neuron_histograms
-@pytest.mark.parametrize(("bins", "groups"), [(8, 100), (8, 4), (7, 3), (250, 100)])
-def test_heights_are_shares_of_the_neurons_counts(bins: int, groups: int) -> None:
-    """Bins are joined in order, heights sum to 1, and edges run from the range's low to its high."""
-    dna = make_dna("histogram", bins=bins)
-    counts = dna.distribution.counts[4].double().numpy()  # type: ignore[attr-defined]
-    (stairs,) = neuron_histograms({"a": dna}, "conv2", 0, groups=groups).patches
-    heights, edges, _ = stairs.get_data()
-    size = max(1, bins // groups)
-    joined = [counts[start : start + size].sum() / counts.sum() for start in range(0, bins, size)]
-    np.testing.assert_allclose(heights, joined, rtol=1e-12)
-    assert sum(heights) == pytest.approx(1)
-    np.testing.assert_allclose(edges, [*(-3 + 6 / bins * size * i for i in range(len(joined))), 3], atol=1e-6)
-
-
-def test_the_reference_is_an_area_under_the_lines() -> None:
-    """The reference is filled and drawn first, sets are lines in their colours, all have names for a legend."""
-    real, a, b = (make_dna("histogram", seed=seed) for seed in range(3))
-    ax = neuron_histograms({"a": a, "b": b}, "norm", 1, reference=real, colours={"b": "#123456"})
-    area, *lines = ax.patches
-    assert area.get_fill()
-    assert not any(line.get_fill() for line in lines)
-    assert [patch.get_label() for patch in ax.patches] == ["reference", "a", "b"]
-    colours = [patch.get_facecolor() if patch.get_fill() else patch.get_edgecolor() for patch in ax.patches]
-    for colour, expected in zip(colours, (REFERENCE_COLOUR, COLOURS[0], "#123456"), strict=True):
-        assert tuple(round(part * 255) for part in colour[:3]) == tuple(bytes.fromhex(expected[1:]))
-    assert ax.get_title(loc="left") == "norm, neuron 1"
-
-
-def test_a_dead_neuron_is_drawn() -> None:
-    """A neuron whose range has no width gives no error and no NaN."""
-    (stairs,) = neuron_histograms({"a": make_dna("histogram")}, *DEAD).patches
-    heights, edges, _ = stairs.get_data()
-    assert sum(heights) == pytest.approx(1)
-    assert set(edges) == {0.5}
-
-
-@pytest.mark.parametrize(
-    ("dna", "layer", "neuron", "message"),
-    [
-        (make_dna("gaussian"), "norm", 0, "drawn from a histogram DNA, this is a gaussian"),
-        (make_dna("histogram"), "nrom", 0, "did you mean 'norm'"),
-        (make_dna("histogram"), "norm", 2, "layer 'norm' has no neuron 2"),
-        (VDNA(make_empty("histogram"), make_fingerprint()), "norm", 0, "this DNA has seen no image"),
-    ],
-)
-def test_histograms_that_cannot_be_drawn_are_refused(dna: VDNA, layer: str, neuron: int, message: str) -> None:
-    """Other kinds, unknown layers and neurons, and empty DNAs are errors, on the reference too."""
-    with pytest.raises(ValueError, match=message):
-        neuron_histograms({"a": dna}, layer, neuron)
-    with pytest.raises(ValueError, match=message):
-        neuron_histograms({}, layer, neuron, reference=dna)
 
 
 # -------------------------------------------------------------------------------------------------------- plot_coverage
@@ -218,7 +192,6 @@ def test_drawing_leaves_matplotlib_alone() -> None:
 
     dna = make_dna("histogram")
     before = dna.distribution.state.clone()
-    neuron_histograms({"a": dna}, "norm", 0)
     layer_profile(PROFILES)
     plot_coverage(coverage(dna))
     assert not _pylab_helpers.Gcf.get_all_fig_managers()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,29 @@ class VDNA:
         from vdna_metrics.dna.serialization import save_vdna
 
         return save_vdna(self, path)
+
+    def plot(self, layer: str, neuron: int, *, reference: VDNA | None = None, ax: Axes | None = None) -> Axes:
+        """Draw what one neuron saw: its histogram, or the normal curve of its Gaussian.
+
+        Args:
+            layer: layer of the neuron.
+            neuron: its index in the layer.
+            reference: another DNA, drawn as an area under it.
+            ax: axis to draw on, a new one by default.
+
+        Raises:
+            ValueError: for a layer Gaussian, a reference of another kind, or an unknown layer or neuron.
+
+        Examples:
+            >>> from vdna_metrics import load_reference
+            >>> dna = load_reference("bsds500/test@vdna_tiny", kind="histogram")
+            >>> dna.plot("blocks.0", 3).get_title(loc="left")
+            'blocks.0, neuron 3'
+        """
+        from vdna_metrics.dna.plots import neuron_histograms
+
+        name = ", ".join(dict.fromkeys(self.provenance.sources)) or "unknown source"
+        return neuron_histograms({name: self}, layer, neuron, reference=reference, ax=ax)
 
 
 def check_comparable(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vdna_metrics.analysis.comparison import DistanceMatrix, DistanceName, GroupReport, SampleSizeCurve
 from vdna_metrics.analysis.explain import Exemplars, Explanation, NeuronContribution
+from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
 from vdna_metrics.functional.emd import EMDUnit
-from vdna_metrics.reports.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -254,11 +254,6 @@ def _draw_neurons(
             colours={names[1]: COLOURS[1]},
             ax=row[0],
         )
-        seen = [end for mean, deviation in zip(neuron.means, neuron.deviations, strict=True)
-                for end in (mean - 4 * deviation, mean + 4 * deviation)]  # fmt: skip
-        low, high = row[0].get_xlim()
-        if max(seen) > min(seen):
-            row[0].set_xlim(max(low, min(seen)), min(high, max(seen)))
         total = neuron.shift + neuron.spread + neuron.shape
         shares = [f"{part} {100 * getattr(neuron, part) / total:.0f} %" for part in _PARTS] if total else []
         title = f"{neuron.layer}, neuron {neuron.neuron}: {neuron.distance:.3g} {_UNITS[explanation.unit]}"

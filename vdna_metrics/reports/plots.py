@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.coverage import OUTSIDE, USED, Coverage
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
+from vdna_metrics.reports.words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with any colour vision tell apart, without their yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-REFERENCE_COLOUR = "#9a9a9a"
 _LABEL_SIZE = 9
+_LONGEST = 30  # letters of a name beside its line
+# When the colours are used up they begin anew with the next of these.
+_STROKES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 
 
 def layer_profile(
@@ -27,6 +28,7 @@ def layer_profile(
     *,
     ylabel: str = "VDNA-EMD (bins)",
     log: bool = False,
+    floor: Mapping[str, float] | None = None,
     colours: Mapping[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -37,6 +39,7 @@ def layer_profile(
             gives them.
         ylabel: what the distances are, with their unit.
         log: whether distances are drawn on a logarithmic scale, for sets of very different distance.
+        floor: ``{layer: distance}`` of real images from real images, drawn dashed.
         colours: ``{name: colour}``; one after the other by default.
         ax: axis to draw on, a new one by default.
 
@@ -53,7 +56,7 @@ def layer_profile(
     layers = list(next(iter(profiles.values()), {}))
     if not layers:
         raise ValueError("no profile to draw")
-    ax = _axis(ax)
+    ax = axis_or_new(ax)
     ends = []
     for place, (name, profile) in enumerate(profiles.items()):
         if list(profile) != layers:
@@ -64,64 +67,28 @@ def layer_profile(
                 f"a logarithmic scale has no place for the distance {min(values):g} of {name!r}; log=False"
             )
         colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
-        ax.plot(range(len(layers)), values, color=colour, linewidth=2, marker="o", markersize=5)
+        marker, line = _STROKES[place // len(COLOURS) % len(_STROKES)]
+        ax.plot(range(len(layers)), values, color=colour, linewidth=2, linestyle=line, marker=marker, markersize=5)
         ends.append((values[-1], name, colour))
+    if floor is not None:
+        if list(floor) != layers:
+            raise ValueError(f"layers differ: {', '.join(layers)} and, of the floor, {', '.join(floor)}")
+        ax.plot(range(len(layers)), list(floor.values()), color="#4d4d4d", linewidth=1.2, linestyle=(0, (4, 3)))
+        ends.append((floor[layers[-1]], "noise floor", "#4d4d4d"))
     ax.set_xticks(range(len(layers)), layers)
     if _points(ax.get_window_extent().width, ax) < 7 * sum(map(len, layers)):  # a letter is about 6 points wide
         ax.set_xticks(range(len(layers)), layers, rotation=30, ha="right", rotation_mode="anchor")
     ax.set_xlim(-0.3, len(layers) - 1 + 0.2)
     if log:
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:g}")
     else:
         ax.set_ylim(bottom=0)
+    plain_numbers(ax.yaxis, log)
     ax.set_ylabel(ylabel)
     ax.grid(axis="y", color="#e6e6e6")
     ax.set_axisbelow(True)
     _label_ends(ax, ends, len(layers) - 1)
-    _unbox(ax)
-    return ax
-
-
-def neuron_histograms(
-    dnas: Mapping[str, VDNA],
-    layer: str,
-    neuron: int,
-    *,
-    reference: VDNA | None = None,
-    colours: Mapping[str, str] | None = None,
-    groups: int = 100,
-    ax: Axes | None = None,
-) -> Axes:
-    """Overlay the histograms of one neuron.
-
-    Args:
-        dnas: ``{name: histogram DNA}``; each line bears its name, for ``ax.legend()``.
-        layer: layer of the neuron.
-        neuron: its index in the layer.
-        reference: drawn as a filled area under the others.
-        colours: ``{name: colour}``; one after the other by default.
-        groups: bins are joined into about this many, which is what can be seen.
-        ax: axis to draw on, a new one by default.
-
-    Returns:
-        The axis; heights are shares of all activations per group of bins.
-
-    Raises:
-        ValueError: for a DNA that is not a histogram or has seen no image, or an unknown layer or neuron.
-    """
-    ax = _axis(ax)
-    if reference is not None:
-        edges, shares = _shares(reference, layer, neuron, groups)
-        ax.stairs(shares, edges, fill=True, color=REFERENCE_COLOUR, alpha=0.45, label="reference")
-    for place, (name, dna) in enumerate(dnas.items()):
-        edges, shares = _shares(dna, layer, neuron, groups)
-        colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
-        ax.stairs(shares, edges, color=colour, linewidth=1.6, label=name)
-    ax.set_title(f"{layer}, neuron {neuron}", fontsize=9, loc="left")
-    ax.set_yticks([])
-    ax.set_ylim(bottom=0)
-    _unbox(ax)
+    unbox(ax)
     return ax
 
 
@@ -192,7 +159,7 @@ def plot_coverage(coverage: Coverage) -> Figure:
     neurons.set_xlabel(text, fontsize=_LABEL_SIZE)
     for ax in (outside, used, neurons):
         ax.tick_params(labelsize=_LABEL_SIZE - 1)
-        _unbox(ax)
+        unbox(ax)
     return figure
 
 
@@ -209,29 +176,6 @@ def _layer_bars(
     ax.set_ylim(len(layers) - 0.4, -0.6)
 
 
-def _shares(dna: VDNA, layer: str, neuron: int, groups: int) -> tuple[list[float], list[float]]:
-    one = dna.select(neurons={layer: [neuron]}).distribution
-    if not isinstance(one, HistogramDistribution):
-        raise ValueError(f"histograms are drawn from a histogram DNA, this is a {dna.kind}")
-    if not one.n_images:
-        raise ValueError("this DNA has seen no image")
-    size = max(1, one.bins // groups)
-    counts = one.counts[0].double().cpu()
-    padded = torch.nn.functional.pad(counts, (0, -one.bins % size)).view(-1, size).sum(1)
-    low, high = float(one.ranges.low), float(one.ranges.high)
-    width = (high - low) / one.bins * size
-    edges = [low + i * width for i in range(len(padded))] + [high]
-    return edges, (padded / counts.sum()).tolist()
-
-
-def _axis(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(8, 4.5), layout="constrained").add_subplot()
-
-
 def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None:
     # Names beside the lines' ends, moved apart where lines end together; heights in shares of the axis.
     ends = sorted(ends)
@@ -246,7 +190,7 @@ def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None
         places[i] = min(places[i], places[i + 1] - gap if i + 1 < len(places) else 1.0)
     for place, (value, name, colour) in zip(places, ends, strict=True):
         ax.annotate(
-            name,
+            shortened(name, _LONGEST),
             (last, value),
             xytext=(last + 0.15, place),
             textcoords=("data", "axes fraction"),
@@ -254,6 +198,7 @@ def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None
             va="center",
             fontsize=_LABEL_SIZE,
             annotation_clip=False,
+            parse_math=False,
         )
 
 
@@ -261,5 +206,14 @@ def _points(pixels: float, ax: Axes) -> float:
     return pixels * 72 / ax.figure.dpi
 
 
-def _unbox(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
+def plain_numbers(axis: Axis, log: bool) -> None:
+    """Give an axis few ticks with ordinary numbers."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    if log:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter("{x:g}")
