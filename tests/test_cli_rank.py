@@ -1,0 +1,117 @@
+"""`rank`: what it prints and writes is what the library finds."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import put_small_sources, run, run_json
+from PIL import Image
+
+from vdna_metrics import build_dnas, calibrate, create_extractor, load_vdna
+from vdna_metrics.analysis import rank_images
+
+
+@pytest.fixture(autouse=True)
+def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_small_sources(tmp_path, monkeypatch)
+
+
+def test_rank_shows_both_ends() -> None:
+    """Nearest and farthest are printed with score and layer, as `rank_images` has them, from images or their DNA."""
+    run("make", "real", "--extractor", "tiny", "--bins", 50, "-o", "real.npz")
+    printed = run_json("rank", "gen_a", "--reference", "real.npz", "--top", 3, "--bottom", 2)
+    ranking = rank_images("gen_a", load_vdna("real.npz"), create_extractor("tiny"))
+    expected = ranking.to_json(3, 2)
+    assert {key: printed[key] for key in ("n_images", "mean", "nearest", "farthest", "unit")} == {
+        key: expected[key] for key in ("n_images", "mean", "nearest", "farthest", "unit")
+    }
+    assert printed["reference"]["n_images"] == 12
+    assert printed["extractor"] == "tiny"
+    from_images = run_json(
+        "rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--bins", 50, "--top", 3, "--bottom", 2
+    )
+    assert from_images["nearest"] == printed["nearest"]
+    shown = run("rank", "gen_a", "--reference", "real.npz", "--top", 3, "--bottom", 2).stdout
+    assert shown.startswith("8 images of gen_a, emd (bins) from real.npz, seen by tiny: ")
+    assert shown.index("The 3 nearest") < shown.index("The 2 farthest")
+    (first,) = ranking.farthest(1)
+    row = [first.name, f"{first.score:#.4g}", first.layers[0].layer, f"{first.layers[0].unusual:+.1f}", "σ"]
+    assert row in [line.split() for line in shown.splitlines()]
+
+
+def test_rank_writes_all_scores_and_a_contact_sheet() -> None:
+    """The table has each image in the source's order with its layers, the picture is one."""
+    shown = run(
+        "rank", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "-o", "scores.csv",
+        "--contact-sheet", "sheet.png", "--top", 2, "--bottom", 2,
+    ).stdout  # fmt: skip
+    assert "wrote scores.csv\nwrote sheet.png\n" in shown
+    ranges = calibrate("real", create_extractor("tiny"))
+    reference = build_dnas("real", create_extractor("tiny"), ranges=ranges)["histogram"]
+    ranking = rank_images("gen_b.zip", reference, create_extractor("tiny"))
+    with open("scores.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["index", "name", "score", "first", "second"]
+    assert [row[:2] for row in rows] == [[str(i), f"{i}.png"] for i in range(6)]
+    np.testing.assert_array_equal(np.array([row[2] for row in rows], float), ranking.scores.numpy())
+    np.testing.assert_array_equal(np.array([row[3:] for row in rows], float), ranking.layer_distances.numpy())
+    with Image.open("sheet.png") as picture:
+        assert picture.size[0] > 300
+
+
+def test_rank_by_other_distances_and_neurons() -> None:
+    """Gaussian references rank by Fréchet distances; selected neurons and a name of the store are understood."""
+    run("make", "real", "--extractor", "tiny", "--kinds", "gaussian,histogram", "-o", "real.npz")
+    found = run_json("rank", "gen_a", "--reference", "real.gaussian.npz", "--metric", "nfd")
+    ranking = rank_images("gen_a", load_vdna("real.gaussian.npz"), create_extractor("tiny"))
+    assert found["nearest"] == ranking.to_json()["nearest"]
+    assert run_json("rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--metric", "lfd")["n_images"] == 8
+    run("calibrate", "real", "--extractor", "tiny", "-o", "ranges.npz")
+    run("make", "gen_a", "--extractor", "tiny", "--ranges", "ranges.npz", "-o", "a.npz")
+    run("select", "a.npz", "real.histogram.npz", "--top", 4, "-o", "top.npz")
+    chosen = run_json("rank", "gen_a", "--reference", "real.histogram.npz", "--neurons", "top.npz", "--unit", "range")
+    ranking = rank_images(
+        "gen_a", load_vdna("real.histogram.npz"), create_extractor("tiny"), neurons="top.npz", unit="range"
+    )
+    assert chosen["nearest"] == ranking.to_json()["nearest"]
+    stored = run_json("rank", "gen_a", "--reference", "bsds500/test@vdna_tiny", "--layers", "blocks.0", "--top", 1)
+    assert [layer["layer"] for layer in stored["nearest"][0]["layers"]] == ["blocks.0"]
+
+
+def test_rank_leaves_out_bad_images_when_asked() -> None:
+    """A bad image ends the command; with `--skip-bad` it is named and the others are ranked."""
+    Path("gen_a/inner/003.png").write_bytes(b"")
+    options = ("rank", "gen_a", "--reference", "real", "--extractor", "tiny")
+    assert "inner/003.png" in run(*options, exit_code=1).stderr
+    result = run(*options, "--skip-bad", "--json")
+    assert "skipped: gen_a: inner/003.png: the file is empty" in result.stderr
+    assert '"n_images": 7' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--contact-sheet", "sheet.gif"], 2, "Invalid value for --contact-sheet: sheet.gif: a picture ends in"),
+        (["--contact-sheet", "s.png", "--top", "0", "--bottom", "0"], 2, "--contact-sheet shows nothing"),
+        (["-o", "scores.txt"], 2, "scores are written to a .csv"),
+        (["-o", "none/scores.csv"], 1, "folder none does not exist"),
+        (["--metric", "nfd", "--unit", "range"], 2, "--unit is for VDNA-EMD, asked for is nfd"),
+        (["--metric", "nfd", "--bins", "9"], 2, "--bins is for histograms"),
+    ],
+)
+def test_what_rank_cannot_do_is_refused(words: list[str], code: int, message: str) -> None:
+    """Wrong files and options are refused before the work, saying why."""
+    assert message in run("rank", "gen_a", "--reference", "real", *words, exit_code=code).stderr
+
+
+def test_rank_refuses_what_its_reference_has_otherwise() -> None:
+    """Another kind, other positions and other bins than the DNA's are errors that say what to do."""
+    run("make", "real", "--extractor", "tiny", "--kinds", "gaussian,histogram", "-o", "real.npz")
+    refused = run("rank", "gen_a", "--reference", "real.gaussian.npz", exit_code=1)
+    assert "real.gaussian.npz is a gaussian, for --metric nfd; emd needs a histogram" in refused.stderr
+    refused = run("rank", "gen_a", "--reference", "real.histogram.npz", "--max-positions", 4, exit_code=1)
+    assert "the reference has all, --max-positions says 4" in refused.stderr
+    assert "bins differ" in run("rank", "gen_a", "--reference", "real.histogram.npz", "--bins", 9, exit_code=1).stderr
