@@ -29,9 +29,10 @@ from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, ImageSet
-from vdna_metrics.references.build import Reading, build_dnas, calibrate
+from vdna_metrics.references.build import build_dnas, calibrate
 from vdna_metrics.references.checkpoint import Checkpoint
 from vdna_metrics.references.images import manifest_hash, open_images
+from vdna_metrics.references.reading import Reading
 
 IMAGES = pixels(11, 16, 16, 3)
 NAMES = [f"{'ab'[i // 6]}/{i:02}.png" for i in range(len(IMAGES))]  # a folder's order is that of the array

@@ -31,8 +31,9 @@ from vdna_metrics.neurons import (
     load_weights,
 )
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.build import Reading, empty_distribution
+from vdna_metrics.references.build import empty_distribution
 from vdna_metrics.references.images import manifest_hash
+from vdna_metrics.references.reading import Reading
 
 DistanceName = Literal["emd", "neuron_frechet", "layer_frechet"]
 AnyDNA = TypeVar("AnyDNA", bound=VDNA | DealtDNA)

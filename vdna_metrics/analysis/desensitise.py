@@ -24,8 +24,9 @@ from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.build import Reading, empty_distribution
+from vdna_metrics.references.build import empty_distribution
 from vdna_metrics.references.images import ImageSource, manifest_hash
+from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 AttributeDistance = Literal["emd", "neuron_frechet", "layer_frechet"]
 Split = Literal["train", "validation", "test"]
@@ -324,7 +325,7 @@ def build_attribute_dnas(
     neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
     name: str | None = None,
-    reading: Reading = Reading(),
+    reading: Reading = DEFAULT_READING,
 ) -> dict[str, tuple[VDNA, VDNA]]:
     """Make the DNAs of images with and without each attribute, in one pass over the images.
 

@@ -19,7 +19,7 @@ from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
-from vdna_metrics.references.build import Reading
+from vdna_metrics.references.reading import Reading
 
 Side = Literal["reference", "generated"]
 

@@ -14,7 +14,7 @@ from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.kernels import kernel_distance, vendi_score
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.neighbours import density_coverage, precision_recall
-from vdna_metrics.references.build import Reading
+from vdna_metrics.references.reading import Reading
 
 SUBSET_SIZE = 1000
 """Images in a subset of the kernel distance where there are twice as many."""

@@ -33,8 +33,9 @@ from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons, chosen_weights
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.build import Reading, empty_distribution
+from vdna_metrics.references.build import empty_distribution
 from vdna_metrics.references.images import ImageSource
+from vdna_metrics.references.reading import Reading
 
 Measure = Callable[[ActivationBatch], Mapping[str, Tensor]]  # {layer: [images, neurons] float64}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from vdna_metrics.layout import near_names
+from vdna_metrics.references.images import ImageSource, open_images
 
-__all__ = ["PROCEDURAL_WORLDS", "add_noise", "blur", "procedural_images"]
+__all__ = ["PROCEDURAL", "PROCEDURAL_WORLDS", "add_noise", "blur", "open_procedural", "procedural_images"]
+
+PROCEDURAL = "procedural:"
+"""Prefix of a source that `open_procedural` opens."""
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -220,6 +224,26 @@ def procedural_images(world: str, n: int, *, size: int = 224, seed: int = 0) -> 
         raise ValueError(f"expected n >= 0, size >= 1 and seed >= 0, got n={n}, size={size}, seed={seed}")
     draw, world_id = PROCEDURAL_WORLDS[world], zlib.crc32(world.encode())
     return (draw(np.random.default_rng([seed, i, world_id, size]), size) for i in range(n))
+
+
+def open_procedural(source: str) -> ImageSource:
+    """The first images of a world as a source, drawn here.
+
+    Args:
+        source: ``"WORLD/N"``.
+
+    Raises:
+        ValueError: If the world is unknown, or N is no number above 0.
+
+    Examples:
+        >>> source = open_procedural("white_noise/3")
+        >>> source.name, len(source)
+        ('white_noise', 3)
+    """
+    world, _, number = source.partition("/")
+    if not number.isdecimal() or not int(number):
+        raise ValueError(f"procedural images are WORLD/N, for example white_noise/100, got {source!r}")
+    return replace(open_images(np.stack(list(procedural_images(world, int(number))))), name=world)
 
 
 def _check_degradable(image: Image, sigma: float) -> None:

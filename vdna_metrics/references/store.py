@@ -278,6 +278,11 @@ def bundled_store() -> ReferenceStore:
     return ReferenceStore(str(packaged if packaged.is_dir() else packaged.parents[1] / "reference_stats"))
 
 
+def groups_folder(dataset: str, split: str, extractor: str) -> Path:
+    """Where the package keeps a reference's DNAs dealt into groups, for error bars; few references are."""
+    return bundled_store().folder / "groups" / f"{dataset}-{split}-{extractor}"
+
+
 def user_store() -> ReferenceStore:
     """The user's own store, ``reference_stats`` in ``VDNA_METRICS_HOME``; it may not be there yet."""
     return ReferenceStore(str(cache_folder() / "reference_stats"))
@@ -444,6 +449,16 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
         raise ValueError(
             f"the activation ranges published for {name!r} could not be had: {error}. Or {calibrate}"
         ) from error
+
+
+def own_ranges(extractor: FeatureExtractor) -> ActivationRanges | None:
+    """The ranges that `find_ranges` has for an extractor, where there are some and they are of its weights."""
+    if not has_ranges(extractor):
+        return None
+    ranges = find_ranges(extractor)
+    if ranges.fingerprint is not None and ranges.fingerprint.differences(extractor.fingerprint, precision=False):
+        return None
+    return ranges
 
 
 def _name_and_spec(extractor: str | ExtractorSpec | FeatureExtractor) -> tuple[str, ExtractorSpec | None]:
