@@ -10,7 +10,8 @@ from torchvision.transforms.functional import InterpolationMode, resize
 from torchvision.utils import make_grid, save_image
 
 from vdna_metrics import VDNA, Reading, build_dnas, compare, create_extractor
-from vdna_metrics.reports.plots import COLOURS, layer_profile
+from vdna_metrics.dna.plots import COLOURS
+from vdna_metrics.reports.plots import layer_profile
 
 Record = dict[str, float]
 Profiles = dict[str, dict[str, Record]]  # {distance: {set of images: {layer: value}}}

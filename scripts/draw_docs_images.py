@@ -3,8 +3,8 @@
     python scripts/draw_docs_images.py
 
 `dna.svg` says what a DNA is: the bundled DNA of photographs beside one of procedural images that is made here.
-`demo.png` is what `vdna-metrics demo` draws, `analysis_*.png` what the blocks of `docs/analysis.md` draw, both in fewer
-colours, so that they stay small.
+`demo.png` is the top of the report of `vdna-metrics demo` in chromium, `analysis_*.png` what the blocks of
+`docs/analysis.md` draw, both in fewer colours, so that they stay small.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from draw_board import shoot
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -29,8 +30,8 @@ from torch import Tensor
 
 from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.references.procedural import procedural_images
-from vdna_metrics.reports.plots import COLOURS
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 EXTRACTOR = "vdna_tiny"
@@ -49,11 +50,10 @@ def main() -> None:
 
 
 def draw_demo(path: Path) -> None:
-    """Run the demo and keep its picture in 256 colours."""
+    """Run the demo and keep a picture of the top of its report."""
     with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "demo.png"
-        subprocess.run([sys.executable, "-m", "vdna_metrics", "demo", "-o", str(picture)], check=True)
-        keep(picture, path)
+        subprocess.run([sys.executable, "-m", "vdna_metrics", "demo", "-o", folder], check=True)
+        shoot(Path(folder) / "index.html", path, 1280, 2010)
 
 
 def draw_analysis(folder: Path) -> None:

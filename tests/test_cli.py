@@ -30,13 +30,12 @@ from vdna_metrics import (
 )
 from vdna_metrics.cli.screen import print_table
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
 from vdna_metrics.references.store import find_ranges
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 COMMANDS = (
-    "demo", "score", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise", "references",
-    "extractors",
+    "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise",
+    "rank", "references", "extractors",
 )  # fmt: skip
 REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
 CHECKOUT = Path(__file__).parents[1]
@@ -494,24 +493,10 @@ def test_extractors_show_one_card() -> None:
     assert "did you mean 'mugs_vit_base'" in error
 
 
-def test_demo_ranks_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo prints photographs first, warns of few images for lfd and writes its picture."""
-    worlds = {name: PROCEDURAL_WORLDS[name] for name in ("white_noise", "dead_leaves_disks")}
-    monkeypatch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", worlds)
-    result = run("demo", "--images", "2", "-o", "demo.png")
-    names = [line.split("  ")[0] for line in result.stdout.splitlines() if line.startswith(("photo", "dead", "white"))]
-    assert names == ["photographs (BSDS500 test)", "dead leaves disks", "white noise"]
-    assert "lfd: 2 images are too few to estimate the covariance" in result.stdout
-    assert Path("demo.png").read_bytes().startswith(b"\x89PNG")
-    assert f"Picture: {Path('demo.png').resolve()}" in result.stdout
-    assert "white noise: 2 images" in result.stderr
-
-
-@pytest.mark.parametrize(("output", "exit_code"), [("nowhere/demo.png", 1), ("demo.gif", 2), ("demo", 2)])
-def test_demo_refuses_its_picture_before_the_work(output: str, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing folder and a format that cannot be drawn are found at once."""
+def test_demo_refuses_its_folder_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is not written over a file."""
     monkeypatch.setattr("vdna_metrics.demo.run_demo", lambda *_, **__: pytest.fail("work was done"))
-    assert output in run("demo", "-o", output, exit_code=exit_code).stderr
+    assert "gen_c.npz: it is a file" in run("demo", "-o", "gen_c.npz", exit_code=1).stderr
 
 
 # ------------------------------------------------------------------------------------------------------- every command
@@ -532,7 +517,7 @@ def test_demo_refuses_its_picture_before_the_work(output: str, exit_code: int, m
         (["make", "real", "-o", "a", "--kinds", "histogramm"], "'histogramm': choose from histogram, gaussian"),
         (["make", "real", "-o", "a", "--kinds", "gaussian", "--ranges", "r.npz"], "--ranges is for histograms"),
         (["calibrate", "real", "-o", "a", "--workers", "-1"], "-1 is not in the range x>=0"),
-        (["demo", "--images", "1"], "1 is not in the range x>=2"),
+        (["demo", "--images", "1"], "1 is not in the range x>=10"),
     ],
 )
 def test_errors_in_the_command_are_exit_code_2(arguments: list[str], message: str) -> None:

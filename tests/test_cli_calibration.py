@@ -29,8 +29,8 @@ from vdna_metrics import (
     quantile_ranges,
 )
 from vdna_metrics.cli.calibration import FINE_BINS
-from vdna_metrics.references.build import _Seen
 from vdna_metrics.references.checkpoint import Checkpoint
+from vdna_metrics.references.reading import Seen
 
 CHECKOUT = Path(__file__).parents[1]
 SOURCES = ("real", "gen_a", "gen_b.zip")
@@ -130,20 +130,20 @@ def test_a_kill_in_the_third_set_loses_what_was_not_kept(monkeypatch: pytest.Mon
     sources = ("real", "same/real", "gen_a")
     _calibrate(*sources, output="whole")
     runs: list[int] = []
-    save = _Seen.save
+    save = Seen.save
 
-    def counted(self: _Seen, *arguments: Any) -> None:
+    def counted(self: Seen, *arguments: Any) -> None:
         runs.append(self.count)
         save(self, *arguments)
         if len(runs) == 5:
             raise MemoryError("killed")
 
     monkeypatch.setattr(Checkpoint, "is_due", lambda self, every=60.0: every == 0 or len(runs) >= 2)
-    monkeypatch.setattr(_Seen, "save", counted)
+    monkeypatch.setattr(Seen, "save", counted)
     assert "killed" in _calibrate(*sources, exit_code=1).stderr
     assert runs == [12, 12, 1, 2, 3]  # at the end of each of two sets, then image by image
     runs.extend([0] * 9)
-    monkeypatch.setattr(_Seen, "save", lambda self, *arguments: runs.append(self.count))
+    monkeypatch.setattr(Seen, "save", lambda self, *arguments: runs.append(self.count))
     _calibrate(*sources)
     assert runs[14:] == [12, 12, 4, 5, 6, 7, 8, 8]  # two done sets, and the images of the third that were left
     assert Path("ranges.npz").read_bytes() == Path("whole.npz").read_bytes()

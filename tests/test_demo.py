@@ -1,118 +1,96 @@
-"""The demo: its numbers are the library's, and its picture shows them."""
+"""The demo: a leaderboard of procedural images and held-out photographs, and its report."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
+from helpers.commands import run
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference
-from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, DemoEntry, draw_demo, run_demo
-from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_images
-from vdna_metrics.references.store import find_ranges
+from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, run_demo
+from vdna_metrics.references import load_dna_folder
+from vdna_metrics.references.procedural import open_procedural
+from vdna_metrics.references.store import groups_folder
+from vdna_metrics.reports import Evidence, Leaderboard, load_leaderboard
 
-IMAGES = 3
-
-
-@pytest.fixture(scope="module")
-def reports() -> dict[str, list[tuple[int, int | None]]]:
-    """What the demo said of its progress."""
-    return {}
+IMAGES = 10
+WORLDS = ("white_noise", "dead_leaves_disks")
 
 
 @pytest.fixture(scope="module")
-def entries(reports: dict[str, list[tuple[int, int | None]]]) -> list[DemoEntry]:
-    """A demo of few images, each batch smaller than a world."""
-
-    def progress(world: str):
-        said = reports.setdefault(world, [])
-        return lambda done, total: said.append((done, total))
-
+def made() -> tuple[Leaderboard, Evidence]:
+    """A demo of few images of two worlds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vdna_metrics.demo._BATCH", 2)
-        return run_demo(IMAGES, progress=progress)
+        patch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", WORLDS)
+        return run_demo(IMAGES)
 
 
-def test_every_world_is_ranked_nearest_first(entries: list[DemoEntry]) -> None:
-    """All worlds and the held-out photographs are there once, by growing VDNA-EMD, photographs first, noise last."""
-    names = [entry.name for entry in entries]
-    assert sorted(names) == sorted([PHOTOGRAPHS, *(world.replace("_", " ") for world in PROCEDURAL_WORLDS)])
-    assert [entry.emd for entry in entries] == sorted(entry.emd for entry in entries)
-    assert (names[0], names[-1]) == (PHOTOGRAPHS, "white noise")
+def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Evidence]) -> None:
+    """By every metric; photographs are not told from the noise floor, all else is."""
+    board, _ = made
+    assert board.reference.name == REFERENCE
+    assert [entry.source for entry in board.generators] == [
+        "bsds500/test", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
+    ]  # fmt: skip
+    for metric in ("emd", "nfd", "lfd"):
+        column = board.column(EXTRACTOR, metric)
+        floor = board.floor(EXTRACTOR, metric)
+        assert (column[0].generator, column[-1].generator) == (PHOTOGRAPHS, "white noise")
+        assert floor is not None
+        assert floor.n_images == 200
+        assert column[0].value < 2 * floor.value < column[1].value / 4
+        assert column[0].rank == (1, 1)
 
 
-def test_the_distances_are_those_of_compare(entries: list[DemoEntry]) -> None:
-    """Each entry's three distances and its profile follow from its DNAs and the bundled reference."""
-    reference = {kind: load_reference(REFERENCE, extractor=EXTRACTOR, kind=kind) for kind in entries[0].dnas}
-    reference["layer_gaussian"] = reference["layer_gaussian"].select(["blocks.0", "blocks.2", "blocks.4"])
-    for entry in entries:
-        assert entry.emd == float(compare.emd(reference["histogram"], entry.dnas["histogram"]))
-        assert entry.neuron_frechet == float(compare.neuron_frechet(reference["gaussian"], entry.dnas["gaussian"]))
-        assert entry.layer_frechet == pytest.approx(
-            float(compare.layer_frechet(reference["layer_gaussian"], entry.dnas["layer_gaussian"]))
-        )
-        weights = reference["histogram"].layout
-        mean = sum(float(entry.profile[layer]) * count for layer, count in weights.items()) / weights.total
-        assert entry.emd == pytest.approx(mean, rel=1e-12)
+def test_the_distances_are_those_of_the_images(made: tuple[Leaderboard, Evidence]) -> None:
+    """A world's EMD is that of its first images from the photographs' own DNA."""
+    board, evidence = made
+    reference = load_reference("bsds500/trainval", extractor=EXTRACTOR, kind="histogram")
+    images = open_procedural(f"dead_leaves_disks/{IMAGES}")
+    whole = build_dnas(images, create_extractor(EXTRACTOR), ranges=reference.distribution.ranges)["histogram"]  # type: ignore[attr-defined]
+    found = board.score("dead leaves disks", EXTRACTOR, "emd").value
+    assert found == pytest.approx(float(compare.emd(reference, whole)), rel=1e-3)  # batches of the groups differ
+    assert len(evidence.rankings["dead leaves disks"]) == IMAGES
+    assert PHOTOGRAPHS not in evidence.rankings
 
 
-def test_a_world_is_its_first_images(entries: list[DemoEntry]) -> None:
-    """The DNA of a world is that of its first n images, of which the first is the example."""
-    world = "dead_leaves_disks"
-    (entry,) = (entry for entry in entries if entry.name == "dead leaves disks")
-    images = np.stack(list(procedural_images(world, IMAGES)))
-    whole = build_dnas(images, create_extractor(EXTRACTOR), ranges=find_ranges(EXTRACTOR))["histogram"]
-    assert entry.dnas["histogram"].n_images == IMAGES
-    assert float(compare.emd(whole, entry.dnas["histogram"])) < 0.01
-    assert entry.example is not None
-    assert np.array_equal(entry.example, images[0])
+@pytest.mark.parametrize(("split", "n_images"), [("trainval", 300), ("test", 200)])
+def test_groups_that_ship_are_the_reference_in_parts(split: str, n_images: int) -> None:
+    """The bundled groups add up to the bundled DNAs, but for the rounding of other batches."""
+    dealt = {dna.kind: dna for dna in load_dna_folder(groups_folder("bsds500", split, EXTRACTOR)).dnas}
+    for kind, limit in (("histogram", 0.01), ("gaussian", 1e-6)):
+        whole = load_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind=kind)
+        groups = dealt[kind]
+        distance = compare.emd if kind == "histogram" else compare.neuron_frechet
+        assert (groups.n_images, len(groups.groups)) == (n_images, 10)  # type: ignore[union-attr]
+        assert float(distance(whole, groups.total)) < limit  # type: ignore[union-attr]
+    assert "conv_head" not in dealt["layer_gaussian"].layout
 
 
-def test_progress_is_told_after_each_batch(
-    entries: list[DemoEntry], reports: dict[str, list[tuple[int, int | None]]]
+def test_the_command_writes_the_report(
+    made: tuple[Leaderboard, Evidence], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every world reports the images done, up to all of them."""
-    assert list(reports) == list(PROCEDURAL_WORLDS)
-    assert all([done for done, _ in said] == [2, IMAGES] for said in reports.values())
+    """Tables are printed, the report's place is named, and its record can be replayed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "vdna_metrics.reports.write_report", lambda board, evidence, folder: (folder / "index.html").write_text("page")
+    )
+    monkeypatch.setattr("vdna_metrics.demo.run_demo", lambda n_images, start: made)
+    result = run("demo", "--images", str(IMAGES))
+    assert f"Report: {(tmp_path / 'vdna_demo' / 'index.html').resolve()}" in result.stdout
+    assert result.stdout.index(PHOTOGRAPHS) < result.stdout.index("white noise")
+    assert load_leaderboard("vdna_demo/leaderboard.json").command == "vdna-metrics demo --images 10"
+    found = json.loads(run("leaderboard", "--replay", "vdna_demo/leaderboard.json", "--json").stdout)
+    assert found["differences"] == []
 
 
-def test_the_picture_shows_examples_profiles_and_histograms(entries: list[DemoEntry], tmp_path: Path) -> None:
-    """The picture is a PNG in which the examples can be found and every set's colour is drawn."""
-    from vdna_metrics.reports.plots import COLOURS
-
-    draw_demo(entries, tmp_path / "demo.png")
-    with Image.open(tmp_path / "demo.png") as picture:
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
-    height, width, _ = pixels.shape
-    assert (width, height) == (1320, 1045)
-    for colour in COLOURS[: len(entries)]:
-        near = np.abs(pixels - list(bytes.fromhex(colour[1:]))).max(2) < 8
-        assert near.sum() > 300
-    rows = (pixels < 250).any(2).mean(1)
-    for part in (rows[: height // 4], rows[height // 4 : height * 2 // 3], rows[height * 2 // 3 :]):
-        assert part.max() > 0.2
-    noise = pixels[: height // 4, -width // 6 :]  # the farthest is last
-    assert noise.reshape(-1, 3).std(0).min() > 40
-
-
-def test_the_suffix_decides_the_format(entries: list[DemoEntry], tmp_path: Path) -> None:
-    """An SVG holds the names and layers as it should."""
-    draw_demo(entries, tmp_path / "demo.svg")
-    assert (tmp_path / "demo.svg").read_text().lstrip().startswith("<?xml")
-
-
-def test_a_picture_that_fails_leaves_no_file(entries: list[DemoEntry], tmp_path: Path) -> None:
-    """What goes wrong while drawing does not harm the picture that is there."""
-    path = tmp_path / "demo.png"
-    path.write_bytes(b"before")
-    broken = replace(entries[1], profile={"other": torch.tensor(1.0)})
-    with pytest.raises(ValueError, match="layers differ"):
-        draw_demo([entries[0], broken, *entries[2:]], path)
-    with pytest.raises(ValueError, match="xyz"):
-        draw_demo(entries, tmp_path / "demo.xyz")
-    assert path.read_bytes() == b"before"
-    assert [file.name for file in tmp_path.iterdir()] == ["demo.png"]
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("white_noise", "WORLD/N"), ("white_noise/0", "WORLD/N"), ("whit_noise/3", "did you mean 'white_noise'")],
+)
+def test_worlds_that_are_none_are_refused(source: str, message: str) -> None:
+    """A source of procedural images names a world and a number."""
+    with pytest.raises(ValueError, match=message):
+        open_procedural(source)

@@ -16,6 +16,7 @@ from vdna_metrics import build_dnas, calibrate
 from vdna_metrics.analysis import Exemplars, Explanation, find_exemplars
 from vdna_metrics.analysis.comparison import compare_groups, distance_matrix, sample_size_curve
 from vdna_metrics.analysis.explain import explain
+from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR
 from vdna_metrics.reports.analysis_plots import (
     distance_label,
     plot_distance_matrix,
@@ -23,7 +24,6 @@ from vdna_metrics.reports.analysis_plots import (
     plot_groups,
     plot_sample_sizes,
 )
-from vdna_metrics.reports.plots import COLOURS, REFERENCE_COLOUR
 
 
 def _inside(figure: Figure) -> None:

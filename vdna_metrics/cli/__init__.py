@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vdna_metrics import __version__
-from vdna_metrics.cli import calibration, demo, dnas, extractors, references, score, selection
+from vdna_metrics.cli import calibration, demo, dnas, extractors, leaderboard, rank, references, score, selection
 from vdna_metrics.cli.screen import report_download, say
 
 if TYPE_CHECKING:
@@ -46,9 +46,11 @@ def app() -> None:
 for _command in (
     demo.demo,
     score.score,
+    leaderboard.leaderboard,
     dnas.make,
     dnas.compare,
     dnas.merge,
+    rank.rank,
     calibration.calibrate,
     calibration.coverage,
     selection.select,

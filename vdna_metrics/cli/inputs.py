@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, PICTURES, RUNNING
+from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, PICTURES, PROCEDURAL, RUNNING
 from vdna_metrics.cli.screen import say, watched
 
 if TYPE_CHECKING:
@@ -28,18 +28,15 @@ def find_references(
     references: Sequence[str], kinds: Sequence[Kind], extractor: str | None
 ) -> tuple[dict[Kind, VDNA], ImageSource | None]:
     """DNAs among the references by kind, and the one source of images among them."""
-    from vdna_metrics.references import list_references, load_reference
+    from vdna_metrics.references import load_reference
 
-    stored = {f"{record.dataset}/{record.split}".lower() for record in list_references()}
     dnas: dict[Kind, VDNA] = {}
     images: ImageSource | None = None
     for reference in references:
         found: list[VDNA] = []
-        dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
-        named = "::" in reference or dataset in {name.partition("/")[0] for name in stored}
         if is_ours(reference):
             found = [load_dna(reference)]
-        elif named and not Path(reference).exists():
+        elif named_reference(reference):
             found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
             found = list({dna.kind: dna for dna in found}.values())  # a name with its kind gives that for each
         elif images is not None:
@@ -50,7 +47,7 @@ def find_references(
             except ValueError as error:
                 if Path(reference).exists():
                     raise
-                raise ValueError(f"{error} (the store has {', '.join(sorted(stored))})") from error
+                raise ValueError(f"{error} (the store has {', '.join(_stored())})") from error
         for dna in found:
             if dna.kind in dnas:
                 raise ValueError(
@@ -58,6 +55,19 @@ def find_references(
                 )
             dnas[dna.kind] = dna
     return dnas, images
+
+
+def named_reference(reference: str) -> bool:
+    """Whether a reference is a name of the store, and no file."""
+    dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
+    named = "::" in reference or dataset in {name.partition("/")[0] for name in _stored()}
+    return named and not Path(reference).exists()
+
+
+def _stored() -> list[str]:
+    from vdna_metrics.references import list_references
+
+    return sorted({f"{record.dataset}/{record.split}".lower() for record in list_references()})
 
 
 def open_images(source: str) -> ImageSource:
@@ -69,17 +79,22 @@ def open_images(source: str) -> ImageSource:
     if source.startswith(DATASET):
         from vdna_metrics.references.datasets import open_dataset
 
-        return open_dataset(source.removeprefix(DATASET), root=_root())
+        return open_dataset(source.removeprefix(DATASET), root=own_root())
+    if source.startswith(PROCEDURAL):
+        from vdna_metrics.references.procedural import open_procedural
+
+        return open_procedural(source.removeprefix(PROCEDURAL))
     return open_images(source)
 
 
 def check_root(*sources: str) -> None:
     """Refuse a `--root` that no source wants."""
-    if _root() is not None and not any(source.startswith(DATASET) for source in sources):
+    if own_root() is not None and not any(source.startswith(DATASET) for source in sources):
         raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, given is {', '.join(sources)}")
 
 
-def _root() -> str | None:
+def own_root() -> str | None:
+    """What `--root` says."""
     root: str | None = click.get_current_context().meta[f"{KEPT}.root"]
     return root
 
@@ -147,12 +162,11 @@ def own_or_calibrated(
 ) -> ActivationRanges:
     """The ranges that ship for a network, else ranges calibrated on these images, which costs a pass of its own."""
     from vdna_metrics.references import calibrate as calibrate_images
-    from vdna_metrics.references.store import find_ranges, has_ranges
+    from vdna_metrics.references.store import own_ranges
 
-    if has_ranges(network):
-        ranges = find_ranges(network)
-        if ranges.fingerprint is None or not ranges.fingerprint.differences(network.fingerprint, precision=False):
-            return ranges
+    ranges = own_ranges(network)
+    if ranges is not None:
+        return ranges
     say(f"no activation ranges ship for {network.name}: calibrating on {images.name} first")
     return calibrate_images(
         images, network, layers=layers, reading=watched(reading, start, f"ranges: {images.name}", images)
@@ -284,11 +298,11 @@ def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     return paths
 
 
-def picture_path(output: str) -> Path:
+def picture_path(output: str, option: str = "--output") -> Path:
     """The picture to write, refused before the work where it cannot be."""
     picture = Path(output)
     if picture.suffix.lower() not in PICTURES:
-        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint="--output")
+        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint=option)
     check_writable(picture)
     return picture
 

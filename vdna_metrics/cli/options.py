@@ -72,6 +72,30 @@ def options(*parts: Callable[[Command], Command]) -> Callable[[Command], Command
     return decorate
 
 
+def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+    context.meta[f"{KEPT}.{option.name}"] = value
+
+
+# How the network is run, for `find_extractor`: of no interest to the commands themselves.
+running_options = options(
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+        help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
+        expose_value=False,
+        callback=_keep,
+    ),
+    click.option(
+        "--channels-last",
+        is_flag=True,
+        help="Keep images and weights in channels_last memory format.",
+        expose_value=False,
+        callback=_keep,
+    ),
+    click.option("--compile", is_flag=True, help="Run through torch.compile.", expose_value=False, callback=_keep),
+)
+
+
 def network_options(default: str) -> Callable[[Command], Command]:
     """Which network, which of its layers, and how it is run: see `find_extractor`."""
     return options(
@@ -82,31 +106,13 @@ def network_options(default: str) -> Callable[[Command], Command]:
         ),
         click.option("--weights", metavar="FILE", help="Local file of the network's weights."),
         click.option("--layers", type=Names(), help="Layers to look at; module paths for timm:NAME."),
-        # How the network is run, for `find_extractor`: of no interest to the commands themselves.
-        click.option(
-            "--precision",
-            type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
-            help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
-            expose_value=False,
-            callback=_keep,
-        ),
-        click.option(
-            "--channels-last",
-            is_flag=True,
-            help="Keep images and weights in channels_last memory format.",
-            expose_value=False,
-            callback=_keep,
-        ),
-        click.option("--compile", is_flag=True, help="Run through torch.compile.", expose_value=False, callback=_keep),
+        running_options,
     )
-
-
-def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
-    context.meta[f"{KEPT}.{option.name}"] = value
 
 
 RUNNING = ("precision", "channels_last", "compile")  # how a network is run
 DATASET = "dataset:"  # prefix of a source that is a standard dataset
+PROCEDURAL = "procedural:"  # prefix of a source that is drawn
 KEPT = "vdna_metrics"  # prefix of what is kept in the context of a command
 
 

@@ -1,0 +1,224 @@
+"""The page of a leaderboard: whole, self-contained, the same each time, and safe whatever files are called."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from helpers.boards import NAMES, make_board, make_evidence
+from helpers.dnas import make_dna
+
+from vdna_metrics.reports.board import Evidence, Leaderboard
+from vdna_metrics.reports.html import write_report
+
+# Of file names: markup, quotes, mathematics of matplotlib, no letters of its font, two lines, and no text at all.
+HOSTILE = ('<script>alert("a")</script>', "a$b$ & 'c'_{", "生成器 \u202e\n2", "bad \udcff byte", "{{ 7 * 7 }}")
+
+
+def without_estimates(board: Leaderboard) -> Leaderboard:
+    """A board of sets that were not dealt into groups."""
+    scores = tuple(
+        replace(score, estimate=None, layer_estimates={}, rank=None, extrapolated=None) for score in board.scores
+    )
+    return replace(
+        board, scores=scores, pairs=(), floors=(), fidelity=(), copies=(), classes=(), agreement=None, notes=()
+    )
+
+
+class Page(HTMLParser):
+    """What a page has: its elements with their attributes, headings, and text by element."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.path, self.source = path, path.read_text("utf-8")
+        self._inside = ""
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep it."""
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        """No longer inside."""
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        """Keep what people see."""
+        if not self._inside:
+            self.text += data
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        """Attributes of all elements with one of these tags."""
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+    @property
+    def ids(self) -> list[str]:
+        """All names of elements."""
+        return [str(attributes["id"]) for _, attributes in self.elements if "id" in attributes]
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Leaderboard, Evidence]:
+    """Three generators, one network, two metrics, with evidence."""
+    board = make_board(NAMES[:3], networks=["tiny"], metrics=["emd", "lfd"])
+    return board, make_evidence(board)
+
+
+@pytest.fixture(scope="module")
+def page(small: tuple[Leaderboard, Evidence], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Its page."""
+    return Page(write_report(*small, tmp_path_factory.mktemp("report")))
+
+
+def test_every_number_of_the_ranking_is_on_the_page(page: Page) -> None:
+    """A row has its rank or its tie, plain value, corrected value with interval, extrapolation, and n."""
+    for text in ("2–3", "20.2", "20.0 [18.6, 21.4]", "∞ 18.6 ± 0.7", "at the noise floor", "200"):
+        assert text in page.text, text
+    keys = [attributes["data-key"] for attributes in page.all("td") if "data-key" in attributes]
+    assert [float(str(key)) for key in keys] == pytest.approx([5, 4.8, 200, 20, 19.2, 200, 20.25, 19.44, 200])
+
+
+def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
+    """All sections in their order with all data; without any only the ranking, its making and the words."""
+    sections = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
+    assert sections == [
+        "ranks", "layers", "neurons", "images", "classes", "fidelity", "agreement", "notes", "made", "words",
+    ]  # fmt: skip
+    links = [str(attributes["href"]) for attributes in page.all("a")]
+    assert {link.removeprefix("#") for link in links} == set(sections)
+    bare = make_board(NAMES[:1], networks=["tiny"], metrics=["fid"])
+    bare = replace(bare, scores=tuple(replace(score, layers={"pool": 1.0}) for score in bare.scores))
+    empty = Page(write_report(without_estimates(bare), Evidence(), tmp_path))
+    assert [attributes["id"] for attributes in empty.all("section") if "id" in attributes] == ["ranks", "made", "words"]
+    assert not empty.all("img")
+    for word in ("interval", "tie", "noise floor", "∞", "None"):
+        assert word not in empty.text, word
+
+
+def test_nothing_is_fetched(page: Page) -> None:
+    """No element refers to anything but data inside the page and places on it, and the page forbids the rest."""
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "poster", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, value)
+    assert "url(" not in re.sub(r"url\(#", "", page.source)
+    assert "@import" not in page.source
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert str(policy).startswith("default-src 'none'; img-src data:;")
+    assert "unsafe-inline" not in str(policy).split("script-src")[1]
+
+
+def test_it_can_be_read_without_seeing_it(page: Page) -> None:
+    """One first heading, levels in order, names on all images, figures, regions and heads, ids only once."""
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("img")
+    assert all(attributes.get("alt") for attributes in page.all("img"))
+    figures = [attributes for attributes in page.all("svg")]
+    assert len(figures) > 8
+    assert all(figure["role"] == "img" and re.search(r"\d", str(figure["aria-label"])) for figure in figures)
+    assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    regions = [attributes for _, attributes in page.elements if attributes.get("role") == "region"]
+    assert all("aria-label" in region or "aria-labelledby" in region for region in regions)
+    assert len(page.ids) == len(set(page.ids))
+    labels = {str(a["aria-labelledby"]) for _, a in page.elements if "aria-labelledby" in a}
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', page.source))
+    assert labels | used <= set(page.ids)
+    first = next(attributes for tag, attributes in page.elements if tag == "a")
+    assert first["class"] == "skip"
+
+
+def test_figures_lie_beside_the_page(page: Page) -> None:
+    """Rankings, layers, quantiles and the nearest generator's neurons are there as PNG and SVG."""
+    folder = page.path.parent / "figures"
+    files = {path.name for path in folder.iterdir()}
+    stems = {Path(name).stem for name in files}
+    assert files == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".svg")}
+    assert {"ranking-emd-tiny", "ranking-lfd-tiny", "layers-emd-tiny", "quantiles-emd-tiny-photographs"} <= stems
+    assert sum(stem.startswith("neuron-tiny-photographs-") for stem in stems) == 8  # a neuron of 9 is dead
+    assert not any("dead-leaves" in stem for stem in stems if stem.startswith("neuron-"))
+    for name in files:
+        content = (folder / name).read_bytes()
+        if name.endswith(".svg"):
+            assert ElementTree.fromstring(content).tag.endswith("svg")
+            assert b"<dc:date>" not in content
+        else:
+            assert content.startswith(b"\x89PNG")
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two folders are equal, file by file, and the page does not know where it lies."""
+    bare = make_board(NAMES[:1], networks=["tiny"], metrics=["emd"])
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        write_report(bare, make_evidence(bare), folder)
+    a, b = ({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.*")} for folder in folders)
+    assert a == b
+    assert not any(str(folder) in a[Path("index.html")].decode() for folder in folders)
+
+
+def test_names_of_files_are_only_text(tmp_path: Path) -> None:
+    """Markup, mathematics, foreign letters, control characters and templates in names are shown, never obeyed."""
+    board = make_board(HOSTILE, networks=["<b>net</b>"], metrics=["emd"], reference='"><img src=x onerror=alert(1)>')
+    board = replace(board, title="</title><script>1</script>", notes=("<b>note</b>",), command="<&>")
+    page = Page(write_report(board, make_evidence(board, generators=1), tmp_path))
+    assert len(page.all("script")) == 1
+    assert not page.all("b")
+    assert all("onerror" not in attributes for _, attributes in page.elements)
+    assert len(page.all("title")) == 1
+    for text in ('<script>alert("a")</script>', "a$b$ & 'c'_{", "生成器", "{{ 7 * 7 }}", "<b>note</b>", "<&>"):
+        assert text in page.text, text
+    assert "\u202e" not in page.text  # it would turn what follows around
+    for path in (tmp_path / "figures").iterdir():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name), path.name
+
+
+def test_a_board_without_scores_leaves_no_trace(tmp_path: Path) -> None:
+    """What cannot be made is an error before anything is written."""
+    board = replace(make_board(NAMES[:1]), scores=())
+    with pytest.raises(ValueError, match="this board has no scores"):
+        write_report(board, Evidence(), tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_generators_that_a_network_has_not_seen_are_marked(tmp_path: Path) -> None:
+    """A missing score is a dash in its row, and the row stays."""
+    board = make_board(NAMES[:2], networks=["tiny", "other"], metrics=["emd"])
+    missing = tuple(s for s in board.scores if (s.generator, s.network) != (NAMES[1], "other"))
+    page = Page(write_report(replace(board, scores=missing, copies=()), Evidence(), tmp_path))
+    assert [a["data-key"] for a in page.all("td") if "data-key" in a].count("") == 1
+    assert NAMES[1] in page.text
+
+
+def test_gaussian_dnas_show_normal_curves(tmp_path: Path) -> None:
+    """Neurons of Gaussian DNAs are drawn; layer Gaussians, which have none, are left out."""
+    board = make_board(NAMES[:1], networks=["tiny"], metrics=["nfd"])
+    for kind, shown in (("gaussian", True), ("layer_gaussian", False)):
+        dnas = make_dna(kind), make_dna(kind, seed=1, shift=0.5)  # type: ignore[arg-type]
+        evidence = Evidence({"tiny": dnas[0]}, {("tiny", NAMES[0]): dnas[1]})
+        page = Page(write_report(board, evidence, tmp_path / kind))
+        assert ("The neurons that differ most" in page.text) == shown
+
+
+def test_many_classes_are_cut_and_counted(tmp_path: Path) -> None:
+    """Of more classes than can be read the farthest are shown, the worst of each generator in bold."""
+    board = make_board(NAMES[:2], networks=["tiny"], metrics=["emd"])
+    one = board.classes[0]
+    classes = tuple(replace(one, group=f"class {i}", value=float(i)) for i in range(30))
+    page = Page(write_report(replace(board, classes=classes), Evidence(), tmp_path))
+    assert "10 nearer classes are left out" in page.text
+    assert "class 29" in page.text
+    assert "class 9\n" not in page.text
+    assert sum(attributes.get("class") == "worst" for attributes in page.all("span")) == 1

@@ -1,0 +1,292 @@
+"""The numbers of a leaderboard: those of the library, from one pass a generator and network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import put_small_networks, small_images, write_folder
+
+from vdna_metrics import NeuronSelection, Reading, build_dnas, calibrate, compare, create_extractor, open_images
+from vdna_metrics.analysis import measure_fidelity
+from vdna_metrics.analysis.fidelity import collect_features
+from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
+from vdna_metrics.dna import DealtDNA
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.references import build_dealt_dnas, load_dna_folder
+from vdna_metrics.reports import BoardEntry, BoardSettings, Evidence, Leaderboard, score_board
+from vdna_metrics.reports.board import QUANTILES
+
+KINDS = ("histogram", "gaussian", "layer_gaussian")
+DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
+SETTINGS = BoardSettings(groups=4, bins=50, pictures=6)
+READING = Reading(batch_size=5)
+
+
+@pytest.fixture(autouse=True)
+def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks `tiny` and `other`."""
+    put_small_networks(monkeypatch)
+
+
+def _entry(folder: Path, name: str, seed: int, n_images: int = 16, *, shift: int = 0) -> BoardEntry:
+    images = np.clip(small_images(n_images, seed).astype(int) + shift, 0, 255).astype(np.uint8)
+    for place in range(2):
+        write_folder(folder / name / "ab"[place], images[place::2])
+    return BoardEntry(name, str(folder / name), open_images(folder / name))
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> list[BoardEntry]:
+    """A reference and three generators, of which one is shifted and one is dark."""
+    sets = (("real", 0, 24, 0), ("near", 1, 16, 0), ("shifted", 2, 16, 40), ("dark", 3, 16, -120))
+    return [_entry(tmp_path, name, seed, n, shift=shift) for name, seed, n, shift in sets]
+
+
+def _board(entries: list[BoardEntry], **options: Any) -> tuple[Leaderboard, Evidence]:
+    options = {"extractors": ["tiny"], "settings": SETTINGS, "reading": READING, **options}
+    return score_board(entries[0], entries[1:], options.pop("extractors"), **options)
+
+
+def test_every_number_is_the_library_s(entries: list[BoardEntry]) -> None:
+    """Values, layers, quantiles, estimates, ranks, pairs and floors are those of `compare` and `uncertainty`."""
+    board, evidence = _board(entries)
+    extractor = create_extractor("tiny")
+    assert entries[0].images is not None
+    ranges = calibrate(entries[0].images, extractor, reading=READING)
+    options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
+    dealt = {
+        entry.name: build_dealt_dnas(entry.images, extractor, KINDS, **options).dnas
+        for entry in entries
+        if entry.images is not None
+    }
+    for metric, kind in zip(DISTANCES, KINDS, strict=True):
+        distance: Any = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}[metric]
+        found = {
+            name: jackknife_distance(dealt["real"][kind], dealt[name][kind], distance=distance)
+            for name in ("near", "shifted", "dark")
+        }
+        ranking = rank_intervals(found, paired=True)  # the images have the same names
+        for name, expected in found.items():
+            score = board.score(name, "tiny", metric)
+            whole = dealt["real"][kind].total, dealt[name][kind].total
+            assert score.value == pytest.approx(float(DISTANCES[metric](*whole)), rel=1e-12)
+            assert score.layers == {layer: estimate.value for layer, estimate in expected.layers.items()}
+            assert score.estimate == expected.score
+            assert score.layer_estimates == expected.layers
+            assert score.rank == ranking.ranks[name]
+            assert (score.extrapolated is None) == (metric == "emd")
+            if metric != "lfd":
+                neurons = DISTANCES[metric](*whole, reduction="none")
+                levels = torch.tensor(QUANTILES, dtype=torch.float64)
+                assert score.quantiles == {layer: tuple(d.quantile(levels).tolist()) for layer, d in neurons.items()}
+        pairs = [pair for pair in board.pairs if pair.metric == metric]
+        assert [(pair.a, pair.b, pair.difference, pair.tied) for pair in pairs] == [
+            (pair.a, pair.b, pair.difference.estimate.corrected, pair.tied) for pair in ranking.pairs
+        ]
+        floor = board.floor("tiny", metric)
+        assert floor is not None
+        assert floor.value == noise_floor(dealt["real"][kind], 16, distance=distance).value
+    assert evidence.generated["tiny", "dark"].n_images == 16
+    assert [score.generator for score in board.column("tiny", "emd")] == ["near", "shifted", "dark"]
+    assert board.agreement is not None
+    assert board.agreement.columns == ("emd tiny", "nfd tiny", "lfd tiny")
+
+
+def test_fidelity_copies_and_classes_come_of_the_same_pass(
+    entries: list[BoardEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image is run once for all that is not a picture; features and classes give what the library gives."""
+    seen: list[int] = []
+    extractor = create_extractor("tiny")
+    forward = type(extractor).from_resized
+    monkeypatch.setattr(
+        type(extractor), "from_resized", lambda self, images: seen.append(len(images)) or forward(self, images)
+    )
+    ranges = {"tiny": calibrate(np.concatenate([small_images(24, 0), small_images(16, 2)]), extractor)}
+    seen.clear()
+    board, _ = _board(entries, ranges=ranges, settings=replace(SETTINGS, pictures=0, class_folders=True))
+    assert sum(seen) == 24 + 3 * 16
+    real, fake = (collect_features(entry.images, extractor, reading=READING) for entry in entries[:2])
+    (first, *_) = board.fidelity
+    assert (first.generator, first.layer) == ("near", "second")
+    assert first.values == measure_fidelity(real, fake).to_json()["values"]
+    assert [(copies.generator, copies.n_checked) for copies in board.copies] == [
+        ("near", 16), ("shifted", 16), ("dark", 16),
+    ]  # fmt: skip
+    groups = [each for each in board.classes if (each.generator, each.metric) == ("dark", "nfd")]
+    assert sorted(each.group for each in groups) == ["a", "b"]
+    sides = (
+        build_dnas(open_images(f"{entry.source}/a"), extractor, ["gaussian"]) for entry in (entries[0], entries[3])
+    )
+    expected = float(compare.neuron_frechet(*(side["gaussian"] for side in sides)))
+    assert next(each.value for each in groups if each.group == "a") == pytest.approx(expected, rel=1e-5)
+    assert {each.metric for each in board.classes} == {"emd", "nfd"}
+
+
+def test_planted_copies_are_listed(entries: list[BoardEntry], tmp_path: Path) -> None:
+    """The very files of the reference among the generated are named with what they copy."""
+    reference = entries[0].source
+    thief = tmp_path / "thief"
+    write_folder(thief, small_images(10, 9))
+    (thief / "copy.png").write_bytes(Path(reference, "a", "003.png").read_bytes())
+    board, _ = _board([entries[0], BoardEntry("thief", str(thief), open_images(thief))])
+    (copies,) = board.copies
+    assert copies.found[0][:2] == ("copy.png", "a/003.png")
+
+
+def test_a_set_without_images_is_its_dnas(entries: list[BoardEntry], tmp_path: Path) -> None:
+    """Folders of group DNAs on both sides give the numbers of the images, and say what needs the images."""
+    cache = tmp_path / "cache"
+    whole, _ = _board(entries, cache=cache)
+    stored = []
+    for entry in entries:
+        (folder,) = (path for path in cache.iterdir() if path.name.startswith(f"{entry.name}-") and path.is_dir())
+        stored.append(BoardEntry(entry.name, str(folder), dnas=load_dna_folder(folder).dnas))
+    board, evidence = _board(stored)
+    assert {score.estimate for score in board.scores} == {score.estimate for score in whole.scores}
+    assert (board.fidelity, board.copies, dict(evidence.rankings)) == ((), (), {})
+    assert "Fidelity, diversity and copies need the images of the reference." in board.notes
+    assert board.reference.n_images == 24
+
+
+def test_a_side_without_groups_is_taken_as_it_is(entries: list[BoardEntry]) -> None:
+    """A single DNA as reference leaves intervals of the generators' chance, and no floor; two of them leave none."""
+    extractor = create_extractor("tiny")
+    assert entries[0].images is not None
+    real = build_dnas(entries[0].images, extractor, ["gaussian"])["gaussian"]
+    fixed = BoardEntry("real", "real.npz", dnas=(real,))
+    settings = replace(SETTINGS, metrics=("nfd",))
+    board, _ = _board([fixed, *entries[1:]], settings=settings)
+    assert all(score.estimate is not None and score.rank is not None for score in board.scores)
+    assert board.floors == ()
+    assert any(note.startswith("real: not dealt into groups") for note in board.notes)
+    fake = BoardEntry("fake", "fake.npz", dnas=(build_dnas(small_images(9, 5), extractor, ["gaussian"])["gaussian"],))
+    plain, _ = _board([fixed, fake], settings=settings)
+    (score,) = plain.scores
+    assert (score.estimate, score.rank, plain.pairs) == (None, None, ())
+    assert score.value == float(compare.neuron_frechet(real, fake.dnas[0]))
+
+
+def test_unequal_numbers_are_said_or_equalised(entries: list[BoardEntry], tmp_path: Path) -> None:
+    """Generators of other sizes are a note; equalised, each has evenly spaced images, as many as the smallest."""
+    more = _entry(tmp_path, "more", 7, 21)
+    settings = replace(SETTINGS, metrics=("nfd",), pictures=0, fidelity=False)
+    board, _ = _board([entries[0], entries[1], more], settings=settings)
+    assert any("differ in their number of images (near 16, more 21)" in note for note in board.notes)
+    equal, _ = _board([entries[0], entries[1], more], settings=replace(settings, equalise=True))
+    assert [(entry.n_images, entry.n_found) for entry in equal.generators] == [(16, 16), (16, 21)]
+    assert not any("differ in their number" in note for note in equal.notes)
+    assert equal.score("near", "tiny", "nfd").value == board.score("near", "tiny", "nfd").value
+
+
+def test_networks_look_one_after_the_other(entries: list[BoardEntry]) -> None:
+    """Each network has its columns, pictures come of the first, and agreement is between all columns."""
+    board, evidence = _board(entries, extractors=["tiny", "other"], settings=replace(SETTINGS, metrics=("emd", "nfd")))
+    assert [network.name for network in board.networks] == ["tiny", "other"]
+    assert board.networks[0].fingerprint == create_extractor("tiny").fingerprint.digest
+    assert len(board.columns) == 4
+    assert board.agreement is not None
+    assert len(board.agreement.columns) == 4
+    assert sorted(evidence.rankings) == ["dark", "near", "shifted"]
+    assert {network for network, _ in evidence.exemplars} == {"tiny"}
+    assert [each.side for each in evidence.exemplars["tiny", "near"]] == ["reference", "generated"]
+    assert len(evidence.rankings["near"]) == 6
+    assert evidence.examples["dark"][0].dtype == torch.uint8
+
+
+def test_fid_is_the_layer_distance_in_the_inception_s_pool(
+    entries: list[BoardEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fid has a network of its own, read at its pool alone, whatever the other networks are."""
+    inception = replace(CATALOGUE["tiny"], name="fid_inception", layers={"block_2": "0", "block_3": "2"})
+    monkeypatch.setitem(CATALOGUE, "fid_inception", inception)
+    board, _ = _board(entries, settings=replace(SETTINGS, metrics=("nfd", "fid"), pictures=0))
+    assert board.columns == (("tiny", "nfd"), ("fid_inception", "fid"))
+    assert dict(board.networks[1].layers) == {"block_3": 5}
+    lfd, _ = _board(
+        entries, extractors=[inception], settings=replace(SETTINGS, metrics=("lfd",), layers=("block_3",), pictures=0)
+    )
+    for name in ("near", "dark"):
+        assert board.score(name, "fid_inception", "fid").estimate == lfd.score(name, "fid_inception", "lfd").estimate
+    alone, _ = _board(entries, extractors=[], settings=replace(SETTINGS, metrics=("fid",), pictures=0))
+    assert alone.column("fid_inception", "fid") == board.column("fid_inception", "fid")
+
+
+def test_neurons_and_weights_choose(entries: list[BoardEntry]) -> None:
+    """A selection of neurons gives the distances of those neurons alone."""
+    extractor = create_extractor("tiny")
+    chosen = NeuronSelection.of(extractor, {"first": [1, 4], "second": [0, 3]})
+    settings = replace(SETTINGS, metrics=("nfd", "lfd"), pictures=3)
+    board, _ = _board(entries, settings=settings, neurons=chosen)
+    assert sum(board.networks[0].layers.values()) == 4
+    sides = [build_dnas(entry.images, extractor, KINDS[1:], neurons=chosen, reading=READING) for entry in entries[:2]]
+    expected = compare.neuron_frechet(sides[0]["gaussian"], sides[1]["gaussian"])
+    assert board.score("near", "tiny", "nfd").value == pytest.approx(float(expected), rel=1e-9)
+    with pytest.raises(ValueError, match="belong to one extractor, given are 2"):
+        _board(entries, settings=settings, neurons=chosen, extractors=["tiny", "other"])
+
+
+def test_tiny_sets_have_numbers(tmp_path: Path) -> None:
+    """With four images in two groups every number of the record is one; JSON would refuse any that is not."""
+    board, _ = _board(
+        [_entry(tmp_path, "real", 0, 4), _entry(tmp_path, "few", 1, 4), _entry(tmp_path, "same", 1, 4)],
+        settings=replace(SETTINGS, groups=2),
+    )
+    json.dumps(board.to_json(), allow_nan=False)
+    assert any(note.startswith("few, same: no fidelity, diversity or copies: ") for note in board.notes)
+    assert any("4 images are too few to estimate the covariance" in note for note in board.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sets: [sets[0], sets[1], sets[1]], "given twice: near"),
+        (lambda sets: sets[:1], "a board needs generators"),
+        (lambda sets: [sets[0], replace(sets[1], images=None)], "near has no histogram and gaussian and"),
+        (lambda sets: [sets[0], replace(sets[1], images=open_images(small_images(3, 1)))], "3 images cannot be"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_is_said_before_the_work(
+    entries: list[BoardEntry],
+    change: Callable[[list[BoardEntry]], list[BoardEntry]],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Names that are not unique, no generators, missing DNAs and sets too small are refused before an image is read."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr("vdna_metrics.references.images.ImageDataset.__getitem__", refuse)
+    with pytest.raises(ValueError, match=message):
+        _board(change(entries))
+
+
+def test_dnas_of_another_network_are_refused(entries: list[BoardEntry]) -> None:
+    """Group DNAs that another network saw are named with both fingerprints."""
+    parts = [build_dnas(small_images(4, i), create_extractor("other"), ["gaussian"])["gaussian"] for i in range(3)]
+    stranger = BoardEntry("stranger", "dnas", dnas=(DealtDNA(tuple(parts)),))
+    with pytest.raises(ValueError, match=r"no gaussian DNA of tiny \(tiny_network .*it has gaussian of tiny_network"):
+        _board([entries[0], stranger], settings=replace(SETTINGS, metrics=("nfd",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ()}, "got none"),
+        ({"metrics": ("emd", "ssim")}, "got ssim"),
+        ({"confidence": 1.0}, "between 0 and 1"),
+        ({"pictures": -1}, "must not be negative"),
+    ],
+)
+def test_settings_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
+    """Each is named."""
+    with pytest.raises(ValueError, match=message):
+        BoardSettings(**options)

@@ -1,0 +1,155 @@
+"""Pictures of a leaderboard: that they show its numbers, and can be read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from helpers.boards import NAMES, make_board
+from matplotlib.figure import Figure
+
+from vdna_metrics.reports.board import QUANTILES, Leaderboard
+from vdna_metrics.reports.leaderboard_plots import board_profile, generator_colours, quantile_heat_map, ranking_chart
+from vdna_metrics.reports.words import shortened
+
+BOARD = make_board(networks=["tiny"])
+
+
+def _inside(ax: Any) -> Any:
+    """The axis, drawn; no word of it is cut by the picture's edge."""
+    ax.figure.draw_without_rendering()
+    ticks = []
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    for text in (*ax.texts, ax.xaxis.label, *ticks):
+        if text.get_text().strip():
+            box = text.get_window_extent()
+            assert box.x0 >= -1, text
+            assert box.x1 <= ax.figure.bbox.width + 1, text
+            assert box.y0 >= -1, text
+            assert box.y1 <= ax.figure.bbox.height + 1, text
+    return ax
+
+
+def _with_first(board: Leaderboard, **changes: Any) -> Leaderboard:
+    """A board whose first score has other fields."""
+    first, *others = board.scores
+    estimate = replace(first.estimate, **changes.pop("estimate", {})) if first.estimate else None
+    return replace(board, scores=(replace(first, estimate=estimate, **changes), *others))
+
+
+def test_a_row_has_its_value_interval_and_rank() -> None:
+    """Rows run from the nearest down: a bar from low to high, its tick at the corrected value, a plain dot."""
+    ax = _inside(ranking_chart(BOARD, "tiny", "emd"))
+    column = BOARD.column("tiny", "emd")
+    names = ["1 photographs", "2–3 blurred photographs", "2–3 dead leaves", "4 squares", "5 white noise"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == names
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    rows = [ax.lines[3 * place : 3 * place + 3] for place in range(len(column))]
+    for place, (score, (bar, tick, dot)) in enumerate(zip(column, rows, strict=True)):
+        assert score.estimate is not None
+        assert list(bar.get_xdata()) == [score.estimate.low, score.estimate.high]
+        assert list(tick.get_xdata()) == [score.estimate.corrected]
+        assert list(dot.get_xdata()) == [score.value]
+        assert {*bar.get_ydata(), *tick.get_ydata(), *dot.get_ydata()} == {place}
+        assert dot.get_color() == generator_colours(BOARD)[score.generator]
+    floor = BOARD.floor("tiny", "emd")
+    assert floor is not None
+    assert set(ax.lines[-1].get_xdata()) == {floor.value}
+    assert "noise floor 5.00 (n = 200)" in [text.get_text() for text in ax.texts]
+    assert "VDNA-EMD (bins) in tiny" in [text.get_text() for text in ax.texts]
+
+
+@pytest.mark.parametrize(("farthest", "scale"), [(2, "linear"), (5, "log")])
+def test_the_scale_is_logarithmic_only_for_far_ones(farthest: int, scale: str) -> None:
+    """Distances of one size start at 0; where the farthest is eight times as far, or more, each still has its place."""
+    board = make_board(NAMES[:farthest], networks=["tiny"], metrics=["emd"])
+    ax = _inside(ranking_chart(board, "tiny", "emd"))
+    assert ax.get_xscale() == scale
+    assert (ax.get_xlim()[0] == 0) == (scale == "linear")
+
+
+def test_a_corrected_distance_below_zero_has_no_place_on_a_logarithmic_scale() -> None:
+    """Its tick is left out and its bar begins at the edge, and nothing is lost of the others."""
+    ax = ranking_chart(_with_first(BOARD, estimate={"low": 0.0, "corrected": -0.1}), "tiny", "emd")
+    _inside(ax)
+    assert ax.get_xscale() == "log"
+    bar, dot = ax.lines[:2]
+    assert bar.get_xdata()[0] == ax.get_xlim()[0]
+    assert dot.get_marker() == "o"
+
+
+def test_a_board_without_estimates_has_dots_alone() -> None:
+    """No bars, no ranks, no floor; a column at 0 is drawn too."""
+    board = make_board(NAMES[:1], networks=["tiny"], metrics=["emd"])
+    bare = replace(board.scores[0], value=0.0, estimate=None, rank=None)
+    ax = _inside(ranking_chart(replace(board, scores=(bare,), floors=()), "tiny", "emd"))
+    assert len(ax.lines) == 1
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["photographs"]
+
+
+def test_profiles_are_the_plain_distances_of_the_layers() -> None:
+    """One line a generator in its colour and the floor's dashed one; `Leaderboard.layer_profile` is the same."""
+    ax = _inside(board_profile(BOARD, "tiny", "emd"))
+    *lines, floor = ax.lines
+    for line, record in zip(lines, BOARD.generators, strict=True):
+        assert list(line.get_ydata()) == list(BOARD.score(record.name, "tiny", "emd").layers.values())
+        assert line.get_color() == generator_colours(BOARD)[record.name]
+    assert floor.is_dashed()
+    own = Figure().add_subplot()
+    assert BOARD.layer_profile("tiny", "emd", ax=own) is own
+    assert len(own.lines) == len(ax.lines)
+
+
+@pytest.mark.parametrize("letters", [5, 90])
+def test_many_generators_with_any_names_fit(letters: int) -> None:
+    """Twelve generators with long names stay inside the pictures and apart."""
+    names = [f"{i:02d}{'x' * letters}{i}" for i in range(12)]
+    board = make_board(names, networks=["n" * letters], metrics=["emd"])
+    network = board.networks[0].name
+    ax = _inside(ranking_chart(board, network, "emd"))
+    rows = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
+    _inside(board_profile(board, network, "emd"))
+    _inside(quantile_heat_map(board, names[3], network))
+
+
+def test_a_heat_map_has_a_cell_a_layer_and_quantile() -> None:
+    """Cells bear their numbers and darken with them; layers run down, quantiles to the right."""
+    ax = _inside(quantile_heat_map(BOARD, "dead leaves", "tiny"))
+    quantiles = BOARD.score("dead leaves", "tiny", "emd").quantiles
+    values = [value for row in quantiles.values() for value in row]
+    assert len(ax.patches) == len(values) == 3 * len(QUANTILES)
+    alphas = [patch.get_alpha() for patch in ax.patches]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    assert [alphas[i] for i in order] == sorted(alphas)
+    assert [float(text.get_text()) for text in ax.texts[: len(values)]] == pytest.approx(values, rel=5e-3)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(quantiles)
+    assert [label.get_text() for label in ax.get_xticklabels()][2::5] == ["half", "all"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: ranking_chart(BOARD, "huge", "emd"), "no 'emd' of 'huge'; it has emd tiny, nfd tiny, lfd tiny"),
+        (lambda: board_profile(BOARD, "tiny", "fid"), "this board has no 'fid' of 'tiny'"),
+        (lambda: quantile_heat_map(BOARD, "nobody", "tiny"), "no generator 'nobody': photographs, blurred"),
+        (lambda: quantile_heat_map(BOARD, "squares", "tiny", "lfd"), "has no quantiles over neurons"),
+    ],
+)
+def test_what_a_board_lacks_is_named(draw: Any, message: str) -> None:
+    """An unknown network, metric or generator is an error that says what there is."""
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def test_shortened_names_keep_both_ends() -> None:
+    """A name is cut in its middle to exactly as many letters, and only where it is too long."""
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    for letters in (5, 6, 9):
+        short = shortened("abcdefghij", letters)
+        assert len(short) == letters
+        assert short[0] + short[-1] == "aj"

@@ -1,0 +1,92 @@
+"""A leaderboard in sentences, each of which its records say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from helpers.boards import NAMES, make_board
+
+from vdna_metrics.reports.board import Leaderboard
+from vdna_metrics.reports.summary import summarise
+
+BOARD = make_board()
+
+
+def _said(board: Leaderboard) -> str:
+    return " ".join(summarise(board))
+
+
+def test_the_nearest_is_named_with_its_numbers() -> None:
+    """The first sentence has name, reference, plain and corrected distance, interval, metric and network."""
+    assert summarise(BOARD)[0] == (
+        "“photographs” is nearest to “photographs of train”: 5.25 (corrected 5.00, 95 % interval 4.50 to 5.50), by "
+        "VDNA-EMD (bins) in “tiny”."
+    )
+
+
+def test_a_tie_for_the_first_place_is_no_win() -> None:
+    """Where another may be first, the nearest only has the smallest distance."""
+    scores = [replace(s, rank=(1, 2)) if s.generator in NAMES[:2] else s for s in BOARD.scores]
+    first = summarise(replace(BOARD, scores=tuple(scores)))[0]
+    assert "“photographs” has the smallest distance" in first
+    assert first.endswith("but is tied with “blurred photographs”.")
+
+
+@pytest.mark.parametrize(
+    ("tied", "sentence"),
+    [
+        (0, "All differences between sets are larger than chance explains (at 95 % confidence"),
+        (1, "9 of 10 differences between sets are larger than chance explains"),
+        (10, "No difference between sets is larger than chance explains"),
+    ],
+)
+def test_differences_are_counted(tied: int, sentence: str) -> None:
+    """As many as the records of the first column say, ties by name."""
+    first = [pair for pair in BOARD.pairs if (pair.network, pair.metric) == ("tiny", "emd")]
+    pairs = tuple(replace(pair, tied=place < tied) for place, pair in enumerate(first))
+    assert sentence in _said(replace(BOARD, pairs=pairs))
+    assert ("tied: “photographs” with “blurred photographs”." in _said(replace(BOARD, pairs=pairs))) == (tied == 1)
+
+
+def test_without_error_bars_it_says_so() -> None:
+    """A board whose sets were not dealt into groups does not pretend that differences are real."""
+    scores = tuple(replace(score, estimate=None, rank=None) for score in BOARD.scores)
+    for board in (replace(BOARD, scores=scores), replace(BOARD, scores=scores[:1])):
+        said = _said(board)
+        assert "There are no error bars" in said
+        assert "interval" not in said
+        assert "chance explains" not in said
+
+
+def test_the_floor_is_reached_or_not() -> None:
+    """Sets within two deviations of the floor are named; else how many times it the nearest is."""
+    assert "Real images score 5.00 at n = 200 (noise floor): “photographs” cannot be told" in _said(BOARD)
+    lower = tuple(replace(floor, value=floor.value / 2, spread=0.0) for floor in BOARD.floors)
+    assert "the nearest set is at 2.1 times that." in _said(replace(BOARD, floors=lower))
+
+
+def test_other_columns_are_compared() -> None:
+    """Whether one set is first in all columns, or who is elsewhere."""
+    assert "“photographs” has the smallest distance in all 6 columns." in _said(BOARD)
+    scores = tuple(
+        replace(score, value=0.0, estimate=replace(score.estimate, corrected=0.0))
+        if score.estimate and (score.generator, score.network, score.metric) == ("squares", "other", "nfd")
+        else score
+        for score in BOARD.scores
+    )
+    said = _said(replace(BOARD, scores=scores))
+    assert "“photographs” has the smallest distance in 5 of 6 columns, “squares” in 1." in said
+
+
+def test_copies_are_told_when_there_are_more_than_chance_makes() -> None:
+    """As many as expected are silent."""
+    assert "look like copies" not in _said(BOARD)  # 2 of 200 at one false alarm in a hundred
+    fewer = replace(BOARD, copies=(replace(BOARD.copies[0], false_alarms=0.001),))
+    assert "look like copies of reference images: 2 of 200 images of “photographs”." in _said(fewer)
+
+
+def test_a_board_without_scores_is_refused() -> None:
+    """There is nothing to say."""
+    with pytest.raises(ValueError, match="this board has no scores"):
+        summarise(replace(BOARD, scores=()))

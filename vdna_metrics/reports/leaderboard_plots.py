@@ -1,0 +1,208 @@
+"""Pictures of a leaderboard; each returns the matplotlib axis that it drew on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from vdna_metrics.dna.plots import COLOURS, unbox
+from vdna_metrics.reports.board import METRIC_LABELS, QUANTILES, Leaderboard, MetricName, Score
+from vdna_metrics.reports.plots import layer_profile, plain_numbers
+from vdna_metrics.reports.summary import score_text
+from vdna_metrics.reports.tables import rank_text
+from vdna_metrics.reports.words import shortened, significant
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#4d4d4d"
+RULE = "#e6e6e6"
+HEAT = "#0b5c9e"
+_SIZE = 9
+_LONGEST, _IN_TITLE = 26, 22  # letters of a name beside a chart, and of each in a title
+_LOG_FROM = 8.0  # ratio of the largest to the smallest value from which a scale is logarithmic
+
+
+def generator_colours(board: Leaderboard) -> dict[str, str]:
+    """The colour of each generator, the same in all pictures of a board."""
+    return {record.name: COLOURS[place % len(COLOURS)] for place, record in enumerate(board.generators)}
+
+
+def places(score: Score) -> str:
+    """The rank, or the ranks that the data allow: ``2–3``."""
+    return rank_text(score).replace("-", "–")
+
+
+def ranking_chart(board: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
+    """Draw the generators in their order: plain values, intervals of the corrected distances, and the noise floor.
+
+    A dot is the plain value; a bar the interval of the corrected distance, which is its tick; the dashed line what real
+    images of the generators' number score. Numbers on the right are plain values. The scale is logarithmic where
+    the farthest is eight times as far as the nearest.
+
+    Args:
+        board: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+        ax: axis to draw on, a new one by default.
+
+    Raises:
+        ValueError: when the board has no such column.
+    """
+    from matplotlib.transforms import blended_transform_factory
+
+    column, colours, floor = _column(board, network, metric), generator_colours(board), board.floor(network, metric)
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(5.0, 1.05 + 0.29 * len(column)), layout="constrained").add_subplot()
+    values = [score.value for score in column] + ([floor.value] if floor else [])
+    estimates = [score.estimate for score in column if score.estimate is not None]
+    ends = [end for each in estimates for end in (each.low, each.corrected, each.high)]
+    smallest, largest = min(values), max([*values, *ends])
+    log = smallest > 0 and largest > _LOG_FROM * smallest
+    # Ends at or near 0 would leave no room for the others.
+    left = min([smallest, *(end for end in ends if end > smallest / 5)]) / 1.25 if log else 0.0
+    if log:
+        ax.set_xscale("log")
+    ax.set_xlim(left, largest * (1.15 if log else 1.05) or 1.0)
+    right = blended_transform_factory(ax.transAxes, ax.transData)
+    for place, score in enumerate(column):
+        colour = colours[score.generator]
+        if score.estimate is not None:
+            low, high = (max(end, left) for end in (score.estimate.low, score.estimate.high))
+            ax.plot([low, high], [place] * 2, color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
+            if score.estimate.corrected > left:  # a logarithmic scale has no place for the others
+                ax.plot([score.estimate.corrected], [place], color=colour, marker="|", markersize=10, markeredgewidth=2)
+        ax.plot([score.value], [place], color=colour, marker="o", markersize=4.5)
+        ax.text(1.02, place, score_text(score), transform=right, va="center", fontsize=_SIZE, color=INK)
+    names = [f"{places(score)} {shortened(score.generator, _LONGEST)}".lstrip() for score in column]
+    ax.set_yticks(range(len(column)), names, fontsize=_SIZE, parse_math=False)
+    ax.set_ylim(len(column) - 0.5, -0.5 - 0.6 * (floor is not None))
+    if floor is not None:
+        ax.axvline(floor.value, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        half = sum(ax.transScale.transform(end)[0] for end in ((left, 0), (ax.get_xlim()[1], 0))) / 2
+        rightwards = ax.transScale.transform((floor.value, 0))[0] < half
+        ax.annotate(
+            f"noise floor {significant(floor.value, 3)} (n = {floor.n_images})", (floor.value, -0.75),
+            xytext=(4 if rightwards else -4, 0), textcoords="offset points", ha="left" if rightwards else "right",
+            va="center", fontsize=_SIZE - 1, color=INK,
+        )  # fmt: skip
+    _title(ax, f"{METRIC_LABELS[metric]} in {shortened(network, _IN_TITLE)}")
+    ax.set_xlabel("← nearer", loc="left", fontsize=_SIZE - 1, color=INK)
+    plain_numbers(ax.xaxis, log)
+    ax.tick_params(labelsize=_SIZE)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=RULE)
+    ax.set_axisbelow(True)
+    unbox(ax)
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def board_profile(board: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
+    """Draw each generator's plain distance layer by layer, and the layers' noise floor.
+
+    Args:
+        board: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+        ax: axis to draw on, a new one by default.
+
+    Raises:
+        ValueError: when the board has no such column.
+    """
+    column, floor = _column(board, network, metric), board.floor(network, metric)
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        height = max(4.0, 1.4 + 0.21 * (len(column) + 1))  # a line for each name
+        ax = Figure(figsize=(9.0, height), layout="constrained").add_subplot()
+    # In the order of the board, which decides the colours, as in all its pictures.
+    scores = [score for record in board.generators for score in column if score.generator == record.name]
+    layers = floor.layers if floor and floor.layers else None
+    every = [value for score in scores for value in score.layers.values()] + list((layers or {}).values())
+    return layer_profile(
+        {score.generator: score.layers for score in scores},
+        ylabel=METRIC_LABELS[metric],
+        log=min(every) > 0 and max(every) > _LOG_FROM * min(every),
+        floor=layers,
+        colours=generator_colours(board),
+        ax=ax,
+    )
+
+
+def quantile_heat_map(
+    board: Leaderboard, generator: str, network: str, metric: MetricName = "emd", *, ax: Axes | None = None
+) -> Axes:
+    """Draw how far the neurons of each layer are: the nearest on the left, the farthest on the right.
+
+    A row that darkens only at its end differs in few neurons, one that is dark throughout in all of them.
+
+    Args:
+        board: the leaderboard.
+        generator: name of a generator of it.
+        network: name of a network.
+        metric: ``"emd"`` or ``"nfd"``, whose distances are the neurons' own.
+        ax: axis to draw on, a new one by default.
+
+    Raises:
+        ValueError: when the board has no such score, or no quantiles of it.
+    """
+    from matplotlib.patches import Rectangle
+
+    score = next((one for one in _column(board, network, metric) if one.generator == generator), None)
+    if score is None:
+        raise ValueError(f"this board has no generator {generator!r}: {', '.join(r.name for r in board.generators)}")
+    if not score.quantiles:
+        raise ValueError(f"the {METRIC_LABELS[metric]} of {generator!r} has no quantiles over neurons")
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        longest = max(map(len, score.quantiles))
+        size = (4.4 + 0.075 * longest, 1.0 + 0.25 * len(score.quantiles))
+        ax = Figure(figsize=size, layout="constrained").add_subplot()
+    largest = max(max(row) for row in score.quantiles.values())
+    for y, row in enumerate(score.quantiles.values()):
+        for x, value in enumerate(row):
+            share = math.sqrt(value / largest) if largest > 0 else 0.0  # of a root small values still differ
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=HEAT, alpha=0.04 + 0.9 * share, linewidth=0))
+            colour = "#ffffff" if share > 0.6 else "#000000"
+            ax.text(x, y, significant(value, 3), ha="center", va="center", fontsize=_SIZE - 1, color=colour)
+    ax.set_xlim(-0.5, len(QUANTILES) - 0.5)
+    ax.set_ylim(len(score.quantiles) - 0.5, -0.5)
+    ax.set_xticks(range(len(QUANTILES)), [quantile_text(quantile) for quantile in QUANTILES], fontsize=_SIZE)
+    ax.set_yticks(range(len(score.quantiles)), list(score.quantiles), fontsize=_SIZE, parse_math=False)
+    _title(ax, f"{shortened(generator, _IN_TITLE)} in {shortened(network, _IN_TITLE)}")
+    ax.set_xlabel(f"{METRIC_LABELS[metric]} of a layer's neurons, up to this share of them", fontsize=_SIZE, color=INK)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def quantile_text(quantile: float) -> str:
+    """A share of neurons for a heading.
+
+    Examples:
+        >>> [quantile_text(quantile) for quantile in (0.05, 0.5, 1.0)]
+        ['5 %', 'half', 'all']
+    """
+    return {0.5: "half", 1.0: "all"}.get(quantile, f"{100 * quantile:g} %")
+
+
+def _column(board: Leaderboard, network: str, metric: MetricName) -> list[Score]:
+    column = board.column(network, metric)
+    if not column:
+        known = ", ".join(f"{metric} {network}" for network, metric in board.columns)
+        raise ValueError(f"this board has no {metric!r} of {network!r}; it has {known}")
+    return column
+
+
+def _title(ax: Axes, text: str) -> None:
+    """A title that begins where the axis's names do, not where its first line stands."""
+    title = ax.annotate(
+        text, (0, 1), xytext=(0, 8), xycoords=("figure fraction", "axes fraction"), textcoords="offset points",
+        fontsize=_SIZE + 1, fontweight="bold", annotation_clip=False, parse_math=False,
+    )  # fmt: skip
+    title.set_in_layout(False)
+    ax.set_title(" ", fontsize=_SIZE + 1, pad=11)  # room for it

@@ -1,0 +1,127 @@
+"""A leaderboard in sentences: who is nearest, which differences are real, what is tied, what the noise floor says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.reports.board import METRIC_LABELS, FloorRecord, Leaderboard, MetricName, Score
+from vdna_metrics.reports.words import decimals, fixed, listed, quoted, significant
+
+
+def summarise(board: Leaderboard) -> tuple[str, ...]:
+    """What a board says, from its records alone; the first of its columns decides, the others are compared with it.
+
+    Args:
+        board: with at least one score.
+
+    Returns:
+        Sentences, the most important first.
+
+    Raises:
+        ValueError: for a board without scores.
+    """
+    if not board.columns:
+        raise ValueError("this board has no scores")
+    network, metric = board.columns[0]
+    column = board.column(network, metric)
+    said = [_nearest(board, column, network, metric)]
+    if any(score.estimate is None for score in column):
+        said.append("There are no error bars: images were not dealt into groups, so small differences may be chance.")
+    elif len(column) > 1:
+        said += _differences(board, network, metric)
+    floor = board.floor(network, metric)
+    if floor is not None:
+        said.append(_floor(column, floor))
+    if len(board.columns) > 1 and len(column) > 1:
+        said.append(_other_columns(board, column[0].generator))
+    said += _copies(board)
+    return tuple(said)
+
+
+def percent(board: Leaderboard) -> str:
+    """The confidence of a board's intervals, ``95 %``."""
+    return f"{100 * float(board.settings.get('confidence', 0.95)):g} %"
+
+
+def score_text(score: Score) -> str:
+    """A plain distance, with the digits that its error leaves it."""
+    if score.estimate is None:
+        return significant(score.value)
+    return fixed(score.value, decimals(score.value, score.estimate.standard_error))
+
+
+def interval_text(estimate: Estimate) -> tuple[str, str, str]:
+    """Corrected distance, and the ends of its interval, with as many digits."""
+    places = decimals(estimate.value, estimate.standard_error)
+    return fixed(estimate.corrected, places), fixed(estimate.low, places), fixed(estimate.high, places)
+
+
+def at_floor(score: Score, floor: FloorRecord) -> bool:
+    """Whether a plain distance is within two deviations of what real images score."""
+    return score.value <= floor.value + 2 * floor.spread
+
+
+def _nearest(board: Leaderboard, column: list[Score], network: str, metric: MetricName) -> str:
+    best = column[0]
+    number = score_text(best)
+    if best.estimate is not None:
+        corrected, low, high = interval_text(best.estimate)
+        number += f" (corrected {corrected}, {percent(board)} interval {low} to {high})"
+    by = f"by {METRIC_LABELS[metric]} in {quoted(network)}"
+    name, reference = quoted(best.generator), quoted(board.reference.name)
+    if len(column) == 1:
+        return f"{name} is at {number} from {reference}, {by}."
+    # Nearest for certain only where no other generator may be first.
+    rivals = [quoted(score.generator) for score in column[1:] if score.rank is not None and score.rank[0] == 1]
+    if rivals:
+        return f"{name} has the smallest distance from {reference}, {number}, {by}, but is tied with {listed(rivals)}."
+    return f"{name} is nearest to {reference}: {number}, {by}."
+
+
+def _differences(board: Leaderboard, network: str, metric: MetricName) -> list[str]:
+    pairs = [pair for pair in board.pairs if (pair.network, pair.metric) == (network, metric)]
+    if not pairs:
+        return []
+    tied = [f"{quoted(pair.a)} with {quoted(pair.b)}" for pair in pairs if pair.tied]
+    what = f"at {percent(board)} confidence, corrected for the number of pairs"
+    if not tied:
+        return [f"All differences between sets are larger than chance explains ({what})."]
+    if len(tied) == len(pairs):
+        return [f"No difference between sets is larger than chance explains ({what})."]
+    return [
+        f"{len(pairs) - len(tied)} of {len(pairs)} differences between sets are larger than chance explains ({what}); "
+        f"tied: {listed(tied, 4)}."
+    ]
+
+
+def _floor(column: list[Score], floor: FloorRecord) -> str:
+    reached = [quoted(score.generator) for score in column if at_floor(score, floor)]
+    value = fixed(floor.value, decimals(floor.value, floor.spread))
+    said = f"Real images score {value} at n = {floor.n_images} (noise floor)"
+    if reached:
+        return f"{said}: {listed(reached)} cannot be told from real images by this distance."
+    if not floor.value > 0:
+        return f"{said}."
+    return f"{said}; the nearest set is at {min(score.value for score in column) / floor.value:.1f} times that."
+
+
+def _other_columns(board: Leaderboard, leader: str) -> str:
+    first = {(network, metric): board.column(network, metric)[0].generator for network, metric in board.columns}
+    # A column may lack the leader, or put it first together with others; only its own first place is said here.
+    elsewhere = Counter(quoted(name) for name in first.values() if name != leader)
+    if not elsewhere:
+        every = "both" if len(first) == 2 else f"all {len(first)}"
+        return f"{quoted(leader)} has the smallest distance in {every} columns."
+    others = [f"{name} in {number}" for name, number in elsewhere.most_common()]
+    own = len(first) - sum(elsewhere.values())
+    return f"{quoted(leader)} has the smallest distance in {own} of {len(first)} columns, {listed(others)}."
+
+
+def _copies(board: Leaderboard) -> list[str]:
+    found = [
+        f"{len(record.found)} of {record.n_checked} images of {quoted(record.generator)}"
+        for record in board.copies
+        if len(record.found) > record.false_alarms * record.n_checked
+    ]
+    return [f"More images than chance explains look like copies of reference images: {listed(found)}."] if found else []

@@ -1,0 +1,104 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A number with some significant digits, never in powers of ten where it can be helped.
+
+    Examples:
+        >>> [significant(value) for value in (0.0, 4.98765, 75.0, 12345.6, 0.00064, -0.25)]
+        ['0', '4.988', '75.00', '12346', '0.0006400', '−0.2500']
+    """
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    text = f"{value:.{digits - 1}e}" if size < -6 or size > 8 else f"{value:.{max(0, digits - 1 - size)}f}"
+    return text.replace("-", "−")
+
+
+def decimals(value: float, error: float) -> int:
+    """How many decimals a number is given: three significant digits, more where its standard error leaves more.
+
+    Of the error one digit is shown, or two where it begins with 1 or 2.
+
+    Examples:
+        >>> decimals(12.3456, 0.213), decimals(12.3456, 4.0), decimals(0.0123, 0.5), decimals(1234.5, 30.0)
+        (2, 1, 4, 0)
+    """
+    needed = [2 - math.floor(math.log10(abs(value)))] if value else [0]
+    if 0 < error < math.inf:
+        needed.append(-math.floor(math.log10(error / 3)))
+    return min(8, max(0, *needed))
+
+
+def fixed(value: float, places: int) -> str:
+    """A number with so many decimals.
+
+    Examples:
+        >>> fixed(-1.25, 1), fixed(-0.001, 1)
+        ('−1.2', '0.0')
+    """
+    return f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
+
+
+def with_error(value: float, error: float) -> str:
+    """A number and its standard error.
+
+    Examples:
+        >>> with_error(12.3456, 0.213), with_error(147.2, 3.4)
+        ('12.35 ± 0.21', '147 ± 3')
+    """
+    places = decimals(value, error)
+    return f"{fixed(value, places)} ± {fixed(error, places)}"
+
+
+def one_line(name: str) -> str:
+    r"""A name without line breaks and other control characters, which file names may have.
+
+    Examples:
+        >>> one_line("two\nlines")
+        'two lines'
+    """
+    return "".join(" " if unicodedata.category(letter).startswith("C") else letter for letter in name)
+
+
+def quoted(name: str) -> str:
+    """A name inside a sentence.
+
+    Examples:
+        >>> quoted("white noise")
+        '“white noise”'
+    """
+    return f"“{one_line(name)}”"
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name in one line, with its middle left out where it is too long.
+
+    Examples:
+        >>> shortened("stylegan2-ada-ffhq-256-kimg25000-seed7", 20)
+        'stylegan2-…000-seed7'
+    """
+    name = one_line(name)
+    if len(name) <= letters:
+        return name
+    head = letters // 2
+    return f"{name[:head]}…{name[len(name) - (letters - 1 - head) :]}"
+
+
+def listed(words: Sequence[str], most: int = 6) -> str:
+    """Some words as a list in a sentence.
+
+    Examples:
+        >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c", "d"], 2)
+        ('a', 'a, b and c', 'a, b and 2 more')
+    """
+    shown = list(words[:most])
+    if len(words) > most:
+        shown.append(f"{len(words) - most} more")
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
