@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def shoot(page: Path, path: Path, width: int, height: int) -> None:
-    """A picture of the top of a page, in 256 colours."""
+    """A picture of the top of a page."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         raise SystemExit("no chromium to take the pictures with")
@@ -127,7 +127,7 @@ def shoot(page: Path, path: Path, width: int, height: int) -> None:
     command = [browser, *options, f"--screenshot={path}", page.resolve().as_uri()]
     subprocess.run(command, check=True, capture_output=True)
     with Image.open(path) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.convert("RGB").save(path, optimize=True)
 
 
 if __name__ == "__main__":

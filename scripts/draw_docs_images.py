@@ -4,7 +4,7 @@
 
 `dna.svg` says what a DNA is: the bundled DNA of photographs beside one of procedural images that is made here.
 `demo.png` is the top of the report of `vdna-metrics demo` in chromium, `analysis_*.png` what the blocks of
-`docs/analysis.md` draw, both in fewer colours, so that they stay small.
+`docs/analysis.md` draw, in fewer colours, so that they stay small.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ActivationRange": "metrics",
     "ActivationRanges": "ranges",
+    "DealtDNA": "dna",
     "ExtractorSpec": "extractors",
     "FeatureExtractor": "extractors",
     "FrechetInceptionDistance": "metrics",
@@ -41,12 +42,14 @@ _HOMES = {
     "load_weights": "neurons",
     "open_images": "references",
     "quantile_ranges": "dna.quantiles",
+    "reports": "",
 }
 
 __all__ = [
     "VDNA",
     "ActivationRange",
     "ActivationRanges",
+    "DealtDNA",
     "ExtractorSpec",
     "FeatureExtractor",
     "FrechetInceptionDistance",
@@ -73,11 +76,12 @@ __all__ = [
     "load_weights",
     "open_images",
     "quantile_ranges",
+    "reports",
 ]
 
 if TYPE_CHECKING:
-    from vdna_metrics import analysis, functional
-    from vdna_metrics.dna import VDNA, compare, load_vdna
+    from vdna_metrics import analysis, functional, reports
+    from vdna_metrics.dna import VDNA, DealtDNA, compare, load_vdna
     from vdna_metrics.dna.coverage import coverage
     from vdna_metrics.dna.quantiles import quantile_ranges
     from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor, list_extractors

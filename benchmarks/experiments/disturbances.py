@@ -175,9 +175,9 @@ def _outside(dna: VDNA) -> float:
 
 
 # -------------------------------------------------------------------------------------------------------------- results
-def falls(values: Sequence[float]) -> list[tuple[int, float]]:
-    """Strengths, from 1, at which a curve falls, and by which share of the value before."""
-    return [(place, 1 - after / before) for place, (before, after) in enumerate(pairwise(values), 1) if after < before]
+def falls(values: Sequence[float]) -> list[int]:
+    """Strengths, from 1, at which a curve is below the strength before."""
+    return [place for place, (before, after) in enumerate(pairwise(values), 1) if after < before]
 
 
 def plot(curves: Mapping[str, Curves]) -> Figure:
@@ -189,7 +189,7 @@ def plot(curves: Mapping[str, Curves]) -> Figure:
             for colour, (distance, values) in zip(COLOURS, of_disturbance.items(), strict=False):
                 relative = [value / values[0] for value in values]
                 ax.plot(range(len(values)), relative, color=colour, marker="o", markersize=3.5, label=distance)
-                for place, _ in falls(values):
+                for place in falls(values):
                     ax.plot(
                         place, relative[place], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour,
                     )  # fmt: skip
@@ -233,24 +233,24 @@ def describe(
     picture: str,
 ) -> str:
     """The page's part."""
-    rows, sentences = [], []
+    rows, sentences, wrong = [], [], 0
     for network, of_network in curves.items():
         for name, of_disturbance in of_network.items():
+            found = []
             for distance, values in of_disturbance.items():
                 if distance != DISTANCES[-1]:
                     rows.append([network, name, distance, *(f"{value:.3g}" for value in values)])
-                for place, share in falls(values):
-                    before = "none" if place == 1 else f"{STRENGTHS[name][place - 2]:g}"
-                    sentences.append(
-                        f"- {network}, {distance}, {name}: falls by {share:.1%} from {before} to "
-                        f"{STRENGTHS[name][place - 1]:g}."
-                    )
+                if falls(values):
+                    wrong += 1
+                    places = ", ".join(f"{STRENGTHS[name][place - 1]:g}" for place in falls(values))
+                    found.append(f"{distance} at {places} (least: {min(values) / values[0]:.2f} times undisturbed)")
+            if found:
+                sentences.append(f"- {name}, {network}: {'; '.join(found)}.")
     total = sum(len(of_disturbance) for of_network in curves.values() for of_disturbance in of_network.values())
-    wrong = len({sentence.split(":")[0] for sentence in sentences})
     header = ["network", "disturbance", "distance", "undisturbed", *(f"strength {i}" for i in range(1, 6))]
     header_outside = ["network", *next(iter(outside.values()))]
     rows_outside = [[name, *(f"{share:.1%}" for share in shares.values())] for name, shares in outside.items()]
-    verdict = f"Of {total} curves {total - wrong} grow at every step." + (" The others:" if sentences else "")
+    verdict = f"Of {total} curves {total - wrong} grow at every step." + (" The others fall:" if sentences else "")
     return "\n\n".join(
         [
             f"```bash\n{experiment.command}\n```",

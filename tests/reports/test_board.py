@@ -33,6 +33,12 @@ def test_a_board_comes_back_from_its_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["leaderboard.json"]
 
 
+def test_names_of_files_that_are_no_text_come_back(tmp_path: Path) -> None:
+    """A file name may hold bytes that are no UTF-8, which Python has as lone surrogates."""
+    board = replace(BOARD, title="caf\udce9 \u00e9")
+    assert load_leaderboard(board.save(tmp_path / "leaderboard.json")).title == board.title
+
+
 def test_columns_are_sorted_nearest_first() -> None:
     """A column is in the order of corrected distances, of plain ones where there are no others."""
     column = BOARD.column("tiny", "emd")

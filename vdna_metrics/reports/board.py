@@ -333,7 +333,7 @@ class Leaderboard:
     def save(self, path: str | Path) -> Path:
         """Write ``leaderboard.json``, whole or not at all."""
         with replacing(Path(path)) as file:
-            file.write(json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            file.write(json.dumps(self.to_json(), indent=1, allow_nan=False).encode() + b"\n")
         return Path(path)
 
 
