@@ -589,7 +589,7 @@ def _scored(
             neurons=load_neurons(plan.neurons),
             weights=load_neuron_weights(plan.neuron_weights),
             cache=cache,
-            title=title or f"{len(generators)} generators",
+            title=title or f"{len(generators)} sets of images against {reference.name}",
             command=command,
             record=plan.record(),
             reading=reading,
@@ -689,6 +689,10 @@ def _print_board(board: Leaderboard) -> None:
         floor = board.floor(network, metric)
         if floor is not None:
             click.echo(f"Noise floor at {floor.n_images} images: {floor.value:#.4g}\n")
+        worst = [records[0] for records in board.classes_of(network, metric).values()]
+        if worst:
+            rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
+            print_table("Worst class of each", ["generator", "class", "n", "value"], rows)
     if board.agreement is not None:
         for note in board.agreement.notes:
             click.echo(note)

@@ -304,6 +304,19 @@ class Leaderboard:
         column = [score for score in self.scores if (score.network, score.metric) == (network, metric)]
         return sorted(column, key=lambda score: score.estimate.corrected if score.estimate else score.value)
 
+    def classes_of(self, network: str, metric: str) -> dict[str, list[ClassRecord]]:
+        """Classes of each generator that has some, the farthest first, in the order of the column."""
+        found: dict[str, list[ClassRecord]] = {}
+        for score in self.column(network, metric):
+            own = [
+                record
+                for record in self.classes
+                if (record.generator, record.network, record.metric) == (score.generator, network, metric)
+            ]
+            if own:
+                found[score.generator] = sorted(own, key=lambda record: -record.value)
+        return found
+
     def floor(self, network: str, metric: str) -> FloorRecord | None:
         """The noise floor of a column, where it is known."""
         return next((floor for floor in self.floors if (floor.network, floor.metric) == (network, metric)), None)

@@ -403,24 +403,22 @@ class _Report:
     def classes(self) -> list[dict[str, Any]]:
         """A table of each column with classes: the worst of each generator, and the worst rows."""
         found = []
-        for network, metric in dict.fromkeys((record.network, record.metric) for record in self.board.classes):
-            records = [r for r in self.board.classes if (r.network, r.metric) == (network, metric)]
+        for network, metric in self.board.columns:
+            classes = self.board.classes_of(network, metric)
+            if not classes:
+                continue
             by_group: dict[str, dict[str, ClassRecord]] = {}
-            for record in records:
-                by_group.setdefault(record.group, {})[record.generator] = record
-            names = [name for name in self.order if any(record.generator == name for record in records)]
-            worst = {
-                name: max((r for r in records if r.generator == name), key=lambda record: record.value)
-                for name in names
-            }
+            for name, records in classes.items():
+                for record in records:
+                    by_group.setdefault(record.group, {})[name] = record
             groups = sorted(by_group, key=lambda group: -max(record.value for record in by_group[group].values()))
             found.append(
                 {
                     "network": network,
                     "metric": METRIC_LABELS[metric],
-                    "generators": names,
-                    "worst": worst,
-                    "rows": [(group, [by_group[group].get(name) for name in names]) for group in groups[:_CLASSES]],
+                    "generators": list(classes),
+                    "worst": {name: records[0] for name, records in classes.items()},
+                    "rows": [(group, [by_group[group].get(name) for name in classes]) for group in groups[:_CLASSES]],
                     "left_out": max(0, len(groups) - _CLASSES),
                 }
             )

@@ -8,8 +8,8 @@ import io
 from vdna_metrics.reports.board import METRIC_LABELS, Leaderboard, Score
 
 COLUMNS = (
-    "network", "metric", "generator", "n_images", "first_rank", "last_rank", "value", "corrected", "standard_error",
-    "low", "high", "extrapolated", "extrapolated_error", "floor",
+    "network", "metric", "generator", "class", "n_images", "first_rank", "last_rank", "value", "corrected",
+    "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor",
 )  # fmt: skip
 
 
@@ -19,13 +19,13 @@ def rank_text(score: Score) -> str:
 
 
 def board_csv(board: Leaderboard) -> str:
-    """A row a network, metric and generator, nearest first; empty where a number is not known."""
+    """A row a network, metric and generator, nearest first, then its classes; empty where a number is not known."""
     sizes = {entry.name: entry.n_images for entry in board.generators}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     for network, metric in board.columns:
-        floor = board.floor(network, metric)
+        floor, classes = board.floor(network, metric), board.classes_of(network, metric)
         for score in board.column(network, metric):
             row: dict[str, object] = {
                 "network": network,
@@ -44,11 +44,14 @@ def board_csv(board: Leaderboard) -> str:
             if floor is not None:
                 row["floor"] = floor.value
             writer.writerow(row)
+            for record in classes.get(score.generator, ()):
+                own = {"class": record.group, "n_images": record.n_images, "value": record.value}
+                writer.writerow({"network": network, "metric": metric, "generator": score.generator, **own})
     return text.getvalue()
 
 
 def board_markdown(board: Leaderboard) -> str:
-    """A table a network and metric, and the notes."""
+    """A table a network and metric, with each generator's worst class where there are classes, and the notes."""
     confidence = f"{100 * float(board.settings.get('confidence', 0.95)):g} %"
     reference = f"{board.reference.n_images} images of {_cell(board.reference.name)}"
     lines = [f"# {_cell(board.title)}", "", f"Distance from {reference}. {confidence} intervals.", ""]
@@ -65,6 +68,13 @@ def board_markdown(board: Leaderboard) -> str:
         floor = board.floor(network, metric)
         if floor is not None:
             lines += ["", f"Noise floor at {floor.n_images} images: {floor.value:#.4g}."]
+        classes = board.classes_of(network, metric)
+        if classes:
+            lines += ["", "| generator | worst class | n | value |", "|---|---|--:|--:|"]
+            lines += [
+                f"| {_cell(name)} | {_cell(worst.group)} | {worst.n_images} | {worst.value:#.4g} |"
+                for name, (worst, *_) in classes.items()
+            ]
         lines.append("")
     notes = [*board.notes, *(board.agreement.notes if board.agreement else ())]
     if notes:
