@@ -82,6 +82,9 @@ def test_other_columns_are_compared() -> None:
 def test_copies_are_told_when_there_are_more_than_chance_makes() -> None:
     """As many as expected are silent."""
     assert "look like copies" not in _said(BOARD)  # 2 of 200 at one false alarm in a hundred
+    one, other = BOARD.copies[0].found
+    three = replace(BOARD, copies=(replace(BOARD.copies[0], found=(one, other, one)),))
+    assert "look like copies" not in _said(three)  # so many, or more, are false in a third of such sets
     fewer = replace(BOARD, copies=(replace(BOARD.copies[0], false_alarms=0.001),))
     assert "look like copies of reference images: 2 of 200 images of “photographs”." in _said(fewer)
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 FID = "FID, the layer Fréchet distance in the FID Inception's pool, a network of its own"
 FID_MODES = ("clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics")
 FILE = "leaderboard.json"
+_NOTES = 5  # on pairs whose order is in dispute, of what may be many
 
 
 @dataclass(frozen=True)
@@ -694,5 +695,8 @@ def _print_board(board: Leaderboard) -> None:
             rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
             print_table("Worst class of each", ["generator", "class", "n", "value"], rows)
     if board.agreement is not None:
-        for note in board.agreement.notes:
+        notes = board.agreement.notes
+        for note in notes[:_NOTES]:
             click.echo(note)
+        if len(notes) > _NOTES:
+            click.echo(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")

@@ -119,9 +119,13 @@ def _other_columns(board: Leaderboard, leader: str) -> str:
 
 
 def _copies(board: Leaderboard) -> list[str]:
+    from scipy.stats import binom
+
+    unlikely = 1 - float(board.settings.get("confidence", 0.95))
     found = [
         f"{len(record.found)} of {record.n_checked} images of {quoted(record.generator)}"
         for record in board.copies
-        if len(record.found) > record.false_alarms * record.n_checked
+        # The chance of so many false alarms, or more.
+        if binom.sf(len(record.found) - 1, record.n_checked, record.false_alarms) < unlikely
     ]
     return [f"More images than chance explains look like copies of reference images: {listed(found)}."] if found else []
