@@ -20,6 +20,7 @@ from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, r
 from vdna_metrics.dna import DealtDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.references import build_dealt_dnas, load_dna_folder
+from vdna_metrics.references.dealing import evenly_spaced
 from vdna_metrics.reports import BoardEntry, BoardSettings, Evidence, Leaderboard, score_board
 from vdna_metrics.reports.board import QUANTILES
 
@@ -97,6 +98,17 @@ def test_every_number_is_the_library_s(entries: list[BoardEntry]) -> None:
     assert [score.generator for score in board.column("tiny", "emd")] == ["near", "shifted", "dark"]
     assert board.agreement is not None
     assert board.agreement.columns == ("emd tiny", "nfd tiny", "lfd tiny")
+
+
+def test_images_of_the_reference_are_told(entries: list[BoardEntry]) -> None:
+    """A generator that has images of the reference is named with their number: its distances are no estimates."""
+    real, near, *_ = entries
+    assert real.images is not None
+    again = BoardEntry("again", "again", evenly_spaced(real.images, 12))
+    board, _ = _board([real, near, again], settings=replace(SETTINGS, metrics=("emd",), pictures=0, fidelity=False))
+    told = [note for note in board.notes if "images of real, too" in note]
+    assert len(told) == 1
+    assert told[0].startswith("again: 12 of its images")
 
 
 def test_fidelity_copies_and_classes_come_of_the_same_pass(

@@ -308,6 +308,7 @@ class _Side:
     groups: int = 0
 
     names: tuple[str, ...] = ()
+    digests: frozenset[str] = frozenset()
     manifest: str = ""
 
     def without_states(self) -> _Side:
@@ -442,6 +443,13 @@ class _Look:
         jackknifed: dict[MetricName, dict[str, JackknifedDistance]] = {metric: {} for metric in self.job.metrics}
         for generator in self.entries:
             fake = self._side(generator, real)
+            common = len(fake.digests & real.digests)
+            if common:
+                self.notes.add(
+                    f"{common} of its images are images of {entry.name}, too: its values are too low, the corrected "
+                    "ones far too low. Give images that the reference does not have.",
+                    generator.name,
+                )
             for metric in self.job.metrics:
                 found = self._score(said, generator.name, metric, real.dnas[metric], fake.dnas[metric])
                 if found is not None:
@@ -532,6 +540,7 @@ class _Look:
             one.n_images,
             len(one.groups) if isinstance(one, DealtDNA) else 0,
             tuple(digests),
+            frozenset(digests.values()),
             manifest_hash(digests.keys(), digests.values()) if digests else "",
         )
 
