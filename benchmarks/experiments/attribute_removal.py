@@ -51,7 +51,7 @@ from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.references import ImageSource
 from vdna_metrics.references.procedural import add_noise, blur
 
-PER_CLASS, SIZE, SHARE, SEED = 300, 224, 0.3, 0
+PER_CLASS, SIZE, SHARE, SEED = 900, 224, 0.3, 0
 FEWER = (4, 2, 1)  # one in so many images
 CLEAR = 2  # times the distance that chance makes
 NEURONWISE = ("VDNA-EMD", "NFD")

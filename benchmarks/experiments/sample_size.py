@@ -65,8 +65,8 @@ def main() -> None:
     for ax, ((pair_name, network_name), found) in zip(axes, curves.items(), strict=True):
         plot_sample_sizes(found, share=SHARE, ax=ax)
         ax.set_title(f"{pair_name}, {network_name}", fontsize=10, loc="left")
-        ax.set_ylim(0.8, 3)
-        ax.legend(fontsize=9, framealpha=0.95, edgecolor="none")  # some lines lie under it
+        ax.set_ylim(0.8, 4.7)
+        ax.legend(fontsize=9, frameon=False)
     picture = experiment.save_picture(figure, experiment.name)
     experiment.write_section(describe(experiment, pairs, curves, picture))
 
