@@ -59,9 +59,10 @@ def find_references(
 
 def named_reference(reference: str) -> bool:
     """Whether a reference is a name of the store, and no file."""
+    if Path(reference).exists():  # before the stores are listed, of which some may be far away
+        return False
     dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
-    named = "::" in reference or dataset in {name.partition("/")[0] for name in _stored()}
-    return named and not Path(reference).exists()
+    return "::" in reference or dataset in {name.partition("/")[0] for name in _stored()}
 
 
 def _stored() -> list[str]:
