@@ -16,6 +16,7 @@ from vdna_metrics.analysis.uncertainty import Estimate
 from vdna_metrics.files import replacing
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from matplotlib.axes import Axes
     from torch import Tensor
 
@@ -36,7 +37,7 @@ METRIC_LABELS: dict[MetricName, str] = {
     "fid": "FID",
 }
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -393,7 +394,7 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 def _built(kind: type[Record], data: Any, where: str) -> Record:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} must be an object, got {type(data).__name__}")
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {item.name: item for item in dataclasses.fields(kind)}
     unknown = [name for name in data if name not in fields]
     missing = [
         name
@@ -402,7 +403,7 @@ def _built(kind: type[Record], data: Any, where: str) -> Record:
     ]
     if unknown or missing:
         raise ValueError(f"{where} has unknown fields {unknown} and lacks {missing}")
-    hints = _hints(kind)  # type: ignore[arg-type]
+    hints = _hints(kind)
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
 
 
@@ -431,8 +432,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} must be an object, got {type(value).__name__}")
         return {name: _value(parts[1], item, f"{where}.{name}") for name, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return _built(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _built(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
