@@ -22,7 +22,8 @@ from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor,
 from vdna_metrics.distributions import Kind
 from vdna_metrics.references import ImageSource
 from vdna_metrics.references.datasets import open_dataset
-from vdna_metrics.references.dealing import build_dealt_dnas, save_dna_folder, select_images
+from vdna_metrics.references.dealing import build_dealt_dnas, save_dna_folder
+from vdna_metrics.references.images import select_images
 from vdna_metrics.references.store import (
     MANIFEST,
     Manifest,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vdna_metrics import ExtractorSpec, Reading, calibrate, create_extractor, open_images
-from vdna_metrics.references.dealing import evenly_spaced, select_images
+from vdna_metrics.references import evenly_spaced, select_images
 from vdna_metrics.references.procedural import PROCEDURAL, PROCEDURAL_WORLDS, add_noise, blur, open_procedural
 from vdna_metrics.references.store import find_ranges
 from vdna_metrics.reports import BoardEntry, BoardSettings, board_markdown, score_board, write_report

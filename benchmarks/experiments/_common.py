@@ -33,7 +33,7 @@ from vdna_metrics.extractors import FeatureExtractor, Preprocessing, get_spec
 from vdna_metrics.files import replacing
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references import ImageSource, Reading, find_ranges, open_images
+from vdna_metrics.references import ImageSource, Reading, find_ranges, open_images, select_images
 from vdna_metrics.references.build import empty_distribution
 from vdna_metrics.references.decoding import decode_image
 from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_images
@@ -67,18 +67,6 @@ class Drawn(ImageSource):
 
 
 @dataclass(frozen=True, eq=False)
-class Subset(ImageSource):
-    """Some images of a source, in the order of their places."""
-
-    whole: ImageSource
-    places: tuple[int, ...]
-
-    def read(self, index: int) -> bytes | Image:
-        """As in the whole."""
-        return self.whole.read(self.places[index])
-
-
-@dataclass(frozen=True, eq=False)
 class Changed(ImageSource):
     """The images of a source, resized and changed; by their name, so that the same image is always changed alike."""
 
@@ -92,21 +80,16 @@ class Changed(ImageSource):
         return self.change(pixels(self.whole, index, self.size), stream_of(self.names[index], self.seed))
 
 
-def take(source: ImageSource, places: Sequence[int], name: str | None = None) -> ImageSource:
-    """Some images of a source, in this order."""
-    return Subset(name or source.name, tuple(source.names[place] for place in places), source, tuple(places))
-
-
 def starting_with(source: ImageSource, *folders: str) -> ImageSource:
     """The images of a source in some of its folders, as ``"train/"``."""
     chosen = [place for place, name in enumerate(source.names) if name.startswith(folders)]
-    return take(source, chosen, f"{source.name}:{'+'.join(folder.strip('/') for folder in folders)}")
+    return select_images(source, chosen, f"{source.name}:{'+'.join(folder.strip('/') for folder in folders)}")
 
 
 def draw(source: ImageSource, n: int, seed: int = 0) -> ImageSource:
     """At most ``n`` images of a source, drawn at random and in random order."""
     places = np.random.default_rng(seed).permutation(len(source))[:n].tolist()
-    return take(source, places)
+    return select_images(source, places)
 
 
 def join(name: str, *sources: ImageSource) -> ImageSource:
@@ -414,7 +397,7 @@ class Experiment:
         means, states, made = [], dict[str, list[NDArray[Any]]](), 0
         for start in range(0, len(source), BLOCK):
             places = range(start, min(start + BLOCK, len(source)))
-            part = take(source, places)
+            part = select_images(source, places)
             within = {
                 name: mask[start : places.stop] for name, mask in masks.items() if mask[start : places.stop].any()
             }

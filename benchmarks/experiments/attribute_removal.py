@@ -30,7 +30,6 @@ from _common import (
     markdown_table,
     pixels,
     stream_of,
-    take,
 )
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -48,7 +47,7 @@ from vdna_metrics.analysis.desensitise import (
 )
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.references import ImageSource
+from vdna_metrics.references import ImageSource, select_images
 from vdna_metrics.references.procedural import add_noise, blur
 
 PER_CLASS, SIZE, SHARE, SEED = 900, 224, 0.3, 0
@@ -151,7 +150,7 @@ def classes(experiment: Experiment) -> tuple[ImageSource, Attributes]:
     of_image = np.array(source.groups)
     names = sorted(set(source.groups))
     chosen = np.sort(np.concatenate([np.flatnonzero(of_image == name)[:PER_CLASS] for name in names]))
-    return take(source, chosen.tolist()), {name: of_image[chosen] == name for name in names}
+    return select_images(source, chosen.tolist()), {name: of_image[chosen] == name for name in names}
 
 
 # -------------------------------------------------------------------------------------------------------------- results

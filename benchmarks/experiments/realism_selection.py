@@ -26,7 +26,6 @@ from _common import (
     draw,
     markdown_table,
     stream_of,
-    take,
 )
 from numpy.typing import NDArray
 from scipy import ndimage, stats
@@ -36,7 +35,7 @@ from vdna_metrics.analysis import rank_images, select_sensitive
 from vdna_metrics.analysis.activations import iterate_activations
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.functional import cumulative_shares, image_emd
-from vdna_metrics.references import ImageSource, Reading
+from vdna_metrics.references import ImageSource, Reading, select_images
 from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
 from vdna_metrics.reports import contact_sheet
 
@@ -81,7 +80,7 @@ def neuron_distances(
     parts, made = [], 0
     progress = Progress(f"{network.name}, single images of {source.name}", len(source))
     for start in range(0, len(source), BLOCK):
-        part = take(source, range(start, min(start + BLOCK, len(source))))
+        part = select_images(source, range(start, min(start + BLOCK, len(source))))
         before = len(experiment.made)
         settings = [network.identity, reference.provenance.sources, reference.n_images, part.name, part.names]
         arrays = experiment.keep(

@@ -27,7 +27,6 @@ from _common import (
     draw,
     markdown_table,
     pixels,
-    take,
 )
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -40,7 +39,7 @@ from vdna_metrics.analysis import rank_images
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.extractors import Preprocessing
 from vdna_metrics.extractors.preprocess import ResizeImage
-from vdna_metrics.references import ImageSource, Reading
+from vdna_metrics.references import ImageSource, Reading, select_images
 from vdna_metrics.references.images import iterate_images
 
 SMALL, OF_EACH = 64, 500  # pixels of the images that are compared without a network; images of CIFAR-JPEG and MNIST
@@ -132,7 +131,7 @@ def through_network(experiment: Experiment, network: Network, pool: Pool) -> dic
     for source in pool.sets.values():
         progress, made = Progress(f"{network.name}, ranking {source.name}", len(source)), 0
         for start in range(0, len(source), BLOCK):
-            part = take(source, range(start, min(start + BLOCK, len(source))))
+            part = select_images(source, range(start, min(start + BLOCK, len(source))))
             settings = [network.identity, pool.reference.name, pool.reference.names, part.name, part.names]
             before = len(experiment.made)
             arrays = experiment.keep(
@@ -161,7 +160,7 @@ def without_network(experiment: Experiment, pool: Pool) -> dict[str, Scores]:
     for source in pool.sets.values():
         progress, made = Progress(f"pixels of {source.name}", len(source)), 0
         for start in range(0, len(source), BLOCK):
-            part = take(source, range(start, min(start + BLOCK, len(source))))
+            part = select_images(source, range(start, min(start + BLOCK, len(source))))
             settings = [SMALL, pool.reference.name, pool.reference.names, part.name, part.names]
             before = len(experiment.made)
             arrays = experiment.keep(

@@ -41,7 +41,7 @@ def test_a_pass_keeps_what_dnas_of_any_images_need(common: ModuleType, tmp_path:
     seen = experiment.look(network, source, {"first": first, "rest": ~first})
     made = build_dnas(source, network.extractor, ["histogram"], reading=common.Reading(common.BATCH))["histogram"]
     assert torch.equal(seen.histogram("first", "rest").distribution.state, made.distribution.state)
-    some = build_dnas(common.take(source, range(10)), network.extractor, ["gaussian"])["gaussian"]
+    some = build_dnas(common.select_images(source, range(10)), network.extractor, ["gaussian"])["gaussian"]
     torch.testing.assert_close(
         seen.gaussian("gaussian", first).distribution.state, some.distribution.state, rtol=1e-5, atol=1e-5
     )
@@ -49,7 +49,7 @@ def test_a_pass_keeps_what_dnas_of_any_images_need(common: ModuleType, tmp_path:
     again = experiment.look(network, source, {"first": first, "rest": ~first})
     assert len(experiment.made) == 1
     assert torch.equal(again.means, seen.means)
-    experiment.look(network, common.take(source, range(9)))
+    experiment.look(network, common.select_images(source, range(9)))
     assert len(experiment.made) == 2
 
 
@@ -61,7 +61,7 @@ def test_an_image_is_changed_alike_wherever_it_stands(common: ModuleType, tmp_pa
         return image // 2 + stream.integers(0, 100, image.shape).astype(np.uint8)
 
     every = common.changed(source, "changed", change, size=32)
-    some = common.changed(common.take(source, [5, 3]), "changed", change, size=32)
+    some = common.changed(common.select_images(source, [5, 3]), "changed", change, size=32)
     assert every.read(3).shape == (32, 32, 3)
     assert np.array_equal(every.read(3), some.read(1))
     assert not np.array_equal(every.read(3), common.changed(source, "changed", change, size=32, seed=1).read(3))

@@ -21,7 +21,6 @@ from vdna_metrics.references.dealing import (
     DealtSet,
     build_dealt_dnas,
     cached_folder,
-    evenly_spaced,
     holds_dnas,
     known_ranges,
     load_dna_folder,
@@ -266,14 +265,3 @@ def test_a_folder_of_images_holds_no_dnas(folder: Path, tmp_path: Path) -> None:
     assert not holds_dnas(tmp_path / "missing")
     with pytest.raises(ValueError, match="set has no DNA file"):
         load_dna_folder(folder)
-
-
-def test_evenly_spaced_images_are_those_of_the_source(folder: Path) -> None:
-    """Some images keep their names and contents, span the source, and all of them are the source itself."""
-    source = open_images(folder)
-    some = evenly_spaced(source, 4)
-    assert some.names == ("a/000.png", "a/003.png", "b/000.png", "b/003.png")
-    assert some.read(2) == source.read(7)
-    assert evenly_spaced(source, 14) is source
-    with pytest.raises(ValueError, match="at least one"):
-        evenly_spaced(source, 0)

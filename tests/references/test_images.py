@@ -23,6 +23,7 @@ from PIL import Image
 
 from vdna_metrics.references.images import (
     ImageDataset,
+    evenly_spaced,
     iterate_images,
     manifest_hash,
     open_images,
@@ -645,3 +646,16 @@ def test_real_archive_in_workers(shared: Path) -> None:
         assert batch.images.shape[1:] == (3, 32, 32)
         indices += batch.indices
     assert indices == list(range(10000))
+
+
+def test_evenly_spaced_images_are_those_of_the_source(tmp_path: Path) -> None:
+    """Some images keep their names and contents, span the source, and all of them are the source itself."""
+    names = [f"{'ab'[place // 7]}/{place % 7:03}.png" for place in range(14)]
+    files = {name: encode(np.full((4, 4, 3), 10 * place, np.uint8)) for place, name in enumerate(names)}
+    source = open_images(_write_files(tmp_path, files))
+    some = evenly_spaced(source, 4)
+    assert some.names == ("a/000.png", "a/003.png", "b/000.png", "b/003.png")
+    assert some.read(2) == source.read(7)
+    assert evenly_spaced(source, 14) is source
+    with pytest.raises(ValueError, match="at least one"):
+        evenly_spaced(source, 0)

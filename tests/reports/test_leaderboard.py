@@ -19,8 +19,7 @@ from vdna_metrics.analysis.fidelity import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
 from vdna_metrics.dna import DealtDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.references import build_dealt_dnas, load_dna_folder
-from vdna_metrics.references.dealing import evenly_spaced
+from vdna_metrics.references import build_dealt_dnas, evenly_spaced, load_dna_folder
 from vdna_metrics.reports import BoardEntry, BoardSettings, Evidence, Leaderboard, score_board
 from vdna_metrics.reports.board import QUANTILES
 

@@ -14,8 +14,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.references.images import BadImage, ImageSource, iterate_images, open_images
-from vdna_metrics.references.reading import DEFAULT_READING as DEFAULT_READING
-from vdna_metrics.references.reading import Reading
+from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 NumberedImages = ImageSource | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
 """Images that have places and names: a source, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""

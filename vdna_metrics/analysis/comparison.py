@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.analysis.activations import DEFAULT_READING, NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna import compare
 from vdna_metrics.dna.dealt import DealtDNA
@@ -33,7 +33,7 @@ from vdna_metrics.neurons import (
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references.build import empty_distribution
 from vdna_metrics.references.images import manifest_hash
-from vdna_metrics.references.reading import Reading
+from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 DistanceName = Literal["emd", "neuron_frechet", "layer_frechet"]
 AnyDNA = TypeVar("AnyDNA", bound=VDNA | DealtDNA)

@@ -25,7 +25,7 @@ from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references.build import empty_distribution
-from vdna_metrics.references.images import ImageSource, manifest_hash
+from vdna_metrics.references.images import ImageSource, manifest_hash, select_images
 from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 AttributeDistance = Literal["emd", "neuron_frechet", "layer_frechet"]
@@ -483,16 +483,6 @@ def split_images(
     attributes = next(iter(table.values()))
     splits: dict[Split, tuple[ImageSource, dict[str, list[bool]]]] = {}
     for split, chosen in places.items():
-        names = tuple(source.names[place] for place in chosen)
-        part = _Part(f"{source.name} ({split})", names, source, tuple(chosen))
-        splits[split] = part, {attribute: [table[name][attribute] for name in names] for attribute in attributes}
+        part = select_images(source, chosen, f"{source.name} ({split})")
+        splits[split] = part, {attribute: [table[name][attribute] for name in part.names] for attribute in attributes}
     return splits
-
-
-@dataclass(frozen=True, eq=False)
-class _Part(ImageSource):
-    whole: ImageSource
-    places: tuple[int, ...]
-
-    def read(self, index: int) -> bytes | NDArray[np.uint8]:
-        return self.whole.read(self.places[index])

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.activations import (
-    DEFAULT_READING,
     ActivationBatch,
     NumberedImages,
     iterate_activations,
@@ -35,7 +34,7 @@ from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons,
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references.build import empty_distribution
 from vdna_metrics.references.images import ImageSource
-from vdna_metrics.references.reading import Reading
+from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 Measure = Callable[[ActivationBatch], Mapping[str, Tensor]]  # {layer: [images, neurons] float64}
 

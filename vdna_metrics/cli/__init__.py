@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from vdna_metrics import __version__
 from vdna_metrics.cli import calibration, demo, dnas, extractors, leaderboard, rank, references, score, selection
 from vdna_metrics.cli.screen import report_download, say
-
-if TYPE_CHECKING:
-    pass
 
 
 class _Group(click.Group):

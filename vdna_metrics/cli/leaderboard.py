@@ -517,8 +517,8 @@ def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | Non
 def _changed(standing: Leaderboard, entries: Sequence[BoardEntry], plan: _Plan) -> list[str]:
     """What of a standing board's sets and networks is not what it was, with both sides."""
     from vdna_metrics.extractors import create_extractor
-    from vdna_metrics.references.dealing import content_digests, evenly_spaced
-    from vdna_metrics.references.images import manifest_hash
+    from vdna_metrics.references.dealing import content_digests
+    from vdna_metrics.references.images import evenly_spaced, manifest_hash
 
     found = []
     records = {entry.name: entry for entry in (standing.reference, *standing.generators)}

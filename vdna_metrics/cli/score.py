@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -37,9 +36,6 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from vdna_metrics.references.build import build_dnas, calibrate
 from vdna_metrics.references.datasets import DatasetRecord, list_datasets, open_dataset
 from vdna_metrics.references.dealing import DealtSet, DNAFolder, build_dealt_dnas, holds_dnas, load_dna_folder
-from vdna_metrics.references.images import ImageSource, open_images
+from vdna_metrics.references.images import ImageSource, evenly_spaced, open_images, select_images
 from vdna_metrics.references.importers import export_statistics, import_statistics
 from vdna_metrics.references.publish import publish
 from vdna_metrics.references.reading import Reading
@@ -33,6 +33,7 @@ __all__ = [
     "build_dealt_dnas",
     "build_dnas",
     "calibrate",
+    "evenly_spaced",
     "export_statistics",
     "find_ranges",
     "holds_dnas",
@@ -44,5 +45,6 @@ __all__ = [
     "open_dataset",
     "open_images",
     "publish",
+    "select_images",
     "verify_store",
 ]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vdna_metrics.downloads import DownloadError, cache_folder
 from vdna_metrics.layout import near_names
 from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.images import ImageSource, open_images
+from vdna_metrics.references.images import ImageSource, open_images, select_images
 
 __all__ = ["DatasetRecord", "list_datasets", "open_dataset"]
 
@@ -408,20 +408,8 @@ def _open_files(record: DatasetRecord, split: str, root: Path) -> ImageSource:
     return open_images(_place(record, split, root))
 
 
-@dataclass(frozen=True)
-class _Chosen(ImageSource):
-    """Some images of another source."""
-
-    whole: ImageSource
-    places: tuple[int, ...]
-
-    def read(self, index: int) -> bytes | NDArray[np.uint8]:
-        return self.whole.read(self.places[index])
-
-
 def _choose(whole: ImageSource, stems: Collection[str]) -> ImageSource:
-    places = tuple(place for place, name in enumerate(whole.names) if PurePosixPath(name).stem in stems)
-    return _Chosen(whole.name, tuple(whole.names[place] for place in places), whole, places)
+    return select_images(whole, [place for place, name in enumerate(whole.names) if PurePosixPath(name).stem in stems])
 
 
 def _open_ffhq(record: DatasetRecord, split: str, root: Path) -> ImageSource:

@@ -12,9 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
@@ -75,49 +73,7 @@ class DealtSet:
         return len(self.names)
 
 
-# ---------------------------------------------------------------------------------------------------------- some images
-@dataclass(frozen=True)
-class _SomeImages(ImageSource):
-    whole: ImageSource
-    places: tuple[int, ...]
-
-    def read(self, index: int) -> bytes | NDArray[np.uint8]:
-        return self.whole.read(self.places[index])
-
-
-def select_images(source: ImageSource, places: Sequence[int]) -> ImageSource:
-    """Some of a source's images.
-
-    Args:
-        source: the images.
-        places: of those to take, in their order.
-
-    Examples:
-        >>> from vdna_metrics import open_images
-        >>> select_images(open_images(np.zeros((10, 8, 8, 3), np.uint8)), [7, 2]).names
-        ('7', '2')
-    """
-    return _SomeImages(source.name, tuple(source.names[place] for place in places), source, tuple(places))
-
-
-def evenly_spaced(source: ImageSource, n_images: int) -> ImageSource:
-    """So many of a source's images, evenly spaced in its order; the source itself where it has no more.
-
-    Raises:
-        ValueError: for fewer than one image.
-
-    Examples:
-        >>> from vdna_metrics import open_images
-        >>> evenly_spaced(open_images(np.zeros((10, 8, 8, 3), np.uint8)), 4).names
-        ('0', '2', '5', '7')
-    """
-    if n_images < 1:
-        raise ValueError(f"at least one image is needed, got {n_images}")
-    if n_images >= len(source):
-        return source
-    return select_images(source, [i * len(source) // n_images for i in range(n_images)])
-
-
+# ------------------------------------------------------------------------------------------------------- what is known
 def content_digests(source: ImageSource) -> list[str]:
     """sha256 of each image as stored, without decoding it; empty where it cannot be read."""
 
@@ -220,6 +176,7 @@ def build_dealt_dnas(
             images that changed while they were read.
 
     Examples:
+        >>> import numpy as np
         >>> from vdna_metrics import create_extractor, open_images
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
         >>> found = build_dealt_dnas(open_images(np.zeros((7, 8, 8, 3), np.uint8)), extractor, ["gaussian"], groups=3)

@@ -163,7 +163,7 @@ def open_images(source: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -
         path, folder = archive[1], archive[2].strip("/")
         name = f"{os.path.basename(path)}:{folder}"
     if os.path.isdir(path):
-        return _FileSource(name, _select_images(_walk(path), path), path)
+        return _FileSource(name, _image_names(_walk(path), path), path)
     if not os.path.exists(path):
         parent = os.path.dirname(path) or "."
         siblings = os.listdir(parent) if os.path.isdir(parent) else []
@@ -181,6 +181,49 @@ def open_images(source: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -
         return openers[suffix](name, path, folder)
     except (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, EOFError) as error:
         raise ValueError(f"{path!r} is not a readable {suffix} file: {error}") from error
+
+
+@dataclass(frozen=True)
+class _SomeImages(ImageSource):
+    """Some images of another source."""
+
+    whole: ImageSource
+    places: tuple[int, ...]
+
+    def read(self, index: int) -> bytes | NDArray[np.uint8]:
+        return self.whole.read(self.places[index])
+
+
+def select_images(source: ImageSource, places: Sequence[int], name: str | None = None) -> ImageSource:
+    """Some of a source's images.
+
+    Args:
+        source: the images.
+        places: of those to take, in their order.
+        name: of what is taken, by default the source's.
+
+    Examples:
+        >>> select_images(open_images(np.zeros((10, 8, 8, 3), np.uint8)), [7, 2]).names
+        ('7', '2')
+    """
+    return _SomeImages(name or source.name, tuple(source.names[place] for place in places), source, tuple(places))
+
+
+def evenly_spaced(source: ImageSource, n_images: int) -> ImageSource:
+    """So many of a source's images, evenly spaced in its order; the source itself where it has no more.
+
+    Raises:
+        ValueError: for fewer than one image.
+
+    Examples:
+        >>> evenly_spaced(open_images(np.zeros((10, 8, 8, 3), np.uint8)), 4).names
+        ('0', '2', '5', '7')
+    """
+    if n_images < 1:
+        raise ValueError(f"at least one image is needed, got {n_images}")
+    if n_images >= len(source):
+        return source
+    return select_images(source, [i * len(source) // n_images for i in range(n_images)])
 
 
 def manifest_hash(names: Iterable[str], digests: Iterable[str]) -> str:
@@ -222,7 +265,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _select_images(names: Iterable[str], where: str) -> tuple[str, ...]:
+def _image_names(names: Iterable[str], where: str) -> tuple[str, ...]:
     visible = [name for name in names if not any(map(_is_hidden, name.split("/")))]
     images = tuple(sorted(name for name in visible if _suffix(name) in IMAGE_EXTENSIONS))
     if not images:
@@ -259,7 +302,7 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> dict[str, 
         has = f"it has {', '.join(folders[:8]) or 'none'}{', ...' if len(folders) > 8 else ''}"
         raise ValueError(f"{where!r} has no folder {folder!r}: {has}{_near(folder, folders)}")
     chosen = inside if folder else members
-    return {name: chosen[name] for name in _select_images(chosen, f"{where}:{folder}" if folder else where)}
+    return {name: chosen[name] for name in _image_names(chosen, f"{where}:{folder}" if folder else where)}
 
 
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:

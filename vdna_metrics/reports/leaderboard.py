@@ -46,12 +46,11 @@ from vdna_metrics.references.dealing import (
     CLASS_KINDS,
     DealtSet,
     build_dealt_dnas,
-    evenly_spaced,
     holds_dnas,
     known_ranges,
     load_dna_folder,
 )
-from vdna_metrics.references.images import ImageDataset, ImageSource, manifest_hash, open_images
+from vdna_metrics.references.images import ImageDataset, ImageSource, evenly_spaced, manifest_hash, open_images
 from vdna_metrics.references.reading import DEFAULT_READING, Progress, Reading
 from vdna_metrics.references.store import ranges_digest
 from vdna_metrics.reports.board import (
