@@ -27,9 +27,10 @@ from PIL import Image as PillowImage
 from vdna_metrics import ExtractorSpec, create_extractor
 from vdna_metrics.analysis import Features, collect_features, find_copies, measure_fidelity
 from vdna_metrics.extractors import FeatureExtractor
-from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.images import ImageSource, open_images
-from vdna_metrics.references.procedural import add_noise, blur, procedural_images
+from vdna_metrics.images import open_images
+from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images.procedural import add_noise, blur, procedural_images
+from vdna_metrics.images.sources import ImageSource
 
 Image = NDArray[np.uint8]
 Change = Callable[[Image, np.random.Generator], Image]

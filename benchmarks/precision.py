@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from vdna_metrics import VDNA, ExtractorSpec, build_dnas, calibrate, compare, create_extractor
+from vdna_metrics.build.reading import Reading
 from vdna_metrics.extractors import FeatureExtractor
-from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.images import open_images
-from vdna_metrics.references.procedural import add_noise, blur, procedural_images
-from vdna_metrics.references.reading import Reading
+from vdna_metrics.images import open_images
+from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images.procedural import add_noise, blur, procedural_images
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "fp32": {},

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance as TorchmetricsFID
 
 from vdna_metrics import FrechetInceptionDistance, compare
-from vdna_metrics.references.procedural import procedural_images
+from vdna_metrics.images.procedural import procedural_images
 
 
 class SmallFeatures(nn.Module):

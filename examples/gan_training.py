@@ -41,8 +41,8 @@ from vdna_metrics import (
     open_images,
 )
 from vdna_metrics.distributions import Kind
-from vdna_metrics.references.images import iterate_images
-from vdna_metrics.references.procedural import procedural_images
+from vdna_metrics.images import iterate_images
+from vdna_metrics.images.procedural import procedural_images
 
 SIZE, NOISE, NETWORK = 32, 64, "vdna_tiny"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

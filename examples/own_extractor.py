@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, calibrate
-from vdna_metrics.references.procedural import procedural_images
+from vdna_metrics.images.procedural import procedural_images
 
 
 def images_of(world: str, n_images: int) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference, load_vdna
-from vdna_metrics.references.procedural import procedural_images
+from vdna_metrics.images.procedural import procedural_images
 
 EXTRACTOR = "vdna_tiny"
 GENERATORS = {"A": "dead_leaves_disks", "B": "one_over_f_noise"}

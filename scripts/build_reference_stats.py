@@ -19,11 +19,12 @@ from operator import add
 from pathlib import Path
 
 from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor, open_images
+from vdna_metrics.build.groups import build_dealt_dnas
 from vdna_metrics.distributions import Kind
-from vdna_metrics.references import ImageSource
-from vdna_metrics.references.datasets import open_dataset
-from vdna_metrics.references.dealing import build_dealt_dnas, save_dna_folder
-from vdna_metrics.references.images import select_images
+from vdna_metrics.images import ImageSource
+from vdna_metrics.images.datasets import open_dataset
+from vdna_metrics.images.sources import select_images
+from vdna_metrics.references.folders import save_dna_folder
 from vdna_metrics.references.store import (
     MANIFEST,
     Manifest,

@@ -34,7 +34,7 @@ from vdna_metrics import (
 )
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import Provenance
-from vdna_metrics.references.images import iterate_images
+from vdna_metrics.images import iterate_images
 from vdna_metrics.reports import layer_profile, plot_coverage
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from draw_board import shoot
+from draw_leaderboard import shoot
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ from torch import Tensor
 from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.references.procedural import procedural_images
+from vdna_metrics.images.procedural import procedural_images
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 EXTRACTOR = "vdna_tiny"

@@ -10,10 +10,10 @@ from helpers.commands import run
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference
 from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, run_demo
+from vdna_metrics.images.procedural import open_procedural
+from vdna_metrics.leaderboard import Evidence, Leaderboard, load_leaderboard
 from vdna_metrics.references import load_dna_folder
-from vdna_metrics.references.procedural import open_procedural
 from vdna_metrics.references.store import groups_folder
-from vdna_metrics.reports import Evidence, Leaderboard, load_leaderboard
 
 IMAGES = 10
 WORLDS = ("white_noise", "dead_leaves_disks")
@@ -29,14 +29,14 @@ def made() -> tuple[Leaderboard, Evidence]:
 
 def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Evidence]) -> None:
     """By every metric; photographs are not told from the noise floor, all else is."""
-    board, _ = made
-    assert board.reference.name == REFERENCE
-    assert [entry.source for entry in board.generators] == [
+    leaderboard, _ = made
+    assert leaderboard.reference.name == REFERENCE
+    assert [entry.source for entry in leaderboard.generators] == [
         "bsds500/test", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
     ]  # fmt: skip
     for metric in ("emd", "nfd", "lfd"):
-        column = board.column(EXTRACTOR, metric)
-        floor = board.floor(EXTRACTOR, metric)
+        column = leaderboard.column(EXTRACTOR, metric)
+        floor = leaderboard.floor(EXTRACTOR, metric)
         assert (column[0].generator, column[-1].generator) == (PHOTOGRAPHS, "white noise")
         assert floor is not None
         assert floor.n_images == 200
@@ -46,11 +46,11 @@ def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Eviden
 
 def test_the_distances_are_those_of_the_images(made: tuple[Leaderboard, Evidence]) -> None:
     """A world's EMD is that of its first images from the photographs' own DNA."""
-    board, evidence = made
+    leaderboard, evidence = made
     reference = load_reference("bsds500/trainval", extractor=EXTRACTOR, kind="histogram")
     images = open_procedural(f"dead_leaves_disks/{IMAGES}")
     whole = build_dnas(images, create_extractor(EXTRACTOR), ranges=reference.distribution.ranges)["histogram"]  # type: ignore[attr-defined]
-    found = board.score("dead leaves disks", EXTRACTOR, "emd").value
+    found = leaderboard.score("dead leaves disks", EXTRACTOR, "emd").value
     assert found == pytest.approx(float(compare.emd(reference, whole)), rel=1e-3)  # batches of the groups differ
     assert len(evidence.rankings["dead leaves disks"]) == IMAGES
     assert PHOTOGRAPHS not in evidence.rankings
@@ -75,7 +75,8 @@ def test_the_command_writes_the_report(
     """Tables are printed, the report's place is named, and its record can be replayed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "vdna_metrics.reports.write_report", lambda board, evidence, folder: (folder / "index.html").write_text("page")
+        "vdna_metrics.reports.write_report",
+        lambda leaderboard, evidence, folder: (folder / "index.html").write_text("page"),
     )
     monkeypatch.setattr("vdna_metrics.demo.run_demo", lambda n_images, start: made)
     result = run("demo", "--images", str(IMAGES))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges, ImageSet, load_ranges, load_vdna_ranges
+from vdna_metrics.ranges import ActivationRanges, RangesSource, load_ranges, load_vdna_ranges
 
 
 @dataclass
@@ -160,20 +160,20 @@ def test_an_unknown_number_of_images_stays_unknown(known: tuple[int, int]) -> No
     a, b = (_of([0], [1], n_images=n, sources=[name]) for n, name in zip(known, "xy", strict=True))
     merged = a + b
     assert merged.n_images == 0
-    assert merged.sets == (ImageSet("x", known[0]), ImageSet("y", known[1]))
+    assert merged.sets == (RangesSource("x", known[0]), RangesSource("y", known[1]))
     assert (merged + _of([0], [1], n_images=5)).n_images == 0
 
 
 def test_ranges_know_each_image_set(tmp_path: Path) -> None:
     """What is known of each set is kept in merging, selecting and files, and gives the sources their names."""
-    sets = (ImageSet("x", 2, "ab" * 32, (("1.png", "cut"), ("2.png", "empty"))), ImageSet("y", 3))
+    sets = (RangesSource("x", 2, "ab" * 32, (("1.png", "cut"), ("2.png", "empty"))), RangesSource("y", 3))
     a, b = (ActivationRanges(LAYOUT, low, low + 1, n_images=part.n_images, sets=(part,))
             for part, low in zip(sets, torch.randn(2, LAYOUT.total), strict=True))  # fmt: skip
     merged = (a + b).select(LAYOUT.select(["conv2"]))
     assert (merged.sources, merged.n_images, merged.sets) == (("x", "y"), 5, sets)
     assert load_ranges(merged.save(tmp_path / "r")).sets == sets
     # Of several names and one number, the parts of the number are not known.
-    assert _of([0], [1], n_images=5, sources=["x", "y"]).sets == (ImageSet("x"), ImageSet("y"))
+    assert _of([0], [1], n_images=5, sources=["x", "y"]).sets == (RangesSource("x"), RangesSource("y"))
     with pytest.raises(ValueError, match="sources and sets differ: z and x, y"):
         ActivationRanges(LAYOUT, b.low, b.high, sources=("z",), sets=sets)
 

@@ -41,6 +41,11 @@ def sha256_of_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def json_hash(values: Any) -> str:
+    """sha256 of plain containers, for names of files that hold what was made with them."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of ``path`` when all is in it, and leaves no trace when that fails."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ class HasFingerprint(Protocol):
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class RangesSource:
     """One of the image sets that ranges were made over.
 
     Args:
@@ -53,7 +54,7 @@ class ImageSet:
         return {**vars(self), "skipped": [list(item) for item in self.skipped]}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ImageSet:
+    def from_json(cls, data: Mapping[str, Any]) -> RangesSource:
         """Inverse of `to_json`."""
         skipped = tuple((name, reason) for name, reason in data["skipped"])
         return cls(data["name"], data["n_images"], data["manifest"], skipped)
@@ -99,7 +100,7 @@ class ActivationRanges:
     sources: tuple[str, ...] = ()
     fingerprint: ExtractorFingerprint | None = None
     levels: tuple[float, float] | None = None
-    sets: tuple[ImageSet, ...] = ()
+    sets: tuple[RangesSource, ...] = ()
 
     def __post_init__(self) -> None:
         if self.widen not in get_args(RangeRule):
@@ -114,7 +115,7 @@ class ActivationRanges:
         names = tuple(part.name for part in self.sets)
         if not self.sets:
             known = self.n_images if len(self.sources) == 1 else 0
-            object.__setattr__(self, "sets", tuple(ImageSet(name, known) for name in self.sources))
+            object.__setattr__(self, "sets", tuple(RangesSource(name, known) for name in self.sources))
         elif self.sources not in ((), names):
             raise ValueError(f"sources and sets differ: {', '.join(self.sources)} and {', '.join(names)}")
         else:
@@ -271,6 +272,14 @@ class ActivationRanges:
         """Whether both put every neuron's histogram between the same values."""
         return self.layout == other.layout and torch.equal(self.low, other.low) and torch.equal(self.high, other.high)
 
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of where the histograms lie: neurons, lows and highs."""
+        digest = hashlib.sha256(json.dumps(self.layout.to_json(), sort_keys=True).encode())
+        for end in (self.low, self.high):
+            digest.update(end.numpy().tobytes())
+        return digest.hexdigest()
+
     def header(self) -> dict[str, Any]:
         """All but the arrays as plain containers."""
         header = {
@@ -296,7 +305,7 @@ class ActivationRanges:
             sources=tuple(header["sources"]),
             fingerprint=ExtractorFingerprint.from_json(header["fingerprint"]) if header["fingerprint"] else None,
             levels=None if levels is None else (levels[0], levels[1]),
-            sets=tuple(ImageSet.from_json(part) for part in header.get("sets", ())),
+            sets=tuple(RangesSource.from_json(part) for part in header.get("sets", ())),
         )
 
     def save(self, path: str | Path) -> Path:

@@ -27,16 +27,18 @@ from torch import Tensor
 
 from vdna_metrics import VDNA, ActivationRanges, ExtractorSpec, calibrate, create_extractor
 from vdna_metrics.analysis.activations import iterate_activations
+from vdna_metrics.build import Reading
+from vdna_metrics.build.dnas import empty_distribution
 from vdna_metrics.distributions import Distribution, Kind
 from vdna_metrics.dna import Provenance
 from vdna_metrics.extractors import FeatureExtractor, Preprocessing, get_spec
 from vdna_metrics.files import replacing
 from vdna_metrics.functional.moments import image_means
+from vdna_metrics.images import ImageSource, open_images, select_images
+from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images.procedural import PROCEDURAL_WORLDS, procedural_images
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references import ImageSource, Reading, find_ranges, open_images, select_images
-from vdna_metrics.references.build import empty_distribution
-from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_images
+from vdna_metrics.references import find_ranges
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

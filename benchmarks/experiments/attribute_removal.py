@@ -47,8 +47,8 @@ from vdna_metrics.analysis.desensitise import (
 )
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.references import ImageSource, select_images
-from vdna_metrics.references.procedural import add_noise, blur
+from vdna_metrics.images import ImageSource, select_images
+from vdna_metrics.images.procedural import add_noise, blur
 
 PER_CLASS, SIZE, SHARE, SEED = 900, 224, 0.3, 0
 FEWER = (4, 2, 1)  # one in so many images

@@ -23,7 +23,7 @@ from scipy import ndimage
 from vdna_metrics import VDNA, compare
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.references.procedural import add_noise, blur
+from vdna_metrics.images.procedural import add_noise, blur
 
 SIZE = 224
 DISTANCES = ("VDNA-EMD", "NFD", "LFD", "LFD of the last layer")

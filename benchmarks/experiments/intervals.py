@@ -33,11 +33,11 @@ from vdna_metrics.distributions import (
     Kind,
     LayerGaussianDistribution,
 )
-from vdna_metrics.dna import DealtDNA, Provenance, deal
+from vdna_metrics.dna import GroupedDNA, Provenance, deal
+from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional import frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.reports.plots import COLOURS
 
 Array = NDArray[np.float64]
 
@@ -131,7 +131,7 @@ class World:
         shares[:, -1] = 1
         return shares
 
-    def dealt(self, distance: DistanceName, activations: torch.Tensor) -> DealtDNA:
+    def dealt(self, distance: DistanceName, activations: torch.Tensor) -> GroupedDNA:
         """The DNA of activations in groups."""
         parts = []
         for group in deal(activations.shape[1], GROUPS):
@@ -145,7 +145,7 @@ class World:
             chosen = activations[:, list(group)]
             distribution.fill_({layer: chosen[rows] for layer, rows in LAYOUT.slices().items()})
             parts.append(VDNA(distribution, FINGERPRINT, Provenance("synthetic", ("drawn",))))
-        return DealtDNA(tuple(parts))
+        return GroupedDNA(tuple(parts))
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,11 @@ from scipy import ndimage, stats
 from vdna_metrics import VDNA, NeuronSelection
 from vdna_metrics.analysis import rank_images, select_sensitive
 from vdna_metrics.analysis.activations import iterate_activations
+from vdna_metrics.build import Reading
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.functional import cumulative_shares, image_emd
-from vdna_metrics.references import ImageSource, Reading, select_images
-from vdna_metrics.references.procedural import PROCEDURAL_WORLDS
+from vdna_metrics.images import ImageSource, select_images
+from vdna_metrics.images.procedural import PROCEDURAL_WORLDS
 from vdna_metrics.reports import contact_sheet
 
 SHARE, RANDOM = 0.1, 50  # of the neurons, chosen; draws of as many at random

@@ -36,11 +36,11 @@ from torch import Tensor
 
 from vdna_metrics import VDNA
 from vdna_metrics.analysis import rank_images
+from vdna_metrics.build import Reading
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.extractors import Preprocessing
 from vdna_metrics.extractors.preprocess import ResizeImage
-from vdna_metrics.references import ImageSource, Reading, select_images
-from vdna_metrics.references.images import iterate_images
+from vdna_metrics.images import ImageSource, iterate_images, select_images
 
 SMALL, OF_EACH = 64, 500  # pixels of the images that are compared without a network; images of CIFAR-JPEG and MNIST
 RELEVANT = "BSDS test, changed"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vdna_metrics.analysis import SampleSizeCurve, sample_size_curve
 from vdna_metrics.analysis.comparison import DistanceName
 from vdna_metrics.distributions import Kind
-from vdna_metrics.references import ImageSource
+from vdna_metrics.images import ImageSource
 from vdna_metrics.reports import plot_sample_sizes
 
 PART, DRAWS, SHARE = 20, 10, 0.05

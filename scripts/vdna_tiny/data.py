@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from vdna_metrics.references import open_images
-from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_images
+from vdna_metrics.images import open_images
+from vdna_metrics.images.procedural import PROCEDURAL_WORLDS, procedural_images
 
 Pixels = NDArray[np.uint8]
 

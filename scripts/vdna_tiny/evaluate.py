@@ -36,7 +36,7 @@ from vdna_metrics import (
     compare,
     create_extractor,
 )
-from vdna_metrics.references.procedural import PROCEDURAL_WORLDS, procedural_images
+from vdna_metrics.images.procedural import PROCEDURAL_WORLDS, procedural_images
 
 N = 100
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -28,8 +28,8 @@ from vdna_metrics.analysis import (
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.dna import VDNA
 from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.images import open_images
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.references import open_images
 
 ATTRIBUTES = ("tint", "blur", "noise", "grid", "crop", "glow")
 OWN, SHARED, FREE = 6, 6, 12  # neurons of each attribute, neurons that all move, neurons that none moves

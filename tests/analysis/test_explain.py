@@ -18,7 +18,7 @@ from vdna_metrics import Reading, build_dnas, calibrate, compare
 from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts, find_exemplars
 from vdna_metrics.analysis.explain import explain as explain_dnas
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
-from vdna_metrics.references.images import open_images
+from vdna_metrics.images import open_images
 
 counts = st.lists(st.integers(0, 9), min_size=12, max_size=12).filter(any)
 

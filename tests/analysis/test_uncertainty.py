@@ -31,7 +31,7 @@ from vdna_metrics.analysis.uncertainty import (
     rank_intervals,
 )
 from vdna_metrics.distributions import Kind, LayerGaussianDistribution
-from vdna_metrics.dna import DealtDNA, Provenance
+from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.functional.emd import EMDUnit
 
 KIND_OF: dict[DistanceName, Kind] = {
@@ -44,12 +44,12 @@ distances = pytest.mark.parametrize("distance", get_args(DistanceName))
 
 def _dealt(
     distance: DistanceName, seed: int, *, shift: float = 0.0, sizes: tuple[int, ...] = (12,) * 5, bins: int = 40
-) -> DealtDNA:
+) -> GroupedDNA:
     groups = [
         make_dna(KIND_OF[distance], size, seed=100 * seed + place, shift=shift, bins=bins)
         for place, size in enumerate(sizes)
     ]
-    return DealtDNA(tuple(replace(group, provenance=Provenance("tiny", (f"set{seed}",))) for group in groups))
+    return GroupedDNA(tuple(replace(group, provenance=Provenance("tiny", (f"set{seed}",))) for group in groups))
 
 
 # --------------------------------------------------------------------------------------------------- jackknife_distance
@@ -404,7 +404,7 @@ def test_what_is_no_line_is_refused() -> None:
     with pytest.raises(ValueError, match=r"only Fréchet distances are extrapolated.*got 'emd'"):
         extrapolate_frechet(_dealt("emd", 0), _dealt("emd", 1), distance="emd")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="3 groups and one draw, got 2 groups and 5 draws"):
-        extrapolate_frechet(gaussians, DealtDNA(gaussians.groups[:2]))
+        extrapolate_frechet(gaussians, GroupedDNA(gaussians.groups[:2]))
     with pytest.raises(ValueError, match="got 5 groups and 0 draws"):
         extrapolate_frechet(gaussians, gaussians, draws=0)
 

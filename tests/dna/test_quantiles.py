@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from vdna_metrics.dna.quantiles import quantile_ranges
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
-from vdna_metrics.ranges import ActivationRanges, ImageSet, load_ranges
+from vdna_metrics.ranges import ActivationRanges, RangesSource, load_ranges
 
 Levels = tuple[float, float]
 
@@ -138,7 +138,7 @@ def test_quantile_ranges_know_how_they_were_made(tmp_path: Path) -> None:
     ranges = quantile_ranges(_dna(activations), 0.01, 0.99)
     assert (ranges.widen, ranges.levels, ranges.n_images) == ("quantile", (0.01, 0.99), 9)
     assert ranges.fingerprint == make_fingerprint()
-    assert ranges.sets == (ImageSet("set", 9, "ab" * 32, (("x.png", "cut"),)),)
+    assert ranges.sets == (RangesSource("set", 9, "ab" * 32, (("x.png", "cut"),)),)
     loaded = load_ranges(ranges.save(tmp_path / "ranges"))
     assert loaded.equals(ranges)
     assert loaded.header() == ranges.header()
@@ -149,9 +149,9 @@ def test_quantile_ranges_know_how_they_were_made(tmp_path: Path) -> None:
 
 def test_sets_are_those_of_the_extremes_where_they_are_the_same() -> None:
     """Of several sets, what the calibration of the extremes knew is kept; other sets are only named."""
-    sets = (ImageSet("a", 4, "01" * 32), ImageSet("b", 8, None, (("x.png", "cut"),)))
+    sets = (RangesSource("a", 4, "01" * 32), RangesSource("b", 8, None, (("x.png", "cut"),)))
     activations = make_activations(12)
-    for n_images, expected in ((12, sets), (13, (ImageSet("a"), ImageSet("b")))):
+    for n_images, expected in ((12, sets), (13, (RangesSource("a"), RangesSource("b")))):
         ends = _extremes(activations)
         ranges = ActivationRanges(LAYOUT, ends.low, ends.high, "none", n_images, sets=sets)
         dna = VDNA(_dna(activations, ranges=ranges).distribution, make_fingerprint(), Provenance("tiny", ("a", "b")))

@@ -14,8 +14,8 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.retrieval import retrieval_average_precision
 
-from vdna_metrics.references.images import open_images
-from vdna_metrics.references.procedural import procedural_images
+from vdna_metrics.images import open_images
+from vdna_metrics.images.procedural import procedural_images
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "experiments"
 

@@ -21,8 +21,8 @@ from vdna_metrics import FrechetInceptionDistance, build_dnas, compare, create_e
 from vdna_metrics.extractors.architectures import fid_inception, seeded_state_dict
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import get_spec
-from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.images import open_images
+from vdna_metrics.images import open_images
+from vdna_metrics.images.decoding import decode_image
 
 pytestmark = [
     pytest.mark.parity,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vdna_metrics.extractors.preprocess import Preprocessing
-from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.images import open_images
+from vdna_metrics.images import open_images
+from vdna_metrics.images.decoding import decode_image
 
 pytestmark = [
     pytest.mark.parity,

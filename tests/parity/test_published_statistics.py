@@ -33,8 +33,8 @@ from vdna_metrics import (
 )
 from vdna_metrics.extractors.architectures import fid_inception, seeded_state_dict
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.references.importers import export_statistics, import_statistics
-from vdna_metrics.references.vdna_files import read_vdna_package, write_vdna_package
+from vdna_metrics.references.formats.statistics import export_statistics, import_statistics
+from vdna_metrics.references.formats.vdna import read_vdna_package, write_vdna_package
 
 pytestmark = [
     pytest.mark.parity,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vdna_metrics import load_vdna
 from vdna_metrics.cli import app
-from vdna_metrics.references.procedural import add_noise, blur
+from vdna_metrics.images.procedural import add_noise, blur
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 

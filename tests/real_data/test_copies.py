@@ -12,7 +12,7 @@ from PIL import Image
 
 from vdna_metrics import create_extractor, open_images
 from vdna_metrics.analysis import collect_features, find_copies
-from vdna_metrics.references.decoding import decode_image
+from vdna_metrics.images.decoding import decode_image
 
 
 def _compressed(image: np.ndarray) -> np.ndarray:

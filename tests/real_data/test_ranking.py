@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from vdna_metrics import ExtractorSpec, build_dnas, calibrate, compare, create_extractor
-from vdna_metrics.references.decoding import decode_image
-from vdna_metrics.references.images import open_images
-from vdna_metrics.references.procedural import add_noise, blur, procedural_images
+from vdna_metrics.images import open_images
+from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images.procedural import add_noise, blur, procedural_images
 
 SIZE, N = 200, 60
 Image = NDArray[np.uint8]

@@ -31,7 +31,6 @@ from vdna_metrics.references.store import (
     has_ranges,
     list_references,
     load_reference,
-    ranges_digest,
     user_store,
     verify_store,
 )
@@ -284,7 +283,7 @@ def test_what_is_added_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert made.preprocessing == dna.fingerprint.preprocessing
     ranges = make_ranges()
     added = add_ranges(ranges, mine, extractor="dino")
-    assert added.ranges == made.ranges == ranges_digest(ranges)
+    assert added.ranges == made.ranges == ranges.digest
     assert find_ranges("dino").equals(ranges)
     assert list(verify_store(mine)) == [(made.name, None), ("ranges@dino", None)]
     assert Manifest.parse(mine.manifest().dump(), "a test") == mine.manifest()

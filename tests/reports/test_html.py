@@ -10,23 +10,23 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from helpers.boards import NAMES, make_board, make_evidence
 from helpers.dnas import make_dna
+from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
 
-from vdna_metrics.reports.board import Evidence, Leaderboard
+from vdna_metrics.leaderboard.record import Evidence, Leaderboard
 from vdna_metrics.reports.html import write_report
 
 # Of file names: markup, quotes, mathematics of matplotlib, no letters of its font, two lines, and no text at all.
 HOSTILE = ('<script>alert("a")</script>', "a$b$ & 'c'_{", "生成器 \u202e\n2", "bad \udcff byte", "{{ 7 * 7 }}")
 
 
-def without_estimates(board: Leaderboard) -> Leaderboard:
-    """A board of sets that were not dealt into groups."""
+def without_estimates(leaderboard: Leaderboard) -> Leaderboard:
+    """A leaderboard of sets that were not dealt into groups."""
     scores = tuple(
-        replace(score, estimate=None, layer_estimates={}, rank=None, extrapolated=None) for score in board.scores
+        replace(score, estimate=None, layer_estimates={}, rank=None, extrapolated=None) for score in leaderboard.scores
     )
     return replace(
-        board, scores=scores, pairs=(), floors=(), fidelity=(), copies=(), classes=(), agreement=None, notes=()
+        leaderboard, scores=scores, pairs=(), floors=(), fidelity=(), copies=(), classes=(), agreement=None, notes=()
     )
 
 
@@ -68,8 +68,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def small() -> tuple[Leaderboard, Evidence]:
     """Three generators, one network, two metrics, with evidence."""
-    board = make_board(NAMES[:3], networks=["tiny"], metrics=["emd", "lfd"])
-    return board, make_evidence(board)
+    leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["emd", "lfd"])
+    return leaderboard, make_evidence(leaderboard)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evi
     ]  # fmt: skip
     links = [str(attributes["href"]) for attributes in page.all("a")]
     assert {link.removeprefix("#") for link in links} == set(sections)
-    bare = make_board(NAMES[:1], networks=["tiny"], metrics=["fid"])
+    bare = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["fid"])
     bare = replace(bare, scores=tuple(replace(score, layers={"pool": 1.0}) for score in bare.scores))
     empty = Page(write_report(without_estimates(bare), Evidence(), tmp_path))
     assert [attributes["id"] for attributes in empty.all("section") if "id" in attributes] == ["ranks", "made", "words"]
@@ -160,7 +160,7 @@ def test_figures_lie_beside_the_page(page: Page) -> None:
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two folders are equal, file by file, and the page does not know where it lies."""
-    bare = make_board(NAMES[:1], networks=["tiny"], metrics=["emd"])
+    bare = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["emd"])
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         write_report(bare, make_evidence(bare), folder)
@@ -171,9 +171,11 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_names_of_files_are_only_text(tmp_path: Path) -> None:
     """Markup, mathematics, foreign letters, control characters and templates in names are shown, never obeyed."""
-    board = make_board(HOSTILE, networks=["<b>net</b>"], metrics=["emd"], reference='"><img src=x onerror=alert(1)>')
-    board = replace(board, title="</title><script>1</script>", notes=("<b>note</b>",), command="<&>")
-    page = Page(write_report(board, make_evidence(board, generators=1), tmp_path))
+    leaderboard = make_leaderboard(
+        HOSTILE, networks=["<b>net</b>"], metrics=["emd"], reference='"><img src=x onerror=alert(1)>'
+    )
+    leaderboard = replace(leaderboard, title="</title><script>1</script>", notes=("<b>note</b>",), command="<&>")
+    page = Page(write_report(leaderboard, make_evidence(leaderboard, generators=1), tmp_path))
     assert len(page.all("script")) == 1
     assert not page.all("b")
     assert all("onerror" not in attributes for _, attributes in page.elements)
@@ -185,39 +187,39 @@ def test_names_of_files_are_only_text(tmp_path: Path) -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name), path.name
 
 
-def test_a_board_without_scores_leaves_no_trace(tmp_path: Path) -> None:
+def test_a_leaderboard_without_scores_leaves_no_trace(tmp_path: Path) -> None:
     """What cannot be made is an error before anything is written."""
-    board = replace(make_board(NAMES[:1]), scores=())
-    with pytest.raises(ValueError, match="this board has no scores"):
-        write_report(board, Evidence(), tmp_path / "report")
+    leaderboard = replace(make_leaderboard(NAMES[:1]), scores=())
+    with pytest.raises(ValueError, match="this leaderboard has no scores"):
+        write_report(leaderboard, Evidence(), tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
 def test_generators_that_a_network_has_not_seen_are_marked(tmp_path: Path) -> None:
     """A missing score is a dash in its row, and the row stays."""
-    board = make_board(NAMES[:2], networks=["tiny", "other"], metrics=["emd"])
-    missing = tuple(s for s in board.scores if (s.generator, s.network) != (NAMES[1], "other"))
-    page = Page(write_report(replace(board, scores=missing, copies=()), Evidence(), tmp_path))
+    leaderboard = make_leaderboard(NAMES[:2], networks=["tiny", "other"], metrics=["emd"])
+    missing = tuple(s for s in leaderboard.scores if (s.generator, s.network) != (NAMES[1], "other"))
+    page = Page(write_report(replace(leaderboard, scores=missing, copies=()), Evidence(), tmp_path))
     assert [a["data-key"] for a in page.all("td") if "data-key" in a].count("") == 1
     assert NAMES[1] in page.text
 
 
 def test_gaussian_dnas_show_normal_curves(tmp_path: Path) -> None:
     """Neurons of Gaussian DNAs are drawn; layer Gaussians, which have none, are left out."""
-    board = make_board(NAMES[:1], networks=["tiny"], metrics=["nfd"])
+    leaderboard = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["nfd"])
     for kind, shown in (("gaussian", True), ("layer_gaussian", False)):
         dnas = make_dna(kind), make_dna(kind, seed=1, shift=0.5)  # type: ignore[arg-type]
         evidence = Evidence({"tiny": dnas[0]}, {("tiny", NAMES[0]): dnas[1]})
-        page = Page(write_report(board, evidence, tmp_path / kind))
+        page = Page(write_report(leaderboard, evidence, tmp_path / kind))
         assert ("The neurons that differ most" in page.text) == shown
 
 
 def test_many_classes_are_cut_and_counted(tmp_path: Path) -> None:
     """Of more classes than can be read the farthest are shown, the worst of each generator in bold."""
-    board = make_board(NAMES[:2], networks=["tiny"], metrics=["emd"])
-    one = board.classes[0]
+    leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["emd"])
+    one = leaderboard.classes[0]
     classes = tuple(replace(one, group=f"class {i}", value=float(i)) for i in range(30))
-    page = Page(write_report(replace(board, classes=classes), Evidence(), tmp_path))
+    page = Page(write_report(replace(leaderboard, classes=classes), Evidence(), tmp_path))
     assert "10 nearer classes are left out" in page.text
     assert "class 29" in page.text
     assert "class 9\n" not in page.text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.boards import NAMES, make_board, make_evidence
+from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
 
 from vdna_metrics.reports.html import write_report
 
@@ -61,8 +61,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with all parts and a long name, whose second column is in another order than the first."""
-    board = make_board([LONG, *NAMES[:3]], networks=["tiny"], metrics=["emd", "lfd"])
-    return write_report(board, make_evidence(board, generators=2), tmp_path_factory.mktemp("report"))
+    leaderboard = make_leaderboard([LONG, *NAMES[:3]], networks=["tiny"], metrics=["emd", "lfd"])
+    return write_report(leaderboard, make_evidence(leaderboard, generators=2), tmp_path_factory.mktemp("report"))
 
 
 def opened(browser: Browser, path: Path, **options: Any) -> tuple[Page, list[str]]:

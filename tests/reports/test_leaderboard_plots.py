@@ -7,14 +7,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from helpers.boards import NAMES, make_board
+from helpers.leaderboards import NAMES, make_leaderboard
 from matplotlib.figure import Figure
 
-from vdna_metrics.reports.board import QUANTILES, Leaderboard
-from vdna_metrics.reports.leaderboard_plots import board_profile, generator_colours, quantile_heat_map, ranking_chart
-from vdna_metrics.reports.words import shortened
+from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard
+from vdna_metrics.reports.formatting import shortened
+from vdna_metrics.reports.leaderboard_plots import (
+    generator_colours,
+    leaderboard_profile,
+    quantile_heat_map,
+    ranking_chart,
+)
 
-BOARD = make_board(networks=["tiny"])
+BOARD = make_leaderboard(networks=["tiny"])
 
 
 def _inside(ax: Any) -> Any:
@@ -34,11 +39,11 @@ def _inside(ax: Any) -> Any:
     return ax
 
 
-def _with_first(board: Leaderboard, **changes: Any) -> Leaderboard:
-    """A board whose first score has other fields."""
-    first, *others = board.scores
+def _with_first(leaderboard: Leaderboard, **changes: Any) -> Leaderboard:
+    """A leaderboard whose first score has other fields."""
+    first, *others = leaderboard.scores
     estimate = replace(first.estimate, **changes.pop("estimate", {})) if first.estimate else None
-    return replace(board, scores=(replace(first, estimate=estimate, **changes), *others))
+    return replace(leaderboard, scores=(replace(first, estimate=estimate, **changes), *others))
 
 
 def test_a_row_has_its_value_interval_and_rank() -> None:
@@ -66,8 +71,8 @@ def test_a_row_has_its_value_interval_and_rank() -> None:
 @pytest.mark.parametrize(("farthest", "scale"), [(2, "linear"), (5, "log")])
 def test_the_scale_is_logarithmic_only_for_far_ones(farthest: int, scale: str) -> None:
     """Distances of one size start at 0; where the farthest is eight times as far, or more, each still has its place."""
-    board = make_board(NAMES[:farthest], networks=["tiny"], metrics=["emd"])
-    ax = _inside(ranking_chart(board, "tiny", "emd"))
+    leaderboard = make_leaderboard(NAMES[:farthest], networks=["tiny"], metrics=["emd"])
+    ax = _inside(ranking_chart(leaderboard, "tiny", "emd"))
     assert ax.get_xscale() == scale
     assert (ax.get_xlim()[0] == 0) == (scale == "linear")
 
@@ -82,25 +87,25 @@ def test_a_corrected_distance_below_zero_has_no_place_on_a_logarithmic_scale() -
     assert dot.get_marker() == "o"
 
 
-def test_a_board_without_estimates_has_dots_alone() -> None:
+def test_a_leaderboard_without_estimates_has_dots_alone() -> None:
     """No bars, no ranks, no floor; a column at 0 is drawn too."""
-    board = make_board(NAMES[:1], networks=["tiny"], metrics=["emd"])
-    bare = replace(board.scores[0], value=0.0, estimate=None, rank=None)
-    ax = _inside(ranking_chart(replace(board, scores=(bare,), floors=()), "tiny", "emd"))
+    leaderboard = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["emd"])
+    bare = replace(leaderboard.scores[0], value=0.0, estimate=None, rank=None)
+    ax = _inside(ranking_chart(replace(leaderboard, scores=(bare,), floors=()), "tiny", "emd"))
     assert len(ax.lines) == 1
     assert [label.get_text() for label in ax.get_yticklabels()] == ["photographs"]
 
 
 def test_profiles_are_the_plain_distances_of_the_layers() -> None:
     """One line a generator in its colour and the floor's dashed one; `Leaderboard.layer_profile` is the same."""
-    ax = _inside(board_profile(BOARD, "tiny", "emd"))
+    ax = _inside(leaderboard_profile(BOARD, "tiny", "emd"))
     *lines, floor = ax.lines
     for line, record in zip(lines, BOARD.generators, strict=True):
         assert list(line.get_ydata()) == list(BOARD.score(record.name, "tiny", "emd").layers.values())
         assert line.get_color() == generator_colours(BOARD)[record.name]
     assert floor.is_dashed()
     own = Figure().add_subplot()
-    assert BOARD.layer_profile("tiny", "emd", ax=own) is own
+    assert leaderboard_profile(BOARD, "tiny", "emd", ax=own) is own
     assert len(own.lines) == len(ax.lines)
 
 
@@ -108,13 +113,13 @@ def test_profiles_are_the_plain_distances_of_the_layers() -> None:
 def test_many_generators_with_any_names_fit(letters: int) -> None:
     """Twelve generators with long names stay inside the pictures and apart."""
     names = [f"{i:02d}{'x' * letters}{i}" for i in range(12)]
-    board = make_board(names, networks=["n" * letters], metrics=["emd"])
-    network = board.networks[0].name
-    ax = _inside(ranking_chart(board, network, "emd"))
+    leaderboard = make_leaderboard(names, networks=["n" * letters], metrics=["emd"])
+    network = leaderboard.networks[0].name
+    ax = _inside(ranking_chart(leaderboard, network, "emd"))
     rows = [label.get_window_extent() for label in ax.get_yticklabels()]
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
-    _inside(board_profile(board, network, "emd"))
-    _inside(quantile_heat_map(board, names[3], network))
+    _inside(leaderboard_profile(leaderboard, network, "emd"))
+    _inside(quantile_heat_map(leaderboard, names[3], network))
 
 
 def test_a_heat_map_has_a_cell_a_layer_and_quantile() -> None:
@@ -135,12 +140,12 @@ def test_a_heat_map_has_a_cell_a_layer_and_quantile() -> None:
     ("draw", "message"),
     [
         (lambda: ranking_chart(BOARD, "huge", "emd"), "no 'emd' of 'huge'; it has emd tiny, nfd tiny, lfd tiny"),
-        (lambda: board_profile(BOARD, "tiny", "fid"), "this board has no 'fid' of 'tiny'"),
+        (lambda: leaderboard_profile(BOARD, "tiny", "fid"), "this leaderboard has no 'fid' of 'tiny'"),
         (lambda: quantile_heat_map(BOARD, "nobody", "tiny"), "no generator 'nobody': photographs, blurred"),
         (lambda: quantile_heat_map(BOARD, "squares", "tiny", "lfd"), "has no quantiles over neurons"),
     ],
 )
-def test_what_a_board_lacks_is_named(draw: Any, message: str) -> None:
+def test_what_a_leaderboard_lacks_is_named(draw: Any, message: str) -> None:
     """An unknown network, metric or generator is an error that says what there is."""
     with pytest.raises(ValueError, match=message):
         draw()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.boards import NAMES, make_board
+from helpers.leaderboards import NAMES, make_leaderboard
 
-from vdna_metrics.reports.board import Leaderboard
+from vdna_metrics.leaderboard.record import Leaderboard
 from vdna_metrics.reports.summary import summarise
 
-BOARD = make_board()
+BOARD = make_leaderboard()
 
 
-def _said(board: Leaderboard) -> str:
-    return " ".join(summarise(board))
+def _said(leaderboard: Leaderboard) -> str:
+    return " ".join(summarise(leaderboard))
 
 
 def test_the_nearest_is_named_with_its_numbers() -> None:
@@ -50,10 +50,10 @@ def test_differences_are_counted(tied: int, sentence: str) -> None:
 
 
 def test_without_error_bars_it_says_so() -> None:
-    """A board whose sets were not dealt into groups does not pretend that differences are real."""
+    """A leaderboard whose sets were not dealt into groups does not pretend that differences are real."""
     scores = tuple(replace(score, estimate=None, rank=None) for score in BOARD.scores)
-    for board in (replace(BOARD, scores=scores), replace(BOARD, scores=scores[:1])):
-        said = _said(board)
+    for leaderboard in (replace(BOARD, scores=scores), replace(BOARD, scores=scores[:1])):
+        said = _said(leaderboard)
         assert "There are no error bars" in said
         assert "interval" not in said
         assert "chance explains" not in said
@@ -89,7 +89,7 @@ def test_copies_are_told_when_there_are_more_than_chance_makes() -> None:
     assert "look like copies of reference images: 2 of 200 images of “photographs”." in _said(fewer)
 
 
-def test_a_board_without_scores_is_refused() -> None:
+def test_a_leaderboard_without_scores_is_refused() -> None:
     """There is nothing to say."""
-    with pytest.raises(ValueError, match="this board has no scores"):
+    with pytest.raises(ValueError, match="this leaderboard has no scores"):
         summarise(replace(BOARD, scores=()))

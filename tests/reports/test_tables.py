@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 
-from helpers.boards import make_board
+from helpers.leaderboards import make_leaderboard
 
-from vdna_metrics.reports import board_csv, board_markdown
+from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown
 from vdna_metrics.reports.tables import COLUMNS
 
-BOARD = make_board()
+BOARD = make_leaderboard()
 
 
 def test_every_score_and_class_is_a_row() -> None:
     """The spreadsheet has each score once, its numbers unrounded, and after it its classes, the farthest first."""
-    rows = list(csv.DictReader(board_csv(BOARD).splitlines()))
+    rows = list(csv.DictReader(leaderboard_csv(BOARD).splitlines()))
     assert tuple(rows[0]) == COLUMNS
     scored = [row for row in rows if not row["class"]]
     assert len(scored) == len(BOARD.scores)
@@ -34,18 +34,18 @@ def test_every_score_and_class_is_a_row() -> None:
 
 def test_markdown_names_the_worst_class_of_each_generator() -> None:
     """Below a column's ranking stands the farthest class of every generator that has some."""
-    text = board_markdown(BOARD)
+    text = leaderboard_markdown(BOARD)
     network, metric = BOARD.classes[0].network, BOARD.classes[0].metric
     for name, records in BOARD.classes_of(network, metric).items():
         worst = max(records, key=lambda record: record.value)
         assert f"| {name} | {worst.group} | {worst.n_images} | {worst.value:#.4g} |" in text
-    assert "worst class" not in board_markdown(replace(BOARD, classes=()))
+    assert "worst class" not in leaderboard_markdown(replace(BOARD, classes=()))
 
 
 def test_names_are_no_markup() -> None:
     """A folder's name cannot open a cell, a link or a tag."""
     name = "a|b<i>[c](d)\n# e"
-    board = replace(
+    leaderboard = replace(
         BOARD,
         generators=tuple(
             replace(entry, name=name if entry.name == "squares" else entry.name) for entry in BOARD.generators
@@ -54,6 +54,6 @@ def test_names_are_no_markup() -> None:
             replace(score, generator=name) if score.generator == "squares" else score for score in BOARD.scores
         ),
     )
-    lines = [line for line in board_markdown(board).splitlines() if "a\\|b" in line]
+    lines = [line for line in leaderboard_markdown(leaderboard).splitlines() if "a\\|b" in line]
     assert lines
     assert all("\\<i\\>\\[c\\](d) \\# e" in line for line in lines)

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
+from vdna_metrics.images.batches import BadImage, iterate_images
+from vdna_metrics.images.opening import open_images
+from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.references.images import BadImage, ImageSource, iterate_images, open_images
-from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 NumberedImages = ImageSource | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
 """Images that have places and names: a source, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.build.dnas import empty_distribution
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna import compare
-from vdna_metrics.dna.dealt import DealtDNA
+from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance, check_comparable
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit, cumulative_shares
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
+from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import (
     NeuronsLike,
@@ -31,12 +34,9 @@ from vdna_metrics.neurons import (
     load_weights,
 )
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.build import empty_distribution
-from vdna_metrics.references.images import manifest_hash
-from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 DistanceName = Literal["emd", "neuron_frechet", "layer_frechet"]
-AnyDNA = TypeVar("AnyDNA", bound=VDNA | DealtDNA)
+AnyDNA = TypeVar("AnyDNA", bound=VDNA | GroupedDNA)
 
 _BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
 

@@ -129,7 +129,7 @@ def find_copies(
         >>> import numpy as np
         >>> from vdna_metrics import create_extractor
         >>> from vdna_metrics.analysis import collect_features, find_copies
-        >>> from vdna_metrics.references.procedural import procedural_images
+        >>> from vdna_metrics.images.procedural import procedural_images
         >>> network = create_extractor("vdna_tiny")
         >>> images = np.stack(list(procedural_images("dead_leaves_disks", 30, size=64)))
         >>> reference = collect_features(images[:20], network)

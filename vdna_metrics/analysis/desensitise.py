@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.build.dnas import empty_distribution
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import Distribution, Kind
 from vdna_metrics.dna import VDNA, Provenance, compare
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import subsample_positions
+from vdna_metrics.images.sources import ImageSource, manifest_hash, select_images
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.build import empty_distribution
-from vdna_metrics.references.images import ImageSource, manifest_hash, select_images
-from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 AttributeDistance = Literal["emd", "neuron_frechet", "layer_frechet"]
 Split = Literal["train", "validation", "test"]

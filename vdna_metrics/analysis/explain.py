@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution
 from vdna_metrics.dna import compare
 from vdna_metrics.dna.vdna import VDNA
@@ -19,7 +20,6 @@ from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
-from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 Side = Literal["reference", "generated"]
 

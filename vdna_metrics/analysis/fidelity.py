@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.kernels import kernel_distance, vendi_score
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.neighbours import density_coverage, precision_recall
-from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 SUBSET_SIZE = 1000
 """Images in a subset of the kernel distance where there are twice as many."""

@@ -16,6 +16,8 @@ from vdna_metrics.analysis.activations import (
     iterate_activations,
     open_numbered,
 )
+from vdna_metrics.build.dnas import empty_distribution
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -29,12 +31,10 @@ from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, image_emd, image_pair_emd
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import subsample_positions
+from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons, chosen_weights
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.build import empty_distribution
-from vdna_metrics.references.images import ImageSource
-from vdna_metrics.references.reading import DEFAULT_READING, Reading
 
 Measure = Callable[[ActivationBatch], Mapping[str, Tensor]]  # {layer: [images, neurons] float64}
 
@@ -193,7 +193,7 @@ def rank_images(
 
     Examples:
         >>> from vdna_metrics import create_extractor, load_reference
-        >>> from vdna_metrics.references.procedural import procedural_images
+        >>> from vdna_metrics.images.procedural import procedural_images
         >>> photographs = load_reference("bsds500/test@vdna_tiny", kind="histogram")
         >>> worlds = ("white_noise", "dead_leaves_textured")
         >>> images = torch.stack([torch.from_numpy(i) for w in worlds for i in procedural_images(w, 1, size=96)])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.analysis.comparison import DistanceName, Measure, histogram_of
-from vdna_metrics.dna.dealt import DealtDNA
+from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit
@@ -104,8 +104,8 @@ class JackknifedDistance:
 
 
 def jackknife_distance(
-    reference: VDNA | DealtDNA,
-    generated: VDNA | DealtDNA,
+    reference: VDNA | GroupedDNA,
+    generated: VDNA | GroupedDNA,
     *,
     distance: DistanceName = "emd",
     layers: Sequence[str] | None = None,
@@ -137,8 +137,8 @@ def jackknife_distance(
 
     Args:
         reference: real images; a `VDNA` is taken as it is, without error.
-        generated: images compared with them; likewise, but one side must be dealt. Of a `DealtDNA` that meets many, the
-            factors of its layers' covariances are computed once.
+        generated: images compared with them; likewise, but one side must be in groups. Of a `GroupedDNA` that meets
+            many, the factors of its layers' covariances are computed once.
         distance: ``"emd"``, ``"neuron_frechet"`` or ``"layer_frechet"``.
         layers: layers to compare, ``None`` for all.
         neurons: of the neurons to compare, as in `compare`.
@@ -160,7 +160,7 @@ def jackknife_distance(
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
         >>> def dealt(images):
         ...     parts = [images[list(group)] for group in deal(20, 5)]
-        ...     return DealtDNA(tuple(build_dnas(part, extractor, ["gaussian"])["gaussian"] for part in parts))
+        ...     return GroupedDNA(tuple(build_dnas(part, extractor, ["gaussian"])["gaussian"] for part in parts))
         >>> found = jackknife_distance(dealt(images[:20]), dealt(images[20:] // 2), distance="neuron_frechet")
         >>> estimate = found.score
         >>> estimate.corrected < estimate.value, estimate.low < estimate.corrected < estimate.high, found.covers
@@ -168,9 +168,9 @@ def jackknife_distance(
     """
     measure = Measure(distance, layers, neurons, weights, unit)
     _check_confidence(confidence)
-    if not isinstance(reference, DealtDNA) and not isinstance(generated, DealtDNA):
+    if not isinstance(reference, GroupedDNA) and not isinstance(generated, GroupedDNA):
         raise ValueError(
-            "neither side is dealt into groups, so nothing tells how sure the distance is; give a DealtDNA"
+            "neither side is dealt into groups, so nothing tells how sure the distance is; give a GroupedDNA"
         )
     sides = measure.select(reference), measure.select(generated)
     totals = _total(sides[0]), _total(sides[1])
@@ -190,7 +190,7 @@ def jackknife_distance(
     found = (
         Side(
             total.provenance,
-            side.sizes if isinstance(side, DealtDNA) else (side.n_images,),
+            side.sizes if isinstance(side, GroupedDNA) else (side.n_images,),
             *chance.of_score(shares),
         )
         for total, side, chance in zip(totals, sides, chances, strict=True)
@@ -198,8 +198,8 @@ def jackknife_distance(
     return JackknifedDistance(score, of_layers, distance, unit, confidence, *found)
 
 
-def _total(dna: VDNA | DealtDNA) -> VDNA:
-    return dna.total if isinstance(dna, DealtDNA) else dna
+def _total(dna: VDNA | GroupedDNA) -> VDNA:
+    return dna.total if isinstance(dna, GroupedDNA) else dna
 
 
 Deviations = tuple[Tensor, float]
@@ -221,18 +221,18 @@ class _Chance:
 
 
 def _frechet_chances(
-    measure: Measure, reference: VDNA | DealtDNA, generated: VDNA | DealtDNA, plain: Tensor
+    measure: Measure, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor
 ) -> tuple[Tensor, _Chance, _Chance]:
     """Corrected distances of layers, ``[layers]``, and the two sides' deviations."""
     totals = _total(reference), _total(generated)
     without: list[list[dict[str, float]]] = [[], []]
-    if isinstance(reference, DealtDNA):
+    if isinstance(reference, GroupedDNA):
         without[0] = [measure.by_layer(reference.without(i), totals[1]) for i in range(len(reference.groups))]
-    if isinstance(generated, DealtDNA):
+    if isinstance(generated, GroupedDNA):
         without[1] = [measure.by_layer(totals[0], generated.without(i)) for i in range(len(generated.groups))]
     corrected, chances = plain, [_Chance(plain.new_empty(0, len(plain)), 0.0)] * 2
     for place, (side, rows) in enumerate(zip((reference, generated), without, strict=True)):
-        if isinstance(side, DealtDNA):
+        if isinstance(side, GroupedDNA):
             distances = torch.tensor([list(row.values()) for row in rows], dtype=torch.float64)
             bias, deviations = _jackknife(plain, distances, side.sizes)
             corrected = corrected - bias
@@ -250,7 +250,7 @@ def _jackknife(plain: Tensor, without: Tensor, sizes: Sequence[int]) -> tuple[Te
 
 
 def _emd_chances(
-    measure: Measure, reference: VDNA | DealtDNA, generated: VDNA | DealtDNA, plain: Tensor
+    measure: Measure, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor
 ) -> tuple[Tensor, _Chance, _Chance]:
     """The same for the EMD, some neurons of all groups at a time."""
     total = _total(reference)
@@ -325,9 +325,9 @@ class _Cumulated:
     freedom: float
 
     @classmethod
-    def of(cls, dna: VDNA | DealtDNA) -> _Cumulated:
-        parts = dna.groups if isinstance(dna, DealtDNA) else (dna,)
-        halves, freedom = _halves(len(parts)) if isinstance(dna, DealtDNA) else ((), 0.0)
+    def of(cls, dna: VDNA | GroupedDNA) -> _Cumulated:
+        parts = dna.groups if isinstance(dna, GroupedDNA) else (dna,)
+        halves, freedom = _halves(len(parts)) if isinstance(dna, GroupedDNA) else ((), 0.0)
         n_images = torch.tensor([part.n_images for part in parts], dtype=torch.float64)
         return cls(tuple(histogram_of(part).counts for part in parts), n_images, halves, freedom)
 
@@ -608,7 +608,7 @@ class NoiseFloor:
 
 
 def noise_floor(
-    reference: DealtDNA,
+    reference: GroupedDNA,
     n_images: int,
     *,
     distance: DistanceName = "emd",
@@ -694,8 +694,8 @@ class Extrapolation:
 
 
 def extrapolate_frechet(
-    reference: VDNA | DealtDNA,
-    generated: DealtDNA,
+    reference: VDNA | GroupedDNA,
+    generated: GroupedDNA,
     *,
     distance: FrechetName = "layer_frechet",
     layers: Sequence[str] | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vdna_metrics import __version__
+from vdna_metrics._version import __version__
 from vdna_metrics.cli import calibration, demo, dnas, extractors, leaderboard, rank, references, score, selection
 from vdna_metrics.cli.screen import report_download, say
 

@@ -36,11 +36,12 @@ from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
+    from vdna_metrics.build.reading import Reading
     from vdna_metrics.dna import VDNA
     from vdna_metrics.dna.coverage import Coverage
     from vdna_metrics.extractors import FeatureExtractor
+    from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import ImageSource, Reading
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
 # extremes are no more than 34 times as wide as the range.
@@ -151,7 +152,7 @@ def _extremes(
     widen: Any,
     reading: Reading,
 ) -> ActivationRanges:
-    from vdna_metrics.references import calibrate as calibrate_images
+    from vdna_metrics.build import calibrate as calibrate_images
 
     if not reading.all_ranks:  # a small set may have nothing for this part, as long as another has
         images = [item for item in images if reading.images_of_part(len(item[1]))] or images
@@ -170,7 +171,7 @@ def _histograms(
     ranges: ActivationRanges,
     reading: Reading,
 ) -> VDNA:
-    from vdna_metrics.references import build_dnas
+    from vdna_metrics.build.dnas import build_dnas
 
     with progress_bars() as start:
         return reduce(
@@ -238,8 +239,8 @@ def coverage(
 
     SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
     """
+    from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.dna.coverage import coverage as find_coverage
-    from vdna_metrics.references import build_dnas
 
     check_root(source)
     picture = None if output is None else picture_path(output)

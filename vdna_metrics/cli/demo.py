@@ -33,6 +33,6 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
     folder = Path(output)
     check_folder(folder)
     with progress_bars() as start:
-        board, evidence = run_demo(n_images, start=start)
-    write_report_to(board, evidence, folder)
-    print_result(board, folder, as_json)
+        leaderboard, evidence = run_demo(n_images, start=start)
+    write_report_to(leaderboard, evidence, folder)
+    print_result(leaderboard, folder, as_json)

@@ -83,7 +83,7 @@ def make(
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
-    from vdna_metrics.references import build_dnas
+    from vdna_metrics.build.dnas import build_dnas
 
     check_root(source)
     check_histogram_options(kinds, bins, ranges_file)

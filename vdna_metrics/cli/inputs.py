@@ -15,13 +15,14 @@ from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, K
 from vdna_metrics.cli.screen import say, watched
 
 if TYPE_CHECKING:
+    from vdna_metrics.build.reading import Reading
     from vdna_metrics.cli.screen import StartBar
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
     from vdna_metrics.extractors import FeatureExtractor
+    from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.neurons import NeuronSelection, NeuronWeights
     from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import ImageSource, Reading
 
 
 def find_references(
@@ -73,16 +74,16 @@ def _stored() -> list[str]:
 
 def open_images(source: str) -> ImageSource:
     """A source, listed before any work is done so that a wrong name is refused at once."""
-    from vdna_metrics.references import open_images
+    from vdna_metrics.images import open_images
 
     if is_ours(source):
         raise ValueError(f"{source} holds a DNA or activation ranges, no images; `vdna-metrics compare` compares DNAs")
     if source.startswith(DATASET):
-        from vdna_metrics.references.datasets import open_dataset
+        from vdna_metrics.images.datasets import open_dataset
 
         return open_dataset(source.removeprefix(DATASET), root=own_root())
     if source.startswith(PROCEDURAL):
-        from vdna_metrics.references.procedural import open_procedural
+        from vdna_metrics.images.procedural import open_procedural
 
         return open_procedural(source.removeprefix(PROCEDURAL))
     return open_images(source)
@@ -162,7 +163,7 @@ def own_or_calibrated(
     network: FeatureExtractor, images: ImageSource, layers: list[str] | None, reading: Reading, start: StartBar
 ) -> ActivationRanges:
     """The ranges that ship for a network, else ranges calibrated on these images, which costs a pass of its own."""
-    from vdna_metrics.references import calibrate as calibrate_images
+    from vdna_metrics.build import calibrate as calibrate_images
     from vdna_metrics.references.store import own_ranges
 
     ranges = own_ranges(network)
@@ -228,7 +229,7 @@ def shared_reading(
 
     What that takes, a process group and a handler of signals, ends with the command.
     """
-    from vdna_metrics.references import Reading
+    from vdna_metrics.build.reading import Reading
 
     context = click.get_current_context()
     rank, ranks = (int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1)))

@@ -44,11 +44,13 @@ from vdna_metrics.cli.options import (
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say
 
 if TYPE_CHECKING:
+    from vdna_metrics.build.reading import Reading
     from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA, DealtDNA
+    from vdna_metrics.dna import VDNA, GroupedDNA
     from vdna_metrics.extractors import ExtractorSpec
-    from vdna_metrics.references import ImageSource, Reading
-    from vdna_metrics.reports import BoardEntry, BoardSettings, Evidence, Leaderboard
+    from vdna_metrics.images.sources import ImageSource
+    from vdna_metrics.leaderboard.record import Evidence, Leaderboard
+    from vdna_metrics.leaderboard.scoring import ImageSet, LeaderboardSettings
 
 FID = "FID, the layer Fréchet distance in the FID Inception's pool, a network of its own"
 FID_MODES = ("clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics")
@@ -58,19 +60,19 @@ _NOTES = 5  # on pairs whose order is in dispute, of what may be many
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that makes a board, as text and numbers: from options, or from a board."""
+    """All that makes a leaderboard, as text and numbers: from options, or from a leaderboard."""
 
     references: tuple[str, ...]
     generators: tuple[tuple[str, str], ...]
     specs: tuple[ExtractorSpec, ...]
     fid: ExtractorSpec | None
-    settings: BoardSettings
+    settings: LeaderboardSettings
     ranges: str | None
     neurons: str | None
     neuron_weights: str | None
 
     def record(self) -> dict[str, Any]:
-        """What `of_board` needs beside what `score_board` records."""
+        """What `of_leaderboard` needs beside what `score_leaderboard` records."""
         return {
             "references": list(self.references),
             "ranges": self.ranges,
@@ -80,31 +82,33 @@ class _Plan:
         }
 
     @classmethod
-    def of_board(cls, board: Leaderboard) -> _Plan:
-        """The plan by which a board was made."""
+    def of_leaderboard(cls, leaderboard: Leaderboard) -> _Plan:
+        """The plan by which a leaderboard was made."""
         from vdna_metrics.extractors import ExtractorSpec
         from vdna_metrics.extractors.spec import MODULE
-        from vdna_metrics.reports import BoardSettings
+        from vdna_metrics.leaderboard.scoring import LeaderboardSettings
 
-        recorded = board.settings
+        recorded = leaderboard.settings
         try:
             foreign = [spec["name"] for spec in recorded["networks"] if spec["architecture"].startswith(MODULE)]
             if foreign:
-                raise ValueError(f"{foreign[0]} is a module of the user's own, which a board cannot build again")
+                raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
             specs = [ExtractorSpec(**spec) for spec in recorded["networks"]]
             return cls(
                 references=tuple(recorded["references"]),
-                generators=tuple((entry.name, entry.source) for entry in board.generators),
-                specs=tuple(specs[:-1] if "fid" in board.metrics else specs),
-                fid=specs[-1] if "fid" in board.metrics else None,
-                settings=BoardSettings(**{item.name: recorded[item.name] for item in fields(BoardSettings)}),
+                generators=tuple((entry.name, entry.source) for entry in leaderboard.generators),
+                specs=tuple(specs[:-1] if "fid" in leaderboard.metrics else specs),
+                fid=specs[-1] if "fid" in leaderboard.metrics else None,
+                settings=LeaderboardSettings(
+                    **{item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
+                ),
                 ranges=recorded["ranges"],
                 neurons=recorded["neurons"],
                 neuron_weights=recorded["neuron_weights"],
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(
-                f"the board does not record how it was made by a command ({error!r} is missing)"
+                f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
             ) from error
 
 
@@ -213,14 +217,16 @@ def leaderboard(
     DNAs are kept by content, so another generator or metric costs only what is new. Writes a report to read in a
     browser.
     """
-    from vdna_metrics.reports import load_leaderboard
+    from vdna_metrics.leaderboard.record import load_leaderboard
 
     if replay is not None and (append is not None or sources or references):
-        raise click.UsageError("--replay computes a board again as it is recorded: no sources, --reference or --append")
+        raise click.UsageError(
+            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append"
+        )
     if tolerance is not None and replay is None:
         raise click.UsageError("--tolerance is for --replay")
     if replay is None and not sources:
-        raise click.UsageError("no generators: give their images, or --replay a board")
+        raise click.UsageError("no generators: give their images, or --replay a leaderboard")
     if replay is None and append is None and not references:
         raise click.UsageError("Missing option '--reference'.")
     if output is None and replay is None and append is None:
@@ -236,7 +242,7 @@ def leaderboard(
     reading = shared_reading(device, batch_size, workers, skip_bad, cached)
     reading = replace(reading, checkpoint=None)  # of each set by itself, in the cache
     if standing is not None:
-        plan = _Plan.of_board(standing)
+        plan = _Plan.of_leaderboard(standing)
         if replay is not None:
             reading = replace(
                 reading, batch_size=int(standing.settings["batch_size"]), skip_bad=bool(standing.settings["skip_bad"])
@@ -253,12 +259,14 @@ def leaderboard(
         plan = _planned(sources, references, options)
     entries = _open(plan, standing, cached)
     command = shlex.join(["vdna-metrics", *sys.argv[1:]]) if sys.argv else ""
-    board, evidence = _scored(plan, entries, reading, cached, title or (standing.title if standing else None), command)
+    leaderboard, evidence = _scored(
+        plan, entries, reading, cached, title or (standing.title if standing else None), command
+    )
     if standing is not None:
-        _check_standing(standing, board)
+        _check_standing(standing, leaderboard)
     assert folder is not None
-    write_report_to(board, evidence, folder)
-    print_result(board, folder, as_json)
+    write_report_to(leaderboard, evidence, folder)
+    print_result(leaderboard, folder, as_json)
 
 
 # --------------------------------------------------------------------------------------------------------------- plans
@@ -273,7 +281,7 @@ def _named(text: str) -> tuple[str, str]:
 def _planned(sources: Sequence[str], references: tuple[str, ...], options: dict[str, Any]) -> _Plan:
     from vdna_metrics.extractors import create_extractor
     from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-    from vdna_metrics.reports import BoardSettings
+    from vdna_metrics.leaderboard.scoring import LeaderboardSettings
 
     check_root(*sources, *references)
     plain = [name for name in options["metrics"] if name != "fid"]
@@ -307,7 +315,7 @@ def _planned(sources: Sequence[str], references: tuple[str, ...], options: dict[
     if "fid" in options["metrics"]:
         fid_options = {**asked, "weights_path": options["fid_weights"]}
         fid = create_extractor(FID_INCEPTIONS[options["fid_mode"]], **fid_options).spec
-    settings = BoardSettings(
+    settings = LeaderboardSettings(
         metrics=options["metrics"],
         bins=options["bins"] or DEFAULT_BINS,
         layers=None if layers is None else tuple(layers),
@@ -339,11 +347,11 @@ def _extractor_of(references: Sequence[str], kinds: Sequence[Kind]) -> tuple[tup
     return tuple(found), next(iter(found.values()))
 
 
-def _one(dna: VDNA | DealtDNA) -> VDNA:
+def _one(dna: VDNA | GroupedDNA) -> VDNA:
     """A DNA that has the settings of all groups."""
-    from vdna_metrics.dna import DealtDNA
+    from vdna_metrics.dna import GroupedDNA
 
-    return dna.groups[0] if isinstance(dna, DealtDNA) else dna
+    return dna.groups[0] if isinstance(dna, GroupedDNA) else dna
 
 
 def _weights(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -372,7 +380,7 @@ def _check_bins(plan: _Plan, options: dict[str, Any]) -> None:
 
 
 def _refuse_given(option: str, plan: _Plan, options: dict[str, Any]) -> None:
-    """Refuse settings that are given and are not the board's."""
+    """Refuse settings that are given and are not the leaderboard's."""
     context = click.get_current_context()
     recorded: dict[str, Any] = {
         **{name: getattr(plan.settings, name) for name in ("metrics", "layers", "bins", *_SETTINGS)},
@@ -387,10 +395,12 @@ def _refuse_given(option: str, plan: _Plan, options: dict[str, Any]) -> None:
             continue
         given = f"--{name.removesuffix('_file').replace('_', '-')}"
         if name not in recorded:
-            raise click.UsageError(f"{option}: networks are those of the board, leave {given} out")
+            raise click.UsageError(f"{option}: networks are those of the leaderboard, leave {given} out")
         there = recorded[name]
         if value != there and sorted(value) != sorted(there) if isinstance(value, tuple) else value != there:
-            raise ValueError(f"{given.lstrip('-')} differ: the board has {_shown(there)}, given is {_shown(value)}")
+            raise ValueError(
+                f"{given.lstrip('-')} differ: the leaderboard has {_shown(there)}, given is {_shown(value)}"
+            )
 
 
 def _shown(value: Any) -> str:
@@ -398,33 +408,33 @@ def _shown(value: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- entries
-def _load_dnas(source: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> BoardEntry | None:
+def _load_dnas(source: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> ImageSet | None:
     """What a source holds that is no images; its name is the source."""
+    from vdna_metrics.leaderboard.scoring import ImageSet
     from vdna_metrics.references import holds_dnas
-    from vdna_metrics.reports import BoardEntry
 
     if is_ours(source):
-        return BoardEntry(source, source, dnas=(load_dna(source),))
+        return ImageSet(source, source, dnas=(load_dna(source),))
     if holds_dnas(source):
-        return BoardEntry.open(source, source)
+        return ImageSet.open(source, source)
     if named_reference(source):
         return _load_by_name(source, extractors, kinds)
     return None
 
 
-def _load_by_name(name: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> BoardEntry:
+def _load_by_name(name: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> ImageSet:
     """DNAs of a store: in groups where the package has those, else as they are."""
+    from vdna_metrics.leaderboard.scoring import ImageSet
     from vdna_metrics.references import load_reference
     from vdna_metrics.references.store import groups_folder
-    from vdna_metrics.reports import BoardEntry
 
     words = re.fullmatch(r"([^/@#:]+)/([^/@#:]+)(?:@([^/@#:]+))?", name.lower())
-    parts: list[BoardEntry] = []
+    parts: list[ImageSet] = []
     problem: ValueError | None = None
     for extractor in extractors if extractors is not None else [words[3] if words else None]:
         groups = groups_folder(words[1], words[2], extractor) if words and extractor else None
         if groups is not None and groups.is_dir() and words and words[3] in (None, extractor):
-            parts.append(BoardEntry.open(name, groups))
+            parts.append(ImageSet.open(name, groups))
             continue
         found: dict[Kind, VDNA] = {}
         for kind in kinds:
@@ -435,19 +445,19 @@ def _load_by_name(name: str, extractors: Sequence[str] | None, kinds: Sequence[K
             else:
                 found[dna.kind] = dna
         if found:
-            parts.append(BoardEntry(name, name, dnas=tuple(found.values())))
+            parts.append(ImageSet(name, name, dnas=tuple(found.values())))
     if not parts and problem is not None:
         raise problem
     return _together(name, parts)
 
 
-def _open_entry(name: str, sources: Sequence[str], plan: _Plan) -> BoardEntry:
+def _open_entry(name: str, sources: Sequence[str], plan: _Plan) -> ImageSet:
     """Images and DNAs of one set."""
     metrics = plan.settings.metrics
     kinds = dict.fromkeys(METRICS[metric][0] if metric in METRICS else "layer_gaussian" for metric in metrics)
     networks = [spec.name for spec in (*plan.specs, *([plan.fid] if plan.fid else []))]
     images: ImageSource | None = None
-    found: list[BoardEntry] = []
+    found: list[ImageSet] = []
     for source in sources:
         known = _load_dnas(source, networks, list(kinds))
         if known is not None:
@@ -459,11 +469,11 @@ def _open_entry(name: str, sources: Sequence[str], plan: _Plan) -> BoardEntry:
     return replace(_together(name, found), source=", ".join(sources), images=images)
 
 
-def _together(name: str, parts: Sequence[BoardEntry]) -> BoardEntry:
+def _together(name: str, parts: Sequence[ImageSet]) -> ImageSet:
     """DNAs of one set of images, by kind or network."""
-    from vdna_metrics.reports import BoardEntry
+    from vdna_metrics.leaderboard.scoring import ImageSet
 
-    return BoardEntry(
+    return ImageSet(
         name,
         "",
         dnas=tuple(dna for part in parts for dna in part.dnas),
@@ -472,8 +482,8 @@ def _together(name: str, parts: Sequence[BoardEntry]) -> BoardEntry:
     )
 
 
-def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list[BoardEntry]:
-    """The reference and the generators; those of a standing board must be what they were."""
+def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list[ImageSet]:
+    """The reference and the generators; those of a standing leaderboard must be what they were."""
     first = plan.references[0]
     reference_name = first if named_reference(first) else _named(first)[0]
     if standing is not None:
@@ -498,10 +508,10 @@ def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list
     return entries
 
 
-def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | None) -> BoardEntry | None:
+def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | None) -> ImageSet | None:
     """A generator whose images are gone, by the DNAs that were kept of it."""
-    from vdna_metrics.references.dealing import cached_folder
-    from vdna_metrics.reports import BoardEntry
+    from vdna_metrics.build.groups import cached_folder
+    from vdna_metrics.leaderboard.scoring import ImageSet
 
     record = next(entry for entry in standing.generators if entry.name == name)
     parts = []
@@ -509,16 +519,16 @@ def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | Non
         folder = cached_folder(cache, record.manifest, network.fingerprint, record.groups) if cache else None
         if folder is None:
             return None
-        parts.append(BoardEntry.open(name, folder))
+        parts.append(ImageSet.open(name, folder))
     say(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
     return replace(_together(name, parts), source=source)
 
 
-def _changed(standing: Leaderboard, entries: Sequence[BoardEntry], plan: _Plan) -> list[str]:
-    """What of a standing board's sets and networks is not what it was, with both sides."""
+def _changed(standing: Leaderboard, entries: Sequence[ImageSet], plan: _Plan) -> list[str]:
+    """What of a standing leaderboard's sets and networks is not what it was, with both sides."""
+    from vdna_metrics.build.groups import content_digests
     from vdna_metrics.extractors import create_extractor
-    from vdna_metrics.references.dealing import content_digests
-    from vdna_metrics.references.images import evenly_spaced, manifest_hash
+    from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 
     found = []
     records = {entry.name: entry for entry in (standing.reference, *standing.generators)}
@@ -528,7 +538,9 @@ def _changed(standing: Leaderboard, entries: Sequence[BoardEntry], plan: _Plan) 
             continue
         images = entry.images
         if len(images) != record.n_found:
-            found.append(f"{entry.name} changed: {record.n_found} images when the board was made, now {len(images)}")
+            found.append(
+                f"{entry.name} changed: {record.n_found} images when the leaderboard was made, now {len(images)}"
+            )
             continue
         images = evenly_spaced(images, record.n_images + len(record.skipped))
         skipped = {name for name, _ in record.skipped}
@@ -536,51 +548,51 @@ def _changed(standing: Leaderboard, entries: Sequence[BoardEntry], plan: _Plan) 
         manifest = manifest_hash(*zip(*kept, strict=True))
         if manifest != record.manifest:
             found.append(
-                f"{entry.name} changed: its images had the manifest {record.manifest[:12]} when the board was made, "
-                f"now they have {manifest[:12]}"
+                f"{entry.name} changed: its images had the manifest {record.manifest[:12]} when the leaderboard was "
+                f"made, now they have {manifest[:12]}"
             )
     specs = (*plan.specs, *([plan.fid] if plan.fid is not None else []))
     for network, spec in zip(standing.networks, specs, strict=True):
         fingerprint = create_extractor(spec).fingerprint
         if fingerprint.digest != network.fingerprint:
             found.append(
-                f"network {network.name} changed: fingerprint {network.fingerprint[:12]} when the board was made, now "
-                f"{fingerprint.digest[:12]}"
+                f"network {network.name} changed: fingerprint {network.fingerprint[:12]} when the leaderboard was "
+                f"made, now {fingerprint.digest[:12]}"
             )
     return found
 
 
-def _check_standing(standing: Leaderboard, board: Leaderboard) -> None:
-    """Refuse a board whose networks, bins or ranges are not those of the standing one."""
-    for before, after in zip(standing.networks, board.networks, strict=True):
+def _check_standing(standing: Leaderboard, leaderboard: Leaderboard) -> None:
+    """Refuse a leaderboard whose networks, bins or ranges are not those of the standing one."""
+    for before, after in zip(standing.networks, leaderboard.networks, strict=True):
         for part in ("fingerprint", "bins", "ranges"):
             if getattr(before, part) != getattr(after, part):
                 raise ValueError(
-                    f"{part} of {before.name} differ: the board has {str(getattr(before, part))[:12]}, this reference "
-                    f"{str(getattr(after, part))[:12]}; it is another board"
+                    f"{part} of {before.name} differ: the leaderboard has {str(getattr(before, part))[:12]}, this "
+                    f"reference {str(getattr(after, part))[:12]}; it is another leaderboard"
                 )
-    if standing.reference.n_images != board.reference.n_images:
+    if standing.reference.n_images != leaderboard.reference.n_images:
         raise ValueError(
-            f"references differ: the board's has {standing.reference.n_images} images, this one "
-            f"{board.reference.n_images}; it is another board"
+            f"references differ: the leaderboard's has {standing.reference.n_images} images, this one "
+            f"{leaderboard.reference.n_images}; it is another leaderboard"
         )
 
 
 # ------------------------------------------------------------------------------------------------------------- the work
 def _scored(
     plan: _Plan,
-    entries: Sequence[BoardEntry],
+    entries: Sequence[ImageSet],
     reading: Reading,
     cache: Path | None,
     title: str | None,
     command: str,
 ) -> tuple[Leaderboard, Evidence]:
-    from vdna_metrics.reports import score_board
+    from vdna_metrics.leaderboard.scoring import score_leaderboard
 
     reference, *generators = entries
     ranges = load_ranges(plan.ranges)
     with progress_bars() as start:
-        return score_board(
+        return score_leaderboard(
             reference,
             generators,
             plan.specs,
@@ -607,21 +619,21 @@ def _replay(
     tolerance: float | None,
     as_json: bool,
 ) -> None:
-    from vdna_metrics.reports.replay import TOLERANCE, board_differences
+    from vdna_metrics.leaderboard.replay import TOLERANCE, leaderboard_differences
 
     settings = plan.settings
     if folder is None:  # pictures are not compared
         plan = replace(plan, settings=replace(settings, pictures=0))
     entries = _open(plan, standing, cache)
-    board, evidence = _scored(plan, entries, reading, cache, standing.title, standing.command)
+    leaderboard, evidence = _scored(plan, entries, reading, cache, standing.title, standing.command)
     if folder is not None:
-        write_report_to(board, evidence, folder)
+        write_report_to(leaderboard, evidence, folder)
     tolerance = TOLERANCE if tolerance is None else tolerance
-    found = board_differences(standing, board, tolerance=tolerance)
+    found = leaderboard_differences(standing, leaderboard, tolerance=tolerance)
     versions = {
-        name: (standing.versions.get(name), board.versions.get(name))
-        for name in dict.fromkeys([*standing.versions, *board.versions])
-        if standing.versions.get(name) != board.versions.get(name)
+        name: (standing.versions.get(name), leaderboard.versions.get(name))
+        for name in dict.fromkeys([*standing.versions, *leaderboard.versions])
+        if standing.versions.get(name) != leaderboard.versions.get(name)
     }
     if as_json:
         print_json({"tolerance": tolerance, "differences": [vars(each) for each in found], "versions": versions})
@@ -647,55 +659,58 @@ def check_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def write_report_to(board: Leaderboard, evidence: Evidence, folder: Path) -> None:
+def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
     """The record first: a page can be drawn again, numbers cannot."""
     from vdna_metrics.files import replacing
-    from vdna_metrics.reports import board_csv, board_markdown, write_report
+    from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
 
-    board.save(folder / FILE)
-    for name, text in (("leaderboard.csv", board_csv(board)), ("leaderboard.md", board_markdown(board))):
+    leaderboard.save(folder / FILE)
+    for name, text in (
+        ("leaderboard.csv", leaderboard_csv(leaderboard)),
+        ("leaderboard.md", leaderboard_markdown(leaderboard)),
+    ):
         with replacing(folder / name) as file:
             file.write(text.encode("utf-8", "surrogateescape"))
-    write_report(board, evidence, folder)
+    write_report(leaderboard, evidence, folder)
 
 
-def print_result(board: Leaderboard, folder: Path, as_json: bool) -> None:
+def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     """Notes, tables, and where the report lies; or the record."""
-    for note in board.notes:
+    for note in leaderboard.notes:
         say(f"note: {note}")
     if as_json:
-        print_json(board.to_json())
+        print_json(leaderboard.to_json())
     else:
-        _print_board(board)
+        _print_leaderboard(leaderboard)
         click.echo(f"Report: {(folder / 'index.html').resolve()}")
 
 
-def _print_board(board: Leaderboard) -> None:
+def _print_leaderboard(leaderboard: Leaderboard) -> None:
     """A table a metric and network."""
+    from vdna_metrics.leaderboard.record import METRIC_LABELS
     from vdna_metrics.reports import rank_text
-    from vdna_metrics.reports.board import METRIC_LABELS
 
-    sizes = {entry.name: entry.n_images for entry in board.generators}
-    for network, metric in board.columns:
+    sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
+    for network, metric in leaderboard.columns:
         rows = []
-        for score in board.column(network, metric):
+        for score in leaderboard.column(network, metric):
             estimate = score.estimate
             bars = ["", ""]
             if estimate is not None:
                 bars = [f"{estimate.corrected:#.4g}", f"{estimate.low:#.4g} to {estimate.high:#.4g}"]
             rows.append([rank_text(score), score.generator, sizes[score.generator], score.value, *bars])
-        real = f"{board.reference.n_images} images of {board.reference.name}"
+        real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
         title = f"{METRIC_LABELS[metric]} from {real}, seen by {network}"
         print_table(title, ["rank", "generator", "n", "value", "corrected", "interval"], rows)
-        floor = board.floor(network, metric)
+        floor = leaderboard.floor(network, metric)
         if floor is not None:
             click.echo(f"Noise floor at {floor.n_images} images: {floor.value:#.4g}\n")
-        worst = [records[0] for records in board.classes_of(network, metric).values()]
+        worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
         if worst:
             rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
             print_table("Worst class of each", ["generator", "class", "n", "value"], rows)
-    if board.agreement is not None:
-        notes = board.agreement.notes
+    if leaderboard.agreement is not None:
+        notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:
             click.echo(note)
         if len(notes) > _NOTES:

@@ -102,8 +102,8 @@ def rank(
     lowest.
     """
     from vdna_metrics.analysis import rank_images
+    from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.neurons import chosen_neurons, chosen_weights
-    from vdna_metrics.references import build_dnas
 
     check_root(source, reference)
     kind = METRICS[metric][0]

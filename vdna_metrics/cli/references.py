@@ -194,8 +194,8 @@ def build(
 
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
-    from vdna_metrics.references import build_dnas
-    from vdna_metrics.references.datasets import list_datasets
+    from vdna_metrics.build.dnas import build_dnas
+    from vdna_metrics.images.datasets import list_datasets
     from vdna_metrics.references.store import check_new_name, find_ranges
 
     check_root(*sources)
@@ -276,7 +276,7 @@ def import_command(
     from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import is_ours, read_header
     from vdna_metrics.ranges import load_ranges
-    from vdna_metrics.references.importers import import_statistics
+    from vdna_metrics.references.formats.statistics import import_statistics
     from vdna_metrics.references.store import add_ranges
 
     kind = read_header(source)["kind"] if is_ours(source) else ""
@@ -318,7 +318,7 @@ def import_command(
 @as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
-    from vdna_metrics.references.importers import export_statistics
+    from vdna_metrics.references.formats.statistics import export_statistics
 
     dna = load_dna(name)
     check_writable(Path(output))

@@ -90,8 +90,8 @@ def score(
     as_json: bool,
 ) -> None:
     """Score sets of generated images against real ones."""
+    from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.neurons import chosen_neurons, chosen_weights
-    from vdna_metrics.references import build_dnas
 
     check_root(*sources, *references)
     kinds = [METRICS[name][0] for name in metrics]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from vdna_metrics.references import ImageSource, Reading
+    from vdna_metrics.build.reading import Reading
+    from vdna_metrics.images.sources import ImageSource
 
     Report = Callable[[int, int | None], None]  # images done, images in all
     StartBar = Callable[[str, int], Report]  # what to call it, images in all

@@ -1,7 +1,5 @@
 """What a DNA keeps of every neuron: a histogram, a Gaussian, or a Gaussian of its layer."""
 
-from vdna_metrics.distributions.base import Distribution, Kind
-from vdna_metrics.distributions.gaussian import GaussianDistribution, LayerGaussianDistribution
-from vdna_metrics.distributions.histogram import HistogramDistribution
+import lazy_loader
 
-__all__ = ["Distribution", "GaussianDistribution", "HistogramDistribution", "Kind", "LayerGaussianDistribution"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

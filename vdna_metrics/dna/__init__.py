@@ -1,8 +1,5 @@
 """Visual DNA: value, file, distance."""
 
-from vdna_metrics.dna import compare
-from vdna_metrics.dna.dealt import DealtDNA, deal
-from vdna_metrics.dna.serialization import load_vdna
-from vdna_metrics.dna.vdna import VDNA, Provenance
+import lazy_loader
 
-__all__ = ["VDNA", "DealtDNA", "Provenance", "compare", "deal", "load_vdna"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.ranges import ActivationRanges, ImageSet, check_levels
+from vdna_metrics.ranges import ActivationRanges, RangesSource, check_levels
 
 LEVELS = (1e-4, 1 - 1e-4)
 # Of the larger end: what rounding in float32 may move an activation against the edge of its bin, twice over.
@@ -106,12 +106,12 @@ def central_bins(
     return first, last
 
 
-def _sets(dna: VDNA, ranges: ActivationRanges) -> tuple[ImageSet, ...]:
+def _sets(dna: VDNA, ranges: ActivationRanges) -> tuple[RangesSource, ...]:
     """What is known of each image set: all, where the ranges of the DNA were made over the very same."""
     provenance = dna.provenance
     if (ranges.sources, ranges.n_images) == (provenance.sources, dna.n_images):
         return ranges.sets
     if len(provenance.sources) != 1:
-        return tuple(map(ImageSet, provenance.sources))
+        return tuple(map(RangesSource, provenance.sources))
     manifest = provenance.manifests[0] if len(provenance.manifests) == 1 else None
-    return (ImageSet(provenance.sources[0], dna.n_images, manifest, provenance.skipped),)
+    return (RangesSource(provenance.sources[0], dna.n_images, manifest, provenance.skipped),)

@@ -1,13 +1,5 @@
 """The metrics: ``update`` with images, ``compute`` a distance."""
 
-from vdna_metrics.metrics.calibration import ActivationRange
-from vdna_metrics.metrics.distances import LayerFrechetDistance, NeuronFrechetDistance, VDNAEarthMoversDistance
-from vdna_metrics.metrics.inception import FrechetInceptionDistance
+import lazy_loader
 
-__all__ = [
-    "ActivationRange",
-    "FrechetInceptionDistance",
-    "LayerFrechetDistance",
-    "NeuronFrechetDistance",
-    "VDNAEarthMoversDistance",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -52,7 +51,7 @@ class ReferenceRecord:
         preprocessing: id of the extractor's preprocessing.
         resolution: of the images before they were resized, ``"32x32"`` or ``"321..481 x 321..481"``; empty where
             nothing of that is known.
-        ranges: digest of a histogram's activation ranges, see `ranges_digest`.
+        ranges: digest of a histogram's activation ranges, see `ActivationRanges.digest`.
         images: hash of the image manifest: names and contents of the images; empty for imported statistics.
         licence: of the images, and what may be done with their statistics.
         origin: how the file was made.
@@ -95,7 +94,7 @@ class RangesRecord:
         n_images: number of images that were seen.
         sources: names of the image sets.
         widen: widening rule.
-        ranges: see `ranges_digest`.
+        ranges: see `ActivationRanges.digest`.
         fingerprint: digest of the extractor's fingerprint; empty where it is unknown.
     """
 
@@ -473,14 +472,6 @@ def _find_ranges_record(extractor: str) -> tuple[ReferenceStore, RangesRecord] |
     return next((entry for entry in entries if entry[1].extractor == extractor), None)
 
 
-def ranges_digest(ranges: ActivationRanges) -> str:
-    """sha256 of where the histograms lie: neurons, lows and highs."""
-    digest = hashlib.sha256(json.dumps(ranges.layout.to_json(), sort_keys=True).encode())
-    for end in (ranges.low, ranges.high):
-        digest.update(end.numpy().tobytes())
-    return digest.hexdigest()
-
-
 # -------------------------------------------------------------------------------------------------- adding
 def add_reference(
     dna: VDNA,
@@ -581,13 +572,13 @@ def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
             "n_images": contents.n_images,
             "sources": tuple(contents.sources),
             "widen": contents.widen,
-            "ranges": ranges_digest(contents),
+            "ranges": contents.digest,
             "fingerprint": contents.fingerprint.digest if contents.fingerprint else "",
         }
     kind, ranges = str(contents.kind), ""
     if isinstance(contents.distribution, HistogramDistribution):
         kind = f"{kind}-{contents.distribution.bins}"
-        ranges = ranges_digest(contents.distribution.ranges)
+        ranges = contents.distribution.ranges.digest
     return {
         "extractor": contents.provenance.extractor,
         "kind": kind,

@@ -18,7 +18,7 @@ from vdna_metrics.dna import compare
 from vdna_metrics.dna.plots import COLOURS, neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.files import replacing
-from vdna_metrics.reports.board import (
+from vdna_metrics.leaderboard.record import (
     METRIC_LABELS,
     QUANTILES,
     ClassRecord,
@@ -30,15 +30,15 @@ from vdna_metrics.reports.board import (
     Score,
 )
 from vdna_metrics.reports.embedding import drawing, image_uri, inline_svg, png_of, svg_of
+from vdna_metrics.reports.formatting import listed, one_line, significant, with_error
 from vdna_metrics.reports.leaderboard_plots import (
-    board_profile,
     generator_colours,
+    leaderboard_profile,
     places,
     quantile_heat_map,
     ranking_chart,
 )
 from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
-from vdna_metrics.reports.words import listed, one_line, significant, with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,14 +127,14 @@ class NeuronPanel:
     exemplars: tuple[tuple[str, tuple[Picture, ...]], ...]
 
 
-def write_report(board: Leaderboard, evidence: Evidence, folder: str | Path) -> Path:
+def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Path) -> Path:
     """Write the page of a leaderboard and its figures.
 
     The page is one file that needs no network; nothing is written when it cannot be made. The same input gives the same
     bytes.
 
     Args:
-        board: the numbers.
+        leaderboard: the numbers.
         evidence: DNAs and images to show beside them; sections without any are left out.
         folder: gets ``index.html`` and, in ``figures/``, each figure as PNG and SVG; it is made when missing.
 
@@ -142,11 +142,11 @@ def write_report(board: Leaderboard, evidence: Evidence, folder: str | Path) -> 
         The page.
 
     Raises:
-        ValueError: for a board without scores.
+        ValueError: for a leaderboard without scores.
     """
     folder = Path(folder)
     with drawing():
-        report = _Report(board, evidence)
+        report = _Report(leaderboard, evidence)
         page = report.page().encode("utf-8", "replace")  # names of files need not be text
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, content in [*((f"figures/{name}", data) for name, data in report.files.items()), ("index.html", page)]:
@@ -158,14 +158,14 @@ def write_report(board: Leaderboard, evidence: Evidence, folder: str | Path) -> 
 class _Report:
     """The parts of a page, and the figures that were drawn for it."""
 
-    def __init__(self, board: Leaderboard, evidence: Evidence) -> None:
-        self.board, self.evidence = board, evidence
+    def __init__(self, leaderboard: Leaderboard, evidence: Evidence) -> None:
+        self.leaderboard, self.evidence = leaderboard, evidence
         self.files: dict[str, bytes] = {}
         self.drawn = 0
-        self.summary = summarise(board)
-        self.main = board.columns[0]
-        self.leaders = [score.generator for score in board.column(*self.main)]
-        missing = [record.name for record in board.generators if record.name not in self.leaders]
+        self.summary = summarise(leaderboard)
+        self.main = leaderboard.columns[0]
+        self.leaders = [score.generator for score in leaderboard.column(*self.main)]
+        missing = [record.name for record in leaderboard.generators if record.name not in self.leaders]
         self.order = [*self.leaders, *missing]
 
     def page(self) -> str:
@@ -182,23 +182,23 @@ class _Report:
         script = environment.get_template("leaderboard.js").render()
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         return environment.get_template("leaderboard.html.j2").render(
-            board=self.board,
+            leaderboard=self.leaderboard,
             summary=[sentence.replace(" %", "\u00a0%") for sentence in self.summary],
-            sets=[self.board.reference, *self.board.generators],
-            names=listed([record.name for record in self.board.networks]),
-            percent=percent(self.board),
-            intervals=any(score.estimate for score in self.board.scores),
-            ranked=any(score.rank for score in self.board.scores),
-            extrapolated=any(score.extrapolated for score in self.board.scores),
+            sets=[self.leaderboard.reference, *self.leaderboard.generators],
+            names=listed([record.name for record in self.leaderboard.networks]),
+            percent=percent(self.leaderboard),
+            intervals=any(score.estimate for score in self.leaderboard.scores),
+            ranked=any(score.rank for score in self.leaderboard.scores),
+            extrapolated=any(score.extrapolated for score in self.leaderboard.scores),
             exemplified=any(self.evidence.exemplars.values()),
-            colour={record.name: place % len(COLOURS) for place, record in enumerate(self.board.generators)},
+            colour={record.name: place % len(COLOURS) for place, record in enumerate(self.leaderboard.generators)},
             labels=_SHORT,
-            columns=self.board.columns,
+            columns=self.leaderboard.columns,
             rows=self.rows(),
             order=self.order,
             thumbs={name: _pictures(images, name, 1) for name, images in self.evidence.examples.items()},
             examples=self.examples(),
-            rankings=[self.ranking(network, metric) for network, metric in self.board.columns],
+            rankings=[self.ranking(network, metric) for network, metric in self.leaderboard.columns],
             profiles=self.profiles(),
             heat_maps=self.heat_maps(),
             neurons=self.neurons(),
@@ -206,9 +206,9 @@ class _Report:
             classes=self.classes(),
             fidelity=self.fidelity(),
             agreement=self.agreement(),
-            copies=sorted(self.board.copies, key=lambda record: self.order.index(record.generator)),
+            copies=sorted(self.leaderboard.copies, key=lambda record: self.order.index(record.generator)),
             settings=self.settings(),
-            glossary=[_GLOSSARY[metric] for metric in self.board.metrics],
+            glossary=[_GLOSSARY[metric] for metric in self.leaderboard.metrics],
             script=script,
             script_digest=digest,
         )
@@ -229,11 +229,13 @@ class _Report:
         return next(each for each in taken if each not in self.files).removesuffix(".svg")
 
     def ranking(self, network: str, metric: MetricName) -> Panel:
-        column, floor = self.board.column(network, metric), self.board.floor(network, metric)
+        column, floor = self.leaderboard.column(network, metric), self.leaderboard.floor(network, metric)
         label = f"{METRIC_LABELS[metric]} in {network}, nearest first: {'; '.join(map(self.in_words, column))}."
         if floor is not None:
             label += f" Noise floor {significant(floor.value)} at n = {floor.n_images}."
-        return self.panel(self.file_name("ranking", metric, network), ranking_chart(self.board, network, metric), label)
+        return self.panel(
+            self.file_name("ranking", metric, network), ranking_chart(self.leaderboard, network, metric), label
+        )
 
     def in_words(self, score: Score) -> str:
         said = f"{score.generator} {score_text(score)}"
@@ -245,11 +247,11 @@ class _Report:
     def profiles(self) -> list[tuple[str, list[Panel]]]:
         """Of each network with several layers, one chart a metric."""
         found = []
-        for record in self.board.networks:
+        for record in self.leaderboard.networks:
             metrics = [
                 metric
-                for network, metric in self.board.columns
-                if network == record.name and len(self.board.column(network, metric)[0].layers) > 1
+                for network, metric in self.leaderboard.columns
+                if network == record.name and len(self.leaderboard.column(network, metric)[0].layers) > 1
             ]
             panels = [self.profile(record.name, metric) for metric in metrics]
             if panels:
@@ -258,7 +260,7 @@ class _Report:
 
     def profile(self, network: str, metric: MetricName) -> Panel:
         told = []
-        for score in self.board.column(network, metric):
+        for score in self.leaderboard.column(network, metric):
             far = max(score.layers, key=lambda layer: score.layers[layer])
             near = min(score.layers, key=lambda layer: score.layers[layer])
             told.append(
@@ -268,7 +270,7 @@ class _Report:
         label = f"{METRIC_LABELS[metric]} layer by layer in {network}: {'; '.join(told)}."
         return self.panel(
             self.file_name("layers", metric, network),
-            board_profile(self.board, network, metric),
+            leaderboard_profile(self.leaderboard, network, metric),
             label,
             f"{METRIC_LABELS[metric]} by layer, in the order of the network",
             METRIC_LABELS[metric],
@@ -278,9 +280,11 @@ class _Report:
         """Of each generator a panel a network, by the first metric that has quantiles; the nearest generator first."""
         panels = []
         for generator in self.order:
-            scores = [score for score in self.board.scores if score.generator == generator and score.quantiles]
+            scores = [score for score in self.leaderboard.scores if score.generator == generator and score.quantiles]
             first = {score.network: score for score in reversed(scores)}
-            panels.append([self.heat_map(first[record.name]) for record in self.board.networks if record.name in first])
+            panels.append(
+                [self.heat_map(first[record.name]) for record in self.leaderboard.networks if record.name in first]
+            )
         return [found for found in panels if found]
 
     def heat_map(self, score: Score) -> Panel:
@@ -293,14 +297,14 @@ class _Report:
             f"{METRIC_LABELS[score.metric]} of {score.generator} in {score.network}, of the median and of the farthest "
             f"neuron of each layer: {'; '.join(told)}."
         )
-        ax = quantile_heat_map(self.board, score.generator, score.network, score.metric)
+        ax = quantile_heat_map(self.leaderboard, score.generator, score.network, score.metric)
         return self.panel(self.file_name("quantiles", score.metric, score.network, score.generator), ax, label)
 
     # ------------------------------------------------------------------------------------------------------- neurons
     def neurons(self) -> list[tuple[str, list[tuple[str, list[NeuronPanel]]]]]:
         """Of each network and generator with DNAs, the most different neurons."""
         found = []
-        for record in self.board.networks:
+        for record in self.leaderboard.networks:
             reference = self.evidence.reference.get(record.name)
             shown = []
             for generator in self.order:
@@ -316,7 +320,7 @@ class _Report:
 
         first = generator == self.leaders[0]
         exemplars = self.evidence.exemplars.get((network, generator), ())
-        colours = {"generated": generator_colours(self.board)[generator]}
+        colours = {"generated": generator_colours(self.leaderboard)[generator]}
         unit = " bins" if reference.kind == "histogram" else ""
         panels = []
         for place, neuron in enumerate(_most_different(reference, generated)):
@@ -355,7 +359,7 @@ class _Report:
 
     # -------------------------------------------------------------------------------------------------------- images
     def examples(self) -> list[tuple[str, tuple[Picture, ...]]]:
-        sets = [self.board.reference.name, *self.order]
+        sets = [self.leaderboard.reference.name, *self.order]
         shown = [(name, _pictures(self.evidence.examples.get(name, ()), name, _EXAMPLES)) for name in sets]
         return [(name, pictures) for name, pictures in shown if pictures]
 
@@ -373,18 +377,18 @@ class _Report:
     # -------------------------------------------------------------------------------------------------------- tables
     def rows(self) -> list[tuple[ImageSetRecord, list[Cell | None]]]:
         """Image set and cells of each generator, nearest first."""
-        records = {record.name: record for record in self.board.generators}
+        records = {record.name: record for record in self.leaderboard.generators}
         return [
-            (records[name], [self.cell(name, network, metric) for network, metric in self.board.columns])
+            (records[name], [self.cell(name, network, metric) for network, metric in self.leaderboard.columns])
             for name in self.order
         ]
 
     def cell(self, generator: str, network: str, metric: MetricName) -> Cell | None:
         try:
-            score = self.board.score(generator, network, metric)
+            score = self.leaderboard.score(generator, network, metric)
         except KeyError:
             return None
-        floor, estimate = self.board.floor(network, metric), score.estimate
+        floor, estimate = self.leaderboard.floor(network, metric), score.estimate
         interval = extrapolated = ""
         if estimate is not None:
             corrected, low, high = interval_text(estimate)
@@ -403,8 +407,8 @@ class _Report:
     def classes(self) -> list[dict[str, Any]]:
         """A table of each column with classes: the worst of each generator, and the worst rows."""
         found = []
-        for network, metric in self.board.columns:
-            classes = self.board.classes_of(network, metric)
+        for network, metric in self.leaderboard.columns:
+            classes = self.leaderboard.classes_of(network, metric)
             if not classes:
                 continue
             by_group: dict[str, dict[str, ClassRecord]] = {}
@@ -427,8 +431,8 @@ class _Report:
     def fidelity(self) -> list[dict[str, Any]]:
         """A table of each network and layer with fidelities."""
         found = []
-        for network, layer in dict.fromkeys((record.network, record.layer) for record in self.board.fidelity):
-            records = [r for r in self.board.fidelity if (r.network, r.layer) == (network, layer)]
+        for network, layer in dict.fromkeys((record.network, record.layer) for record in self.leaderboard.fidelity):
+            records = [r for r in self.leaderboard.fidelity if (r.network, r.layer) == (network, layer)]
             records.sort(key=lambda record: self.order.index(record.generator))
             keys = [key for key in _FIDELITY if any(key in record.values for record in records)]
             real = next((r.values["vendi_real"] for r in records if "vendi_real" in r.values), None)
@@ -450,7 +454,7 @@ class _Report:
         return found
 
     def agreement(self) -> dict[str, Any] | None:
-        record = self.board.agreement
+        record = self.leaderboard.agreement
         if record is None or len(record.columns) < 2:
             return None
         rows = [
@@ -469,7 +473,7 @@ class _Report:
     def settings(self) -> list[tuple[str, str]]:
         """What is one word or a few; the rest is in the record."""
         found = []
-        for name, value in self.board.settings.items():
+        for name, value in self.leaderboard.settings.items():
             values = value if isinstance(value, list | tuple) else [value]
             if value is not None and all(isinstance(each, str | int | float) for each in values):
                 words = [{True: "yes", False: "no"}[each] if isinstance(each, bool) else str(each) for each in values]

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from vdna_metrics.dna.plots import COLOURS, unbox
-from vdna_metrics.reports.board import METRIC_LABELS, QUANTILES, Leaderboard, MetricName, Score
+from vdna_metrics.leaderboard.record import METRIC_LABELS, QUANTILES, Leaderboard, MetricName, Score
+from vdna_metrics.reports.formatting import shortened, significant
 from vdna_metrics.reports.plots import layer_profile, plain_numbers
 from vdna_metrics.reports.summary import score_text
 from vdna_metrics.reports.tables import rank_text
-from vdna_metrics.reports.words import shortened, significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +23,9 @@ _LONGEST, _IN_TITLE = 26, 22  # letters of a name beside a chart, and of each in
 _LOG_FROM = 8.0  # ratio of the largest to the smallest value from which a scale is logarithmic
 
 
-def generator_colours(board: Leaderboard) -> dict[str, str]:
-    """The colour of each generator, the same in all pictures of a board."""
-    return {record.name: COLOURS[place % len(COLOURS)] for place, record in enumerate(board.generators)}
+def generator_colours(leaderboard: Leaderboard) -> dict[str, str]:
+    """The colour of each generator, the same in all pictures of a leaderboard."""
+    return {record.name: COLOURS[place % len(COLOURS)] for place, record in enumerate(leaderboard.generators)}
 
 
 def places(score: Score) -> str:
@@ -33,7 +33,7 @@ def places(score: Score) -> str:
     return rank_text(score).replace("-", "–")
 
 
-def ranking_chart(board: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
+def ranking_chart(leaderboard: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
     """Draw the generators in their order: plain values, intervals of the corrected distances, and the noise floor.
 
     A dot is the plain value; a bar the interval of the corrected distance, which is its tick; the dashed line what real
@@ -41,17 +41,21 @@ def ranking_chart(board: Leaderboard, network: str, metric: MetricName, *, ax: A
     the farthest is eight times as far as the nearest.
 
     Args:
-        board: the leaderboard.
+        leaderboard: the leaderboard.
         network: name of a network of it.
         metric: name of a metric.
         ax: axis to draw on, a new one by default.
 
     Raises:
-        ValueError: when the board has no such column.
+        ValueError: when the leaderboard has no such column.
     """
     from matplotlib.transforms import blended_transform_factory
 
-    column, colours, floor = _column(board, network, metric), generator_colours(board), board.floor(network, metric)
+    column, colours, floor = (
+        _column(leaderboard, network, metric),
+        generator_colours(leaderboard),
+        leaderboard.floor(network, metric),
+    )
     if ax is None:
         from matplotlib.figure import Figure
 
@@ -100,26 +104,26 @@ def ranking_chart(board: Leaderboard, network: str, metric: MetricName, *, ax: A
     return ax
 
 
-def board_profile(board: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
+def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
     """Draw each generator's plain distance layer by layer, and the layers' noise floor.
 
     Args:
-        board: the leaderboard.
+        leaderboard: the leaderboard.
         network: name of a network of it.
         metric: name of a metric.
         ax: axis to draw on, a new one by default.
 
     Raises:
-        ValueError: when the board has no such column.
+        ValueError: when the leaderboard has no such column.
     """
-    column, floor = _column(board, network, metric), board.floor(network, metric)
+    column, floor = _column(leaderboard, network, metric), leaderboard.floor(network, metric)
     if ax is None:
         from matplotlib.figure import Figure
 
         height = max(4.0, 1.4 + 0.21 * (len(column) + 1))  # a line for each name
         ax = Figure(figsize=(9.0, height), layout="constrained").add_subplot()
-    # In the order of the board, which decides the colours, as in all its pictures.
-    scores = [score for record in board.generators for score in column if score.generator == record.name]
+    # In the order of the leaderboard, which decides the colours, as in all its pictures.
+    scores = [score for record in leaderboard.generators for score in column if score.generator == record.name]
     layers = floor.layers if floor and floor.layers else None
     every = [value for score in scores for value in score.layers.values()] + list((layers or {}).values())
     return layer_profile(
@@ -127,33 +131,35 @@ def board_profile(board: Leaderboard, network: str, metric: MetricName, *, ax: A
         ylabel=METRIC_LABELS[metric],
         log=min(every) > 0 and max(every) > _LOG_FROM * min(every),
         floor=layers,
-        colours=generator_colours(board),
+        colours=generator_colours(leaderboard),
         ax=ax,
     )
 
 
 def quantile_heat_map(
-    board: Leaderboard, generator: str, network: str, metric: MetricName = "emd", *, ax: Axes | None = None
+    leaderboard: Leaderboard, generator: str, network: str, metric: MetricName = "emd", *, ax: Axes | None = None
 ) -> Axes:
     """Draw how far the neurons of each layer are: the nearest on the left, the farthest on the right.
 
     A row that darkens only at its end differs in few neurons, one that is dark throughout in all of them.
 
     Args:
-        board: the leaderboard.
+        leaderboard: the leaderboard.
         generator: name of a generator of it.
         network: name of a network.
         metric: ``"emd"`` or ``"nfd"``, whose distances are the neurons' own.
         ax: axis to draw on, a new one by default.
 
     Raises:
-        ValueError: when the board has no such score, or no quantiles of it.
+        ValueError: when the leaderboard has no such score, or no quantiles of it.
     """
     from matplotlib.patches import Rectangle
 
-    score = next((one for one in _column(board, network, metric) if one.generator == generator), None)
+    score = next((one for one in _column(leaderboard, network, metric) if one.generator == generator), None)
     if score is None:
-        raise ValueError(f"this board has no generator {generator!r}: {', '.join(r.name for r in board.generators)}")
+        raise ValueError(
+            f"this leaderboard has no generator {generator!r}: {', '.join(r.name for r in leaderboard.generators)}"
+        )
     if not score.quantiles:
         raise ValueError(f"the {METRIC_LABELS[metric]} of {generator!r} has no quantiles over neurons")
     if ax is None:
@@ -190,11 +196,11 @@ def quantile_text(quantile: float) -> str:
     return {0.5: "half", 1.0: "all"}.get(quantile, f"{100 * quantile:g} %")
 
 
-def _column(board: Leaderboard, network: str, metric: MetricName) -> list[Score]:
-    column = board.column(network, metric)
+def _column(leaderboard: Leaderboard, network: str, metric: MetricName) -> list[Score]:
+    column = leaderboard.column(network, metric)
     if not column:
-        known = ", ".join(f"{metric} {network}" for network, metric in board.columns)
-        raise ValueError(f"this board has no {metric!r} of {network!r}; it has {known}")
+        known = ", ".join(f"{metric} {network}" for network, metric in leaderboard.columns)
+        raise ValueError(f"this leaderboard has no {metric!r} of {network!r}; it has {known}")
     return column
 
 

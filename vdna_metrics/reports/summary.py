@@ -5,43 +5,43 @@ from __future__ import annotations
 from collections import Counter
 
 from vdna_metrics.analysis.uncertainty import Estimate
-from vdna_metrics.reports.board import METRIC_LABELS, FloorRecord, Leaderboard, MetricName, Score
-from vdna_metrics.reports.words import decimals, fixed, listed, quoted, significant
+from vdna_metrics.leaderboard.record import METRIC_LABELS, FloorRecord, Leaderboard, MetricName, Score
+from vdna_metrics.reports.formatting import decimals, fixed, listed, quoted, significant
 
 
-def summarise(board: Leaderboard) -> tuple[str, ...]:
-    """What a board says, from its records alone; the first of its columns decides, the others are compared with it.
+def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
+    """What a leaderboard says, from its records alone; the first column decides, the others are compared with it.
 
     Args:
-        board: with at least one score.
+        leaderboard: with at least one score.
 
     Returns:
         Sentences, the most important first.
 
     Raises:
-        ValueError: for a board without scores.
+        ValueError: for a leaderboard without scores.
     """
-    if not board.columns:
-        raise ValueError("this board has no scores")
-    network, metric = board.columns[0]
-    column = board.column(network, metric)
-    said = [_nearest(board, column, network, metric)]
+    if not leaderboard.columns:
+        raise ValueError("this leaderboard has no scores")
+    network, metric = leaderboard.columns[0]
+    column = leaderboard.column(network, metric)
+    said = [_nearest(leaderboard, column, network, metric)]
     if any(score.estimate is None for score in column):
         said.append("There are no error bars: images were not dealt into groups, so small differences may be chance.")
     elif len(column) > 1:
-        said += _differences(board, network, metric)
-    floor = board.floor(network, metric)
+        said += _differences(leaderboard, network, metric)
+    floor = leaderboard.floor(network, metric)
     if floor is not None:
         said.append(_floor(column, floor))
-    if len(board.columns) > 1 and len(column) > 1:
-        said.append(_other_columns(board, column[0].generator))
-    said += _copies(board)
+    if len(leaderboard.columns) > 1 and len(column) > 1:
+        said.append(_other_columns(leaderboard, column[0].generator))
+    said += _copies(leaderboard)
     return tuple(said)
 
 
-def percent(board: Leaderboard) -> str:
-    """The confidence of a board's intervals, ``95 %``."""
-    return f"{100 * float(board.settings.get('confidence', 0.95)):g} %"
+def percent(leaderboard: Leaderboard) -> str:
+    """The confidence of a leaderboard's intervals, ``95 %``."""
+    return f"{100 * float(leaderboard.settings.get('confidence', 0.95)):g} %"
 
 
 def score_text(score: Score) -> str:
@@ -62,14 +62,14 @@ def at_floor(score: Score, floor: FloorRecord) -> bool:
     return score.value <= floor.value + 2 * floor.spread
 
 
-def _nearest(board: Leaderboard, column: list[Score], network: str, metric: MetricName) -> str:
+def _nearest(leaderboard: Leaderboard, column: list[Score], network: str, metric: MetricName) -> str:
     best = column[0]
     number = score_text(best)
     if best.estimate is not None:
         corrected, low, high = interval_text(best.estimate)
-        number += f" (corrected {corrected}, {percent(board)} interval {low} to {high})"
+        number += f" (corrected {corrected}, {percent(leaderboard)} interval {low} to {high})"
     by = f"by {METRIC_LABELS[metric]} in {quoted(network)}"
-    name, reference = quoted(best.generator), quoted(board.reference.name)
+    name, reference = quoted(best.generator), quoted(leaderboard.reference.name)
     if len(column) == 1:
         return f"{name} is at {number} from {reference}, {by}."
     # Nearest for certain only where no other generator may be first.
@@ -79,12 +79,12 @@ def _nearest(board: Leaderboard, column: list[Score], network: str, metric: Metr
     return f"{name} is nearest to {reference}: {number}, {by}."
 
 
-def _differences(board: Leaderboard, network: str, metric: MetricName) -> list[str]:
-    pairs = [pair for pair in board.pairs if (pair.network, pair.metric) == (network, metric)]
+def _differences(leaderboard: Leaderboard, network: str, metric: MetricName) -> list[str]:
+    pairs = [pair for pair in leaderboard.pairs if (pair.network, pair.metric) == (network, metric)]
     if not pairs:
         return []
     tied = [f"{quoted(pair.a)} with {quoted(pair.b)}" for pair in pairs if pair.tied]
-    what = f"at {percent(board)} confidence, corrected for the number of pairs"
+    what = f"at {percent(leaderboard)} confidence, corrected for the number of pairs"
     if not tied:
         return [f"All differences between sets are larger than chance explains ({what})."]
     if len(tied) == len(pairs):
@@ -106,8 +106,10 @@ def _floor(column: list[Score], floor: FloorRecord) -> str:
     return f"{said}; the nearest set is at {min(score.value for score in column) / floor.value:.1f} times that."
 
 
-def _other_columns(board: Leaderboard, leader: str) -> str:
-    first = {(network, metric): board.column(network, metric)[0].generator for network, metric in board.columns}
+def _other_columns(leaderboard: Leaderboard, leader: str) -> str:
+    first = {
+        (network, metric): leaderboard.column(network, metric)[0].generator for network, metric in leaderboard.columns
+    }
     # A column may lack the leader, or put it first together with others; only its own first place is said here.
     elsewhere = Counter(quoted(name) for name in first.values() if name != leader)
     if not elsewhere:
@@ -118,13 +120,13 @@ def _other_columns(board: Leaderboard, leader: str) -> str:
     return f"{quoted(leader)} has the smallest distance in {own} of {len(first)} columns, {listed(others)}."
 
 
-def _copies(board: Leaderboard) -> list[str]:
+def _copies(leaderboard: Leaderboard) -> list[str]:
     from scipy.stats import binom
 
-    unlikely = 1 - float(board.settings.get("confidence", 0.95))
+    unlikely = 1 - float(leaderboard.settings.get("confidence", 0.95))
     found = [
         f"{len(record.found)} of {record.n_checked} images of {quoted(record.generator)}"
-        for record in board.copies
+        for record in leaderboard.copies
         # The chance of so many false alarms, or more.
         if binom.sf(len(record.found) - 1, record.n_checked, record.false_alarms) < unlikely
     ]

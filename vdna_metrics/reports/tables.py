@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from vdna_metrics.reports.board import METRIC_LABELS, Leaderboard, Score
+from vdna_metrics.leaderboard.record import METRIC_LABELS, Leaderboard, Score
 
 COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "first_rank", "last_rank", "value", "corrected",
@@ -18,15 +18,15 @@ def rank_text(score: Score) -> str:
     return "" if score.rank is None else "-".join(map(str, dict.fromkeys(score.rank)))
 
 
-def board_csv(board: Leaderboard) -> str:
+def leaderboard_csv(leaderboard: Leaderboard) -> str:
     """A row a network, metric and generator, nearest first, then its classes; empty where a number is not known."""
-    sizes = {entry.name: entry.n_images for entry in board.generators}
+    sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
-    for network, metric in board.columns:
-        floor, classes = board.floor(network, metric), board.classes_of(network, metric)
-        for score in board.column(network, metric):
+    for network, metric in leaderboard.columns:
+        floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
+        for score in leaderboard.column(network, metric):
             row: dict[str, object] = {
                 "network": network,
                 "metric": metric,
@@ -50,25 +50,25 @@ def board_csv(board: Leaderboard) -> str:
     return text.getvalue()
 
 
-def board_markdown(board: Leaderboard) -> str:
+def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     """A table a network and metric, with each generator's worst class where there are classes, and the notes."""
-    confidence = f"{100 * float(board.settings.get('confidence', 0.95)):g} %"
-    reference = f"{board.reference.n_images} images of {_cell(board.reference.name)}"
-    lines = [f"# {_cell(board.title)}", "", f"Distance from {reference}. {confidence} intervals.", ""]
-    sizes = {entry.name: entry.n_images for entry in board.generators}
-    for network, metric in board.columns:
+    confidence = f"{100 * float(leaderboard.settings.get('confidence', 0.95)):g} %"
+    reference = f"{leaderboard.reference.n_images} images of {_cell(leaderboard.reference.name)}"
+    lines = [f"# {_cell(leaderboard.title)}", "", f"Distance from {reference}. {confidence} intervals.", ""]
+    sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
+    for network, metric in leaderboard.columns:
         lines += [f"## {METRIC_LABELS[metric]}, seen by {_cell(network)}", ""]
         lines += ["| rank | generator | n | value | corrected | interval |", "|---|---|--:|--:|--:|---|"]
-        for score in board.column(network, metric):
+        for score in leaderboard.column(network, metric):
             estimate, interval, corrected = score.estimate, "", ""
             if estimate is not None:
                 corrected, interval = f"{estimate.corrected:#.4g}", f"{estimate.low:#.4g} to {estimate.high:#.4g}"
             cells = [rank_text(score), _cell(score.generator), str(sizes[score.generator]), f"{score.value:#.4g}"]
             lines.append(f"| {' | '.join([*cells, corrected, interval])} |")
-        floor = board.floor(network, metric)
+        floor = leaderboard.floor(network, metric)
         if floor is not None:
             lines += ["", f"Noise floor at {floor.n_images} images: {floor.value:#.4g}."]
-        classes = board.classes_of(network, metric)
+        classes = leaderboard.classes_of(network, metric)
         if classes:
             lines += ["", "| generator | worst class | n | value |", "|---|---|--:|--:|"]
             lines += [
@@ -76,11 +76,11 @@ def board_markdown(board: Leaderboard) -> str:
                 for name, (worst, *_) in classes.items()
             ]
         lines.append("")
-    notes = [*board.notes, *(board.agreement.notes if board.agreement else ())]
+    notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
-    if board.command:
-        lines += ["## Made by", "", f"    {board.command}", ""]
+    if leaderboard.command:
+        lines += ["## Made by", "", f"    {leaderboard.command}", ""]
     return "\n".join(lines)
 
 

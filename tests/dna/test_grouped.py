@@ -1,0 +1,151 @@
+"""DNAs in parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.dnas import KINDS, assert_same_state, make_dna, make_fingerprint, make_ranges
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdna_metrics.distributions import Kind
+from vdna_metrics.dna import GroupedDNA, Provenance, deal
+from vdna_metrics.dna.vdna import VDNA
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def _dealt(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
+    centres = [torch.full((9,), float(i)) if centred else None for i in range(groups)]
+    parts = [make_dna(kind, 5 + i, i, centre=centre) for i, centre in enumerate(centres)]
+    return GroupedDNA(tuple(replace(part, provenance=Provenance("tiny", ("set",), (), ("m",))) for part in parts))
+
+
+@given(st.integers(2, 20), st.integers(0, 100))
+def test_every_image_is_dealt_once_and_groups_are_even(groups: int, more: int) -> None:
+    """Image i goes to group `i % groups`; sizes differ by one at most."""
+    dealt = deal(groups + more, groups)
+    assert sorted(image for group in dealt for image in group) == list(range(groups + more))
+    assert all(image % groups == place for place, group in enumerate(dealt) for image in group)
+    assert {len(group) for group in dealt} <= {1 + more // groups, 2 + more // groups}
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "message"), [(9, 1, "at least 2 groups, got 1"), (3, 4, "3 images cannot be dealt into 4")]
+)
+def test_a_deal_without_groups_or_images_is_refused(images: int, groups: int, message: str) -> None:
+    """There are at least two groups, and none is empty."""
+    with pytest.raises(ValueError, match=message):
+        deal(images, groups)
+
+
+@kinds
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_leaving_out_is_the_sum_of_the_others(kind: Kind, groups: int) -> None:
+    """`without(i)` is the sum of all other groups, exactly for counts, and to 1e-12 for moments about any centres."""
+    dealt = _dealt(kind, groups, centred=kind != "histogram")
+    for index in range(groups):
+        first, *others = [group for place, group in enumerate(dealt.groups) if place != index]
+        left = dealt.without(index)
+        assert_same_state(left.distribution, sum((part.distribution for part in others), first.distribution))
+        assert left.n_images == dealt.n_images - dealt.sizes[index]
+    assert_same_state(dealt.union(range(groups)).distribution, dealt.total.distribution)
+    with pytest.raises(IndexError, match=f"no group {groups} of {groups}"):
+        dealt.without(groups)
+
+
+def test_leaving_out_of_moments_does_not_cancel() -> None:
+    """A group of huge activations leaves no rounding in the DNA without it."""
+    parts = [make_dna("gaussian", 5, seed, shift=1e9 if seed == 1 else 0.0) for seed in range(4)]
+    left = GroupedDNA(tuple(parts)).without(1)
+    expected = parts[0] + parts[2] + parts[3]
+    assert_same_state(left.distribution, expected.distribution)
+
+
+@pytest.mark.parametrize("groups", [4, 32])
+def test_leaving_out_adds_few_times(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All DNAs without one group of Gaussians take less than four additions a group."""
+    dealt = _dealt("gaussian", groups)
+    added = []
+    kind = type(dealt.groups[0].distribution)
+    add = kind.__add__
+    monkeypatch.setattr(kind, "__add__", lambda a, b: added.append(1) or add(a, b))
+    for index in range(groups):
+        dealt.without(index)
+    assert len(added) < 4 * groups
+
+
+def test_factors_of_covariances_are_kept() -> None:
+    """The whole and the layer Gaussians without a group are the same objects when asked again, with their factors."""
+    dealt = _dealt("layer_gaussian")
+    assert dealt.total is dealt.total
+    factor = dealt.without(2).distribution.factor("conv1")  # type: ignore[attr-defined]
+    assert dealt.without(2).distribution.factor("conv1") is factor  # type: ignore[attr-defined]
+
+
+def test_the_whole_reads_as_one_set() -> None:
+    """A source of many groups is named once; what was skipped is of all."""
+    parts = []
+    for place in range(3):
+        provenance = Provenance("tiny", ("photos",), ((f"{place}.png", "cut"),), (f"{place % 2}",))
+        parts.append(replace(make_dna("gaussian", 5, place), provenance=provenance))
+    dealt = GroupedDNA(tuple(parts))
+    skipped = tuple((f"{place}.png", "cut") for place in range(3))
+    assert dealt.total.provenance == Provenance("tiny", ("photos",), skipped, ("0", "1"))
+    assert dealt.without(1).provenance == Provenance("tiny", ("photos",), (skipped[0], skipped[2]), ("0",))
+    assert repr(dealt).startswith("GroupedDNA(3 groups of VDNA(gaussian of 15 images of photos: 9 neurons")
+
+
+def test_one_group_of_unknown_weights_makes_the_whole_unknown() -> None:
+    """As of merged DNAs, weights that one part does not record are not known of the whole."""
+    unknown = make_dna("gaussian", seed=1, fingerprint=make_fingerprint(weights=""))
+    assert not GroupedDNA((make_dna("gaussian"), unknown)).total.fingerprint.weights
+
+
+@kinds
+def test_a_selection_is_of_every_group(kind: Kind) -> None:
+    """Selecting commutes with adding and leaving out; selecting everything is the same DNA."""
+    dealt = _dealt(kind)
+    neurons = {"conv1": [3, 1], "norm": [0]}
+    chosen = dealt.select(neurons=neurons)
+    assert chosen.layout == dealt.layout.select(neurons=neurons)
+    assert_same_state(chosen.total.distribution, dealt.total.select(neurons=neurons).distribution)
+    assert_same_state(chosen.without(1).distribution, dealt.without(1).select(neurons=neurons).distribution)
+    assert dealt.select() is dealt
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (None, "at least 2 groups, got 1"),
+        (make_dna("gaussian", 0), "group 1 of 2 has no image"),
+        (make_dna("histogram"), "kinds differ: group 0 gaussian, group 1 histogram"),
+        (make_dna("gaussian", fingerprint=make_fingerprint(weights="cd" * 32)), "weights differ: group 0 abab"),
+        (make_dna("gaussian").select(["norm"]), "layers differ: group 0 conv1, conv2, norm, group 1 norm"),
+        (
+            replace(make_dna("gaussian"), provenance=Provenance("tiny", max_positions=4)),
+            "max_positions differ: group 0 all, group 1 4",
+        ),
+    ],
+)
+def test_what_is_not_one_set_is_refused(other: VDNA | None, message: str) -> None:
+    """Groups are at least two, comparable, and none is empty; both sides are shown."""
+    with pytest.raises(ValueError, match=message):
+        GroupedDNA((make_dna("gaussian"), *([other] if other else [])))
+
+
+def test_other_ranges_are_not_one_set() -> None:
+    """Histograms of other ranges are refused."""
+    with pytest.raises(ValueError, match="cannot be parts of one: activation ranges differ"):
+        GroupedDNA((make_dna("histogram"), make_dna("histogram", ranges=make_ranges(-4))))
+
+
+@pytest.mark.parametrize("chosen", [[], [0, 0]])
+def test_a_union_is_of_some_groups_once(chosen: list[int]) -> None:
+    """A union of no groups, or of one twice, is refused; of some it has their images."""
+    dealt = _dealt("gaussian")
+    with pytest.raises(ValueError, match="once each and at least one"):
+        dealt.union(chosen)
+    assert dealt.union([2, 0]).n_images == 7 + 5

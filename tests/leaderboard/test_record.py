@@ -1,0 +1,100 @@
+"""A leaderboard as a value and as a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.leaderboards import make_leaderboard
+
+from vdna_metrics.leaderboard import Leaderboard, load_leaderboard
+
+BOARD = make_leaderboard()
+
+
+def _plain() -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(BOARD.to_json()))
+    return plain
+
+
+def test_a_leaderboard_comes_back_from_its_file(tmp_path: Path) -> None:
+    """All that was written is read, tuples as tuples, and a file that was there is replaced."""
+    path = tmp_path / "leaderboard.json"
+    path.write_text("before")
+    assert BOARD.save(path) == path
+    read = load_leaderboard(path)
+    # Settings are what JSON makes of them.
+    assert replace(read, settings={}) == replace(BOARD, settings={})
+    assert read.settings == json.loads(json.dumps(BOARD.settings))
+    assert json.loads(path.read_text())["schema"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["leaderboard.json"]
+
+
+def test_names_of_files_that_are_no_text_come_back(tmp_path: Path) -> None:
+    """A file name may hold bytes that are no UTF-8, which Python has as lone surrogates."""
+    leaderboard = replace(BOARD, title="caf\udce9 \u00e9")
+    assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).title == leaderboard.title
+
+
+def test_columns_are_sorted_nearest_first() -> None:
+    """A column is in the order of corrected distances, of plain ones where there are no others."""
+    column = BOARD.column("tiny", "emd")
+    assert [score.estimate.corrected for score in column if score.estimate] == sorted(
+        score.estimate.corrected for score in column if score.estimate
+    )
+    plain = replace(BOARD, scores=tuple(replace(score, estimate=None) for score in reversed(BOARD.scores)))
+    assert [score.value for score in plain.column("tiny", "emd")] == sorted(score.value for score in column)
+    assert BOARD.score("white noise", "tiny", "nfd").generator == "white noise"
+    with pytest.raises(KeyError):
+        BOARD.score("white noise", "tiny", "fid")
+    assert BOARD.floor("tiny", "fid") is None
+
+
+def test_numbers_that_are_none_are_not_written(tmp_path: Path) -> None:
+    """JSON has no NaN: such a leaderboard is refused, and the file that is there stays."""
+    path = BOARD.save(tmp_path / "leaderboard.json")
+    before = path.read_bytes()
+    broken = replace(BOARD, scores=(replace(BOARD.scores[0], value=float("nan")),))
+    with pytest.raises(ValueError, match="Out of range float"):
+        broken.save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "of schema 1 can be read, this is of schema 2"),
+        ({"colour": 3}, r"leaderboard has unknown fields \['colour'\]"),
+        ({"title": 3}, "leaderboard.title must be a str, got 3"),
+        ({"networks": [{"name": "n"}]}, r"leaderboard.networks\[0\] has unknown fields \[\] and lacks \['fingerprint'"),
+        ({"metrics": ["emd", "ssim"]}, r"leaderboard.metrics\[1\] must be one of 'emd', 'nfd'"),
+        ({"scores": {}}, "leaderboard.scores must be a list, got dict"),
+        ({"reference": {"name": "r", "source": "s", "n_images": True, "n_found": 3}}, "n_images must be a int, got Tr"),
+    ],
+)
+def test_what_is_no_leaderboard_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """Another schema, and fields that are unknown, missing or of another type, are said with their place."""
+    path = tmp_path / "leaderboard.json"
+    path.write_text(json.dumps({**_plain(), **change}))
+    with pytest.raises(ValueError, match=rf"leaderboard\.json: .*{message}"):
+        load_leaderboard(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"[" * 100_000])
+def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Damaged files, lists and deep nests are errors that name the file."""
+    path = tmp_path / "leaderboard.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"leaderboard\.json: "):
+        load_leaderboard(path)
+
+
+def test_whole_numbers_serve_as_numbers() -> None:
+    """JSON writers other than ours may write 5.0 as 5."""
+    plain = _plain()
+    plain["scores"][0]["value"] = 5
+    value = Leaderboard.from_json(plain).scores[0].value
+    assert (value, type(value)) == (5.0, float)

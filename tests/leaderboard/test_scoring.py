@@ -1,0 +1,311 @@
+"""The numbers of a leaderboard: those of the library, from one pass a generator and network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import put_small_networks, small_images, write_folder
+
+from vdna_metrics import NeuronSelection, Reading, build_dnas, calibrate, compare, create_extractor, open_images
+from vdna_metrics.analysis import measure_fidelity
+from vdna_metrics.analysis.fidelity import collect_features
+from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
+from vdna_metrics.build import build_dealt_dnas
+from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.images import evenly_spaced
+from vdna_metrics.leaderboard import Evidence, ImageSet, Leaderboard, LeaderboardSettings, score_leaderboard
+from vdna_metrics.leaderboard.record import QUANTILES
+from vdna_metrics.references import load_dna_folder
+
+KINDS = ("histogram", "gaussian", "layer_gaussian")
+DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
+SETTINGS = LeaderboardSettings(groups=4, bins=50, pictures=6)
+READING = Reading(batch_size=5)
+
+
+@pytest.fixture(autouse=True)
+def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks `tiny` and `other`."""
+    put_small_networks(monkeypatch)
+
+
+def _entry(folder: Path, name: str, seed: int, n_images: int = 16, *, shift: int = 0) -> ImageSet:
+    images = np.clip(small_images(n_images, seed).astype(int) + shift, 0, 255).astype(np.uint8)
+    for place in range(2):
+        write_folder(folder / name / "ab"[place], images[place::2])
+    return ImageSet(name, str(folder / name), open_images(folder / name))
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> list[ImageSet]:
+    """A reference and three generators, of which one is shifted and one is dark."""
+    sets = (("real", 0, 24, 0), ("near", 1, 16, 0), ("shifted", 2, 16, 40), ("dark", 3, 16, -120))
+    return [_entry(tmp_path, name, seed, n, shift=shift) for name, seed, n, shift in sets]
+
+
+def _leaderboard(entries: list[ImageSet], **options: Any) -> tuple[Leaderboard, Evidence]:
+    options = {"extractors": ["tiny"], "settings": SETTINGS, "reading": READING, **options}
+    return score_leaderboard(entries[0], entries[1:], options.pop("extractors"), **options)
+
+
+def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
+    """Values, layers, quantiles, estimates, ranks, pairs and floors are those of `compare` and `uncertainty`."""
+    leaderboard, evidence = _leaderboard(entries)
+    extractor = create_extractor("tiny")
+    assert entries[0].images is not None
+    ranges = calibrate(entries[0].images, extractor, reading=READING)
+    options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
+    dealt = {
+        entry.name: build_dealt_dnas(entry.images, extractor, KINDS, **options).dnas
+        for entry in entries
+        if entry.images is not None
+    }
+    for metric, kind in zip(DISTANCES, KINDS, strict=True):
+        distance: Any = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}[metric]
+        found = {
+            name: jackknife_distance(dealt["real"][kind], dealt[name][kind], distance=distance)
+            for name in ("near", "shifted", "dark")
+        }
+        ranking = rank_intervals(found, paired=True)  # the images have the same names
+        for name, expected in found.items():
+            score = leaderboard.score(name, "tiny", metric)
+            whole = dealt["real"][kind].total, dealt[name][kind].total
+            assert score.value == pytest.approx(float(DISTANCES[metric](*whole)), rel=1e-12)
+            assert score.layers == {layer: estimate.value for layer, estimate in expected.layers.items()}
+            assert score.estimate == expected.score
+            assert score.layer_estimates == expected.layers
+            assert score.rank == ranking.ranks[name]
+            assert (score.extrapolated is None) == (metric == "emd")
+            if metric != "lfd":
+                neurons = DISTANCES[metric](*whole, reduction="none")
+                levels = torch.tensor(QUANTILES, dtype=torch.float64)
+                assert score.quantiles == {layer: tuple(d.quantile(levels).tolist()) for layer, d in neurons.items()}
+        pairs = [pair for pair in leaderboard.pairs if pair.metric == metric]
+        assert [(pair.a, pair.b, pair.difference, pair.tied) for pair in pairs] == [
+            (pair.a, pair.b, pair.difference.estimate.corrected, pair.tied) for pair in ranking.pairs
+        ]
+        floor = leaderboard.floor("tiny", metric)
+        assert floor is not None
+        assert floor.value == noise_floor(dealt["real"][kind], 16, distance=distance).value
+    assert evidence.generated["tiny", "dark"].n_images == 16
+    assert [score.generator for score in leaderboard.column("tiny", "emd")] == ["near", "shifted", "dark"]
+    assert leaderboard.agreement is not None
+    assert leaderboard.agreement.columns == ("emd tiny", "nfd tiny", "lfd tiny")
+
+
+def test_images_of_the_reference_are_told(entries: list[ImageSet]) -> None:
+    """A generator that has images of the reference is named with their number: its distances are no estimates."""
+    real, near, *_ = entries
+    assert real.images is not None
+    again = ImageSet("again", "again", evenly_spaced(real.images, 12))
+    leaderboard, _ = _leaderboard(
+        [real, near, again], settings=replace(SETTINGS, metrics=("emd",), pictures=0, fidelity=False)
+    )
+    told = [note for note in leaderboard.notes if "images of real, too" in note]
+    assert len(told) == 1
+    assert told[0].startswith("again: 12 of its images")
+
+
+def test_fidelity_copies_and_classes_come_of_the_same_pass(
+    entries: list[ImageSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image is run once for all that is not a picture; features and classes give what the library gives."""
+    seen: list[int] = []
+    extractor = create_extractor("tiny")
+    forward = type(extractor).from_resized
+    monkeypatch.setattr(
+        type(extractor), "from_resized", lambda self, images: seen.append(len(images)) or forward(self, images)
+    )
+    ranges = {"tiny": calibrate(np.concatenate([small_images(24, 0), small_images(16, 2)]), extractor)}
+    seen.clear()
+    leaderboard, _ = _leaderboard(entries, ranges=ranges, settings=replace(SETTINGS, pictures=0, class_folders=True))
+    assert sum(seen) == 24 + 3 * 16
+    real, fake = (collect_features(entry.images, extractor, reading=READING) for entry in entries[:2])
+    (first, *_) = leaderboard.fidelity
+    assert (first.generator, first.layer) == ("near", "second")
+    assert first.values == measure_fidelity(real, fake).to_json()["values"]
+    assert [(copies.generator, copies.n_checked) for copies in leaderboard.copies] == [
+        ("near", 16), ("shifted", 16), ("dark", 16),
+    ]  # fmt: skip
+    groups = [each for each in leaderboard.classes if (each.generator, each.metric) == ("dark", "nfd")]
+    assert sorted(each.group for each in groups) == ["a", "b"]
+    sides = (
+        build_dnas(open_images(f"{entry.source}/a"), extractor, ["gaussian"]) for entry in (entries[0], entries[3])
+    )
+    expected = float(compare.neuron_frechet(*(side["gaussian"] for side in sides)))
+    assert next(each.value for each in groups if each.group == "a") == pytest.approx(expected, rel=1e-5)
+    assert {each.metric for each in leaderboard.classes} == {"emd", "nfd"}
+
+
+def test_planted_copies_are_listed(entries: list[ImageSet], tmp_path: Path) -> None:
+    """The very files of the reference among the generated are named with what they copy."""
+    reference = entries[0].source
+    thief = tmp_path / "thief"
+    write_folder(thief, small_images(10, 9))
+    (thief / "copy.png").write_bytes(Path(reference, "a", "003.png").read_bytes())
+    leaderboard, _ = _leaderboard([entries[0], ImageSet("thief", str(thief), open_images(thief))])
+    (copies,) = leaderboard.copies
+    assert copies.found[0][:2] == ("copy.png", "a/003.png")
+
+
+def test_a_set_without_images_is_its_dnas(entries: list[ImageSet], tmp_path: Path) -> None:
+    """Folders of group DNAs on both sides give the numbers of the images, and say what needs the images."""
+    cache = tmp_path / "cache"
+    whole, _ = _leaderboard(entries, cache=cache)
+    stored = []
+    for entry in entries:
+        (folder,) = (path for path in cache.iterdir() if path.name.startswith(f"{entry.name}-") and path.is_dir())
+        stored.append(ImageSet(entry.name, str(folder), dnas=load_dna_folder(folder).dnas))
+    leaderboard, evidence = _leaderboard(stored)
+    assert {score.estimate for score in leaderboard.scores} == {score.estimate for score in whole.scores}
+    assert (leaderboard.fidelity, leaderboard.copies, dict(evidence.rankings)) == ((), (), {})
+    assert "Fidelity, diversity and copies need the images of the reference." in leaderboard.notes
+    assert leaderboard.reference.n_images == 24
+
+
+def test_a_side_without_groups_is_taken_as_it_is(entries: list[ImageSet]) -> None:
+    """A single DNA as reference leaves intervals of the generators' chance, and no floor; two of them leave none."""
+    extractor = create_extractor("tiny")
+    assert entries[0].images is not None
+    real = build_dnas(entries[0].images, extractor, ["gaussian"])["gaussian"]
+    fixed = ImageSet("real", "real.npz", dnas=(real,))
+    settings = replace(SETTINGS, metrics=("nfd",))
+    leaderboard, _ = _leaderboard([fixed, *entries[1:]], settings=settings)
+    assert all(score.estimate is not None and score.rank is not None for score in leaderboard.scores)
+    assert leaderboard.floors == ()
+    assert any(note.startswith("real: not dealt into groups") for note in leaderboard.notes)
+    fake = ImageSet("fake", "fake.npz", dnas=(build_dnas(small_images(9, 5), extractor, ["gaussian"])["gaussian"],))
+    plain, _ = _leaderboard([fixed, fake], settings=settings)
+    (score,) = plain.scores
+    assert (score.estimate, score.rank, plain.pairs) == (None, None, ())
+    assert score.value == float(compare.neuron_frechet(real, fake.dnas[0]))
+
+
+def test_unequal_numbers_are_said_or_equalised(entries: list[ImageSet], tmp_path: Path) -> None:
+    """Generators of other sizes are a note; equalised, each has evenly spaced images, as many as the smallest."""
+    more = _entry(tmp_path, "more", 7, 21)
+    settings = replace(SETTINGS, metrics=("nfd",), pictures=0, fidelity=False)
+    leaderboard, _ = _leaderboard([entries[0], entries[1], more], settings=settings)
+    assert any("differ in their number of images (near 16, more 21)" in note for note in leaderboard.notes)
+    equal, _ = _leaderboard([entries[0], entries[1], more], settings=replace(settings, equalise=True))
+    assert [(entry.n_images, entry.n_found) for entry in equal.generators] == [(16, 16), (16, 21)]
+    assert not any("differ in their number" in note for note in equal.notes)
+    assert equal.score("near", "tiny", "nfd").value == leaderboard.score("near", "tiny", "nfd").value
+
+
+def test_networks_look_one_after_the_other(entries: list[ImageSet]) -> None:
+    """Each network has its columns, pictures come of the first, and agreement is between all columns."""
+    leaderboard, evidence = _leaderboard(
+        entries, extractors=["tiny", "other"], settings=replace(SETTINGS, metrics=("emd", "nfd"))
+    )
+    assert [network.name for network in leaderboard.networks] == ["tiny", "other"]
+    assert leaderboard.networks[0].fingerprint == create_extractor("tiny").fingerprint.digest
+    assert len(leaderboard.columns) == 4
+    assert leaderboard.agreement is not None
+    assert len(leaderboard.agreement.columns) == 4
+    assert sorted(evidence.rankings) == ["dark", "near", "shifted"]
+    assert {network for network, _ in evidence.exemplars} == {"tiny"}
+    assert [each.side for each in evidence.exemplars["tiny", "near"]] == ["reference", "generated"]
+    assert len(evidence.rankings["near"]) == 6
+    assert evidence.examples["dark"][0].dtype == torch.uint8
+
+
+def test_fid_is_the_layer_distance_in_the_inception_s_pool(
+    entries: list[ImageSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fid has a network of its own, read at its pool alone, whatever the other networks are."""
+    inception = replace(CATALOGUE["tiny"], name="fid_inception", layers={"block_2": "0", "block_3": "2"})
+    monkeypatch.setitem(CATALOGUE, "fid_inception", inception)
+    leaderboard, _ = _leaderboard(entries, settings=replace(SETTINGS, metrics=("nfd", "fid"), pictures=0))
+    assert leaderboard.columns == (("tiny", "nfd"), ("fid_inception", "fid"))
+    assert dict(leaderboard.networks[1].layers) == {"block_3": 5}
+    lfd, _ = _leaderboard(
+        entries, extractors=[inception], settings=replace(SETTINGS, metrics=("lfd",), layers=("block_3",), pictures=0)
+    )
+    for name in ("near", "dark"):
+        assert (
+            leaderboard.score(name, "fid_inception", "fid").estimate == lfd.score(name, "fid_inception", "lfd").estimate
+        )
+    alone, _ = _leaderboard(entries, extractors=[], settings=replace(SETTINGS, metrics=("fid",), pictures=0))
+    assert alone.column("fid_inception", "fid") == leaderboard.column("fid_inception", "fid")
+
+
+def test_neurons_and_weights_choose(entries: list[ImageSet]) -> None:
+    """A selection of neurons gives the distances of those neurons alone."""
+    extractor = create_extractor("tiny")
+    chosen = NeuronSelection.of(extractor, {"first": [1, 4], "second": [0, 3]})
+    settings = replace(SETTINGS, metrics=("nfd", "lfd"), pictures=3)
+    leaderboard, _ = _leaderboard(entries, settings=settings, neurons=chosen)
+    assert sum(leaderboard.networks[0].layers.values()) == 4
+    sides = [build_dnas(entry.images, extractor, KINDS[1:], neurons=chosen, reading=READING) for entry in entries[:2]]
+    expected = compare.neuron_frechet(sides[0]["gaussian"], sides[1]["gaussian"])
+    assert leaderboard.score("near", "tiny", "nfd").value == pytest.approx(float(expected), rel=1e-9)
+    with pytest.raises(ValueError, match="belong to one extractor, given are 2"):
+        _leaderboard(entries, settings=settings, neurons=chosen, extractors=["tiny", "other"])
+
+
+def test_tiny_sets_have_numbers(tmp_path: Path) -> None:
+    """With four images in two groups every number of the record is one; JSON would refuse any that is not."""
+    leaderboard, _ = _leaderboard(
+        [_entry(tmp_path, "real", 0, 4), _entry(tmp_path, "few", 1, 4), _entry(tmp_path, "same", 1, 4)],
+        settings=replace(SETTINGS, groups=2),
+    )
+    json.dumps(leaderboard.to_json(), allow_nan=False)
+    assert any(note.startswith("few, same: no fidelity, diversity or copies: ") for note in leaderboard.notes)
+    assert any("4 images are too few to estimate the covariance" in note for note in leaderboard.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sets: [sets[0], sets[1], sets[1]], "given twice: near"),
+        (lambda sets: sets[:1], "a leaderboard needs generators"),
+        (lambda sets: [sets[0], replace(sets[1], images=None)], "near has no histogram and gaussian and"),
+        (lambda sets: [sets[0], replace(sets[1], images=open_images(small_images(3, 1)))], "3 images cannot be"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_is_said_before_the_work(
+    entries: list[ImageSet],
+    change: Callable[[list[ImageSet]], list[ImageSet]],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Names that are not unique, no generators, missing DNAs and sets too small are refused before an image is read."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr("vdna_metrics.images.sources.ImageDataset.__getitem__", refuse)
+    with pytest.raises(ValueError, match=message):
+        _leaderboard(change(entries))
+
+
+def test_dnas_of_another_network_are_refused(entries: list[ImageSet]) -> None:
+    """Group DNAs that another network saw are named with both fingerprints."""
+    parts = [build_dnas(small_images(4, i), create_extractor("other"), ["gaussian"])["gaussian"] for i in range(3)]
+    stranger = ImageSet("stranger", "dnas", dnas=(GroupedDNA(tuple(parts)),))
+    with pytest.raises(ValueError, match=r"no gaussian DNA of tiny \(tiny_network .*it has gaussian of tiny_network"):
+        _leaderboard([entries[0], stranger], settings=replace(SETTINGS, metrics=("nfd",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ()}, "got none"),
+        ({"metrics": ("emd", "ssim")}, "got ssim"),
+        ({"confidence": 1.0}, "between 0 and 1"),
+        ({"pictures": -1}, "must not be negative"),
+    ],
+)
+def test_settings_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
+    """Each is named."""
+    with pytest.raises(ValueError, match=message):
+        LeaderboardSettings(**options)

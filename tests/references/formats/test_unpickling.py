@@ -1,0 +1,204 @@
+"""Pickles of arrays are read, and nothing that a pickle names is ever run."""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vdna_metrics.references.formats.unpickling import load_pickle
+
+ARRAYS = {
+    "contiguous": np.arange(6.0).reshape(2, 3),
+    "columns first": np.arange(6.0).reshape(2, 3).T,
+    "strided": np.arange(12.0).reshape(3, 4)[:, ::2],
+    "axes in another order": np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2),
+    "float32": np.linspace(0, 1, 5, dtype=np.float32),
+    "big endian": np.arange(4, dtype=">i4"),
+    "flags": np.array([True, False]),
+    "empty": np.zeros((0, 3)),
+    "one number": np.array(3.5),
+    "complex": np.array([1 + 2j]),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_come_back(name: str, protocol: int) -> None:
+    """Arrays of numbers of every layout come back to the bit, with their type, in every protocol."""
+    array = ARRAYS[name]
+    found = np.array(load_pickle(pickle.dumps(array, protocol), "file"))
+    found = found.astype(found.dtype.newbyteorder("="))
+    assert found.dtype == array.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_containers_come_back(protocol: int) -> None:
+    """Dicts, lists, tuples, numbers, text, bytes and None come back, and NumPy's scalars as Python's numbers."""
+    plain = {"n": 2, "deep": [(1.5, None), {"x": "ü", "y": b"\x00\xff", "z": b""}], "big": 1 << 70, "yes": True}
+    assert load_pickle(pickle.dumps(plain, protocol), "file") == plain
+    scalars = [np.float64(0.1), np.int32(-7), np.bool_(True)]
+    assert load_pickle(pickle.dumps(scalars, protocol), "file") == [0.1, -7, True]
+
+
+@pytest.mark.parametrize("core", [b"core", b"_core"])
+def test_both_numpys_are_read(core: bytes) -> None:
+    """Arrays pickled by NumPy 1, whose functions had other addresses, are read as those of NumPy 2."""
+    ours = pickle.dumps(np.arange(3.0), 2)
+    theirs = ours.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", b"numpy." + core + b".")
+    np.testing.assert_array_equal(load_pickle(theirs, "file"), np.arange(3.0))
+
+
+class _Calls:
+    """An object whose pickle has a function called."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.reduced = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def _calling(module: str, name: str, text: str = "touch mark") -> bytes:
+    """A pickle that calls `module.name(text)`, whether or not there is such a thing."""
+    named = b"".join(pickle.BINUNICODE + len(part).to_bytes(4, "little") + part.encode() for part in (module, name))
+    argument = pickle.BINUNICODE + len(text).to_bytes(4, "little") + text.encode()
+    return b"\x80\x04" + named + pickle.STACK_GLOBAL + argument + pickle.TUPLE1 + pickle.REDUCE + b"."
+
+
+_SYSTEM = r"names (posix|nt)\.system,"
+HOSTILE = {
+    "os.system": (_calling("os", "system"), r"names os\.system,"),
+    "os.system as it is pickled": (pickle.dumps(_Calls(os.system, "touch mark"), 2), _SYSTEM),
+    "in a container": (pickle.dumps([1, {"a": (_Calls(os.system, "touch mark"),)}], 4), _SYSTEM),
+    "in an old protocol": (b"cos\nsystem\n(S'touch mark'\ntR.", r"names os\.system,"),
+    "as an instance": (b"(S'touch mark'\nios\nsystem\n.", r"names os\.system,"),
+    "eval": (_calling("builtins", "eval", "open('mark', 'w')"), r"names builtins\.eval,"),
+    "eval of Python 2": (_calling("__builtin__", "eval", "open('mark', 'w')"), r"names __builtin__\.eval,"),
+    "exec": (pickle.dumps(_Calls(exec, "open('mark', 'w')"), 4), r"names builtins\.exec,"),
+    "open": (pickle.dumps(_Calls(open, "mark", "w"), 4), r"names _?io\.open,"),
+    "getattr": (pickle.dumps(_Calls(getattr, "text", "upper"), 4), r"names builtins\.getattr,"),
+    "a path of names": (_calling("numpy", "ndarray.tofile"), r"names numpy\.ndarray\.tofile,"),
+    "another of NumPy": (_calling("numpy.f2py.diagnose", "run_command"), r"names numpy\.f2py\.diagnose\.run_command,"),
+    "NumPy's loader": (_calling("numpy", "load"), r"names numpy\.load,"),
+    "NumPy's reconstructor, elsewhere": (_calling("numpy", "_reconstruct"), r"names numpy\._reconstruct,"),
+    "a class": (pickle.dumps(collections.Counter("ab"), 2), r"names collections\.Counter,"),
+    "storage outside of it": (b"\x80\x02X\x01\x00\x00\x00aQ.", "refers to what lies outside of it,"),
+    "another encoding": (pickle.dumps(_Calls(codecs.encode, "mark", "rot13"), 2), "wants text encoded as 'rot13',"),
+    "an array of objects": (pickle.dumps(np.array([_Calls(os.system, "touch mark")], object), 4), "of type 'O8',"),
+    "fields": (pickle.dumps(np.zeros(2, [("a", "f8")]), 4), "of type 'V8',"),
+    "text": (pickle.dumps(np.array(["a"]), 4), "of type 'U1',"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle that names anything but arrays is refused by that name, and what it names has not been run."""
+    data, message = HOSTILE[name]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"^stats\.pkl is refused: it (holds an array )?{message}"):
+        load_pickle(data, "stats.pkl")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["os.system", "in a container", "as an instance", "an array of objects"])
+def test_hostile_pickles_are_hostile(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own unpickler runs these, so that the refusals above mean something."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(HOSTILE[name][0])
+    assert [path.name for path in tmp_path.iterdir()] == ["mark"]
+
+
+_DTYPE = b"cnumpy\ndtype\n(X\x02\x00\x00\x00f8I00\nI01\ntR"
+
+
+def _with_state(state: object) -> bytes:
+    """A type of numbers that is then told to be something else."""
+    return b"\x80\x02" + _DTYPE + pickle.dumps(state, 2)[2:-1] + b"b."
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ((3, "|", None, ("a",), {"a": 1}, 8, 1, 0), "a type with fields"),
+        ((3, "<", None, None, None, -1, -1, 63), "a type with fields"),
+        ((3, "<", None, None, None, 4096, -1, 0), "a type with fields"),
+        ((3, "x", None, None, None, -1, -1, 0), "byte order 'x'"),
+        (({}, {"code": "O8"}), "a type with fields"),
+        (7, "a type with fields"),
+    ],
+)
+def test_types_cannot_be_turned_into_others(state: object, message: str) -> None:
+    """A type keeps to numbers: fields, sizes and flags, by which NumPy would read memory as objects, are refused."""
+    with pytest.raises(ValueError, match=f"stats.pkl is refused: it holds an array of {message}"):
+        load_pickle(_with_state(state), "stats.pkl")
+
+
+_ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nI0\nX\x01\x00\x00\x00btR"
+
+
+def _array(shape: object, kind: bytes, data: object) -> bytes:
+    """A pickle of an array in the words of NumPy 1, with any shape, type and contents."""
+    shape, data = (pickle.dumps(part, 3)[2:-1] for part in (shape, data))
+    return b"\x80\x03" + _ARRAY + b"(K\x01" + shape + kind + b"\x89" + data + b"tb."
+
+
+def test_an_array_in_words() -> None:
+    """The words of the next test make an array where all fits."""
+    np.testing.assert_array_equal(load_pickle(_array((3,), _DTYPE, np.arange(3.0).tobytes()), "file"), np.arange(3.0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "data", "message"),
+    [
+        ((4,), _DTYPE, b"\0" * 24, "damaged"),
+        ((1 << 40,), _DTYPE, b"\0" * 24, "damaged"),
+        ((-3,), _DTYPE, b"\0" * 24, "damaged"),
+        ("abc", _DTYPE, b"\0" * 24, "damaged"),
+        ((3,), b"X\x02\x00\x00\x00f8", b"\0" * 24, "refused: it holds an array of type 'f8'"),
+        ((3,), _DTYPE, [1, 2, 3], "refused: it holds an array of list"),
+        ((3,), _DTYPE, 24, "refused: it holds an array of int"),
+    ],
+)
+def test_arrays_take_only_what_fits(shape: object, kind: bytes, data: object, message: str) -> None:
+    """An array's contents are bytes, as many as shape and type need."""
+    with pytest.raises(ValueError, match=rf"^stats\.pkl is {message}"):
+        load_pickle(_array(shape, kind, data), "stats.pkl")
+
+
+def test_what_is_named_cannot_be_changed() -> None:
+    """State given to a name itself is refused, and the next pickle is read as ever."""
+    attack = b"\x80\x02cnumpy\nndarray\nN}X\x06\x00\x00\x00_buildK\x01s\x86b."
+    with pytest.raises(ValueError, match="sets '_build' of what it names"):
+        load_pickle(attack, "stats.pkl")
+    np.testing.assert_array_equal(load_pickle(pickle.dumps(np.arange(2.0), 2), "file"), np.arange(2.0))
+
+
+@pytest.mark.parametrize("end", [0, 1, 20, -1])
+def test_cut_pickles_are_named(end: int) -> None:
+    """A pickle that is cut short is an error with the name of its file."""
+    whole = pickle.dumps({"mu": np.arange(9.0)}, 4)
+    with pytest.raises(ValueError, match=r"stats\.pkl is damaged or not a pickle of arrays"):
+        load_pickle(whole[:end], "stats.pkl")
+
+
+def test_no_byte_makes_it_crash() -> None:
+    """Any one byte of a pickle changed gives an array or an error of the reader, and nothing else."""
+    whole = pickle.dumps({"mu": np.arange(3.0), "n": 7}, 4)
+    messages = []
+    for place in range(len(whole)):
+        for value in (0, 0x52, 0x62, 0xFF):
+            try:
+                load_pickle(whole[:place] + bytes([value]) + whole[place + 1 :], "stats.pkl")
+            except ValueError as error:
+                messages.append(str(error))
+    assert len(messages) > len(whole)
+    assert all(message.startswith("stats.pkl is ") for message in messages)

@@ -1,0 +1,166 @@
+"""A DNA in parts: images dealt into groups, whose DNAs add up to the whole and to the whole without one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
+from vdna_metrics.dna.vdna import VDNA, check_comparable
+from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.neurons import NeuronsLike
+
+
+def deal(n_images: int, groups: int) -> list[range]:
+    """Indices of the images of each group: image i goes to group ``i % groups``.
+
+    Args:
+        n_images: number of images, in the order of their source.
+        groups: number of groups.
+
+    Raises:
+        ValueError: for fewer than two groups, or fewer images than groups.
+
+    Examples:
+        >>> [list(group) for group in deal(7, 3)]
+        [[0, 3, 6], [1, 4], [2, 5]]
+    """
+    if groups < 2:
+        raise ValueError(f"images are dealt into at least 2 groups, got {groups}")
+    if n_images < groups:
+        raise ValueError(f"{n_images} images cannot be dealt into {groups} groups, one would stay empty")
+    return [range(group, n_images, groups) for group in range(groups)]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedDNA:
+    """The DNA of a set of images as the DNAs of disjoint random groups of it, for error bars without a second pass.
+
+    Groups are as `deal` makes them, or any that are drawn at random: a group of neighbours, a class or a video, is not.
+
+    Args:
+        groups: DNAs of disjoint sets of images, comparable with each other; at least two, none empty.
+
+    Raises:
+        ValueError: for fewer groups, an empty one, or two that do not go together; both sides are shown.
+
+    Examples:
+        >>> from vdna_metrics import build_dnas, create_extractor
+        >>> import numpy as np, torch
+        >>> images, extractor = np.zeros((7, 3, 8, 8), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
+        >>> parts = [build_dnas(images[list(group)], extractor, ["gaussian"], name="grey") for group in deal(7, 3)]
+        >>> dealt = GroupedDNA(tuple(part["gaussian"] for part in parts))
+        >>> dealt.total
+        VDNA(gaussian of 7 images of grey: 3 neurons in 1 layers of AvgPool2d)
+        >>> dealt.without(0).n_images
+        4
+    """
+
+    groups: tuple[VDNA, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", tuple(self.groups))
+        if len(self.groups) < 2:
+            raise ValueError(f"a dealt DNA has at least 2 groups, got {len(self.groups)}")
+        first = self.groups[0]
+        for place, group in enumerate(self.groups):
+            names = ("group 0", f"group {place}")
+            check_comparable(first, group, names=names, verb="parts of one")
+            found = first.provenance.differences(group.provenance)
+            if found:
+                raise ValueError(f"these DNAs cannot be parts of one: {describe_differences(found, names)}")
+            if not group.n_images:
+                raise ValueError(f"group {place} of {len(self.groups)} has no image; deal fewer groups")
+
+    @property
+    def kind(self) -> Kind:
+        """``"histogram"``, ``"gaussian"`` or ``"layer_gaussian"``."""
+        return self.groups[0].kind
+
+    @property
+    def layout(self) -> NeuronLayout:
+        """Layers and their numbers of neurons."""
+        return self.groups[0].layout
+
+    @property
+    def fingerprint(self) -> ExtractorFingerprint:
+        """Through which network; without weights where those of one group are not recorded."""
+        prints = [group.fingerprint for group in self.groups]
+        return next((each for each in prints if not each.weights), prints[0])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of images of each group."""
+        return tuple(group.n_images for group in self.groups)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images of all groups."""
+        return sum(self.sizes)
+
+    def __repr__(self) -> str:
+        return f"GroupedDNA({len(self.groups)} groups of {self.total!r})"
+
+    @cached_property
+    def total(self) -> VDNA:
+        """The DNA of all images, summed once; it reads as one of one set, each source named once."""
+        return self.union(range(len(self.groups)))
+
+    def union(self, chosen: Sequence[int]) -> VDNA:
+        """The DNA of some groups.
+
+        Args:
+            chosen: indices of the groups, each once, at least one.
+
+        Raises:
+            ValueError: for none, or one twice.
+        """
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"groups are chosen once each and at least one, got {list(chosen)}")
+        first, *others = (self.groups[index].distribution for index in chosen)
+        return self._of(sum(others, first), chosen)
+
+    def without(self, index: int) -> VDNA:
+        """The DNA of all groups but one. Those of Gaussians are kept, and with them the factors of their covariances.
+
+        All of them together take a number of additions that grows with the groups, not with their square.
+
+        Args:
+            index: of the group that is left out.
+        """
+        others = [place for place in range(len(self.groups)) if place != index]
+        if len(others) == len(self.groups):
+            raise IndexError(f"there is no group {index} of {len(self.groups)}")
+        total = self.total.distribution
+        if isinstance(total, HistogramDistribution):  # counts are whole numbers: the difference is exact
+            group = self.groups[index].distribution.state.to(total.state.device)
+            return self._of(total.with_state(total.state - group), others)
+        return self._of(self._leave_outs[index], others)
+
+    @cached_property
+    def _leave_outs(self) -> list[Distribution]:
+        # Sums before and after each group: a difference of moments would round at the size of the total.
+        parts = [group.distribution for group in self.groups]
+        after = [parts[-1]]
+        for part in parts[-2:0:-1]:
+            after.append(part + after[-1])
+        after.reverse()  # after[i] is the sum of the parts after i
+        left, before = [after[0]], parts[0]
+        for place in range(1, len(parts) - 1):
+            left.append(before + after[place])
+            before = before + parts[place]
+        return [*left, before]
+
+    def select(self, layers: Sequence[str] | None = None, neurons: NeuronsLike | None = None) -> GroupedDNA:
+        """Keep some layers and, of them, some neurons, of every group; see `VDNA.select`."""
+        groups = tuple(group.select(layers, neurons) for group in self.groups)
+        return self if all(a is b for a, b in zip(groups, self.groups, strict=True)) else replace(self, groups=groups)
+
+    def _of(self, distribution: Distribution, chosen: Sequence[int]) -> VDNA:
+        first, *others = (self.groups[index].provenance for index in chosen)
+        every = sum(others, first)
+        # Groups of one set have its name each.
+        sources, manifests = (tuple(dict.fromkeys(names)) for names in (every.sources, every.manifests))
+        return VDNA(distribution, self.fingerprint, replace(every, sources=sources, manifests=manifests))

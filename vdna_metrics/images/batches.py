@@ -1,0 +1,203 @@
+"""Images decoded by stated rules, and batched in a fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vdna_metrics.images.decoding import decode_bytes
+from vdna_metrics.images.sources import ArraySource, ImageSource
+
+
+def _row_to_rgb(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if row.ndim == 2:
+        row = row[:, :, None]
+    elif row.shape[2] not in (1, 3):
+        row = row.transpose(1, 2, 0)
+    return np.array(np.broadcast_to(row, (*row.shape[:2], 3)))
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image on its way from a worker.
+
+    Args:
+        index: its place in the source.
+        digest: sha256 of its bytes.
+        image: a tensor, or what is wrong with it.
+        size: width and height as stored, in pixels.
+    """
+
+    index: int
+    digest: str
+    image: Tensor | str
+    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images of a source, in its order.
+
+    Args:
+        images: ``[N, 3, H, W]``, of the type the transform returns; N is 0 only where all images of a part are bad.
+        indices: places of the N images in the source.
+        digests: sha256 of the N files' bytes (of the array's rows as stored), hexadecimal.
+        skipped: images left out since the batch before.
+        end: number of the batch to go on with after this one.
+        sizes: width and height of the N images as they are stored, in pixels.
+    """
+
+    images: Tensor
+    indices: tuple[int, ...]
+    digests: tuple[str, ...]
+    skipped: tuple[BadImage, ...] = ()
+    end: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()
+
+
+def _identity(image: Tensor) -> Tensor:
+    return image
+
+
+class ImageDataset(Dataset[ImageRecord]):
+    """Read, digest, decode and transform the images of a source, one at a time.
+
+    A file that cannot be read or decoded is a record whose ``image`` says why; it does not raise. The same holds for
+    an image that the transform refuses by a ``ValueError``; other errors of the transform are raised.
+
+    Args:
+        source: what `open_images` returns.
+        transform: uint8 ``[3, H, W]`` -> tensor, picklable where workers are spawned.
+
+    Examples:
+        >>> ImageDataset(open_images(np.zeros((2, 4, 5, 3), dtype=np.uint8)))[1].image.shape
+        torch.Size([3, 4, 5])
+    """
+
+    def __init__(self, source: ImageSource, transform: Callable[[Tensor], Tensor] = _identity) -> None:
+        self.source = source
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> ImageRecord:
+        digest = ""
+        try:
+            raw = self.source.read(index)
+            digest = hashlib.sha256(raw if isinstance(raw, bytes) else raw.tobytes()).hexdigest()
+            pixels = decode_bytes(raw) if isinstance(raw, bytes) else _row_to_rgb(raw)
+            image = self.transform(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+        except (ValueError, OSError) as error:
+            return ImageRecord(index, digest, str(error))
+        return ImageRecord(index, digest, image, (pixels.shape[1], pixels.shape[0]))
+
+
+_Item = tuple[int, str, "tuple[int, ...] | str", tuple[int, int]]  # index, digest, shape or what is wrong, size
+
+
+# Stacked in the worker: one tensor a batch crosses the process border, not one file descriptor an image.
+def _collate(records: list[ImageRecord]) -> tuple[Tensor | None, list[_Item]]:
+    images = [record.image for record in records if isinstance(record.image, Tensor)]
+    shapes = [record.image if isinstance(record.image, str) else tuple(record.image.shape) for record in records]
+    items = [(record.index, record.digest, shape, record.size) for record, shape in zip(records, shapes, strict=True)]
+    return (torch.stack(images) if len({image.shape for image in images}) == 1 else None), items
+
+
+def iterate_images(
+    source: ImageSource,
+    *,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    skip_bad: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    first_batch: int = 0,
+) -> Iterator[ImageBatch]:
+    """Yield all images of a source in batches, in its order whatever the number of workers.
+
+    Array sources are read in this process: there is nothing to decode, and workers would copy gigabytes. Closing the
+    iterator ends the workers. torch's random state is left alone.
+
+    Args:
+        source: what `open_images` returns.
+        transform: uint8 ``[3, H, W]`` -> tensor of one size, applied in the workers; none by default.
+        batch_size: images a batch; fewer where images were skipped, and in the last batch.
+        workers: decoding processes, 0 to decode in this one.
+        skip_bad: leave bad images out and list them in `ImageBatch.skipped`.
+        shard: ``(i, n)`` takes every n-th batch, from the i-th, so that n processes share the very batches of one.
+        first_batch: batches of the whole source to pass over, of those that were read before.
+
+    Yields:
+        `ImageBatch`, with at least one image each.
+
+    Raises:
+        ValueError: a bad image without ``skip_bad``, no good image in the whole source, different sizes in one batch,
+            or no such shard.
+
+    Examples:
+        >>> source = open_images(np.zeros((3, 4, 4, 3), dtype=np.uint8))
+        >>> [batch.indices for batch in iterate_images(source, batch_size=2)]
+        [(0, 1), (2,)]
+    """
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard (i, n) is one of n parts, 0 <= i < n, got {shard}")
+    n_batches = -(-len(source) // batch_size)
+    numbers = [number for number in range(shard[0], n_batches, shard[1]) if number >= first_batch]
+    batches: Any = [range(n * batch_size, min((n + 1) * batch_size, len(source))) for n in numbers]  # typed as lists
+    loader = DataLoader(
+        ImageDataset(source, transform or _identity),
+        batch_sampler=batches,
+        num_workers=0 if isinstance(source, ArraySource) else workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # else the loader draws its seed from the caller's global stream
+    )
+    iterator = iter(loader)
+    held: ImageBatch | None = None  # one batch back, so that what is skipped at the end still travels with images
+    skipped: tuple[BadImage, ...] = ()
+    try:
+        for number, (images, items) in zip(numbers, iterator, strict=True):
+            good = [item for item in items if not isinstance(item[2], str)]
+            skipped += tuple(BadImage(source.names[index], why) for index, _, why, _ in items if isinstance(why, str))
+            if skipped and not skip_bad:
+                first = skipped[0]
+                raise ValueError(
+                    f"{source.name}: {first.name}: {first.reason}; skip_bad=True (--skip-bad) leaves it out"
+                )
+            if not good:
+                continue
+            if images is None:
+                (a, _, size_a, _), (b, _, size_b, _) = good[0], next(item for item in good if item[2] != good[0][2])
+                both = f"{source.names[a]} {list(size_a)}, {source.names[b]} {list(size_b)}"
+                raise ValueError(f"{source.name}: sizes differ in one batch: {both}; resize them or use batch_size=1")
+            if held is not None:
+                yield held
+            indices, digests, _, sizes = zip(*good, strict=True)
+            held, skipped = ImageBatch(images, indices, digests, skipped, number + 1, sizes), ()
+    finally:
+        # The traceback of an error would keep this frame, and with it the workers, alive.
+        del iterator
+    if held is None and (not skipped or len(skipped) < len(source)):  # of a part
+        if not skipped:
+            return
+        held = ImageBatch(torch.empty(0, 3, 1, 1), (), ())
+    if held is None:
+        first = skipped[0]
+        raise ValueError(f"{source.name}: none of {len(source)} images is readable; {first.name}: {first.reason}")
+    yield replace(held, skipped=held.skipped + skipped, end=numbers[-1] + 1)

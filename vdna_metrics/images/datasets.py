@@ -1,0 +1,627 @@
+"""Standard datasets by name: official splits from a copy on disk, or downloaded where their licence allows it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import sys
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vdna_metrics.downloads import DownloadError, cache_folder
+from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images.opening import open_images
+from vdna_metrics.images.sources import ImageSource, select_images
+from vdna_metrics.layout import near_names
+
+__all__ = ["DatasetRecord", "list_datasets", "open_dataset"]
+
+Loader = Literal["torchvision", "huggingface", "local copy"]
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """What is known of a standard dataset.
+
+    Args:
+        name: in lower case; a split of it is ``name/split``.
+        splits: official number of images of each split.
+        loader: who brings it when there is no copy: torchvision, Hugging Face ``datasets``, or nobody.
+        resolution: ``"WIDTHxHEIGHT"`` of every image, or ``"various"``.
+        layout: places of a copy below its root, of which the first that is there counts; ``{split}`` stands for the
+            split, ``{idx}`` for MNIST's name of it (``train``, ``t10k``), ``archive.zip:folder`` for an archive as it
+            was downloaded.
+        home: page of the dataset.
+        licence: in a few words; the page has the terms.
+        note: what else there is to know.
+    """
+
+    name: str
+    splits: Mapping[str, int]
+    loader: Loader
+    resolution: str
+    layout: tuple[str, ...]
+    home: str
+    licence: str
+    note: str = ""
+
+
+# ------------------------------------------------------------------------------------------------------ catalogue
+_IDX = tuple(
+    f"{folder}{{idx}}-images-idx3-ubyte{suffix}" for folder in ("{class}/raw/", "raw/", "") for suffix in ("", ".gz")
+)
+_CELEBA = tuple(
+    f"{folder}{images}"
+    for folder in ("celeba/", "", "Img/")
+    for images in ("img_align_celeba", "img_align_celeba.zip:img_align_celeba")
+)
+# Beside the images, or in the folder of the official archive.
+_CELEBA_PARTITIONS = ("celeba/list_eval_partition.txt", "list_eval_partition.txt", "Eval/list_eval_partition.txt")
+_LSUN_SCENES = {
+    "bedroom": 3_033_042,
+    "bridge": 818_687,
+    "church_outdoor": 126_227,
+    "classroom": 168_103,
+    "conference_room": 229_069,
+    "dining_room": 657_571,
+    "kitchen": 2_212_277,
+    "living_room": 1_315_802,
+    "restaurant": 626_331,
+    "tower": 708_264,
+}
+_LSUN_OBJECTS = {"car": 5_520_756, "cat": 1_657_266, "dog": 5_054_817, "horse": 2_000_340}
+_LSUN_NOTE = "needs the package lmdb; WebP files as stored in the database, their short side 256"
+_FFHQ_SPLITS = {"all": range(70_000), "train": range(60_000), "validation": range(60_000, 70_000)}
+_HUB = {"food101": "ethz/food101", "tiny_imagenet": "zh-plus/tiny-imagenet"}
+_TORCHVISION = {
+    "celeba": "CelebA",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "fashion_mnist": "FashionMNIST",
+    "kitti": "Kitti",
+    "mnist": "MNIST",
+    "stl10": "STL10",
+    "svhn": "SVHN",
+}
+_DIGITS = "0123456789"
+_UNLABELLED = -1
+
+
+def _cifar(name: str, folder: str, note: str) -> DatasetRecord:
+    home = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    splits = {"train": 50_000, "test": 10_000}
+    return DatasetRecord(name, splits, "torchvision", "32x32", (folder,), home, "none stated", note)
+
+
+def _idx(name: str, home: str, licence: str) -> DatasetRecord:
+    places = tuple(place.replace("{class}", _TORCHVISION[name]) for place in _IDX)
+    splits = {"train": 60_000, "test": 10_000}
+    note = "the labels' file lies beside; compressed files are checked by md5, unpacked ones by their number"
+    return DatasetRecord(name, splits, "torchvision", "28x28", places, home, licence, note)
+
+
+def _lsun(category: str, splits: dict[str, int], *places: str) -> DatasetRecord:
+    home = "https://www.yf.io/p/lsun"
+    return DatasetRecord(f"lsun_{category}", splits, "local copy", "various", places, home, "research use", _LSUN_NOTE)
+
+
+def _ffhq(size: int, folder: str) -> DatasetRecord:
+    return DatasetRecord(
+        f"ffhq-{size}",
+        {split: len(numbers) for split, numbers in _FFHQ_SPLITS.items()},
+        "local copy",
+        f"{size}x{size}",
+        (folder, f"{folder}.zip:{folder}"),
+        "https://github.com/NVlabs/ffhq-dataset",
+        "CC BY-NC-SA 4.0; each photograph under its own licence",
+        "the official PNG files; other sizes are made by their users in various ways, and are no official dataset",
+    )
+
+
+def _afhq(name: str, splits: dict[str, int], note: str) -> DatasetRecord:
+    home = "https://github.com/clovaai/stargan-v2"
+    return DatasetRecord(
+        name, splits, "local copy", "512x512", (f"{name}/{{split}}", "{split}"), home, "CC BY-NC 4.0", note
+    )
+
+
+def _bdd(name: str, folder: str, splits: dict[str, int], note: str) -> DatasetRecord:
+    places = (f"images/{folder}/{{split}}", f"bdd100k/images/{folder}/{{split}}")
+    home = "https://bdd-data.berkeley.edu"
+    return DatasetRecord(name, splits, "local copy", "1280x720", places, home, "after registration", note)
+
+
+_ALL = [
+    _cifar("cifar10", "cifar-10-batches-py", ""),
+    _cifar("cifar100", "cifar-100-python", "grouped by its 100 fine labels"),
+    _idx("mnist", "http://yann.lecun.com/exdb/mnist/", "none stated"),
+    _idx("fashion_mnist", "https://github.com/zalandoresearch/fashion-mnist", "MIT"),
+    DatasetRecord(
+        "stl10",
+        {"train": 5_000, "test": 8_000, "unlabeled": 100_000, "train+unlabeled": 105_000},
+        "torchvision",
+        "96x96",
+        ("stl10_binary",),
+        "https://cs.stanford.edu/~acoates/stl10/",
+        "none stated; from ImageNet",
+        "lies in memory: unlabeled takes 2.8 GB",
+    ),
+    DatasetRecord(
+        "svhn",
+        {"train": 73_257, "test": 26_032, "extra": 531_131},
+        "torchvision",
+        "32x32",
+        ("{split}_32x32.mat",),
+        "http://ufldl.stanford.edu/housenumbers/",
+        "non-commercial use",
+        "lies in memory: extra takes 1.6 GB",
+    ),
+    DatasetRecord(
+        "celeba",
+        {"train": 162_770, "valid": 19_867, "test": 19_962, "all": 202_599},
+        "torchvision",
+        "178x218",
+        _CELEBA,
+        "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        "non-commercial research",
+        "aligned and cropped JPEG files; list_eval_partition.txt lies beside them or in Eval; torchvision needs the "
+        "package gdown to download it, and Google Drive often refuses",
+    ),
+    *(
+        _lsun(category, {"train": number, "val": 300}, f"{category}_{{split}}_lmdb")
+        for category, number in _LSUN_SCENES.items()
+    ),
+    *(_lsun(category, {"all": number}, category, f"{category}_lmdb") for category, number in _LSUN_OBJECTS.items()),
+    DatasetRecord(
+        "imagenet",
+        {"train": 1_281_167, "val": 50_000, "test": 100_000},
+        "local copy",
+        "various",
+        ("{split}", "ILSVRC/Data/CLS-LOC/{split}", "ILSVRC2012_img_{split}.tar"),
+        "https://image-net.org/download.php",
+        "non-commercial research and education, on request",
+        "ILSVRC 2012; val with and without class folders holds the same files under other names, so their manifest "
+        "hashes differ; the tar of train holds tars and has to be unpacked",
+    ),
+    DatasetRecord(
+        "tiny_imagenet",
+        {"train": 100_000, "valid": 10_000},
+        "huggingface",
+        "64x64",
+        ("**/*.parquet",),
+        "https://huggingface.co/datasets/zh-plus/tiny-imagenet",
+        "that of ImageNet",
+        "a copy is one of that repository of the hub",
+    ),
+    DatasetRecord(
+        "food101",
+        {"train": 75_750, "validation": 25_250},
+        "huggingface",
+        "various",
+        ("**/*.parquet",),
+        "https://huggingface.co/datasets/ethz/food101",
+        "scientific fair use",
+        "validation is what its authors call test; a copy is one of that repository of the hub",
+    ),
+    _ffhq(1024, "images1024x1024"),
+    _ffhq(128, "thumbnails128x128"),
+    _afhq(
+        "afhq",
+        {"train": 14_630, "val": 1_500},
+        "the first version (2020), 16 130 JPEG files",
+    ),
+    _afhq(
+        "afhqv2",
+        {"train": 14_336, "test": 1_467},
+        "the second version, 15 803 PNG files; how they divide into splits was not confirmed by a public text",
+    ),
+    DatasetRecord(
+        "coco",
+        {
+            "train2017": 118_287,
+            "val2017": 5_000,
+            "test2017": 40_670,
+            "train2014": 82_783,
+            "val2014": 40_504,
+            "test2014": 40_775,
+            "test2015": 81_434,
+        },
+        "local copy",
+        "various",
+        ("{split}", "images/{split}", "{split}.zip:{split}"),
+        "https://cocodataset.org/#download",
+        "Flickr's terms of use; annotations CC BY 4.0",
+    ),
+    DatasetRecord(
+        "cityscapes",
+        {"train": 2_975, "val": 500, "test": 1_525, "train_extra": 19_998},
+        "local copy",
+        "2048x1024",
+        (
+            "leftImg8bit/{split}",
+            "leftImg8bit_trainvaltest.zip:leftImg8bit/{split}",
+            "leftImg8bit_trainextra.zip:leftImg8bit/{split}",
+        ),
+        "https://www.cityscapes-dataset.com",
+        "non-commercial, after registration",
+        "left 8-bit images",
+    ),
+    _bdd("bdd100k", "100k", {"train": 70_000, "val": 10_000, "test": 20_000}, "100K images, one a video"),
+    _bdd("bdd100k-10k", "10k", {"train": 7_000, "val": 1_000, "test": 2_000}, "10K images, of the segmentation task"),
+    DatasetRecord(
+        "ade20k",
+        {"training": 20_210, "validation": 2_000},
+        "local copy",
+        "various",
+        (
+            "ADEChallengeData2016/images/{split}",
+            "images/{split}",
+            "ADEChallengeData2016.zip:ADEChallengeData2016/images/{split}",
+        ),
+        "http://sceneparsing.csail.mit.edu",
+        "non-commercial research and education",
+        "the SceneParsing release of 2016; the full release has 25 574 images for training",
+    ),
+    DatasetRecord(
+        "mapillary_vistas",
+        {"training": 18_000, "validation": 2_000, "testing": 5_000},
+        "local copy",
+        "various",
+        ("{split}/images",),
+        "https://www.mapillary.com/dataset/vistas",
+        "non-commercial research, after registration",
+    ),
+    DatasetRecord(
+        "kitti",
+        {"training": 7_481, "testing": 7_518},
+        "torchvision",
+        "various",
+        ("Kitti/raw/{split}/image_2", "{split}/image_2", "data_object_image_2.zip:{split}/image_2"),
+        "https://www.cvlibs.net/datasets/kitti/eval_object.php",
+        "CC BY-NC-SA 3.0",
+        "left colour images of the object benchmark",
+    ),
+]
+_DATASETS = {record.name: record for record in _ALL}
+
+
+# ------------------------------------------------------------------------------------------------------ public
+def list_datasets() -> list[DatasetRecord]:
+    """The standard datasets that `open_dataset` knows.
+
+    Examples:
+        >>> next(record.splits for record in list_datasets() if record.name == "cifar10")
+        {'train': 50000, 'test': 10000}
+    """
+    return list(_DATASETS.values())
+
+
+def open_dataset(name: str, *, root: str | Path | None = None, download: bool = True) -> ImageSource:
+    """Open a split of a standard dataset, complete or not at all.
+
+    Files are read as they are: their bytes, names and manifest hash are those of ``open_images`` of their folder.
+    Arrays of pixels (CIFAR, MNIST, STL-10, SVHN) are named ``class/number`` in the official order. What torchvision
+    downloads is checked by md5 wherever torchvision knows it, a copy of yours just so.
+
+    Args:
+        name: ``dataset/split`` in any case, such as ``"cifar10/test"``; see `list_datasets`.
+        root: folder of a copy that is there already, which is only read; by default the folder ``datasets/NAME`` of
+            the cache (``VDNA_METRICS_HOME``), or the cache of Hugging Face.
+        download: without a root, download what is missing, where that may be done unasked.
+
+    Returns:
+        A frozen, picklable value with ``name``, ``names``, ``groups``, ``len()`` and ``read(index)``.
+
+    Raises:
+        ValueError: an unknown dataset or split, no split, nothing there (with where to get it and how it must lie),
+            or images of another number or size than the official ones.
+        DownloadError: a download failed.
+
+    Examples:
+        >>> open_dataset("cifar10")
+        Traceback (most recent call last):
+        ...
+        ValueError: 'cifar10' names no split: cifar10/train (50000 images), cifar10/test (10000 images)
+    """
+    record, split = _find(name)
+    if root is not None:
+        source = _open_copy(record, split, Path(root).expanduser())
+    elif record.loader == "huggingface":
+        source = _open_hub(record, split, _snapshot(record, split, download))
+    else:
+        source = _open_cached(record, split, download)
+    source = replace(source, name=f"{record.name}/{split}")
+    _check_official(record, split, source, str(root or _HUB.get(record.name, _cached(record))))
+    return source
+
+
+def _find(name: str) -> tuple[DatasetRecord, str]:
+    dataset, _, split = name.strip().lower().partition("/")
+    if dataset not in _DATASETS:
+        raise ValueError(f"unknown dataset {dataset!r}; {near_names(dataset, sorted(_DATASETS))}")
+    record = _DATASETS[dataset]
+    splits = ", ".join(f"{dataset}/{known} ({number} images)" for known, number in record.splits.items())
+    if not split:
+        raise ValueError(f"{name!r} names no split: {splits}")
+    if split not in record.splits:
+        raise ValueError(f"{dataset} has no split {split!r}: {splits}")
+    return record, split
+
+
+def _check_official(record: DatasetRecord, split: str, source: ImageSource, where: str) -> None:
+    official = record.splits[split]
+    other = f"open another copy by its path, as open_images({where!r}), and name it otherwise"
+    if len(source) != official:
+        raise ValueError(
+            f"{source.name}: {len(source)} images found in {where}, the official split has {official}; {other}"
+        )
+    if record.resolution == "various":
+        return
+    first = source.read(0)
+    height, width = (decode_image(first, source.names[0]) if isinstance(first, bytes) else first).shape[:2]
+    if f"{width}x{height}" != record.resolution:
+        raise ValueError(
+            f"{source.name}: {source.names[0]} in {where} is {width}x{height}, the official images are "
+            f"{record.resolution}; {other}"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ copies
+def _open_copy(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    return _OPENERS.get(record.name, _open_files)(record, split, root)
+
+
+def _place(record: DatasetRecord, split: str, root: Path) -> str:
+    """The first of the places of a copy that is there, as `open_images` names it."""
+    idx = "t10k" if split == "test" else split
+    places = [place.format(split=split, idx=idx) for place in record.layout]
+    for place in places:
+        path = f"{root}/{place}"
+        if os.path.exists(path) or (".zip:" in path and os.path.isfile(path.rpartition(":")[0])):
+            return path
+    raise ValueError(
+        f"{record.name}/{split} is not in {str(root)!r}: none of {', '.join(places)} is there. {_advice(record)}"
+    )
+
+
+def _advice(record: DatasetRecord) -> str:
+    without = {
+        "torchvision": "torchvision downloads it (download=True)",
+        "huggingface": "it is downloaded from there (download=True)",
+        "local copy": f"it is looked for in {_cached(record)}",
+    }[record.loader]
+    return (
+        f"Get it from {record.home} (licence: {record.licence}) and give the folder that holds it as root= (--root); "
+        f"without root= {without}"
+    )
+
+
+def _open_files(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    return open_images(_place(record, split, root))
+
+
+def _choose(whole: ImageSource, stems: Collection[str]) -> ImageSource:
+    return select_images(whole, [place for place, name in enumerate(whole.names) if PurePosixPath(name).stem in stems])
+
+
+def _open_ffhq(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    whole = _open_files(record, split, root)
+    return whole if split == "all" else _choose(whole, {f"{number:05d}" for number in _FFHQ_SPLITS[split]})
+
+
+def _open_celeba(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    from torchvision.datasets import CelebA
+    from torchvision.datasets.utils import check_integrity
+
+    whole = _open_files(record, split, root)
+    if split == "all":
+        return whole
+    partition = next((root / name for name in _CELEBA_PARTITIONS if (root / name).is_file()), None)
+    if partition is None:
+        raise ValueError(f"celeba/{split} needs list_eval_partition.txt: none of {_CELEBA_PARTITIONS} is in {root}")
+    md5 = next(md5 for _, md5, name in CelebA.file_list if name == partition.name)
+    if not check_integrity(partition, md5):
+        raise ValueError(f"{partition} is not the official file: its md5 is not {md5}; get it from {record.home}")
+    number = {"train": "0", "valid": "1", "test": "2"}[split]
+    rows = (line.split() for line in partition.read_text().splitlines())
+    return _choose(whole, {PurePosixPath(name).stem for name, part in rows if part == number})
+
+
+def _label(images: NDArray[np.uint8], labels: Sequence[str], where: str) -> ImageSource:
+    if len(images) != len(labels):
+        raise ValueError(f"{where} has {len(images)} images and {len(labels)} labels")
+    return replace(open_images(images), names=_number(labels))
+
+
+def _number(labels: Sequence[str]) -> tuple[str, ...]:
+    # "T-shirt/top" would be a folder in a folder.
+    return tuple(f"{label.replace('/', '-')}/{index:06d}" for index, label in enumerate(labels))
+
+
+def _open_arrays(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    where = _place(record, split, root)
+    try:
+        dataset = _torchvision(record, split, root, download=False)
+    except RuntimeError as error:
+        raise ValueError(f"{where} is incomplete or damaged: {error}") from error
+    images = np.asarray(dataset.data)
+    targets = np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels).tolist()
+    known = _DIGITS if record.name == "svhn" else getattr(dataset, "classes", None)
+    if known is None:
+        raise ValueError(f"{where}/class_names.txt is missing, the names of the classes")
+    classes = {_UNLABELLED: "unlabeled"} | dict(enumerate(known))
+    if images.shape[1] == 3:
+        images = images.transpose(0, 2, 3, 1)
+    return _label(images, [classes[target] for target in targets], where)
+
+
+def _open_idx(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    path = Path(_place(record, split, root))
+    labels_path = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    if not labels_path.is_file():
+        raise ValueError(f"{record.name}/{split}: {labels_path} is missing, the file of the labels")
+    images, labels = _read_idx(record, path), _read_idx(record, labels_path)
+    classes = _DIGITS if record.name == "mnist" else _torchvision_class(record).classes
+    # With a channel, so that three images cannot be taken for one of three rows.
+    return _label(images[..., None], [classes[label] for label in labels], str(path))
+
+
+def _read_idx(record: DatasetRecord, path: Path) -> NDArray[np.uint8]:
+    from torchvision.datasets.utils import check_integrity
+
+    compressed = path.suffix == ".gz"
+    md5 = dict(_torchvision_class(record).resources)[path.name] if compressed else None
+    if not check_integrity(path, md5):
+        raise ValueError(f"{path} is not the official file of {record.name}: its md5 is not {md5}")
+    data = gzip.decompress(path.read_bytes()) if compressed else path.read_bytes()
+    n_axes = data[3] if data[:3] == b"\0\0\x08" else 0
+    shape = struct.unpack(f">{n_axes}I", data[4 : 4 + 4 * n_axes].ljust(4 * n_axes, b"\0"))
+    if not n_axes or len(data) != 4 + 4 * n_axes + int(np.prod(shape, dtype=np.int64)):
+        raise ValueError(f"{path} is cut or no idx file of bytes: it has {len(data)} bytes, axes {list(shape)}")
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+
+
+# ------------------------------------------------------------------------------------------------------ lmdb
+# One database may be open once in a process. Without locks, read-only, it is a mapped file: forked workers go on with
+# their parent's, spawned ones open their own.
+_ENVIRONMENTS: dict[str, Any] = {}
+_OPENING = threading.Lock()
+
+
+def _environment(path: str) -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ValueError(f"{path} is an LMDB database: pip install lmdb, or 'vdna_metrics[datasets]'") from error
+
+    with _OPENING:
+        if path not in _ENVIRONMENTS:
+            try:
+                # Not torchvision's LSUN: that writes a list of keys into the working folder, which it finds again by
+                # the letters of the path alone, so that two copies may share one list.
+                _ENVIRONMENTS[path] = lmdb.open(path, readonly=True, create=False, lock=False, readahead=False)
+            except lmdb.Error as error:
+                raise ValueError(f"{path} is not a readable LMDB database: {error}") from error
+        return _ENVIRONMENTS[path]
+
+
+@dataclass(frozen=True)
+class _LmdbSource(ImageSource):
+    path: str
+
+    def read(self, index: int) -> bytes:
+        with _environment(self.path).begin() as transaction:
+            data = transaction.get(self.names[index].removesuffix(".webp").encode())
+        if data is None:
+            raise ValueError(f"{self.names[index]} is no longer in {self.path}")
+        return bytes(data)
+
+
+def _open_lsun(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    path = os.path.realpath(_place(record, split, root))
+    with _environment(path).begin() as transaction:
+        keys = transaction.cursor().iternext(keys=True, values=False)
+        return _LmdbSource(split, tuple(f"{key.decode()}.webp" for key in keys), path)
+
+
+# ------------------------------------------------------------------------------------------------------ hub
+@dataclass(frozen=True, eq=False)  # tables have no single truth value to compare by
+class _HubSource(ImageSource):
+    rows: Any  # a table in mapped files, which pickles as their paths
+
+    def read(self, index: int) -> bytes:
+        data: bytes = self.rows[index]["image"]["bytes"]
+        return data
+
+
+def _open_hub(record: DatasetRecord, split: str, root: Path) -> ImageSource:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            f"{record.name} is read by the package datasets: pip install datasets, or 'vdna_metrics[datasets]'"
+        ) from error
+
+    if not any(root.rglob("*.parquet")):  # a name that is no folder would be asked for at the hub
+        raise ValueError(f"{record.name}/{split} is not in {str(root)!r}: no Parquet files. {_advice(record)}")
+    rows = datasets.load_dataset(str(root), split=split)
+    labels = rows.features["label"]
+    names = _number([labels.int2str(label) for label in rows["label"]])
+    return _HubSource(split, names, rows.cast_column("image", datasets.Image(decode=False)))
+
+
+_OPENERS: dict[str, Callable[[DatasetRecord, str, Path], ImageSource]] = {
+    **dict.fromkeys(("cifar10", "cifar100", "stl10", "svhn"), _open_arrays),
+    **dict.fromkeys(("mnist", "fashion_mnist"), _open_idx),
+    **dict.fromkeys(("ffhq-1024", "ffhq-128"), _open_ffhq),
+    **{name: _open_lsun for name in _DATASETS if name.startswith("lsun_")},
+    "celeba": _open_celeba,
+    **dict.fromkeys(_HUB, _open_hub),
+}
+
+
+# ------------------------------------------------------------------------------------------------------ downloads
+def _cached(record: DatasetRecord) -> Path:
+    return cache_folder() / "datasets" / record.name
+
+
+def _open_cached(record: DatasetRecord, split: str, download: bool) -> ImageSource:
+    folder = _cached(record)
+    fetch = download and record.loader == "torchvision"
+    try:
+        source = _open_copy(record, split, folder)
+        if len(source) == record.splits[split] or not fetch:
+            return source
+    except ValueError:
+        if not fetch:
+            raise
+    _download(record, split, folder)  # or wait for the process that is unpacking it now
+    return _open_copy(record, split, folder)
+
+
+def _download(record: DatasetRecord, split: str, folder: Path) -> None:
+    from filelock import FileLock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Ranks that start together wait for the first of them; and older torchvision prints, which is the caller's.
+        with FileLock(folder / ".lock"), redirect_stdout(sys.stderr):
+            _torchvision(record, split, folder, download=True)
+    except (OSError, RuntimeError, HTTPException, ImportError) as error:
+        raise DownloadError(
+            f"{record.name}/{split} could not be downloaded to {folder}: {error}. {_advice(record)}"
+        ) from error
+
+
+def _snapshot(record: DatasetRecord, split: str, download: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, files = _HUB[record.name], ["*.parquet", "README.md"]
+    try:
+        path = snapshot_download(repository, repo_type="dataset", allow_patterns=files, local_files_only=not download)
+    except (OSError, ValueError) as error:
+        raise DownloadError(
+            f"{record.name}/{split} could not be had from the hub's {repository}: {error}. {_advice(record)}"
+        ) from error
+    return Path(path)
+
+
+def _torchvision_class(record: DatasetRecord) -> Any:
+    from torchvision import datasets
+
+    return getattr(datasets, _TORCHVISION[record.name])
+
+
+def _torchvision(record: DatasetRecord, split: str, root: Path, *, download: bool) -> Any:
+    by_name = record.name in ("celeba", "stl10", "svhn")
+    which: dict[str, Any] = {"split": split} if by_name else {"train": split in ("train", "training")}
+    return _torchvision_class(record)(str(root), download=download, **which)

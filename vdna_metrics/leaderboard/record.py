@@ -1,0 +1,436 @@
+"""A leaderboard as a value: every number of it, and what it was computed of and with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from vdna_metrics._version import __version__
+from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.files import replacing
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from torch import Tensor
+
+    from vdna_metrics.analysis.explain import Exemplars
+    from vdna_metrics.analysis.ranking import ImageRanking
+    from vdna_metrics.dna.vdna import VDNA
+
+MetricName = Literal["emd", "nfd", "lfd", "fid"]
+
+SCHEMA = 1
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+"""Shares of a layer's neurons, nearest first, up to which `Score.quantiles` are given."""
+
+METRIC_LABELS: dict[MetricName, str] = {
+    "emd": "VDNA-EMD (bins)",
+    "nfd": "neuron Fréchet distance",
+    "lfd": "layer Fréchet distance",
+    "fid": "FID",
+}
+
+Record = TypeVar("Record", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class ImageSetRecord:
+    """A set of images on a leaderboard: the reference, or what a generator made.
+
+    Args:
+        name: unique on the leaderboard.
+        source: what was given, a path or a name of the store.
+        n_images: how many were scored.
+        n_found: how many there were, before they were equalised.
+        manifest: sha256 of image names and contents, `references.manifest_hash`; empty where only a DNA is known.
+        groups: number of groups the images were dealt into; 0 for a DNA without them.
+        skipped: ``(image, reason)`` of those left out.
+    """
+
+    name: str
+    source: str
+    n_images: int
+    n_found: int
+    manifest: str = ""
+    groups: int = 0
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """A network that looked.
+
+    Args:
+        name: of the extractor.
+        fingerprint: `ExtractorFingerprint.digest`.
+        parts: of the fingerprint, for people.
+        layers: ``{layer: number of neurons}``.
+        bins: of the histograms, 0 where none were made.
+        ranges: `ActivationRanges.digest` of the histograms' ranges.
+    """
+
+    name: str
+    fingerprint: str
+    parts: Mapping[str, str]
+    layers: Mapping[str, int]
+    bins: int = 0
+    ranges: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One generator's distance from the reference by one metric and network.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network.
+        metric: name of the metric.
+        value: the plain distance, what a paper would report of so many images.
+        layers: ``{layer: plain distance}``.
+        quantiles: ``{layer: distances of its neurons at QUANTILES}``; empty for layer Fréchet distances.
+        estimate: with correction, error and interval; ``None`` where no side was dealt into groups.
+        layer_estimates: likewise, a layer.
+        rank: first and last place among the generators that the data allow; equal where there is no doubt.
+        extrapolated: of Fréchet distances, FD-infinity and its standard error.
+    """
+
+    generator: str
+    network: str
+    metric: MetricName
+    value: float
+    layers: Mapping[str, float]
+    quantiles: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    estimate: Estimate | None = None
+    layer_estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    rank: tuple[int, int] | None = None
+    extrapolated: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """Difference of two generators: that of ``a`` minus that of ``b``, of corrected distances.
+
+    Args:
+        a: name of a generator.
+        b: name of the other.
+        network: name of the network.
+        metric: name of the metric.
+        difference: estimate.
+        low: lower end of its interval.
+        high: upper end.
+        p_value: of no difference, Holm-corrected over the pairs of this network and metric.
+        paired: whether the groups were compared image set by image set, since names agree.
+        tied: whether the data cannot tell them apart.
+    """
+
+    a: str
+    b: str
+    network: str
+    metric: MetricName
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    paired: bool
+    tied: bool
+
+
+@dataclass(frozen=True)
+class FloorRecord:
+    """What real images score against real images: nobody can be expected to win below.
+
+    Args:
+        network: name of the network.
+        metric: name of the metric.
+        value: expected plain distance of ``n_images`` real images from the reference.
+        spread: standard deviation over draws.
+        n_images: as the generators have.
+        measured_at: images in each of the disjoint halves that were measured.
+        layers: ``{layer: floor}``.
+    """
+
+    network: str
+    metric: MetricName
+    value: float
+    spread: float
+    n_images: int
+    measured_at: int
+    layers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FidelityRecord:
+    """Fidelity and diversity of one generator in one network's features.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network.
+        layer: whose position means are the features.
+        values: ``{"precision": ..., "recall": ..., "density": ..., "coverage": ..., "vendi_real": ...,
+            "vendi_generated": ..., "kernel_distance": ..., "kernel_distance_std": ...}``.
+        settings: neighbours, subsets, seed, numbers of images.
+    """
+
+    generator: str
+    network: str
+    layer: str
+    values: Mapping[str, float]
+    settings: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CopyRecord:
+    """Which generated images look like copies of reference images; a diagnostic, not a proof.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network.
+        found: ``(generated image, reference image, score)``, the most suspicious first.
+        n_checked: images that were looked at.
+        threshold: of the score, in the words of `analysis.copies`.
+        false_alarms: expected share of false alarms.
+    """
+
+    generator: str
+    network: str
+    found: tuple[tuple[str, str, float], ...]
+    n_checked: int
+    threshold: float
+    false_alarms: float
+
+
+@dataclass(frozen=True)
+class ClassRecord:
+    """Distance of one class folder of a generator from the same class of the reference.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network.
+        metric: name of the metric.
+        group: the class.
+        n_images: of the class, generated.
+        value: plain distance.
+    """
+
+    generator: str
+    network: str
+    metric: MetricName
+    group: str
+    n_images: int
+    value: float
+
+
+@dataclass(frozen=True)
+class AgreementRecord:
+    """How far columns of a leaderboard put the generators in one order.
+
+    Args:
+        columns: ``metric network`` of each.
+        spearman: ``[columns][columns]``.
+        kendall: likewise.
+        notes: sentences where they disagree.
+    """
+
+    columns: tuple[str, ...]
+    spearman: tuple[tuple[float, ...], ...]
+    kendall: tuple[tuple[float, ...], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Generators scored against one reference; all numbers, and what is needed to compute them again.
+
+    Args:
+        title: for people.
+        reference: the real images.
+        generators: in the order in which they were given.
+        networks: that looked.
+        metrics: that were asked for.
+        scores: one a generator, network and metric.
+        settings: groups, confidence, seed, bins, equalise and what else decides the numbers.
+        command: that makes this leaderboard, for people.
+        versions: of Python and the packages that compute.
+        created: UTC, ISO 8601.
+        pairs: differences of generators.
+        floors: one a network and metric, where the reference is dealt into groups.
+        fidelity: where images were at hand.
+        copies: likewise.
+        classes: where class folders were asked for.
+        agreement: of the columns, where there are at least two, and three generators.
+        notes: what a reader of the numbers should know.
+    """
+
+    title: str
+    reference: ImageSetRecord
+    generators: tuple[ImageSetRecord, ...]
+    networks: tuple[NetworkRecord, ...]
+    metrics: tuple[MetricName, ...]
+    scores: tuple[Score, ...]
+    settings: Mapping[str, Any]
+    command: str
+    versions: Mapping[str, str]
+    created: str
+    pairs: tuple[PairRecord, ...] = ()
+    floors: tuple[FloorRecord, ...] = ()
+    fidelity: tuple[FidelityRecord, ...] = ()
+    copies: tuple[CopyRecord, ...] = ()
+    classes: tuple[ClassRecord, ...] = ()
+    agreement: AgreementRecord | None = None
+    notes: tuple[str, ...] = ()
+
+    def score(self, generator: str, network: str, metric: str) -> Score:
+        """The one of a generator, network and metric; ``KeyError`` where there is none."""
+        for score in self.scores:
+            if (score.generator, score.network, score.metric) == (generator, network, metric):
+                return score
+        raise KeyError((generator, network, metric))
+
+    @property
+    def columns(self) -> tuple[tuple[str, MetricName], ...]:
+        """``(network, metric)`` of each column that has scores, in the order of networks and metrics."""
+        found = {(score.network, score.metric) for score in self.scores}
+        every = ((network.name, metric) for network in self.networks for metric in self.metrics)
+        return tuple(column for column in every if column in found)
+
+    def column(self, network: str, metric: str) -> list[Score]:
+        """All generators' scores by one metric and network, nearest first."""
+        column = [score for score in self.scores if (score.network, score.metric) == (network, metric)]
+        return sorted(column, key=lambda score: score.estimate.corrected if score.estimate else score.value)
+
+    def classes_of(self, network: str, metric: str) -> dict[str, list[ClassRecord]]:
+        """Classes of each generator that has some, the farthest first, in the order of the column."""
+        found: dict[str, list[ClassRecord]] = {}
+        for score in self.column(network, metric):
+            own = [
+                record
+                for record in self.classes
+                if (record.generator, record.network, record.metric) == (score.generator, network, metric)
+            ]
+            if own:
+                found[score.generator] = sorted(own, key=lambda record: -record.value)
+        return found
+
+    def floor(self, network: str, metric: str) -> FloorRecord | None:
+        """The noise floor of a column, where it is known."""
+        return next((floor for floor in self.floors if (floor.network, floor.metric) == (network, metric)), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers, with the schema and its writer."""
+        writer = f"vdna_metrics {__version__}"
+        return {"schema": SCHEMA, "writer": writer, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Leaderboard:
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: for another schema, or fields that are missing, unknown or of another type; they are named.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"leaderboards of schema {SCHEMA} can be read, this is of schema {data.get('schema')!r}")
+        return _built(
+            cls, {name: value for name, value in data.items() if name not in ("schema", "writer")}, "leaderboard"
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``leaderboard.json``, whole or not at all."""
+        with replacing(Path(path)) as file:
+            file.write(json.dumps(self.to_json(), indent=1, allow_nan=False).encode() + b"\n")
+        return Path(path)
+
+
+def load_leaderboard(path: str | Path) -> Leaderboard:
+    """Read a leaderboard that `Leaderboard.save` wrote.
+
+    Raises:
+        ValueError: when the file is no such leaderboard; what is wrong is named.
+    """
+    try:
+        data = json.loads(Path(path).read_text("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"a leaderboard is a JSON object, this is a {type(data).__name__}")
+        return Leaderboard.from_json(data)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a report shows beside the numbers of a leaderboard; each may lack what was not at hand.
+
+    Args:
+        reference: ``{network: DNA}``, of histograms, else Gaussians.
+        generated: ``{(network, generator): DNA}``, likewise.
+        exemplars: ``{(network, generator): exemplar images of the reference, of the generator or of both}``.
+        rankings: ``{generator: its images ranked}``, with pictures of the nearest and the farthest.
+        examples: ``{image set: some of its images}``, uint8 ``[3, H, W]`` each.
+    """
+
+    reference: Mapping[str, VDNA] = field(default_factory=dict)
+    generated: Mapping[tuple[str, str], VDNA] = field(default_factory=dict)
+    exemplars: Mapping[tuple[str, str], Sequence[Exemplars]] = field(default_factory=dict)
+    rankings: Mapping[str, ImageRanking] = field(default_factory=dict)
+    examples: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------ from plain containers
+@lru_cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _built(kind: type[Record], data: Any, where: str) -> Record:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} must be an object, got {type(data).__name__}")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    unknown = [name for name in data if name not in fields]
+    missing = [
+        name
+        for name, item in fields.items()
+        if name not in data and item.default is item.default_factory is dataclasses.MISSING
+    ]
+    if unknown or missing:
+        raise ValueError(f"{where} has unknown fields {unknown} and lacks {missing}")
+    hints = _hints(kind)
+    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in parts:
+            return None
+        return _value(next(part for part in parts if part is not type(None)), value, where)
+    if origin is Literal:
+        if value not in parts:
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, parts))}, got {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} must be a list, got {type(value).__name__}")
+        hints = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
+        if len(hints) != len(value):
+            raise ValueError(f"{where} must have {len(hints)} values, got {len(value)}")
+        return tuple(
+            _value(part, item, f"{where}[{place}]") for place, (part, item) in enumerate(zip(hints, value, strict=True))
+        )
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} must be an object, got {type(value).__name__}")
+        return {name: _value(parts[1], item, f"{where}.{name}") for name, item in value.items()}
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _built(hint, value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{where} must be a {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,103 @@
+"""Whether a leaderboard that is computed again says what it said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vdna_metrics.leaderboard.record import Leaderboard
+
+TOLERANCE = 1e-3
+"""Share of a score by which another machine's rounding may move it."""
+
+
+@dataclass(frozen=True)
+class LeaderboardDifference:
+    """A number of a leaderboard that came out otherwise.
+
+    Args:
+        what: which.
+        recorded: as it was.
+        found: as it is now; ``None`` where it is not there.
+    """
+
+    what: str
+    recorded: float | str | None
+    found: float | str | None
+
+
+def leaderboard_differences(
+    recorded: Leaderboard, found: Leaderboard, *, tolerance: float = TOLERANCE
+) -> list[LeaderboardDifference]:
+    """Numbers of two leaderboards that differ by more than a share of the larger of them.
+
+    Compared are networks, numbers and manifests of images, and every score, interval, difference, floor, and number of
+    fidelity, copies and classes. Intervals and differences are compared on the scale of the score that they belong to,
+    a p value on that of 1; ranks and ties must be equal, unless the difference's p value is that near to where it
+    decides.
+
+    Args:
+        recorded: as it was.
+        found: as it is now.
+        tolerance: share that rounding may move. The same images through the same network give the same counts to the
+            bit on one machine; another batch size, processor, device or version of torch rounds activations otherwise,
+            and those near the edge of a bin move to the next.
+    """
+    was, now = _flat(recorded), _flat(found)
+    differences = []
+    for key in dict.fromkeys([*was, *now]):
+        (a, scale_a), (b, scale_b) = was.get(key, (None, 0.0)), now.get(key, (None, 0.0))
+        same = a == b
+        if not same and isinstance(a, float) and isinstance(b, float):
+            same = abs(a - b) <= tolerance * max(abs(a), abs(b), scale_a, scale_b)
+        if not same:
+            differences.append(LeaderboardDifference(key, a, b))
+    return differences
+
+
+def _flat(leaderboard: Leaderboard) -> dict[str, tuple[float | str | None, float]]:
+    """``{what: (value, scale of its rounding)}``."""
+    flat: dict[str, tuple[float | str | None, float]] = {}
+    margin = 1 - leaderboard.settings.get("confidence", 0.95)
+    for entry in (leaderboard.reference, *leaderboard.generators):
+        flat[f"{entry.name}: images"] = (str(entry.n_images), 0.0)
+        flat[f"{entry.name}: manifest"] = (entry.manifest, 0.0)
+    for network in leaderboard.networks:
+        for part in ("fingerprint", "bins", "ranges"):
+            flat[f"{network.name}: {part}"] = (str(getattr(network, part)), 0.0)
+    sure = {(pair.network, pair.metric) for pair in leaderboard.pairs}
+    for pair in leaderboard.pairs:
+        if abs(pair.p_value - margin) < 0.1 * margin:
+            sure.discard((pair.network, pair.metric))
+    for score in leaderboard.scores:
+        name = f"{score.generator}, {score.metric} of {score.network}"
+        flat[name] = (score.value, 0.0)
+        for layer, value in score.layers.items():
+            flat[f"{name}, {layer}"] = (value, 0.0)
+        estimates = {"": score.estimate, **{f", {layer}": each for layer, each in score.layer_estimates.items()}}
+        for layer, estimate in estimates.items():
+            if estimate is not None:
+                for part in ("corrected", "standard_error", "low", "high"):
+                    flat[f"{name}{layer}, {part}"] = (getattr(estimate, part), estimate.value)
+        if score.rank is not None and (score.network, score.metric) in sure:
+            flat[f"{name}, rank"] = ("-".join(map(str, score.rank)), 0.0)
+        if score.extrapolated is not None:
+            flat[f"{name}, extrapolated"] = (score.extrapolated[0], score.value)
+    scales = {(score.generator, score.network, score.metric): score.value for score in leaderboard.scores}
+    for pair in leaderboard.pairs:
+        a, b = sorted((pair.a, pair.b))
+        sign, ends = (1, (pair.low, pair.high)) if a == pair.a else (-1, (-pair.high, -pair.low))
+        name = f"{a} minus {b}, {pair.metric} of {pair.network}"
+        scale = max(scales[a, pair.network, pair.metric], scales[b, pair.network, pair.metric])
+        flat[name] = (sign * pair.difference, scale)
+        flat[f"{name}, low"], flat[f"{name}, high"] = (ends[0], scale), (ends[1], scale)
+        flat[f"{name}, p"] = (pair.p_value, 1.0)
+    for floor in leaderboard.floors:
+        flat[f"floor, {floor.metric} of {floor.network}"] = (floor.value, 0.0)
+    for fidelity in leaderboard.fidelity:
+        for what, value in fidelity.values.items():
+            flat[f"{fidelity.generator}, {what} of {fidelity.network}"] = (value, 1.0)
+    for copies in leaderboard.copies:
+        flat[f"{copies.generator}, copies by {copies.network}"] = (str(len(copies.found)), 0.0)
+    for each in leaderboard.classes:
+        flat[f"{each.generator}/{each.group}, {each.metric} of {each.network}"] = (each.value, 0.0)
+    return flat

@@ -1,0 +1,376 @@
+"""Files of the vdna package: ``ROOT.json`` with settings, ``ROOT.npz`` with arrays, in its four kinds.
+
+As version 0.1.1 writes and reads them: a histogram is ``{layer}`` int32 ``[neurons, bins]``; a Gaussian ``mu-{layer}``
+and ``var-{layer}`` float32, a layer Gaussian ``mu-{layer}`` and ``sigma-{layer}`` float64, both with ddof 1 over the
+images' means; activation ranges are ``min-{layer}`` and ``max-{layer}`` float32. vdna passes over what it does not know
+in the settings, so what its format has no place for (fingerprint, provenance, rule of the ranges) is written there
+under ``"vdna_metrics"``, and read again from there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vdna_metrics.distributions import (
+    Distribution,
+    GaussianDistribution,
+    HistogramDistribution,
+    LayerGaussianDistribution,
+)
+from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.extractors.weights import source_file
+from vdna_metrics.files import is_ours, replacing, sha256_of_file
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
+
+RangesLike = ActivationRanges | str | Path
+Arrays = Mapping[str, NDArray[Any]]
+
+_OURS = "vdna_metrics"
+_VERSION = "0.1.1"
+_KINDS = {"histogram": "histogram", "gaussian": "gaussian", "layer_gaussian": "layer-gaussian"}
+_SCALES = {"vdna": 1.2, "none": 1.0}  # by which vdna multiplies extremes, for the rules that do it
+_HALF = ("clip_im_vit_b16",)  # which vdna computes in half precision
+
+
+def read_vdna_package(
+    root: str | Path, *, ranges: RangesLike | None = None, extractor: str | ExtractorSpec | None = None
+) -> VDNA | ActivationRanges:
+    """Read a DNA, or activation ranges, that the vdna package wrote.
+
+    Counts, extremes and means come back to the bit, variances and covariances to rounding (2e-16), since our state
+    holds their sums. What vdna does not record stays unknown: the weights are not compared, and no activation of a
+    histogram counts as outside the ranges, into whose edge bins vdna put them.
+
+    Args:
+        root: path of both files without their suffixes, or of one of them.
+        ranges: of a histogram: those that it was made with, as `ActivationRanges`, a file of them, vdna's
+            ``activation_ranges.json`` or its package of activation ranges. Not needed where vdna publishes them for
+            the extractor, and took these: they are downloaded.
+        extractor: name in the catalogue or spec, where the one that the file names is not in the catalogue.
+
+    Raises:
+        ValueError: when a file is damaged or lacks something, when its settings have no counterpart here (images
+            cropped at random), or when extractor or ranges are unknown or do not fit.
+    """
+    settings_path, arrays_path = _paths(root)
+    settings = _read_settings(settings_path)
+    try:
+        layout = NeuronLayout(settings["neurons_list"])
+        kind, n_images, name = settings["type"], settings["num_images"], settings["feature_extractor_name"]
+        # By name, for vdna leaves an empty pickle beside each layer's moments.
+        parts = [""] if kind == "histogram" else [f"{part}-" for part in ("mu", "var", "sigma", "min", "max")]
+        arrays, _ = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
+        ours = settings.get(_OURS, {})
+        if kind == "activation-ranges":
+            low, high = (_parts(arrays_path, arrays, layout, f"{part}-") for part in ("min", "max"))
+            if "ranges" in ours:
+                return ActivationRanges.from_header(ours["ranges"], low, high)
+        fingerprint = (
+            ExtractorFingerprint.from_json(ours["fingerprint"])
+            if ours.get("fingerprint")
+            else _fingerprint(settings_path, settings, layout, extractor)
+        )
+        origin = f"vdna package: {arrays_path.name}, sha256 {sha256_of_file(arrays_path)}"
+        provenance = (
+            Provenance.from_json(ours["provenance"])
+            if "provenance" in ours
+            else Provenance(_name(extractor) or name, (_source(settings["data_settings"]["source"]),), origin=origin)
+        )
+        distribution: Distribution
+        if kind == "activation-ranges":
+            return ActivationRanges(layout, low, high, "vdna", n_images, provenance.sources, fingerprint)
+        if kind == "histogram":
+            bins = settings["distribution"]["hist_nb_bins"]
+            found = _ranges(ranges, settings_path, settings, layout, fingerprint)
+            distribution = HistogramDistribution.empty(found, bins)
+            distribution.counts.copy_(_counts(arrays_path, arrays, layout, bins))
+        elif kind == "gaussian":
+            distribution = GaussianDistribution.empty(layout, centre=_parts(arrays_path, arrays, layout, "mu-"))
+            distribution.second.copy_(_parts(arrays_path, arrays, layout, "var-") * (n_images - 1))
+        elif kind == "layer-gaussian":
+            distribution = LayerGaussianDistribution.empty(layout, centre=_parts(arrays_path, arrays, layout, "mu-"))
+            for layer, scatter in distribution.scatters().items():
+                sigma = _part(arrays_path, arrays, f"sigma-{layer}", (layout[layer], layout[layer]))
+                scatter.copy_((sigma + sigma.T) / 2 * (n_images - 1))
+        else:
+            raise ValueError(f"{settings_path} is of type {kind!r}, known are {', '.join(_KINDS.values())}")
+        distribution.state[0] = n_images
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{settings_path} does not hold settings as the vdna package writes them ({type(error).__name__}: {error})"
+        ) from error
+    return VDNA(distribution, fingerprint, provenance)
+
+
+def write_vdna_package(
+    contents: VDNA | ActivationRanges, root: str | Path, *, extractor: str = ""
+) -> tuple[Path, Path]:
+    """Write a DNA, or activation ranges, as the vdna package reads them.
+
+    vdna loads them by `load_vdna_from_files(root)`, or `load_vdna_from_files(f"{root}.json")` where the name of the
+    root has a dot, of which vdna takes what follows for a suffix. Its EMD, NFD and FD are then ours; Gaussians are
+    rounded to float32 as in all its files.
+
+    Args:
+        contents: DNA of whole layers, or ranges.
+        root: path of both files without their suffixes.
+        extractor: name of the extractor as vdna compares it; by default the DNA's, needed for ranges.
+
+    Returns:
+        The paths of settings and arrays.
+
+    Raises:
+        ValueError: when a count does not fit vdna's int32, or layers are not whole.
+
+    Examples:
+        >>> ranges = ActivationRanges.from_extremes({"conv": [0.0]}, {"conv": [1.0]}, widen="vdna")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = write_vdna_package(ranges, f"{folder}/ranges", extractor="mine")
+        ...     read_vdna_package(f"{folder}/ranges").high
+        tensor([1.2000])
+    """
+    layout = contents.layout
+    if layout.neurons:
+        raise ValueError(
+            f"files of vdna hold whole layers, of {', '.join(layout.neurons)} there are some neurons: "
+            "export the DNA before it is selected from"
+        )
+    settings_path, arrays_path = _paths(root)
+    ours: dict[str, Any] = {"fingerprint": contents.fingerprint.to_json() if contents.fingerprint else None}
+    extraction: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def add(prefix: str, values: Tensor, dtype: type[np.floating[Any]]) -> None:
+        parts = layout.split(values.cpu()).items()
+        arrays.update({f"{prefix}-{layer}": part.numpy().astype(dtype) for layer, part in parts})
+
+    if isinstance(contents, ActivationRanges):
+        if not extractor:
+            raise ValueError("ranges do not say the name of their extractor: give extractor=, as vdna is to compare it")
+        kind = name = "activation-ranges"
+        n_images, sources = contents.n_images, contents.sources
+        ours["ranges"] = contents.header()
+        extraction = {"keep_only_min_max": True}
+        add("min", contents.observed_low, np.float32)
+        add("max", contents.observed_high, np.float32)
+    else:
+        distribution = contents.distribution
+        distribution.check_finite()
+        kind = name = _KINDS[contents.kind]
+        n_images, sources = contents.n_images, contents.provenance.sources
+        extractor = extractor or contents.provenance.extractor
+        ours["provenance"] = contents.provenance.to_json()
+        extraction = {"average_feats_spatially": True}
+        if isinstance(distribution, HistogramDistribution):
+            name, stated = f"{kind}-{distribution.bins}", {"hist_nb_bins": distribution.bins}
+            extraction = {
+                "accumulate_spatial_feats_in_hist": True,
+                "accumulate_sample_feats_in_hist": True,
+                "normalise_feats": True,
+                "hist_nb_bins": distribution.bins,
+                "range_scale_for_norm_params": _SCALES.get(distribution.ranges.widen),
+            }
+            ours["ranges"] = distribution.ranges.digest
+            arrays.update(_as_int32(distribution))
+        elif isinstance(distribution, GaussianDistribution):
+            for prefix, moment in zip(("mu", "var"), distribution.mean_and_variance(), strict=True):
+                add(prefix, moment, np.float32)
+        elif isinstance(distribution, LayerGaussianDistribution):
+            for layer in layout:
+                mean, covariance = distribution.mean_and_covariance(layer)
+                arrays[f"mu-{layer}"], arrays[f"sigma-{layer}"] = mean.cpu().numpy(), covariance.cpu().numpy()
+    preprocessing = contents.fingerprint.preprocessing if contents.fingerprint else "clean"
+    _, _, crop = preprocessing.partition("crop=")
+    settings = {
+        "vdna_version": _VERSION,
+        "distribution": stated,
+        "type": kind,
+        "name": name,
+        "data_settings": {
+            "source": ", ".join(sources),
+            "crop_to_square_pre_resize": crop.partition(":")[0] or "none",
+            "resize_mode": preprocessing.partition(":")[0],
+            "shuffle_files": False,
+            "num_images": -1,
+        },
+        "extraction_settings": {"range_scale_for_norm_params": 1.2, "hist_range": [-1.0, 1.0], **extraction},
+        "num_images": n_images,
+        "feature_extractor_name": extractor,
+        "neurons_list": dict(layout),
+        _OURS: ours,
+    }
+    with replacing(arrays_path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    with replacing(settings_path) as file:
+        file.write(json.dumps(settings, indent=4).encode())
+    return settings_path, arrays_path
+
+
+def _paths(root: str | Path) -> tuple[Path, Path]:
+    """Settings and arrays of a root, of which neither suffix nor what follows another dot is cut."""
+    stem = str(root)
+    for suffix in (".json", ".npz"):
+        stem = stem.removesuffix(suffix)
+    return Path(f"{stem}.json"), Path(f"{stem}.npz")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or not JSON ({error})") from error
+    if not isinstance(settings, dict) or "neurons_list" not in settings:
+        raise ValueError(f"{path} does not hold settings as the vdna package writes them: it has no neurons_list")
+    return settings
+
+
+def read_arrays(path: Path, only: Sequence[str]) -> tuple[Arrays, list[str]]:
+    """Arrays of an ``.npz`` file of others by name, those of the names that it has, and all its names."""
+    try:
+        # Opened here, for NumPy leaves a damaged file open.
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in only}, list(file.files)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # NumPy, zipfile and zlib raise types of their own
+        raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
+
+
+def _part(path: Path, arrays: Arrays, name: str, shape: tuple[int, ...]) -> Tensor:
+    if name not in arrays:
+        raise ValueError(f"{path} has no array {name!r}; {near_names(name, list(arrays))}")
+    values = torch.from_numpy(arrays[name]).to(torch.float64)
+    if values.numel() != int(np.prod(shape)) or not values.isfinite().all():
+        raise ValueError(f"{path}: {name!r} is {list(values.shape)}, needed are {list(shape)} finite numbers")
+    return values.reshape(shape)  # of one neuron vdna squeezes
+
+
+def _parts(path: Path, arrays: Arrays, layout: NeuronLayout, prefix: str) -> Tensor:
+    return torch.cat([_part(path, arrays, f"{prefix}{layer}", (count,)) for layer, count in layout.items()])
+
+
+def _counts(path: Path, arrays: Arrays, layout: NeuronLayout, bins: int) -> Tensor:
+    for layer, count in layout.items():
+        found = arrays.get(layer)
+        if found is None or found.shape != (count, bins) or found.dtype.kind not in "iu" or (found < 0).any():
+            shown = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
+            raise ValueError(f"{path}: counts of layer {layer!r} are {shown}, needed are {[count, bins]} from 0")
+    return torch.cat([torch.from_numpy(arrays[layer].astype(np.int64)) for layer in layout])
+
+
+def _as_int32(distribution: HistogramDistribution) -> dict[str, NDArray[Any]]:
+    parts = distribution.layout.split(distribution.counts.cpu())
+    largest = {layer: int(part.max()) for layer, part in parts.items()}
+    over = [f"{layer} {count}" for layer, count in largest.items() if count > np.iinfo(np.int32).max]
+    if over:
+        raise ValueError(f"vdna keeps counts as int32, up to {np.iinfo(np.int32).max}; here are {', '.join(over[:4])}")
+    return {layer: part.numpy().astype(np.int32) for layer, part in parts.items()}
+
+
+def _name(extractor: str | ExtractorSpec | None) -> str | None:
+    return extractor.name if isinstance(extractor, ExtractorSpec) else extractor
+
+
+def _source(stated: Any) -> str:
+    if isinstance(stated, list):
+        return f"{len(stated)} files"
+    return Path(stated).name or str(stated)
+
+
+def _fingerprint(
+    path: Path, settings: Mapping[str, Any], layout: NeuronLayout, extractor: str | ExtractorSpec | None
+) -> ExtractorFingerprint:
+    """Of the catalogue's entry of that name, as vdna's settings have it resize and crop."""
+    name = _name(extractor) or settings["feature_extractor_name"]
+    spec = extractor if isinstance(extractor, ExtractorSpec) else CATALOGUE.get(name)
+    if spec is None:
+        raise ValueError(
+            f"{path} is of extractor {name!r}, which is not in the catalogue; {near_names(name, list(CATALOGUE))} "
+            "Give extractor=, its spec"
+        )
+    data = settings["data_settings"]
+    resize, crop = data["resize_mode"], data["crop_to_square_pre_resize"]
+    if resize not in ("clean", "legacy_pytorch") or crop not in ("none", "center"):
+        raise ValueError(
+            f"{path} was made with resize_mode {resize!r} and crop_to_square_pre_resize {crop!r}, known here are "
+            "'clean' or 'legacy_pytorch', and 'none' or 'center': images could not be treated alike"
+        )
+    transformed = [key for key, value in data.items() if key.startswith("custom_") and value is not None]
+    if transformed:
+        raise ValueError(f"{path} was made with {transformed[0]}, which it does not hold")
+    paths = spec.paths
+    for layer in layout:
+        if layer not in paths:
+            raise ValueError(
+                f"{path} has layer {layer!r}, extractor {spec.name!r} not; {near_names(layer, list(paths))}"
+            )
+    if len(layout) == len(paths) and spec.neurons not in (None, layout.total):
+        raise ValueError(f"{path} has {layout.total} neurons, extractor {spec.name!r} has {spec.neurons}")
+    return ExtractorFingerprint(
+        spec.architecture_id,
+        "",
+        replace(spec, preprocessing=resize, crop=crop).preprocess.id,
+        {layer: paths[layer] for layer in layout},
+        "fp16" if spec.name in _HALF else spec.precision,
+    )
+
+
+def _ranges(
+    ranges: RangesLike | None,
+    path: Path,
+    settings: Mapping[str, Any],
+    layout: NeuronLayout,
+    fingerprint: ExtractorFingerprint,
+) -> ActivationRanges:
+    """The ranges of a histogram, which its files do not hold."""
+    extraction, digest = settings["extraction_settings"], settings.get(_OURS, {}).get("ranges")
+    if ranges is None:
+        spec = CATALOGUE.get(settings["feature_extractor_name"])
+        if spec is None or spec.ranges is None or digest is not None:
+            raise ValueError(
+                f"{path} does not hold the activation ranges of its histogram: give ranges=, those it was made with"
+            )
+        file = source_file(spec.ranges)
+        found = load_vdna_ranges(file, layout, source=spec.ranges, fingerprint=fingerprint)
+    elif isinstance(ranges, ActivationRanges):
+        found = ranges
+    else:
+        found = _load_ranges(Path(ranges), layout, fingerprint)
+    found.check_fingerprint(fingerprint)
+    found = found.for_layout(layout)
+    if digest not in (None, found.digest):
+        raise ValueError(f"{path} was made with other activation ranges: {digest[:12]}, given {found.digest[:12]}")
+    scale = extraction.get("range_scale_for_norm_params", 1.2)
+    if digest is None and (scale != _SCALES.get(found.widen) or extraction["hist_range"] != [-1.0, 1.0]):
+        raise ValueError(
+            f"{path} was made with extremes times {scale} in bins over {extraction['hist_range']}, the given ranges "
+            f"have the rule {found.widen!r}: needed are 'vdna' (times 1.2) or 'none' (times 1), and [-1.0, 1.0]"
+        )
+    return found
+
+
+def _load_ranges(path: Path, layout: NeuronLayout, fingerprint: ExtractorFingerprint) -> ActivationRanges:
+    if is_ours(path):
+        return load_ranges(path)
+    settings = _paths(path)[0]
+    if settings.is_file() and "neurons_list" not in json.loads(settings.read_bytes()):
+        return load_vdna_ranges(settings, layout, fingerprint=fingerprint)
+    found = read_vdna_package(path)
+    if not isinstance(found, ActivationRanges):
+        raise ValueError(f"{path} holds a {found.kind} DNA, needed are activation ranges")
+    return found
