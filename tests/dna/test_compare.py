@@ -329,7 +329,7 @@ def test_kinds_are_not_mixed(kind: str) -> None:
             continue
         for pair in ((own, stranger), (stranger, own)):
             shown = rf"reference '{pair[0].kind}', generated '{pair[1].kind}'"
-            with pytest.raises(ValueError, match=rf"this distance needs DNAs of kind '{kind}': {shown}"):
+            with pytest.raises(ValueError, match=rf"needs DNAs of kind '{kind}': {shown}"):
                 DISTANCES[kind](*pair)
 
 
@@ -393,7 +393,9 @@ def test_an_unknown_unit_is_refused() -> None:
 
 def test_a_layer_distance_has_no_neurons() -> None:
     """Per-neuron values of a layer Fréchet distance, and other reductions, are refused."""
-    with pytest.raises(ValueError, match="a layer Fréchet distance has one number a layer: use reduction='layer'"):
+    with pytest.raises(
+        ValueError, match="layer Fréchet distance has one number per layer and none per neuron: use reduction='layer'"
+    ):
         compare.layer_frechet(*PAIRS["layer_gaussian"], reduction="none")
     with pytest.raises(ValueError, match="unknown reduction 'sum'; known: mean, layer, none"):
         compare.layer_frechet(*PAIRS["layer_gaussian"], reduction="sum")  # type: ignore[arg-type]

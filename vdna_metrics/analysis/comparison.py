@@ -17,6 +17,7 @@ from vdna_metrics.build.dnas import empty_distribution
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna import compare
+from vdna_metrics.dna.distances import DistanceResult, Reduction
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance, check_comparable
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -99,7 +100,7 @@ class Measure:
             scale = scale * (histogram.ranges.high.double() - histogram.ranges.low.double())
         return scale
 
-    def _compare(self, a: VDNA, b: VDNA, reduction: compare.Reduction) -> compare.Distance:
+    def _compare(self, a: VDNA, b: VDNA, reduction: Reduction) -> DistanceResult:
         if self.distance == "emd":
             return compare.emd(a, b, weights=self.weights, unit=self.unit, reduction=reduction)
         function = compare.neuron_frechet if self.distance == "neuron_frechet" else compare.layer_frechet

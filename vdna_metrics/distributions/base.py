@@ -31,6 +31,7 @@ class Distribution(ABC):
 
     kind: ClassVar[Kind]
     dtype: ClassVar[torch.dtype]
+    min_images: ClassVar[int] = 1
 
     layout: NeuronLayout
     state: Tensor

@@ -34,6 +34,7 @@ class GaussianDistribution(Distribution):
     """
 
     kind: ClassVar[Kind] = "gaussian"
+    min_images: ClassVar[int] = 2
     dtype: ClassVar[torch.dtype] = torch.float64
 
     centre: Tensor
@@ -114,6 +115,7 @@ class LayerGaussianDistribution(Distribution):
     """
 
     kind: ClassVar[Kind] = "layer_gaussian"
+    min_images: ClassVar[int] = 2
     dtype: ClassVar[torch.dtype] = torch.float64
 
     centre: Tensor

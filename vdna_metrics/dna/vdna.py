@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
+from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
@@ -200,6 +201,12 @@ class VDNA:
             distribution=self.distribution.select(selection),
             fingerprint=self.fingerprint.select(list(selection)),
         )
+
+    def as_kind(self, kind: Kind) -> VDNA:
+        """The same images as another kind where one holds the other: a layer Gaussian's diagonal is a Gaussian."""
+        if kind == "gaussian" and isinstance(self.distribution, LayerGaussianDistribution):
+            return replace(self, distribution=self.distribution.gaussian())
+        return self
 
     def __add__(self, other: VDNA) -> VDNA:
         """The DNA of both sets of images.

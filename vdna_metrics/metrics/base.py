@@ -19,7 +19,8 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution, Kind, differences
-from vdna_metrics.dna.compare import Distance, Reduction, coverage_warning, rank_warning
+from vdna_metrics.dna.compare import coverage_warning, rank_warning
+from vdna_metrics.dna.distances import DistanceResult, Reduction
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -317,7 +318,7 @@ class DistanceMetric(ExtractorMetric):
             picked = self.layout.pick(activations).items()
             self._side(real).fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
 
-    def compute(self) -> Distance:
+    def compute(self) -> DistanceResult:
         """The distance between both sides.
 
         Returns:
@@ -345,7 +346,7 @@ class DistanceMetric(ExtractorMetric):
         return value.to(device=self.device, dtype=self.dtype)
 
     @abstractmethod
-    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
         """One call into ``dna.compare``."""
 
     def dna(self, real: bool = False) -> VDNA:
@@ -369,7 +370,7 @@ class DistanceMetric(ExtractorMetric):
     def _provenance(self) -> Provenance:
         return Provenance(self.extractor_name, max_positions=self.max_positions)
 
-    def forward(self, imgs: Tensor, real: bool = False) -> Distance | None:
+    def forward(self, imgs: Tensor, real: bool = False) -> DistanceResult | None:
         """Add images and give the distance of this batch alone from the real side.
 
         Args:
@@ -392,7 +393,7 @@ class DistanceMetric(ExtractorMetric):
         to_sync, self._to_sync = self._to_sync, self.dist_sync_on_step
         try:
             self.update(imgs)
-            batch: Distance = self.compute()
+            batch: DistanceResult = self.compute()
         finally:
             self.generated_state = so_far + self.generated_state
             self._to_sync, self._computed = to_sync, None

@@ -10,7 +10,7 @@ import torch
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
 from vdna_metrics.dna import compare
-from vdna_metrics.dna.compare import Distance, Reduction
+from vdna_metrics.dna.distances import DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional.emd import EMDUnit
@@ -126,7 +126,7 @@ class VDNAEarthMoversDistance(DistanceMetric):
         ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
         return (*super()._state_settings(), empty.bins, ends, self.max_positions)
 
-    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
         return compare.emd(
             real,
             generated,
@@ -205,7 +205,7 @@ class NeuronFrechetDistance(DistanceMetric):
         )
         self._prepare_states(GaussianDistribution.empty(self.layout, centre=self._centre()))
 
-    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
         return compare.neuron_frechet(real, generated, weights=self.weights, reduction=self.reduction)
 
 
@@ -283,5 +283,5 @@ class LayerFrechetDistance(DistanceMetric):
         )
         self._prepare_states(LayerGaussianDistribution.empty(self.layout, centre=self._centre()))
 
-    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
         return compare.layer_frechet(real, generated, weights=self.weights, reduction=self.reduction)

@@ -11,7 +11,7 @@ from torch import nn
 
 from vdna_metrics.distributions import Kind, LayerGaussianDistribution
 from vdna_metrics.dna import compare
-from vdna_metrics.dna.compare import Distance
+from vdna_metrics.dna.distances import DistanceResult
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -103,7 +103,7 @@ class FrechetInceptionDistance(DistanceMetric):
         )
         self._prepare_states(LayerGaussianDistribution.empty(self.layout, centre=self._centre()))
 
-    def _distance(self, real: VDNA, generated: VDNA) -> Distance:
+    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
         return compare.layer_frechet(real, generated)
 
 

@@ -1,0 +1,200 @@
+"""A column: a distance with all that is asked of it, as leaderboards show it and comparisons take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.distributions import Kind
+from vdna_metrics.dna.distances import Distance, DistanceLike, DistanceResult, Reduction, find_distance, list_distances
+from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, load_selection, load_weights
+
+AnyDNA = TypeVar("AnyDNA", bound=VDNA | GroupedDNA)
+
+
+class Column:
+    """A distance with its extractor, layers, neurons, weights and options; frozen.
+
+    What the functions of `analysis` take as ``distance=`` beside a plain name, and what a leaderboard has one of for
+    each of its metrics. Called with two DNAs it gives the distance of what it selects of them.
+
+    Args:
+        distance: a distance, or its name.
+        name: what users type; by default the distance's.
+        label: what people read; by default the distance's.
+        meaning: one sentence; by default the distance's.
+        extractor: name of the network that it is defined for; ``None`` for any.
+        layers: layers to compare, ``None`` for all.
+        neurons: of the neurons to compare, ``{layer: indices}``, a `NeuronSelection`, or its file.
+        weights: of these neurons (or layers), ``{layer: [neurons]}``, `NeuronWeights`, or their file.
+        options: of the distance.
+
+    Raises:
+        ValueError: for an unknown distance, or options that it does not have.
+
+    Examples:
+        >>> Column("emd", layers=["blocks.0"], unit="range")
+        Column(emd: VDNA-EMD (range) of blocks.0)
+        >>> find_column("fid")
+        Column(fid: FID of block_3 of fid_inception)
+    """
+
+    __slots__ = ("distance", "extractor", "label", "layers", "meaning", "name", "neurons", "options", "weights")
+    distance: Distance
+    name: str
+    label: str
+    meaning: str
+    extractor: str | None
+    layers: tuple[str, ...] | None
+    neurons: NeuronsLike | None
+    weights: NeuronWeightsLike | None
+    options: Mapping[str, Any]
+
+    def __init__(
+        self,
+        distance: DistanceLike,
+        *,
+        name: str = "",
+        label: str = "",
+        meaning: str = "",
+        extractor: str | None = None,
+        layers: Sequence[str] | None = None,
+        neurons: NeuronsLike | None = None,
+        weights: NeuronWeightsLike | None = None,
+        **options: Any,
+    ) -> None:
+        known = find_distance(distance)
+        values = {
+            "distance": known,
+            "name": name or known.name,
+            "label": label or known.label,
+            "meaning": meaning or known.meaning,
+            "extractor": extractor,
+            "layers": None if layers is None else tuple(layers),
+            # Files are read once, not once a distance.
+            "neurons": load_selection(neurons) if isinstance(neurons, str | Path) else neurons,
+            "weights": load_weights(weights) if isinstance(weights, str | Path) else weights,
+            "options": known.checked_options(options),
+        }
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a column is a value: make another by replace({name}=...)")
+
+    def __repr__(self) -> str:
+        of = [", ".join(self.layers)] if self.layers else []
+        return f"Column({self.name}: {' of '.join([self.title, *of, *filter(None, [self.extractor])])})"
+
+    def replace(self, **changes: Any) -> Column:
+        """The same with some arguments changed."""
+        now = {field: getattr(self, field) for field in self.__slots__ if field != "options"}
+        return Column(**{**now, **self.options, **changes})
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the DNAs that it needs."""
+        return self.distance.kind
+
+    @property
+    def unit(self) -> str:
+        """Unit of its values."""
+        return str(self.options.get("unit", self.distance.unit))
+
+    @property
+    def title(self) -> str:
+        """Its label, with the unit where the distance has several."""
+        return f"{self.label} ({self.unit})" if "unit" in self.options else self.label
+
+    def select(self, dna: AnyDNA) -> AnyDNA:
+        """What is compared of a DNA."""
+        if self.layers is None and self.neurons is None:
+            return dna
+        return cast(AnyDNA, dna.select(self.layers, self.neurons))
+
+    def measure(
+        self, reference: VDNA | None, generated: VDNA, reduction: Reduction = "mean", *, allow_subsampled: bool = False
+    ) -> DistanceResult:
+        """The distance of two DNAs of which what is compared was selected; see `Distance`."""
+        return self.distance(
+            reference,
+            generated,
+            weights=self.weights,
+            reduction=reduction,
+            allow_subsampled=allow_subsampled,
+            **self.options,
+        )
+
+    def __call__(self, reference: VDNA | None, generated: VDNA) -> float:
+        """The same as a number."""
+        return float(cast(Tensor, self.measure(reference, generated)))
+
+    def by_layer(self, reference: VDNA | None, generated: VDNA) -> dict[str, float]:
+        """The same for each layer; empty for a distance without parts by layer."""
+        if self.distance.per is None:
+            return {}
+        found = cast("dict[str, Tensor]", self.measure(reference, generated, "layer"))
+        return {layer: float(value) for layer, value in found.items()}
+
+    def layer_shares(self, layout: NeuronLayout) -> Tensor:
+        """What each layer's value, as of `by_layer`, counts in the whole: ``[layers]`` float64."""
+        if self.weights is not None:
+            return torch.ones(len(layout), dtype=torch.float64)
+        if self.distance.per == "layer":
+            return torch.full((len(layout),), 1 / len(layout), dtype=torch.float64)
+        return torch.tensor(list(layout.values()), dtype=torch.float64) / layout.total
+
+    def sort_key(self, value: float) -> float:
+        """What puts values in order, the best first."""
+        return -value if self.distance.higher_is_better else value
+
+
+ColumnLike = str | Distance | Column
+"""A column or a distance, or the name of one."""
+
+# Distances in one layer of one network that have a name of their own.
+_NAMED = {
+    "fid": Column(
+        "lfd",
+        name="fid",
+        label="FID",
+        meaning="The layer Fréchet distance on the pooled output of the FID Inception.",
+        extractor="fid_inception",
+        layers=("block_3",),
+    ),
+}
+
+
+def list_columns() -> list[str]:
+    """Names that a leaderboard takes for its columns: all distances, and those in one network with a name of their own.
+
+    Examples:
+        >>> list_columns()[:3], "fid" in list_columns()
+        (['emd', 'nfd', 'lfd'], True)
+    """
+    return [*list_distances(), *_NAMED]
+
+
+def find_column(column: ColumnLike) -> Column:
+    """The column of a name, or of a distance.
+
+    Raises:
+        ValueError: for an unknown name; near ones are named.
+    """
+    if isinstance(column, Column):
+        return column
+    if isinstance(column, Distance):
+        return Column(column)
+    if column in _NAMED:
+        return _NAMED[column]
+    try:
+        return Column(find_distance(column))
+    except ValueError:
+        raise ValueError(f"unknown distance {column!r}; {near_names(str(column), list_columns())}") from None
