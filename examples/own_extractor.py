@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, calibrate
+from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, calibrate, create_extractor
 from vdna_metrics.images.procedural import procedural_images
 
 
@@ -47,11 +47,11 @@ def main() -> None:
         mean=0.5,  # and normalised by these
         std=0.5,
     )
-    ranges = calibrate(images_of("dead_leaves_textured", n_images), spec.create(), name="textured leaves")
+    ranges = calibrate(images_of("dead_leaves_textured", n_images), create_extractor(spec), name="textured leaves")
     metric = VDNAEarthMoversDistance(spec, ranges=ranges, reduction="layer")
     # --8<-- [end:spec]
 
-    print(spec.create())
+    print(create_extractor(spec))
     print(f"calibrated on {ranges.n_images} images: {ranges.layout.total} neurons, {int(ranges.dead.sum())} dead")
     metric.update(images_of("dead_leaves_textured", n_images), real=True)
     metric.update(images_of("dead_leaves_squares", n_images))

@@ -26,7 +26,7 @@ from data import keep_freed_memory, training_views
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vdna_metrics import ExtractorSpec, FeatureExtractor
+from vdna_metrics import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.architectures import build_architecture
 from vdna_metrics.extractors.preprocess import Preprocessing
 
@@ -43,7 +43,7 @@ SAVED_EVERY = 60  # seconds
 
 def teacher(shared: Path) -> FeatureExtractor:
     """The MobileNetV2, at the layers of `TARGETS`."""
-    return ExtractorSpec(
+    spec = ExtractorSpec(
         name="mobilenetv2",
         architecture="mobilenetv2_100",
         architecture_kwargs={"pad_type": "same"},
@@ -52,7 +52,8 @@ def teacher(shared: Path) -> FeatureExtractor:
         size=224,
         mean=0.5,
         std=0.5,
-    ).create()
+    )
+    return create_extractor(spec)
 
 
 def _teacher_weights(shared: Path) -> Path:

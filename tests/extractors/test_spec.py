@@ -69,12 +69,17 @@ def test_a_spec_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(SPEC)) == SPEC
 
 
-def test_a_spec_knows_its_fingerprint() -> None:
-    """The fingerprint is that of the extractor it builds."""
-    fingerprint = SPEC.fingerprint
-    assert fingerprint == create_extractor(SPEC).fingerprint
-    assert fingerprint.paths == SPEC.paths
-    assert fingerprint.preprocessing == SPEC.preprocess.id
+def test_a_spec_says_its_fingerprint_without_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but unstated weights is known from the spec alone, which agrees with the extractor; nothing is loaded."""
+    built = create_extractor(SPEC).fingerprint
+    stated = replace(SPEC, sha256=built.weights)
+    remote = replace(SPEC, weights="https://weights.invalid/r.safetensors", sha256="ab" * 32)
+    monkeypatch.setattr("vdna_metrics.extractors.weights.source_file", lambda *_: pytest.fail("looked for weights"))
+    assert stated.fingerprint == built
+    assert SPEC.fingerprint == replace(built, weights="")
+    assert remote.fingerprint.weights == ""
+    assert not SPEC.fingerprint.differences(built)
+    assert (stated.fingerprint.paths, stated.fingerprint.preprocessing) == (SPEC.paths, SPEC.preprocess.id)
 
 
 def test_arguments_are_part_of_the_architecture() -> None:

@@ -78,7 +78,7 @@ class FeatureExtractor:
         self._served = 0
         self._overwritten: frozenset[str] = frozenset()
         self._compiled: dict[tuple[str, ...], CompiledForward] = {}
-        self._probe_images = probe
+        self.probe_images = probe
         if spec.channels_last:
             with torch.inference_mode(False):  # as in `_move_to`
                 network.to(memory_format=torch.channels_last)
@@ -97,12 +97,6 @@ class FeatureExtractor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureExtractor:
         return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        weights = self.fingerprint.weights
-        if not self.spec.is_rebuildable:  # the network travels with its weights
-            return FeatureExtractor, (self.network, self.spec, weights, self._probe_images)
-        return _rebuilt, (self.spec, weights)
 
     def lease(self, layers: Sequence[str]) -> Lease:
         """Announce a reader of some layers; without any lease all layers are read."""
@@ -355,11 +349,3 @@ def _checksum(images: Tensor) -> int | None:
     if images.device.type != "cpu":
         return None
     return zlib.crc32(images.detach().flatten().view(torch.uint8).numpy().data)
-
-
-def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:
-    extractor = spec.create()
-    found = extractor.fingerprint.weights
-    if found != weights:
-        raise ValueError(f"weights of {spec.name!r} differ: pickled with {weights[:12]}, here {found[:12]}")
-    return extractor

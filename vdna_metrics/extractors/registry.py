@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import re
 import weakref
 from collections.abc import Mapping, Sequence
@@ -314,6 +315,25 @@ def _from_module(network: nn.Module, spec: ExtractorSpec, probe: torch.Tensor | 
         alive = FeatureExtractor(network, spec, weights_sha256(network.state_dict()), probe)
         _ALIVE[key] = alive
     return alive
+
+
+def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:
+    extractor = create_extractor(spec)
+    found = extractor.fingerprint.weights
+    if found != weights:
+        raise ValueError(f"weights of {spec.name!r} differ: pickled with {weights[:12]}, here {found[:12]}")
+    return extractor
+
+
+def _reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
+    weights = extractor.fingerprint.weights
+    if extractor.spec.is_rebuildable:
+        return _rebuilt, (extractor.spec, weights)
+    return FeatureExtractor, (extractor.network, extractor.spec, weights, extractor.probe_images)  # weights and all
+
+
+# Here rather than in `FeatureExtractor.__reduce__`, which would have to know how extractors are found.
+copyreg.pickle(FeatureExtractor, _reduced)
 
 
 def _timm_spec(name: str) -> ExtractorSpec:

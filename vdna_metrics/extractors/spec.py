@@ -6,13 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
 from vdna_metrics.fingerprint import ExtractorFingerprint, Precision
-
-if TYPE_CHECKING:
-    from vdna_metrics.extractors.network import FeatureExtractor
 
 MODULE = "module:"  # architecture prefix of networks that the user brought as torch.nn.Module
 
@@ -142,13 +139,19 @@ class ExtractorSpec:
         """Whether this spec gives the same network again, which a module and weights of chance do not."""
         return self.weights is not None and not self.architecture.startswith(MODULE)
 
-    def create(self) -> FeatureExtractor:
-        """Build the extractor; see `create_extractor`."""
-        from vdna_metrics.extractors.registry import create_extractor
-
-        return create_extractor(self)
-
-    @cached_property
+    @property
     def fingerprint(self) -> ExtractorFingerprint:
-        """Fingerprint of the extractor; its weights are loaded for it."""
-        return self.create().fingerprint
+        """What the spec itself says of its network: nothing is built or downloaded.
+
+        Weights are known where the spec states them, as seeded ones are; else they are empty and not compared.
+        `FeatureExtractor.fingerprint` has those that were loaded.
+        """
+        seeded = (self.weights or "").startswith("seeded:")
+        return ExtractorFingerprint(
+            self.architecture_id,
+            (self.sha256 or "") if seeded else "",
+            self.preprocess.id,
+            self.paths,
+            self.precision,
+            self.options,
+        )

@@ -86,6 +86,7 @@ class ImageDataset(Dataset[ImageRecord]):
         transform: uint8 ``[3, H, W]`` -> tensor, picklable where workers are spawned.
 
     Examples:
+        >>> from vdna_metrics import open_images
         >>> ImageDataset(open_images(np.zeros((2, 4, 5, 3), dtype=np.uint8)))[1].image.shape
         torch.Size([3, 4, 5])
     """
@@ -152,6 +153,7 @@ def iterate_images(
             or no such shard.
 
     Examples:
+        >>> from vdna_metrics import open_images
         >>> source = open_images(np.zeros((3, 4, 4, 3), dtype=np.uint8))
         >>> [batch.indices for batch in iterate_images(source, batch_size=2)]
         [(0, 1), (2,)]

@@ -133,6 +133,7 @@ def select_images(source: ImageSource, places: Sequence[int], name: str | None =
         name: of what is taken, by default the source's.
 
     Examples:
+        >>> from vdna_metrics import open_images
         >>> select_images(open_images(np.zeros((10, 8, 8, 3), np.uint8)), [7, 2]).names
         ('7', '2')
     """
@@ -146,6 +147,7 @@ def evenly_spaced(source: ImageSource, n_images: int) -> ImageSource:
         ValueError: for fewer than one image.
 
     Examples:
+        >>> from vdna_metrics import open_images
         >>> evenly_spaced(open_images(np.zeros((10, 8, 8, 3), np.uint8)), 4).names
         ('0', '2', '5', '7')
     """
