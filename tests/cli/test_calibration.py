@@ -32,7 +32,7 @@ from vdna_metrics.build.checkpoint import Checkpoint
 from vdna_metrics.build.reading import Seen
 from vdna_metrics.cli.calibration import FINE_BINS
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 SOURCES = ("real", "gen_a", "gen_b.zip")
 IMAGES = np.concatenate([small_images(12, 0), small_images(8, 1), small_images(6, 2)])
 ONE_BY_ONE = Reading(batch_size=1)  # kernels for other batch sizes round otherwise

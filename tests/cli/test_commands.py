@@ -38,7 +38,7 @@ COMMANDS = (
     "rank", "references", "extractors",
 )  # fmt: skip
 REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 
 Run = Callable[..., Result]
 

@@ -23,7 +23,7 @@ from vdna_metrics.leaderboard import load_leaderboard
 from vdna_metrics.reports import rank_text
 from vdna_metrics.reports.html import write_report
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40")
 QUICK = (*OPTIONS, "--metrics", "emd,nfd", "--pictures", "0", "--no-fidelity")
 

@@ -19,7 +19,7 @@ from helpers.hub_server import TOKEN, hub_server
 from vdna_metrics import list_references, load_reference, load_vdna
 from vdna_metrics.files import sha256_of_file
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
