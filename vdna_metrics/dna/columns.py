@@ -185,16 +185,28 @@ def list_columns() -> list[str]:
 def find_column(column: ColumnLike) -> Column:
     """The column of a name, or of a distance.
 
+    Args:
+        column: a name of `list_columns`, with ``[layer+layer]`` behind it for some layers alone; or the value.
+
     Raises:
         ValueError: for an unknown name; near ones are named.
+
+    Examples:
+        >>> find_column("lfd[blocks.0+blocks.2]").layers
+        ('blocks.0', 'blocks.2')
     """
     if isinstance(column, Column):
         return column
     if isinstance(column, Distance):
         return Column(column)
+    name, bracket, layers = column.partition("[")
+    if bracket and layers.endswith("]"):
+        whole = find_column(name)
+        chosen = tuple(layers[:-1].split("+"))
+        return whole.replace(name=column, label=f"{whole.label} of {', '.join(chosen)}", layers=chosen)
     if column in _NAMED:
         return _NAMED[column]
     try:
         return Column(find_distance(column))
     except ValueError:
-        raise ValueError(f"unknown distance {column!r}; {near_names(str(column), list_columns())}") from None
+        raise ValueError(f"unknown distance {column!r}; {near_names(column, list_columns())}") from None
