@@ -13,8 +13,7 @@ import pytest
 import torch
 from helpers.dnas import KINDS, LAYOUT, assert_same_state, make_dna, make_fingerprint, make_ranges, tiny_extractor
 from helpers.image_files import encode, pixels
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vdna_metrics import NeuronSelection, NeuronWeights, Reading, build_dnas, calibrate, compare, open_images
 from vdna_metrics.analysis import comparison

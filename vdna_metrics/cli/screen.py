@@ -38,8 +38,15 @@ def watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -
 def progress_bars() -> Iterator[StartBar]:
     """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Task as ProgressTask
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task as ProgressTask,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     def log(name: str, _total: int) -> Report:

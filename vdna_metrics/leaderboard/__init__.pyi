@@ -1,10 +1,6 @@
 from .record import (
     Evidence as Evidence,
-)
-from .record import (
     Leaderboard as Leaderboard,
-)
-from .record import (
     load_leaderboard as load_leaderboard,
 )
 from .replay import (
@@ -12,10 +8,6 @@ from .replay import (
 )
 from .scoring import (
     ImageSet as ImageSet,
-)
-from .scoring import (
     LeaderboardSettings as LeaderboardSettings,
-)
-from .scoring import (
     score_leaderboard as score_leaderboard,
 )
