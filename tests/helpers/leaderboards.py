@@ -23,7 +23,6 @@ from vdna_metrics.leaderboard.record import (
     FloorRecord,
     ImageSetRecord,
     Leaderboard,
-    MetricName,
     NetworkRecord,
     PairRecord,
     Score,
@@ -36,7 +35,7 @@ def make_leaderboard(
     names: Sequence[str] = NAMES,
     *,
     networks: Sequence[str] = ("tiny", "other"),
-    metrics: Sequence[MetricName] = ("emd", "nfd", "lfd"),
+    metrics: Sequence[str] = ("emd", "nfd", "lfd"),
     n_images: int = 200,
     reference: str = "photographs of train",
 ) -> Leaderboard:
