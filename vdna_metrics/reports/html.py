@@ -12,9 +12,7 @@ from vdna_metrics.files import replacing
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
 from vdna_metrics.reports.embedding import drawing
 from vdna_metrics.reports.formatting import listed, one_line, significant
-from vdna_metrics.reports.page_figures import PageFigures
-from vdna_metrics.reports.page_images import example_pictures, ranking_ends
-from vdna_metrics.reports.page_neurons import neuron_sections
+from vdna_metrics.reports.page_figures import PageFigures, example_pictures, neuron_sections, ranking_ends
 from vdna_metrics.reports.page_tables import (
     agreement_table,
     class_tables,
@@ -72,6 +70,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence, figures: PageFigures) ->
     examples = [
         (name, example_pictures(evidence.examples.get(name, ()), name)) for name in (leaderboard.reference.name, *order)
     ]
+    metrics = [find_column(metric) for metric in leaderboard.metrics]
     estimated = {score.metric for score in leaderboard.scores if score.estimate}
     return environment.get_template("leaderboard.html.j2").render(
         leaderboard=leaderboard,
@@ -80,10 +79,9 @@ def _page(leaderboard: Leaderboard, evidence: Evidence, figures: PageFigures) ->
         names=listed([record.name for record in leaderboard.networks]),
         percent=percent(leaderboard),
         intervals=bool(estimated),
-        plain=listed([find_column(metric).title for metric in leaderboard.metrics if metric not in estimated]),
-        higher=listed(
-            [column.title for column in map(find_column, leaderboard.metrics) if column.distance.higher_is_better]
-        ),
+        plain=listed([column.title for column in metrics if column.name not in estimated]),
+        higher=listed([column.title for column in metrics if column.distance.higher_is_better]),
+        lower=listed([column.title for column in metrics if not column.distance.higher_is_better]),
         distances=are_distances(leaderboard.metrics),
         ranked=any(score.rank for score in leaderboard.scores),
         extrapolated=any(score.extrapolated for score in leaderboard.scores),
@@ -103,7 +101,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence, figures: PageFigures) ->
         agreement=agreement_table(leaderboard),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
         settings=setting_texts(leaderboard),
-        glossary=[_explained(find_column(metric)) for metric in leaderboard.metrics],
+        glossary=[_explained(column) for column in metrics],
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

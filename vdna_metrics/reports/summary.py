@@ -29,7 +29,9 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     scores, column = leaderboard.column(network, metric), find_column(metric)
     said = [_first(leaderboard, scores, network, column)]
     if column.distance.bias is None:
-        said.append(f"{column.title} has no rule for error bars, so small differences may be chance.")
+        said.append(
+            f"There are no error bars: {column.title} has no rule for them, so small differences may be chance."
+        )
     elif any(score.estimate is None for score in scores):
         said.append("There are no error bars: images were not split into groups, so small differences may be chance.")
     elif len(scores) > 1:
