@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -55,7 +55,6 @@ from vdna_metrics.leaderboard.record import (
     FloorRecord,
     ImageSetRecord,
     Leaderboard,
-    MetricName,
     NetworkRecord,
     PairRecord,
     Score,
@@ -68,13 +67,13 @@ AnyDNA = VDNA | GroupedDNA
 Start = Callable[[str, int], Progress]
 """Called with a name and a number of images when they begin to be read; gives what is called after each batch."""
 
-KINDS: dict[MetricName, Kind] = {
+KINDS: dict[str, Kind] = {
     "emd": "histogram",
     "nfd": "gaussian",
     "lfd": "layer_gaussian",
     "fid": "layer_gaussian",
 }
-DISTANCES: dict[MetricName, DistanceName] = {
+DISTANCES: dict[str, DistanceName] = {
     "emd": "emd",
     "nfd": "neuron_frechet",
     "lfd": "layer_frechet",
@@ -146,7 +145,7 @@ class LeaderboardSettings:
         pictures: images of each set that are looked at once more, for exemplars and the best and worst images.
     """
 
-    metrics: tuple[MetricName, ...] = ("emd", "nfd", "lfd")
+    metrics: tuple[str, ...] = ("emd", "nfd", "lfd")
     groups: int = 10
     bins: int = 1000
     max_positions: int | None = None
@@ -162,9 +161,9 @@ class LeaderboardSettings:
         for name in ("metrics", "layers"):
             if isinstance(getattr(self, name), list):  # as JSON has them
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        unknown = [metric for metric in self.metrics if metric not in get_args(MetricName)]
+        unknown = [metric for metric in self.metrics if metric not in KINDS]
         if unknown or not self.metrics:
-            raise ValueError(f"metrics are of {', '.join(get_args(MetricName))}, got {', '.join(unknown) or 'none'}")
+            raise ValueError(f"metrics are of {', '.join(KINDS)}, got {', '.join(unknown) or 'none'}")
         if not 0 < self.confidence < 1:
             raise ValueError(f"a confidence lies between 0 and 1, got {self.confidence}")
         if self.pictures < 0:
@@ -232,7 +231,7 @@ def score_leaderboard(
             entry if entry.images is None else replace(entry, images=evenly_spaced(entry.images, least))
             for entry in generators
         ]
-    looks: list[tuple[ExtractorLike, tuple[MetricName, ...]]] = [(extractor, plain) for extractor in extractors]
+    looks: list[tuple[ExtractorLike, tuple[str, ...]]] = [(extractor, plain) for extractor in extractors]
     if "fid" in settings.metrics:
         looks.append((fid_extractor, ("fid",)))
     jobs = [_Job(extractor, metrics, reference, settings, neurons, weights) for extractor, metrics in looks]
@@ -297,7 +296,7 @@ def score_leaderboard(
 class _Side:
     """What is known of a set of images through one network."""
 
-    dnas: Mapping[MetricName, AnyDNA]
+    dnas: Mapping[str, AnyDNA]
     built: DealtSet | None = None
     features: Features | None = None
     n_images: int = 0
@@ -318,7 +317,7 @@ class _Job:
     """A network and what is asked of it."""
 
     extractor: ExtractorLike
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[str, ...]
     reference: ImageSet
     settings: LeaderboardSettings
     neurons: NeuronsLike | None
@@ -331,9 +330,9 @@ class _Job:
             return [FID_LAYER]
         return None if self.settings.layers is None else list(self.settings.layers)
 
-    def given(self, entry: ImageSet, network: FeatureExtractor) -> dict[MetricName, AnyDNA]:
+    def given(self, entry: ImageSet, network: FeatureExtractor) -> dict[str, AnyDNA]:
         """The DNAs that need not be computed, of the layers and neurons that are compared."""
-        found: dict[MetricName, AnyDNA] = {}
+        found: dict[str, AnyDNA] = {}
         for metric in self.metrics:
             fitting = [dna for dna in entry.dnas if dna.kind == KINDS[metric] and self._fits(dna, network)]
             if len(fitting) > 1:
@@ -436,7 +435,7 @@ class _Look:
             self._collect_notes(entry.name, _total(real.dnas[metric]))
         if first:
             self._take_examples(said, entry)
-        jackknifed: dict[MetricName, dict[str, JackknifedDistance]] = {metric: {} for metric in self.job.metrics}
+        jackknifed: dict[str, dict[str, JackknifedDistance]] = {metric: {} for metric in self.job.metrics}
         for generator in self.entries:
             fake = self._side(generator, real)
             common = len(fake.digests & real.digests)
@@ -516,7 +515,7 @@ class _Look:
             if features_layer is not None and built.features is not None:
                 fingerprint = self.extractor.fingerprint.select([features_layer])
                 features = Features(built.names, built.digests, built.features, fingerprint=fingerprint)
-        dnas: dict[MetricName, AnyDNA] = {
+        dnas: dict[str, AnyDNA] = {
             **given,
             **{metric: built.dnas[KINDS[metric]] for metric in missing if built is not None},
         }
@@ -547,7 +546,7 @@ class _Look:
                 return Features(tuple(entry.digests), tuple(entry.digests.values()), vectors, fingerprint=own)
         return None
 
-    def _layout(self, metric: MetricName, real: _Side | None) -> NeuronLayout:
+    def _layout(self, metric: str, real: _Side | None) -> NeuronLayout:
         if real is not None:
             return real.dnas[metric].layout
         layout = self.extractor.layout
@@ -571,9 +570,7 @@ class _Look:
         return replace(self.reading, progress=report)
 
     # ------------------------------------------------------------------------------------------------------ the numbers
-    def _score(
-        self, said: _Said, name: str, metric: MetricName, real: AnyDNA, fake: AnyDNA
-    ) -> JackknifedDistance | None:
+    def _score(self, said: _Said, name: str, metric: str, real: AnyDNA, fake: AnyDNA) -> JackknifedDistance | None:
         settings = self.job.settings
         self._collect_notes(name, _total(fake))
         options: Any = {"distance": DISTANCES[metric], "weights": self.job.weights}
@@ -605,7 +602,7 @@ class _Look:
         )
         return found
 
-    def _find_floor(self, said: _Said, metric: MetricName, real: GroupedDNA) -> None:
+    def _find_floor(self, said: _Said, metric: str, real: GroupedDNA) -> None:
         floor = noise_floor(
             real,
             max(said.sides[entry.name].n_images for entry in self.entries),
@@ -729,7 +726,7 @@ def _total(dna: AnyDNA) -> VDNA:
 
 def _rank(
     said: _Said,
-    metric: MetricName,
+    metric: str,
     results: Mapping[str, JackknifedDistance],
     paired: Mapping[str, tuple[str, ...]],
     confidence: float,
@@ -762,7 +759,7 @@ def _shown(side: _Side) -> VDNA | None:
     return None if dna is None else _total(dna)
 
 
-def _quantiles(metric: MetricName, real: VDNA, fake: VDNA) -> dict[str, tuple[float, ...]]:
+def _quantiles(metric: str, real: VDNA, fake: VDNA) -> dict[str, tuple[float, ...]]:
     if DISTANCES[metric] == "layer_frechet":
         return {}
     function: Any = compare.emd if metric == "emd" else compare.neuron_frechet

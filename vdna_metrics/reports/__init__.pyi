@@ -28,3 +28,6 @@ from .tables import (
     leaderboard_markdown as leaderboard_markdown,
     rank_text as rank_text,
 )
+from .tables import (
+    ranking_table as ranking_table,
+)

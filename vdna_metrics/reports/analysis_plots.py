@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
-from vdna_metrics.analysis.comparison import DistanceMatrix, DistanceName, GroupReport, SampleSizeCurve
+from vdna_metrics.analysis.comparison import DistanceMatrix, GroupReport, SampleSizeCurve
 from vdna_metrics.analysis.explain import Exemplars, Explanation, NeuronContribution
+from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.distances import DistanceLike, find_distance
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
 from vdna_metrics.functional.emd import EMDUnit
 
@@ -23,16 +25,15 @@ _PARTS = {"shift": COLOURS[0], "spread": COLOURS[4], "shape": COLOURS[2]}
 _UNITS: dict[EMDUnit, str] = {"bins": "bins", "range": "of the range", "activation": "activation"}
 
 
-def distance_label(distance: DistanceName, unit: EMDUnit = "bins") -> str:
+def distance_label(distance: DistanceLike, unit: EMDUnit = "bins") -> str:
     """A distance's name with its unit, for an axis.
 
     Examples:
         >>> distance_label("emd"), distance_label("neuron_frechet")
         ('VDNA-EMD (bins)', 'neuron Fréchet distance')
     """
-    if distance == "emd":
-        return f"VDNA-EMD ({_UNITS[unit]})"
-    return f"{distance.removesuffix('_frechet')} Fréchet distance"
+    known = find_distance(distance)
+    return Column(known, unit=unit).title if "unit" in known.options else known.label
 
 
 def plot_distance_matrix(matrix: DistanceMatrix) -> Figure:
