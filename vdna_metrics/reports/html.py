@@ -42,6 +42,7 @@ from vdna_metrics.reports.words import listed, one_line, significant, with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _NEURONS = 10
 _ENDS = 6  # best and worst images of a generator
@@ -215,7 +216,7 @@ class _Report:
 
     # ------------------------------------------------------------------------------------------------------- figures
     def panel(self, file: str, ax: Axes, label: str, caption: str = "", name: str = "", *, save: bool = True) -> Panel:
-        figure = ax.figure.get_figure(root=True)
+        figure = cast("Figure", ax.figure)  # no chart has subfigures; `get_figure(root=True)` needs matplotlib 3.10
         svg = svg_of(figure)
         if save:
             figure.set_layout_engine("none")  # as it was laid out for the first
