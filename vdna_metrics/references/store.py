@@ -32,7 +32,10 @@ HUB_STORE = "hub:"
 _IN_STORE = "::"  # STORE::NAME
 _WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
-AnyRecord = TypeVar("AnyRecord", "ReferenceRecord", "RangesRecord")
+_LOOKUPS = 100  # each but the first needs a writer in between
+
+AnyRecord = TypeVar("AnyRecord", bound="ReferenceRecord | RangesRecord")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -232,15 +235,18 @@ class ReferenceStore:
     def file(self, record: ReferenceRecord | RangesRecord) -> Path:
         """The file of a record, downloaded where that is needed, with the sha256 that the record states.
 
+        Whoever replaces a reference removes its file; `read_record` looks up the new one.
+
         Raises:
             ValueError: when there is no such file, or it was changed.
         """
         if self.is_remote:
             return self._remote(record.file).fetch(sha256=record.sha256)
         path = self.folder / record.file
-        if not path.is_file():
-            raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it")
-        found = sha256_of_file(path)
+        try:
+            found = sha256_of_file(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it") from None
         if found != record.sha256:
             raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
         return path
@@ -254,6 +260,42 @@ class ReferenceStore:
         if self.location.startswith(HUB_STORE):
             return RemoteFile(f"{HUB}datasets/{self.location.removeprefix(HUB_STORE).strip('/')}/{file}")
         return RemoteFile(f"{self.location.rstrip('/')}/{file}")
+
+
+def _version(store: ReferenceStore) -> tuple[int, int] | None:
+    """Tells whether the manifest was written meanwhile; a remote one stays the same as long as the process."""
+    if store.is_remote:
+        return None
+    try:
+        status = (store.folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def read_record(
+    find: Callable[[], tuple[ReferenceStore, AnyRecord]], read: Callable[[ReferenceStore, AnyRecord, Path], Read]
+) -> Read:
+    """Read the file of a record that a writer may replace meanwhile: then it is looked up anew.
+
+    Args:
+        find: looks the record up in the manifest as it is at that moment.
+        read: reads the file.
+
+    Raises:
+        ValueError: when the file cannot be read, and nobody has replaced it; so with any ``OSError``.
+    """
+    for _ in range(_LOOKUPS):
+        # In this order: a manifest that is unchanged from here on names files that are there.
+        store, record = find()
+        version = _version(store)
+        try:
+            return read(store, record, store.file(record))
+        except (ValueError, OSError) as error:
+            failure = error
+        if find() == (store, record) and _version(store) == version:
+            break
+    raise failure
 
 
 @cache
@@ -386,15 +428,9 @@ def load_reference(name: str, *, extractor: str | None = None, kind: str | None 
         >>> load_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").n_images
         300
     """
-    store, record = find_reference(name, extractor=extractor, kind=kind)
-    try:
-        return load_vdna(store.file(record))
-    except (ValueError, FileNotFoundError):
-        # Another process may have put a new one in its place since the manifest was read.
-        again = find_reference(name, extractor=extractor, kind=kind)
-        if again == (store, record):
-            raise
-        return load_vdna(again[0].file(again[1]))
+    return read_record(
+        lambda: find_reference(name, extractor=extractor, kind=kind), lambda _store, _record, path: load_vdna(path)
+    )
 
 
 # -------------------------------------------------------------------------------------------------- ranges
@@ -430,10 +466,8 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
         ('bsds500', 'imagenet_sample_1000', 'cifar10_jpeg_test', 'mnist/test')
     """
     name, spec = _name_and_spec(extractor)
-    found = _find_ranges_record(name)
-    if found is not None:
-        store, record = found
-        return load_ranges(store.file(record))
+    if (known := _find_ranges_record(name)) is not None:
+        return read_record(lambda: _find_ranges_record(name) or known, lambda _store, _record, path: load_ranges(path))
     calibrate = (
         "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES "
         f"--extractor {name} -o ranges.npz (in Python: ActivationRange)"
@@ -552,9 +586,20 @@ def add_ranges(
 def copy_record(
     source: ReferenceStore, record: AnyRecord, target: ReferenceStore, *, overwrite: bool = False
 ) -> AnyRecord:
-    """Copy a file, byte by byte, from one store to another on this machine; see `add_reference`."""
-    path = source.file(record)
-    return _add(target, record, lambda place: shutil.copyfile(path, place), overwrite)
+    """Copy a file, byte by byte, from one store to another on this machine; see `add_reference`.
+
+    Where the record was replaced meanwhile, it is the new one that is copied.
+    """
+    return read_record(
+        lambda: (source, _as_of_now(source, record)),
+        lambda _source, now, path: _add(target, now, lambda place: shutil.copyfile(path, place), overwrite),
+    )
+
+
+def _as_of_now(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
+    """The record that has this one's name now."""
+    records = store.manifest().records
+    return next((each for each in records if isinstance(each, type(record)) and each.name == record.name), record)
 
 
 def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
@@ -626,8 +671,9 @@ def _add(store: ReferenceStore, record: AnyRecord, save: Callable[[Path], object
         after = Manifest.of(list(records.values()))
         os.replace(made, folder / file)
         _write_text(folder / MANIFEST, after.dump())
-    for gone in {each.file for each in before.records} - {each.file for each in after.records}:
-        (folder / gone).unlink(missing_ok=True)
+        # Still under the lock: the next writer may put the old contents, and so the old file, back.
+        for gone in {each.file for each in before.records} - {each.file for each in after.records}:
+            (folder / gone).unlink(missing_ok=True)
     return record
 
 
@@ -656,12 +702,13 @@ def verify_store(store: str | ReferenceStore) -> Iterator[tuple[str, str | None]
 
 
 def _problem(store: ReferenceStore, record: ReferenceRecord | RangesRecord) -> str | None:
+    def read(_store: ReferenceStore, now: AnyRecord, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        return asdict(now), _facts(load_vdna(path) if isinstance(now, ReferenceRecord) else load_ranges(path))
+
     try:
-        path = store.file(record)
-        found = _facts(load_vdna(path) if isinstance(record, ReferenceRecord) else load_ranges(path))
+        stated, found = read_record(lambda: (store, _as_of_now(store, record)), read)
     except (ValueError, OSError) as error:
         return str(error)
-    stated = asdict(record)
     wrong = [f"{what}: file {value}, manifest {stated[what]}" for what, value in found.items() if value != stated[what]]
     return "; ".join(wrong) or None
 
