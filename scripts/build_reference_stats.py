@@ -25,15 +25,9 @@ from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images
 from vdna_metrics.references.folders import save_dna_folder
-from vdna_metrics.references.store import (
-    MANIFEST,
-    Manifest,
-    add_ranges,
-    add_reference,
-    bundled_store,
-    find_ranges,
-    groups_folder,
-)
+from vdna_metrics.references.adding import add_ranges, add_reference
+from vdna_metrics.references.records import Manifest
+from vdna_metrics.references.store import MANIFEST, bundled_store, find_ranges, groups_folder
 
 STORE = bundled_store()
 CHECKPOINTS = STORE.folder / ".checkpoint"

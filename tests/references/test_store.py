@@ -18,22 +18,9 @@ from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, cre
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
-from vdna_metrics.references.store import (
-    Manifest,
-    RangesRecord,
-    ReferenceRecord,
-    ReferenceStore,
-    add_ranges,
-    add_reference,
-    bundled_store,
-    find_ranges,
-    find_reference,
-    has_ranges,
-    list_references,
-    load_reference,
-    user_store,
-    verify_store,
-)
+from vdna_metrics.references.adding import add_ranges, add_reference, verify_store
+from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRecord
+from vdna_metrics.references.store import (ReferenceStore, bundled_store, find_ranges, find_reference, has_ranges, list_references, load_reference, user_store)
 
 NAMES = [
     "cats/all@VGG16#histogram-1000",
