@@ -279,8 +279,8 @@ def import_command(
     from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import is_ours, read_header
     from vdna_metrics.ranges import load_ranges
-    from vdna_metrics.references.formats.importing import import_statistics
     from vdna_metrics.references.adding import add_ranges
+    from vdna_metrics.references.formats.importing import import_statistics
 
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":

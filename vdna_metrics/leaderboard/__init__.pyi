@@ -11,9 +11,6 @@ from .replay import (
     leaderboard_differences as leaderboard_differences,
 )
 from .scoring import (
-    ImageSet as ImageSet,
-)
-from .scoring import (
     LeaderboardSettings as LeaderboardSettings,
 )
 from .scoring import (

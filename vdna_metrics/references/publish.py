@@ -55,11 +55,9 @@ def _copy(
     for store, record in found:
         manifest = store.manifest()
         groups = [each for each in manifest.references if each.is_group_of(record)]
-        for each in copy_records(store, [record, *groups], target, overwrite=overwrite):
-            copied[each.key] = each
         ranges = [each for each in manifest.ranges if each.extractor == record.extractor and each.key not in copied]
-        for found in copy_records(store, ranges, target, overwrite=overwrite):
-            copied[found.key] = found
+        for each in copy_records(store, [record, *groups, *ranges], target, overwrite=overwrite):
+            copied[each.key] = each
         for group in groups[:1]:
             digests = store.image_digests(group)
             if digests:

@@ -184,6 +184,14 @@ def list_references(store: str | None = None) -> list[ReferenceRecord]:
     return [record for _, record in _entries(store) if not record.group]
 
 
+class UnknownReferenceError(ValueError):
+    """No record has the name; ``of_known_set`` says whether others of its image set are there."""
+
+    def __init__(self, message: str, *, of_known_set: bool) -> None:
+        super().__init__(message)
+        self.of_known_set = of_known_set
+
+
 def matching_references(name: str, *, extractor: str | None = None, kind: str | None = None) -> list[Entry]:
     """All records that a name may stand for, groups too, with their stores; see `find_reference`.
 
@@ -206,7 +214,10 @@ def matching_references(name: str, *, extractor: str | None = None, kind: str | 
         return [entry for entry in spelled if entry not in groups] + groups if spelled else found
     where = location or "the store"
     nor = "" if location else ", nor a file of that name"
-    raise ValueError(f"no reference {str(asked)!r} in {where}{nor}; {_near(asked, entries)}")
+    of_known_set = any(record.dataset.lower() == asked.dataset for _, record in entries)
+    raise UnknownReferenceError(
+        f"no reference {str(asked)!r} in {where}{nor}; {_near(asked, entries)}", of_known_set=of_known_set
+    )
 
 
 def find_reference(
@@ -231,7 +242,7 @@ def find_reference(
         return fitting[0]
     if not fitting:
         raise ValueError(f"{found[0][1].name} is there in groups alone: load_grouped_reference loads them")
-    raise ValueError(f"reference {name!r} could be: {_names(fitting)}")
+    raise ValueError(f"reference {name!r} could be: {names_of(fitting)}")
 
 
 def load_reference(
@@ -326,7 +337,7 @@ def load_grouped_reference(
     if not fitting:
         has = f"; groups have the layers {', '.join(families[0][0][1].layers)}" if families else ""
         raise ValueError(f"{name} is not there in groups{f' with the layers asked for{has}' if families else ''}")
-    raise ValueError(f"groups of {name!r} could be of: {_names([family[0] for family in fitting])}")
+    raise ValueError(f"groups of {name!r} could be of: {names_of([family[0] for family in fitting])}")
 
 
 # -------------------------------------------------------------------------------------------------- ranges
@@ -404,7 +415,7 @@ def _find_ranges_record(extractor: str) -> tuple[ReferenceStore, RangesRecord] |
     return next((entry for entry in entries if entry[1].extractor == extractor), None)
 
 
-def _names(entries: Sequence[Entry]) -> str:
+def names_of(entries: Sequence[Entry]) -> str:
     """Names that are told apart, each of which stands for one."""
     records = [record for _, record in entries]
     names = [record.name for record in records]
