@@ -34,4 +34,9 @@ from .neurons import (
     load_weights as load_weights,
 )
 from .ranges import ActivationRanges as ActivationRanges, load_ranges as load_ranges
-from .references import list_references as list_references, load_reference as load_reference
+from .references import (
+    ImageSet as ImageSet,
+    list_references as list_references,
+    load_reference as load_reference,
+    resolve as resolve,
+)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS, open_procedural
+from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
-from vdna_metrics.leaderboard.scoring import ImageSet, LeaderboardSettings, Start, score_leaderboard
-from vdna_metrics.references.store import groups_folder
+from vdna_metrics.leaderboard.scoring import LeaderboardSettings, Start, score_leaderboard
+from vdna_metrics.references.resolve import resolve, resolve_together
 
 EXTRACTOR = "vdna_tiny"
 REFERENCE = "photographs (BSDS500 train and val)"
 PHOTOGRAPHS = "photographs (BSDS500 test)"
+# Of the layers that both sets of photographs have in groups, so that every column has error bars.
+GROUPS = tuple(
+    f"bsds500/trainval@{EXTRACTOR}#{kind}"
+    for kind in ("histogram", "gaussian", "layer_gaussian[blocks.0+blocks.2+blocks.4]")
+)
 SETTINGS = LeaderboardSettings(fidelity=False, pictures=40)
 
 
@@ -27,12 +30,9 @@ def run_demo(n_images: int = 100, *, start: Start | None = None) -> tuple[Leader
     Raises:
         ValueError: for fewer images than groups.
     """
-    reference, photographs = (
-        replace(ImageSet.open(name, groups_folder("bsds500", split, EXTRACTOR)), source=f"bsds500/{split}")
-        for name, split in ((REFERENCE, "trainval"), (PHOTOGRAPHS, "test"))
-    )
-    sources = {world.replace("_", " "): f"{world}/{n_images}" for world in PROCEDURAL_WORLDS}
-    worlds = [ImageSet(name, f"{PROCEDURAL}{source}", open_procedural(source)) for name, source in sources.items()]
+    reference = resolve_together(GROUPS, name=REFERENCE)
+    photographs = resolve("bsds500/test", name=PHOTOGRAPHS, extractors=[EXTRACTOR])
+    worlds = [resolve(f"{PROCEDURAL}{world}/{n_images}", name=world.replace("_", " ")) for world in PROCEDURAL_WORLDS]
     return score_leaderboard(
         reference,
         [photographs, *worlds],
@@ -40,6 +40,6 @@ def run_demo(n_images: int = 100, *, start: Start | None = None) -> tuple[Leader
         settings=SETTINGS,
         title="Procedural images among photographs",
         command=f"vdna-metrics demo --images {n_images}",
-        record={"references": [reference.source], **dict.fromkeys(("ranges", "neurons", "neuron_weights", "root"))},
+        record={"references": list(GROUPS), **dict.fromkeys(("ranges", "neurons", "neuron_weights", "root"))},
         start=start,
     )

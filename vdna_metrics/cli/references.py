@@ -40,7 +40,8 @@ from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_b
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
-    from vdna_metrics.references.store import ReferenceRecord, ReferenceStore
+    from vdna_metrics.references.records import ReferenceRecord
+    from vdna_metrics.references.store import ReferenceStore
 
 _store = click.option(
     "--store",
@@ -124,7 +125,8 @@ def show(name: str, as_json: bool) -> None:
 @as_json
 def verify(location: str | None, as_json: bool) -> None:
     """Read every file again, and compare it with the manifest."""
-    from vdna_metrics.references.store import ReferenceStore, known_stores, verify_store
+    from vdna_metrics.references.adding import verify_store
+    from vdna_metrics.references.store import ReferenceStore, known_stores
 
     results = []
     for store in known_stores() if location is None else [ReferenceStore(location)]:
@@ -175,7 +177,8 @@ def build(
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
     from vdna_metrics.images.datasets import list_datasets
-    from vdna_metrics.references.store import check_new_name, find_ranges
+    from vdna_metrics.references.adding import check_new_name
+    from vdna_metrics.references.store import find_ranges
 
     check_root(reading.root, *sources)
     check_histogram_options(kinds, histograms)
@@ -240,8 +243,8 @@ def import_command(
     from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import is_ours, read_header
     from vdna_metrics.ranges import load_ranges
-    from vdna_metrics.references.formats.statistics import import_statistics
-    from vdna_metrics.references.store import add_ranges
+    from vdna_metrics.references.adding import add_ranges
+    from vdna_metrics.references.formats.importing import import_statistics
 
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
@@ -282,7 +285,7 @@ def import_command(
 @as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
-    from vdna_metrics.references.formats.statistics import export_statistics
+    from vdna_metrics.references.formats.exporting import export_statistics
 
     dna = load_dna(name)
     check_writable(Path(output))
@@ -348,7 +351,7 @@ def _add(
     resolution: str = "",
     origin: str = "",
 ) -> ReferenceRecord:
-    from vdna_metrics.references.store import add_card, add_reference
+    from vdna_metrics.references.adding import add_card, add_reference
 
     record = add_reference(
         dna,

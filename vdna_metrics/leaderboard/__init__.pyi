@@ -7,7 +7,6 @@ from .replay import (
     leaderboard_differences as leaderboard_differences,
 )
 from .scoring import (
-    ImageSet as ImageSet,
     LeaderboardSettings as LeaderboardSettings,
     score_leaderboard as score_leaderboard,
 )

@@ -39,10 +39,8 @@ from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extr
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.extractors.spec import MODULE
-from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.images.batches import ImageDataset
-from vdna_metrics.images.opening import open_images
 from vdna_metrics.images.sources import ImageSource, evenly_spaced, manifest_hash
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.leaderboard.record import (
@@ -62,9 +60,8 @@ from vdna_metrics.leaderboard.record import (
 )
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.folders import holds_dnas, load_dna_folder
+from vdna_metrics.references.resolve import AnyDNA, ChosenDNA, ImageSet
 
-AnyDNA = VDNA | GroupedDNA
 Start = Callable[[str, int], Progress]
 """Called with a name and a number of images when they begin to be read; gives what is called after each batch."""
 
@@ -89,43 +86,6 @@ _TELLING = 10  # neurons with exemplar images
 _EXEMPLARS = 4  # of each
 _UNIT: EMDUnit = "bins"
 _TAKEN_AS_IS = "not dealt into groups, so its images are taken as they are: intervals do not cover their chance."
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """The reference or a generator: images, DNAs, or both.
-
-    Args:
-        name: unique on the leaderboard.
-        source: what the user gave, a path or a name of the store.
-        images: where there are some.
-        dnas: for networks and kinds that need not be computed.
-        features: fingerprint with one layer, and ``[images, neurons]``, as `load_dna_folder` gives them.
-        digests: ``{name: sha256}`` of the images that the DNAs are of, where they are known.
-    """
-
-    name: str
-    source: str
-    images: ImageSource | None = None
-    dnas: tuple[AnyDNA, ...] = ()
-    features: tuple[tuple[ExtractorFingerprint, Tensor], ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, name: str, source: str | Path) -> ImageSet:
-        """Images, or a folder of group DNAs.
-
-        Args:
-            name: on the leaderboard.
-            source: what `open_images` opens, or a folder as `load_dna_folder` reads it.
-
-        Raises:
-            ValueError: when it is neither.
-        """
-        if not holds_dnas(source):
-            return cls(name, str(source), open_images(source))
-        found = load_dna_folder(source)
-        return cls(name, str(source), None, found.dnas, found.features, found.digests)
 
 
 @dataclass(frozen=True)
@@ -331,28 +291,13 @@ class _Job:
             return [FID_LAYER]
         return None if self.settings.layers is None else list(self.settings.layers)
 
-    def given(self, entry: ImageSet, network: FeatureExtractor) -> dict[MetricName, AnyDNA]:
+    def given(self, entry: ImageSet, network: FeatureExtractor) -> dict[MetricName, ChosenDNA]:
         """The DNAs that need not be computed, of the layers and neurons that are compared."""
-        found: dict[MetricName, AnyDNA] = {}
-        for metric in self.metrics:
-            fitting = [dna for dna in entry.dnas if dna.kind == KINDS[metric] and self._fits(dna, network)]
-            if len(fitting) > 1:
-                raise ValueError(
-                    f"{entry.name}: {len(fitting)} {KINDS[metric]} DNAs of {network.name}; keep one of them"
-                )
-            if fitting:
-                layers = None if self.layers is None else [layer for layer in self.layers if layer in fitting[0].layout]
-                chosen = chosen_neurons(self.neurons, network.fingerprint)
-                # A neuron of a layer that this kind of DNA does not have is not missed.
-                inside = chosen and {layer: at for layer, at in chosen.items() if layer in fitting[0].layout}
-                found[metric] = fitting[0].select(layers, inside)
-        return found
-
-    def _fits(self, dna: AnyDNA, network: FeatureExtractor) -> bool:
-        layers = list(dna.layout)
-        if any(layer not in network.layout for layer in layers) or set(self.layers or layers).isdisjoint(layers):
-            return False
-        return not dna.fingerprint.differences(network.fingerprint.select(layers))
+        found = {
+            metric: entry.choose_dna(KINDS[metric], network, layers=self.layers, neurons=self.neurons)
+            for metric in self.metrics
+        }
+        return {metric: chosen for metric, chosen in found.items() if chosen is not None}
 
     def check(self, entry: ImageSet, network: FeatureExtractor) -> None:
         """Raise ``ValueError`` when a metric cannot be had of a set."""
@@ -475,6 +420,8 @@ class _Look:
         """DNAs of a set: those that are given, and those that are built, in the settings of the reference's."""
         settings, job = self.job.settings, self.job
         given = job.given(entry, self.extractor)
+        for note in (note for chosen in given.values() for note in chosen.notes):
+            self.notes.add(note, entry.name)
         missing = [metric for metric in job.metrics if metric not in given]
         features_layer = self._features_layer if settings.fidelity else None
         features = None if features_layer is None else self._given_features(entry, features_layer)
@@ -517,13 +464,20 @@ class _Look:
                 fingerprint = self.extractor.fingerprint.select([features_layer])
                 features = Features(built.names, built.digests, built.features, fingerprint=fingerprint)
         dnas: dict[MetricName, AnyDNA] = {
-            **given,
+            **{metric: chosen.dna for metric, chosen in given.items()},
             **{metric: built.dnas[KINDS[metric]] for metric in missing if built is not None},
         }
         if real is not None:
             for metric, dna in list(dnas.items()):
                 # DNAs of files may have more layers than the reference.
                 wanted = real.dnas[metric].layout
+                lacking = [layer for layer in wanted if layer not in dna.layout]
+                if lacking:
+                    common = [layer for layer in wanted if layer in dna.layout]
+                    raise ValueError(
+                        f"{entry.name} has no {', '.join(lacking)} in its {dna.kind} DNA, {job.reference.name} has; "
+                        f"compare layers that both have, by layers= (--layers {','.join(common)})"
+                    )
                 dnas[metric] = dna if dna.layout == wanted else dna.select(list(wanted))
                 names = (job.reference.name, entry.name)
                 check_comparable(_total(real.dnas[metric]), _total(dnas[metric]), names=names)
