@@ -148,7 +148,7 @@ def default_column(source: str, network: NetworkOptions, root: str | None) -> Co
     """The first distance that takes a set's DNAs; of images the first of all."""
     from vdna_metrics.dna import find_column, find_distance, list_distances
 
-    kinds = kinds_in(find_set(source, root, extractor=network.extractor))
+    kinds = {dna.kind for dna in find_set(source, root, extractor=network.extractor).dnas}
     return find_column(next(name for name in list_distances() if not kinds or find_distance(name).kind in kinds))
 
 
