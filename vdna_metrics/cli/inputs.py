@@ -144,12 +144,15 @@ def find_sets(
     return reference, sets
 
 
-def default_column(source: str, network: NetworkOptions, root: str | None) -> Column:
-    """The first distance that takes a set's DNAs; of images the first of all."""
+def default_column(source: str, network: NetworkOptions, root: str | None, *, by_neuron: bool = False) -> Column:
+    """The first distance that takes a set's DNAs, of images the first of all; if asked one with parts by neuron."""
     from vdna_metrics.dna import find_column, find_distance, list_distances
 
-    kinds = {dna.kind for dna in find_set(source, root, extractor=network.extractor).dnas}
-    return find_column(next(name for name in list_distances() if not kinds or find_distance(name).kind in kinds))
+    found = find_set(source, root, extractor=network.extractor)
+    kinds = kinds_in(found) if by_neuron else {dna.kind for dna in found.dnas}
+    known = map(find_distance, list_distances())
+    fitting = (each for each in known if (not kinds or each.kind in kinds) and (each.per == "neuron" or not by_neuron))
+    return find_column(next(fitting))
 
 
 def kinds_in(images: ImageSet) -> list[Kind]:
