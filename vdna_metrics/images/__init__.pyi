@@ -7,7 +7,7 @@ from .batches import (
 from .batches import (
     iterate_images as iterate_images,
 )
-from .datasets import (
+from .dataset_table import (
     DatasetRecord as DatasetRecord,
 )
 from .datasets import (
