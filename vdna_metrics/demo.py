@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS, open_procedural
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
-from vdna_metrics.leaderboard.scoring import ImageSet, LeaderboardSettings, Start, score_leaderboard
+from vdna_metrics.leaderboard.scoring import score_leaderboard
+from vdna_metrics.leaderboard.sets import ImageSet, Start
+from vdna_metrics.leaderboard.settings import LeaderboardSettings
 from vdna_metrics.references.store import groups_folder
 
 EXTRACTOR = "vdna_tiny"

@@ -11,11 +11,11 @@ from .replay import (
     leaderboard_differences as leaderboard_differences,
 )
 from .scoring import (
+    score_leaderboard as score_leaderboard,
+)
+from .sets import (
     ImageSet as ImageSet,
 )
-from .scoring import (
+from .settings import (
     LeaderboardSettings as LeaderboardSettings,
-)
-from .scoring import (
-    score_leaderboard as score_leaderboard,
 )
