@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from vdna_metrics._version import __version__
-from vdna_metrics.analysis.comparison import DistanceName, Measure, compare_groups
 from vdna_metrics.analysis.copies import find_copies
 from vdna_metrics.analysis.explain import Exemplars, explain, find_exemplars
 from vdna_metrics.analysis.fidelity import Features, measure_fidelity
+from vdna_metrics.analysis.groups import compare_groups
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
@@ -28,10 +28,11 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rank_intervals,
 )
+from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.build.groups import CLASS_KINDS, DealtSet, build_dealt_dnas, known_ranges
 from vdna_metrics.build.reading import DEFAULT_READING, Progress, Reading
 from vdna_metrics.distributions import HistogramDistribution, Kind
-from vdna_metrics.dna import compare
+from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA, check_comparable
@@ -40,7 +41,6 @@ from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.extractors.spec import MODULE
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.opening import open_images
 from vdna_metrics.images.sources import ImageSource, evenly_spaced, manifest_hash
@@ -74,12 +74,6 @@ KINDS: dict[MetricName, Kind] = {
     "lfd": "layer_gaussian",
     "fid": "layer_gaussian",
 }
-DISTANCES: dict[MetricName, DistanceName] = {
-    "emd": "emd",
-    "nfd": "neuron_frechet",
-    "lfd": "layer_frechet",
-    "fid": "layer_frechet",
-}
 FID_LAYER = "block_3"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
@@ -87,7 +81,6 @@ _EXAMPLES = 6  # images of each set that a report may show
 _EXTREMES = 6  # images at either end of a ranking
 _TELLING = 10  # neurons with exemplar images
 _EXEMPLARS = 4  # of each
-_UNIT: EMDUnit = "bins"
 _TAKEN_AS_IS = "not dealt into groups, so its images are taken as they are: intervals do not cover their chance."
 
 
@@ -576,20 +569,19 @@ class _Look:
     ) -> JackknifedDistance | None:
         settings = self.job.settings
         self._collect_notes(name, _total(fake))
-        options: Any = {"distance": DISTANCES[metric], "weights": self.job.weights}
+        column = self._column(metric)
         found, extrapolated = None, None
         if isinstance(real, GroupedDNA) or isinstance(fake, GroupedDNA):
-            found = jackknife_distance(real, fake, confidence=settings.confidence, **options)
+            found = jackknife_distance(real, fake, distance=column, confidence=settings.confidence)
             value, by_layer = found.score.value, {layer: each.value for layer, each in found.layers.items()}
             for side, dna in ((self.job.reference.name, real), (name, fake)):
                 if not isinstance(dna, GroupedDNA):
                     self.notes.add(_TAKEN_AS_IS, side)
-            if metric != "emd" and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
-                infinity = extrapolate_frechet(real, fake, draws=2, seed=settings.seed, **options).score
+            if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
+                infinity = extrapolate_frechet(real, fake, distance=column, draws=2, seed=settings.seed).score
                 extrapolated = (infinity.corrected, infinity.standard_error)
         else:
-            measure = Measure(DISTANCES[metric], None, None, self.job.weights, _UNIT)
-            value, by_layer = measure(real, fake), measure.by_layer(real, fake)
+            value, by_layer = column(real, fake), column.by_layer(real, fake)
         said.scores.append(
             Score(
                 generator=name,
@@ -605,12 +597,14 @@ class _Look:
         )
         return found
 
+    def _column(self, metric: MetricName) -> Column:
+        return Column(find_column(metric).distance, weights=self.job.weights)
+
     def _find_floor(self, said: _Said, metric: MetricName, real: GroupedDNA) -> None:
         floor = noise_floor(
             real,
             max(said.sides[entry.name].n_images for entry in self.entries),
-            distance=DISTANCES[metric],
-            weights=self.job.weights,
+            distance=self._column(metric),
             seed=self.job.settings.seed,
         )
         said.floors.append(
@@ -652,7 +646,7 @@ class _Look:
             for label in classes:
                 if label not in own:
                     raise ValueError(f"{name}: class {label!r} is not in the reference; {near_names(label, list(own))}")
-            report = compare_groups(classes, own, distance=DISTANCES[metric], weights=self.job.weights)
+            report = compare_groups(classes, own, distance=self._column(metric))
             said.classes += [
                 ClassRecord(name, self.label, metric, group.group, group.n_images, group.distance)
                 for group in report.groups
@@ -704,7 +698,9 @@ class _Look:
         )
         if said.reference.kind != "histogram":
             return
-        explanation = explain(said.reference, said.generated[entry.name], weights=self.job.weights)
+        explanation = explain(
+            said.reference, said.generated[entry.name], distance=Column("emd", weights=self.job.weights)
+        )
         sides: list[tuple[Literal["reference", "generated"], ImageSource]] = [("generated", some)]
         if self.job.reference.images is not None:
             sides.insert(0, ("reference", evenly_spaced(self.job.reference.images, most)))
@@ -763,11 +759,11 @@ def _shown(side: _Side) -> VDNA | None:
 
 
 def _quantiles(metric: MetricName, real: VDNA, fake: VDNA) -> dict[str, tuple[float, ...]]:
-    if DISTANCES[metric] == "layer_frechet":
+    distance = find_column(metric).distance
+    if distance.per != "neuron":
         return {}
-    function: Any = compare.emd if metric == "emd" else compare.neuron_frechet
     levels = torch.tensor(QUANTILES, dtype=torch.float64)
-    of_neurons = cast("dict[str, Tensor]", function(real, fake, reduction="none"))
+    of_neurons = cast("dict[str, Tensor]", distance(real, fake, reduction="none"))
     return {layer: tuple(distances.quantile(levels).tolist()) for layer, distances in of_neurons.items()}
 
 
