@@ -72,8 +72,8 @@ def select_sensitive(
     if any(number is not None and number < 1 for number in (k, per_layer)):
         raise ValueError(f"at least one neuron is to be selected, got {given}")
     column = find_column(distance)
-    if column.distance.arity != 2 or column.distance.higher_is_better:
-        raise ValueError(f"expected a distance that grows as neurons differ, got {column!r}")
+    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
+        raise ValueError(f"expected a distance of each neuron that grows as it differs, got {column!r}")
     if not 0 <= min_coverage <= 1:
         raise ValueError(f"min_coverage is a share, 0 to 1, got {min_coverage}")
     sides = ([side] if isinstance(side, VDNA) else side for side in (dna_with, dna_without))

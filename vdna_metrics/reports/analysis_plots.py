@@ -12,7 +12,7 @@ from vdna_metrics.analysis.explain import Exemplars, Explanation, NeuronContribu
 from vdna_metrics.analysis.groups import GroupReport
 from vdna_metrics.analysis.matrices import DistanceMatrix
 from vdna_metrics.analysis.sample_size import SampleSizeCurve
-from vdna_metrics.dna.columns import find_column, list_columns
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def distance_label(distance: str, unit: str = "") -> str:
         >>> distance_label("emd", "bins"), distance_label("nfd")
         ('VDNA-EMD (bins)', 'neuron Fréchet distance')
     """
-    if distance not in list_columns():
-        return f"{distance} ({unit})" if unit else distance
-    column = find_column(distance)
+    try:
+        column = find_column(distance)
+    except ValueError:  # of somebody's own, without a registered name
+        return f"{distance} ({_unit(unit)})" if unit else distance
     return f"{column.label} ({_unit(unit)})" if unit and "unit" in column.options else column.label
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -88,6 +88,7 @@ def extrapolate_frechet(
         layer: _extrapolated(column, by_part[:, place], sizes, chosen.sizes, confidence)[0]
         for place, layer in enumerate(names_of_parts(column, chosen.layout))
     }
+    score = replace(score, value=column(fixed, chosen.total))
     return Extrapolation(score, of_layers, sizes, scores, slope, column.name)
 
 
