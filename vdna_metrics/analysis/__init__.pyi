@@ -1,38 +1,5 @@
 from .comparison import (
-    DistanceMatrix as DistanceMatrix,
-)
-from .comparison import (
-    DistanceName as DistanceName,
-)
-from .comparison import (
-    GroupDistance as GroupDistance,
-)
-from .comparison import (
-    GroupReport as GroupReport,
-)
-from .comparison import (
-    Neighbour as Neighbour,
-)
-from .comparison import (
-    SampleSizeCurve as SampleSizeCurve,
-)
-from .comparison import (
     build_group_dnas as build_group_dnas,
-)
-from .comparison import (
-    compare_groups as compare_groups,
-)
-from .comparison import (
-    distance_matrix as distance_matrix,
-)
-from .comparison import (
-    nearest as nearest,
-)
-from .comparison import (
-    ranking_discrepancy as ranking_discrepancy,
-)
-from .comparison import (
-    sample_size_curve as sample_size_curve,
 )
 from .copies import (
     CopyMatch as CopyMatch,
@@ -94,6 +61,9 @@ from .desensitise import (
 from .desensitise import (
     split_of as split_of,
 )
+from .discrepancy import (
+    ranking_discrepancy as ranking_discrepancy,
+)
 from .explain import (
     DistanceParts as DistanceParts,
 )
@@ -133,6 +103,27 @@ from .fidelity import (
 from .fidelity import (
     measure_fidelity as measure_fidelity,
 )
+from .groups import (
+    GroupDistance as GroupDistance,
+)
+from .groups import (
+    GroupReport as GroupReport,
+)
+from .groups import (
+    compare_groups as compare_groups,
+)
+from .matrices import (
+    DistanceMatrix as DistanceMatrix,
+)
+from .matrices import (
+    Neighbour as Neighbour,
+)
+from .matrices import (
+    distance_matrix as distance_matrix,
+)
+from .matrices import (
+    nearest as nearest,
+)
 from .ranking import (
     ImageRanking as ImageRanking,
 )
@@ -148,11 +139,23 @@ from .ranking import (
 from .ranking import (
     rank_images as rank_images,
 )
+from .sample_size import (
+    SampleSizeCurve as SampleSizeCurve,
+)
+from .sample_size import (
+    sample_size_curve as sample_size_curve,
+)
 from .selection import (
     select_sensitive as select_sensitive,
 )
 from .uncertainty import (
+    BIAS_RULES as BIAS_RULES,
+)
+from .uncertainty import (
     Agreement as Agreement,
+)
+from .uncertainty import (
+    BiasRule as BiasRule,
 )
 from .uncertainty import (
     Difference as Difference,

@@ -77,6 +77,7 @@ def select(
     WITH is the DNA of images with something, WITHOUT of images without it; `merge` makes one of several.
     """
     from vdna_metrics.analysis import select_sensitive
+    from vdna_metrics.dna.columns import Column
 
     asked = {"--top": k, "--threshold": threshold, "--per-layer": per_layer}
     given = [name for name, value in asked.items() if value is not None]
@@ -92,8 +93,7 @@ def select(
         k=k,
         threshold=threshold,
         per_layer=per_layer,
-        distance="emd" if a.kind == "histogram" else "neuron_frechet",
-        unit=unit or "bins",
+        distance=Column("emd", unit=unit or "bins") if a.kind == "histogram" else "nfd",
         drop_dead=not keep_dead,
         min_coverage=min_coverage,
     )

@@ -10,7 +10,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.uncertainty import JackknifedDistance, rank_intervals
+from vdna_metrics.analysis.uncertainty import (
+    JackknifedDistance,
+    extrapolate_frechet,
+    jackknife_distance,
+    noise_floor,
+    rank_intervals,
+)
+from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
@@ -38,7 +45,6 @@ from vdna_metrics.leaderboard.record import (
     Score,
 )
 from vdna_metrics.leaderboard.sets import AnyDNA, ImageSet, SetDNAs, SetReader, total_of
-from vdna_metrics.leaderboard.shim import extrapolate_frechet, is_linear, jackknife_distance, noise_floor
 
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
 
@@ -159,7 +165,7 @@ def _score(
     estimated, extrapolated = None, None
     if column.distance.bias is not None and any(isinstance(side, GroupedDNA) for side in sides):
         estimated = jackknife_distance(first, fake, distance=column, confidence=settings.confidence)
-        if is_linear(column) and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
+        if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
             infinity = extrapolate_frechet(first, fake, distance=column, draws=2, seed=settings.seed).score
             extrapolated = (infinity.corrected, infinity.standard_error)
         value, layers = estimated.score.value, {layer: each.value for layer, each in estimated.layers.items()}

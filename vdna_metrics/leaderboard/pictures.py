@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vdna_metrics.analysis.explain import Exemplars, find_exemplars
+from vdna_metrics.analysis.explain import Exemplars, explain, find_exemplars
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.vdna import VDNA
@@ -16,7 +16,6 @@ from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.sources import ImageSource, evenly_spaced
 from vdna_metrics.leaderboard.sets import ImageSet, SetDNAs, SetReader, total_of
-from vdna_metrics.leaderboard.shim import explain
 
 _EXAMPLES = 6  # images of each set that a report may show
 _EXTREMES = 6  # images at either end of a ranking

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.analysis.comparison import DistanceName
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.plots import COLOURS
@@ -21,11 +20,7 @@ _INK = "#4d4d4d"
 _WIDTH, _GAP, _LINE, _HEADING = 1.4, 0.12, 0.135, 0.44  # inches: of a picture, between, of a line of words, of a title
 _COLOURS = {"nearest": COLOURS[0], "farthest": COLOURS[1]}
 _WORDS = {"nearest": "below", "farthest": "above"}
-_DISTANCES: dict[Kind, DistanceName] = {
-    "histogram": "emd",
-    "gaussian": "neuron_frechet",
-    "layer_gaussian": "layer_frechet",
-}
+_DISTANCES: dict[Kind, str] = {"histogram": "emd", "gaussian": "nfd", "layer_gaussian": "lfd"}
 
 
 def contact_sheet(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vdna_metrics.analysis.explain import Exemplars, NeuronContribution, explain
 from vdna_metrics.analysis.ranking import RankedImage
-from vdna_metrics.dna import compare
+from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.plots import COLOURS, neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.files import replacing
@@ -482,8 +482,8 @@ class _Report:
 
 
 def _most_different(reference: VDNA, generated: VDNA) -> tuple[NeuronContribution, ...]:
-    measure: Callable[..., Any] = compare.emd if reference.kind == "histogram" else compare.neuron_frechet
-    distances = cast("dict[str, Tensor]", measure(reference, generated, reduction="none"))
+    column = Column("emd" if reference.kind == "histogram" else "nfd")
+    distances = cast("dict[str, Tensor]", column.measure(reference, generated, "none"))
     layout = reference.layout
     rows = layout.flatten(distances).argsort(descending=True, stable=True)[:_NEURONS].tolist()
     wanted: dict[str, list[int]] = {}
@@ -493,7 +493,7 @@ def _most_different(reference: VDNA, generated: VDNA) -> tuple[NeuronContributio
         if chosen:
             wanted[layer] = chosen
     # The parts of a distance cost much more than the distance: of these neurons alone.
-    found = explain(reference, generated, neurons=wanted).top(_NEURONS)
+    found = explain(reference, generated, distance=column.replace(neurons=wanted)).top(_NEURONS)
     return tuple(neuron for neuron in found if neuron.distance > 0)
 
 
