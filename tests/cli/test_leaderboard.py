@@ -121,7 +121,7 @@ def test_a_replay_gives_the_same_numbers() -> None:
     result = run("leaderboard", "--replay", "report/leaderboard.json")
     assert result.stdout == "Every number is within 0.001 of the recorded one.\n"
     found = json.loads(run("leaderboard", "--replay", "report/leaderboard.json", "--tolerance", "0", "--json").stdout)
-    assert found == {"tolerance": 0.0, "differences": [], "versions": {}}
+    assert found == {"tolerance": 0.0, "intervals": True, "differences": [], "versions": {}}
     assert load_leaderboard("report/leaderboard.json") == leaderboard
     assert not Path("report/dnas").exists()
 
@@ -158,6 +158,18 @@ def test_a_replay_shows_numbers_that_differ() -> None:
     assert f"{recorded['scores'][0]['generator']}, emd of tiny" in result.stdout
     assert "torch: 1.0 then, " in result.stdout
     assert "within 0.02" in run("leaderboard", "--replay", "report/leaderboard.json", "--tolerance", "0.02").stdout
+
+
+def test_a_replay_of_an_older_record_compares_no_intervals() -> None:
+    """Of a record before version 0.2 values and corrected values are compared, and it is said."""
+    _make("gen_a", "gen_b.zip")
+    recorded = json.loads(Path("report/leaderboard.json").read_text())
+    recorded["writer"] = "vdna_metrics 0.1.0"
+    recorded["scores"][0]["estimate"]["high"] *= 2
+    Path("report/leaderboard.json").write_text(json.dumps(recorded))
+    said = run("leaderboard", "--replay", "report/leaderboard.json").stdout
+    assert said.startswith("Every number is within 0.001 of the recorded one.")
+    assert "The record is by vdna_metrics 0.1.0: intervals changed in 0.2, so only values and corrected values" in said
 
 
 # --------------------------------------------------------------------------------------------------------------- append

@@ -619,7 +619,7 @@ def _replay(
     tolerance: float | None,
     as_json: bool,
 ) -> None:
-    from vdna_metrics.leaderboard.replay import TOLERANCE, leaderboard_differences
+    from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable, leaderboard_differences
 
     settings = plan.settings
     if folder is None:  # pictures are not compared
@@ -629,19 +629,28 @@ def _replay(
     if folder is not None:
         write_report_to(leaderboard, evidence, folder)
     tolerance = TOLERANCE if tolerance is None else tolerance
-    found = leaderboard_differences(standing, leaderboard, tolerance=tolerance)
+    found, intervals = (
+        leaderboard_differences(standing, leaderboard, tolerance=tolerance),
+        intervals_are_comparable(standing),
+    )
     versions = {
         name: (standing.versions.get(name), leaderboard.versions.get(name))
         for name in dict.fromkeys([*standing.versions, *leaderboard.versions])
         if standing.versions.get(name) != leaderboard.versions.get(name)
     }
     if as_json:
-        print_json({"tolerance": tolerance, "differences": [vars(each) for each in found], "versions": versions})
+        differences = [vars(each) for each in found]
+        print_json({"tolerance": tolerance, "intervals": intervals, "differences": differences, "versions": versions})
     elif found:
         rows = [[each.what, _number(each.recorded), _number(each.found)] for each in found]
         print_table(f"{len(found)} numbers differ by more than {tolerance:g}", ["what", "recorded", "now"], rows)
     else:
         click.echo(f"Every number is within {tolerance:g} of the recorded one.")
+    if not as_json and not intervals:
+        click.echo(
+            f"The record is by {standing.writer}: intervals changed in 0.2, so only values and corrected values were "
+            "compared, not intervals, differences of generators and ranks."
+        )
     for name, (before, after) in versions.items() if not as_json else ():
         click.echo(f"{name}: {before} then, {after} now")
     if found:
@@ -687,21 +696,10 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
 
 def _print_leaderboard(leaderboard: Leaderboard) -> None:
     """A table a metric and network."""
-    from vdna_metrics.leaderboard.record import METRIC_LABELS
-    from vdna_metrics.reports import rank_text
+    from vdna_metrics.reports import ranking_table
 
-    sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
     for network, metric in leaderboard.columns:
-        rows = []
-        for score in leaderboard.column(network, metric):
-            estimate = score.estimate
-            bars = ["", ""]
-            if estimate is not None:
-                bars = [f"{estimate.corrected:#.4g}", f"{estimate.low:#.4g} to {estimate.high:#.4g}"]
-            rows.append([rank_text(score), score.generator, sizes[score.generator], score.value, *bars])
-        real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
-        title = f"{METRIC_LABELS[metric]} from {real}, seen by {network}"
-        print_table(title, ["rank", "generator", "n", "value", "corrected", "interval"], rows)
+        print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
         if floor is not None:
             click.echo(f"Noise floor at {floor.n_images} images: {floor.value:#.4g}\n")

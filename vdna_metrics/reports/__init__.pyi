@@ -46,3 +46,6 @@ from .tables import (
 from .tables import (
     rank_text as rank_text,
 )
+from .tables import (
+    ranking_table as ranking_table,
+)
