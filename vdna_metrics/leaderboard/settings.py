@@ -105,8 +105,8 @@ def group_by_network(
     settings: LeaderboardSettings,
     extractors: Sequence[ExtractorLike],
     networks: Mapping[str, ExtractorLike],
-    neurons: NeuronsLike | None,
-    weights: NeuronWeightsLike | None,
+    neurons: NeuronsLike | None = None,
+    weights: NeuronWeightsLike | None = None,
 ) -> list[NetworkColumns]:
     """Which columns are computed in which network, each network once: `extractors` first, then columns' own.
 
