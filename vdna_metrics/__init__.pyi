@@ -55,5 +55,7 @@ from .neurons import (
 )
 from .ranges import ActivationRanges as ActivationRanges
 from .ranges import load_ranges as load_ranges
+from .references import ImageSet as ImageSet
 from .references import list_references as list_references
 from .references import load_reference as load_reference
+from .references import resolve as resolve

@@ -21,9 +21,9 @@ from vdna_metrics.build import build_dealt_dnas
 from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
-from vdna_metrics.leaderboard import Evidence, ImageSet, Leaderboard, LeaderboardSettings, score_leaderboard
+from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
-from vdna_metrics.references import load_dna_folder
+from vdna_metrics.references import ImageSet, load_dna_folder
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}

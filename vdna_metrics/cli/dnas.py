@@ -12,8 +12,8 @@ from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_root,
     find_extractor,
+    find_set,
     forget,
-    load_dna,
     load_neuron_weights,
     load_neurons,
     load_ranges,
@@ -37,7 +37,15 @@ from vdna_metrics.cli.options import (
     part_of_images,
     reading_options,
 )
-from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings, seen_by
+from vdna_metrics.cli.results import (
+    collect_notes,
+    described,
+    measured,
+    note_each,
+    report_skipped,
+    say_warnings,
+    seen_by,
+)
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
 
 if TYPE_CHECKING:
@@ -143,23 +151,27 @@ def compare(
 ) -> None:
     """Compare DNAs with the first.
 
-    A DNA is a file, or the name of a reference.
+    A DNA is a file, a folder of group DNAs, the name of a reference, or another tool's file of statistics.
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
     selection, weights = load_neurons(neurons), load_neuron_weights(neuron_weights)
-    real = load_dna(reference).select(layers, selection)
+    notes: dict[str, list[str]] = {}
+    chosen = find_set(reference).one_dna(layers=layers)
+    note_each(notes, reference, chosen.notes)
+    real = chosen.total.select(layers, selection)
     metric = next(name for name, (kind, _) in METRICS.items() if kind == real.kind)
     if by == "neuron" and metric == "lfd":
         raise click.UsageError("a layer Fréchet distance has one number a layer: use --by layer")
     if unit is not None and metric != "emd":
         raise click.UsageError(f"--unit is for VDNA-EMD; {reference} is a {real.kind}, compared by {metric}")
     unit = unit or "bins"
-    notes: dict[str, list[str]] = {}
     collect_notes(notes, reference, real)
     results = []
     for file in generated:
         try:
-            fake = load_dna(file).select(layers, selection)
+            chosen = find_set(file, [real.kind], real.provenance.extractor).one_dna(real.kind, layers=layers)
+            note_each(notes, file, chosen.notes)
+            fake = chosen.total.select(layers, selection)
             distances = measured(metric, real, fake, by, unit, allow_subsampled, weights)
         except ValueError as error:
             raise ValueError(f"{reference} and {file}: {error}") from error
@@ -203,6 +215,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
 
     The result is what all their images in one set would have given.
     """
+    from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import read_header
     from vdna_metrics.ranges import load_ranges
 
@@ -211,7 +224,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
     if len(set(kinds.values())) > 1:
         shown = ", ".join(f"{file} {kind}" for file, kind in kinds.items())
         raise ValueError(f"only files of one kind merge: {shown}")
-    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_dna
+    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_vdna
     merged: VDNA | ActivationRanges = load(files[0])
     for file in files[1:]:
         try:

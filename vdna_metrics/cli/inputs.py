@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, PICTURES, PROCEDURAL, RUNNING
+from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, PICTURES, RUNNING
 from vdna_metrics.cli.screen import say, watched
 
 if TYPE_CHECKING:
@@ -23,81 +23,40 @@ if TYPE_CHECKING:
     from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.neurons import NeuronSelection, NeuronWeights
     from vdna_metrics.ranges import ActivationRanges
+    from vdna_metrics.references import ImageSet
 
 
-def find_references(
-    references: Sequence[str], kinds: Sequence[Kind], extractor: str | None
-) -> tuple[dict[Kind, VDNA], ImageSource | None]:
-    """DNAs among the references by kind, and the one source of images among them."""
-    from vdna_metrics.references import load_reference
+def find_reference(references: Sequence[str], kinds: Sequence[Kind], extractor: str | None) -> ImageSet:
+    """The set of real images that several references are of, by its DNAs of these kinds, its images, or both."""
+    from vdna_metrics.references import resolve_together
 
-    dnas: dict[Kind, VDNA] = {}
-    images: ImageSource | None = None
-    for reference in references:
-        found: list[VDNA] = []
-        if is_ours(reference):
-            found = [load_dna(reference)]
-        elif named_reference(reference):
-            found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
-            found = list({dna.kind: dna for dna in found}.values())  # a name with its kind gives that for each
-        elif images is not None:
-            raise ValueError(f"only one --reference can be images, got {images.name} and {reference}")
-        else:
-            try:
-                images = open_images(reference)
-            except ValueError as error:
-                if Path(reference).exists():
-                    raise
-                raise ValueError(f"{error} (the store has {', '.join(_stored())})") from error
-        for dna in found:
-            if dna.kind in dnas:
-                raise ValueError(
-                    f"two references of kind {dna.kind}: {dnas[dna.kind]!r} and {reference}; merge them first"
-                )
-            dnas[dna.kind] = dna
-    return dnas, images
+    extractors = None if extractor is None else [extractor]
+    return resolve_together(references, kinds=kinds, extractors=extractors, root=own_root())
 
 
-def named_reference(reference: str) -> bool:
-    """Whether a reference is a name of the store, and no file."""
-    if Path(reference).exists():  # before the stores are listed, of which some may be far away
-        return False
-    dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
-    return "::" in reference or dataset in {name.partition("/")[0] for name in _stored()}
+def find_set(source: str, kinds: Sequence[Kind] | None = None, extractor: str | None = None) -> ImageSet:
+    """A source, listed before any work is done so that a wrong name is refused at once."""
+    from vdna_metrics.references import resolve
 
-
-def _stored() -> list[str]:
-    from vdna_metrics.references import list_references
-
-    return sorted({f"{record.dataset}/{record.split}".lower() for record in list_references()})
+    return resolve(source, kinds=kinds, extractors=None if extractor is None else [extractor], root=own_root())
 
 
 def open_images(source: str) -> ImageSource:
-    """A source, listed before any work is done so that a wrong name is refused at once."""
-    from vdna_metrics.images import open_images
+    """The images of a source, listed likewise."""
+    from vdna_metrics.references import resolve_images
 
-    if is_ours(source):
-        raise ValueError(f"{source} holds a DNA or activation ranges, no images; `vdna-metrics compare` compares DNAs")
-    if source.startswith(DATASET):
-        from vdna_metrics.images.datasets import open_dataset
-
-        return open_dataset(source.removeprefix(DATASET), root=own_root())
-    if source.startswith(PROCEDURAL):
-        from vdna_metrics.images.procedural import open_procedural
-
-        return open_procedural(source.removeprefix(PROCEDURAL))
-    return open_images(source)
+    return resolve_images(source, root=own_root())
 
 
 def check_root(*sources: str) -> None:
     """Refuse a `--root` that no source wants."""
     if own_root() is not None and not any(source.startswith(DATASET) for source in sources):
-        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, given is {', '.join(sources)}")
+        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, got {', '.join(sources)}")
 
 
 def own_root() -> str | None:
     """What `--root` says."""
-    root: str | None = click.get_current_context().meta[f"{KEPT}.root"]
+    root: str | None = click.get_current_context().meta.get(f"{KEPT}.root")
     return root
 
 
@@ -108,15 +67,9 @@ def is_ours(path: str | Path) -> bool:
     return Path(path).suffix == ".npz" and is_ours(path)
 
 
-def load_dna(name: str) -> VDNA:
-    """A DNA file, or a reference by its name; a folder is told how to become one."""
-    from vdna_metrics.dna import load_vdna
-    from vdna_metrics.references import load_reference
-
-    if Path(name).is_dir():
-        raise ValueError(f"{name} is a folder, not a DNA file; `vdna-metrics make` makes one of its images")
-    is_file = Path(name).exists() or Path(name).suffix == ".npz"
-    return load_vdna(name) if is_file else load_reference(name)
+def load_dna(source: str, layers: Sequence[str] | None = None) -> VDNA:
+    """The one DNA of a source."""
+    return find_set(source).one_dna(layers=layers).total
 
 
 def load_ranges(path: str | None) -> ActivationRanges | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,13 +16,10 @@ from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_root,
     check_same_bins,
-    is_ours,
-    load_dna,
+    find_reference,
     load_neuron_weights,
     load_neurons,
     load_ranges,
-    named_reference,
-    open_images,
     own_root,
     shared_reading,
 )
@@ -48,9 +44,9 @@ if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA, GroupedDNA
     from vdna_metrics.extractors import ExtractorSpec
-    from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.leaderboard.record import Evidence, Leaderboard
-    from vdna_metrics.leaderboard.scoring import ImageSet, LeaderboardSettings
+    from vdna_metrics.leaderboard.scoring import LeaderboardSettings
+    from vdna_metrics.references import ImageSet
 
 FID = "FID, the layer Fréchet distance in the FID Inception's pool, a network of its own"
 FID_MODES = ("clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics")
@@ -119,8 +115,7 @@ class _Plan:
     "references",
     multiple=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, a folder of group DNAs, or a name of the store; DNAs of several kinds or "
-    "networks: give it once each.",
+    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
 )
 @click.option(
     "--extractors", type=Names(), help=f"Networks.  [default: the reference's, else {DEFAULT_EXTRACTOR}]", metavar="A,B"
@@ -213,9 +208,9 @@ def leaderboard(
 ) -> None:
     """Rank generators by their distance from real images.
 
-    Each generator is a SOURCE, named by the last part of its path or by NAME. Images are seen once by each network;
-    DNAs are kept by content, so another generator or metric costs only what is new. Writes a report to read in a
-    browser.
+    Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
+    part of its path or by NAME. Images are seen once by each network; DNAs are kept by content, so another generator or
+    metric costs only what is new. Writes a report to read in a browser.
     """
     from vdna_metrics.leaderboard.record import load_leaderboard
 
@@ -338,10 +333,8 @@ _SETTINGS = (
 def _extractor_of(references: Sequence[str], kinds: Sequence[Kind]) -> tuple[tuple[str, ...], Any]:
     """Names of the networks through which the reference was seen, else the default; and their precision."""
     found: dict[str, Any] = {}
-    for reference in references:
-        dnas = _load_dnas(reference, None, kinds)
-        for dna in map(_one, dnas.dnas) if dnas is not None else ():
-            found[dna.provenance.extractor] = dna.fingerprint.precision
+    for dna in map(_one, find_reference(references, kinds, None).dnas):
+        found[dna.provenance.extractor] = dna.fingerprint.precision
     if not found:
         return (DEFAULT_EXTRACTOR,), None
     return tuple(found), next(iter(found.values()))
@@ -372,11 +365,9 @@ def _check_bins(plan: _Plan, options: dict[str, Any]) -> None:
     ranges = load_ranges(plan.ranges)
     if options["bins"] is None and ranges is None:
         return
-    for reference in plan.references:
-        dnas = _load_dnas(reference, [spec.name for spec in plan.specs], ["histogram"])
-        for dna in dnas.dnas if dnas is not None else ():
-            if dna.kind == "histogram":
-                check_same_bins(_one(dna), options["bins"], ranges)
+    for dna in _open_entry("reference", plan.references, plan).dnas:
+        if dna.kind == "histogram":
+            check_same_bins(_one(dna), options["bins"], ranges)
 
 
 def _refuse_given(option: str, plan: _Plan, options: dict[str, Any]) -> None:
@@ -408,90 +399,27 @@ def _shown(value: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- entries
-def _load_dnas(source: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> ImageSet | None:
-    """What a source holds that is no images; its name is the source."""
-    from vdna_metrics.leaderboard.scoring import ImageSet
-    from vdna_metrics.references import holds_dnas
-
-    if is_ours(source):
-        return ImageSet(source, source, dnas=(load_dna(source),))
-    if holds_dnas(source):
-        return ImageSet.open(source, source)
-    if named_reference(source):
-        return _load_by_name(source, extractors, kinds)
-    return None
-
-
-def _load_by_name(name: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> ImageSet:
-    """DNAs of a store: in groups where the package has those, else as they are."""
-    from vdna_metrics.leaderboard.scoring import ImageSet
-    from vdna_metrics.references import load_reference
-    from vdna_metrics.references.store import groups_folder
-
-    words = re.fullmatch(r"([^/@#:]+)/([^/@#:]+)(?:@([^/@#:]+))?", name.lower())
-    parts: list[ImageSet] = []
-    problem: ValueError | None = None
-    for extractor in extractors if extractors is not None else [words[3] if words else None]:
-        groups = groups_folder(words[1], words[2], extractor) if words and extractor else None
-        if groups is not None and groups.is_dir() and words and words[3] in (None, extractor):
-            parts.append(ImageSet.open(name, groups))
-            continue
-        found: dict[Kind, VDNA] = {}
-        for kind in kinds:
-            try:
-                dna = load_reference(name, extractor=extractor, kind=kind)
-            except ValueError as error:
-                problem = error
-            else:
-                found[dna.kind] = dna
-        if found:
-            parts.append(ImageSet(name, name, dnas=tuple(found.values())))
-    if not parts and problem is not None:
-        raise problem
-    return _together(name, parts)
-
-
 def _open_entry(name: str, sources: Sequence[str], plan: _Plan) -> ImageSet:
-    """Images and DNAs of one set."""
+    """Images and DNAs of one set, of the plan's kinds and networks."""
+    from vdna_metrics.references import resolve_together
+
     metrics = plan.settings.metrics
     kinds = dict.fromkeys(METRICS[metric][0] if metric in METRICS else "layer_gaussian" for metric in metrics)
     networks = [spec.name for spec in (*plan.specs, *([plan.fid] if plan.fid else []))]
-    images: ImageSource | None = None
-    found: list[ImageSet] = []
-    for source in sources:
-        known = _load_dnas(source, networks, list(kinds))
-        if known is not None:
-            found.append(known)
-        elif images is not None:
-            raise ValueError(f"only one --reference can be images, got {images.name} and {source}")
-        else:
-            images = open_images(source)
-    return replace(_together(name, found), source=", ".join(sources), images=images)
-
-
-def _together(name: str, parts: Sequence[ImageSet]) -> ImageSet:
-    """DNAs of one set of images, by kind or network."""
-    from vdna_metrics.leaderboard.scoring import ImageSet
-
-    return ImageSet(
-        name,
-        "",
-        dnas=tuple(dna for part in parts for dna in part.dnas),
-        features=tuple(pair for part in parts for pair in part.features),
-        digests={image: digest for part in parts for image, digest in part.digests.items()},
-    )
+    return resolve_together(sources, name=name, kinds=list(kinds), extractors=networks, root=own_root())
 
 
 def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list[ImageSet]:
     """The reference and the generators; those of a standing leaderboard must be what they were."""
     first = plan.references[0]
-    reference_name = first if named_reference(first) else _named(first)[0]
+    reference = _open_entry(first, plan.references, plan)
+    of_store = reference.images is None and not Path(first).exists()
+    reference_name = first if of_store else _named(first)[0]
     if standing is not None:
         reference_name = standing.reference.name
     elif reference_name in [name for name, _ in plan.generators]:
         reference_name = f"{reference_name} (reference)"
-    reference = _open_entry(reference_name, plan.references, plan)
-    entries = [reference]
+    entries = [replace(reference, name=reference_name)]
     known = {} if standing is None else {entry.name: entry for entry in standing.generators}
     for name, source in plan.generators:
         try:
@@ -511,17 +439,17 @@ def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list
 def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | None) -> ImageSet | None:
     """A generator whose images are gone, by the DNAs that were kept of it."""
     from vdna_metrics.build.groups import cached_folder
-    from vdna_metrics.leaderboard.scoring import ImageSet
+    from vdna_metrics.references import resolve_together
 
     record = next(entry for entry in standing.generators if entry.name == name)
-    parts = []
+    folders = []
     for network in standing.networks:
         folder = cached_folder(cache, record.manifest, network.fingerprint, record.groups) if cache else None
         if folder is None:
             return None
-        parts.append(ImageSet.open(name, folder))
+        folders.append(folder)
     say(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
-    return replace(_together(name, parts), source=source)
+    return replace(resolve_together(folders, name=name), source=source)
 
 
 def _changed(standing: Leaderboard, entries: Sequence[ImageSet], plan: _Plan) -> list[str]:

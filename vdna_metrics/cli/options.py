@@ -112,7 +112,6 @@ def network_options(default: str) -> Callable[[Command], Command]:
 
 RUNNING = ("precision", "channels_last", "compile")  # how a network is run
 DATASET = "dataset:"  # prefix of a source that is a standard dataset
-PROCEDURAL = "procedural:"  # prefix of a source that is drawn
 KEPT = "vdna_metrics"  # prefix of what is kept in the context of a command
 
 

@@ -15,7 +15,7 @@ from vdna_metrics.cli.inputs import (
     check_same_bins,
     check_writable,
     find_extractor,
-    find_references,
+    find_reference,
     load_neuron_weights,
     load_neurons,
     load_ranges,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     "--reference",
     required=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, or a name of the store.",
+    help="Real images, or a DNA of them (a SOURCE).",
 )
 @click.option(
     "--metric",
@@ -116,12 +116,14 @@ def rank(
     table = None if output is None else _table_path(output)
     reading = shared_reading(device, batch_size, workers, skip_bad, None)
     images = open_images(source)
-    found, real_images = find_references([reference], [kind], extractor)
-    if real_images is None and kind not in found:
-        (other,) = found
+    found = find_reference([reference], [kind], extractor)
+    real_images = found.images
+    known = found.choose_dna(kind, extractor if len(found.networks) > 1 else None)
+    if real_images is None and known is None:
+        other = found.dnas[0].kind
         name = next(name for name, (of, _) in METRICS.items() if of == other)
         raise ValueError(f"{reference} is a {other}, for --metric {name}; {metric} needs a {kind}, or the real images")
-    given = found.get(kind)
+    given = None if known is None else known.total
     network, chosen = find_extractor(extractor, weights, layers, given)
     selection, weighed = load_neurons(neurons), load_neuron_weights(neuron_weights)
     picked = chosen_neurons(selection, network.fingerprint)
@@ -129,9 +131,11 @@ def rank(
     chosen_weights(weighed, layout, network.fingerprint, "layer" if kind == "layer_gaussian" else "neuron")
     ranges = load_ranges(ranges_file)
     with progress_bars() as start:
-        if real_images is None:
-            real = found[kind]
-            real.check_fingerprint(network.fingerprint)
+        if given is not None:
+            given.check_fingerprint(network.fingerprint)
+            compared = found.choose_dna(kind, network, layers=chosen)
+            assert compared is not None
+            real = compared.total
             if kind == "histogram":
                 check_same_bins(real, bins, ranges)
             if max_positions not in (None, real.provenance.max_positions):
@@ -140,6 +144,7 @@ def rank(
                     f"--max-positions says {max_positions}; leave --max-positions out"
                 )
         else:
+            assert real_images is not None
             if kind == "histogram" and ranges is None:
                 ranges = own_or_calibrated(network, real_images, chosen, reading, start)
             real = build_dnas(

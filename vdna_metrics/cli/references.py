@@ -40,7 +40,8 @@ from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_b
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
-    from vdna_metrics.references.store import ReferenceRecord, ReferenceStore
+    from vdna_metrics.references.records import ReferenceRecord
+    from vdna_metrics.references.store import ReferenceStore
 
 _store = click.option(
     "--store",
@@ -132,7 +133,8 @@ def show(name: str, as_json: bool) -> None:
 @as_json
 def verify(location: str | None, as_json: bool) -> None:
     """Read every file again, and compare it with the manifest."""
-    from vdna_metrics.references.store import ReferenceStore, known_stores, verify_store
+    from vdna_metrics.references.adding import verify_store
+    from vdna_metrics.references.store import ReferenceStore, known_stores
 
     results = []
     for store in known_stores() if location is None else [ReferenceStore(location)]:
@@ -196,7 +198,8 @@ def build(
     """
     from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.images.datasets import list_datasets
-    from vdna_metrics.references.store import check_new_name, find_ranges
+    from vdna_metrics.references.adding import check_new_name
+    from vdna_metrics.references.store import find_ranges
 
     check_root(*sources)
     check_histogram_options(kinds, bins, ranges_file)
@@ -276,8 +279,8 @@ def import_command(
     from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import is_ours, read_header
     from vdna_metrics.ranges import load_ranges
-    from vdna_metrics.references.formats.statistics import import_statistics
-    from vdna_metrics.references.store import add_ranges
+    from vdna_metrics.references.adding import add_ranges
+    from vdna_metrics.references.formats.importing import import_statistics
 
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
@@ -318,7 +321,7 @@ def import_command(
 @as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
-    from vdna_metrics.references.formats.statistics import export_statistics
+    from vdna_metrics.references.formats.exporting import export_statistics
 
     dna = load_dna(name)
     check_writable(Path(output))
@@ -384,7 +387,7 @@ def _add(
     card: str | None,
     overwrite: bool,
 ) -> ReferenceRecord:
-    from vdna_metrics.references.store import add_card, add_reference
+    from vdna_metrics.references.adding import add_card, add_reference
 
     record = add_reference(
         dna,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from vdna_metrics.cli.screen import say
@@ -48,8 +49,13 @@ def collect_notes(notes: dict[str, list[str]], name: str, dna: VDNA) -> None:
     """Collect what a reader of the numbers should know, each sentence once with all it is true of."""
     from vdna_metrics.dna.compare import coverage_warning, rank_warning
 
-    for sentence in (coverage_warning(dna), rank_warning(dna)):
-        if sentence is not None and name not in notes.setdefault(sentence, []):
+    note_each(notes, name, filter(None, (coverage_warning(dna), rank_warning(dna))))
+
+
+def note_each(notes: dict[str, list[str]], name: str, sentences: Iterable[str]) -> None:
+    """Collect sentences that are true of something."""
+    for sentence in sentences:
+        if name not in notes.setdefault(sentence, []):
             notes[sentence].append(name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +13,12 @@ from vdna_metrics.cli.inputs import (
     check_root,
     check_same_bins,
     find_extractor,
-    find_references,
+    find_reference,
+    find_set,
     forget,
     load_neuron_weights,
     load_neurons,
     load_ranges,
-    open_images,
     own_or_calibrated,
     shared_reading,
 )
@@ -34,8 +35,20 @@ from vdna_metrics.cli.options import (
     neurons_options,
     reading_options,
 )
-from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings, seen_by
+from vdna_metrics.cli.results import (
+    collect_notes,
+    described,
+    measured,
+    note_each,
+    report_skipped,
+    say_warnings,
+    seen_by,
+)
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
+
+if TYPE_CHECKING:
+    from vdna_metrics.distributions import Kind
+    from vdna_metrics.dna import VDNA
 
 
 @click.command()
@@ -46,7 +59,7 @@ from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_t
     multiple=True,
     required=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, or a name of the store. DNAs of several kinds: give it once each.",
+    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds: give it once each.",
 )
 @click.option(
     "--metrics",
@@ -89,7 +102,10 @@ def score(
     checkpoint: str | None,
     as_json: bool,
 ) -> None:
-    """Score sets of generated images against real ones."""
+    """Score sets of generated images against real ones.
+
+    A SOURCE is images, a DNA file or a folder of them, or a name of the store.
+    """
     from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.neurons import chosen_neurons, chosen_weights
 
@@ -97,27 +113,36 @@ def score(
     kinds = [METRICS[name][0] for name in metrics]
     check_histogram_options(kinds, bins, ranges_file)
     reading = shared_reading(device, batch_size, workers, skip_bad, None if checkpoint is None else Path(checkpoint))
-    generated = [(source, open_images(source)) for source in sources]
-    real, real_images = find_references(references, kinds, extractor)
-    missing = [kind for kind in kinds if kind not in real]
+    reference = find_reference(references, kinds, extractor)
+    found = {kind: reference.choose_dna(kind, extractor if len(reference.networks) > 1 else None) for kind in kinds}
+    missing = [kind for kind in kinds if found[kind] is None]
+    real_images = reference.images
     if missing and real_images is None:
         raise ValueError(
-            f"{', '.join(metrics)}: --reference lacks {' and '.join(missing)}, it has {', '.join(real)}; "
-            "add such a DNA, or the real images"
+            f"{', '.join(metrics)}: --reference lacks {' and '.join(missing)}, it has "
+            f"{', '.join(dict.fromkeys(dna.kind for dna in reference.dnas))}; add such a DNA, or the real images"
         )
-    given = next(iter(real.values()), None)
+    given = max((each.total for each in found.values() if each), key=lambda dna: len(dna.layout), default=None)
+    seen_through = given.provenance.extractor if given is not None else extractor
+    generated = [(source, find_set(source, kinds, seen_through)) for source in sources]
     network, chosen = find_extractor(extractor, weights, layers, given)
-    for dna in real.values():
-        dna.check_fingerprint(network.fingerprint)
     selection, weighed = load_neurons(neurons), load_neuron_weights(neuron_weights)
     picked = chosen_neurons(selection, network.fingerprint)
+    notes: dict[str, list[str]] = {}
+    real: dict[Kind, VDNA] = {}
+    for kind, each in found.items():
+        if each is not None:
+            each.total.check_fingerprint(network.fingerprint)
+            compared = reference.choose_dna(kind, network, layers=chosen, neurons=selection)
+            assert compared is not None
+            real[kind] = compared.total
+            note_each(notes, "reference", compared.notes)
     layout = (network if given is None else given).layout.select(chosen, picked)
     for kind in kinds:  # before the work
         chosen_weights(weighed, layout, network.fingerprint, "layer" if kind == "layer_gaussian" else "neuron")
     ranges = load_ranges(ranges_file)
     if "histogram" in real:
         check_same_bins(real["histogram"], bins, ranges)
-    notes: dict[str, list[str]] = {}
     results = []
     with progress_bars() as start:
         if missing and real_images is not None:
@@ -135,22 +160,26 @@ def score(
                 reading=watched(reading, start, f"real: {real_images.name}", real_images),
             )
             report_skipped(real[missing[0]])
-        real = {kind: real[kind].select(chosen, picked) for kind in kinds}
         for kind in kinds:
             collect_notes(notes, "reference", real[kind])
         bins, ranges = bins_and_ranges(real.get("histogram"))
         for name, source in generated:
-            fake = build_dnas(
-                source,
-                network,
-                kinds,
-                bins=bins,
-                ranges=ranges,
-                layers=list(layout),
-                neurons=layout.neurons,
-                max_positions=max_positions,
-                reading=watched(reading, start, name, source),
-            )
+            if source.images is not None:
+                fake = build_dnas(
+                    source.images,
+                    network,
+                    kinds,
+                    bins=bins,
+                    ranges=ranges,
+                    layers=list(layout),
+                    neurons=layout.neurons,
+                    max_positions=max_positions,
+                    reading=watched(reading, start, name, source.images),
+                )
+            else:
+                fake = {kind: source.one_dna(kind, layers=list(real[kind].layout)).total for kind in kinds}
+            # Kinds of the reference may differ in their layers.
+            fake = {kind: dna.select(list(real[kind].layout), real[kind].layout.neurons) for kind, dna in fake.items()}
             first = fake[kinds[0]]
             report_skipped(first)
             result = {"images": name, "n_images": first.n_images, "skipped": first.provenance.skipped}

@@ -20,14 +20,14 @@ from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, Ta
 
 IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _KNOWN = ", ".join(IMAGE_EXTENSIONS)
-_ARCHIVE_FOLDER = re.compile(r"(.+\.(?:zip|tar)):(.+)", re.IGNORECASE | re.DOTALL)
+ARCHIVE_FOLDER = re.compile(r"(.+\.(?:zip|tar)):(.+)", re.IGNORECASE | re.DOTALL)
 _COMPRESSED_TAR = re.compile(r"\.(?:tgz|tbz2?|txz|tar\.\w+)$", re.IGNORECASE)
 
 
 def open_container(source: str | Path) -> ImageSource:
     """The images of a folder, archive, list, array file or image file; see `open_images`."""
     path, name, folder = str(source), os.path.basename(os.path.abspath(source)), ""
-    archive = _ARCHIVE_FOLDER.fullmatch(path)
+    archive = ARCHIVE_FOLDER.fullmatch(path)
     if archive and not os.path.exists(path):
         path, folder = archive[1], archive[2].strip("/")
         name = f"{os.path.basename(path)}:{folder}"

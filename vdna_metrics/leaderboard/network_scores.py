@@ -44,7 +44,9 @@ from vdna_metrics.leaderboard.record import (
     PairRecord,
     Score,
 )
-from vdna_metrics.leaderboard.sets import AnyDNA, ImageSet, SetDNAs, SetReader, total_of
+from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
+from vdna_metrics.leaderboard.settings import LeaderboardSettings
+from vdna_metrics.references.resolve import AnyDNA, ImageSet
 
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
 
@@ -103,12 +105,7 @@ def score_network(
     found.shown.reference = shown_dna(column_shown, real)
     if pictures:
         found.shown.examples[reference.name] = example_images(reference, network.extractor)
-    # What is selected of the reference is kept, with the factors of its covariances.
-    selected = {
-        column.name: column.select(real.dnas[column.kind]) for column in network.columns if column.kind in real.dnas
-    }
-    for dna in selected.values():
-        _note_warnings(notes, reference.name, total_of(dna))
+    _note_warnings(notes, reference, real)
     names = {reference.name: tuple(real.digests)}
     jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
     for generator in generators:
@@ -121,16 +118,16 @@ def score_network(
                 "ones far too low. Give images that the reference does not have.",
                 generator.name,
             )
+        _note_warnings(notes, generator, fake)
         for column in network.columns:
-            dna = column.select(fake.dnas[column.kind])
-            _note_warnings(notes, generator.name, total_of(dna))
-            score, estimated = _score(column, network.label, generator.name, selected.get(column.name), dna, reader)
+            one, other = real.dnas.get(column.name), fake.dnas[column.name]
+            score, estimated = _score(column, network.label, generator.name, one, other, settings)
             found.scores.append(score)
             if estimated is not None:
                 jackknifed[column.name][generator.name] = estimated
-                sides = {reference.name: selected.get(column.name), generator.name: dna}
-                for name in list(sides)[2 - column.distance.arity :]:
-                    notes.add(None if isinstance(sides[name], GroupedDNA) else _NO_GROUPS, name)
+                sides = [(generator.name, other), (reference.name, one)]
+                for name, dna in sides[: column.distance.arity]:
+                    notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
         _add_features_(found, network.label, generator.name, real, fake, reader, notes)
         found.classes += class_records(generator.name, network.label, network.columns, real, fake)
         shown = shown_dna(column_shown, fake)
@@ -145,7 +142,7 @@ def score_network(
     for column in network.columns:
         if len(jackknifed[column.name]) == len(generators):
             _add_ranks_(found, column, jackknifed[column.name], paired, settings.confidence)
-        dna = selected.get(column.name)
+        dna = real.dnas.get(column.name)
         if isinstance(dna, GroupedDNA) and _has_floor(column):
             found.floors.append(_floor_record(column, network.label, dna, most, settings.seed))
     if settings.fidelity and real.features is None:
@@ -155,10 +152,9 @@ def score_network(
 
 # --------------------------------------------------------------------------------------------------------------- scores
 def _score(
-    column: Column, network: str, generator: str, real: AnyDNA | None, fake: AnyDNA, reader: SetReader
+    column: Column, network: str, generator: str, real: AnyDNA | None, fake: AnyDNA, settings: LeaderboardSettings
 ) -> tuple[Score, JackknifedDistance | None]:
     """The value of one generator; corrected, with error bars, where there are groups and a rule for the bias."""
-    settings = reader.settings
     sides = [fake] if column.distance.arity == 1 or real is None else [real, fake]
     # What looks at the generated images alone does not look at this.
     first, whole = sides[0], [total_of(side) for side in (sides[0], fake)]
@@ -256,9 +252,12 @@ def _add_features_(
     found.copies.append(copies)
 
 
-def _note_warnings(notes: Notes, name: str, dna: VDNA) -> None:
-    for sentence in (coverage_warning(dna), rank_warning(dna)):
-        notes.add(sentence, name)
+def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
+    for note in (*entry.notes, *images.notes):
+        notes.add(note, entry.name)
+    for dna in map(total_of, images.dnas.values()):
+        for sentence in (coverage_warning(dna), rank_warning(dna)):
+            notes.add(sentence, entry.name)
 
 
 # -------------------------------------------------------------------------------------------------------------- records
@@ -274,10 +273,11 @@ def _network_record(label: str, extractor: FeatureExtractor, real: SetDNAs) -> N
         parts["options"] = ", ".join(fingerprint.options)
     compared = {layer: count for dna in real.dnas.values() for layer, count in dna.layout.items()}
     layers = {layer: compared[layer] for layer in extractor.layout if layer in compared}
-    distribution = total_of(real.dnas["histogram"]).distribution if "histogram" in real.dnas else None
     bins, ranges = 0, ""
-    if isinstance(distribution, HistogramDistribution):
-        bins, ranges = distribution.bins, distribution.ranges.digest
+    for dna in real.dnas.values():
+        distribution = total_of(dna).distribution
+        if isinstance(distribution, HistogramDistribution):
+            bins, ranges = distribution.bins, distribution.ranges.digest
     return NetworkRecord(label, fingerprint.digest, parts, layers, bins, ranges)
 
 

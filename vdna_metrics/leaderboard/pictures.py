@@ -15,7 +15,8 @@ from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.sources import ImageSource, evenly_spaced
-from vdna_metrics.leaderboard.sets import ImageSet, SetDNAs, SetReader, total_of
+from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
+from vdna_metrics.references.resolve import ImageSet
 
 _EXAMPLES = 6  # images of each set that a report may show
 _EXTREMES = 6  # images at either end of a ranking
@@ -36,7 +37,7 @@ class ShownEvidence:
 
 def shown_dna(column: Column | None, images: SetDNAs) -> VDNA | None:
     """The DNA whose neurons a report shows."""
-    return None if column is None or column.kind not in images.dnas else total_of(images.dnas[column.kind])
+    return None if column is None or column.name not in images.dnas else total_of(images.dnas[column.name])
 
 
 def example_images(entry: ImageSet, extractor: FeatureExtractor) -> tuple[Tensor, ...]:

@@ -17,7 +17,7 @@ from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
 from vdna_metrics.leaderboard.scoring import score_leaderboard
 from vdna_metrics.leaderboard.sets import Start
-from vdna_metrics.leaderboard.settings import LeaderboardSettings, group_by_network
+from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import load_selection, load_weights
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references.resolve import ImageSet, resolve_together
@@ -37,18 +37,20 @@ class LeaderboardPlan:
         neurons: file of the selection of neurons to compare.
         neuron_weights: file of their weights.
         root: copy on disk of sources ``dataset:NAME/SPLIT``.
+        name: of the reference, by default after the first source.
         reference: the references, where they were opened already.
     """
 
     references: tuple[str, ...]
     generators: tuple[tuple[str, str], ...]
     extractors: tuple[ExtractorLike, ...]
-    settings: LeaderboardSettings = LeaderboardSettings()
+    settings: LeaderboardSettings = DEFAULT_SETTINGS
     networks: Mapping[str, ExtractorLike] = field(default_factory=dict)
     ranges: str | None = None
     neurons: str | None = None
     neuron_weights: str | None = None
     root: str | None = None
+    name: str = ""
     reference: ImageSet | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -84,6 +86,7 @@ class LeaderboardPlan:
                 neurons=recorded["neurons"],
                 neuron_weights=recorded["neuron_weights"],
                 root=recorded.get("root"),
+                name=leaderboard.reference.name,
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(
@@ -108,7 +111,7 @@ class LeaderboardPlan:
         """Raise ``ValueError``, showing both sides, for settings that are not these.
 
         Args:
-            given: by name: fields of `LeaderboardSettings`, ``extractors``, ``ranges``, ``neurons``, ``neuron_weights``.
+            given: by name: fields of `LeaderboardSettings`, ``extractors``, and files of this plan.
         """
         own = {
             **{item.name: getattr(self.settings, item.name) for item in fields(LeaderboardSettings)},
@@ -208,9 +211,7 @@ def append_to_leaderboard(
             were; both sides are shown.
     """
     plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
-    plan = replace(
-        plan, references=tuple(references) or plan.references, generators=(*plan.generators, *generators)
-    )
+    plan = replace(plan, references=tuple(references) or plan.references, generators=(*plan.generators, *generators))
     sets = _open_sets(plan, recorded, cache)
     found = _scored(plan, sets, title or recorded.title, command, cache, reading, start)
     _check_comparable(recorded, found[0])
@@ -278,15 +279,13 @@ def _scored(
 # ------------------------------------------------------------------------------------------------------- sets of images
 def _open_sets(plan: LeaderboardPlan, recorded: Leaderboard | None, cache: Path | None) -> list[ImageSet]:
     """The reference and the generators; those of a leaderboard that is there must be what they were."""
-    first = plan.references[0]
-    name = recorded.reference.name if recorded is not None else ""
-    reference = plan.reference or plan.open_set(name, plan.references)
-    if recorded is None:
-        of_store = reference.images is None and not Path(first).exists()
-        name = first if of_store else named_source(first)[0]
-        name = f"{name} (reference)" if name in dict(plan.generators) else name
+    reference, first = plan.reference or plan.open_set(plan.name, plan.references), plan.references[0]
+    of_store = reference.images is None and not Path(first).exists()
+    own_name = plan.name or (first if of_store else named_source(first)[0])
+    if not plan.name and own_name in dict(plan.generators):
+        own_name = f"{own_name} (reference)"
     records = {} if recorded is None else {record.name: record for record in recorded.generators}
-    sets = [replace(reference, name=name)]
+    sets = [replace(reference, name=own_name)]
     for name, source in plan.generators:
         try:
             sets.append(plan.open_set(name, [source]))

@@ -20,10 +20,11 @@ from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
 from vdna_metrics.leaderboard.record import AgreementRecord, Evidence, ImageSetRecord, Leaderboard, Score
-from vdna_metrics.leaderboard.sets import ImageSet, SetReader, Start
-from vdna_metrics.leaderboard.settings import LeaderboardSettings, group_by_network
+from vdna_metrics.leaderboard.sets import SetReader, Start
+from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.references.resolve import ImageSet
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
@@ -33,7 +34,7 @@ def score_leaderboard(
     generators: Sequence[ImageSet],
     extractors: Sequence[ExtractorLike],
     *,
-    settings: LeaderboardSettings = LeaderboardSettings(),
+    settings: LeaderboardSettings = DEFAULT_SETTINGS,
     networks: Mapping[str, ExtractorLike] | None = None,
     ranges: Mapping[str, ActivationRanges] | None = None,
     neurons: NeuronsLike | None = None,

@@ -68,6 +68,9 @@ class LeaderboardSettings:
         return tuple(each if each.layers is not None else each.replace(layers=self.layers) for each in found)
 
 
+DEFAULT_SETTINGS = LeaderboardSettings()
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkColumns:
     """One network with the columns of which it gives the activations.
@@ -84,21 +87,20 @@ class NetworkColumns:
     columns: tuple[Column, ...]
     neurons: NeuronsLike | None = None
 
-    def layers(self, kind: Kind) -> list[str] | None:
-        """Layers that columns of a kind compare, in the network's order; ``None`` where one compares all there are."""
-        return self._in_order([column for column in self.columns if column.kind == kind])
+    def layers(self, kind: Kind | None = None) -> list[str] | None:
+        """Layers that columns (of a kind) compare, in the network's order; ``None`` where one compares all."""
+        named: set[str] = set()
+        for column in self.columns:
+            if kind in (None, column.kind):
+                if column.layers is None:
+                    return None
+                named.update(column.layers)
+        return [layer for layer in self.extractor.layout if layer in named]
 
     @property
     def last_layer(self) -> str:
         """The last layer that is compared, of which features are taken."""
-        return (self._in_order(self.columns) or list(self.extractor.layout))[-1]
-
-    def _in_order(self, columns: Sequence[Column]) -> list[str] | None:
-        chosen = [column.layers for column in columns]
-        if any(layers is None for layers in chosen):
-            return None
-        named = list(dict.fromkeys(layer for layers in chosen if layers is not None for layer in layers))
-        return [layer for layer in self.extractor.layout if layer in named]
+        return (self.layers() or list(self.extractor.layout))[-1]
 
 
 def group_by_network(
@@ -139,14 +141,19 @@ def group_by_network(
     if (neurons is not None or weights is not None) and len(found) > 1:
         raise ValueError(f"neurons and weights belong to one network, got {len(found)} networks")
     labels = _unique([extractor.name for extractor, _ in found.values()])
-    made = [
-        NetworkColumns(label, extractor, tuple(column.replace(weights=weights) for column in mine), neurons)
+    return [
+        NetworkColumns(label, extractor, tuple(_in_order(column, extractor, weights) for column in mine), neurons)
         for label, (extractor, mine) in zip(labels, found.values(), strict=True)
     ]
-    for network in made:
-        for column in network.columns:
-            network.extractor.layout.check_layers(column.layers or (), what=column.name)
-    return made
+
+
+def _in_order(column: Column, extractor: FeatureExtractor, weights: NeuronWeightsLike | None) -> Column:
+    """With weights, and layers in the network's order."""
+    named, layers = column.layers, None
+    if named is not None:
+        extractor.layout.check_layers(named, what=column.name)
+        layers = [layer for layer in extractor.layout if layer in named]
+    return column.replace(layers=layers, weights=weights)
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -1,3 +1,15 @@
+from .adding import (
+    add_ranges as add_ranges,
+)
+from .adding import (
+    add_reference as add_reference,
+)
+from .adding import (
+    add_references as add_references,
+)
+from .adding import (
+    verify_store as verify_store,
+)
 from .folders import (
     DNAFolder as DNAFolder,
 )
@@ -7,29 +19,35 @@ from .folders import (
 from .folders import (
     load_dna_folder as load_dna_folder,
 )
-from .formats.statistics import (
+from .formats.exporting import (
     export_statistics as export_statistics,
 )
-from .formats.statistics import (
+from .formats.importing import (
     import_statistics as import_statistics,
 )
 from .publish import (
     publish as publish,
 )
-from .store import (
+from .records import (
     RangesRecord as RangesRecord,
 )
-from .store import (
+from .records import (
     ReferenceRecord as ReferenceRecord,
+)
+from .resolve import (
+    ImageSet as ImageSet,
+)
+from .resolve import (
+    resolve as resolve,
+)
+from .resolve import (
+    resolve_images as resolve_images,
+)
+from .resolve import (
+    resolve_together as resolve_together,
 )
 from .store import (
     ReferenceStore as ReferenceStore,
-)
-from .store import (
-    add_ranges as add_ranges,
-)
-from .store import (
-    add_reference as add_reference,
 )
 from .store import (
     find_ranges as find_ranges,
@@ -38,8 +56,8 @@ from .store import (
     list_references as list_references,
 )
 from .store import (
-    load_reference as load_reference,
+    load_grouped_reference as load_grouped_reference,
 )
 from .store import (
-    verify_store as verify_store,
+    load_reference as load_reference,
 )
