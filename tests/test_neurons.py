@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.dnas import KINDS, LAYOUT, make_dna, make_fingerprint, tiny_extractor
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import nn
 
 from vdna_metrics import (

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.dnas import LAYOUT, make_fingerprint, make_ranges
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint

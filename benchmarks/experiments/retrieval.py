@@ -30,8 +30,7 @@ from _common import (
 )
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import ImageEnhance, ImageOps
+from PIL import Image as PillowImage, ImageEnhance, ImageOps
 from torch import Tensor
 
 from vdna_metrics import VDNA

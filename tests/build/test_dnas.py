@@ -17,8 +17,7 @@ import pytest
 import torch
 from helpers.dnas import KINDS, assert_same_state, tiny_extractor
 from helpers.image_files import encode, pixels
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -20,8 +20,7 @@ from helpers.dnas import (
     make_empty,
     make_ranges,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vdna_metrics.distributions import Kind, LayerGaussianDistribution
 from vdna_metrics.layout import NeuronLayout

@@ -6,10 +6,17 @@ import json
 
 import pytest
 import torch
-from helpers.dnas import DEAD, LAYOUT, images_of, make_activations, make_distribution, make_dna, make_fingerprint
-from helpers.dnas import make_ranges as ranges_between
-from hypothesis import given
-from hypothesis import strategies as st
+from helpers.dnas import (
+    DEAD,
+    LAYOUT,
+    images_of,
+    make_activations,
+    make_distribution,
+    make_dna,
+    make_fingerprint,
+    make_ranges as ranges_between,
+)
+from hypothesis import given, strategies as st
 
 from vdna_metrics.dna.compare import coverage_warning
 from vdna_metrics.dna.coverage import Coverage, LayerCoverage, NeuronCoverage, coverage

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.dnas import KINDS, assert_same_state, make_dna, make_fingerprint, make_ranges
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import GroupedDNA, Provenance, deal

@@ -19,8 +19,7 @@ from helpers.dnas import (
     make_fingerprint,
     make_ranges,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vdna_metrics.dna.quantiles import quantile_ranges
 from vdna_metrics.dna.serialization import load_vdna

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from vdna_metrics.functional import covariance_factor, frechet_distance, neuron_frechet_distance

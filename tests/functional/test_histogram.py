@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from vdna_metrics.functional import accumulate_histogram_, bin_index, extremes, histogram, histogram_counts

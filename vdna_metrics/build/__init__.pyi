@@ -1,13 +1,9 @@
 from .dnas import (
     build_dnas as build_dnas,
-)
-from .dnas import (
     calibrate as calibrate,
 )
 from .groups import (
     DealtSet as DealtSet,
-)
-from .groups import (
     build_dealt_dnas as build_dealt_dnas,
 )
 from .reading import (

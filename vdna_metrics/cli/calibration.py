@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -10,28 +11,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vdna_metrics.cli.inputs import (
+    DNASettings,
     check_root,
-    find_extractor,
-    forget,
+    find_settings,
     is_ours,
     load_dna,
     load_ranges,
     open_images,
-    output_paths,
-    picture_path,
-    shared_reading,
+    reading_of,
 )
 from vdna_metrics.cli.options import (
-    DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
     PICTURES,
+    HistogramOptions,
+    NetworkOptions,
+    ReadingOptions,
     as_json,
-    network_options,
     output_file,
     part_of_images,
-    reading_options,
-    widening,
+    takes,
 )
+from vdna_metrics.cli.outputs import forget, output_paths, picture_path
 from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.dna import VDNA
     from vdna_metrics.dna.coverage import Coverage
-    from vdna_metrics.extractors import FeatureExtractor
     from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.ranges import ActivationRanges
 
@@ -76,15 +75,21 @@ class _Levels(click.ParamType):  # type: ignore[type-arg]
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @output_file
-@widening
+@click.option(
+    "--widen",
+    type=click.Choice(["margin", "vdna", "none"]),
+    default="margin",
+    show_default=True,
+    help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they are.",
+)
 @click.option(
     "--quantiles",
     type=_Levels(),
     help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may then "
     "be a histogram DNA.",
 )
-@network_options(DEFAULT_EXTRACTOR)
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("reading", ReadingOptions)
 @part_of_images
 @as_json
 def calibrate(
@@ -92,13 +97,8 @@ def calibrate(
     output: str,
     widen: Any,
     quantiles: tuple[float, float] | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    reading: ReadingOptions,
     part: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
@@ -108,15 +108,15 @@ def calibrate(
     """
     from vdna_metrics.dna.quantiles import quantile_ranges
 
-    check_root(*sources)
+    check_root(reading.root, *sources)
     context = click.get_current_context()
     if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--widen is for extremes, --quantiles are taken as they are; leave one out")
     path = output_paths(output, ("ranges",))["ranges"]
     files = [source for source in sources if is_ours(source)]
     if files and quantiles is not None:
-        _check_only_dnas(sources, files, extractor, part)
-        dna = reduce(add, map(load_dna, files)).select(layers)
+        _check_only_dnas(sources, files, network.extractor, part)
+        dna = reduce(add, map(load_dna, files)).select(network.layers)
         _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
         return
     if quantiles is not None and part is not None:
@@ -124,15 +124,16 @@ def calibrate(
             "--quantiles of a part do not merge: calibrate parts without and merge them, `make` parts of the "
             f"histograms with these --ranges and --bins {FINE_BINS}, then give those to --quantiles"
         )
-    reading = shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)
-    images = [(source, open_images(source)) for source in sources]
-    network, chosen = find_extractor(extractor, weights, layers)
-    ranges = _extremes(images, network, chosen, "margin" if quantiles is not None else widen, reading)
+    pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
+    images = [(source, open_images(source, reading.root)) for source in sources]
+    settings = find_settings(network)
+    ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_)
     if quantiles is not None:
-        ranges = quantile_ranges(_histograms(images, network, chosen, ranges, reading), *quantiles)
+        settings = replace(settings, bins=FINE_BINS, ranges=ranges)
+        ranges = quantile_ranges(_histogram(images, settings, pass_), *quantiles)
     if is_main():
-        _write(ranges, path, network.name, as_json)
-        forget(reading.checkpoint)
+        _write(ranges, path, settings.network.name, as_json)
+        forget(pass_.checkpoint)
 
 
 def _check_only_dnas(
@@ -146,11 +147,7 @@ def _check_only_dnas(
 
 
 def _extremes(
-    images: list[tuple[str, ImageSource]],
-    network: FeatureExtractor,
-    layers: list[str] | None,
-    widen: Any,
-    reading: Reading,
+    images: list[tuple[str, ImageSource]], settings: DNASettings, widen: Any, reading: Reading
 ) -> ActivationRanges:
     from vdna_metrics.build import calibrate as calibrate_images
 
@@ -160,34 +157,18 @@ def _extremes(
     with progress_bars() as start:
         for name, source in images:
             watching = watched(reading, start, f"ranges: {name}", source)
-            found.append(calibrate_images(source, network, widen=widen, layers=layers, reading=watching))
+            layers = list(settings.layout)
+            found.append(calibrate_images(source, settings.network, widen=widen, layers=layers, reading=watching))
     return reduce(add, found)
 
 
-def _histograms(
-    images: list[tuple[str, ImageSource]],
-    network: FeatureExtractor,
-    layers: list[str] | None,
-    ranges: ActivationRanges,
-    reading: Reading,
-) -> VDNA:
-    from vdna_metrics.build.dnas import build_dnas
-
+def _histogram(images: list[tuple[str, ImageSource]], settings: DNASettings, reading: Reading) -> VDNA:
     with progress_bars() as start:
-        return reduce(
-            add,
-            (
-                build_dnas(
-                    source,
-                    network,
-                    bins=FINE_BINS,
-                    ranges=ranges,
-                    layers=layers,
-                    reading=watched(reading, start, f"histograms: {name}", source),
-                )["histogram"]
-                for name, source in images
-            ),
-        )
+        made = [
+            settings.make(source, ["histogram"], watched(reading, start, f"histograms: {name}", source))["histogram"]
+            for name, source in images
+        ]
+    return reduce(add, made)
 
 
 def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) -> None:
@@ -219,43 +200,34 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
 @click.option(
     "--ranges", "ranges_file", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
 )
-@network_options(DEFAULT_EXTRACTOR)
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("reading", ReadingOptions)
 @as_json
 def coverage(
     source: str,
     output: str | None,
     ranges_file: str | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Tell whether activation ranges fit a set of images.
 
     SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
     """
-    from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.dna.coverage import coverage as find_coverage
 
-    check_root(source)
+    check_root(reading.root, source)
     picture = None if output is None else picture_path(output)
-    ranges = load_ranges(ranges_file)
     if is_ours(source):
-        dna = load_dna(source).select(layers)
-        _check_own(dna, ranges, extractor)
+        dna = load_dna(source).select(network.layers)
+        _check_own(dna, load_ranges(ranges_file), network.extractor)
     else:
-        reading = shared_reading(device, batch_size, workers, skip_bad, None)
-        images = open_images(source)
-        network, chosen = find_extractor(extractor, weights, layers)
+        pass_ = reading_of(reading)
+        images = open_images(source, reading.root)
+        settings = find_settings(network, HistogramOptions(None, ranges_file, None))
         with progress_bars() as start:
-            watching = watched(reading, start, source, images)
-            made = build_dnas(images, network, bins=DEFAULT_BINS, ranges=ranges, layers=chosen, reading=watching)
-        dna = made["histogram"]
+            dna = settings.make(images, ["histogram"], watched(pass_, start, source, images))["histogram"]
     if not is_main():
         return
     report_skipped(dna)

@@ -4,74 +4,244 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.options import DATASET, DEFAULT_BINS, DEFAULT_EXTRACTOR, KEPT, PICTURES, RUNNING
+from vdna_metrics.cli.options import (
+    DATASET,
+    DEFAULT_BINS,
+    DEFAULT_EXTRACTOR,
+    KEPT,
+    HistogramOptions,
+    NetworkOptions,
+    NeuronOptions,
+    ReadingOptions,
+)
+from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import say, watched
 
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.cli.screen import StartBar
     from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA
+    from vdna_metrics.dna import VDNA, Column
     from vdna_metrics.extractors import FeatureExtractor
     from vdna_metrics.images.sources import ImageSource
+    from vdna_metrics.layout import NeuronLayout
     from vdna_metrics.neurons import NeuronSelection, NeuronWeights
     from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import ImageSet
+
+PROCEDURAL = "procedural:"  # prefix of a source that is drawn
 
 
-def find_reference(references: Sequence[str], kinds: Sequence[Kind], extractor: str | None) -> ImageSet:
-    """The set of real images that several references are of, by its DNAs of these kinds, its images, or both."""
-    from vdna_metrics.references import resolve_together
-
-    extractors = None if extractor is None else [extractor]
-    return resolve_together(references, kinds=kinds, extractors=extractors, root=own_root())
-
-
-def find_set(source: str, kinds: Sequence[Kind] | None = None, extractor: str | None = None) -> ImageSet:
-    """A source, listed before any work is done so that a wrong name is refused at once."""
-    from vdna_metrics.references import resolve
-
-    return resolve(source, kinds=kinds, extractors=None if extractor is None else [extractor], root=own_root())
-
-
-def open_images(source: str) -> ImageSource:
-    """The images of a source, listed likewise."""
-    from vdna_metrics.references import resolve_images
-
-    return resolve_images(source, root=own_root())
+# ------------------------------------------------------------------------------------------------------------ distances
+def in_unit(column: Column, unit: str | None) -> Column:
+    """A column in the unit of `--unit`."""
+    if unit is None:
+        return column
+    distance = column.distance
+    if "unit" not in distance.options:
+        raise click.UsageError(f"--unit is for distances with several units; {distance.label} has one, {column.unit}")
+    try:
+        return column.replace(unit=unit)
+    except ValueError as error:
+        raise click.UsageError(f"--unit of {distance.label}: {error}") from error
 
 
-def check_root(*sources: str) -> None:
-    """Refuse a `--root` that no source wants."""
-    if own_root() is not None and not any(source.startswith(DATASET) for source in sources):
-        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, got {', '.join(sources)}")
+def check_parts(columns: Sequence[Column], by: str | None, neurons: NeuronOptions) -> None:
+    """Refuse parts, and weights of parts, that a distance does not have."""
+    for distance in (column.distance for column in columns):
+        if distance.per is None and (by is not None or neurons.neuron_weights is not None):
+            option = f"--by {by}" if by is not None else "--neuron-weights"
+            raise click.UsageError(f"{option}: {distance.label} is one number, without parts by layer or neuron")
+        if by == "neuron" and distance.per == "layer":
+            raise click.UsageError(f"--by neuron: {distance.label} has one number a layer: use --by layer")
 
 
-def own_root() -> str | None:
-    """What `--root` says."""
-    root: str | None = click.get_current_context().meta.get(f"{KEPT}.root")
-    return root
+def weighted(columns: Sequence[Column], neurons: NeuronOptions) -> tuple[Column, ...]:
+    """Columns with the weights of `--neuron-weights`, whose file is read."""
+    return tuple(column.replace(weights=neurons.neuron_weights) for column in columns)
 
 
-def is_ours(path: str | Path) -> bool:
-    """Whether a source is a file of ours, a DNA or ranges, and no images."""
-    from vdna_metrics.files import is_ours
-
-    return Path(path).suffix == ".npz" and is_ours(path)
+def kinds_of(columns: Sequence[Column]) -> list[Kind]:
+    """Kinds of the DNAs that columns need."""
+    return list(dict.fromkeys(column.kind for column in columns))
 
 
-def load_dna(source: str, layers: Sequence[str] | None = None) -> VDNA:
-    """The one DNA of a source."""
-    return find_set(source).one_dna(layers=layers).total
+# ------------------------------------------------------------------------------------------------------------- networks
+@dataclass(frozen=True)
+class DNASettings:
+    """Through what DNAs are made: a network, its neurons, and of histograms bins and ranges.
+
+    Args:
+        network: the frozen network.
+        layout: layers and neurons that are looked at.
+        bins: of histograms.
+        ranges: of histograms; ``None`` where they are to be found.
+        max_positions: as in `build_dnas`.
+    """
+
+    network: FeatureExtractor
+    layout: NeuronLayout
+    bins: int
+    ranges: ActivationRanges | None
+    max_positions: int | None
+
+    def with_ranges(self, images: ImageSource, reading: Reading, start: StartBar) -> DNASettings:
+        """With the ranges that ship, else ranges calibrated on these images, which costs a pass of its own."""
+        from vdna_metrics.build import calibrate
+        from vdna_metrics.references.store import own_ranges
+
+        ranges = self.ranges or own_ranges(self.network)
+        if ranges is None:
+            say(f"no activation ranges ship for {self.network.name}: calibrating on {images.name} first")
+            watching = watched(reading, start, f"ranges: {images.name}", images)
+            ranges = calibrate(images, self.network, layers=list(self.layout), reading=watching)
+        return replace(self, ranges=ranges)
+
+    def of_reference(self, dnas: Mapping[Kind, VDNA]) -> DNASettings:
+        """With the bins and ranges of a reference's histograms, where it has some."""
+        from vdna_metrics.distributions import HistogramDistribution
+
+        histogram = dnas.get("histogram")
+        if histogram is None or not isinstance(histogram.distribution, HistogramDistribution):
+            return self
+        return replace(self, bins=histogram.distribution.bins, ranges=histogram.distribution.ranges)
+
+    def make(self, images: ImageSource, kinds: Sequence[Kind], reading: Reading) -> dict[Kind, VDNA]:
+        """The DNAs of a set of images."""
+        from vdna_metrics.build.dnas import build_dnas
+
+        return build_dnas(
+            images,
+            self.network,
+            kinds,
+            bins=self.bins,
+            ranges=self.ranges,
+            layers=list(self.layout),
+            neurons=self.layout.neurons,
+            max_positions=self.max_positions,
+            reading=reading,
+        )
 
 
+def find_settings(
+    options: NetworkOptions,
+    histograms: HistogramOptions | None = None,
+    *,
+    columns: Sequence[Column] = (),
+    neurons: NeuronOptions | None = None,
+    real: Mapping[Kind, VDNA] | None = None,
+) -> DNASettings:
+    """What options, and the DNAs of a reference, say of the DNAs to make; refuses what does not go together.
+
+    Args:
+        options: of the network; by default it is the reference's.
+        histograms: their options.
+        columns: distances that are to be measured.
+        neurons: which neurons, and the weights that these columns have.
+        real: DNAs of the reference.
+    """
+    from vdna_metrics.neurons import chosen_neurons, chosen_weights
+
+    real = real or {}
+    reference = next(iter(real.values()), None)
+    network, layers = find_extractor(options, columns, reference)
+    fingerprint = network.fingerprint
+    for dna in real.values():
+        dna.check_fingerprint(fingerprint)
+    if layers is None and columns and all(column.layers for column in columns):
+        layers = list(dict.fromkeys(layer for column in columns for layer in column.layers or ()))
+    picked = chosen_neurons(None if neurons is None else neurons.neurons, fingerprint)
+    layout = (network if reference is None else reference).layout.select(layers, picked)
+    for column in columns:  # before the work
+        if column.weights is not None:
+            chosen_weights(column.weights, layout.select(column.layers), fingerprint, column.distance.per or "neuron")
+    bins, ranges, max_positions = None, None, None
+    if histograms is not None:
+        bins, ranges, max_positions = histograms.bins, load_ranges(histograms.ranges), histograms.max_positions
+        if "histogram" in real:
+            check_same_bins(real["histogram"], bins, ranges)
+    return DNASettings(network, layout, bins or DEFAULT_BINS, ranges, max_positions)
+
+
+def reference_dnas(
+    given: Mapping[Kind, VDNA],
+    images: ImageSource | None,
+    kinds: Sequence[Kind],
+    settings: DNASettings,
+    reading: Reading,
+    start: StartBar,
+) -> tuple[dict[Kind, VDNA], DNASettings]:
+    """A reference's DNAs of all kinds, those that are not given from its images; and the settings for what is compared.
+
+    Args:
+        given: DNAs that there are.
+        images: of the reference, where there are some.
+        kinds: of the DNAs that are needed.
+        settings: as `find_settings` gives them.
+        reading: how images are read.
+        start: begins a bar.
+    """
+    real = dict(given)
+    missing = [kind for kind in kinds if kind not in real]
+    if missing and images is not None:
+        if "histogram" in missing:
+            settings = settings.with_ranges(images, reading, start)
+        real |= settings.make(images, missing, watched(reading, start, f"real: {images.name}", images))
+        report_skipped(real[missing[0]])
+    real = {kind: real[kind].select(list(settings.layout), settings.layout.neurons) for kind in kinds}
+    return real, settings.of_reference(real)
+
+
+def find_extractor(
+    options: NetworkOptions, columns: Sequence[Column] = (), reference: VDNA | None = None
+) -> tuple[FeatureExtractor, list[str] | None]:
+    """The network, and the names of the layers that were asked for."""
+    from vdna_metrics.extractors import create_extractor, extractor_and_layout
+
+    name, layers, running = options.extractor, options.layers, options.running
+    own = {column.name: column.extractor for column in columns}
+    if name is None and reference is None and columns and len(set(own.values())) == 1:
+        name = next(iter(own.values()))
+    precision = running.precision
+    if reference is not None:
+        if name in (None, reference.provenance.extractor):
+            name = reference.provenance.extractor
+            if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
+                layers = tuple(reference.layout)
+        precision = precision or reference.fingerprint.precision
+    name = name or DEFAULT_EXTRACTOR
+    _check_defined_in(name, own)
+    built = create_extractor(
+        name,
+        layers=layers if name.startswith("timm:") else None,
+        weights_path=options.weights,
+        precision=precision,
+        channels_last=running.channels_last,
+        compile=running.compile,
+    )
+    network, layout = extractor_and_layout(built, layers)
+    return network, None if layers is None else list(layout)
+
+
+def _check_defined_in(name: str, own: Mapping[str, str | None]) -> None:
+    """Refuse columns of another network; how that resizes its images is left to the user."""
+    from vdna_metrics.extractors import get_spec
+
+    for column, extractor in own.items():
+        if extractor is not None and get_spec(extractor).architecture != get_spec(name).architecture:
+            raise click.UsageError(
+                f"{column} is defined in {extractor}, and these images are seen by {name}: score {column} by itself"
+            )
+
+
+# ---------------------------------------------------------------------------------------------------- what options name
 def load_ranges(path: str | None) -> ActivationRanges | None:
     """A file of activation ranges, where one is given."""
     from vdna_metrics.ranges import load_ranges
@@ -93,69 +263,129 @@ def load_neuron_weights(path: str | None) -> NeuronWeights | None:
     return None if path is None else load_weights(path)
 
 
-def find_extractor(
-    name: str | None, weights: str | None, layers: Sequence[str] | None, reference: VDNA | None = None
-) -> tuple[FeatureExtractor, list[str] | None]:
-    """The network, and the names of the layers that were asked for."""
-    from vdna_metrics.extractors import create_extractor, extractor_and_layout
-
-    if reference is not None and name in (None, reference.provenance.extractor):
-        name = reference.provenance.extractor
-        if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
-            layers = list(reference.layout)
-    name = name or DEFAULT_EXTRACTOR
-    asked = {option: click.get_current_context().meta[f"{KEPT}.{option}"] for option in RUNNING}
-    if asked["precision"] is None and reference is not None:
-        asked["precision"] = reference.fingerprint.precision
-    built = create_extractor(name, layers=layers if name.startswith("timm:") else None, weights_path=weights, **asked)
-    network, layout = extractor_and_layout(built, layers)
-    return network, None if layers is None else list(layout)
-
-
-def own_or_calibrated(
-    network: FeatureExtractor, images: ImageSource, layers: list[str] | None, reading: Reading, start: StartBar
-) -> ActivationRanges:
-    """The ranges that ship for a network, else ranges calibrated on these images, which costs a pass of its own."""
-    from vdna_metrics.build import calibrate as calibrate_images
-    from vdna_metrics.references.store import own_ranges
-
-    ranges = own_ranges(network)
-    if ranges is not None:
-        return ranges
-    say(f"no activation ranges ship for {network.name}: calibrating on {images.name} first")
-    return calibrate_images(
-        images, network, layers=layers, reading=watched(reading, start, f"ranges: {images.name}", images)
-    )
-
-
-def check_histogram_options(kinds: Sequence[str], bins: int | None, ranges_file: str | None) -> None:
+def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:
     """Refuse what is for histograms where none are made."""
     if "histogram" in kinds:
         return
-    for option, value in (("--bins", bins), ("--ranges", ranges_file)):
+    for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
         if value is not None:
             raise click.UsageError(f"{option} is for histograms (emd), asked for is {', '.join(kinds)}")
 
 
 def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
     """Refuse what was asked for in so many words and the reference has otherwise."""
-    own_bins, own_ranges = bins_and_ranges(reference)
-    if bins not in (None, own_bins):
-        raise ValueError(f"bins differ: the reference has {own_bins}, --bins says {bins}; leave --bins out")
-    if ranges is not None and own_ranges is not None and not ranges.for_layout(own_ranges.layout).equals(own_ranges):
+    from vdna_metrics.distributions import HistogramDistribution
+
+    own = reference.distribution
+    if not isinstance(own, HistogramDistribution):
+        return
+    if bins not in (None, own.bins):
+        raise ValueError(f"bins differ: the reference has {own.bins}, --bins says {bins}; leave --bins out")
+    if ranges is not None and not ranges.for_layout(own.ranges.layout).equals(own.ranges):
         raise ValueError("--ranges are not those of the reference, which come with it; leave --ranges out")
 
 
-def bins_and_ranges(reference: VDNA | None) -> tuple[int, ActivationRanges | None]:
-    """Of a reference of histograms, else the default."""
-    from vdna_metrics.distributions import HistogramDistribution
+# -------------------------------------------------------------------------------------------------------------- sources
+def find_references(
+    references: Sequence[str], kinds: Sequence[Kind], extractor: str | None, root: str | None
+) -> tuple[dict[Kind, VDNA], ImageSource | None]:
+    """DNAs among the references by kind, and the one source of images among them."""
+    from vdna_metrics.references import load_reference
 
-    distribution = reference.distribution if reference is not None else None
-    if isinstance(distribution, HistogramDistribution):
-        return distribution.bins, distribution.ranges
-    return DEFAULT_BINS, None
+    dnas: dict[Kind, VDNA] = {}
+    images: ImageSource | None = None
+    for reference in references:
+        found: list[VDNA] = []
+        if is_ours(reference):
+            found = [load_dna(reference)]
+        elif named_reference(reference):
+            found = [load_reference(reference, extractor=extractor, kind=kind) for kind in kinds]
+            found = list({dna.kind: dna for dna in found}.values())  # a name with its kind gives that for each
+        elif images is not None:
+            raise ValueError(f"only one --reference can be images, got {images.name} and {reference}")
+        else:
+            try:
+                images = open_images(reference, root)
+            except ValueError as error:
+                if Path(reference).exists():
+                    raise
+                raise ValueError(f"{error} (the store has {', '.join(_stored())})") from error
+        for dna in found:
+            if dna.kind in dnas:
+                raise ValueError(
+                    f"two references of kind {dna.kind}: {dnas[dna.kind]!r} and {reference}; merge them first"
+                )
+            dnas[dna.kind] = dna
+    missing = [kind for kind in kinds if kind not in dnas]
+    if missing and images is None:
+        raise ValueError(
+            f"--reference lacks {' and '.join(missing)}, it has {', '.join(dnas)}; add such a DNA, or the real images"
+        )
+    return dnas, images
 
 
+def named_reference(reference: str) -> bool:
+    """Whether a reference is a name of the store, and no file."""
+    if Path(reference).exists():  # before the stores are listed, of which some may be far away
+        return False
+    dataset = reference.lower().partition("#")[0].partition("@")[0].partition("/")[0]
+    return "::" in reference or dataset in {name.partition("/")[0] for name in _stored()}
+
+
+def _stored() -> list[str]:
+    from vdna_metrics.references import list_references
+
+    return sorted({f"{record.dataset}/{record.split}".lower() for record in list_references()})
+
+
+def open_images(source: str, root: str | None = None) -> ImageSource:
+    """A source, listed before any work is done so that a wrong name is refused at once."""
+    from vdna_metrics.images import open_images
+
+    if is_ours(source):
+        raise ValueError(f"{source} holds a DNA or activation ranges, no images; `vdna-metrics compare` compares DNAs")
+    if source.startswith(DATASET):
+        from vdna_metrics.images.datasets import open_dataset
+
+        return open_dataset(source.removeprefix(DATASET), root=root or own_root())
+    if source.startswith(PROCEDURAL):
+        from vdna_metrics.images.procedural import open_procedural
+
+        return open_procedural(source.removeprefix(PROCEDURAL))
+    return open_images(source)
+
+
+def check_root(root: str | None, *sources: str) -> None:
+    """Refuse a `--root` that no source wants."""
+    if root is not None and not any(source.startswith(DATASET) for source in sources):
+        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, given is {', '.join(sources)}")
+
+
+def own_root() -> str | None:
+    """What `--root` of `leaderboard` says."""
+    root: str | None = click.get_current_context().meta.get(f"{KEPT}.root")
+    return root
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a source is a file of ours, a DNA or ranges, and no images."""
+    from vdna_metrics.files import is_ours
+
+    return Path(path).suffix == ".npz" and is_ours(path)
+
+
+def load_dna(name: str) -> VDNA:
+    """A DNA file, or a reference by its name; a folder is told how to become one."""
+    from vdna_metrics.dna import load_vdna
+    from vdna_metrics.references import load_reference
+
+    if Path(name).is_dir():
+        raise ValueError(f"{name} is a folder, not a DNA file; `vdna-metrics make` makes one of its images")
+    is_file = Path(name).exists() or Path(name).suffix == ".npz"
+    return load_vdna(name) if is_file else load_reference(name)
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
 def _device(name: str) -> str:
     import torch
 
@@ -170,14 +400,7 @@ def _device(name: str) -> str:
     return name
 
 
-def shared_reading(
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
-    checkpoint: Path | None,
-    part: tuple[int, int] | None = None,
-) -> Reading:
+def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tuple[int, int] | None = None) -> Reading:
     """How this process reads its share of the images: all, a part, or under torchrun a rank's.
 
     What that takes, a process group and a handler of signals, ends with the command.
@@ -188,7 +411,7 @@ def shared_reading(
     rank, ranks = (int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1)))
     if ranks > 1 and part is not None:
         raise click.UsageError(f"--shard is for processes that know nothing of each other, these are {ranks} ranks")
-    device = _device(device)
+    device = _device(options.device)
     if ranks > 1:
         import torch.distributed
 
@@ -199,9 +422,9 @@ def shared_reading(
         context.call_on_close(torch.distributed.destroy_process_group)
     stop = None if checkpoint is None else context.with_resource(_stopping(checkpoint))
     return Reading(
-        batch_size=batch_size,
-        workers=workers,
-        skip_bad=skip_bad,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        skip_bad=options.skip_bad,
         device=device,
         shard=part or (rank, ranks),
         all_ranks=ranks > 1,
@@ -227,44 +450,3 @@ def _stopping(checkpoint: Path) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def forget(checkpoint: Path | None) -> None:
-    """Remove what an earlier interrupt left, when the result is there."""
-    if checkpoint is None or not checkpoint.is_dir():
-        return
-    for file in checkpoint.glob("*-of-*.npz"):
-        file.unlink()
-    with suppress(OSError):  # a folder of the user's that holds other files too
-        checkpoint.rmdir()
-
-
-def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files to write, refused before the work where they cannot be."""
-    stem = Path(output).name.removesuffix(".npz")
-    if not stem:
-        raise click.BadParameter(f"{output!r} names no file", param_hint="--output")
-    names = {kind: f"{stem}.npz" if len(kinds) == 1 else f"{stem}.{kind}.npz" for kind in kinds}
-    paths = {kind: Path(output).with_name(name) for kind, name in names.items()}
-    for path in paths.values():
-        check_writable(path)
-        if path.exists() and not is_ours(path):
-            raise ValueError(f"{path} exists and was not written by vdna_metrics: move it, or choose another --output")
-    return paths
-
-
-def picture_path(output: str, option: str = "--output") -> Path:
-    """The picture to write, refused before the work where it cannot be."""
-    picture = Path(output)
-    if picture.suffix.lower() not in PICTURES:
-        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint=option)
-    check_writable(picture)
-    return picture
-
-
-def check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work."""
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'no permission'}")

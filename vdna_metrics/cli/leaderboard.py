@@ -21,7 +21,7 @@ from vdna_metrics.cli.inputs import (
     load_neurons,
     load_ranges,
     own_root,
-    shared_reading,
+    reading_of,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
@@ -29,7 +29,9 @@ from vdna_metrics.cli.options import (
     KEPT,
     METRICS,
     RUNNING,
+    HistogramOptions,
     Names,
+    ReadingOptions,
     as_json,
     histogram_options,
     max_positions_option,
@@ -234,7 +236,7 @@ def leaderboard(
     cached = Path(cache) if cache is not None else None if folder is None or replay else folder / "dnas"
     if folder is not None:
         check_folder(folder)
-    reading = shared_reading(device, batch_size, workers, skip_bad, cached)
+    reading = reading_of(ReadingOptions(device, batch_size, workers, skip_bad, own_root()), cached)
     reading = replace(reading, checkpoint=None)  # of each set by itself, in the cache
     if standing is not None:
         plan = _Plan.of_leaderboard(standing)
@@ -278,9 +280,11 @@ def _planned(sources: Sequence[str], references: tuple[str, ...], options: dict[
     from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
     from vdna_metrics.leaderboard.scoring import LeaderboardSettings
 
-    check_root(*sources, *references)
+    check_root(own_root(), *sources, *references)
     plain = [name for name in options["metrics"] if name != "fid"]
-    check_histogram_options([METRICS[name][0] for name in plain], options["bins"], options["ranges_file"])
+    check_histogram_options(
+        [METRICS[name][0] for name in plain], HistogramOptions(options["bins"], options["ranges_file"], None)
+    )
     if "fid" not in options["metrics"] and options["fid_weights"] is not None:
         raise click.UsageError("--fid-weights is for fid, which --metrics does not name")
     names: tuple[str, ...] = options["extractors"] or ()

@@ -38,8 +38,15 @@ def watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -
 def progress_bars() -> Iterator[StartBar]:
     """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Task as ProgressTask
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task as ProgressTask,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     def log(name: str, _total: int) -> Report:
@@ -134,9 +141,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def _shown(cell: Any) -> str:
-    if not isinstance(cell, float):
-        return str(cell)
-    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.4g}"
+    return number(cell) if isinstance(cell, float) else str(cell)
+
+
+def number(value: float) -> str:
+    """Four figures, thousands in full."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".removesuffix(".")
 
 
 def print_by_layer(heading: str, metric: str, columns: list[str], results: Sequence[dict[str, Any]]) -> None:

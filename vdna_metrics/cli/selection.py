@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_root,
-    find_extractor,
+    find_settings,
     load_dna,
-    load_neurons,
-    load_ranges,
     open_images,
-    output_paths,
-    own_or_calibrated,
-    shared_reading,
+    reading_of,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
-    METRICS,
+    HistogramOptions,
+    NetworkOptions,
+    NeuronOptions,
+    ReadingOptions,
     as_json,
-    histogram_options,
-    max_positions_option,
-    network_options,
+    columns_option,
     output_file,
-    reading_options,
+    takes,
+    unit_option,
 )
+from vdna_metrics.cli.outputs import output_paths
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
-    from vdna_metrics.functional.emd import EMDUnit
+    from vdna_metrics.dna import Column
 
 _FUNCTIONS: dict[str, AttributeDistance] = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}
 _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
@@ -46,7 +45,7 @@ _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 @click.option("--top", "k", type=click.IntRange(1), metavar="N", help="The N neurons at the largest distances.")
 @click.option("--threshold", type=float, metavar="X", help="All neurons at a distance above X.")
 @click.option("--per-layer", type=click.IntRange(1), metavar="N", help="The N neurons of each layer.")
-@click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
+@unit_option
 @click.option("--keep-dead", is_flag=True, help="Also select neurons whose range has no width.")
 @click.option(
     "--min-coverage",
@@ -64,7 +63,7 @@ def select(
     k: int | None,
     threshold: float | None,
     per_layer: int | None,
-    unit: EMDUnit | None,
+    unit: Any,
     keep_dead: bool,
     min_coverage: float,
     others: bool,
@@ -115,38 +114,24 @@ def select(
 @click.option("--images", "source", required=True, metavar="SOURCE", help="The images that TABLE tells of.")
 @click.option("--attribute", required=True, metavar="NAME", help="The attribute to ignore.")
 @output_file
-@click.option(
-    "--distance",
-    type=click.Choice(list(METRICS)),
-    default="emd",
-    show_default=True,
-    help="; ".join(f"{name}: {text.partition(',')[0]}" for name, (_, text) in METRICS.items()) + ".",
-)
+@columns_option("--distance", default="emd")
 @click.option("--non-negative", is_flag=True, help="No weight below 0, and so no weighted distance. Removes less.")
 @click.option("--neurons", metavar="FILE", help="Weigh only these neurons: a selection, as `select` writes them.")
-@network_options(DEFAULT_EXTRACTOR)
-@histogram_options(str(DEFAULT_BINS))
-@max_positions_option
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("histograms", HistogramOptions, default=str(DEFAULT_BINS))
+@takes("reading", ReadingOptions)
 @as_json
 def desensitise(
     table: str,
     source: str,
     attribute: str,
     output: str,
-    distance: str,
+    column: Column,
     non_negative: bool,
     neurons: str | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    bins: int | None,
-    ranges_file: str | None,
-    max_positions: int | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Learn weights that make a distance ignore one attribute.
@@ -160,15 +145,14 @@ def desensitise(
     from vdna_metrics import analysis
     from vdna_metrics.layout import near_names
 
-    check_root(source)
-    kind = METRICS[distance][0]
-    check_histogram_options([kind], bins, ranges_file)
+    check_root(reading.root, source)
+    check_histogram_options([column.kind], histograms)
     path = output_paths(output, ("weights",))["weights"]
     told = analysis.read_attribute_table(table)
     known = list(next(iter(told.values())))
     if attribute not in known:
         raise ValueError(f"{table} has no attribute {attribute!r}; {near_names(attribute, known)}")
-    images = open_images(source)
+    images = open_images(source, reading.root)
     splits = analysis.split_images(images, told)
     few = [
         name
@@ -183,32 +167,31 @@ def desensitise(
             f"{attribute} and at least one other attribute are needed, each with {_FEWEST} images with and without in "
             f"every split; of {', '.join(known)} there are {', '.join(n for n in known if n not in few) or 'none'}"
         )
-    reading = shared_reading(device, batch_size, workers, skip_bad, None)
-    network, chosen = find_extractor(extractor, weights, layers)
-    ranges, selection = load_ranges(ranges_file), load_neurons(neurons)
+    pass_ = reading_of(reading)
+    settings = find_settings(network, histograms, columns=[column], neurons=NeuronOptions(neurons, None))
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}
     with progress_bars() as start:
-        if kind == "histogram" and ranges is None:
-            ranges = own_or_calibrated(network, images, chosen, reading, start)
+        if column.kind == "histogram":
+            settings = settings.with_ranges(images, pass_, start)
         for split, (part, has) in splits.items():
             dnas = analysis.build_attribute_dnas(
                 part,
-                network,
+                settings.network,
                 {name: has[name] for name in (attribute, *others)},
-                kind,
-                bins=bins or DEFAULT_BINS,
-                ranges=ranges,
-                layers=chosen,
-                neurons=selection,
-                max_positions=max_positions,
-                reading=watched(reading, start, part.name, part),
+                column.kind,
+                bins=settings.bins,
+                ranges=settings.ranges,
+                layers=list(settings.layout),
+                neurons=settings.layout.neurons,
+                max_positions=settings.max_positions,
+                reading=watched(pass_, start, part.name, part),
             )
             first = dnas[attribute][0]
             for name, reason in first.provenance.skipped:
                 say(f"skipped: {part.name}: {name}: {reason}")
             counts[split] = len(part) - len(first.provenance.skipped)
-            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[distance])
+            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[column.name])
     learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
     results = {
         split: {

@@ -3,11 +3,7 @@ from .calibration import (
 )
 from .distances import (
     LayerFrechetDistance as LayerFrechetDistance,
-)
-from .distances import (
     NeuronFrechetDistance as NeuronFrechetDistance,
-)
-from .distances import (
     VDNAEarthMoversDistance as VDNAEarthMoversDistance,
 )
 from .inception import (

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.dna.coverage import OUTSIDE, USED, Coverage
-from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
-from vdna_metrics.dna.plots import neuron_histograms as neuron_histograms
+from vdna_metrics.dna.plots import COLOURS, axis_or_new, neuron_histograms as neuron_histograms, unbox
 from vdna_metrics.reports.formatting import shortened
 
 if TYPE_CHECKING:
