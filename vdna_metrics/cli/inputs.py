@@ -16,7 +16,6 @@ from vdna_metrics.cli.options import (
     DATASET,
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
-    KEPT,
     HistogramOptions,
     NetworkOptions,
     NeuronOptions,
@@ -347,7 +346,7 @@ def open_images(source: str, root: str | None = None) -> ImageSource:
     if source.startswith(DATASET):
         from vdna_metrics.images.datasets import open_dataset
 
-        return open_dataset(source.removeprefix(DATASET), root=root or own_root())
+        return open_dataset(source.removeprefix(DATASET), root=root)
     if source.startswith(PROCEDURAL):
         from vdna_metrics.images.procedural import open_procedural
 
@@ -359,12 +358,6 @@ def check_root(root: str | None, *sources: str) -> None:
     """Refuse a `--root` that no source wants."""
     if root is not None and not any(source.startswith(DATASET) for source in sources):
         raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, given is {', '.join(sources)}")
-
-
-def own_root() -> str | None:
-    """What `--root` of `leaderboard` says."""
-    root: str | None = click.get_current_context().meta.get(f"{KEPT}.root")
-    return root
 
 
 def is_ours(path: str | Path) -> bool:

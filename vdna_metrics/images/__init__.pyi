@@ -5,6 +5,8 @@ from .batches import (
 )
 from .dataset_table import (
     DatasetRecord as DatasetRecord,
+)
+from .datasets import (
     list_datasets as list_datasets,
     open_dataset as open_dataset,
 )

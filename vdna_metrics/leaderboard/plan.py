@@ -189,6 +189,7 @@ def append_to_leaderboard(
     title: str = "",
     command: str = "",
     cache: Path | None = None,
+    root: str | None = None,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -203,6 +204,7 @@ def append_to_leaderboard(
         title: by default the leaderboard's.
         command: as in `score_leaderboard`, and so are the others.
         cache: folder where DNAs are kept.
+        root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
         reading: how images are read.
         start: tells of progress.
 
@@ -223,6 +225,7 @@ def replay_leaderboard(
     *,
     pictures: bool = False,
     cache: Path | None = None,
+    root: str | None = None,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -232,6 +235,7 @@ def replay_leaderboard(
         recorded: the leaderboard.
         pictures: whether to take pictures too, which are not compared.
         cache: folder where DNAs are kept.
+        root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
         reading: how images are read; batches and bad images are treated as they were.
         start: tells of progress.
 
@@ -240,8 +244,8 @@ def replay_leaderboard(
             sides are shown.
     """
     plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
-    if not pictures:
-        plan = replace(plan, settings=replace(plan.settings, pictures=0))
+    settings = plan.settings if pictures else replace(plan.settings, pictures=0)
+    plan = replace(plan, settings=settings, root=root or plan.root)
     kept = {name: recorded.settings[name] for name in ("batch_size", "skip_bad")}
     sets = _open_sets(plan, recorded, cache)
     return _scored(plan, sets, recorded.title, recorded.command, cache, replace(reading, **kept), start)
