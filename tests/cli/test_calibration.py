@@ -223,8 +223,8 @@ def test_quantiles_of_parts_go_by_dnas() -> None:
         (["dna.npz", "real", "--quantiles", "0.1,0.9"], 1, "of images or of DNAs, not of both: dna.npz is a DNA"),
         (["dna.npz", "--quantiles", "0.1,0.9", "--extractor", "tiny"], 2, "--extractor and --shard are for images"),
         (["dna.npz", "--quantiles", "0.1,0.9", "--shard", "1/2"], 2, "--extractor and --shard are for images"),
-        (["ranges.npz", "--quantiles", "0.1,0.9"], 1, "ranges.npz holds 'ranges'"),
-        (["dna.npz"], 1, "dna.npz holds a DNA or activation ranges, no images"),
+        (["ranges.npz", "--quantiles", "0.1,0.9"], 1, "holds 'ranges', and no images"),
+        (["dna.npz"], 1, "dna.npz is a DNA, no images: give --quantiles"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_calibrated_is_refused(words: list[str], exit_code: int, message: str) -> None:

@@ -73,7 +73,7 @@ def run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> R
     """Run a command in this process, with output and errors apart, and decoding in this process too."""
     words = [str(argument) for argument in arguments]
     place = 2 if words[0] == "references" else 1
-    if words[place - 1] in ("score", "leaderboard", "make", "calibrate", "build", "coverage", "desensitise", "rank"):
+    if words[place - 1] in ("score", "compare", "leaderboard", "make", "calibrate", "build", "coverage", "desensitise", "rank"):
         words[place:place] = ["--workers", "0"]
     # click 8.2 always keeps the two streams apart, click 8.1 has to be asked.
     apart: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}

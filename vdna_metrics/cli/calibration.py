@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -11,19 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vdna_metrics.cli.inputs import (
-    DNASettings,
     check_root,
-    find_settings,
-    is_ours,
-    load_dna,
+    find_set,
     load_ranges,
-    open_images,
     reading_of,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_EXTRACTOR,
     PICTURES,
-    HistogramOptions,
     NetworkOptions,
     ReadingOptions,
     as_json,
@@ -34,6 +30,7 @@ from vdna_metrics.cli.options import (
 from vdna_metrics.cli.outputs import forget, output_paths, picture_path
 from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
     from vdna_metrics.dna.coverage import Coverage
     from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.ranges import ActivationRanges
+    from vdna_metrics.references import ImageSet
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
 # extremes are no more than 34 times as wide as the range.
@@ -113,35 +111,42 @@ def calibrate(
     if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--widen is for extremes, --quantiles are taken as they are; leave one out")
     path = output_paths(output, ("ranges",))["ranges"]
-    files = [source for source in sources if is_ours(source)]
-    if files and quantiles is not None:
-        _check_only_dnas(sources, files, network.extractor, part)
-        dna = reduce(add, map(load_dna, files)).select(network.layers)
+    sets = [find_set(source, reading.root, ["histogram"], network.extractor) for source in sources]
+    of_dnas = [each for each in sets if each.images is None]
+    if of_dnas and quantiles is not None:
+        _check_only_dnas(sets, of_dnas, network.extractor, part)
+        dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets)).select(
+            network.layers
+        )
         _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
         return
+    if of_dnas:
+        raise ValueError(f"{of_dnas[0].source} is a DNA, no images: give --quantiles, or the images")
     if quantiles is not None and part is not None:
         raise click.UsageError(
             "--quantiles of a part do not merge: calibrate parts without and merge them, `make` parts of the "
             f"histograms with these --ranges and --bins {FINE_BINS}, then give those to --quantiles"
         )
     pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
-    images = [(source, open_images(source, reading.root)) for source in sources]
-    settings = find_settings(network)
+    images = [(each.source, each.images) for each in sets if each.images is not None]
+    settings = find_settings(network, NO_HISTOGRAMS)
     ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_)
     if quantiles is not None:
         settings = replace(settings, bins=FINE_BINS, ranges=ranges)
         ranges = quantile_ranges(_histogram(images, settings, pass_), *quantiles)
     if is_main():
-        _write(ranges, path, settings.network.name, as_json)
+        _write(ranges, path, settings.extractor, as_json)
         forget(pass_.checkpoint)
 
 
 def _check_only_dnas(
-    sources: tuple[str, ...], files: list[str], extractor: str | None, part: tuple[int, int] | None
+    sets: Sequence[ImageSet], of_dnas: Sequence[ImageSet], extractor: str | None, part: tuple[int, int] | None
 ) -> None:
-    if len(files) < len(sources):
-        others = [source for source in sources if source not in files]
-        raise ValueError(f"quantiles are taken of images or of DNAs, not of both: {files[0]} is a DNA, {others[0]} not")
+    others = [each.source for each in sets if each not in of_dnas]
+    if others:
+        raise ValueError(
+            f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
+        )
     if extractor is not None or part is not None:
         raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
 
@@ -158,7 +163,7 @@ def _extremes(
         for name, source in images:
             watching = watched(reading, start, f"ranges: {name}", source)
             layers = list(settings.layout)
-            found.append(calibrate_images(source, settings.network, widen=widen, layers=layers, reading=watching))
+            found.append(calibrate_images(source, settings.built, widen=widen, layers=layers, reading=watching))
     return reduce(add, found)
 
 
@@ -219,15 +224,15 @@ def coverage(
 
     check_root(reading.root, source)
     picture = None if output is None else picture_path(output)
-    if is_ours(source):
-        dna = load_dna(source).select(network.layers)
+    of = find_set(source, reading.root, ["histogram"], network.extractor)
+    if of.images is None:
+        dna = of.one_dna(layers=network.layers).total.select(network.layers)
         _check_own(dna, load_ranges(ranges_file), network.extractor)
     else:
         pass_ = reading_of(reading)
-        images = open_images(source, reading.root)
-        settings = find_settings(network, HistogramOptions(None, ranges_file, None))
+        settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file))
         with progress_bars() as start:
-            dna = settings.make(images, ["histogram"], watched(pass_, start, source, images))["histogram"]
+            dna = settings.make(of.images, ["histogram"], watched(pass_, start, source, of.images))["histogram"]
     if not is_main():
         return
     report_skipped(dna)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vdna_metrics.cli.comparing import compare_sets
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_parts,
     check_root,
-    find_settings,
+    default_column,
+    find_sets,
     in_unit,
-    load_dna,
     open_images,
     reading_of,
     weighted,
@@ -36,17 +37,9 @@ from vdna_metrics.cli.options import (
     unit_option,
 )
 from vdna_metrics.cli.outputs import forget, output_paths
-from vdna_metrics.cli.results import (
-    collect_notes,
-    described,
-    distance_from,
-    heading,
-    measured,
-    report_skipped,
-    say_warnings,
-    seen_by,
-)
+from vdna_metrics.cli.results import Notes, described, distance_from, heading, report_skipped, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
@@ -96,10 +89,10 @@ def make(
     if not is_main():
         return
     report_skipped(dnas[kinds[0]])
-    notes: dict[str, list[str]] = {}
     if "histogram" in dnas:
-        collect_notes(notes, source, dnas["histogram"])
-    say_warnings(notes)
+        notes = Notes()
+        notes.add_warnings(source, dnas["histogram"])
+        notes.say()
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
     forget(pass_.checkpoint)
     if as_json:
@@ -110,52 +103,51 @@ def make(
 
 
 @click.command()
-@click.argument("reference", metavar="DNA")
-@click.argument("generated", nargs=-1, required=True, metavar="DNA...")
+@click.argument("reference", metavar="SOURCE")
+@click.argument("generated", nargs=-1, required=True, metavar="SOURCE...")
 @columns_option("--metric")
 @click.option("--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
-@click.option("--layers", type=Names(), help="Layers to compare.")
 @takes("neurons", NeuronOptions)
 @unit_option
+@takes("network", NetworkOptions, default=f"that of a DNA, else {DEFAULT_EXTRACTOR}")
+@takes("histograms", HistogramOptions, default=f"a DNA's, else {DEFAULT_BINS}")
 @allow_subsampled_option
+@takes("reading", ReadingOptions)
 @as_json
 def compare(
     reference: str,
     generated: tuple[str, ...],
     column: Column | None,
     by: str | None,
-    layers: tuple[str, ...] | None,
     neurons: NeuronOptions,
     unit: str | None,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
     allow_subsampled: bool,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Compare DNAs with the first.
 
-    A DNA is a file, or the name of a reference.
+    A SOURCE is a DNA file, a folder of DNAs of groups, a name of the store, or images, whose DNA is then made.
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
-    from vdna_metrics.dna import find_column, find_distance, list_distances
-    from vdna_metrics.neurons import load_selection
-
-    selection = None if neurons.neurons is None else load_selection(neurons.neurons)
-    real = load_dna(reference).select(layers, selection)
-    if column is None:
-        column = find_column(next(name for name in list_distances() if find_distance(name).kind == real.kind))
+    check_root(reading.root, reference, *generated)
+    column = column or default_column(reference, network, reading.root)
+    check_histogram_options([column.kind], histograms)
     check_parts([column], by, neurons)
-    (column,) = weighted([in_unit(column, unit)], neurons)
-    notes: dict[str, list[str]] = {}
-    collect_notes(notes, reference, real)
-    results = []
-    for file in generated:
-        try:
-            fake = load_dna(file).select(layers, selection)
-            distances = measured(column, real, fake, by, allow_subsampled=allow_subsampled)
-        except ValueError as error:
-            raise ValueError(f"{reference} and {file}: {error}") from error
-        collect_notes(notes, file, fake)
-        results.append({"dna": file, "n_images": fake.n_images, **distances})
-    sentences = say_warnings(notes)
+    column = in_unit(column, unit)
+    first, others = find_sets([reference], generated, [column], network, reading.root)
+    columns = weighted([column], neurons)
+    settings = find_settings(network, histograms, columns=columns, neurons=neurons, sets=[first, *others])
+    dnas, compared, notes = compare_sets(
+        first, others, columns, settings, reading_of(reading), by, allow_subsampled=allow_subsampled
+    )
+    if not is_main():
+        return
+    real = dnas[column.kind]
+    results = [{"dna": each.images.source, "n_images": each.dna.n_images, **each.values} for each in compared]
+    sentences = notes.say()
     if as_json:
         print_json(
             {
@@ -165,12 +157,13 @@ def compare(
                 "neurons": neurons.neurons,
                 "neuron_weights": neurons.neuron_weights,
                 "results": results,
+                "read": notes.read,
                 "warnings": sentences,
             }
         )
         return
     title = heading(column, unit=True)
-    images = f"{reference}, {real.n_images} images {seen_by(real.provenance.extractor, neurons)}"
+    images = f"{reference}, {real.n_images} images {seen_by(settings.extractor, neurons)}"
     rows = [[row["dna"], row["n_images"], row[column.name]] for row in results]
     print_table(distance_from([column], images), ["dna", "n", title], rows)
     if by == "layer":
@@ -193,6 +186,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
 
     The result is what all their images in one set would have given.
     """
+    from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import read_header
     from vdna_metrics.ranges import load_ranges
 
@@ -201,7 +195,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
     if len(set(kinds.values())) > 1:
         shown = ", ".join(f"{file} {kind}" for file, kind in kinds.items())
         raise ValueError(f"only files of one kind merge: {shown}")
-    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_dna
+    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_vdna
     merged: VDNA | ActivationRanges = load(files[0])
     for file in files[1:]:
         try:

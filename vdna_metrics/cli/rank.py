@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vdna_metrics.cli.comparing import reference_dnas
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_parts,
     check_root,
-    find_references,
-    find_settings,
+    find_sets,
     in_unit,
     open_images,
     reading_of,
-    reference_dnas,
     weighted,
 )
 from vdna_metrics.cli.options import (
@@ -35,8 +34,9 @@ from vdna_metrics.cli.options import (
     unit_option,
 )
 from vdna_metrics.cli.outputs import check_writable, picture_path
-from vdna_metrics.cli.results import described, heading, seen_by
+from vdna_metrics.cli.results import Notes, described, heading, seen_by
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.ranking import ImageRanking
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     "--reference",
     required=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, or a name of the store.",
+    help="Real images, or a DNA of them (a SOURCE).",
 )
 @columns_option("--metric", default="emd")
 @click.option("--top", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N nearest.")
@@ -97,25 +97,25 @@ def rank(
     table = None if output is None else _table_path(output)
     pass_ = reading_of(reading)
     images = open_images(source, reading.root)
-    given, real_images = find_references([reference], [column.kind], network.extractor, reading.root)
+    real_images, _ = find_sets([reference], [], [column], network, reading.root)
     (column,) = weighted([column], neurons)
-    settings = find_settings(network, histograms, columns=[column], neurons=neurons, real=given)
-    if column.kind in given and settings.max_positions not in (None, given[column.kind].provenance.max_positions):
-        raise ValueError(
-            f"max_positions differ: the reference has {given[column.kind].provenance.max_positions or 'all'}, "
-            f"--max-positions says {settings.max_positions}; leave --max-positions out"
-        )
+    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images])
+    notes = Notes()
     with progress_bars() as start:
-        dnas, settings = reference_dnas(given, real_images, [column.kind], settings, pass_, start)
+        dnas, settings = reference_dnas(real_images, [column.kind], settings, pass_, start, notes)
         real = dnas[column.kind]
+        if settings.max_positions != real.provenance.max_positions and column.kind == "histogram":
+            raise ValueError(
+                f"max_positions differ: the reference has {real.provenance.max_positions or 'all'}, "
+                f"--max-positions says {settings.max_positions}; leave --max-positions out"
+            )
         ranking = rank_images(
             images,
             real,
-            settings.network,
+            settings.built,
             layers=list(settings.layout),
             neurons=settings.layout.neurons,
-            weights=column.weights,
-            unit=column.options.get("unit", "bins"),
+            distance=column,
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(pass_, start, source, images),
         )
@@ -131,7 +131,7 @@ def rank(
         print_json(
             {
                 "metric": column.name,
-                "extractor": settings.network.name,
+                "extractor": settings.extractor,
                 "neurons": neurons.neurons,
                 "neuron_weights": neurons.neuron_weights,
                 "scores": None if table is None else str(table),
@@ -141,7 +141,7 @@ def rank(
             }
         )
         return
-    seen = f"{heading(column, unit=True)} from {reference}, {seen_by(settings.network.name, neurons)}"
+    seen = f"{heading(column, unit=True)} from {reference}, {seen_by(settings.extractor, neurons)}"
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:

@@ -16,7 +16,6 @@ import click
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_root,
-    find_settings,
     load_dna,
     open_images,
     reading_of,
@@ -36,6 +35,7 @@ from vdna_metrics.cli.options import (
 from vdna_metrics.cli.outputs import check_writable, forget
 from vdna_metrics.cli.results import described, report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
@@ -193,12 +193,12 @@ def build(
     text = _card(storing.card)
     images = [(source, open_images(source, reading.root)) for source in sources]
     settings = find_settings(network, histograms)
-    extractor = settings.network.name
+    extractor = settings.extractor
     for kind in kinds:
         counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
         check_new_name(store, dataset, split, extractor, counted)
     if "histogram" in kinds and settings.ranges is None:
-        settings = replace(settings, ranges=find_ranges(settings.network))
+        settings = replace(settings, ranges=find_ranges(settings.built))
     checkpoint = store.folder / f".{dataset}-{split}-{extractor.replace('/', '-')}.checkpoint"
     pass_ = reading_of(reading, checkpoint)
     with progress_bars() as start:

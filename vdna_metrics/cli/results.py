@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from vdna_metrics.cli.screen import say
@@ -50,21 +51,38 @@ def seen_by(network: str, neurons: NeuronOptions) -> str:
     return f"seen by {network}{of}{by}"
 
 
-def collect_notes(notes: dict[str, list[str]], name: str, dna: VDNA) -> None:
-    """Collect what a reader of the numbers should know, each sentence once with all it is true of."""
-    from vdna_metrics.dna.compare import coverage_warning, rank_warning
+@dataclass
+class Notes:
+    """What a reader of numbers should know.
 
-    for sentence in (coverage_warning(dna), rank_warning(dna)):
-        if sentence is not None and name not in notes.setdefault(sentence, []):
-            notes[sentence].append(name)
+    Args:
+        read: what DNAs were read.
+        warnings: each sentence once, with all it is true of.
+    """
 
+    read: list[str] = field(default_factory=list)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
-def say_warnings(notes: dict[str, list[str]]) -> list[str]:
-    """The sentences that were said."""
-    sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in notes.items()]
-    for sentence in sentences:
-        say(f"warning: {sentence}")
-    return sentences
+    def add(self, name: str, sentences: Iterable[str]) -> None:
+        """Sentences that are true of something."""
+        for sentence in sentences:
+            if name not in self.warnings.setdefault(sentence, []):
+                self.warnings[sentence].append(name)
+
+    def add_warnings(self, name: str, dna: VDNA) -> None:
+        """What cannot be told from a DNA."""
+        from vdna_metrics.dna.compare import coverage_warning, rank_warning
+
+        self.add(name, filter(None, (coverage_warning(dna), rank_warning(dna))))
+
+    def say(self) -> list[str]:
+        """Say all of them; returns the warnings."""
+        for sentence in self.read:
+            say(f"read {sentence}")
+        sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in self.warnings.items()]
+        for sentence in sentences:
+            say(f"warning: {sentence}")
+        return sentences
 
 
 def report_skipped(dna: VDNA) -> None:

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vdna_metrics.cli.comparing import compare_sets
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_parts,
     check_root,
-    find_references,
-    find_settings,
+    find_sets,
     kinds_of,
-    open_images,
     reading_of,
-    reference_dnas,
     weighted,
 )
 from vdna_metrics.cli.options import (
@@ -32,17 +30,9 @@ from vdna_metrics.cli.options import (
     takes,
 )
 from vdna_metrics.cli.outputs import forget
-from vdna_metrics.cli.results import (
-    collect_notes,
-    described,
-    distance_from,
-    heading,
-    measured,
-    report_skipped,
-    say_warnings,
-    seen_by,
-)
-from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.results import described, distance_from, heading, seen_by
+from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.dna import Column
@@ -56,7 +46,7 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, or a name of the store. DNAs of several kinds: give it once each.",
+    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds: give it once each.",
 )
 @columns_option("--metrics", default="emd", several=True)
 @click.option("--by", type=click.Choice(["layer"]), help="Also print the distance of each layer.")
@@ -85,49 +75,45 @@ def score(
     as_json: bool,
 ) -> None:
     """Score sets of generated images against real ones."""
-    check_root(reading.root, *sources, *references)
-    kinds = kinds_of(columns)
-    check_histogram_options(kinds, histograms)
+    check_root(reading.root, *references, *sources)
+    check_histogram_options(kinds_of(columns), histograms)
     check_parts(columns, by, neurons)
     pass_ = reading_of(reading, None if checkpoint is None else Path(checkpoint))
-    generated = [(source, open_images(source, reading.root)) for source in sources]
-    given, real_images = find_references(references, kinds, network.extractor, reading.root)
+    reference, generated = find_sets(references, sources, columns, network, reading.root)
     columns = weighted(columns, neurons)
-    settings = find_settings(network, histograms, columns=columns, neurons=neurons, real=given)
-    notes: dict[str, list[str]] = {}
-    results = []
-    with progress_bars() as start:
-        real, settings = reference_dnas(given, real_images, kinds, settings, pass_, start)
-        for dna in real.values():
-            collect_notes(notes, "reference", dna)
-        for name, source in generated:
-            fake = settings.make(source, kinds, watched(pass_, start, name, source))
-            first = fake[kinds[0]]
-            report_skipped(first)
-            result = {"images": name, "n_images": first.n_images, "skipped": first.provenance.skipped}
-            for column in columns:
-                collect_notes(notes, name, fake[column.kind])
-                result |= measured(column, real[column.kind], fake[column.kind], by, allow_subsampled=allow_subsampled)
-            results.append(result)
+    settings = find_settings(network, histograms, columns=columns, neurons=neurons, sets=[reference, *generated])
+    real, compared, notes = compare_sets(
+        reference, generated, columns, settings, pass_, by, allow_subsampled=allow_subsampled
+    )
     if not is_main():
         return
     forget(pass_.checkpoint)
-    sentences = say_warnings(notes)
+    results = [
+        {
+            "images": each.images.source,
+            "n_images": each.dna.n_images,
+            "skipped": each.dna.provenance.skipped,
+            **each.values,
+        }
+        for each in compared
+    ]
+    sentences = notes.say()
     if as_json:
         print_json(
             {
                 "reference": [described(dna) for dna in real.values()],
-                "extractor": settings.network.name,
+                "extractor": settings.extractor,
                 "neurons": neurons.neurons,
                 "neuron_weights": neurons.neuron_weights,
                 "results": results,
+                "read": notes.read,
                 "warnings": sentences,
             }
         )
         return
-    images = f"{real[kinds[0]].n_images} images of {', '.join(references)}"
+    images = f"{real[columns[0].kind].n_images} images of {', '.join(references)}"
     print_table(
-        f"{distance_from(columns, images)}, {seen_by(settings.network.name, neurons)}",
+        f"{distance_from(columns, images)}, {seen_by(settings.extractor, neurons)}",
         ["images", "n", *map(heading, columns)],
         [[result["images"], result["n_images"], *(result[column.name] for column in columns)] for result in results],
     )

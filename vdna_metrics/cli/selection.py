@@ -9,7 +9,6 @@ import click
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_root,
-    find_settings,
     load_dna,
     open_images,
     reading_of,
@@ -29,6 +28,7 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.outputs import output_paths
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
@@ -177,7 +177,7 @@ def desensitise(
         for split, (part, has) in splits.items():
             dnas = analysis.build_attribute_dnas(
                 part,
-                settings.network,
+                settings.built,
                 {name: has[name] for name in (attribute, *others)},
                 column.kind,
                 bins=settings.bins,
