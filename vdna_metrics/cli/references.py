@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,7 +240,7 @@ def build(
     if not is_main():
         return
     report_skipped(made[kinds[0]])
-    records = [_add(store, dna, dataset, split, "", licence, _command(), text, overwrite) for dna in made.values()]
+    records = _add(store, list(made.values()), dataset, split, "", licence, _command(), text, overwrite)
     forget(checkpoint)
     _print_added(store, records, as_json)
 
@@ -302,7 +303,7 @@ def import_command(
             source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
         )
     store = _writable_store(location)
-    records = [_add(store, dna, dataset, split, resolution, licence, "", text, overwrite) for dna in dnas]
+    records = _add(store, dnas, dataset, split, resolution, licence, "", text, overwrite)
     _print_added(store, records, as_json)
 
 
@@ -378,7 +379,7 @@ def _command() -> str:
 
 def _add(
     store: ReferenceStore,
-    dna: VDNA,
+    dnas: Sequence[VDNA],
     dataset: str,
     split: str,
     resolution: str,
@@ -386,11 +387,11 @@ def _add(
     origin: str,
     card: str | None,
     overwrite: bool,
-) -> ReferenceRecord:
-    from vdna_metrics.references.adding import add_card, add_reference
+) -> Sequence[ReferenceRecord]:
+    from vdna_metrics.references.adding import add_card, add_references
 
-    record = add_reference(
-        dna,
+    records = add_references(
+        dnas,
         store,
         dataset=dataset,
         split=split,
@@ -401,10 +402,10 @@ def _add(
     )
     if card is not None:
         add_card(store, dataset, card)
-    return record
+    return records
 
 
-def _print_added(store: ReferenceStore, records: list[ReferenceRecord], as_json: bool) -> None:
+def _print_added(store: ReferenceStore, records: Sequence[ReferenceRecord], as_json: bool) -> None:
     if as_json:
         print_json([{"name": record.name, "store": store.location, **asdict(record)} for record in records])
         return
