@@ -126,11 +126,8 @@ def build_groups(shared: Path, reading: Reading) -> None:
         layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in ALL} | {"layer_gaussian": TELLABLE}
         for image_set, splits in image_sets.items():
             dataset, split = image_set.split("/")
-            there = STORE.manifest().references
-            if any(
-                record.group and (record.dataset, record.split, record.extractor) == (dataset, split, name)
-                for record in there
-            ):
+            there = {(r.dataset, r.split, r.extractor) for r in STORE.manifest().references if r.group}
+            if (dataset, split, name) in there:
                 continue
             print(f"groups of {image_set} seen by {name}", file=sys.stderr)
             images = select_images(

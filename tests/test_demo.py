@@ -9,7 +9,7 @@ import pytest
 from helpers.commands import run
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference
-from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, run_demo
+from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, SETTINGS, run_demo
 from vdna_metrics.images.procedural import open_procedural
 from vdna_metrics.leaderboard import Evidence, Leaderboard, load_leaderboard
 from vdna_metrics.references import load_grouped_reference
@@ -31,9 +31,9 @@ def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Eviden
     leaderboard, _ = made
     assert leaderboard.reference.name == REFERENCE
     assert [entry.source for entry in leaderboard.generators] == [
-        "bsds500/test", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
+        "bsds500/test@vdna_tiny", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
     ]  # fmt: skip
-    for metric in ("emd", "nfd", "lfd"):
+    for metric in SETTINGS.metrics:
         column = leaderboard.column(EXTRACTOR, metric)
         floor = leaderboard.floor(EXTRACTOR, metric)
         assert (column[0].generator, column[-1].generator) == (PHOTOGRAPHS, "white noise")

@@ -121,7 +121,7 @@ def test_a_replay_gives_the_same_numbers() -> None:
     result = run("leaderboard", "--replay", "report/leaderboard.json")
     assert result.stdout == "Every number is within 0.001 of the recorded one.\n"
     found = json.loads(run("leaderboard", "--replay", "report/leaderboard.json", "--tolerance", "0", "--json").stdout)
-    assert found == {"tolerance": 0.0, "differences": [], "versions": {}}
+    assert found == {"tolerance": 0.0, "intervals": True, "differences": [], "versions": {}}
     assert load_leaderboard("report/leaderboard.json") == leaderboard
     assert not Path("report/dnas").exists()
 
@@ -160,6 +160,18 @@ def test_a_replay_shows_numbers_that_differ() -> None:
     assert "within 0.02" in run("leaderboard", "--replay", "report/leaderboard.json", "--tolerance", "0.02").stdout
 
 
+def test_a_replay_of_an_older_record_compares_no_intervals() -> None:
+    """Of a record before version 0.2 values and corrected values are compared, and it is said."""
+    _make("gen_a", "gen_b.zip")
+    recorded = json.loads(Path("report/leaderboard.json").read_text())
+    recorded["writer"] = "vdna_metrics 0.1.0"
+    recorded["scores"][0]["estimate"]["high"] *= 2
+    Path("report/leaderboard.json").write_text(json.dumps(recorded))
+    said = run("leaderboard", "--replay", "report/leaderboard.json").stdout
+    assert said.startswith("Every number is within 0.001 of the recorded one.")
+    assert "The record is by vdna_metrics 0.1.0: intervals changed in 0.2, so only values and corrected values" in said
+
+
 # --------------------------------------------------------------------------------------------------------------- append
 def test_a_leaderboard_is_added_to() -> None:
     """A generator is added in the leaderboard's settings: the leaderboard is then as if all had been given at once."""
@@ -189,9 +201,9 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
     before = Path("report/leaderboard.json").read_bytes()
     append = ("--append", "report/leaderboard.json")
     for options, message in (
-        (("--groups", "4"), "groups differ: the leaderboard has 3, given is 4"),
-        (("--metrics", "emd"), "metrics differ: the leaderboard has emd, nfd, given is emd"),
-        (("--extractors", "other"), "extractors differ: the leaderboard has tiny, given is other"),
+        (("--groups", "4"), "groups differ: the leaderboard has 3, got 4"),
+        (("--metrics", "emd"), "metrics differ: the leaderboard has emd, nfd, got emd"),
+        (("--extractors", "other"), "extractors differ: the leaderboard has tiny, got other"),
         (("--reference", "gen_c.npz"), "real changed: 12 images when the leaderboard was made, now 7"),
     ):
         assert message in run("leaderboard", "gen_b.zip", *append, *options, exit_code=1).stderr
@@ -215,7 +227,11 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["gen_a", "--reference", "real", "-o", "x", "--tolerance", "0.1"], 2, "--tolerance is for --replay"),
         (["gen_a", "--reference", "real", "-o", "x", "--metrics", "fid", "--extractors", "tiny"], 2, "own network"),
         (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid"),
-        (["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--layers", "first"], 2, "are 2"),
+        (
+            ["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--layers", "first"],
+            2,
+            "got tiny, other",
+        ),
         (["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--weights", "w"], 2, "tiny=FILE"),
         (["gen_a", "--reference", "real", "-o", "real/000.png", *OPTIONS], 1, "it is a file"),
         (["nowhere", "--reference", "real", "-o", "x", *OPTIONS], 1, "no image source at 'nowhere'"),

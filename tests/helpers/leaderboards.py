@@ -13,6 +13,7 @@ from torch import Tensor
 from vdna_metrics.analysis.explain import Exemplar, Exemplars, explain
 from vdna_metrics.analysis.ranking import ImageRanking
 from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
     AgreementRecord,
@@ -23,7 +24,6 @@ from vdna_metrics.leaderboard.record import (
     FloorRecord,
     ImageSetRecord,
     Leaderboard,
-    MetricName,
     NetworkRecord,
     PairRecord,
     Score,
@@ -36,24 +36,28 @@ def make_leaderboard(
     names: Sequence[str] = NAMES,
     *,
     networks: Sequence[str] = ("tiny", "other"),
-    metrics: Sequence[MetricName] = ("emd", "nfd", "lfd"),
+    metrics: Sequence[str] = ("emd", "nfd", "lfd"),
     n_images: int = 200,
     reference: str = "photographs of train",
 ) -> Leaderboard:
-    """All parts filled: generators get farther one by one, the first is at the floor, the second and third are tied."""
+    """All parts filled: generators get worse one by one, the first is at the floor, the second and third are tied."""
     stream = np.random.default_rng(0)
     steps = [1.0, 4.0, 4.05, *(5.0 * 1.3**place for place in range(1, len(names)))][: len(names)]
     scores, pairs, floors = [], [], []
     for network in networks:
         for metric in metrics:
-            scale = {"emd": 5.0, "nfd": 0.06, "lfd": 4.8, "fid": 20.0}[metric]
+            distance = find_column(metric).distance
+            scale = {"emd": 5.0, "nfd": 0.06, "lfd": 4.8, "fid": 20.0}.get(metric, 0.1)
             errors = [0.03 * step + 0.02 for step in steps]
             tops = {place: (place + 1,) * 2 for place in range(len(names))}
             if len(names) > 2:
                 tops[1] = tops[2] = (2, 3)
             for place, (name, step) in enumerate(zip(names, steps, strict=True)):
+                if distance.higher_is_better:
+                    step = 50 - step
                 layers = {layer: scale * step * float(stream.uniform(0.4, 1.6)) for layer in LAYOUT}
                 value, error = scale * (step + 0.05), scale * errors[place]
+                known = distance.bias is not None
                 quantiles = {
                     layer: tuple(layers[layer] * (0.2 + 2.5 * quantile**2) for quantile in QUANTILES)
                     for layer in LAYOUT
@@ -64,14 +68,18 @@ def make_leaderboard(
                         network=network,
                         metric=metric,
                         value=value,
-                        layers=layers,
-                        quantiles=quantiles if metric in ("emd", "nfd") else {},
-                        estimate=_estimate(value, scale * step, error),
-                        layer_estimates={layer: _estimate(d, 0.98 * d, 0.05 * d) for layer, d in layers.items()},
-                        rank=tops[place],  # type: ignore[arg-type]
+                        layers=layers if distance.per else {},
+                        quantiles=quantiles if distance.per == "neuron" else {},
+                        estimate=_estimate(value, scale * step, error) if known else None,
+                        layer_estimates={
+                            layer: _estimate(d, 0.98 * d, 0.05 * d) for layer, d in layers.items() if known
+                        },
+                        rank=tops[place] if known else None,  # type: ignore[arg-type]
                         extrapolated=(0.97 * scale * step, error) if metric in ("lfd", "fid") else None,
                     )
                 )
+            if distance.bias is None:
+                continue
             for (i, a), (j, b) in combinations(enumerate(names), 2):
                 difference, error = scale * (steps[i] - steps[j]), scale * (errors[i] + errors[j])
                 tied = (i, j) == (1, 2)

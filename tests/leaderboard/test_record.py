@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.leaderboards import make_leaderboard
+from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard, load_leaderboard
 
 BOARD = make_leaderboard()
+FILE = Path(__file__).parents[1] / "files" / "schema1_leaderboard.json"
 
 
 def _plain() -> dict[str, Any]:
@@ -37,6 +39,42 @@ def test_names_of_files_that_are_no_text_come_back(tmp_path: Path) -> None:
     """A file name may hold bytes that are no UTF-8, which Python has as lone surrogates."""
     leaderboard = replace(BOARD, title="caf\udce9 \u00e9")
     assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).title == leaderboard.title
+
+
+def test_a_file_of_the_first_version_is_read() -> None:
+    """`files/schema1_leaderboard.json` was written by version 0.1.0, and is never written again."""
+    read = load_leaderboard(FILE)
+    made = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["emd", "nfd", "lfd", "fid"])
+    assert replace(read, writer=made.writer) == made
+    assert read.writer == "vdna_metrics 0.1.0"
+    written = json.loads(FILE.read_text())
+    assert json.loads(json.dumps(read.to_json())) == written
+    assert list(read.to_json()) == list(written)
+
+
+def test_a_registered_metric_is_read_and_an_unknown_one_is_named(tmp_path: Path) -> None:
+    """A leaderboard of somebody else's distance needs the package that registers it, and says so."""
+    with registered_toys() as toys:
+        leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=toys)
+        path = leaderboard.save(tmp_path / "leaderboard.json")
+        assert load_leaderboard(path) == leaderboard
+    for change in ({}, {"metrics": ["emd"]}):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        with pytest.raises(ValueError, match=r"leaderboard\.json: .* metric 'jsd', .*install .*or import the module"):
+            load_leaderboard(path)
+
+
+def test_the_best_is_first_whichever_way_a_metric_runs() -> None:
+    """Columns and classes of a higher-is-better score begin with the largest and the smallest value."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy", "jsd"])
+        for metric, sign in (("entropy", -1), ("jsd", 1)):
+            values = [sign * score.value for score in leaderboard.column("tiny", metric)]
+            assert values == sorted(values)
+            assert len(values) == 3
+        classes = [record.value for record in leaderboard.classes_of("tiny", "entropy")[NAMES[0]]]
+    assert classes == sorted(classes)
+    assert len(classes) == 3
 
 
 def test_columns_are_sorted_nearest_first() -> None:
@@ -70,7 +108,7 @@ def test_numbers_that_are_none_are_not_written(tmp_path: Path) -> None:
         ({"colour": 3}, r"leaderboard has unknown fields \['colour'\]"),
         ({"title": 3}, "leaderboard.title must be a str, got 3"),
         ({"networks": [{"name": "n"}]}, r"leaderboard.networks\[0\] has unknown fields \[\] and lacks \['fingerprint'"),
-        ({"metrics": ["emd", "ssim"]}, r"leaderboard.metrics\[1\] must be one of 'emd', 'nfd'"),
+        ({"metrics": ["emd", "ssim"]}, "has the metric 'ssim', which nothing registers here: install the package"),
         ({"scores": {}}, "leaderboard.scores must be a list, got dict"),
         ({"reference": {"name": "r", "source": "s", "n_images": True, "n_found": 3}}, "n_images must be a int, got Tr"),
     ],

@@ -267,7 +267,7 @@ def test_tiny_sets_have_numbers(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda sets: [sets[0], sets[1], sets[1]], "given twice: near"),
-        (lambda sets: sets[:1], "a leaderboard needs generators"),
+        (lambda sets: sets[:1], "at least one generator, got none"),
         (lambda sets: [sets[0], replace(sets[1], images=None)], "near has no histogram and gaussian and"),
         (lambda sets: [sets[0], replace(sets[1], images=open_images(small_images(3, 1)))], "3 images cannot be"),
     ],

@@ -13,7 +13,6 @@ import click
 
 from vdna_metrics.cli.options import (
     DATASET,
-    KEPT,
     HistogramOptions,
     NetworkOptions,
     NeuronOptions,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA, Column
     from vdna_metrics.images.sources import ImageSource
-    from vdna_metrics.neurons import NeuronSelection, NeuronWeights
     from vdna_metrics.ranges import ActivationRanges
     from vdna_metrics.references import ImageSet
 
@@ -73,27 +71,15 @@ def load_ranges(path: str | None) -> ActivationRanges | None:
     return None if path is None else load_ranges(path)
 
 
-def load_neurons(path: str | None) -> NeuronSelection | None:
-    """A file of selected neurons, where one is given."""
-    from vdna_metrics.neurons import load_selection
-
-    return None if path is None else load_selection(path)
-
-
-def load_neuron_weights(path: str | None) -> NeuronWeights | None:
-    """A file of weights of neurons, where one is given."""
-    from vdna_metrics.neurons import load_weights
-
-    return None if path is None else load_weights(path)
-
-
 def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:
     """Refuse what is for histograms where none are made."""
     if "histogram" in kinds:
         return
     for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
         if value is not None:
-            raise click.UsageError(f"{option} is for histograms (emd), asked for is {', '.join(kinds)}")
+            raise click.UsageError(
+                f"{option} is for histograms, and the distance is of DNAs of kind {', '.join(kinds)}"
+            )
 
 
 def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
@@ -177,20 +163,6 @@ def check_root(root: str | None, *sources: str) -> None:
     """Refuse a `--root` that no source wants."""
     if root is not None and not any(source.startswith(DATASET) for source in sources):
         raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, got {', '.join(sources)}")
-
-
-def find_reference(references: Sequence[str], kinds: Sequence[Kind], extractor: str | None) -> ImageSet:
-    """Of `leaderboard`."""
-    from vdna_metrics.references import resolve_together
-
-    extractors = None if extractor is None else [extractor]
-    return resolve_together(references, kinds=kinds, extractors=extractors, root=own_root())
-
-
-def own_root() -> str | None:
-    """What `--root` of `leaderboard` says."""
-    root: str | None = click.get_current_context().meta.get(f"{KEPT}.root")
-    return root
 
 
 # -------------------------------------------------------------------------------------------------------------- reading

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import Column
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -310,52 +309,3 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 
 output_file = click.option("-o", "--output", required=True, metavar="FILE", help="File to write, .npz.")
-
-
-# -------------------------------------------------------------------------- of `leaderboard`, until it takes the blocks
-METRICS: dict[str, tuple[Kind, str]] = {
-    "emd": ("histogram", "VDNA-EMD, mean over neurons"),
-    "nfd": ("gaussian", "neuron Fréchet distance, mean over neurons"),
-    "lfd": ("layer_gaussian", "layer Fréchet distance, mean over layers"),
-}
-RUNNING = ("precision", "channels_last", "compile")
-KEPT = "vdna_metrics"
-
-
-def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
-    context.meta[f"{KEPT}.{option.name}"] = value
-
-
-def _unexposed(*blocks: type[Any]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for item in reversed([item for block in blocks for item in fields(block)]):
-            attributes = dict(item.metadata["attributes"])
-            if item.name in (*RUNNING, "root"):
-                attributes |= {"expose_value": False, "callback": _keep}
-            command = click.option(*item.metadata["flags"], item.name, **attributes)(command)
-        return command
-
-    return decorate
-
-
-running_options = _unexposed(RunningOptions)
-reading_options = _unexposed(ReadingOptions)
-neurons_options = _unexposed(NeuronOptions)
-
-
-def histogram_options(default: str) -> Callable[[Command], Command]:
-    """Bins and ranges."""
-    bins = click.option(
-        "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of each histogram; {default} by default."
-    )
-    ranges = click.option("--ranges", "ranges_file", metavar="FILE", help=_help_of("ranges"))
-    return lambda command: bins(ranges(command))
-
-
-def _help_of(name: str) -> str:
-    return str(HistogramOptions.__dataclass_fields__[name].metadata["attributes"]["help"])
-
-
-max_positions_option = click.option(
-    "--max-positions", type=click.IntRange(1), metavar="N", help=_help_of("max_positions")
-)

@@ -29,6 +29,7 @@ class Column:
         distance: a distance, or its name.
         name: what users type; by default the distance's.
         label: what people read; by default the distance's.
+        short: label for the heads of tables; by default the label that was given, else the distance's.
         meaning: one sentence; by default the distance's.
         extractor: name of the network that it is defined for; ``None`` for any.
         layers: layers to compare, ``None`` for all.
@@ -46,10 +47,22 @@ class Column:
         Column(fid: FID of block_3 of fid_inception)
     """
 
-    __slots__ = ("distance", "extractor", "label", "layers", "meaning", "name", "neurons", "options", "weights")
+    __slots__ = (
+        "distance",
+        "extractor",
+        "label",
+        "layers",
+        "meaning",
+        "name",
+        "neurons",
+        "options",
+        "short",
+        "weights",
+    )
     distance: Distance
     name: str
     label: str
+    short: str
     meaning: str
     extractor: str | None
     layers: tuple[str, ...] | None
@@ -63,6 +76,7 @@ class Column:
         *,
         name: str = "",
         label: str = "",
+        short: str = "",
         meaning: str = "",
         extractor: str | None = None,
         layers: Sequence[str] | None = None,
@@ -75,6 +89,7 @@ class Column:
             "distance": known,
             "name": name or known.name,
             "label": label or known.label,
+            "short": short or label or known.short,
             "meaning": meaning or known.meaning,
             "extractor": extractor,
             "layers": None if layers is None else tuple(layers),

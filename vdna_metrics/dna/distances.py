@@ -62,6 +62,7 @@ class Distance:
             and the options, and gives a function of ``{layer: [neurons, images, positions]}`` with
             ``{layer: [images, parts]}``, float64. Without one, each image's DNA is made and compared.
         aliases: other names for it.
+        short: label for the heads of tables, by default ``label``.
 
     Raises:
         ValueError: for a name that is none, or an unknown kind, direction, arity or part.
@@ -93,8 +94,10 @@ class Distance:
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     of_images: Callable[..., Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] | None = None
     aliases: tuple[str, ...] = ()
+    short: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "short", self.short or self.label)
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"expected a name of lower-case letters, digits and _, got {self.name!r}")
         for what, value, known in (
@@ -359,6 +362,7 @@ NFD = register_distance(
         unit="squared activations",
         bias="jackknife",
         aliases=("neuron_frechet",),
+        short="NFD",
     )
 )
 LFD = register_distance(
@@ -373,5 +377,6 @@ LFD = register_distance(
         per="layer",
         bias="jackknife",
         aliases=("layer_frechet",),
+        short="LFD",
     )
 )

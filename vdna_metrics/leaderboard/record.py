@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.dna.columns import find_column
+from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.files import replacing
 
 if TYPE_CHECKING:
@@ -23,18 +25,9 @@ if TYPE_CHECKING:
     from vdna_metrics.analysis.ranking import ImageRanking
     from vdna_metrics.dna.vdna import VDNA
 
-MetricName = Literal["emd", "nfd", "lfd", "fid"]
-
 SCHEMA = 1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
-"""Shares of a layer's neurons, nearest first, up to which `Score.quantiles` are given."""
-
-METRIC_LABELS: dict[MetricName, str] = {
-    "emd": "VDNA-EMD (bins)",
-    "nfd": "neuron Fréchet distance",
-    "lfd": "layer Fréchet distance",
-    "fid": "FID",
-}
+"""Shares of a layer's neurons, the smallest values first, up to which `Score.quantiles` are given."""
 
 Record = TypeVar("Record", bound="DataclassInstance")
 
@@ -49,7 +42,7 @@ class ImageSetRecord:
         n_images: how many were scored.
         n_found: how many there were, before they were equalised.
         manifest: sha256 of image names and contents, `references.manifest_hash`; empty where only a DNA is known.
-        groups: number of groups the images were dealt into; 0 for a DNA without them.
+        groups: number of disjoint groups of images; 0 for a DNA without groups.
         skipped: ``(image, reason)`` of those left out.
     """
 
@@ -64,7 +57,7 @@ class ImageSetRecord:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network that looked.
+    """A network whose activations were compared.
 
     Args:
         name: of the extractor.
@@ -85,24 +78,25 @@ class NetworkRecord:
 
 @dataclass(frozen=True)
 class Score:
-    """One generator's distance from the reference by one metric and network.
+    """One generator's value by one metric and network.
 
     Args:
         generator: name of the image set.
         network: name of the network.
         metric: name of the metric.
-        value: the plain distance, what a paper would report of so many images.
-        layers: ``{layer: plain distance}``.
-        quantiles: ``{layer: distances of its neurons at QUANTILES}``; empty for layer Fréchet distances.
-        estimate: with correction, error and interval; ``None`` where no side was dealt into groups.
-        layer_estimates: likewise, a layer.
+        value: the plain value, what a paper would report of so many images.
+        layers: ``{layer: plain value}``; empty for a distance without parts by layer.
+        quantiles: ``{layer: values of its neurons at QUANTILES}``; empty for a distance without parts by neuron.
+        estimate: with correction, error and interval; ``None`` for a distance without a bias rule, and where neither
+            side is in groups.
+        layer_estimates: likewise, of each layer.
         rank: first and last place among the generators that the data allow; equal where there is no doubt.
         extrapolated: of Fréchet distances, FD-infinity and its standard error.
     """
 
     generator: str
     network: str
-    metric: MetricName
+    metric: str
     value: float
     layers: Mapping[str, float]
     quantiles: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -111,10 +105,15 @@ class Score:
     rank: tuple[int, int] | None = None
     extrapolated: tuple[float, float] | None = None
 
+    @property
+    def compared(self) -> float:
+        """What decides the order: the corrected value where there is an estimate, else the plain one."""
+        return self.value if self.estimate is None else self.estimate.corrected
+
 
 @dataclass(frozen=True)
 class PairRecord:
-    """Difference of two generators: that of ``a`` minus that of ``b``, of corrected distances.
+    """Difference of two generators: the corrected value of ``a`` minus that of ``b``.
 
     Args:
         a: name of a generator.
@@ -125,14 +124,14 @@ class PairRecord:
         low: lower end of its interval.
         high: upper end.
         p_value: of no difference, Holm-corrected over the pairs of this network and metric.
-        paired: whether the groups were compared image set by image set, since names agree.
+        paired: whether the images of both have the same names, so that group was compared with group.
         tied: whether the data cannot tell them apart.
     """
 
     a: str
     b: str
     network: str
-    metric: MetricName
+    metric: str
     difference: float
     low: float
     high: float
@@ -143,12 +142,12 @@ class PairRecord:
 
 @dataclass(frozen=True)
 class FloorRecord:
-    """What real images score against real images: nobody can be expected to win below.
+    """What real images score against real images: no generator can be expected to do better.
 
     Args:
         network: name of the network.
         metric: name of the metric.
-        value: expected plain distance of ``n_images`` real images from the reference.
+        value: expected plain value of ``n_images`` real images against the reference.
         spread: standard deviation over draws.
         n_images: as the generators have.
         measured_at: images in each of the disjoint halves that were measured.
@@ -156,7 +155,7 @@ class FloorRecord:
     """
 
     network: str
-    metric: MetricName
+    metric: str
     value: float
     spread: float
     n_images: int
@@ -207,7 +206,7 @@ class CopyRecord:
 
 @dataclass(frozen=True)
 class ClassRecord:
-    """Distance of one class folder of a generator from the same class of the reference.
+    """Value of one class folder of a generator against the same class of the reference.
 
     Args:
         generator: name of the image set.
@@ -215,12 +214,12 @@ class ClassRecord:
         metric: name of the metric.
         group: the class.
         n_images: of the class, generated.
-        value: plain distance.
+        value: plain.
     """
 
     generator: str
     network: str
-    metric: MetricName
+    metric: str
     group: str
     n_images: int
     value: float
@@ -251,27 +250,31 @@ class Leaderboard:
         title: for people.
         reference: the real images.
         generators: in the order in which they were given.
-        networks: that looked.
-        metrics: that were asked for.
-        scores: one a generator, network and metric.
+        networks: whose activations were compared.
+        metrics: names of the columns that were asked for, see `list_columns`.
+        scores: one for each generator, network and metric.
         settings: groups, confidence, seed, bins, equalise and what else decides the numbers.
         command: that makes this leaderboard, for people.
         versions: of Python and the packages that compute.
         created: UTC, ISO 8601.
         pairs: differences of generators.
-        floors: one a network and metric, where the reference is dealt into groups.
+        floors: one for each network and metric, where the reference is in groups and the metric has a bias rule.
         fidelity: where images were at hand.
         copies: likewise.
         classes: where class folders were asked for.
         agreement: of the columns, where there are at least two, and three generators.
         notes: what a reader of the numbers should know.
+        writer: version that computed it.
+
+    Raises:
+        ValueError: for a metric that is not registered.
     """
 
     title: str
     reference: ImageSetRecord
     generators: tuple[ImageSetRecord, ...]
     networks: tuple[NetworkRecord, ...]
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[str, ...]
     scores: tuple[Score, ...]
     settings: Mapping[str, Any]
     command: str
@@ -284,6 +287,20 @@ class Leaderboard:
     classes: tuple[ClassRecord, ...] = ()
     agreement: AgreementRecord | None = None
     notes: tuple[str, ...] = ()
+    writer: str = f"vdna_metrics {__version__}"
+
+    def __post_init__(self) -> None:
+        agreeing = self.agreement.columns if self.agreement else ()
+        used = [*self.metrics, *(score.metric for score in self.scores), *(name.split(" ")[0] for name in agreeing)]
+        for name in dict.fromkeys(used):
+            try:
+                find_column(name)
+            except ValueError as error:
+                raise ValueError(
+                    f"this leaderboard has the metric {name!r}, which nothing registers here: install the package that "
+                    f"does (its entry points are of the group {ENTRY_POINTS}), or import the module that calls "
+                    f"register_distance; {error}"
+                ) from None
 
     def score(self, generator: str, network: str, metric: str) -> Score:
         """The one of a generator, network and metric; ``KeyError`` where there is none."""
@@ -293,19 +310,21 @@ class Leaderboard:
         raise KeyError((generator, network, metric))
 
     @property
-    def columns(self) -> tuple[tuple[str, MetricName], ...]:
+    def columns(self) -> tuple[tuple[str, str], ...]:
         """``(network, metric)`` of each column that has scores, in the order of networks and metrics."""
         found = {(score.network, score.metric) for score in self.scores}
         every = ((network.name, metric) for network in self.networks for metric in self.metrics)
         return tuple(column for column in every if column in found)
 
     def column(self, network: str, metric: str) -> list[Score]:
-        """All generators' scores by one metric and network, nearest first."""
+        """All generators' scores by one metric and network, the best first."""
+        best = find_column(metric).sort_key
         column = [score for score in self.scores if (score.network, score.metric) == (network, metric)]
-        return sorted(column, key=lambda score: score.estimate.corrected if score.estimate else score.value)
+        return sorted(column, key=lambda score: best(score.compared))
 
     def classes_of(self, network: str, metric: str) -> dict[str, list[ClassRecord]]:
-        """Classes of each generator that has some, the farthest first, in the order of the column."""
+        """Classes of each generator that has some, the worst first, in the order of the column."""
+        best = find_column(metric).sort_key
         found: dict[str, list[ClassRecord]] = {}
         for score in self.column(network, metric):
             own = [
@@ -314,7 +333,7 @@ class Leaderboard:
                 if (record.generator, record.network, record.metric) == (score.generator, network, metric)
             ]
             if own:
-                found[score.generator] = sorted(own, key=lambda record: -record.value)
+                found[score.generator] = sorted(own, key=lambda record: best(record.value), reverse=True)
         return found
 
     def floor(self, network: str, metric: str) -> FloorRecord | None:
@@ -323,21 +342,19 @@ class Leaderboard:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the schema and its writer."""
-        writer = f"vdna_metrics {__version__}"
-        return {"schema": SCHEMA, "writer": writer, **dataclasses.asdict(self)}
+        return {"schema": SCHEMA, "writer": self.writer, **dataclasses.asdict(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Leaderboard:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: for another schema, or fields that are missing, unknown or of another type; they are named.
+            ValueError: for another schema, fields that are missing, unknown or of another type, or a metric that is not
+                registered; they are named.
         """
         if data.get("schema") != SCHEMA:
             raise ValueError(f"leaderboards of schema {SCHEMA} can be read, this is of schema {data.get('schema')!r}")
-        return _built(
-            cls, {name: value for name, value in data.items() if name not in ("schema", "writer")}, "leaderboard"
-        )
+        return _built(cls, {name: value for name, value in data.items() if name != "schema"}, "leaderboard")
 
     def save(self, path: str | Path) -> Path:
         """Write ``leaderboard.json``, whole or not at all."""
@@ -410,10 +427,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in parts:
             return None
         return _value(next(part for part in parts if part is not type(None)), value, where)
-    if origin is Literal:
-        if value not in parts:
-            raise ValueError(f"{where} must be one of {', '.join(map(repr, parts))}, got {value!r}")
-        return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} must be a list, got {type(value).__name__}")

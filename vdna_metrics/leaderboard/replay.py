@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from vdna_metrics.leaderboard.record import Leaderboard
 
 TOLERANCE = 1e-3
 """Share of a score by which another machine's rounding may move it."""
+
+_OLD_INTERVALS = re.compile(r"vdna_metrics 0\.[01](\.|$)")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,19 @@ class LeaderboardDifference:
     found: float | str | None
 
 
+def intervals_are_comparable(recorded: Leaderboard) -> bool:
+    """Whether a record's intervals should come out again: before version 0.2, ties were broken by rounding.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from vdna_metrics.leaderboard.record import ImageSetRecord
+        >>> made = Leaderboard("t", ImageSetRecord("r", "r", 1, 1), (), (), (), (), {}, "", {}, "")
+        >>> [intervals_are_comparable(each) for each in (made, replace(made, writer="vdna_metrics 0.1.0"))]
+        [True, False]
+    """
+    return not _OLD_INTERVALS.match(recorded.writer)
+
+
 def leaderboard_differences(
     recorded: Leaderboard, found: Leaderboard, *, tolerance: float = TOLERANCE
 ) -> list[LeaderboardDifference]:
@@ -33,7 +49,8 @@ def leaderboard_differences(
     Compared are networks, numbers and manifests of images, and every score, interval, difference, floor, and number of
     fidelity, copies and classes. Intervals and differences are compared on the scale of the score that they belong to,
     a p value on that of 1; ranks and ties must be equal, unless the difference's p value is that near to where it
-    decides.
+    decides. Of a record whose intervals are not comparable (`intervals_are_comparable`) neither intervals nor what
+    follows from them are: standard errors, differences of generators, ranks.
 
     Args:
         recorded: as it was.
@@ -42,7 +59,8 @@ def leaderboard_differences(
             bit on one machine; another batch size, processor, device or version of torch rounds activations otherwise,
             and those near the edge of a bin move to the next.
     """
-    was, now = _flat(recorded), _flat(found)
+    intervals = intervals_are_comparable(recorded)
+    was, now = _flat(recorded, intervals), _flat(found, intervals)
     differences = []
     for key in dict.fromkeys([*was, *now]):
         (a, scale_a), (b, scale_b) = was.get(key, (None, 0.0)), now.get(key, (None, 0.0))
@@ -54,7 +72,7 @@ def leaderboard_differences(
     return differences
 
 
-def _flat(leaderboard: Leaderboard) -> dict[str, tuple[float | str | None, float]]:
+def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | str | None, float]]:
     """``{what: (value, scale of its rounding)}``."""
     flat: dict[str, tuple[float | str | None, float]] = {}
     margin = 1 - leaderboard.settings.get("confidence", 0.95)
@@ -62,10 +80,12 @@ def _flat(leaderboard: Leaderboard) -> dict[str, tuple[float | str | None, float
         flat[f"{entry.name}: images"] = (str(entry.n_images), 0.0)
         flat[f"{entry.name}: manifest"] = (entry.manifest, 0.0)
     for network in leaderboard.networks:
-        for part in ("fingerprint", "bins", "ranges"):
-            flat[f"{network.name}: {part}"] = (str(getattr(network, part)), 0.0)
-    sure = {(pair.network, pair.metric) for pair in leaderboard.pairs}
-    for pair in leaderboard.pairs:
+        for field in ("fingerprint", "bins", "ranges"):
+            flat[f"{network.name}: {field}"] = (str(getattr(network, field)), 0.0)
+    parts = ("corrected", "standard_error", "low", "high") if intervals else ("corrected",)
+    pairs = leaderboard.pairs if intervals else ()
+    sure = {(pair.network, pair.metric) for pair in pairs}
+    for pair in pairs:
         if abs(pair.p_value - margin) < 0.1 * margin:
             sure.discard((pair.network, pair.metric))
     for score in leaderboard.scores:
@@ -76,14 +96,14 @@ def _flat(leaderboard: Leaderboard) -> dict[str, tuple[float | str | None, float
         estimates = {"": score.estimate, **{f", {layer}": each for layer, each in score.layer_estimates.items()}}
         for layer, estimate in estimates.items():
             if estimate is not None:
-                for part in ("corrected", "standard_error", "low", "high"):
+                for part in parts:
                     flat[f"{name}{layer}, {part}"] = (getattr(estimate, part), estimate.value)
         if score.rank is not None and (score.network, score.metric) in sure:
             flat[f"{name}, rank"] = ("-".join(map(str, score.rank)), 0.0)
         if score.extrapolated is not None:
             flat[f"{name}, extrapolated"] = (score.extrapolated[0], score.value)
     scales = {(score.generator, score.network, score.metric): score.value for score in leaderboard.scores}
-    for pair in leaderboard.pairs:
+    for pair in pairs:
         a, b = sorted((pair.a, pair.b))
         sign, ends = (1, (pair.low, pair.high)) if a == pair.a else (-1, (-pair.high, -pair.low))
         name = f"{a} minus {b}, {pair.metric} of {pair.network}"

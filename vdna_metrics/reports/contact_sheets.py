@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.analysis.comparison import DistanceName
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
-from vdna_metrics.distributions import Kind
+from vdna_metrics.dna.distances import EMD, LFD, NFD
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.reports.analysis_plots import distance_label
 
@@ -21,27 +20,22 @@ _INK = "#4d4d4d"
 _WIDTH, _GAP, _LINE, _HEADING = 1.4, 0.12, 0.135, 0.44  # inches: of a picture, between, of a line of words, of a title
 _COLOURS = {"nearest": COLOURS[0], "farthest": COLOURS[1]}
 _WORDS = {"nearest": "below", "farthest": "above"}
-_DISTANCES: dict[Kind, DistanceName] = {
-    "histogram": "emd",
-    "gaussian": "neuron_frechet",
-    "layer_gaussian": "layer_frechet",
-}
 
 
 def contact_sheet(
     ranking: ImageRanking, *, nearest: int = 20, farthest: int = 20, columns: int = 10, title: str | None = None
 ) -> Figure:
-    """Show the nearest and the farthest images, each with its name, its score and the layer that tells most.
+    """Show the nearest and the farthest images, each with its name, its score and its most unusual layer.
 
-    Beside the layer's name stands how many standard deviations its distance is above the mean of all ranked images, see
-    `RankedImage`.
+    After the layer's name stands by how many standard deviations its distance exceeds the mean of all ranked images,
+    see `RankedImage`.
 
     Args:
         ranking: what `rank_images` found, with pictures.
         nearest: how many of the nearest, at most as many as were kept.
         farthest: how many of the farthest, likewise.
-        columns: images a row.
-        title: by default what was ranked and by what.
+        columns: images in a row.
+        title: by default what was ranked, and by which distance.
 
     Returns:
         A figure as large as its pictures need.
@@ -66,8 +60,8 @@ def contact_sheet(
     shown = {end: images for end, images in shown.items() if images}
     if not shown:
         raise ValueError(
-            f"no picture to show: {len(ranking.pictures)} were kept (rank_images(pictures=)), asked for are the "
-            f"{nearest} nearest and the {farthest} farthest"
+            f"no picture to show: {len(ranking.pictures)} were kept (rank_images(pictures=)) to show the {nearest} "
+            f"nearest and the {farthest} farthest"
         )
     columns = max(1, min(columns, max(map(len, shown.values()))))
     pictures = {end: [(image, _pixels(image)) for image in images] for end, images in shown.items()}
@@ -76,7 +70,7 @@ def contact_sheet(
     width = max(columns * (_WIDTH + _GAP) + _GAP, 6.0)
     height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in shown.values())
     figure = Figure(figsize=(width, height))
-    distance = distance_label(_DISTANCES[ranking.kind], ranking.unit)
+    distance = distance_label(next(each.name for each in (EMD, NFD, LFD) if each.kind == ranking.kind), ranking.unit)
     whole = f"{len(ranking)} images of {ranking.source}, by {distance} from {ranking.reference}"
     figure.suptitle(title or whole, fontsize=11, ha="left", va="top", x=_GAP / width, y=1 - 0.1 / height)
     top = height - _HEADING

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import COLOURS, unbox
-from vdna_metrics.leaderboard.record import METRIC_LABELS, QUANTILES, Leaderboard, MetricName, Score
+from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, Score
 from vdna_metrics.reports.formatting import shortened, significant
 from vdna_metrics.reports.plots import layer_profile, plain_numbers
 from vdna_metrics.reports.summary import score_text
 from vdna_metrics.reports.tables import rank_text
+from vdna_metrics.reports.wording import is_distance, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,12 +36,12 @@ def places(score: Score) -> str:
     return rank_text(score).replace("-", "–")
 
 
-def ranking_chart(leaderboard: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
-    """Draw the generators in their order: plain values, intervals of the corrected distances, and the noise floor.
+def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Axes | None = None) -> Axes:
+    """Draw the generators in their order: plain values, intervals of the corrected ones, and the noise floor.
 
-    A dot is the plain value; a bar the interval of the corrected distance, which is its tick; the dashed line what real
-    images of the generators' number score. Numbers on the right are plain values. The scale is logarithmic where
-    the farthest is eight times as far as the nearest.
+    A dot is the plain value; a bar the interval of the corrected value, which is its tick; the dashed line is what as
+    many real images score. Numbers on the right are plain values. The scale is logarithmic where the largest value is
+    eight times the smallest.
 
     Args:
         leaderboard: the leaderboard.
@@ -51,11 +54,8 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: MetricName, *,
     """
     from matplotlib.transforms import blended_transform_factory
 
-    column, colours, floor = (
-        _column(leaderboard, network, metric),
-        generator_colours(leaderboard),
-        leaderboard.floor(network, metric),
-    )
+    column, kind = _scores(leaderboard, network, metric), find_column(metric)
+    colours, floor = generator_colours(leaderboard), leaderboard.floor(network, metric)
     if ax is None:
         from matplotlib.figure import Figure
 
@@ -65,11 +65,17 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: MetricName, *,
     ends = [end for each in estimates for end in (each.low, each.corrected, each.high)]
     smallest, largest = min(values), max([*values, *ends])
     log = smallest > 0 and largest > _LOG_FROM * smallest
-    # Ends at or near 0 would leave no room for the others.
-    left = min([smallest, *(end for end in ends if end > smallest / 5)]) / 1.25 if log else 0.0
     if log:
         ax.set_xscale("log")
-    ax.set_xlim(left, largest * (1.15 if log else 1.05) or 1.0)
+        # Ends at or near 0 would leave no room for the others.
+        left, end = min([smallest, *(end for end in ends if end > smallest / 5)]) / 1.25, 1.15 * largest
+    elif _starts_at_zero(kind, values):
+        left, end = 0.0, 1.05 * largest or 1.0
+    else:
+        lowest = min([*values, *ends])
+        margin = 0.08 * (largest - lowest) or 0.05 * abs(largest) or 1.0
+        left, end = lowest - margin, largest + margin
+    ax.set_xlim(left, end)
     right = blended_transform_factory(ax.transAxes, ax.transData)
     for place, score in enumerate(column):
         colour = colours[score.generator]
@@ -92,8 +98,11 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: MetricName, *,
             xytext=(4 if rightwards else -4, 0), textcoords="offset points", ha="left" if rightwards else "right",
             va="center", fontsize=_SIZE - 1, color=INK,
         )  # fmt: skip
-    _title(ax, f"{METRIC_LABELS[metric]} in {shortened(network, _IN_TITLE)}")
-    ax.set_xlabel("← nearer", loc="left", fontsize=_SIZE - 1, color=INK)
+    _title(ax, f"{kind.title} in {shortened(network, _IN_TITLE)}")
+    if kind.distance.higher_is_better:
+        ax.set_xlabel("better →", loc="right", fontsize=_SIZE - 1, color=INK)
+    else:
+        ax.set_xlabel("← nearer" if is_distance(kind) else "← better", loc="left", fontsize=_SIZE - 1, color=INK)
     plain_numbers(ax.xaxis, log)
     ax.tick_params(labelsize=_SIZE)
     ax.tick_params(axis="y", length=0)
@@ -104,8 +113,8 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: MetricName, *,
     return ax
 
 
-def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: MetricName, *, ax: Axes | None = None) -> Axes:
-    """Draw each generator's plain distance layer by layer, and the layers' noise floor.
+def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: str, *, ax: Axes | None = None) -> Axes:
+    """Draw each generator's plain value layer by layer, and the layers' noise floor.
 
     Args:
         leaderboard: the leaderboard.
@@ -114,9 +123,11 @@ def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: MetricNa
         ax: axis to draw on, a new one by default.
 
     Raises:
-        ValueError: when the leaderboard has no such column.
+        ValueError: when the leaderboard has no such column, or no layers of it.
     """
-    column, floor = _column(leaderboard, network, metric), leaderboard.floor(network, metric)
+    column, floor, kind = _scores(leaderboard, network, metric), leaderboard.floor(network, metric), find_column(metric)
+    if not all(score.layers for score in column):
+        raise ValueError(f"the {kind.title} in {network!r} has no parts by layer")
     if ax is None:
         from matplotlib.figure import Figure
 
@@ -128,8 +139,9 @@ def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: MetricNa
     every = [value for score in scores for value in score.layers.values()] + list((layers or {}).values())
     return layer_profile(
         {score.generator: score.layers for score in scores},
-        ylabel=METRIC_LABELS[metric],
+        ylabel=titled(kind),
         log=min(every) > 0 and max(every) > _LOG_FROM * min(every),
+        zero=_starts_at_zero(kind, every),
         floor=layers,
         colours=generator_colours(leaderboard),
         ax=ax,
@@ -137,17 +149,17 @@ def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: MetricNa
 
 
 def quantile_heat_map(
-    leaderboard: Leaderboard, generator: str, network: str, metric: MetricName = "emd", *, ax: Axes | None = None
+    leaderboard: Leaderboard, generator: str, network: str, metric: str = "emd", *, ax: Axes | None = None
 ) -> Axes:
-    """Draw how far the neurons of each layer are: the nearest on the left, the farthest on the right.
+    """Draw the values of each layer's neurons: the smallest on the left, the largest on the right, in darker cells.
 
-    A row that darkens only at its end differs in few neurons, one that is dark throughout in all of them.
+    Of a distance, a row that darkens only at its end differs in few neurons, one that is dark throughout in all.
 
     Args:
         leaderboard: the leaderboard.
         generator: name of a generator of it.
         network: name of a network.
-        metric: ``"emd"`` or ``"nfd"``, whose distances are the neurons' own.
+        metric: name of a metric that has parts by neuron.
         ax: axis to draw on, a new one by default.
 
     Raises:
@@ -155,23 +167,26 @@ def quantile_heat_map(
     """
     from matplotlib.patches import Rectangle
 
-    score = next((one for one in _column(leaderboard, network, metric) if one.generator == generator), None)
+    score = next((one for one in _scores(leaderboard, network, metric) if one.generator == generator), None)
     if score is None:
         raise ValueError(
             f"this leaderboard has no generator {generator!r}: {', '.join(r.name for r in leaderboard.generators)}"
         )
+    kind = find_column(metric)
     if not score.quantiles:
-        raise ValueError(f"the {METRIC_LABELS[metric]} of {generator!r} has no quantiles over neurons")
+        raise ValueError(f"the {kind.title} of {generator!r} has no quantiles over neurons")
     if ax is None:
         from matplotlib.figure import Figure
 
         longest = max(map(len, score.quantiles))
         size = (4.4 + 0.075 * longest, 1.0 + 0.25 * len(score.quantiles))
         ax = Figure(figsize=size, layout="constrained").add_subplot()
-    largest = max(max(row) for row in score.quantiles.values())
+    every = [value for row in score.quantiles.values() for value in row]
+    least = 0.0 if _starts_at_zero(kind, every) else min(every)
+    width = max(every) - least
     for y, row in enumerate(score.quantiles.values()):
         for x, value in enumerate(row):
-            share = math.sqrt(value / largest) if largest > 0 else 0.0  # of a root small values still differ
+            share = math.sqrt((value - least) / width) if width > 0 else 0.0  # of a root small values still differ
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=HEAT, alpha=0.04 + 0.9 * share, linewidth=0))
             colour = "#ffffff" if share > 0.6 else "#000000"
             ax.text(x, y, significant(value, 3), ha="center", va="center", fontsize=_SIZE - 1, color=colour)
@@ -180,7 +195,8 @@ def quantile_heat_map(
     ax.set_xticks(range(len(QUANTILES)), [quantile_text(quantile) for quantile in QUANTILES], fontsize=_SIZE)
     ax.set_yticks(range(len(score.quantiles)), list(score.quantiles), fontsize=_SIZE, parse_math=False)
     _title(ax, f"{shortened(generator, _IN_TITLE)} in {shortened(network, _IN_TITLE)}")
-    ax.set_xlabel(f"{METRIC_LABELS[metric]} of a layer's neurons, up to this share of them", fontsize=_SIZE, color=INK)
+    gap = "\n" if len(kind.title) > _LONGEST else " "
+    ax.set_xlabel(f"{kind.title}{gap}of a layer's neurons, up to this share of them", fontsize=_SIZE, color=INK)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
@@ -196,12 +212,17 @@ def quantile_text(quantile: float) -> str:
     return {0.5: "half", 1.0: "all"}.get(quantile, f"{100 * quantile:g} %")
 
 
-def _column(leaderboard: Leaderboard, network: str, metric: MetricName) -> list[Score]:
-    column = leaderboard.column(network, metric)
-    if not column:
+def _scores(leaderboard: Leaderboard, network: str, metric: str) -> list[Score]:
+    scores = leaderboard.column(network, metric)
+    if not scores:
         known = ", ".join(f"{metric} {network}" for network, metric in leaderboard.columns)
         raise ValueError(f"this leaderboard has no {metric!r} of {network!r}; it has {known}")
-    return column
+    return scores
+
+
+def _starts_at_zero(column: Column, values: Sequence[float]) -> bool:
+    """Whether 0, where a set is like the reference, is the natural beginning of a scale."""
+    return column.distance.neutral == 0 and min(values) >= 0
 
 
 def _title(ax: Axes, text: str) -> None:

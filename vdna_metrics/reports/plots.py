@@ -28,6 +28,7 @@ def layer_profile(
     *,
     ylabel: str = "VDNA-EMD (bins)",
     log: bool = False,
+    zero: bool = True,
     floor: Mapping[str, float] | None = None,
     colours: Mapping[str, str] | None = None,
     ax: Axes | None = None,
@@ -39,6 +40,7 @@ def layer_profile(
             gives them.
         ylabel: what the distances are, with their unit.
         log: whether distances are drawn on a logarithmic scale, for sets of very different distance.
+        zero: whether another scale begins at 0.
         floor: ``{layer: distance}`` of real images from real images, drawn dashed.
         colours: ``{name: colour}``; one after the other by default.
         ax: axis to draw on, a new one by default.
@@ -81,7 +83,7 @@ def layer_profile(
     ax.set_xlim(-0.3, len(layers) - 1 + 0.2)
     if log:
         ax.set_yscale("log")
-    else:
+    elif zero:
         ax.set_ylim(bottom=0)
     plain_numbers(ax.yaxis, log)
     ax.set_ylabel(ylabel)

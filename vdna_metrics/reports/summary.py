@@ -1,12 +1,14 @@
-"""A leaderboard in sentences: who is nearest, which differences are real, what is tied, what the noise floor says."""
+"""A leaderboard in sentences: who is first, which differences are real, what is tied, what the noise floor says."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from vdna_metrics.analysis.uncertainty import Estimate
-from vdna_metrics.leaderboard.record import METRIC_LABELS, FloorRecord, Leaderboard, MetricName, Score
+from vdna_metrics.dna.columns import Column, find_column
+from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score
 from vdna_metrics.reports.formatting import decimals, fixed, listed, quoted, significant
+from vdna_metrics.reports.wording import are_distances, is_distance
 
 
 def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
@@ -24,17 +26,21 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     if not leaderboard.columns:
         raise ValueError("this leaderboard has no scores")
     network, metric = leaderboard.columns[0]
-    column = leaderboard.column(network, metric)
-    said = [_nearest(leaderboard, column, network, metric)]
-    if any(score.estimate is None for score in column):
-        said.append("There are no error bars: images were not dealt into groups, so small differences may be chance.")
-    elif len(column) > 1:
+    scores, column = leaderboard.column(network, metric), find_column(metric)
+    said = [_first(leaderboard, scores, network, column)]
+    if column.distance.bias is None:
+        said.append(
+            f"There are no error bars: {column.title} has no rule for them, so small differences may be chance."
+        )
+    elif any(score.estimate is None for score in scores):
+        said.append("There are no error bars: images were not split into groups, so small differences may be chance.")
+    elif len(scores) > 1:
         said += _differences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
     if floor is not None:
-        said.append(_floor(column, floor))
-    if len(leaderboard.columns) > 1 and len(column) > 1:
-        said.append(_other_columns(leaderboard, column[0].generator))
+        said.append(_floor(scores, floor, column))
+    if len(leaderboard.columns) > 1 and len(scores) > 1:
+        said.append(_other_columns(leaderboard, scores[0].generator))
     said += _copies(leaderboard)
     return tuple(said)
 
@@ -45,41 +51,50 @@ def percent(leaderboard: Leaderboard) -> str:
 
 
 def score_text(score: Score) -> str:
-    """A plain distance, with the digits that its error leaves it."""
+    """A plain value, with the digits that its error leaves it."""
     if score.estimate is None:
         return significant(score.value)
     return fixed(score.value, decimals(score.value, score.estimate.standard_error))
 
 
 def interval_text(estimate: Estimate) -> tuple[str, str, str]:
-    """Corrected distance, and the ends of its interval, with as many digits."""
+    """Corrected value, and the ends of its interval, with as many digits."""
     places = decimals(estimate.value, estimate.standard_error)
     return fixed(estimate.corrected, places), fixed(estimate.low, places), fixed(estimate.high, places)
 
 
 def at_floor(score: Score, floor: FloorRecord) -> bool:
-    """Whether a plain distance is within two deviations of what real images score."""
-    return score.value <= floor.value + 2 * floor.spread
+    """Whether a plain value is within two deviations of what real images score, or better."""
+    best = find_column(score.metric).sort_key
+    return best(score.value) <= best(floor.value) + 2 * floor.spread
 
 
-def _nearest(leaderboard: Leaderboard, column: list[Score], network: str, metric: MetricName) -> str:
-    best = column[0]
+def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: Column) -> str:
+    best = scores[0]
     number = score_text(best)
     if best.estimate is not None:
         corrected, low, high = interval_text(best.estimate)
         number += f" (corrected {corrected}, {percent(leaderboard)} interval {low} to {high})"
-    by = f"by {METRIC_LABELS[metric]} in {quoted(network)}"
+    by = f"by {column.title} in {quoted(network)}"
     name, reference = quoted(best.generator), quoted(leaderboard.reference.name)
-    if len(column) == 1:
-        return f"{name} is at {number} from {reference}, {by}."
-    # Nearest for certain only where no other generator may be first.
-    rivals = [quoted(score.generator) for score in column[1:] if score.rank is not None and score.rank[0] == 1]
+    # First for certain only where no other generator may be.
+    rivals = [quoted(score.generator) for score in scores[1:] if score.rank is not None and score.rank[0] == 1]
+    tied = f", but is tied with {listed(rivals)}."
+    if is_distance(column):
+        if len(scores) == 1:
+            return f"{name} is at {number} from {reference}, {by}."
+        if rivals:
+            return f"{name} has the smallest distance from {reference}, {number}, {by}{tied}"
+        return f"{name} is nearest to {reference}: {number}, {by}."
+    direction = f"{column.distance.direction} is better"
+    if len(scores) == 1:
+        return f"{name} scores {number} {by}; {direction}."
     if rivals:
-        return f"{name} has the smallest distance from {reference}, {number}, {by}, but is tied with {listed(rivals)}."
-    return f"{name} is nearest to {reference}: {number}, {by}."
+        return f"{name} has the best value, {number}, {by} ({direction}){tied}"
+    return f"{name} is best: {number}, {by}; {direction}."
 
 
-def _differences(leaderboard: Leaderboard, network: str, metric: MetricName) -> list[str]:
+def _differences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
     pairs = [pair for pair in leaderboard.pairs if (pair.network, pair.metric) == (network, metric)]
     if not pairs:
         return []
@@ -95,29 +110,31 @@ def _differences(leaderboard: Leaderboard, network: str, metric: MetricName) -> 
     ]
 
 
-def _floor(column: list[Score], floor: FloorRecord) -> str:
-    reached = [quoted(score.generator) for score in column if at_floor(score, floor)]
+def _floor(scores: list[Score], floor: FloorRecord, column: Column) -> str:
+    reached = [quoted(score.generator) for score in scores if at_floor(score, floor)]
     value = fixed(floor.value, decimals(floor.value, floor.spread))
     said = f"Real images score {value} at n = {floor.n_images} (noise floor)"
     if reached:
-        return f"{said}: {listed(reached)} cannot be told from real images by this distance."
-    if not floor.value > 0:
+        what = "distance" if is_distance(column) else "score"
+        return f"{said}: {listed(reached)} cannot be told from real images by this {what}."
+    if not (is_distance(column) and floor.value > 0):
         return f"{said}."
-    return f"{said}; the nearest set is at {min(score.value for score in column) / floor.value:.1f} times that."
+    return f"{said}; the nearest set is at {min(score.value for score in scores) / floor.value:.1f} times that."
 
 
 def _other_columns(leaderboard: Leaderboard, leader: str) -> str:
     first = {
         (network, metric): leaderboard.column(network, metric)[0].generator for network, metric in leaderboard.columns
     }
+    leads = "has the smallest distance" if are_distances([metric for _, metric in first]) else "is first"
     # A column may lack the leader, or put it first together with others; only its own first place is said here.
     elsewhere = Counter(quoted(name) for name in first.values() if name != leader)
     if not elsewhere:
         every = "both" if len(first) == 2 else f"all {len(first)}"
-        return f"{quoted(leader)} has the smallest distance in {every} columns."
+        return f"{quoted(leader)} {leads} in {every} columns."
     others = [f"{name} in {number}" for name, number in elsewhere.most_common()]
     own = len(first) - sum(elsewhere.values())
-    return f"{quoted(leader)} has the smallest distance in {own} of {len(first)} columns, {listed(others)}."
+    return f"{quoted(leader)} {leads} in {own} of {len(first)} columns, {listed(others)}."
 
 
 def _copies(leaderboard: Leaderboard) -> list[str]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 
-from vdna_metrics.leaderboard.record import METRIC_LABELS, Leaderboard, Score
+from vdna_metrics.dna.columns import find_column
+from vdna_metrics.leaderboard.record import Leaderboard, Score
+from vdna_metrics.reports.summary import percent
+from vdna_metrics.reports.wording import are_distances, headed, titled
 
 COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "first_rank", "last_rank", "value", "corrected",
     "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor",
 )  # fmt: skip
+_NUMBERS = ("n", "value", "corrected")
 
 
 def rank_text(score: Score) -> str:
@@ -18,8 +22,38 @@ def rank_text(score: Score) -> str:
     return "" if score.rank is None else "-".join(map(str, dict.fromkeys(score.rank)))
 
 
+def ranking_table(
+    leaderboard: Leaderboard, network: str, metric: str
+) -> tuple[str, list[str], list[list[str | float]]]:
+    """A column of a leaderboard as a table.
+
+    Args:
+        leaderboard: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+
+    Returns:
+        Title, heads and rows, the best generator first; ranks and corrected values only where some are known.
+    """
+    column, sizes = leaderboard.column(network, metric), {each.name: each.n_images for each in leaderboard.generators}
+    heads = ["rank"] * any(score.rank for score in column) + ["generator", "n", "value"]
+    heads += ["corrected", "interval"] * any(score.estimate for score in column)
+    rows = []
+    for score in column:
+        cells: dict[str, str | float] = {
+            "rank": rank_text(score), "generator": score.generator, "n": sizes[score.generator], "value": score.value,
+            "corrected": "", "interval": "",
+        }  # fmt: skip
+        if score.estimate is not None:
+            cells["corrected"] = f"{score.estimate.corrected:#.4g}"
+            cells["interval"] = f"{score.estimate.low:#.4g} to {score.estimate.high:#.4g}"
+        rows.append([cells[head] for head in heads])
+    real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
+    return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
+
+
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
-    """A row a network, metric and generator, nearest first, then its classes; empty where a number is not known."""
+    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
     sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
@@ -51,20 +85,18 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
 
 
 def leaderboard_markdown(leaderboard: Leaderboard) -> str:
-    """A table a network and metric, with each generator's worst class where there are classes, and the notes."""
-    confidence = f"{100 * float(leaderboard.settings.get('confidence', 0.95)):g} %"
+    """A table for each network and metric, with each generator's worst class where there are classes, and the notes."""
     reference = f"{leaderboard.reference.n_images} images of {_cell(leaderboard.reference.name)}"
-    lines = [f"# {_cell(leaderboard.title)}", "", f"Distance from {reference}. {confidence} intervals.", ""]
-    sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
+    between = "Distance from" if are_distances(leaderboard.metrics) else "Against"
+    intervals = f" {percent(leaderboard)} intervals." * any(score.estimate for score in leaderboard.scores)
+    lines = [f"# {_cell(leaderboard.title)}", "", f"{between} {reference}.{intervals}", ""]
     for network, metric in leaderboard.columns:
-        lines += [f"## {METRIC_LABELS[metric]}, seen by {_cell(network)}", ""]
-        lines += ["| rank | generator | n | value | corrected | interval |", "|---|---|--:|--:|--:|---|"]
-        for score in leaderboard.column(network, metric):
-            estimate, interval, corrected = score.estimate, "", ""
-            if estimate is not None:
-                corrected, interval = f"{estimate.corrected:#.4g}", f"{estimate.low:#.4g} to {estimate.high:#.4g}"
-            cells = [rank_text(score), _cell(score.generator), str(sizes[score.generator]), f"{score.value:#.4g}"]
-            lines.append(f"| {' | '.join([*cells, corrected, interval])} |")
+        _, heads, rows = ranking_table(leaderboard, network, metric)
+        lines += [f"## {_cell(titled(find_column(metric)))}, seen by {_cell(network)}", "", f"| {' | '.join(heads)} |"]
+        lines.append("|" + "".join("--:|" if head in _NUMBERS else "---|" for head in heads))
+        for row in rows:
+            cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
+            lines.append(f"| {' | '.join(cells)} |")
         floor = leaderboard.floor(network, metric)
         if floor is not None:
             lines += ["", f"Noise floor at {floor.n_images} images: {floor.value:#.4g}."]

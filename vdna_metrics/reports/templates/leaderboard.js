@@ -12,7 +12,9 @@
   for (const button of table.tHead.querySelectorAll("button")) {
     const head = button.closest("th");
     button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
+      // The best first, then the other way round.
+      const now = head.getAttribute("aria-sort");
+      const down = now ? now === "ascending" : head.dataset.first === "descending";
       for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...body.rows].sort((a, b) => {

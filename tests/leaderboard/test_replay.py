@@ -1,0 +1,63 @@
+"""Whether a leaderboard that is computed again says what it said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.toy_distances import registered_toys
+
+from vdna_metrics.leaderboard import Leaderboard, leaderboard_differences, load_leaderboard
+from vdna_metrics.leaderboard.replay import intervals_are_comparable
+
+BOARD = make_leaderboard(NAMES[:3], networks=["tiny"])
+OLD = Path(__file__).parents[1] / "files" / "schema1_leaderboard.json"
+
+
+def _with_other_intervals(leaderboard: Leaderboard) -> Leaderboard:
+    """The same values and corrected values, with other errors, ranks and differences."""
+    scores = [
+        replace(score, rank=(1, 3), estimate=replace(score.estimate, standard_error=9.0, low=0.0, high=99.0))
+        for score in leaderboard.scores
+        if score.estimate is not None
+    ]
+    pairs = [replace(pair, low=-99.0, high=99.0, p_value=0.4) for pair in leaderboard.pairs]
+    return replace(leaderboard, scores=tuple(scores), pairs=tuple(pairs))
+
+
+def test_the_same_leaderboard_has_no_differences() -> None:
+    """Rounding within the tolerance is none either; what is beyond is named with both values."""
+    assert leaderboard_differences(BOARD, BOARD, tolerance=0) == []
+    first, *others = BOARD.scores
+    for factor, found in ((1.0005, 0), (1.01, 1)):
+        moved = replace(BOARD, scores=(replace(first, value=factor * first.value), *others))
+        differences = leaderboard_differences(BOARD, moved)
+        assert [each.what for each in differences] == ["photographs, emd of tiny"] * found
+        assert [(each.recorded, each.found) for each in differences] == [(first.value, factor * first.value)] * found
+
+
+def test_intervals_of_records_before_0_2_are_not_compared() -> None:
+    """Their values and corrected values are; intervals, ranks and differences only of newer records."""
+    recorded = load_leaderboard(OLD)
+    again = replace(recorded, writer=BOARD.writer)
+    assert not intervals_are_comparable(recorded)
+    assert intervals_are_comparable(again)
+    assert leaderboard_differences(recorded, _with_other_intervals(again)) == []
+    found = {each.what for each in leaderboard_differences(again, _with_other_intervals(again))}
+    assert "photographs, emd of tiny, high" in found
+    assert "blurred photographs minus photographs, emd of tiny, p" in found
+    first, *others = again.scores
+    assert first.estimate is not None
+    moved = replace(first, value=2 * first.value, estimate=replace(first.estimate, corrected=3 * first.value))
+    what = [each.what for each in leaderboard_differences(recorded, replace(again, scores=(moved, *others)))]
+    assert what == ["photographs, emd of tiny", "photographs, emd of tiny, corrected"]
+
+
+def test_a_metric_without_intervals_is_compared() -> None:
+    """Somebody else's distances have values alone."""
+    with registered_toys() as toys:
+        leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=toys)
+        assert leaderboard_differences(leaderboard, leaderboard, tolerance=0) == []
+        moved = replace(leaderboard, scores=(replace(leaderboard.scores[0], value=7.0), *leaderboard.scores[1:]))
+        assert [each.what for each in leaderboard_differences(leaderboard, moved)] == ["photographs, jsd of tiny"]
