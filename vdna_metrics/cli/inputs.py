@@ -77,9 +77,7 @@ def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) 
         return
     for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
         if value is not None:
-            raise click.UsageError(
-                f"{option} is for histograms, and the distance is of DNAs of kind {', '.join(kinds)}"
-            )
+            raise click.UsageError(f"{option} is for histograms, got DNAs of kind {', '.join(kinds)}")
 
 
 def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
