@@ -24,16 +24,9 @@ from vdna_metrics.distributions import Kind
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images
-from vdna_metrics.references.folders import save_dna_folder
-from vdna_metrics.references.store import (
-    MANIFEST,
-    Manifest,
-    add_ranges,
-    add_reference,
-    bundled_store,
-    find_ranges,
-    groups_folder,
-)
+from vdna_metrics.references.adding import add_image_digests, add_ranges, add_references
+from vdna_metrics.references.records import Manifest
+from vdna_metrics.references.store import MANIFEST, bundled_store, find_ranges
 
 STORE = bundled_store()
 CHECKPOINTS = STORE.folder / ".checkpoint"
@@ -103,7 +96,7 @@ def main() -> None:
             ranges = find_ranges(extractor)
             for image_set, kinds in wanted.items():
                 dataset, split = image_set.split("/")
-                there = {(record.dataset, record.split, record.extractor) for record in STORE.manifest().references}
+                there = {(r.dataset, r.split, r.extractor) for r in STORE.manifest().references if not r.group}
                 if (dataset, split, name) in there:
                     continue
                 print(f"{image_set} seen by {name}", file=sys.stderr)
@@ -113,15 +106,14 @@ def main() -> None:
                     made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
                 if (name, image_set) in COVARIANCES:
                     made["layer_gaussian"] = made["layer_gaussian"].select(COVARIANCES[name, image_set])
-                for dna in made.values():
-                    add_reference(
-                        dna,
-                        STORE,
-                        dataset=dataset,
-                        split=split,
-                        licence=LICENCES[dataset],
-                        origin="scripts/build_reference_stats.py",
-                    )
+                add_references(
+                    list(made.values()),
+                    STORE,
+                    dataset=dataset,
+                    split=split,
+                    licence=LICENCES[dataset],
+                    origin="scripts/build_reference_stats.py",
+                )
         build_groups(Path(sys.argv[1]), reading)
     shutil.rmtree(CHECKPOINTS, ignore_errors=True)
 
@@ -134,8 +126,8 @@ def build_groups(shared: Path, reading: Reading) -> None:
         layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in ALL} | {"layer_gaussian": TELLABLE}
         for image_set, splits in image_sets.items():
             dataset, split = image_set.split("/")
-            folder = groups_folder(dataset, split, name)
-            if folder.exists():
+            there = {(r.dataset, r.split, r.extractor) for r in STORE.manifest().references if r.group}
+            if (dataset, split, name) in there:
                 continue
             print(f"groups of {image_set} seen by {name}", file=sys.stderr)
             images = select_images(
@@ -151,7 +143,15 @@ def build_groups(shared: Path, reading: Reading) -> None:
                 name=image_set,
                 reading=reading,
             )
-            save_dna_folder(found, folder)
+            add_references(
+                list(found.dnas.values()),
+                STORE,
+                dataset=dataset,
+                split=split,
+                licence=LICENCES[dataset],
+                origin="scripts/build_reference_stats.py",
+            )
+            add_image_digests(STORE, found.manifest, dict(zip(found.names, found.digests, strict=True)))
 
 
 if __name__ == "__main__":

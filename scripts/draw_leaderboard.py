@@ -26,7 +26,8 @@ from PIL import Image
 from vdna_metrics import ExtractorSpec, Reading, calibrate, create_extractor, open_images
 from vdna_metrics.images import evenly_spaced, select_images
 from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS, add_noise, blur, open_procedural
-from vdna_metrics.leaderboard import ImageSet, LeaderboardSettings, score_leaderboard
+from vdna_metrics.leaderboard import LeaderboardSettings, score_leaderboard
+from vdna_metrics.references import ImageSet
 from vdna_metrics.references.store import find_ranges
 from vdna_metrics.reports import leaderboard_markdown, write_report
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from vdna_metrics.images.datasets import list_datasets
-from vdna_metrics.references.formats.statistics import FORMATS, PublishedStatistics, published_statistics
+from vdna_metrics.references.formats.published import FORMATS, PublishedStatistics, published_statistics
 from vdna_metrics.references.store import bundled_store
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "references.md"

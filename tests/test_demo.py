@@ -9,11 +9,10 @@ import pytest
 from helpers.commands import run
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference
-from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, run_demo
+from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, SETTINGS, run_demo
 from vdna_metrics.images.procedural import open_procedural
 from vdna_metrics.leaderboard import Evidence, Leaderboard, load_leaderboard
-from vdna_metrics.references import load_dna_folder
-from vdna_metrics.references.store import groups_folder
+from vdna_metrics.references import load_grouped_reference
 
 IMAGES = 10
 WORLDS = ("white_noise", "dead_leaves_disks")
@@ -32,9 +31,9 @@ def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Eviden
     leaderboard, _ = made
     assert leaderboard.reference.name == REFERENCE
     assert [entry.source for entry in leaderboard.generators] == [
-        "bsds500/test", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
+        "bsds500/test@vdna_tiny", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
     ]  # fmt: skip
-    for metric in ("emd", "nfd", "lfd"):
+    for metric in SETTINGS.metrics:
         column = leaderboard.column(EXTRACTOR, metric)
         floor = leaderboard.floor(EXTRACTOR, metric)
         assert (column[0].generator, column[-1].generator) == (PHOTOGRAPHS, "white noise")
@@ -59,14 +58,14 @@ def test_the_distances_are_those_of_the_images(made: tuple[Leaderboard, Evidence
 @pytest.mark.parametrize(("split", "n_images"), [("trainval", 300), ("test", 200)])
 def test_groups_that_ship_are_the_reference_in_parts(split: str, n_images: int) -> None:
     """The bundled groups add up to the bundled DNAs, but for the rounding of other batches."""
-    dealt = {dna.kind: dna for dna in load_dna_folder(groups_folder("bsds500", split, EXTRACTOR)).dnas}
     for kind, limit in (("histogram", 0.01), ("gaussian", 1e-6)):
         whole = load_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind=kind)
-        groups = dealt[kind]
+        groups = load_grouped_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind=kind)
         distance = compare.emd if kind == "histogram" else compare.neuron_frechet
-        assert (groups.n_images, len(groups.groups)) == (n_images, 10)  # type: ignore[union-attr]
-        assert float(distance(whole, groups.total)) < limit  # type: ignore[union-attr]
-    assert "conv_head" not in dealt["layer_gaussian"].layout
+        assert (groups.n_images, len(groups.groups)) == (n_images, 10)
+        assert float(distance(whole, groups.total)) < limit
+    layers = load_grouped_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind="layer_gaussian").layout
+    assert "conv_head" not in layers
 
 
 def test_the_command_writes_the_report(

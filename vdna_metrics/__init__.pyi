@@ -1,7 +1,15 @@
 from . import analysis as analysis, functional as functional, leaderboard as leaderboard, reports as reports
 from ._version import __version__ as __version__
 from .build import Reading as Reading, build_dnas as build_dnas, calibrate as calibrate
-from .dna import VDNA as VDNA, GroupedDNA as GroupedDNA, compare as compare, load_vdna as load_vdna
+from .dna import (
+    VDNA as VDNA,
+    Distance as Distance,
+    GroupedDNA as GroupedDNA,
+    compare as compare,
+    list_distances as list_distances,
+    load_vdna as load_vdna,
+    register_distance as register_distance,
+)
 from .dna.coverage import coverage as coverage
 from .dna.quantiles import quantile_ranges as quantile_ranges
 from .extractors import (
@@ -26,4 +34,9 @@ from .neurons import (
     load_weights as load_weights,
 )
 from .ranges import ActivationRanges as ActivationRanges, load_ranges as load_ranges
-from .references import list_references as list_references, load_reference as load_reference
+from .references import (
+    ImageSet as ImageSet,
+    list_references as list_references,
+    load_reference as load_reference,
+    resolve as resolve,
+)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS, open_procedural
+from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS
+from vdna_metrics.leaderboard.plan import LeaderboardPlan, make_leaderboard
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
-from vdna_metrics.leaderboard.scoring import ImageSet, LeaderboardSettings, Start, score_leaderboard
-from vdna_metrics.references.store import groups_folder
+from vdna_metrics.leaderboard.sets import Start
+from vdna_metrics.leaderboard.settings import LeaderboardSettings
 
 EXTRACTOR = "vdna_tiny"
 REFERENCE = "photographs (BSDS500 train and val)"
 PHOTOGRAPHS = "photographs (BSDS500 test)"
-SETTINGS = LeaderboardSettings(fidelity=False, pictures=40)
+LFD = "lfd[blocks.0+blocks.2+blocks.4]"
+"""Layer Fréchet distance in the layers that the photographs have in groups, so that it has error bars."""
+
+SETTINGS = LeaderboardSettings(("emd", "nfd", LFD), fidelity=False, pictures=40)
 
 
 def run_demo(n_images: int = 100, *, start: Start | None = None) -> tuple[Leaderboard, Evidence]:
@@ -27,19 +29,17 @@ def run_demo(n_images: int = 100, *, start: Start | None = None) -> tuple[Leader
     Raises:
         ValueError: for fewer images than groups.
     """
-    reference, photographs = (
-        replace(ImageSet.open(name, groups_folder("bsds500", split, EXTRACTOR)), source=f"bsds500/{split}")
-        for name, split in ((REFERENCE, "trainval"), (PHOTOGRAPHS, "test"))
-    )
-    sources = {world.replace("_", " "): f"{world}/{n_images}" for world in PROCEDURAL_WORLDS}
-    worlds = [ImageSet(name, f"{PROCEDURAL}{source}", open_procedural(source)) for name, source in sources.items()]
-    return score_leaderboard(
-        reference,
-        [photographs, *worlds],
-        [EXTRACTOR],
+    worlds = ((world.replace("_", " "), f"{PROCEDURAL}{world}/{n_images}") for world in PROCEDURAL_WORLDS)
+    plan = LeaderboardPlan(
+        references=(f"bsds500/trainval@{EXTRACTOR}",),
+        generators=((PHOTOGRAPHS, f"bsds500/test@{EXTRACTOR}"), *worlds),
+        extractors=(EXTRACTOR,),
         settings=SETTINGS,
+        name=REFERENCE,
+    )
+    return make_leaderboard(
+        plan,
         title="Procedural images among photographs",
         command=f"vdna-metrics demo --images {n_images}",
-        record={"references": [reference.source], **dict.fromkeys(("ranges", "neurons", "neuron_weights", "root"))},
         start=start,
     )

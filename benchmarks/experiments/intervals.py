@@ -23,9 +23,8 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vdna_metrics import VDNA, ActivationRanges, compare
+from vdna_metrics import VDNA, ActivationRanges
 from vdna_metrics.analysis import compare_pair, extrapolate_frechet, jackknife_distance, noise_floor
-from vdna_metrics.analysis.comparison import DistanceName
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -34,6 +33,7 @@ from vdna_metrics.distributions import (
     LayerGaussianDistribution,
 )
 from vdna_metrics.dna import GroupedDNA, Provenance, deal
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional import frechet_distance, neuron_frechet_distance
@@ -45,12 +45,12 @@ LAYOUT = NeuronLayout({"first": 100, "second": 60, "third": 40})
 FINGERPRINT = ExtractorFingerprint("synthetic", "", "none", {layer: layer for layer in LAYOUT})
 NEURONS, POSITIONS, FACTORS, GROUPS, BINS = LAYOUT.total, 4, 8, 10, 64
 OF_IMAGE = 0.6  # share of a neuron's variance that an image's positions have in common
-KINDS: dict[DistanceName, Kind] = {
+KINDS: dict[str, Kind] = {
     "emd": "histogram",
-    "neuron_frechet": "gaussian",
-    "layer_frechet": "layer_gaussian",
+    "nfd": "gaussian",
+    "lfd": "layer_gaussian",
 }
-TITLES = {"emd": "VDNA-EMD", "neuron_frechet": "neuron Fréchet distance", "layer_frechet": "layer Fréchet distance"}
+TITLES = {"emd": "VDNA-EMD", "nfd": "neuron Fréchet distance", "lfd": "layer Fréchet distance"}
 HERE = Path(__file__).resolve().parent
 
 
@@ -100,7 +100,7 @@ class World:
         return torch.from_numpy(activations.astype(np.float32)).permute(2, 1, 0)
 
     @cached_property
-    def truth(self) -> dict[DistanceName, float]:
+    def truth(self) -> dict[str, float]:
         """The distances of the distributions that `draw` draws from."""
         shift, stretch, modes = self.changes
         none, one = np.zeros(NEURONS), np.ones(NEURONS)
@@ -115,7 +115,7 @@ class World:
             frechet_distance(means[0][rows], covariances[0][rows, rows], means[1][rows], covariances[1][rows, rows])
             for rows in LAYOUT.slices().values()
         ]
-        values = {"emd": emd, "neuron_frechet": by_neuron.mean(), "layer_frechet": torch.stack(by_layer).mean()}
+        values = {"emd": emd, "nfd": by_neuron.mean(), "lfd": torch.stack(by_layer).mean()}
         return {name: float(value) for name, value in values.items()}
 
     def _shares(self, shift: Array, stretch: Array, modes: Array) -> Array:
@@ -131,14 +131,14 @@ class World:
         shares[:, -1] = 1
         return shares
 
-    def dealt(self, distance: DistanceName, activations: torch.Tensor) -> GroupedDNA:
+    def dealt(self, distance: str, activations: torch.Tensor) -> GroupedDNA:
         """The DNA of activations in groups."""
         parts = []
         for group in deal(activations.shape[1], GROUPS):
             distribution: Distribution
             if distance == "emd":
                 distribution = HistogramDistribution.empty(self.ranges, BINS)
-            elif distance == "neuron_frechet":
+            elif distance == "nfd":
                 distribution = GaussianDistribution.empty(LAYOUT)
             else:
                 distribution = LayerGaussianDistribution.empty(LAYOUT)
@@ -159,7 +159,7 @@ class Found:
     coverage: float  # share of 95 % intervals that hold the true distance
 
 
-def examine(world: World, n: int, repetitions: int, distance: DistanceName) -> Found:
+def examine(world: World, n: int, repetitions: int, distance: str) -> Found:
     """Intervals of repeated draws against the true distance."""
     truth, estimates = world.truth[distance], []
     for repetition in range(repetitions):
@@ -220,7 +220,7 @@ def check_floor(n: int, sizes: tuple[int, ...], repetitions: int) -> list[tuple[
                     world.dealt(distance, world.draw(many, stream, generated=False)) for many in (n, size)
                 )
                 floors.append(noise_floor(reference, size, distance=distance).value)
-                found.append(float(getattr(compare, distance)(reference.total, new.total)))  # type: ignore[arg-type]
+                found.append(find_column(distance)(reference.total, new.total))
             rows.append((distance, size, float(np.mean(floors)), float(np.mean(found))))
     return rows
 
@@ -228,19 +228,19 @@ def check_floor(n: int, sizes: tuple[int, ...], repetitions: int) -> list[tuple[
 def check_extrapolation(world: World, n: int, repetitions: int) -> dict[str, float]:
     """Mean error of the LFD, plain, corrected and at infinity, from a reference of 20 n images."""
     errors: dict[str, list[float]] = {"plain": [], "corrected": [], "at infinity": []}
-    truth = world.truth["layer_frechet"]
+    truth = world.truth["lfd"]
     for repetition in range(repetitions):
         stream = np.random.default_rng((repetition, n))
-        reference = world.dealt("layer_frechet", world.draw(20 * n, stream, generated=False))
-        generated = world.dealt("layer_frechet", world.draw(n, stream, generated=True))
-        score = jackknife_distance(reference, generated, distance="layer_frechet").score
+        reference = world.dealt("lfd", world.draw(20 * n, stream, generated=False))
+        generated = world.dealt("lfd", world.draw(n, stream, generated=True))
+        score = jackknife_distance(reference, generated, distance="lfd").score
         errors["plain"].append(score.value - truth)
         errors["corrected"].append(score.corrected - truth)
         errors["at infinity"].append(extrapolate_frechet(reference, generated).score.corrected - truth)
     return {name: float(np.mean(values)) for name, values in errors.items()}
 
 
-def draw_figure(found: dict[tuple[str, int, DistanceName], Found], sizes: tuple[int, ...]) -> Figure:
+def draw_figure(found: dict[tuple[str, int, str], Found], sizes: tuple[int, ...]) -> Figure:
     """Mean error and coverage over the number of images, a column a distance."""
     worlds = list(dict.fromkeys(name for name, _, _ in found))
     styles = dict(zip(worlds, ("-", "--", ":"), strict=True))
@@ -289,7 +289,7 @@ def main() -> None:
         "different, correlated": World(0.3, 0.5),
         "alike, correlated": World(0.0, 0.5),
     }
-    found: dict[tuple[str, int, DistanceName], Found] = {}
+    found: dict[tuple[str, int, str], Found] = {}
     print(
         "| neurons | distance | images | true | plain error | corrected error | scatter | standard error | coverage |"
     )

@@ -19,18 +19,18 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vdna_metrics.analysis import SampleSizeCurve, sample_size_curve
-from vdna_metrics.analysis.comparison import DistanceName
 from vdna_metrics.distributions import Kind
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.images import ImageSource
 from vdna_metrics.reports import plot_sample_sizes
 
 PART, DRAWS, SHARE = 20, 10, 0.05
 SIZES = (20, 40, 60, 80, 100, 140, 200, 280, 400, 560, 800, 1000, 1200, 1600, 2000, 2800, 4000)
 SHOWN = (20, 60, 100, 200, 400, 560, 800)
-KINDS: dict[str, tuple[DistanceName, Kind]] = {
+KINDS: dict[str, tuple[str, Kind]] = {
     "VDNA-EMD": ("emd", "histogram"),
-    "NFD": ("neuron_frechet", "gaussian"),
-    "LFD": ("layer_frechet", "layer_gaussian"),
+    "NFD": ("nfd", "gaussian"),
+    "LFD": ("lfd", "layer_gaussian"),
 }
 LAST = "LFD of the last layer"  # what a FID of this network would be
 Arrays = dict[str, NDArray[np.float64]]
@@ -88,7 +88,7 @@ def find_curves(experiment: Experiment, network: Network, pair: Pair) -> dict[st
         by_layer[name] = {}
         for layer in layout:
 
-            def compute(layer: str = layer, distance: DistanceName = distance, kind: Kind = kind) -> Arrays:
+            def compute(layer: str = layer, distance: str = distance, kind: Kind = kind) -> Arrays:
                 if kind == "histogram":
                     reference = fixed.histogram("all").select([layer])
                     parts = [seen.histogram(str(number)).select([layer]) for number in numbers]
@@ -100,7 +100,9 @@ def find_curves(experiment: Experiment, network: Network, pair: Pair) -> dict[st
 
             settings = [network.identity, fixed.source, seen.source, grown.names, part, draws, sizes, distance, layer]
             values = experiment.keep(f"{network.name}-curve", settings, compute)["values"]
-            by_layer[name][layer] = SampleSizeCurve(sizes, torch.from_numpy(values), distance, "bins")
+            by_layer[name][layer] = SampleSizeCurve(
+                sizes, torch.from_numpy(values), distance, find_column(distance).unit
+            )
             progress(sum(map(len, by_layer.values())))
     curves = {}
     for name, of_layer in by_layer.items():

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from helpers.distances import EVENNESS, JSD
 from helpers.dnas import make_dna, tiny_extractor
 from helpers.image_files import pixels
 from hypothesis import given, strategies as st
@@ -15,6 +16,7 @@ from scipy.stats import wasserstein_distance
 
 from vdna_metrics import Reading, build_dnas, calibrate, compare
 from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts, explain as explain_dnas, find_exemplars
+from vdna_metrics.dna.columns import Column
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.images import open_images
 
@@ -123,7 +125,7 @@ def test_contributions_sum_to_the_score(unit: EMDUnit, weighted: bool) -> None:
     a, b = make_dna("histogram", 30, bins=50), make_dna("histogram", 20, seed=1, shift=0.4, bins=50)
     neurons = {"conv1": [2, 0], "conv2": [0, 1, 2]}
     weights = {"conv1": [0.5, -1.0], "conv2": [0.0, 2.0, 0.25]} if weighted else None
-    found = explain_dnas(a, b, neurons=neurons, weights=weights, unit=unit)
+    found = explain_dnas(a, b, distance=Column("emd", neurons=neurons, weights=weights, unit=unit))
     score = float(compare.emd(a, b, neurons=neurons, weights=weights, unit=unit))
     assert found.score == pytest.approx(score, rel=1e-12)
     assert sum(layer.contribution for layer in found.layers) == pytest.approx(score, rel=1e-12)
@@ -153,10 +155,22 @@ def test_a_gaussian_is_shift_and_spread() -> None:
     assert found.to_json()["unit"] == "squared activations"
 
 
+def test_any_distance_of_neurons_is_explained() -> None:
+    """Contributions add up to the score of a distance that has no split into parts; its parts are then 0."""
+    a, b = make_dna("histogram", 30, bins=50), make_dna("histogram", 20, seed=1, shift=0.4, bins=50)
+    found = explain_dnas(a, b, distance=JSD)
+    assert found.score == pytest.approx(float(JSD(a, b)))
+    assert (found.distance, found.unit) == ("jsd", "nats")
+    assert all(layer.shift == layer.spread == layer.shape == 0 < layer.contribution for layer in found.layers)
+    assert torch.equal(found.means, explain_dnas(a, b).means)
+    gaussians = make_dna("layer_gaussian", 30), make_dna("layer_gaussian", 20, seed=1)
+    assert explain_dnas(*gaussians, distance="nfd").score == pytest.approx(float(compare.neuron_frechet(*gaussians)))
+
+
 def test_top_neurons_are_the_ones_that_add_most() -> None:
     """They come in order, under their indices in the full layer, with their means in activations."""
     a, b = make_dna("histogram", 300, bins=400), make_dna("histogram", 300, seed=1, shift=0.4, bins=400)
-    found = explain_dnas(a, b, neurons={"conv1": [3, 0], "norm": [1]})
+    found = explain_dnas(a, b, distance=Column("emd", neurons={"conv1": [3, 0], "norm": [1]}))
     top = found.top(2)
     every = {(n.layer, n.neuron): n for n in found.top(3)}
     assert set(every) == {("conv1", 3), ("conv1", 0), ("norm", 1)}
@@ -180,19 +194,19 @@ def test_a_dna_explains_nothing_of_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "options", "message"),
+    ("a", "b", "distance", "message"),
     [
-        (make_dna("layer_gaussian"), make_dna("gaussian"), {}, "not a sum over neurons"),
-        (make_dna("histogram"), make_dna("gaussian"), {}, "reference 'histogram', generated 'gaussian'"),
-        (make_dna("histogram"), make_dna("histogram", bins=9), {}, "bins differ"),
-        (make_dna("histogram"), make_dna("histogram"), {"unit": "metre"}, "unit must be one of bins"),
-        (make_dna("histogram"), make_dna("histogram"), {"neurons": {"nrom": [0]}}, "did you mean 'norm'"),
+        (make_dna("layer_gaussian"), make_dna("gaussian"), None, "a sum over neurons .*got Column.lfd"),
+        (make_dna("histogram"), make_dna("histogram"), EVENNESS, "a sum over neurons .*got Column.evenness"),
+        (make_dna("histogram"), make_dna("gaussian"), None, "reference 'histogram', generated 'gaussian'"),
+        (make_dna("histogram"), make_dna("histogram", bins=9), None, "bins differ"),
+        (make_dna("histogram"), make_dna("histogram"), Column("emd", neurons={"nrom": [0]}), "did you mean 'norm'"),
     ],
 )
-def test_what_cannot_be_explained_is_refused(a: Any, b: Any, options: Any, message: str) -> None:
+def test_what_cannot_be_explained_is_refused(a: Any, b: Any, distance: Any, message: str) -> None:
     """Layer Gaussians, DNAs that cannot be compared, and unknown options are errors."""
     with pytest.raises(ValueError, match=message):
-        explain_dnas(a, b, **options)
+        explain_dnas(a, b, distance=distance)
 
 
 # ------------------------------------------------------------------------------------------------------------ exemplars

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.distances import EVENNESS, JSD
 from helpers.dnas import DEAD, LAYOUT, make_activations, make_distribution, make_dna, make_fingerprint, make_ranges
 
 from vdna_metrics.analysis import select_sensitive
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, Provenance, compare
+from vdna_metrics.dna.distances import find_distance
 
 MOVED = {"conv1": (1, 3), "norm": (0,)}
 WIDE = make_ranges(-9.0, 9.0)
@@ -31,13 +33,13 @@ def _plain(kind: Kind = "histogram", seed: int = 0, images: int = 80, ranges: An
 
 @pytest.mark.parametrize(
     ("kind", "distance"),
-    [("histogram", "emd"), ("gaussian", "neuron_frechet"), ("layer_gaussian", "neuron_frechet")],
+    [("histogram", "emd"), ("histogram", JSD), ("gaussian", "nfd"), ("layer_gaussian", "nfd")],
 )
 def test_planted_neurons_are_found(kind: Kind, distance: Any) -> None:
-    """The neurons that an attribute moves are the ones selected, by either distance."""
+    """The neurons that an attribute moves are the ones selected, by any distance of neurons."""
     found = select_sensitive(_planted(kind), _plain(kind), k=3, distance=distance)
     assert found.neurons == MOVED
-    assert found.made["distance"] == distance
+    assert found.made["distance"] == find_distance(distance).name
 
 
 def test_ways_of_saying_how_many_agree() -> None:
@@ -83,7 +85,7 @@ def test_dead_neurons_are_dropped_unless_wanted() -> None:
 
 def test_neurons_that_never_change_are_dead_in_gaussians() -> None:
     """Of Gaussian DNAs, a neuron without variance on both sides is dropped."""
-    found = select_sensitive(_planted("gaussian"), _plain("gaussian"), per_layer=9, distance="neuron_frechet")
+    found = select_sensitive(_planted("gaussian"), _plain("gaussian"), per_layer=9, distance="nfd")
     assert DEAD[1] not in found.neurons[DEAD[0]]
     assert found.made["dropped"] == {"dead": 1, "coverage": 0}
 
@@ -110,8 +112,10 @@ def test_neurons_outside_their_ranges_are_dropped() -> None:
         ({"k": 0}, "at least one neuron is to be selected"),
         ({"k": 9}, "k=9 neurons were asked for; of 9 there are 8 that are not dropped"),
         ({"threshold": 99.0}, r"no neuron is above threshold=99, the largest distance is \d"),
-        ({"k": 1, "distance": "layer_frechet"}, "unknown distance 'layer_frechet'; known: emd, neuron_frechet"),
-        ({"k": 1, "distance": "neuron_frechet"}, "needs DNAs of kind 'gaussian'"),
+        ({"k": 1, "distance": "lfd"}, r"a distance of each neuron .*, got Column\(lfd"),
+        ({"k": 1, "distance": EVENNESS}, r"a distance of each neuron .*, got Column\(evenness"),
+        ({"k": 1, "distance": "emb"}, "unknown distance 'emb'; did you mean 'emd'"),
+        ({"k": 1, "distance": "nfd"}, "needs DNAs of kind 'gaussian'"),
         ({"k": 1, "min_coverage": 99}, "min_coverage is a share"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
+from helpers.commands import process_environment, put_small_sources, run, run_json, small_images, write_folder
 from PIL import Image
 
 from vdna_metrics import (
@@ -32,7 +31,6 @@ from vdna_metrics.build.checkpoint import Checkpoint
 from vdna_metrics.build.reading import Seen
 from vdna_metrics.cli.calibration import FINE_BINS
 
-CHECKOUT = Path(__file__).parents[2]
 SOURCES = ("real", "gen_a", "gen_b.zip")
 IMAGES = np.concatenate([small_images(12, 0), small_images(8, 1), small_images(6, 2)])
 ONE_BY_ONE = Reading(batch_size=1)  # kernels for other batch sizes round otherwise
@@ -43,6 +41,16 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images and small networks; `same/real` has other images under the names of `real`."""
     put_small_sources(tmp_path, monkeypatch)
     write_folder(tmp_path / "same" / "real", small_images(12, 9) // 3)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A folder of four images and three files that are none."""
+    write_folder(tmp_path / "bad", small_images(4, 4))
+    (tmp_path / "bad" / "empty.jpg").write_bytes(b"")
+    (tmp_path / "bad" / "text.png").write_bytes(b"hello")
+    (tmp_path / "bad" / "cut.png").write_bytes((tmp_path / "bad" / "000.png").read_bytes()[:300])
+    return tmp_path / "bad"
 
 
 def _calibrate(*words: object, output: str = "ranges", **options: Any) -> Any:
@@ -60,6 +68,23 @@ def test_ranges_over_several_sets_are_those_of_all_their_images(widen: Any) -> N
     parts = [calibrate(source, create_extractor("tiny"), reading=ONE_BY_ONE) for source in SOURCES]
     assert printed["sets"] == [part.sets[0].to_json() for part in parts]
     assert [entry["n_images"] for entry in printed["sets"]] == [12, 8, 6]
+
+
+def test_calibrate_covers_all_its_sources(bad: Path) -> None:
+    """Ranges over several sources are those of all their images; skipped ones are named."""
+    arguments = ("-o", "ranges", "--extractor", "tiny", "--skip-bad", "--batch-size", "1", "--json")
+    result = run("calibrate", "real", "bad", *arguments)
+    printed = json.loads(result.stdout)
+    images = np.concatenate([small_images(12, 0), small_images(4, 4)])
+    whole = calibrate(images, create_extractor("tiny"), reading=Reading(batch_size=1))
+    assert load_ranges("ranges.npz").equals(whole)
+    assert (printed["file"], printed["n_images"]) == ("ranges.npz", 16)
+    assert [len(part["skipped"]) for part in printed["sets"]] == [0, 3]
+    assert (printed["neurons"], printed["dead"], printed["widen"]) == (11, 0, "margin")
+    assert "skipped: bad: empty.jpg: the file is empty" in result.stderr
+    shown = run("calibrate", "real", "-o", "ranges", "--extractor", "tiny", "--layers", "second", "--widen", "none")
+    assert shown.stdout == "ranges.npz: activation ranges of 5 neurons of tiny over 12 images, 0 neurons dead\n"
+    assert load_ranges("ranges.npz").widen == "none"
 
 
 def test_skipped_images_are_named(tmp_path: Path) -> None:
@@ -198,8 +223,8 @@ def test_quantiles_of_parts_go_by_dnas() -> None:
         (["dna.npz", "real", "--quantiles", "0.1,0.9"], 1, "of images or of DNAs, not of both: dna.npz is a DNA"),
         (["dna.npz", "--quantiles", "0.1,0.9", "--extractor", "tiny"], 2, "--extractor and --shard are for images"),
         (["dna.npz", "--quantiles", "0.1,0.9", "--shard", "1/2"], 2, "--extractor and --shard are for images"),
-        (["ranges.npz", "--quantiles", "0.1,0.9"], 1, "ranges.npz holds 'ranges'"),
-        (["dna.npz"], 1, "dna.npz holds a DNA or activation ranges, no images"),
+        (["ranges.npz", "--quantiles", "0.1,0.9"], 1, "holds 'ranges', and no images"),
+        (["dna.npz"], 1, "dna.npz is a DNA, no images: give --quantiles"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_calibrated_is_refused(words: list[str], exit_code: int, message: str) -> None:
@@ -272,8 +297,7 @@ def test_ranks_calibrate_over_several_sets_as_one_process(rule: tuple[str, str])
     words = ("calibrate", "real", "same/real", "gen_b.zip", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     words += ("--workers", "0", "--batch-size", "4", *rule)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "-m", "vdna_metrics"]
-    environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    options: dict[str, Any] = {"env": environment, "capture_output": True, "timeout": 300}
+    options: dict[str, Any] = {"env": process_environment(), "capture_output": True, "timeout": 300}
     alone = subprocess.run([sys.executable, "-m", "vdna_metrics", *words, "-o", "one"], **options)
     ranks = subprocess.run([*launch, *words, "-o", "three"], **options)
     assert ranks.returncode == 0, ranks.stderr.decode()

@@ -201,9 +201,9 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
     before = Path("report/leaderboard.json").read_bytes()
     append = ("--append", "report/leaderboard.json")
     for options, message in (
-        (("--groups", "4"), "groups differ: the leaderboard has 3, given is 4"),
-        (("--metrics", "emd"), "metrics differ: the leaderboard has emd, nfd, given is emd"),
-        (("--extractors", "other"), "extractors differ: the leaderboard has tiny, given is other"),
+        (("--groups", "4"), "groups differ: the leaderboard has 3, got 4"),
+        (("--metrics", "emd"), "metrics differ: the leaderboard has emd, nfd, got emd"),
+        (("--extractors", "other"), "extractors differ: the leaderboard has tiny, got other"),
         (("--reference", "gen_c.npz"), "real changed: 12 images when the leaderboard was made, now 7"),
     ):
         assert message in run("leaderboard", "gen_b.zip", *append, *options, exit_code=1).stderr
@@ -227,7 +227,11 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["gen_a", "--reference", "real", "-o", "x", "--tolerance", "0.1"], 2, "--tolerance is for --replay"),
         (["gen_a", "--reference", "real", "-o", "x", "--metrics", "fid", "--extractors", "tiny"], 2, "own network"),
         (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid"),
-        (["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--layers", "first"], 2, "are 2"),
+        (
+            ["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--layers", "first"],
+            2,
+            "got tiny, other",
+        ),
         (["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--weights", "w"], 2, "tiny=FILE"),
         (["gen_a", "--reference", "real", "-o", "real/000.png", *OPTIONS], 1, "it is a file"),
         (["nowhere", "--reference", "real", "-o", "x", *OPTIONS], 1, "no image source at 'nowhere'"),

@@ -98,7 +98,7 @@ def test_rank_leaves_out_bad_images_when_asked() -> None:
         (["--contact-sheet", "s.png", "--top", "0", "--bottom", "0"], 2, "--contact-sheet shows nothing"),
         (["-o", "scores.txt"], 2, "scores are written to a .csv"),
         (["-o", "none/scores.csv"], 1, "folder none does not exist"),
-        (["--metric", "nfd", "--unit", "range"], 2, "--unit is for VDNA-EMD, asked for is nfd"),
+        (["--metric", "nfd", "--unit", "range"], 2, "neuron Fréchet distance has one, squared act"),
         (["--metric", "nfd", "--bins", "9"], 2, "--bins is for histograms"),
     ],
 )
@@ -111,7 +111,7 @@ def test_rank_refuses_what_its_reference_has_otherwise() -> None:
     """Another kind, other positions and other bins than the DNA's are errors that say what to do."""
     run("make", "real", "--extractor", "tiny", "--kinds", "gaussian,histogram", "-o", "real.npz")
     refused = run("rank", "gen_a", "--reference", "real.gaussian.npz", exit_code=1)
-    assert "real.gaussian.npz is a gaussian, for --metric nfd; emd needs a histogram" in refused.stderr
+    assert "--reference lacks histogram, it has gaussian; add such a DNA, or the real images" in refused.stderr
     refused = run("rank", "gen_a", "--reference", "real.histogram.npz", "--max-positions", 4, exit_code=1)
     assert "the reference has all, --max-positions says 4" in refused.stderr
     assert "bins differ" in run("rank", "gen_a", "--reference", "real.histogram.npz", "--bins", 9, exit_code=1).stderr

@@ -5,7 +5,8 @@ from __future__ import annotations
 from helpers.dnas import make_dna
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.references.store import ReferenceStore, add_reference
+from vdna_metrics.references.adding import add_reference
+from vdna_metrics.references.store import ReferenceStore
 
 
 def add_again_and_again(folder: str, kind: Kind, turns: int) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ from vdna_metrics import ExtractorSpec
 from vdna_metrics.cli import app
 from vdna_metrics.extractors.architectures import ARCHITECTURES
 from vdna_metrics.extractors.catalogue import CATALOGUE
+
+CHECKOUT = Path(__file__).parents[2]
+READING = (
+    "build", "calibrate", "compare", "coverage", "desensitise", "leaderboard", "make", "rank", "score", "select",
+)  # fmt: skip
 
 
 def _tiny_network() -> nn.Module:
@@ -70,7 +76,7 @@ def run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> R
     """Run a command in this process, with output and errors apart, and decoding in this process too."""
     words = [str(argument) for argument in arguments]
     place = 2 if words[0] == "references" else 1
-    if words[place - 1] in ("score", "leaderboard", "make", "calibrate", "build", "coverage", "desensitise", "rank"):
+    if words[place - 1] in READING:
         words[place:place] = ["--workers", "0"]
     # click 8.2 always keeps the two streams apart, click 8.1 has to be asked.
     apart: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
@@ -85,6 +91,17 @@ def run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> R
 def run_json(*arguments: object) -> Any:
     """What a command prints with `--json`."""
     return json.loads(run(*arguments, "--json").stdout)
+
+
+def process_environment() -> dict[str, str]:
+    """The environment of a process of its own that imports this checkout."""
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen([sys.executable, "-m", "vdna_metrics", *arguments], env=process_environment(), **streams)
 
 
 def stopped_at_work(

@@ -25,7 +25,7 @@ from helpers.image_files import encode, pixels
 from torch.utils.data import DataLoader
 
 from vdna_metrics.downloads import DownloadError
-from vdna_metrics.images import ImageDataset, datasets, iterate_images, open_images
+from vdna_metrics.images import ImageDataset, dataset_table, iterate_images, open_images
 from vdna_metrics.images.batches import ImageRecord
 from vdna_metrics.images.datasets import list_datasets, open_dataset
 from vdna_metrics.images.sources import ImageSource, manifest_hash
@@ -45,9 +45,9 @@ def official(monkeypatch: pytest.MonkeyPatch) -> Sizes:
     """Put other numbers in the place of a dataset's official ones."""
 
     def put(name: str, resolution: str | None = None, **splits: int) -> None:
-        record = datasets._DATASETS[name]
+        record = dataset_table.DATASETS[name]
         changed = replace(record, splits=dict(record.splits) | splits, resolution=resolution or record.resolution)
-        monkeypatch.setitem(datasets._DATASETS, name, changed)
+        monkeypatch.setitem(dataset_table.DATASETS, name, changed)
 
     return put
 
@@ -525,10 +525,10 @@ def test_other_sizes_are_refused(tmp_path: Path, official: Sizes) -> None:
     assert len(open_dataset("cityscapes/val", root=tmp_path)) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in datasets._DATASETS if name not in datasets._HUB])
+@pytest.mark.parametrize("name", [name for name in dataset_table.DATASETS if name not in dataset_table.HUB_DATASETS])
 def test_nothing_there(tmp_path: Path, name: str) -> None:
     """A root without the dataset is answered with what was looked for, where to get it and under which licence."""
-    record = datasets._DATASETS[name]
+    record = dataset_table.DATASETS[name]
     for split in record.splits:
         with pytest.raises(ValueError, match=f"is not in .*{tmp_path.name}") as caught:
             open_dataset(f"{name}/{split}", root=tmp_path)
@@ -547,7 +547,7 @@ def test_licensed_sets_are_not_downloaded(tmp_path: Path, name: str, official: S
         open_dataset(name)
     assert not (tmp_path / "home").exists()
     official(dataset, "various", **{split: 1})
-    place = datasets._DATASETS[dataset].layout[0].format(split=split)
+    place = dataset_table.DATASETS[dataset].layout[0].format(split=split)
     _jpegs(tmp_path / "copy" / place, ["00000.png"])
     (tmp_path / "home" / "datasets").mkdir(parents=True)
     (tmp_path / "home" / "datasets" / dataset).symlink_to(tmp_path / "copy", target_is_directory=True)

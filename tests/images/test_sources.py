@@ -323,8 +323,8 @@ def test_missing_and_unknown_sources(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "set.rar").write_bytes(b"")
     with pytest.raises(ValueError, match=r"its suffix is '\.rar'; known are folders, \.zip, \.tar, \.txt"):
         open_images(tmp_path / "set.rar")
-    with pytest.raises(TypeError, match="got Tensor"):
-        open_images(torch.zeros(1, 3, 4, 4))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got set"):
+        open_images({"a.png"})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="holds paths, got ndarray"):
         open_images([np.zeros((4, 4, 3), np.uint8)])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="sequence of paths lists no images"):

@@ -21,9 +21,9 @@ from vdna_metrics.build import build_dealt_dnas
 from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
-from vdna_metrics.leaderboard import Evidence, ImageSet, Leaderboard, LeaderboardSettings, score_leaderboard
+from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
-from vdna_metrics.references import load_dna_folder
+from vdna_metrics.references import ImageSet, load_dna_folder
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
@@ -267,7 +267,7 @@ def test_tiny_sets_have_numbers(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda sets: [sets[0], sets[1], sets[1]], "given twice: near"),
-        (lambda sets: sets[:1], "a leaderboard needs generators"),
+        (lambda sets: sets[:1], "at least one generator, got none"),
         (lambda sets: [sets[0], replace(sets[1], images=None)], "near has no histogram and gaussian and"),
         (lambda sets: [sets[0], replace(sets[1], images=open_images(small_images(3, 1)))], "3 images cannot be"),
     ],

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from helpers.commands import small_images, write_folder
 from helpers.dnas import assert_same_state
 from helpers.metric_tester import (
     DISTANCES,
@@ -306,14 +307,14 @@ def test_metrics_of_other_references_differ_in_their_sums() -> None:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with one reference of each kind for the small network, and its ranges."""
-    from vdna_metrics.references import store as module
+    from vdna_metrics.references import add_ranges, add_reference, store as module
 
     made = module.ReferenceStore(str(tmp_path))
-    (tmp_path / "manifest.json").write_text(module.Manifest().dump())
+    (tmp_path / "manifest.json").write_text('{"schema": 2, "references": [], "ranges": []}')
     monkeypatch.setattr(module, "bundled_store", lambda: made)
     for kind in ("emd", "nfd", "lfd"):
-        module.add_reference(filled(kind, reference=None).dna(real=True), made, dataset="noise", split="train")
-    module.add_ranges(RANGES, made, extractor=make("emd").extractor_name)
+        add_reference(filled(kind, reference=None).dna(real=True), made, dataset="noise", split="train")
+    add_ranges(RANGES, made, extractor=make("emd").extractor_name)
     return tmp_path
 
 
@@ -328,8 +329,17 @@ def test_a_reference_may_be_a_name_of_the_store(kind: str, name: str, store: Pat
 
 def test_unknown_names_of_the_store_are_refused(store: Path) -> None:
     """A name that is not in the store is an error when the metric is built."""
-    with pytest.raises(ValueError, match="no reference 'nois@network#gaussian' in the store, nor a file of that name"):
+    with pytest.raises(
+        ValueError, match="no image source at 'nois'; nor is it a reference: did you mean 'noise/train@"
+    ):
         make("nfd", reference="nois")
+
+
+def test_images_are_no_reference(tmp_path: Path) -> None:
+    """A folder of images is told how it becomes a reference, without names that it has nothing to do with."""
+    write_folder(tmp_path / "real", small_images(2, 0))
+    with pytest.raises(ValueError, match=r"real has images and no DNA; `vdna-metrics make` makes one of images$"):
+        make("nfd", reference=tmp_path / "real")
 
 
 def test_ranges_that_ship_are_found(store: Path) -> None:
@@ -343,7 +353,7 @@ def test_ranges_that_ship_are_found(store: Path) -> None:
 def test_a_missing_reference_file_is_named(tmp_path: Path) -> None:
     """A path that is not there is an error that names it, for a Path and a text."""
     for path in (tmp_path / "real.npz", str(tmp_path / "real.npz")):
-        with pytest.raises(FileNotFoundError, match=r"no such file: .*real\.npz"):
+        with pytest.raises(ValueError, match=r"no image source at '.*real\.npz'"):
             make("nfd", reference=path)
 
 

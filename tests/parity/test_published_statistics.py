@@ -33,7 +33,8 @@ from vdna_metrics import (
 )
 from vdna_metrics.extractors.architectures import fid_inception, seeded_state_dict
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.references.formats.statistics import export_statistics, import_statistics
+from vdna_metrics.references.formats.exporting import export_statistics
+from vdna_metrics.references.formats.importing import import_statistics
 from vdna_metrics.references.formats.vdna import read_vdna_package, write_vdna_package
 
 pytestmark = [

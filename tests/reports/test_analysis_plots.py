@@ -13,8 +13,14 @@ from helpers.image_files import pixels
 from matplotlib.figure import Figure
 
 from vdna_metrics import build_dnas, calibrate
-from vdna_metrics.analysis import Exemplars, Explanation, find_exemplars
-from vdna_metrics.analysis.comparison import compare_groups, distance_matrix, sample_size_curve
+from vdna_metrics.analysis import (
+    Exemplars,
+    Explanation,
+    compare_groups,
+    distance_matrix,
+    find_exemplars,
+    sample_size_curve,
+)
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR
 from vdna_metrics.reports.analysis_plots import (

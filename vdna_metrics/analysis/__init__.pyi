@@ -1,16 +1,5 @@
 from .comparison import (
-    DistanceMatrix as DistanceMatrix,
-    DistanceName as DistanceName,
-    GroupDistance as GroupDistance,
-    GroupReport as GroupReport,
-    Neighbour as Neighbour,
-    SampleSizeCurve as SampleSizeCurve,
     build_group_dnas as build_group_dnas,
-    compare_groups as compare_groups,
-    distance_matrix as distance_matrix,
-    nearest as nearest,
-    ranking_discrepancy as ranking_discrepancy,
-    sample_size_curve as sample_size_curve,
 )
 from .copies import (
     CopyMatch as CopyMatch,
@@ -38,6 +27,9 @@ from .desensitise import (
     split_images as split_images,
     split_of as split_of,
 )
+from .discrepancy import (
+    ranking_discrepancy as ranking_discrepancy,
+)
 from .explain import (
     DistanceParts as DistanceParts,
     Exemplar as Exemplar,
@@ -55,6 +47,17 @@ from .fidelity import (
     collect_features as collect_features,
     measure_fidelity as measure_fidelity,
 )
+from .groups import (
+    GroupDistance as GroupDistance,
+    GroupReport as GroupReport,
+    compare_groups as compare_groups,
+)
+from .matrices import (
+    DistanceMatrix as DistanceMatrix,
+    Neighbour as Neighbour,
+    distance_matrix as distance_matrix,
+    nearest as nearest,
+)
 from .ranking import (
     ImageRanking as ImageRanking,
     LayerScore as LayerScore,
@@ -62,11 +65,17 @@ from .ranking import (
     compare_images as compare_images,
     rank_images as rank_images,
 )
+from .sample_size import (
+    SampleSizeCurve as SampleSizeCurve,
+    sample_size_curve as sample_size_curve,
+)
 from .selection import (
     select_sensitive as select_sensitive,
 )
 from .uncertainty import (
+    BIAS_RULES as BIAS_RULES,
     Agreement as Agreement,
+    BiasRule as BiasRule,
     Difference as Difference,
     Estimate as Estimate,
     Extrapolation as Extrapolation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution
-from vdna_metrics.dna import compare
+from vdna_metrics.dna.columns import Column, ColumnLike, find_column
+from vdna_metrics.dna.distances import EMD, LFD, NFD
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
+from vdna_metrics.neurons import chosen_weights
 
 Side = Literal["reference", "generated"]
 
@@ -183,7 +183,8 @@ class Explanation:
     Args:
         reference: the reference, with the neurons that were compared.
         generated: the other DNA, likewise.
-        unit: of the EMD; the neuron Fréchet distance is in squared activations.
+        distance: name of the distance.
+        unit: of the distance.
         distances: of each neuron, ``[neurons]`` float64.
         contributions: of each neuron to the score, ``[neurons]``.
         parts: of each contribution.
@@ -193,7 +194,8 @@ class Explanation:
 
     reference: VDNA
     generated: VDNA
-    unit: EMDUnit
+    distance: str
+    unit: str
     distances: Tensor
     contributions: Tensor
     parts: DistanceParts
@@ -254,7 +256,7 @@ class Explanation:
         """Score, layers and top neurons as plain containers."""
         return {
             "score": self.score,
-            "unit": self.unit if self.reference.kind == "histogram" else "squared activations",
+            "unit": self.unit,
             "layers": [vars(layer) for layer in self.layers],
             "neurons": [vars(neuron) for neuron in self.top(number)],
         }
@@ -264,27 +266,23 @@ def explain(
     reference: VDNA,
     generated: VDNA,
     *,
-    layers: Sequence[str] | None = None,
-    neurons: NeuronsLike | None = None,
-    weights: NeuronWeightsLike | None = None,
-    unit: EMDUnit = "bins",
+    distance: ColumnLike | None = None,
 ) -> Explanation:
     """Which neurons make the distance between two DNAs, and by what.
 
     A neuron contributes its distance over the number of neurons, or times its weight; so contributions add up to the
-    score of `compare.emd` or `compare.neuron_frechet`. Each is split into shift, spread and shape: of a histogram by
-    `emd_parts`, of a Gaussian into ``(μ_a − μ_b)²`` and ``(σ_a − σ_b)²``, which has no shape.
+    score. Each is split into shift, spread and shape: the EMD by `emd_parts`, the neuron Fréchet distance into
+    ``(μ_a − μ_b)²`` and ``(σ_a − σ_b)²``, which has no shape. Of another distance no split is known: these parts are 0.
 
     Args:
-        reference: DNA of kind histogram (VDNA-EMD) or gaussian (neuron Fréchet distance).
+        reference: DNA of the real images.
         generated: DNA that can be compared with it.
-        layers: layers to compare, ``None`` for all.
-        neurons: of the neurons to compare, as in `compare`.
-        weights: as in `compare`; contributions are then ``w_i EMD_i``.
-        unit: of the EMD.
+        distance: between two sets, with a value for each neuron: its name, or a `Column` with layers, neurons, weights
+            and options. By default the EMD of histograms, the neuron Fréchet distance of Gaussians.
 
     Raises:
-        ValueError: when the DNAs are layer Gaussians, whose distance is not a sum over neurons, or cannot be compared.
+        ValueError: for a distance that is not a sum over neurons, as the layer Fréchet distance, or DNAs that cannot be
+            compared.
 
     Examples:
         >>> from vdna_metrics import load_reference
@@ -294,29 +292,28 @@ def explain(
         >>> round(found.score, 1), round(sum(layer.contribution for layer in found.layers), 1)
         (5.0, 5.0)
     """
-    if "layer_gaussian" in (reference.kind, generated.kind):
+    if distance is None:
+        distance = {"histogram": EMD, "gaussian": NFD, "layer_gaussian": LFD}[reference.kind]
+    column = find_column(distance)
+    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
         raise ValueError(
-            "a layer Fréchet distance is not a sum over neurons: explain histogram or gaussian DNAs, or look at "
-            "compare.layer_frechet(..., reduction='layer')"
+            f"expected a distance that is a sum over neurons and grows as they differ, got {column!r}: take the EMD of "
+            "histogram DNAs or the neuron Fréchet distance of Gaussian ones, or look at by_layer of a Column"
         )
-    if unit not in get_args(EMDUnit):
-        raise ValueError(f"unit must be one of {', '.join(get_args(EMDUnit))}, got {unit!r}")
-    if layers is not None or neurons is not None:
-        reference, generated = reference.select(layers, neurons), generated.select(layers, neurons)
+    sides = (column.select(dna).as_kind(column.kind) for dna in (reference, generated))
+    reference, generated = sides
     layout = reference.layout
-    if reference.kind == "histogram":
-        found = compare.emd(reference, generated, unit=unit, reduction="none")
-    else:
-        found = compare.neuron_frechet(reference, generated, reduction="none")
-    distances = layout.flatten(cast("dict[str, Tensor]", found))
-    factors = chosen_weights(weights, layout, reference.fingerprint)
+    plain = column.replace(layers=None, neurons=None, weights=None)
+    distances = layout.flatten(cast("dict[str, Tensor]", plain.measure(reference, generated, "none")))
+    factors = chosen_weights(column.weights, layout, reference.fingerprint)
     if factors is None:
         factors = torch.full_like(distances, 1 / len(distances))
-    parts, means, deviations = _parts_and_moments(reference, generated, unit)
+    parts, means, deviations = _parts_and_moments(reference, generated, column)
     return Explanation(
         reference=reference,
         generated=generated,
-        unit=unit,
+        distance=column.name,
+        unit=column.unit,
         distances=distances,
         contributions=factors * distances,
         parts=parts.times(factors),
@@ -325,24 +322,30 @@ def explain(
     )
 
 
-def _parts_and_moments(reference: VDNA, generated: VDNA, unit: EMDUnit) -> tuple[DistanceParts, Tensor, Tensor]:
+def _parts_and_moments(reference: VDNA, generated: VDNA, column: Column) -> tuple[DistanceParts, Tensor, Tensor]:
     a, b = reference.distribution.to("cpu"), generated.distribution.to("cpu")
+    parts = DistanceParts(*torch.zeros(3, reference.layout.total, dtype=torch.float64))
     if isinstance(a, HistogramDistribution) and isinstance(b, HistogramDistribution):
         low, high = a.ranges.low.double(), a.ranges.high.double()
         width = (high - low) / a.bins
-        scale = {"bins": torch.ones_like(width), "range": torch.ones_like(width) / a.bins, "activation": width}[unit]
         moments = []
         for side in (a, b):
             each = [_Standardised.of(counts) for counts in side.counts.split(max(1, _BLOCK // a.bins))]
             moments.append([torch.cat([part.mean for part in each]), torch.cat([part.deviation for part in each])])
         means = torch.stack([low + (mean + 0.5) * width for mean, _ in moments])  # a bin stands for its middle
         deviations = torch.stack([deviation * width for _, deviation in moments])
-        return emd_parts(a.counts, b.counts).times(scale), means, deviations
+        if column.distance is EMD:
+            ones = torch.ones_like(width)
+            scale = {"bins": ones, "range": ones / a.bins, "activation": width}[column.unit]
+            parts = emd_parts(a.counts, b.counts).times(scale)
+        return parts, means, deviations
     if isinstance(a, GaussianDistribution) and isinstance(b, GaussianDistribution):
         (mean_a, variance_a), (mean_b, variance_b) = a.mean_and_variance(), b.mean_and_variance()
         means, deviations = torch.stack([mean_a, mean_b]), torch.stack([variance_a, variance_b]).sqrt()
-        shift, spread = ((pair[0] - pair[1]).square() for pair in (means, deviations))
-        return DistanceParts(shift, spread, torch.zeros_like(shift)), means, deviations
+        if column.distance is NFD:
+            shift, spread = ((pair[0] - pair[1]).square() for pair in (means, deviations))
+            parts = DistanceParts(shift, spread, torch.zeros_like(shift))
+        return parts, means, deviations
     raise TypeError(f"cannot explain {reference!r} and {generated!r}")
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
-from vdna_metrics.dna import VDNA, compare
-from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.dna.columns import ColumnLike, find_column
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronSelection
-
-NeuronDistance = Literal["emd", "neuron_frechet"]
 
 _ROUNDING = 1e-12  # of a variance taken from sums of squares, relative to the squared mean
 
@@ -28,8 +26,7 @@ def select_sensitive(
     k: int | None = None,
     threshold: float | None = None,
     per_layer: int | None = None,
-    distance: NeuronDistance = "emd",
-    unit: EMDUnit = "bins",
+    distance: ColumnLike = "emd",
     drop_dead: bool = True,
     min_coverage: float = 0.99,
 ) -> NeuronSelection:
@@ -41,8 +38,8 @@ def select_sensitive(
         k: select so many neurons, those at the largest distances.
         threshold: or all neurons at a distance above this.
         per_layer: or so many neurons of each layer (all that are not dropped, where a layer has fewer).
-        distance: ``"emd"`` of histogram DNAs, ``"neuron_frechet"`` of Gaussian ones.
-        unit: of the EMD. The bins of a neuron with a wide range are wide, so ``"activation"`` gives another order.
+        distance: between two sets, with a value for each neuron: its name, or a `Column`. The bins of a neuron with a
+            wide range are wide, so ``Column("emd", unit="activation")`` gives another order.
         drop_dead: never select neurons whose range has no width, or of Gaussian DNAs those that never change.
         min_coverage: never select neurons with a smaller share of their activations inside their ranges, on either
             side: the edge bins hold what they differ in. Gaussian DNAs have no ranges and are not asked.
@@ -74,14 +71,14 @@ def select_sensitive(
         raise ValueError(f"give one of k, threshold and per_layer, got {', '.join(given) or 'none'}")
     if any(number is not None and number < 1 for number in (k, per_layer)):
         raise ValueError(f"at least one neuron is to be selected, got {given}")
-    if distance not in get_args(NeuronDistance):
-        raise ValueError(f"unknown distance {distance!r}; known: {', '.join(get_args(NeuronDistance))}")
+    column = find_column(distance)
+    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
+        raise ValueError(f"expected a distance of each neuron that grows as it differs, got {column!r}")
     if not 0 <= min_coverage <= 1:
         raise ValueError(f"min_coverage is a share, 0 to 1, got {min_coverage}")
     sides = ([side] if isinstance(side, VDNA) else side for side in (dna_with, dna_without))
-    a, b = (functools.reduce(operator.add, dnas) for dnas in sides)
-    options: dict[str, Any] = {"reduction": "none", **({"unit": unit} if distance == "emd" else {})}
-    found = getattr(compare, distance)(a, b, **options)
+    a, b = (column.select(functools.reduce(operator.add, dnas)) for dnas in sides)
+    found = cast("dict[str, Tensor]", column.measure(a, b, "none"))
     distances = torch.cat([found[layer].cpu() for layer in a.layout])
     dead, uncovered = _dead(a, b), _coverage(a, b) < min_coverage
     dropped = (dead if drop_dead else torch.zeros_like(dead)) | uncovered
@@ -90,8 +87,8 @@ def select_sensitive(
         "method": "select_sensitive",
         "with": _side(a),
         "without": _side(b),
-        "distance": distance,
-        **({"unit": unit} if distance == "emd" else {}),
+        "distance": column.name,
+        **column.options,
         **given,
         "smallest": float(distances[mask].min()),
         "dropped": {"dead": int(dead.sum()) if drop_dead else 0, "coverage": int((uncovered & ~dead).sum())},

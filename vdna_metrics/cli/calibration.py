@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -11,37 +13,32 @@ import click
 
 from vdna_metrics.cli.inputs import (
     check_root,
-    find_extractor,
-    forget,
-    is_ours,
-    load_dna,
+    find_set,
     load_ranges,
-    open_images,
-    output_paths,
-    picture_path,
-    shared_reading,
+    reading_of,
 )
 from vdna_metrics.cli.options import (
-    DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
     PICTURES,
+    NetworkOptions,
+    ReadingOptions,
     as_json,
-    network_options,
     output_file,
     part_of_images,
-    reading_options,
-    widening,
+    takes,
 )
+from vdna_metrics.cli.outputs import forget, output_paths, picture_path
 from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.dna import VDNA
     from vdna_metrics.dna.coverage import Coverage
-    from vdna_metrics.extractors import FeatureExtractor
     from vdna_metrics.images.sources import ImageSource
     from vdna_metrics.ranges import ActivationRanges
+    from vdna_metrics.references import ImageSet
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
 # extremes are no more than 34 times as wide as the range.
@@ -76,15 +73,21 @@ class _Levels(click.ParamType):  # type: ignore[type-arg]
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @output_file
-@widening
+@click.option(
+    "--widen",
+    type=click.Choice(["margin", "vdna", "none"]),
+    default="margin",
+    show_default=True,
+    help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they are.",
+)
 @click.option(
     "--quantiles",
     type=_Levels(),
     help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may then "
     "be a histogram DNA.",
 )
-@network_options(DEFAULT_EXTRACTOR)
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("reading", ReadingOptions)
 @part_of_images
 @as_json
 def calibrate(
@@ -92,13 +95,8 @@ def calibrate(
     output: str,
     widen: Any,
     quantiles: tuple[float, float] | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    reading: ReadingOptions,
     part: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
@@ -108,49 +106,53 @@ def calibrate(
     """
     from vdna_metrics.dna.quantiles import quantile_ranges
 
-    check_root(*sources)
+    check_root(reading.root, *sources)
     context = click.get_current_context()
     if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--widen is for extremes, --quantiles are taken as they are; leave one out")
     path = output_paths(output, ("ranges",))["ranges"]
-    files = [source for source in sources if is_ours(source)]
-    if files and quantiles is not None:
-        _check_only_dnas(sources, files, extractor, part)
-        dna = reduce(add, map(load_dna, files)).select(layers)
+    sets = [find_set(source, reading.root, ["histogram"], network.extractor) for source in sources]
+    of_dnas = [each for each in sets if each.images is None]
+    if of_dnas and quantiles is not None:
+        _check_only_dnas(sets, of_dnas, network.extractor, part)
+        dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets)).select(
+            network.layers
+        )
         _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
         return
+    if of_dnas:
+        raise ValueError(f"{of_dnas[0].source} is a DNA, no images: give --quantiles, or the images")
     if quantiles is not None and part is not None:
         raise click.UsageError(
             "--quantiles of a part do not merge: calibrate parts without and merge them, `make` parts of the "
             f"histograms with these --ranges and --bins {FINE_BINS}, then give those to --quantiles"
         )
-    reading = shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)
-    images = [(source, open_images(source)) for source in sources]
-    network, chosen = find_extractor(extractor, weights, layers)
-    ranges = _extremes(images, network, chosen, "margin" if quantiles is not None else widen, reading)
+    pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
+    images = [(each.source, each.images) for each in sets if each.images is not None]
+    settings = find_settings(network, NO_HISTOGRAMS)
+    ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_)
     if quantiles is not None:
-        ranges = quantile_ranges(_histograms(images, network, chosen, ranges, reading), *quantiles)
+        settings = replace(settings, bins=FINE_BINS, ranges=ranges)
+        ranges = quantile_ranges(_histogram(images, settings, pass_), *quantiles)
     if is_main():
-        _write(ranges, path, network.name, as_json)
-        forget(reading.checkpoint)
+        _write(ranges, path, settings.extractor, as_json)
+        forget(pass_.checkpoint)
 
 
 def _check_only_dnas(
-    sources: tuple[str, ...], files: list[str], extractor: str | None, part: tuple[int, int] | None
+    sets: Sequence[ImageSet], of_dnas: Sequence[ImageSet], extractor: str | None, part: tuple[int, int] | None
 ) -> None:
-    if len(files) < len(sources):
-        others = [source for source in sources if source not in files]
-        raise ValueError(f"quantiles are taken of images or of DNAs, not of both: {files[0]} is a DNA, {others[0]} not")
+    others = [each.source for each in sets if each not in of_dnas]
+    if others:
+        raise ValueError(
+            f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
+        )
     if extractor is not None or part is not None:
         raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
 
 
 def _extremes(
-    images: list[tuple[str, ImageSource]],
-    network: FeatureExtractor,
-    layers: list[str] | None,
-    widen: Any,
-    reading: Reading,
+    images: list[tuple[str, ImageSource]], settings: DNASettings, widen: Any, reading: Reading
 ) -> ActivationRanges:
     from vdna_metrics.build import calibrate as calibrate_images
 
@@ -160,34 +162,18 @@ def _extremes(
     with progress_bars() as start:
         for name, source in images:
             watching = watched(reading, start, f"ranges: {name}", source)
-            found.append(calibrate_images(source, network, widen=widen, layers=layers, reading=watching))
+            layers = list(settings.layout)
+            found.append(calibrate_images(source, settings.built, widen=widen, layers=layers, reading=watching))
     return reduce(add, found)
 
 
-def _histograms(
-    images: list[tuple[str, ImageSource]],
-    network: FeatureExtractor,
-    layers: list[str] | None,
-    ranges: ActivationRanges,
-    reading: Reading,
-) -> VDNA:
-    from vdna_metrics.build.dnas import build_dnas
-
+def _histogram(images: list[tuple[str, ImageSource]], settings: DNASettings, reading: Reading) -> VDNA:
     with progress_bars() as start:
-        return reduce(
-            add,
-            (
-                build_dnas(
-                    source,
-                    network,
-                    bins=FINE_BINS,
-                    ranges=ranges,
-                    layers=layers,
-                    reading=watched(reading, start, f"histograms: {name}", source),
-                )["histogram"]
-                for name, source in images
-            ),
-        )
+        made = [
+            settings.make(source, ["histogram"], watched(reading, start, f"histograms: {name}", source))["histogram"]
+            for name, source in images
+        ]
+    return reduce(add, made)
 
 
 def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) -> None:
@@ -219,43 +205,34 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
 @click.option(
     "--ranges", "ranges_file", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
 )
-@network_options(DEFAULT_EXTRACTOR)
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("reading", ReadingOptions)
 @as_json
 def coverage(
     source: str,
     output: str | None,
     ranges_file: str | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Tell whether activation ranges fit a set of images.
 
     SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
     """
-    from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.dna.coverage import coverage as find_coverage
 
-    check_root(source)
+    check_root(reading.root, source)
     picture = None if output is None else picture_path(output)
-    ranges = load_ranges(ranges_file)
-    if is_ours(source):
-        dna = load_dna(source).select(layers)
-        _check_own(dna, ranges, extractor)
+    of = find_set(source, reading.root, ["histogram"], network.extractor)
+    if of.images is None:
+        dna = of.one_dna(layers=network.layers).total.select(network.layers)
+        _check_own(dna, load_ranges(ranges_file), network.extractor)
     else:
-        reading = shared_reading(device, batch_size, workers, skip_bad, None)
-        images = open_images(source)
-        network, chosen = find_extractor(extractor, weights, layers)
+        pass_ = reading_of(reading)
+        settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file))
         with progress_bars() as start:
-            watching = watched(reading, start, source, images)
-            made = build_dnas(images, network, bins=DEFAULT_BINS, ranges=ranges, layers=chosen, reading=watching)
-        dna = made["histogram"]
+            dna = settings.make(of.images, ["histogram"], watched(pass_, start, source, of.images))["histogram"]
     if not is_main():
         return
     report_skipped(dna)

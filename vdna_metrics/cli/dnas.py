@@ -8,41 +8,42 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vdna_metrics.cli.comparing import compare_sets
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
+    check_parts,
     check_root,
-    find_extractor,
-    forget,
-    load_dna,
-    load_neuron_weights,
-    load_neurons,
-    load_ranges,
+    default_column,
+    find_sets,
+    in_unit,
     open_images,
-    output_paths,
-    own_or_calibrated,
-    shared_reading,
+    reading_of,
+    weighted,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
-    METRICS,
+    HistogramOptions,
     Names,
+    NetworkOptions,
+    NeuronOptions,
+    ReadingOptions,
     allow_subsampled_option,
     as_json,
-    histogram_options,
-    max_positions_option,
-    network_options,
-    neurons_options,
+    columns_option,
     output_file,
     part_of_images,
-    reading_options,
+    takes,
+    unit_option,
 )
-from vdna_metrics.cli.results import collect_notes, described, measured, report_skipped, say_warnings, seen_by
+from vdna_metrics.cli.outputs import forget, output_paths
+from vdna_metrics.cli.results import Notes, described, distance_from, heading, report_skipped, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA
+    from vdna_metrics.dna import VDNA, Column
     from vdna_metrics.ranges import ActivationRanges
 
 
@@ -56,26 +57,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz.",
 )
-@network_options(DEFAULT_EXTRACTOR)
-@histogram_options(str(DEFAULT_BINS))
-@max_positions_option
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("histograms", HistogramOptions, default=str(DEFAULT_BINS))
+@takes("reading", ReadingOptions)
 @part_of_images
 @as_json
 def make(
     source: str,
     output: str,
     kinds: tuple[Kind, ...],
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    bins: int | None,
-    ranges_file: str | None,
-    max_positions: int | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     part: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
@@ -83,37 +76,25 @@ def make(
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
-    from vdna_metrics.build.dnas import build_dnas
-
-    check_root(source)
-    check_histogram_options(kinds, bins, ranges_file)
+    check_root(reading.root, source)
+    check_histogram_options(kinds, histograms)
     paths = output_paths(output, kinds)
-    reading = shared_reading(device, batch_size, workers, skip_bad, Path(f"{output}.checkpoint"), part)
-    images = open_images(source)
-    ranges = load_ranges(ranges_file)
-    network, chosen = find_extractor(extractor, weights, layers)
+    pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
+    images = open_images(source, reading.root)
+    settings = find_settings(network, histograms)
     with progress_bars() as start:
-        if "histogram" in kinds and ranges is None:
-            ranges = own_or_calibrated(network, images, chosen, reading, start)
-        dnas = build_dnas(
-            images,
-            network,
-            kinds,
-            bins=bins or DEFAULT_BINS,
-            ranges=ranges,
-            layers=chosen,
-            max_positions=max_positions,
-            reading=watched(reading, start, source, images),
-        )
+        if "histogram" in kinds:
+            settings = settings.with_ranges(images, pass_, start)
+        dnas = settings.make(images, kinds, watched(pass_, start, source, images))
     if not is_main():
         return
     report_skipped(dnas[kinds[0]])
-    notes: dict[str, list[str]] = {}
     if "histogram" in dnas:
-        collect_notes(notes, source, dnas["histogram"])
-    say_warnings(notes)
+        notes = Notes()
+        notes.add_warnings(source, dnas["histogram"])
+        notes.say()
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
-    forget(reading.checkpoint)
+    forget(pass_.checkpoint)
     if as_json:
         print_json([{"file": file, **described(dna)} for file, dna in written])
         return
@@ -122,76 +103,78 @@ def make(
 
 
 @click.command()
-@click.argument("reference", metavar="DNA")
-@click.argument("generated", nargs=-1, required=True, metavar="DNA...")
+@click.argument("reference", metavar="SOURCE")
+@click.argument("generated", nargs=-1, required=True, metavar="SOURCE...")
+@columns_option("--metric")
 @click.option("--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
-@click.option("--layers", type=Names(), help="Layers to compare.")
-@neurons_options
-@click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
+@takes("neurons", NeuronOptions)
+@unit_option
+@takes("network", NetworkOptions, default=f"that of a DNA, else {DEFAULT_EXTRACTOR}")
+@takes("histograms", HistogramOptions, default=f"a DNA's, else {DEFAULT_BINS}")
 @allow_subsampled_option
+@takes("reading", ReadingOptions)
 @as_json
 def compare(
     reference: str,
     generated: tuple[str, ...],
+    column: Column | None,
     by: str | None,
-    layers: tuple[str, ...] | None,
-    neurons: str | None,
-    neuron_weights: str | None,
+    neurons: NeuronOptions,
     unit: str | None,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
     allow_subsampled: bool,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Compare DNAs with the first.
 
-    A DNA is a file, or the name of a reference.
+    A SOURCE is a DNA file, a folder of DNAs of groups, a name of the store, or images, whose DNA is then made.
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
-    selection, weights = load_neurons(neurons), load_neuron_weights(neuron_weights)
-    real = load_dna(reference).select(layers, selection)
-    metric = next(name for name, (kind, _) in METRICS.items() if kind == real.kind)
-    if by == "neuron" and metric == "lfd":
-        raise click.UsageError("a layer Fréchet distance has one number a layer: use --by layer")
-    if unit is not None and metric != "emd":
-        raise click.UsageError(f"--unit is for VDNA-EMD; {reference} is a {real.kind}, compared by {metric}")
-    unit = unit or "bins"
-    notes: dict[str, list[str]] = {}
-    collect_notes(notes, reference, real)
-    results = []
-    for file in generated:
-        try:
-            fake = load_dna(file).select(layers, selection)
-            distances = measured(metric, real, fake, by, unit, allow_subsampled, weights)
-        except ValueError as error:
-            raise ValueError(f"{reference} and {file}: {error}") from error
-        collect_notes(notes, file, fake)
-        results.append({"dna": file, "n_images": fake.n_images, **distances})
-    sentences = say_warnings(notes)
+    check_root(reading.root, reference, *generated)
+    column = column or default_column(reference, network, reading.root)
+    check_histogram_options([column.kind], histograms)
+    check_parts([column], by, neurons)
+    column = in_unit(column, unit)
+    first, others = find_sets([reference], generated, [column], network, reading.root)
+    columns = weighted([column], neurons)
+    settings = find_settings(network, histograms, columns=columns, neurons=neurons, sets=[first, *others])
+    dnas, compared, notes = compare_sets(
+        first, others, columns, settings, reading_of(reading), by, allow_subsampled=allow_subsampled
+    )
+    if not is_main():
+        return
+    real = dnas[column.kind]
+    results = [{"dna": each.images.source, "n_images": each.dna.n_images, **each.values} for each in compared]
+    sentences = notes.say()
     if as_json:
         print_json(
             {
                 "reference": reference,
-                "metric": metric,
-                "unit": unit if metric == "emd" else None,
-                "neurons": neurons,
-                "neuron_weights": neuron_weights,
+                "metric": column.name,
+                "unit": column.options.get("unit"),
+                "neurons": neurons.neurons,
+                "neuron_weights": neurons.neuron_weights,
                 "results": results,
+                "read": notes.read,
                 "warnings": sentences,
             }
         )
         return
-    heading = f"{metric} ({unit})" if metric == "emd" else metric
-    title = f"Distance from {reference}, {real.n_images} images seen by {real.provenance.extractor}"
-    title += seen_by(neurons, neuron_weights)
-    print_table(title, ["dna", "n", heading], [[row["dna"], row["n_images"], row[metric]] for row in results])
+    title = heading(column, unit=True)
+    images = f"{reference}, {real.n_images} images {seen_by(settings.extractor, neurons)}"
+    rows = [[row["dna"], row["n_images"], row[column.name]] for row in results]
+    print_table(distance_from([column], images), ["dna", "n", title], rows)
     if by == "layer":
-        print_by_layer(heading, metric, list(generated), results)
+        print_by_layer(title, column.name, list(generated), results)
     elif by == "neuron":
         rows = [
-            [layer, neuron, *(row[f"{metric}_by_neuron"][layer][place] for row in results)]
-            for layer, values in results[0][f"{metric}_by_neuron"].items()
+            [layer, neuron, *(row[f"{column.name}_by_neuron"][layer][place] for row in results)]
+            for layer, values in results[0][f"{column.name}_by_neuron"].items()
             for place, neuron in enumerate(real.layout.neurons.get(layer, range(len(values))))
         ]
-        print_table(f"{heading} by neuron", ["layer", "neuron", *generated], rows)
+        print_table(f"{title} by neuron", ["layer", "neuron", *generated], rows)
 
 
 @click.command()
@@ -203,6 +186,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
 
     The result is what all their images in one set would have given.
     """
+    from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import read_header
     from vdna_metrics.ranges import load_ranges
 
@@ -211,7 +195,7 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
     if len(set(kinds.values())) > 1:
         shown = ", ".join(f"{file} {kind}" for file, kind in kinds.items())
         raise ValueError(f"only files of one kind merge: {shown}")
-    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_dna
+    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_vdna
     merged: VDNA | ActivationRanges = load(files[0])
     for file in files[1:]:
         try:

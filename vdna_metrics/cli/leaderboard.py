@@ -3,113 +3,40 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vdna_metrics.cli.inputs import (
-    check_histogram_options,
-    check_root,
-    check_same_bins,
-    is_ours,
-    load_dna,
-    load_neuron_weights,
-    load_neurons,
-    load_ranges,
-    named_reference,
-    open_images,
-    own_root,
-    shared_reading,
-)
+from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
-    KEPT,
-    METRICS,
-    RUNNING,
+    HistogramOptions,
     Names,
+    NeuronOptions,
+    ReadingOptions,
+    RunningOptions,
     as_json,
-    histogram_options,
-    max_positions_option,
-    neurons_options,
-    reading_options,
-    running_options,
+    columns_option,
+    takes,
 )
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say
 
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
-    from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA, GroupedDNA
-    from vdna_metrics.extractors import ExtractorSpec
-    from vdna_metrics.images.sources import ImageSource
-    from vdna_metrics.leaderboard.record import Evidence, Leaderboard
-    from vdna_metrics.leaderboard.scoring import ImageSet, LeaderboardSettings
+    from vdna_metrics.dna import Column
+    from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardPlan
 
-FID = "FID, the layer Fréchet distance in the FID Inception's pool, a network of its own"
 FID_MODES = ("clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics")
 FILE = "leaderboard.json"
+_OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
+_OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that makes a leaderboard, as text and numbers: from options, or from a leaderboard."""
-
-    references: tuple[str, ...]
-    generators: tuple[tuple[str, str], ...]
-    specs: tuple[ExtractorSpec, ...]
-    fid: ExtractorSpec | None
-    settings: LeaderboardSettings
-    ranges: str | None
-    neurons: str | None
-    neuron_weights: str | None
-
-    def record(self) -> dict[str, Any]:
-        """What `of_leaderboard` needs beside what `score_leaderboard` records."""
-        return {
-            "references": list(self.references),
-            "ranges": self.ranges,
-            "neurons": self.neurons,
-            "neuron_weights": self.neuron_weights,
-            "root": own_root(),
-        }
-
-    @classmethod
-    def of_leaderboard(cls, leaderboard: Leaderboard) -> _Plan:
-        """The plan by which a leaderboard was made."""
-        from vdna_metrics.extractors import ExtractorSpec
-        from vdna_metrics.extractors.spec import MODULE
-        from vdna_metrics.leaderboard.scoring import LeaderboardSettings
-
-        recorded = leaderboard.settings
-        try:
-            foreign = [spec["name"] for spec in recorded["networks"] if spec["architecture"].startswith(MODULE)]
-            if foreign:
-                raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
-            specs = [ExtractorSpec(**spec) for spec in recorded["networks"]]
-            return cls(
-                references=tuple(recorded["references"]),
-                generators=tuple((entry.name, entry.source) for entry in leaderboard.generators),
-                specs=tuple(specs[:-1] if "fid" in leaderboard.metrics else specs),
-                fid=specs[-1] if "fid" in leaderboard.metrics else None,
-                settings=LeaderboardSettings(
-                    **{item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
-                ),
-                ranges=recorded["ranges"],
-                neurons=recorded["neurons"],
-                neuron_weights=recorded["neuron_weights"],
-            )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(
-                f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
-            ) from error
 
 
 @click.command()
@@ -119,20 +46,12 @@ class _Plan:
     "references",
     multiple=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, a folder of group DNAs, or a name of the store; DNAs of several kinds or "
-    "networks: give it once each.",
+    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
 )
 @click.option(
     "--extractors", type=Names(), help=f"Networks.  [default: the reference's, else {DEFAULT_EXTRACTOR}]", metavar="A,B"
 )
-@click.option(
-    "--metrics",
-    type=Names(*METRICS, "fid"),
-    default="emd,nfd,lfd",
-    show_default=True,
-    help="; ".join(f"{name}: {text}" for name, text in (*((n, t) for n, (_, t) in METRICS.items()), ("fid", FID)))
-    + ".",
-)
+@columns_option("--metrics", default="emd,nfd,lfd", several=True)
 @click.option(
     "-o",
     "--output",
@@ -176,11 +95,11 @@ class _Plan:
     metavar="N",
     default=100,
     show_default=True,
-    help="Images of each set that are looked at once more, for pictures in the report; 0 for none.",
+    help="Images of each set that are read once more, for pictures in the report; 0 for none.",
 )
 @click.option("--title", metavar="TEXT", help="Of the report.")
 @click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network.")
-@click.option("--layers", type=Names(), help="Layers to look at; of one network.")
+@click.option("--layers", type=Names(), help="Layers to compare; of one network.")
 @click.option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
 @click.option(
     "--fid-mode",
@@ -189,36 +108,82 @@ class _Plan:
     show_default=True,
     help="How images are resized for fid; papers mostly have legacy_tensorflow.",
 )
-@running_options
-@neurons_options
-@histogram_options(f"the reference's, else {DEFAULT_BINS}")
-@max_positions_option
-@reading_options
+@takes("running", RunningOptions)
+@takes("neurons", NeuronOptions)
+@takes("histograms", HistogramOptions, default=f"the reference's, else {DEFAULT_BINS}")
+@takes("reading", ReadingOptions)
 @as_json
 def leaderboard(
     sources: tuple[str, ...],
     references: tuple[str, ...],
+    extractors: tuple[str, ...] | None,
+    columns: tuple[Column, ...],
     output: str | None,
     cache: str | None,
     replay: str | None,
     append: str | None,
     tolerance: float | None,
     title: str | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    weights: tuple[str, ...],
+    layers: tuple[str, ...] | None,
+    fid_weights: str | None,
+    fid_mode: str,
+    running: RunningOptions,
+    neurons: NeuronOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     as_json: bool,
-    **options: Any,
+    **settings: Any,
 ) -> None:
     """Rank generators by their distance from real images.
 
-    Each generator is a SOURCE, named by the last part of its path or by NAME. Images are seen once by each network;
-    DNAs are kept by content, so another generator or metric costs only what is new. Writes a report to read in a
-    browser.
+    Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
+    part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
+    metric costs only what is new. Writes a report to read in a browser.
     """
-    from vdna_metrics.leaderboard.record import load_leaderboard
+    from vdna_metrics.leaderboard import append_to_leaderboard, load_leaderboard, make_leaderboard
+    from vdna_metrics.leaderboard.plan import named_source
 
+    _check_usage(sources, references, output, replay, append, tolerance)
+    recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
+    folder = Path(output) if output is not None else Path(append).parent if append is not None else None
+    kept = Path(cache) if cache is not None else None if folder is None or replay else folder / "dnas"
+    if folder is not None:
+        check_folder(folder)
+    # Passes go on from checkpoints of each set by itself, in the cache.
+    pass_ = replace(reading_of(reading, kept), checkpoint=None)
+    if recorded is not None:
+        _check_given("--append" if replay is None else "--replay", recorded)
+    if recorded is not None and replay is not None:
+        return _replay(recorded, folder, kept, pass_, reading.root, tolerance, as_json)
+    command = shlex.join(["vdna-metrics", *sys.argv[1:]]) if sys.argv else ""
+    options: dict[str, Any] = {"title": title or "", "command": command, "cache": kept, "reading": pass_}
+    named = tuple(map(named_source, sources))
+    if recorded is not None:
+        with progress_bars() as start:
+            found = append_to_leaderboard(
+                recorded, named, references=references, root=reading.root, start=start, **options
+            )
+    else:
+        plan = _plan(columns, running, neurons, histograms, reading.root, settings)
+        with progress_bars() as start:
+            found = make_leaderboard(plan, start=start, **options)
+    assert folder is not None
+    write_report_to(*found, folder)
+    print_result(found[0], folder, as_json)
+
+
+def _check_usage(
+    sources: Sequence[str],
+    references: Sequence[str],
+    output: str | None,
+    replay: str | None,
+    append: str | None,
+    tolerance: float | None,
+) -> None:
+    """Refuse options that do not go together."""
     if replay is not None and (append is not None or sources or references):
         raise click.UsageError(
             "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append"
@@ -231,127 +196,112 @@ def leaderboard(
         raise click.UsageError("Missing option '--reference'.")
     if output is None and replay is None and append is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    standing_file = replay or append
-    standing = None if standing_file is None else load_leaderboard(standing_file)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
-    folder = Path(output) if output is not None else Path(append).parent if append is not None else None
-    cached = Path(cache) if cache is not None else None if folder is None or replay else folder / "dnas"
-    if folder is not None:
-        check_folder(folder)
-    reading = shared_reading(device, batch_size, workers, skip_bad, cached)
-    reading = replace(reading, checkpoint=None)  # of each set by itself, in the cache
-    if standing is not None:
-        plan = _Plan.of_leaderboard(standing)
-        if replay is not None:
-            reading = replace(
-                reading, batch_size=int(standing.settings["batch_size"]), skip_bad=bool(standing.settings["skip_bad"])
-            )
-            _refuse_given("--replay", plan, options)
-            return _replay(standing, plan, reading, folder, cached, tolerance, as_json)
-        _refuse_given("--append", plan, options)
-        plan = replace(
-            plan,
-            references=references or plan.references,
-            generators=(*plan.generators, *map(_named, sources)),
-        )
-    else:
-        plan = _planned(sources, references, options)
-    entries = _open(plan, standing, cached)
-    command = shlex.join(["vdna-metrics", *sys.argv[1:]]) if sys.argv else ""
-    leaderboard, evidence = _scored(
-        plan, entries, reading, cached, title or (standing.title if standing else None), command
+
+
+def _check_given(option: str, recorded: Leaderboard) -> None:
+    """Refuse settings that are given and are not the leaderboard's."""
+    from vdna_metrics.leaderboard import LeaderboardPlan, LeaderboardSettings
+
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    for name in _OF_NETWORKS:
+        if name in given:
+            name = name.replace("_", "-")
+            raise click.UsageError(f"{option}: networks are those of the leaderboard, leave --{name} out")
+    if "columns" in given:
+        given["metrics"] = tuple(column.name for column in given["columns"])
+    settings = [*(item.name for item in fields(LeaderboardSettings)), *_OF_ONE_NETWORK, "extractors"]
+    same = {name: given[name] for name in settings if name in given}
+    LeaderboardPlan.from_leaderboard(recorded).check_same(same)
+
+
+# ------------------------------------------------------------------------------------------------------------- the plan
+def _plan(
+    columns: Sequence[Column],
+    running: RunningOptions,
+    neurons: NeuronOptions,
+    histograms: HistogramOptions,
+    root: str | None,
+    settings: dict[str, Any],
+) -> LeaderboardPlan:
+    """What options and the reference say of a new leaderboard."""
+    from vdna_metrics.leaderboard import LeaderboardPlan, LeaderboardSettings
+    from vdna_metrics.leaderboard.plan import named_source
+    from vdna_metrics.ranges import load_ranges
+
+    given = click.get_current_context().params
+    check_root(root, *(source for _, source in map(named_source, given["sources"])), *given["references"])
+    check_histogram_options(kinds_of(columns), histograms)
+    plan = LeaderboardPlan(
+        references=given["references"],
+        generators=tuple(map(named_source, given["sources"])),
+        extractors=(),
+        settings=LeaderboardSettings(
+            metrics=tuple(column.name for column in columns),
+            layers=given["layers"],
+            bins=histograms.bins or DEFAULT_BINS,
+            max_positions=histograms.max_positions,
+            **settings,
+        ),
+        ranges=histograms.ranges,
+        **vars(neurons),
+        root=root,
     )
-    if standing is not None:
-        _check_standing(standing, leaderboard)
-    assert folder is not None
-    write_report_to(leaderboard, evidence, folder)
-    print_result(leaderboard, folder, as_json)
+    plan = _with_networks(plan, columns, running)
+    ranges = None if plan.ranges is None else load_ranges(plan.ranges)
+    for dna in plan.reference.dnas if plan.reference is not None else ():
+        check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)
+    return plan
 
 
-# --------------------------------------------------------------------------------------------------------------- plans
-def _named(text: str) -> tuple[str, str]:
-    """Name and source of a generator: ``NAME=SOURCE``, or the last part of its path."""
-    name, equals, source = text.partition("=")
-    if equals and name and source and not Path(text).exists() and "/" not in name:
-        return name, source
-    return Path(text).resolve().name if Path(text).is_dir() else Path(text).name or text, text
-
-
-def _planned(sources: Sequence[str], references: tuple[str, ...], options: dict[str, Any]) -> _Plan:
+def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], running: RunningOptions) -> LeaderboardPlan:
+    """With the networks that options name, else those of the reference, which is opened."""
     from vdna_metrics.extractors import create_extractor
     from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-    from vdna_metrics.leaderboard.scoring import LeaderboardSettings
+    from vdna_metrics.references import resolve_together
 
-    check_root(*sources, *references)
-    plain = [name for name in options["metrics"] if name != "fid"]
-    check_histogram_options([METRICS[name][0] for name in plain], options["bins"], options["ranges_file"])
-    if "fid" not in options["metrics"] and options["fid_weights"] is not None:
+    given = click.get_current_context().params
+    own = {column.extractor for column in columns if column.extractor is not None}
+    free = [column for column in columns if column.extractor is None]
+    names: tuple[str, ...] = given["extractors"] or ()
+    if "fid_inception" not in own and given["fid_weights"] is not None:
         raise click.UsageError("--fid-weights is for fid, which --metrics does not name")
-    names: tuple[str, ...] = options["extractors"] or ()
-    if not plain and names:
-        raise click.UsageError("--extractors are for emd, nfd and lfd; fid has its own network")
-    precision = None
-    if plain and not names:
-        names, precision = _extractor_of(references, [METRICS[name][0] for name in plain])
-    weights = _weights(options["weights"], names)
-    for option in ("layers", "neurons", "neuron_weights", "ranges_file"):
-        if options[option] is not None and len(names) > 1:
-            word = option.removesuffix("_file").replace("_", "-")
-            raise click.UsageError(f"--{word} is of one network, given are {len(names)}")
-    asked = {option: click.get_current_context().meta[f"{KEPT}.{option}"] for option in RUNNING}
-    asked["precision"] = asked["precision"] or precision
-    layers = options["layers"]
-    built = [
+    if names and not free:
+        raise click.UsageError(f"{columns[0].name} has its own network: leave --extractors out")
+    for option in _OF_ONE_NETWORK:
+        if given[option] is not None and len(names) > 1:
+            raise click.UsageError(f"--{option.replace('_', '-')} is of one network, got {', '.join(names)}")
+    options, reference = vars(running), None
+    if free and not names:
+        reference = resolve_together(plan.references, kinds=kinds_of(free), root=plan.root)
+        names = reference.networks or (DEFAULT_EXTRACTOR,)
+        precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
+        options = {**options, "precision": options["precision"] or precision}
+    weights, layers = _weights(given["weights"], names), given["layers"]
+    extractors = (
         create_extractor(
             name,
             layers=list(layers) if layers and name.startswith("timm:") else None,
             weights_path=weights.get(name),
-            **asked,
-        ).spec
+            **options,
+        )
         for name in names
-    ]
-    fid = None
-    if "fid" in options["metrics"]:
-        fid_options = {**asked, "weights_path": options["fid_weights"]}
-        fid = create_extractor(FID_INCEPTIONS[options["fid_mode"]], **fid_options).spec
-    settings = LeaderboardSettings(
-        metrics=options["metrics"],
-        bins=options["bins"] or DEFAULT_BINS,
-        layers=None if layers is None else tuple(layers),
-        **{name: options[name] for name in _SETTINGS},
     )
-    generators = tuple(map(_named, sources))
-    plan = _Plan(
-        references, generators, tuple(built), fid, settings,
-        options["ranges_file"], options["neurons"], options["neuron_weights"],
-    )  # fmt: skip
-    _check_bins(plan, options)
-    return plan
-
-
-_SETTINGS = (
-    "groups", "max_positions", "confidence", "seed", "equalise", "class_folders", "fidelity", "pictures",
-)  # fmt: skip
-
-
-def _extractor_of(references: Sequence[str], kinds: Sequence[Kind]) -> tuple[tuple[str, ...], Any]:
-    """Names of the networks through which the reference was seen, else the default; and their precision."""
-    found: dict[str, Any] = {}
-    for reference in references:
-        dnas = _load_dnas(reference, None, kinds)
-        for dna in map(_one, dnas.dnas) if dnas is not None else ():
-            found[dna.provenance.extractor] = dna.fingerprint.precision
-    if not found:
-        return (DEFAULT_EXTRACTOR,), None
-    return tuple(found), next(iter(found.values()))
-
-
-def _one(dna: VDNA | GroupedDNA) -> VDNA:
-    """A DNA that has the settings of all groups."""
-    from vdna_metrics.dna import GroupedDNA
-
-    return dna.groups[0] if isinstance(dna, GroupedDNA) else dna
+    fid = FID_INCEPTIONS[given["fid_mode"]]
+    networks = {
+        name: create_extractor(fid, weights_path=given["fid_weights"], **options)
+        if name == "fid_inception"
+        else create_extractor(name, **options)
+        for name in own
+    }
+    plan = replace(plan, extractors=tuple(extractors), networks=networks)
+    # DNAs of columns' own networks were not asked for.
+    opened = reference is not None and (not own or not reference.dnas)
+    return replace(plan, reference=reference if opened else plan.open_set("", plan.references))
 
 
 def _weights(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -367,276 +317,32 @@ def _weights(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     return weights
 
 
-def _check_bins(plan: _Plan, options: dict[str, Any]) -> None:
-    """Refuse bins and ranges that the reference has otherwise."""
-    ranges = load_ranges(plan.ranges)
-    if options["bins"] is None and ranges is None:
-        return
-    for reference in plan.references:
-        dnas = _load_dnas(reference, [spec.name for spec in plan.specs], ["histogram"])
-        for dna in dnas.dnas if dnas is not None else ():
-            if dna.kind == "histogram":
-                check_same_bins(_one(dna), options["bins"], ranges)
-
-
-def _refuse_given(option: str, plan: _Plan, options: dict[str, Any]) -> None:
-    """Refuse settings that are given and are not the leaderboard's."""
-    context = click.get_current_context()
-    recorded: dict[str, Any] = {
-        **{name: getattr(plan.settings, name) for name in ("metrics", "layers", "bins", *_SETTINGS)},
-        "extractors": tuple(spec.name for spec in plan.specs),
-        "ranges_file": plan.ranges,
-        "neurons": plan.neurons,
-        "neuron_weights": plan.neuron_weights,
-    }
-    for name, value in options.items():
-        source = context.get_parameter_source(name)
-        if source is not click.core.ParameterSource.COMMANDLINE:
-            continue
-        given = f"--{name.removesuffix('_file').replace('_', '-')}"
-        if name not in recorded:
-            raise click.UsageError(f"{option}: networks are those of the leaderboard, leave {given} out")
-        there = recorded[name]
-        if value != there and sorted(value) != sorted(there) if isinstance(value, tuple) else value != there:
-            raise ValueError(
-                f"{given.lstrip('-')} differ: the leaderboard has {_shown(there)}, given is {_shown(value)}"
-            )
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-# ------------------------------------------------------------------------------------------------------------- entries
-def _load_dnas(source: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> ImageSet | None:
-    """What a source holds that is no images; its name is the source."""
-    from vdna_metrics.leaderboard.scoring import ImageSet
-    from vdna_metrics.references import holds_dnas
-
-    if is_ours(source):
-        return ImageSet(source, source, dnas=(load_dna(source),))
-    if holds_dnas(source):
-        return ImageSet.open(source, source)
-    if named_reference(source):
-        return _load_by_name(source, extractors, kinds)
-    return None
-
-
-def _load_by_name(name: str, extractors: Sequence[str] | None, kinds: Sequence[Kind]) -> ImageSet:
-    """DNAs of a store: in groups where the package has those, else as they are."""
-    from vdna_metrics.leaderboard.scoring import ImageSet
-    from vdna_metrics.references import load_reference
-    from vdna_metrics.references.store import groups_folder
-
-    words = re.fullmatch(r"([^/@#:]+)/([^/@#:]+)(?:@([^/@#:]+))?", name.lower())
-    parts: list[ImageSet] = []
-    problem: ValueError | None = None
-    for extractor in extractors if extractors is not None else [words[3] if words else None]:
-        groups = groups_folder(words[1], words[2], extractor) if words and extractor else None
-        if groups is not None and groups.is_dir() and words and words[3] in (None, extractor):
-            parts.append(ImageSet.open(name, groups))
-            continue
-        found: dict[Kind, VDNA] = {}
-        for kind in kinds:
-            try:
-                dna = load_reference(name, extractor=extractor, kind=kind)
-            except ValueError as error:
-                problem = error
-            else:
-                found[dna.kind] = dna
-        if found:
-            parts.append(ImageSet(name, name, dnas=tuple(found.values())))
-    if not parts and problem is not None:
-        raise problem
-    return _together(name, parts)
-
-
-def _open_entry(name: str, sources: Sequence[str], plan: _Plan) -> ImageSet:
-    """Images and DNAs of one set."""
-    metrics = plan.settings.metrics
-    kinds = dict.fromkeys(METRICS[metric][0] if metric in METRICS else "layer_gaussian" for metric in metrics)
-    networks = [spec.name for spec in (*plan.specs, *([plan.fid] if plan.fid else []))]
-    images: ImageSource | None = None
-    found: list[ImageSet] = []
-    for source in sources:
-        known = _load_dnas(source, networks, list(kinds))
-        if known is not None:
-            found.append(known)
-        elif images is not None:
-            raise ValueError(f"only one --reference can be images, got {images.name} and {source}")
-        else:
-            images = open_images(source)
-    return replace(_together(name, found), source=", ".join(sources), images=images)
-
-
-def _together(name: str, parts: Sequence[ImageSet]) -> ImageSet:
-    """DNAs of one set of images, by kind or network."""
-    from vdna_metrics.leaderboard.scoring import ImageSet
-
-    return ImageSet(
-        name,
-        "",
-        dnas=tuple(dna for part in parts for dna in part.dnas),
-        features=tuple(pair for part in parts for pair in part.features),
-        digests={image: digest for part in parts for image, digest in part.digests.items()},
-    )
-
-
-def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list[ImageSet]:
-    """The reference and the generators; those of a standing leaderboard must be what they were."""
-    first = plan.references[0]
-    reference_name = first if named_reference(first) else _named(first)[0]
-    if standing is not None:
-        reference_name = standing.reference.name
-    elif reference_name in [name for name, _ in plan.generators]:
-        reference_name = f"{reference_name} (reference)"
-    reference = _open_entry(reference_name, plan.references, plan)
-    entries = [reference]
-    known = {} if standing is None else {entry.name: entry for entry in standing.generators}
-    for name, source in plan.generators:
-        try:
-            entries.append(_open_entry(name, [source], plan))
-        except (ValueError, OSError):
-            found = None if standing is None or name not in known else _from_cache(name, source, standing, cache)
-            if found is None:
-                raise
-            entries.append(found)
-    if standing is not None:
-        changed = _changed(standing, entries, plan)
-        if changed:
-            raise ValueError("; ".join(changed))
-    return entries
-
-
-def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | None) -> ImageSet | None:
-    """A generator whose images are gone, by the DNAs that were kept of it."""
-    from vdna_metrics.build.groups import cached_folder
-    from vdna_metrics.leaderboard.scoring import ImageSet
-
-    record = next(entry for entry in standing.generators if entry.name == name)
-    parts = []
-    for network in standing.networks:
-        folder = cached_folder(cache, record.manifest, network.fingerprint, record.groups) if cache else None
-        if folder is None:
-            return None
-        parts.append(ImageSet.open(name, folder))
-    say(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
-    return replace(_together(name, parts), source=source)
-
-
-def _changed(standing: Leaderboard, entries: Sequence[ImageSet], plan: _Plan) -> list[str]:
-    """What of a standing leaderboard's sets and networks is not what it was, with both sides."""
-    from vdna_metrics.build.groups import content_digests
-    from vdna_metrics.extractors import create_extractor
-    from vdna_metrics.images.sources import evenly_spaced, manifest_hash
-
-    found = []
-    records = {entry.name: entry for entry in (standing.reference, *standing.generators)}
-    for entry in entries:
-        record = records.get(entry.name)
-        if record is None or entry.images is None or not record.manifest:
-            continue
-        images = entry.images
-        if len(images) != record.n_found:
-            found.append(
-                f"{entry.name} changed: {record.n_found} images when the leaderboard was made, now {len(images)}"
-            )
-            continue
-        images = evenly_spaced(images, record.n_images + len(record.skipped))
-        skipped = {name for name, _ in record.skipped}
-        kept = [(n, d) for n, d in zip(images.names, content_digests(images), strict=True) if n not in skipped]
-        manifest = manifest_hash(*zip(*kept, strict=True))
-        if manifest != record.manifest:
-            found.append(
-                f"{entry.name} changed: its images had the manifest {record.manifest[:12]} when the leaderboard was "
-                f"made, now they have {manifest[:12]}"
-            )
-    specs = (*plan.specs, *([plan.fid] if plan.fid is not None else []))
-    for network, spec in zip(standing.networks, specs, strict=True):
-        fingerprint = create_extractor(spec).fingerprint
-        if fingerprint.digest != network.fingerprint:
-            found.append(
-                f"network {network.name} changed: fingerprint {network.fingerprint[:12]} when the leaderboard was "
-                f"made, now {fingerprint.digest[:12]}"
-            )
-    return found
-
-
-def _check_standing(standing: Leaderboard, leaderboard: Leaderboard) -> None:
-    """Refuse a leaderboard whose networks, bins or ranges are not those of the standing one."""
-    for before, after in zip(standing.networks, leaderboard.networks, strict=True):
-        for part in ("fingerprint", "bins", "ranges"):
-            if getattr(before, part) != getattr(after, part):
-                raise ValueError(
-                    f"{part} of {before.name} differ: the leaderboard has {str(getattr(before, part))[:12]}, this "
-                    f"reference {str(getattr(after, part))[:12]}; it is another leaderboard"
-                )
-    if standing.reference.n_images != leaderboard.reference.n_images:
-        raise ValueError(
-            f"references differ: the leaderboard's has {standing.reference.n_images} images, this one "
-            f"{leaderboard.reference.n_images}; it is another leaderboard"
-        )
-
-
-# ------------------------------------------------------------------------------------------------------------- the work
-def _scored(
-    plan: _Plan,
-    entries: Sequence[ImageSet],
-    reading: Reading,
-    cache: Path | None,
-    title: str | None,
-    command: str,
-) -> tuple[Leaderboard, Evidence]:
-    from vdna_metrics.leaderboard.scoring import score_leaderboard
-
-    reference, *generators = entries
-    ranges = load_ranges(plan.ranges)
-    with progress_bars() as start:
-        return score_leaderboard(
-            reference,
-            generators,
-            plan.specs,
-            settings=plan.settings,
-            fid_extractor=plan.fid or "fid_inception",
-            ranges=None if ranges is None else {spec.name: ranges for spec in plan.specs},
-            neurons=load_neurons(plan.neurons),
-            weights=load_neuron_weights(plan.neuron_weights),
-            cache=cache,
-            title=title or f"{len(generators)} sets of images against {reference.name}",
-            command=command,
-            record=plan.record(),
-            reading=reading,
-            start=start,
-        )
-
-
+# ------------------------------------------------------------------------------------------------------------- replays
 def _replay(
-    standing: Leaderboard,
-    plan: _Plan,
-    reading: Reading,
+    recorded: Leaderboard,
     folder: Path | None,
     cache: Path | None,
+    reading: Reading,
+    root: str | None,
     tolerance: float | None,
     as_json: bool,
 ) -> None:
-    from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable, leaderboard_differences
+    from vdna_metrics.leaderboard import leaderboard_differences, replay_leaderboard
+    from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 
-    settings = plan.settings
-    if folder is None:  # pictures are not compared
-        plan = replace(plan, settings=replace(settings, pictures=0))
-    entries = _open(plan, standing, cache)
-    leaderboard, evidence = _scored(plan, entries, reading, cache, standing.title, standing.command)
+    with progress_bars() as start:
+        leaderboard, evidence = replay_leaderboard(
+            recorded, pictures=folder is not None, cache=cache, root=root, reading=reading, start=start
+        )
     if folder is not None:
         write_report_to(leaderboard, evidence, folder)
     tolerance = TOLERANCE if tolerance is None else tolerance
-    found, intervals = (
-        leaderboard_differences(standing, leaderboard, tolerance=tolerance),
-        intervals_are_comparable(standing),
-    )
+    found = leaderboard_differences(recorded, leaderboard, tolerance=tolerance)
+    intervals = intervals_are_comparable(recorded)
     versions = {
-        name: (standing.versions.get(name), leaderboard.versions.get(name))
-        for name in dict.fromkeys([*standing.versions, *leaderboard.versions])
-        if standing.versions.get(name) != leaderboard.versions.get(name)
+        name: (recorded.versions.get(name), leaderboard.versions.get(name))
+        for name in dict.fromkeys([*recorded.versions, *leaderboard.versions])
+        if recorded.versions.get(name) != leaderboard.versions.get(name)
     }
     if as_json:
         differences = [vars(each) for each in found]
@@ -648,7 +354,7 @@ def _replay(
         click.echo(f"Every number is within {tolerance:g} of the recorded one.")
     if not as_json and not intervals:
         click.echo(
-            f"The record is by {standing.writer}: intervals changed in 0.2, so only values and corrected values were "
+            f"The record is by {recorded.writer}: intervals changed in 0.2, so only values and corrected values were "
             "compared, not intervals, differences of generators and ranks."
         )
     for name, (before, after) in versions.items() if not as_json else ():

@@ -1,32 +1,27 @@
-"""Options that several commands share."""
+"""Options that several commands share, in blocks: a block is one value that a command is handed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from vdna_metrics.distributions import Kind
+    from vdna_metrics.dna import Column
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-METRICS: dict[str, tuple[Kind, str]] = {
-    "emd": ("histogram", "VDNA-EMD, mean over neurons"),
-    "nfd": ("gaussian", "neuron Fréchet distance, mean over neurons"),
-    "lfd": ("layer_gaussian", "layer Fréchet distance, mean over layers"),
-}
-
-
 DEFAULT_EXTRACTOR = "mugs_vit_base"
-
-
 DEFAULT_BINS = 1000
 PICTURES = (".png", ".pdf", ".svg")
+DATASET = "dataset:"  # prefix of a source that is a standard dataset
 
 
+# --------------------------------------------------------------------------------------------------- types of arguments
 class Names(click.ParamType):  # type: ignore[type-arg]
     """Comma-separated names out of some, or any where none are given."""
 
@@ -47,6 +42,53 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
+class _ColumnNames(click.ParamType):  # type: ignore[type-arg]
+    """Comma-separated names of columns, as columns."""
+
+    name = "A,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Column, ...]:
+        from vdna_metrics.dna import find_column
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(find_column(name) for name in Names().convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _ColumnName(click.ParamType):  # type: ignore[type-arg]
+    """The name of a column, as a column."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Column:
+        from vdna_metrics.dna import Column
+
+        if isinstance(value, Column):
+            return value
+        columns = _ColumnNames().convert(value, param, ctx)
+        if len(columns) > 1:
+            self.fail(f"expected one name, got {value!r}", param, ctx)
+        return columns[0]
+
+
+class _ColumnOption(click.Option):
+    """Its help tells of every distance there is; the registry, and with it torch, is read when help is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from vdna_metrics.dna import find_column, list_columns
+
+        told = []
+        for column in map(find_column, list_columns()):
+            text = column.label if column.extractor is None else f"{column.label}, in {column.extractor}"
+            parts = column.distance.per
+            told.append(f"{column.name}: {text}" + (f", mean over {parts}s" if parts and not column.layers else ""))
+        self.help = f"{self.help or ''}{'; '.join(told)}."
+        return super().get_help_record(ctx)
+
+
 class _Part(click.ParamType):  # type: ignore[type-arg]
     """``I/N`` as a place counted from 0 and a number of parts."""
 
@@ -61,117 +103,171 @@ class _Part(click.ParamType):  # type: ignore[type-arg]
         return int(i) - 1, int(n)
 
 
-def options(*parts: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one."""
+# --------------------------------------------------------------------------------------------------------------- blocks
+def _option(*flags: str, **attributes: Any) -> Any:
+    """A field of a block: what `click.option` is given beside the field's name."""
+    return field(metadata={"flags": flags, "attributes": attributes})
+
+
+def _block(block: type[Any]) -> Any:
+    """A block inside a block."""
+    return field(metadata={"block": block})
+
+
+def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Command], Command]:
+    """Add a block's options to a command, which is handed their values as one.
+
+    Args:
+        name: of the command's argument.
+        block: class of the value.
+        default: what takes the place of ``{default}`` in help.
+    """
 
     def decorate(command: Command) -> Command:
-        for option in reversed(parts):
-            command = option(command)
-        return command
+        @wraps(command)
+        def run(*arguments: Any, **given: Any) -> Any:
+            return command(*arguments, **{name: _taken(block, given)}, **given)
+
+        return _with_options(run, block, default)  # type: ignore[return-value]
 
     return decorate
 
 
-def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
-    context.meta[f"{KEPT}.{option.name}"] = value
+def _taken(block: type[Any], given: dict[str, Any]) -> Any:
+    parts = ((item.name, item.metadata.get("block")) for item in fields(block))
+    return block(**{name: given.pop(name) if part is None else _taken(part, given) for name, part in parts})
 
 
-# How the network is run, for `find_extractor`: of no interest to the commands themselves.
-running_options = options(
-    click.option(
+def _with_options(command: Callable[..., Any], block: type[Any], default: str) -> Callable[..., Any]:
+    for item in reversed(fields(block)):
+        if "block" in item.metadata:
+            command = _with_options(command, item.metadata["block"], default)
+            continue
+        attributes = {
+            **item.metadata["attributes"],
+            "help": item.metadata["attributes"]["help"].format(default=default),
+        }
+        command = click.option(*item.metadata["flags"], item.name, **attributes)(command)
+    return command
+
+
+@dataclass(frozen=True)
+class RunningOptions:
+    """How a network is run."""
+
+    precision: Any = _option(
         "--precision",
         type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
         help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
-        expose_value=False,
-        callback=_keep,
-    ),
-    click.option(
-        "--channels-last",
-        is_flag=True,
-        help="Keep images and weights in channels_last memory format.",
-        expose_value=False,
-        callback=_keep,
-    ),
-    click.option("--compile", is_flag=True, help="Run through torch.compile.", expose_value=False, callback=_keep),
-)
+    )
+    channels_last: bool = _option(
+        "--channels-last", is_flag=True, help="Keep images and weights in channels_last memory format."
+    )
+    compile: bool = _option("--compile", is_flag=True, help="Run through torch.compile.")
 
 
-def network_options(default: str) -> Callable[[Command], Command]:
-    """Which network, which of its layers, and how it is run: see `find_extractor`."""
-    return options(
-        click.option(
-            "--extractor",
-            metavar="NAME",
-            help=f"Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
-        ),
-        click.option("--weights", metavar="FILE", help="Local file of the network's weights."),
-        click.option("--layers", type=Names(), help="Layers to look at; module paths for timm:NAME."),
-        running_options,
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network, which of its layers, and how it is run; see `find_extractor`."""
+
+    extractor: str | None = _option(
+        "--extractor",
+        metavar="NAME",
+        help="Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
+    )
+    weights: str | None = _option("--weights", metavar="FILE", help="Local file of the network's weights.")
+    layers: tuple[str, ...] | None = _option(
+        "--layers", type=Names(), help="Layers to look at; module paths for timm:NAME."
+    )
+    running: RunningOptions = _block(RunningOptions)
+
+
+@dataclass(frozen=True)
+class HistogramOptions:
+    """How activations are counted."""
+
+    bins: int | None = _option(
+        "--bins", type=click.IntRange(1), metavar="N", help="Bins of each histogram; {default} by default."
+    )
+    ranges: str | None = _option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
+    max_positions: int | None = _option(
+        "--max-positions",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Count at most N positions of an image and layer; to be compared with such DNAs only.",
     )
 
 
-RUNNING = ("precision", "channels_last", "compile")  # how a network is run
-DATASET = "dataset:"  # prefix of a source that is a standard dataset
-PROCEDURAL = "procedural:"  # prefix of a source that is drawn
-KEPT = "vdna_metrics"  # prefix of what is kept in the context of a command
+@dataclass(frozen=True)
+class NeuronOptions:
+    """Which neurons are compared, and what each counts."""
 
-
-def histogram_options(default: str) -> Callable[[Command], Command]:
-    """Bins and ranges."""
-    return options(
-        click.option(
-            "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of each histogram; {default} by default."
-        ),
-        click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges, as `calibrate` writes them."),
+    neurons: str | None = _option(
+        "--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
+    )
+    neuron_weights: str | None = _option(
+        "--neuron-weights",
+        metavar="FILE",
+        help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
+        "weighted sum.",
     )
 
 
-reading_options = options(
-    click.option("--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."),
-    click.option(
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How images are read; see `reading_of`."""
+
+    device: str = _option(
+        "--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
+    )
+    batch_size: int = _option(
         "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
-    ),
-    click.option(
+    )
+    workers: int = _option(
         "--workers",
         type=click.IntRange(0),
         metavar="N",
         default=min(4, os.cpu_count() or 1),
         show_default=True,
         help="Processes that decode and resize; 0 does it in this one.",
-    ),
-    click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which."),
-    # For `open_images`.
-    click.option(
-        "--root",
-        metavar="FOLDER",
-        help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise.",
-        expose_value=False,
-        callback=_keep,
-    ),
-)
+    )
+    skip_bad: bool = _option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
+    root: str | None = _option(
+        "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
+    )
+
+
+@dataclass(frozen=True)
+class StoringOptions:
+    """Where DNAs are stored, and what is said of them there."""
+
+    location: str | None = _option(
+        "--store", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
+    )
+    licence: str = _option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics.")
+    card: str | None = _option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store.")
+    overwrite: bool = _option("--overwrite", is_flag=True, help="Replace what the store has under that name.")
+
+
+# ------------------------------------------------------------------------------------------------------- single options
+def columns_option(flag: str, *, default: str | None = None, several: bool = False) -> Callable[[Command], Command]:
+    """Which distances, as columns; without a default that of a DNA's kind."""
+    return click.option(
+        flag,
+        "columns" if several else "column",
+        cls=_ColumnOption,
+        type=_ColumnNames() if several else _ColumnName(),
+        default=default,
+        show_default=default is not None,
+        help="" if default else "By default the first that takes such DNAs; ",
+    )
+
+
+unit_option = click.option("--unit", metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")
 
 
 part_of_images = click.option(
     "--shard", "part", type=_Part(), help="Of N equal parts of the images only the I-th; see `merge`."
-)
-
-
-neurons_options = options(
-    click.option("--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."),
-    click.option(
-        "--neuron-weights",
-        metavar="FILE",
-        help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
-        "weighted sum.",
-    ),
-)
-
-
-max_positions_option = click.option(
-    "--max-positions",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Count at most N positions of an image and layer; to be compared with such DNAs only.",
 )
 
 
@@ -184,12 +280,3 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 
 output_file = click.option("-o", "--output", required=True, metavar="FILE", help="File to write, .npz.")
-
-
-widening = click.option(
-    "--widen",
-    type=click.Choice(["margin", "vdna", "none"]),
-    default="margin",
-    show_default=True,
-    help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they are.",
-)

@@ -9,39 +9,38 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vdna_metrics.cli.comparing import reference_dnas
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
+    check_parts,
     check_root,
-    check_same_bins,
-    check_writable,
-    find_extractor,
-    find_references,
-    load_neuron_weights,
-    load_neurons,
-    load_ranges,
+    find_sets,
+    in_unit,
     open_images,
-    own_or_calibrated,
-    picture_path,
-    shared_reading,
+    reading_of,
+    weighted,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
-    METRICS,
     PICTURES,
+    HistogramOptions,
+    NetworkOptions,
+    NeuronOptions,
+    ReadingOptions,
     as_json,
-    histogram_options,
-    max_positions_option,
-    network_options,
-    neurons_options,
-    reading_options,
+    columns_option,
+    takes,
+    unit_option,
 )
-from vdna_metrics.cli.results import described, report_skipped, seen_by
+from vdna_metrics.cli.outputs import check_writable, picture_path
+from vdna_metrics.cli.results import Notes, described, heading, seen_by
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.ranking import ImageRanking
-    from vdna_metrics.functional.emd import EMDUnit
+    from vdna_metrics.dna import Column
 
 
 @click.command()
@@ -50,49 +49,34 @@ if TYPE_CHECKING:
     "--reference",
     required=True,
     metavar="REFERENCE",
-    help="Real images (a SOURCE), a DNA file, or a name of the store.",
+    help="Real images, or a DNA of them (a SOURCE).",
 )
-@click.option(
-    "--metric",
-    type=click.Choice(list(METRICS)),
-    default="emd",
-    show_default=True,
-    help="; ".join(f"{name}: {text}" for name, (_, text) in METRICS.items()) + ".",
-)
+@columns_option("--metric", default="emd")
 @click.option("--top", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N nearest.")
 @click.option(
     "--bottom", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N farthest."
 )
 @click.option("--contact-sheet", metavar="FILE", help=f"Picture of these images to write: {', '.join(PICTURES)}.")
 @click.option("-o", "--output", metavar="FILE", help="File of all scores to write, .csv.")
-@click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
-@neurons_options
-@network_options(f"the reference's, else {DEFAULT_EXTRACTOR}")
-@histogram_options(f"the reference's, else {DEFAULT_BINS}")
-@max_positions_option
-@reading_options
+@unit_option
+@takes("neurons", NeuronOptions)
+@takes("network", NetworkOptions, default=f"the reference's, else {DEFAULT_EXTRACTOR}")
+@takes("histograms", HistogramOptions, default=f"the reference's, else {DEFAULT_BINS}")
+@takes("reading", ReadingOptions)
 @as_json
 def rank(
     source: str,
     reference: str,
-    metric: str,
+    column: Column,
     top: int,
     bottom: int,
     contact_sheet: str | None,
     output: str | None,
-    unit: EMDUnit | None,
-    neurons: str | None,
-    neuron_weights: str | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    bins: int | None,
-    ranges_file: str | None,
-    max_positions: int | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    unit: str | None,
+    neurons: NeuronOptions,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Rank single images by their distance from real ones.
@@ -102,68 +86,38 @@ def rank(
     lowest.
     """
     from vdna_metrics.analysis import rank_images
-    from vdna_metrics.build.dnas import build_dnas
-    from vdna_metrics.neurons import chosen_neurons, chosen_weights
 
-    check_root(source, reference)
-    kind = METRICS[metric][0]
-    check_histogram_options([kind], bins, ranges_file)
-    if unit is not None and metric != "emd":
-        raise click.UsageError(f"--unit is for VDNA-EMD, asked for is {metric}")
+    check_root(reading.root, source, reference)
+    check_histogram_options([column.kind], histograms)
+    check_parts([column], None, neurons)
+    column = in_unit(column, unit)
     picture = None if contact_sheet is None else picture_path(contact_sheet, "--contact-sheet")
     if picture is not None and top == bottom == 0:
         raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
     table = None if output is None else _table_path(output)
-    reading = shared_reading(device, batch_size, workers, skip_bad, None)
-    images = open_images(source)
-    found, real_images = find_references([reference], [kind], extractor)
-    if real_images is None and kind not in found:
-        (other,) = found
-        name = next(name for name, (of, _) in METRICS.items() if of == other)
-        raise ValueError(f"{reference} is a {other}, for --metric {name}; {metric} needs a {kind}, or the real images")
-    given = found.get(kind)
-    network, chosen = find_extractor(extractor, weights, layers, given)
-    selection, weighed = load_neurons(neurons), load_neuron_weights(neuron_weights)
-    picked = chosen_neurons(selection, network.fingerprint)
-    layout = (network if given is None else given).layout.select(chosen, picked)
-    chosen_weights(weighed, layout, network.fingerprint, "layer" if kind == "layer_gaussian" else "neuron")
-    ranges = load_ranges(ranges_file)
+    pass_ = reading_of(reading)
+    images = open_images(source, reading.root)
+    real_images, _ = find_sets([reference], [], [column], network, reading.root)
+    (column,) = weighted([column], neurons)
+    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images])
+    notes = Notes()
     with progress_bars() as start:
-        if real_images is None:
-            real = found[kind]
-            real.check_fingerprint(network.fingerprint)
-            if kind == "histogram":
-                check_same_bins(real, bins, ranges)
-            if max_positions not in (None, real.provenance.max_positions):
-                raise ValueError(
-                    f"max_positions differ: the reference has {real.provenance.max_positions or 'all'}, "
-                    f"--max-positions says {max_positions}; leave --max-positions out"
-                )
-        else:
-            if kind == "histogram" and ranges is None:
-                ranges = own_or_calibrated(network, real_images, chosen, reading, start)
-            real = build_dnas(
-                real_images,
-                network,
-                [kind],
-                bins=bins or DEFAULT_BINS,
-                ranges=ranges,
-                layers=list(layout),
-                neurons=layout.neurons,
-                max_positions=max_positions,
-                reading=watched(reading, start, f"real: {real_images.name}", real_images),
-            )[kind]
-            report_skipped(real)
+        dnas, settings = reference_dnas(real_images, [column.kind], settings, pass_, start, notes)
+        real = dnas[column.kind]
+        if settings.max_positions != real.provenance.max_positions and column.kind == "histogram":
+            raise ValueError(
+                f"max_positions differ: the reference has {real.provenance.max_positions or 'all'}, "
+                f"--max-positions says {settings.max_positions}; leave --max-positions out"
+            )
         ranking = rank_images(
             images,
             real,
-            network,
-            layers=list(layout),
-            neurons=layout.neurons,
-            weights=weighed,
-            unit=unit or "bins",
+            settings.built,
+            layers=list(settings.layout),
+            neurons=settings.layout.neurons,
+            distance=column,
             pictures=0 if picture is None else max(top, bottom),
-            reading=watched(reading, start, source, images),
+            reading=watched(pass_, start, source, images),
         )
     for name, reason in ranking.skipped:
         say(f"skipped: {ranking.source}: {name}: {reason}")
@@ -176,10 +130,10 @@ def rank(
     if as_json:
         print_json(
             {
-                "metric": metric,
-                "extractor": network.name,
-                "neurons": neurons,
-                "neuron_weights": neuron_weights,
+                "metric": column.name,
+                "extractor": settings.extractor,
+                "neurons": neurons.neurons,
+                "neuron_weights": neurons.neuron_weights,
                 "scores": None if table is None else str(table),
                 "contact_sheet": contact_sheet,
                 **ranking.to_json(top, bottom),
@@ -187,15 +141,14 @@ def rank(
             }
         )
         return
-    distance = f"{metric} ({ranking.unit})" if metric == "emd" else metric
-    seen = f"{distance} from {reference}, seen by {network.name}{seen_by(neurons, neuron_weights)}"
+    seen = f"{heading(column, unit=True)} from {reference}, {seen_by(settings.extractor, neurons)}"
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
             rows = [
                 [image.name, image.score, image.layers[0].layer, _signed(image.layers[0].unusual)] for image in ranked
             ]
-            print_table(f"The {len(rows)} {end}", ["image", metric, "layer", "unusual"], rows)
+            print_table(f"The {len(rows)} {end}", ["image", column.name, "layer", "unusual"], rows)
     for written in (table, picture):
         if written is not None:
             click.echo(f"wrote {written}")

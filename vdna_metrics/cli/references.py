@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,47 +16,38 @@ import click
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
     check_root,
-    check_writable,
-    find_extractor,
-    forget,
     load_dna,
-    load_ranges,
     open_images,
-    shared_reading,
+    reading_of,
 )
 from vdna_metrics.cli.options import (
     DATASET,
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
+    HistogramOptions,
     Names,
+    NetworkOptions,
+    ReadingOptions,
+    StoringOptions,
     as_json,
-    histogram_options,
-    max_positions_option,
-    network_options,
-    options,
-    reading_options,
+    takes,
 )
+from vdna_metrics.cli.outputs import check_writable, forget
 from vdna_metrics.cli.results import described, report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA
-    from vdna_metrics.references.store import ReferenceRecord, ReferenceStore
+    from vdna_metrics.references.records import ReferenceRecord
+    from vdna_metrics.references.store import ReferenceStore
 
 _store = click.option(
     "--store",
     "location",
     metavar="STORE",
     help="A folder, hub:OWNER/NAME, or an https address.  [default: all that are known]",
-)
-_own_store = click.option(
-    "--store", "location", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
-)
-_described_by = options(
-    click.option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics."),
-    click.option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store."),
-    click.option("--overwrite", is_flag=True, help="Replace what the store has under that name."),
 )
 
 
@@ -94,10 +87,10 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
 def show(name: str, as_json: bool) -> None:
     """Show all that is known of one reference."""
     from vdna_metrics.files import read_header
-    from vdna_metrics.references.store import find_reference, read_record
+    from vdna_metrics.references.store import find_reference, read_records
 
-    store, record, header = read_record(
-        lambda: find_reference(name), lambda store, record, path: (store, record, read_header(path))
+    store, record, header = read_records(
+        lambda: [find_reference(name)], lambda entries: (*entries[0], read_header(entries[0][0].file(entries[0][1])))
     )
     if as_json:
         print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
@@ -133,7 +126,8 @@ def show(name: str, as_json: bool) -> None:
 @as_json
 def verify(location: str | None, as_json: bool) -> None:
     """Read every file again, and compare it with the manifest."""
-    from vdna_metrics.references.store import ReferenceStore, known_stores, verify_store
+    from vdna_metrics.references.adding import verify_store
+    from vdna_metrics.references.store import ReferenceStore, known_stores
 
     results = []
     for store in known_stores() if location is None else [ReferenceStore(location)]:
@@ -164,80 +158,57 @@ def verify(location: str | None, as_json: bool) -> None:
     show_default=True,
     help="Which DNAs to make, in one pass over the images.",
 )
-@network_options(DEFAULT_EXTRACTOR)
-@histogram_options(str(DEFAULT_BINS))
-@max_positions_option
-@reading_options
-@_own_store
-@_described_by
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("histograms", HistogramOptions, default=str(DEFAULT_BINS))
+@takes("reading", ReadingOptions)
+@takes("storing", StoringOptions)
 @as_json
 def build(
     sources: tuple[str, ...],
     name: str | None,
     kinds: tuple[Kind, ...],
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    bins: int | None,
-    ranges_file: str | None,
-    max_positions: int | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
-    location: str | None,
-    licence: str,
-    card: str | None,
-    overwrite: bool,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
+    storing: StoringOptions,
     as_json: bool,
 ) -> None:
     """Make reference DNAs of images, and put them into a store.
 
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
-    from vdna_metrics.build.dnas import build_dnas
     from vdna_metrics.images.datasets import list_datasets
-    from vdna_metrics.references.store import check_new_name, find_ranges
+    from vdna_metrics.references.adding import check_new_name
+    from vdna_metrics.references.store import find_ranges
 
-    check_root(*sources)
-    check_histogram_options(kinds, bins, ranges_file)
+    check_root(reading.root, *sources)
+    check_histogram_options(kinds, histograms)
     standard = sources[0].removeprefix(DATASET).lower() if sources[0].startswith(DATASET) and not sources[1:] else None
     if name is None and standard is None:
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
     dataset, split = _split(name or standard or "")
     if standard is not None:
         known = next((record for record in list_datasets() if record.name == standard.partition("/")[0]), None)
-        licence = licence or (known.licence if known else "")
-    store = _writable_store(location)
-    text = _card(card)
-    images = [(source, open_images(source)) for source in sources]
-    network, chosen = find_extractor(extractor, weights, layers)
+        storing = replace(storing, licence=storing.licence or (known.licence if known else ""))
+    store = _writable_store(storing.location)
+    text = _card(storing.card)
+    images = [(source, open_images(source, reading.root)) for source in sources]
+    settings = find_settings(network, histograms)
+    extractor = settings.extractor
     for kind in kinds:
-        counted = f"{kind}-{bins or DEFAULT_BINS}" if kind == "histogram" else kind
-        check_new_name(store, dataset, split, network.name, counted)
-    ranges = load_ranges(ranges_file)
-    if "histogram" in kinds and ranges is None:
-        ranges = find_ranges(network)
-    checkpoint = store.folder / f".{dataset}-{split}-{network.name.replace('/', '-')}.checkpoint"
-    reading = shared_reading(device, batch_size, workers, skip_bad, checkpoint)
-    made: dict[Kind, VDNA] = {}
+        counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
+        check_new_name(store, dataset, split, extractor, counted)
+    if "histogram" in kinds and settings.ranges is None:
+        settings = replace(settings, ranges=find_ranges(settings.built))
+    checkpoint = store.folder / f".{dataset}-{split}-{extractor.replace('/', '-')}.checkpoint"
+    pass_ = reading_of(reading, checkpoint)
     with progress_bars() as start:
-        for source, opened in images:
-            dnas = build_dnas(
-                opened,
-                network,
-                kinds,
-                bins=bins or DEFAULT_BINS,
-                ranges=ranges,
-                layers=chosen,
-                max_positions=max_positions,
-                reading=watched(reading, start, source, opened),
-            )
-            made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
+        parts = [settings.make(opened, kinds, watched(pass_, start, source, opened)) for source, opened in images]
     if not is_main():
         return
-    report_skipped(made[kinds[0]])
-    records = [_add(store, dna, dataset, split, "", licence, _command(), text, overwrite) for dna in made.values()]
+    dnas = [reduce(add, (part[kind] for part in parts)) for kind in kinds]
+    report_skipped(dnas[0])
+    records = [_add(store, dna, dataset, split, storing, text, origin=_command()) for dna in dnas]
     forget(checkpoint)
     _print_added(store, records, as_json)
 
@@ -252,8 +223,7 @@ def build(
 @click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
 @click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
 @click.option("--resolution", default="", metavar="WxH", help="Of the images before they were resized, as in 32x32.")
-@_own_store
-@_described_by
+@takes("storing", StoringOptions)
 @as_json
 def import_command(
     source: str,
@@ -262,11 +232,8 @@ def import_command(
     mode: Any,
     n_images: int | None,
     ranges_file: str | None,
-    location: str | None,
     resolution: str,
-    licence: str,
-    card: str | None,
-    overwrite: bool,
+    storing: StoringOptions,
     as_json: bool,
 ) -> None:
     """Put a DNA, or others' statistics, into a store.
@@ -277,30 +244,30 @@ def import_command(
     from vdna_metrics.dna import load_vdna
     from vdna_metrics.files import is_ours, read_header
     from vdna_metrics.ranges import load_ranges
-    from vdna_metrics.references.formats.statistics import import_statistics
-    from vdna_metrics.references.store import add_ranges
+    from vdna_metrics.references.adding import add_ranges
+    from vdna_metrics.references.formats.importing import import_statistics
 
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
         if "/" in name:
             raise click.UsageError(f"{source} holds activation ranges: --name is the extractor's name")
-        store = _writable_store(location)
-        added = add_ranges(load_ranges(source), store, extractor=name, overwrite=overwrite)
+        store = _writable_store(storing.location)
+        added = add_ranges(load_ranges(source), store, extractor=name, overwrite=storing.overwrite)
         if as_json:
             print_json({"name": added.name, "store": store.location, **asdict(added)})
         else:
             click.echo(f"{added.name}: over {added.n_images} images, in {store.location}")
         return
     dataset, split = _split(name)
-    text = _card(card)
+    text = _card(storing.card)
     if kind in ("histogram", "gaussian", "layer_gaussian"):
         dnas = [load_vdna(source)]
     else:
         dnas = import_statistics(
             source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
         )
-    store = _writable_store(location)
-    records = [_add(store, dna, dataset, split, resolution, licence, "", text, overwrite) for dna in dnas]
+    store = _writable_store(storing.location)
+    records = [_add(store, dna, dataset, split, storing, text, resolution=resolution) for dna in dnas]
     _print_added(store, records, as_json)
 
 
@@ -319,7 +286,7 @@ def import_command(
 @as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
-    from vdna_metrics.references.formats.statistics import export_statistics
+    from vdna_metrics.references.formats.exporting import export_statistics
 
     dna = load_dna(name)
     check_writable(Path(output))
@@ -379,13 +346,13 @@ def _add(
     dna: VDNA,
     dataset: str,
     split: str,
-    resolution: str,
-    licence: str,
-    origin: str,
+    storing: StoringOptions,
     card: str | None,
-    overwrite: bool,
+    *,
+    resolution: str = "",
+    origin: str = "",
 ) -> ReferenceRecord:
-    from vdna_metrics.references.store import add_card, add_reference
+    from vdna_metrics.references.adding import add_card, add_reference
 
     record = add_reference(
         dna,
@@ -393,9 +360,9 @@ def _add(
         dataset=dataset,
         split=split,
         resolution=resolution,
-        licence=licence,
+        licence=storing.licence,
         origin=origin,
-        overwrite=overwrite,
+        overwrite=storing.overwrite,
     )
     if card is not None:
         add_card(store, dataset, card)

@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 from vdna_metrics.cli.screen import say
 
 if TYPE_CHECKING:
-    from vdna_metrics.dna import VDNA
-    from vdna_metrics.neurons import NeuronWeights
+    from vdna_metrics.cli.options import NeuronOptions
+    from vdna_metrics.dna import VDNA, Column
 
 
 def measured(
-    metric: str,
-    real: VDNA,
-    fake: VDNA,
-    by: str | None,
-    unit: Any = "bins",
-    allow_subsampled: bool = False,
-    weights: NeuronWeights | None = None,
+    column: Column, real: VDNA, fake: VDNA, by: str | None = None, *, allow_subsampled: bool = False
 ) -> dict[str, Any]:
-    """``{metric: mean or weighted sum}`` and, where asked for, ``{metric_by_layer: {layer: distance}}``."""
-    from vdna_metrics.dna import compare as distances
-
-    def measure(reduction: Any) -> Any:
-        if metric == "emd":
-            return distances.emd(
-                real, fake, weights=weights, unit=unit, reduction=reduction, allow_subsampled=allow_subsampled
-            )
-        if metric == "nfd":
-            return distances.neuron_frechet(real, fake, weights=weights, reduction=reduction)
-        return distances.layer_frechet(real, fake, weights=weights, reduction=reduction)
-
-    found: dict[str, Any] = {metric: float(measure("mean"))}
+    """``{column: value}`` and, where asked for, ``{column_by_layer: {layer: value}}`` or ``..._by_neuron``."""
+    real, fake = column.select(real), column.select(fake)
+    found: dict[str, Any] = {
+        column.name: float(cast(Any, column.measure(real, fake, allow_subsampled=allow_subsampled)))
+    }
     if by is not None:
-        parts = measure("layer" if by == "layer" else "none")
-        found[f"{metric}_by_{by}"] = {layer: value.tolist() for layer, value in parts.items()}
+        reduction = "layer" if by == "layer" else "none"
+        parts = cast(Any, column.measure(real, fake, cast(Any, reduction), allow_subsampled=allow_subsampled))
+        found[f"{column.name}_by_{by}"] = {layer: value.tolist() for layer, value in parts.items()}
     return found
 
 
-def seen_by(neurons: str | None, weights: str | None) -> str:
-    """Which neurons, and weighed how, for a title."""
-    return f", neurons of {neurons}" * (neurons is not None) + f", weighed by {weights}" * (weights is not None)
+def heading(column: Column, *, unit: bool = False) -> str:
+    """A column's name, with what its values cannot be read without."""
+    of = f" ({column.unit})" if unit and "unit" in column.options else ""
+    distance = column.distance
+    if distance.arity == 2 and not distance.higher_is_better:
+        return f"{column.name}{of}"
+    return f"{column.name}{of}, {distance.direction} is better"
 
 
-def collect_notes(notes: dict[str, list[str]], name: str, dna: VDNA) -> None:
-    """Collect what a reader of the numbers should know, each sentence once with all it is true of."""
-    from vdna_metrics.dna.compare import coverage_warning, rank_warning
-
-    for sentence in (coverage_warning(dna), rank_warning(dna)):
-        if sentence is not None and name not in notes.setdefault(sentence, []):
-            notes[sentence].append(name)
+def distance_from(columns: Sequence[Column], reference: str) -> str:
+    """What values are, for a title."""
+    return (
+        f"{'Distance from' if any(column.distance.arity == 2 for column in columns) else 'Scores beside'} {reference}"
+    )
 
 
-def say_warnings(notes: dict[str, list[str]]) -> list[str]:
-    """The sentences that were said."""
-    sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in notes.items()]
-    for sentence in sentences:
-        say(f"warning: {sentence}")
-    return sentences
+def seen_by(network: str, neurons: NeuronOptions) -> str:
+    """Through which network, which neurons, and weighted how, for a title."""
+    of = "" if neurons.neurons is None else f", neurons of {neurons.neurons}"
+    by = "" if neurons.neuron_weights is None else f", weighed by {neurons.neuron_weights}"
+    return f"seen by {network}{of}{by}"
+
+
+@dataclass
+class Notes:
+    """What a reader of numbers should know.
+
+    Args:
+        read: what DNAs were read.
+        warnings: each sentence once, with all it is true of.
+    """
+
+    read: list[str] = field(default_factory=list)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, name: str, sentences: Iterable[str]) -> None:
+        """Sentences that are true of something."""
+        for sentence in sentences:
+            if name not in self.warnings.setdefault(sentence, []):
+                self.warnings[sentence].append(name)
+
+    def add_warnings(self, name: str, dna: VDNA) -> None:
+        """What cannot be told from a DNA."""
+        from vdna_metrics.dna.compare import coverage_warning, rank_warning
+
+        self.add(name, filter(None, (coverage_warning(dna), rank_warning(dna))))
+
+    def say(self) -> list[str]:
+        """Say all of them; returns the warnings."""
+        for sentence in self.read:
+            say(f"read {sentence}")
+        sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in self.warnings.items()]
+        for sentence in sentences:
+            say(f"warning: {sentence}")
+        return sentences
 
 
 def report_skipped(dna: VDNA) -> None:

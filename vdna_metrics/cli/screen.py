@@ -141,9 +141,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def _shown(cell: Any) -> str:
-    if not isinstance(cell, float):
-        return str(cell)
-    return f"{cell:.0f}" if abs(cell) >= 1000 else f"{cell:#.4g}"
+    return number(cell) if isinstance(cell, float) else str(cell)
+
+
+def number(value: float) -> str:
+    """Four figures, thousands in full."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".removesuffix(".")
 
 
 def print_by_layer(heading: str, metric: str, columns: list[str], results: Sequence[dict[str, Any]]) -> None:

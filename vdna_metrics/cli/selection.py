@@ -6,47 +6,52 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vdna_metrics.cli.comparing import dnas_of, reference_dnas
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
+    check_parts,
     check_root,
-    find_extractor,
-    load_dna,
-    load_neurons,
-    load_ranges,
+    default_column,
+    find_sets,
+    in_unit,
     open_images,
-    output_paths,
-    own_or_calibrated,
-    shared_reading,
+    reading_of,
 )
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
-    METRICS,
+    HistogramOptions,
+    NetworkOptions,
+    NeuronOptions,
+    ReadingOptions,
     as_json,
-    histogram_options,
-    max_positions_option,
-    network_options,
+    columns_option,
     output_file,
-    reading_options,
+    takes,
+    unit_option,
 )
+from vdna_metrics.cli.outputs import output_paths
+from vdna_metrics.cli.results import Notes
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
-    from vdna_metrics.functional.emd import EMDUnit
+    from vdna_metrics.dna import Column
 
 _FUNCTIONS: dict[str, AttributeDistance] = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}
 _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 
 
 @click.command()
-@click.argument("dna_with", metavar="WITH")
-@click.argument("dna_without", metavar="WITHOUT")
+@click.argument("source_with", metavar="WITH")
+@click.argument("source_without", metavar="WITHOUT")
 @output_file
 @click.option("--top", "k", type=click.IntRange(1), metavar="N", help="The N neurons at the largest distances.")
 @click.option("--threshold", type=float, metavar="X", help="All neurons at a distance above X.")
 @click.option("--per-layer", type=click.IntRange(1), metavar="N", help="The N neurons of each layer.")
-@click.option("--unit", type=click.Choice(["bins", "range", "activation"]), help="Unit of VDNA-EMD.  [default: bins]")
+@columns_option("--distance")
+@unit_option
 @click.option("--keep-dead", is_flag=True, help="Also select neurons whose range has no width.")
 @click.option(
     "--min-coverage",
@@ -56,25 +61,32 @@ _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
     help="Select no neuron with a smaller share of its activations inside its range.",
 )
 @click.option("--others", is_flag=True, help="Write all neurons but these.")
+@takes("network", NetworkOptions, default=f"that of a DNA, else {DEFAULT_EXTRACTOR}")
+@takes("histograms", HistogramOptions, default=f"a DNA's, else {DEFAULT_BINS}")
+@takes("reading", ReadingOptions)
 @as_json
 def select(
-    dna_with: str,
-    dna_without: str,
+    source_with: str,
+    source_without: str,
     output: str,
     k: int | None,
     threshold: float | None,
     per_layer: int | None,
-    unit: EMDUnit | None,
+    column: Column | None,
+    unit: str | None,
     keep_dead: bool,
     min_coverage: float,
     others: bool,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Select the neurons that tell two DNAs apart.
 
     The file is for --neurons of `score` and `compare`.
 
-    WITH is the DNA of images with something, WITHOUT of images without it; `merge` makes one of several.
+    WITH is a DNA of images with something, or these images, WITHOUT of images without it; `merge` makes one of several.
     """
     from vdna_metrics.analysis import select_sensitive
 
@@ -83,17 +95,25 @@ def select(
     if len(given) != 1:
         raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(given) or 'none'}")
     path = output_paths(output, ("selection",))["selection"]
-    a, b = load_dna(dna_with), load_dna(dna_without)
-    if unit is not None and a.kind != "histogram":
-        raise click.UsageError(f"--unit is for VDNA-EMD; {dna_with} is a {a.kind}")
+    check_root(reading.root, source_with, source_without)
+    column = column or default_column(source_with, network, reading.root, by_neuron=True)
+    check_histogram_options([column.kind], histograms)
+    check_parts([column], "neuron", NeuronOptions(None, None))
+    column = in_unit(column, unit)
+    first, (second,) = find_sets([source_with], [source_without], [column], network, reading.root)
+    settings = find_settings(network, histograms, columns=[column], sets=[first, second])
+    pass_, notes = reading_of(reading), Notes()
+    with progress_bars() as start:
+        a, settings = reference_dnas(first, [column.kind], settings, pass_, start, notes)
+        b = dnas_of(second, [column.kind], settings, pass_, start, source_without, notes, a)
+    notes.say()
     selection = select_sensitive(
-        a,
-        b,
+        a[column.kind],
+        b[column.kind],
         k=k,
         threshold=threshold,
         per_layer=per_layer,
-        distance="emd" if a.kind == "histogram" else "neuron_frechet",
-        unit=unit or "bins",
+        distance=column,
         drop_dead=not keep_dead,
         min_coverage=min_coverage,
     )
@@ -115,38 +135,24 @@ def select(
 @click.option("--images", "source", required=True, metavar="SOURCE", help="The images that TABLE tells of.")
 @click.option("--attribute", required=True, metavar="NAME", help="The attribute to ignore.")
 @output_file
-@click.option(
-    "--distance",
-    type=click.Choice(list(METRICS)),
-    default="emd",
-    show_default=True,
-    help="; ".join(f"{name}: {text.partition(',')[0]}" for name, (_, text) in METRICS.items()) + ".",
-)
+@columns_option("--distance", default="emd")
 @click.option("--non-negative", is_flag=True, help="No weight below 0, and so no weighted distance. Removes less.")
 @click.option("--neurons", metavar="FILE", help="Weigh only these neurons: a selection, as `select` writes them.")
-@network_options(DEFAULT_EXTRACTOR)
-@histogram_options(str(DEFAULT_BINS))
-@max_positions_option
-@reading_options
+@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
+@takes("histograms", HistogramOptions, default=str(DEFAULT_BINS))
+@takes("reading", ReadingOptions)
 @as_json
 def desensitise(
     table: str,
     source: str,
     attribute: str,
     output: str,
-    distance: str,
+    column: Column,
     non_negative: bool,
     neurons: str | None,
-    extractor: str | None,
-    weights: str | None,
-    layers: tuple[str, ...] | None,
-    bins: int | None,
-    ranges_file: str | None,
-    max_positions: int | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_bad: bool,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Learn weights that make a distance ignore one attribute.
@@ -160,15 +166,14 @@ def desensitise(
     from vdna_metrics import analysis
     from vdna_metrics.layout import near_names
 
-    check_root(source)
-    kind = METRICS[distance][0]
-    check_histogram_options([kind], bins, ranges_file)
+    check_root(reading.root, source)
+    check_histogram_options([column.kind], histograms)
     path = output_paths(output, ("weights",))["weights"]
     told = analysis.read_attribute_table(table)
     known = list(next(iter(told.values())))
     if attribute not in known:
         raise ValueError(f"{table} has no attribute {attribute!r}; {near_names(attribute, known)}")
-    images = open_images(source)
+    images = open_images(source, reading.root)
     splits = analysis.split_images(images, told)
     few = [
         name
@@ -183,32 +188,31 @@ def desensitise(
             f"{attribute} and at least one other attribute are needed, each with {_FEWEST} images with and without in "
             f"every split; of {', '.join(known)} there are {', '.join(n for n in known if n not in few) or 'none'}"
         )
-    reading = shared_reading(device, batch_size, workers, skip_bad, None)
-    network, chosen = find_extractor(extractor, weights, layers)
-    ranges, selection = load_ranges(ranges_file), load_neurons(neurons)
+    pass_ = reading_of(reading)
+    settings = find_settings(network, histograms, columns=[column], neurons=NeuronOptions(neurons, None))
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}
     with progress_bars() as start:
-        if kind == "histogram" and ranges is None:
-            ranges = own_or_calibrated(network, images, chosen, reading, start)
+        if column.kind == "histogram":
+            settings = settings.with_ranges(images, pass_, start)
         for split, (part, has) in splits.items():
             dnas = analysis.build_attribute_dnas(
                 part,
-                network,
+                settings.built,
                 {name: has[name] for name in (attribute, *others)},
-                kind,
-                bins=bins or DEFAULT_BINS,
-                ranges=ranges,
-                layers=chosen,
-                neurons=selection,
-                max_positions=max_positions,
-                reading=watched(reading, start, part.name, part),
+                column.kind,
+                bins=settings.bins,
+                ranges=settings.ranges,
+                layers=list(settings.layout),
+                neurons=settings.layout.neurons,
+                max_positions=settings.max_positions,
+                reading=watched(pass_, start, part.name, part),
             )
             first = dnas[attribute][0]
             for name, reason in first.provenance.skipped:
                 say(f"skipped: {part.name}: {name}: {reason}")
             counts[split] = len(part) - len(first.provenance.skipped)
-            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[distance])
+            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[column.name])
     learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
     results = {
         split: {

@@ -158,6 +158,11 @@ class GroupedDNA:
         groups = tuple(group.select(layers, neurons) for group in self.groups)
         return self if all(a is b for a, b in zip(groups, self.groups, strict=True)) else replace(self, groups=groups)
 
+    def as_kind(self, kind: Kind) -> GroupedDNA:
+        """The same groups as another kind where one holds the other; see `VDNA.as_kind`."""
+        groups = tuple(group.as_kind(kind) for group in self.groups)
+        return self if all(a is b for a, b in zip(groups, self.groups, strict=True)) else replace(self, groups=groups)
+
     def _of(self, distribution: Distribution, chosen: Sequence[int]) -> VDNA:
         first, *others = (self.groups[index].provenance for index in chosen)
         every = sum(others, first)

@@ -3,8 +3,10 @@ from .batches import (
     ImageDataset as ImageDataset,
     iterate_images as iterate_images,
 )
-from .datasets import (
+from .dataset_table import (
     DatasetRecord as DatasetRecord,
+)
+from .datasets import (
     list_datasets as list_datasets,
     open_dataset as open_dataset,
 )

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
-import tarfile
-import zipfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, TarSource, ZipSource, zip_data_start
+from vdna_metrics.images.containers import open_array, open_container, open_sequence
+from vdna_metrics.images.datasets import open_dataset
+from vdna_metrics.images.procedural import PROCEDURAL, open_procedural
+from vdna_metrics.images.sources import ImageSource
 
-IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_KNOWN = ", ".join(IMAGE_EXTENSIONS)
-_ARCHIVE_FOLDER = re.compile(r"(.+\.(?:zip|tar)):(.+)", re.IGNORECASE | re.DOTALL)
-_COMPRESSED_TAR = re.compile(r"\.(?:tgz|tbz2?|txz|tar\.\w+)$", re.IGNORECASE)
+DATASET = "dataset:"
+"""Prefix of a source that is a standard dataset."""
 
 
-def open_images(source: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -> ImageSource:
+def open_images(
+    source: ImageSource | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor,
+    *,
+    root: str | Path | None = None,
+) -> ImageSource:
     """List the images of a source; nothing is decoded or extracted.
 
     ======================================  ==========================================================================
@@ -36,6 +35,10 @@ def open_images(source: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -
                                             or ``[N, 1, H, W]``; memory mapped, unless the ``.npz`` is compressed
     sequence of paths                       image files in the given order, named relative to their common folder
     NumPy array                             as ``.npy``
+    torch tensor                            likewise, on any device
+    ``dataset:NAME/SPLIT``                  a split of a standard dataset, see `open_dataset`
+    ``procedural:WORLD/N``                  N drawn images, see `open_procedural`
+    `ImageSource`                           as it is
     ======================================  ==========================================================================
 
     Hidden files and folders (a leading ``.``) and ``__MACOSX`` are left out. Compressed tars are refused: they cannot
@@ -43,203 +46,33 @@ def open_images(source: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -
 
     Args:
         source: one of the above.
+        root: copy on disk of a ``dataset:``, which is downloaded otherwise.
 
     Returns:
         A frozen, picklable value with ``name``, ``names``, ``groups``, ``len()`` and ``read(index)``.
 
     Raises:
         ValueError: nothing there, no images in it, or an unknown kind of file; the message lists what was found.
-        TypeError: not a path, a sequence of paths or a NumPy array.
+        TypeError: none of the above.
 
     Examples:
         >>> source = open_images(np.zeros((2, 8, 8, 3), dtype=np.uint8))
         >>> source.names, source.groups
         (('0', '1'), ('', ''))
     """
+    if isinstance(source, ImageSource):
+        return source
     if isinstance(source, np.ndarray):
-        return _open_array("array", source)
+        return open_array("array", source)
+    if isinstance(source, Tensor):
+        return open_array("tensor", source.detach().cpu().numpy())
     if isinstance(source, Sequence) and not isinstance(source, str):
-        return _open_sequence(source)
+        return open_sequence(source)
     if not isinstance(source, (str, Path)):
-        raise TypeError(f"an image source is a path, paths or a NumPy array, got {type(source).__name__}")
-    path, name, folder = str(source), os.path.basename(os.path.abspath(source)), ""
-    archive = _ARCHIVE_FOLDER.fullmatch(path)
-    if archive and not os.path.exists(path):
-        path, folder = archive[1], archive[2].strip("/")
-        name = f"{os.path.basename(path)}:{folder}"
-    if os.path.isdir(path):
-        return FileSource(name, _image_names(_walk(path), path), path)
-    if not os.path.exists(path):
-        parent = os.path.dirname(path) or "."
-        siblings = os.listdir(parent) if os.path.isdir(parent) else []
-        raise ValueError(f"no image source at {path!r}{_near(os.path.basename(path), siblings)}")
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in IMAGE_EXTENSIONS:
-        return FileSource(name, (name,), os.path.dirname(path))
-    if _COMPRESSED_TAR.search(path):
-        raise ValueError(f"{path!r} is a compressed tar, which cannot be read at random; gunzip it to a .tar")
-    openers = {".zip": _open_zip, ".tar": _open_tar, ".txt": _open_list, ".npy": _open_npy, ".npz": _open_npz}
-    if suffix not in openers:
-        known = f"folders, {', '.join(openers)}, {_KNOWN}"
-        raise ValueError(f"{path!r} is no image source: its suffix is {suffix!r}; known are {known}")
-    try:
-        return openers[suffix](name, path, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, EOFError) as error:
-        raise ValueError(f"{path!r} is not a readable {suffix} file: {error}") from error
-
-
-def _near(word: str, words: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(word, words, n=3)
-    return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
-
-
-def _is_hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-def _image_names(names: Iterable[str], where: str) -> tuple[str, ...]:
-    visible = [name for name in names if not any(map(_is_hidden, name.split("/")))]
-    images = tuple(sorted(name for name in visible if _suffix(name) in IMAGE_EXTENSIONS))
-    if not images:
-        suffixes = Counter(_suffix(name) or "none" for name in sorted(visible)).most_common(8)
-        found = f" (suffixes: {', '.join(f'{suffix} {count}' for suffix, count in suffixes)})" if suffixes else ""
-        raise ValueError(f"{where!r} has {len(visible)} files{found}, no images; known are {_KNOWN}")
-    return images
-
-
-def _walk(root: str) -> Iterator[str]:
-    def refuse(error: OSError) -> None:  # os.walk would leave an unreadable folder out in silence
-        raise ValueError(f"cannot list {error.filename!r}: {error.strerror}") from error
-
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-        real = os.path.join(os.path.realpath(folder), "")
-        folders[:] = [
-            name
-            for name in folders
-            if not _is_hidden(name)
-            # A link to a folder above itself would be walked in circles.
-            and not real.startswith(os.path.join(os.path.realpath(os.path.join(folder, name)), ""))
-        ]
-        relative = PurePath(os.path.relpath(folder, root)).as_posix()
-        yield from (name if relative == "." else f"{relative}/{name}" for name in files)
-
-
-def _select_members(names: Iterable[str], where: str, folder: str) -> dict[str, str]:
-    """Map names relative to a folder of an archive to the members' own names, in order."""
-    # "tar -C folder ." writes "./a.png"; such members are named as the folder's files are.
-    members = {"/".join(part for part in name.split("/") if part not in ("", ".")): name for name in names}
-    inside = {name[len(folder) + 1 :]: member for name, member in members.items() if name.startswith(f"{folder}/")}
-    if folder and not inside:
-        folders = sorted({name.rpartition("/")[0] for name in members} - {""})
-        has = f"it has {', '.join(folders[:8]) or 'none'}{', ...' if len(folders) > 8 else ''}"
-        raise ValueError(f"{where!r} has no folder {folder!r}: {has}{_near(folder, folders)}")
-    chosen = inside if folder else members
-    return {name: chosen[name] for name in _image_names(chosen, f"{where}:{folder}" if folder else where)}
-
-
-def _open_zip(name: str, path: str, folder: str) -> ImageSource:
-    with zipfile.ZipFile(path) as archive:
-        infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    members = _select_members(infos, path, folder)
-    chosen = [infos[member] for member in members.values()]
-    for info in chosen:
-        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{path!r}: {info.filename!r} is encrypted or neither stored nor deflated; zip it again")
-    places = tuple(
-        (info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type == zipfile.ZIP_DEFLATED)
-        for info in chosen
-    )
-    return ZipSource(name, tuple(members), path, places)
-
-
-def _open_tar(name: str, path: str, folder: str) -> ImageSource:
-    with tarfile.open(path, "r:") as archive:
-        infos = {info.name: info for info in archive if not info.isdir()}
-        end = archive.offset
-    with open(path, "rb") as file:
-        file.seek(end)
-        # tarfile takes a cut or damaged header for the end, and the images behind it would be missing in silence.
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise ValueError(f"{path!r} is cut or damaged: no end-of-archive mark after {len(infos)} members")
-    members = _select_members(infos, path, folder)
-    chosen = [infos[member] for member in members.values()]
-    for info in chosen:
-        if not info.isreg() or info.issparse():
-            raise ValueError(f"{path!r}: {info.name!r} is a link or sparse; use tar --dereference --hard-dereference")
-    return TarSource(name, tuple(members), path, tuple((info.offset_data, info.size) for info in chosen))
-
-
-def _open_list(name: str, path: str, _folder: str) -> ImageSource:
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
-    entries = [PurePath(line).as_posix() for line in lines if line and not line.startswith("#")]
-    return FileSource(name, _check_images(entries, path), os.path.dirname(path))
-
-
-def _open_sequence(paths: Sequence[str | Path]) -> ImageSource:
-    if wrong := [path for path in paths if not isinstance(path, (str, Path))]:
-        raise TypeError(f"a sequence as image source holds paths, got {type(wrong[0]).__name__}")
-    _check_images([str(path) for path in paths], "the sequence of paths")
-    files = [os.path.abspath(path) for path in paths]
-    root = os.path.commonpath([os.path.dirname(file) for file in files])
-    names = tuple(PurePath(os.path.relpath(file, root)).as_posix() for file in files)
-    return FileSource(os.path.basename(root), names, root)
-
-
-def _check_images(entries: Sequence[str], where: str) -> tuple[str, ...]:
-    if not entries:
-        raise ValueError(f"{where} lists no images")
-    for entry in entries:
-        if _suffix(entry) not in IMAGE_EXTENSIONS:
-            raise ValueError(f"{where} lists {entry!r}, no image file; known are {_KNOWN}")
-    return tuple(entries)
-
-
-def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[str, ...]:
-    layouts = "[N, H, W, 3], [N, H, W, 1], [N, H, W], [N, 3, H, W] or [N, 1, H, W]"
-    if dtype != np.uint8:
-        raise ValueError(f"{where}: images are uint8 {layouts}, got {dtype}; scale to 0..255 and round first")
-    # [H, W, 3] and [3, H, W] are one image each; as [N, H, W] they would silently be H or 3 gray ones.
-    one_image = len(shape) == 3 and 3 in (shape[0], shape[2])
-    colour = len(shape) == 3 or (len(shape) == 4 and (shape[3] in (1, 3) or shape[1] in (1, 3)))
-    if one_image or not colour or 0 in shape:
-        hint = "; write one image as array[None], gray ones as array[..., None]" if one_image else ""
-        raise ValueError(f"{where}: images are uint8 {layouts}, got shape {list(shape)}{hint}")
-    return tuple(map(str, range(shape[0])))
-
-
-def _open_array(name: str, array: NDArray[Any]) -> ImageSource:
-    return ArraySource(name, _check_array(name, array.shape, array.dtype), array)
-
-
-def _open_npy(name: str, path: str, _folder: str, *, start: int = 0) -> ImageSource:
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with open(path, "rb") as file:
-        file.seek(start)
-        try:
-            shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path!r} has no readable array: {error}") from error
-        offset = file.tell()
-    names = _check_array(path, shape, dtype)
-    missing = offset + int(np.prod(shape, dtype=np.int64)) - os.path.getsize(path)
-    if missing > 0:
-        raise ValueError(f"{path!r} is cut: {missing} bytes of its array of shape {list(shape)} are missing")
-    return ArraySource(name, names, None, path, offset, shape, fortran)
-
-
-def _open_npz(name: str, path: str, folder: str) -> ImageSource:
-    with zipfile.ZipFile(path) as archive:
-        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    if "arr_0" not in infos:
-        raise ValueError(f"{path!r} has the arrays {sorted(infos)}, no 'arr_0'; write it with np.savez(path, images)")
-    info = infos["arr_0"]
-    if info.compress_type == zipfile.ZIP_STORED:
-        with open(path, "rb") as file:
-            start = zip_data_start(file, info.header_offset)
-        return _open_npy(name, path, folder, start=start)
-    with np.load(path, allow_pickle=False) as arrays:
-        return _open_array(name, arrays["arr_0"])
+        raise TypeError(f"an image source is a path, paths, an array or a tensor, got {type(source).__name__}")
+    name = str(source)
+    if name.startswith(DATASET):
+        return open_dataset(name.removeprefix(DATASET), root=root)
+    if name.startswith(PROCEDURAL):
+        return open_procedural(name.removeprefix(PROCEDURAL))
+    return open_container(source)

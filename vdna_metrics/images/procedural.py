@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from vdna_metrics.images.opening import open_images
+from vdna_metrics.images.containers import open_array
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import near_names
 
@@ -244,7 +244,7 @@ def open_procedural(source: str) -> ImageSource:
     world, _, number = source.partition("/")
     if not number.isdecimal() or not int(number):
         raise ValueError(f"procedural images are WORLD/N, for example white_noise/100, got {source!r}")
-    return replace(open_images(np.stack(list(procedural_images(world, int(number))))), name=world)
+    return open_array(world, np.stack(list(procedural_images(world, int(number)))))
 
 
 def _check_degradable(image: Image, sigma: float) -> None:

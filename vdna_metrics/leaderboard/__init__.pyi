@@ -1,13 +1,21 @@
+from .plan import (
+    LeaderboardPlan as LeaderboardPlan,
+    append_to_leaderboard as append_to_leaderboard,
+    make_leaderboard as make_leaderboard,
+    replay_leaderboard as replay_leaderboard,
+)
 from .record import (
     Evidence as Evidence,
     Leaderboard as Leaderboard,
     load_leaderboard as load_leaderboard,
 )
 from .replay import (
+    LeaderboardDifference as LeaderboardDifference,
     leaderboard_differences as leaderboard_differences,
 )
 from .scoring import (
-    ImageSet as ImageSet,
-    LeaderboardSettings as LeaderboardSettings,
     score_leaderboard as score_leaderboard,
+)
+from .settings import (
+    LeaderboardSettings as LeaderboardSettings,
 )

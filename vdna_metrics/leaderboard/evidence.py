@@ -61,7 +61,10 @@ def most_different_neurons(
     if not found:
         return ()
     # The parts of a distance cost much more than the distance: of these neurons alone.
-    explained = {(each.layer, each.neuron): each for each in explain(reference, generated, neurons=wanted).top(number)}
+    explained = {
+        (each.layer, each.neuron): each
+        for each in explain(reference, generated, distance=column.replace(neurons=wanted)).top(number)
+    }
     differences = []
     for (layer, neuron), value in found.items():
         each = explained[layer, neuron]

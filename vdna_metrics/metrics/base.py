@@ -21,7 +21,6 @@ from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistri
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.dna.distances import DistanceResult, Reduction
-from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
@@ -29,7 +28,7 @@ from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, Per, chosen_weights
-from vdna_metrics.references.store import load_reference
+from vdna_metrics.references.resolve import resolve
 
 ReferenceLike = VDNA | str | Path
 
@@ -233,10 +232,11 @@ class DistanceMetric(ExtractorMetric):
             return None
         if isinstance(reference, VDNA):
             dna = reference
-        elif isinstance(reference, Path) or str(reference).endswith(".npz"):
-            dna = load_vdna(reference)
         else:
-            dna = load_reference(str(reference), extractor=self.extractor_name, kind=self.kind)
+            found = resolve(reference, kinds=[self.kind], extractors=[self.extractor_name])
+            name = self.extractor_name if len(found.networks) > 1 else None
+            chosen = found.choose_dna(self.kind, name, layers=list(self.layout))
+            dna = (chosen or found.one_dna()).total
         dna.check_fingerprint(self.fingerprint)
         if self.kind == "gaussian" and isinstance(dna.distribution, LayerGaussianDistribution):
             dna = replace(dna, distribution=dna.distribution.gaussian())
@@ -245,12 +245,11 @@ class DistanceMetric(ExtractorMetric):
         needed = 1 if self.kind == "histogram" else 2
         if dna.n_images < needed:
             raise ValueError(f"the reference has {dna.n_images} images, {type(self).__name__} needs at least {needed}")
-        chosen = dna.select(list(self.layout), self.layout.neurons)
+        kept = dna.select(list(self.layout), self.layout.neurons)
         for layer, count in self.layout.items():
-            if chosen.layout[layer] != count:
-                found = [(f"neurons of layer {layer!r}", str(chosen.layout[layer]), str(count))]
-                raise ValueError(_misfit(found))
-        return chosen
+            if kept.layout[layer] != count:
+                raise ValueError(_misfit([(f"neurons of layer {layer!r}", str(kept.layout[layer]), str(count))]))
+        return kept
 
     def _centre(self) -> Tensor | None:
         # Sums are taken about the reference's means, so that no digits are lost where means are large.

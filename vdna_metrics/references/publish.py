@@ -8,23 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vdna_metrics.downloads import DownloadError
-from vdna_metrics.references.store import (
-    HUB_STORE,
-    MANIFEST,
-    Manifest,
-    RangesRecord,
-    ReferenceRecord,
-    ReferenceStore,
-    add_card,
-    copy_record,
-    find_reference,
-)
+from vdna_metrics.references.adding import add_card, add_image_digests, copy_records
+from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRecord
+from vdna_metrics.references.store import HUB_STORE, MANIFEST, ReferenceStore, find_reference
 
 
 def publish(
     names: Sequence[str], to: str, *, overwrite: bool = False, private: bool = False
 ) -> list[ReferenceRecord | RangesRecord]:
-    """Copy references, with the ranges and cards that belong to them, into another store.
+    """Copy references, with the groups, ranges and cards that belong to them, into another store.
 
     To the hub they go in one commit, on top of the one whose manifest was read: if somebody else published meanwhile,
     the hub refuses it and nothing is changed.
@@ -61,10 +53,15 @@ def _copy(
 ) -> list[ReferenceRecord | RangesRecord]:
     copied: dict[str, ReferenceRecord | RangesRecord] = {}
     for store, record in found:
-        copied[record.name] = copy_record(store, record, target, overwrite=overwrite)
-        for ranges in store.manifest().ranges:
-            if ranges.extractor == record.extractor and ranges.name not in copied:
-                copied[ranges.name] = copy_record(store, ranges, target, overwrite=overwrite)
+        manifest = store.manifest()
+        groups = [each for each in manifest.references if each.is_group_of(record)]
+        ranges = [each for each in manifest.ranges if each.extractor == record.extractor and each.key not in copied]
+        for each in copy_records(store, [record, *groups, *ranges], target, overwrite=overwrite):
+            copied[each.key] = each
+        for group in groups[:1]:
+            digests = store.image_digests(group)
+            if digests:
+                add_image_digests(target, group.images, digests)
         card = store.card(record.dataset)
         if card is not None:
             add_card(target, record.dataset, card)
@@ -101,7 +98,7 @@ def _to_hub(
             api.create_commit(
                 repository,
                 [*added, *(CommitOperationDelete(path_in_repo=place) for place in sorted(gone))],
-                commit_message=f"Add {', '.join(record.name for record in copied)}",
+                commit_message=f"Add {', '.join(dict.fromkeys(record.name for record in copied))}",
                 repo_type="dataset",
                 parent_commit=parent,
             )

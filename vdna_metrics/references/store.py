@@ -4,188 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.downloads import HUB, DownloadError, RemoteFile, cache_folder
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import replacing, sha256_of_file
+from vdna_metrics.files import sha256_of_file
+from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
+from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceName, ReferenceRecord, group_place
 
-SCHEMA = 1
 MANIFEST = "manifest.json"
 STORES = "VDNA_METRICS_STORES"
 HUB_STORE = "hub:"
-_IN_STORE = "::"  # STORE::NAME
-_WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
-
+IN_STORE = "::"  # STORE::NAME
 _LOOKUPS = 100  # each but the first needs a writer in between
 
-AnyRecord = TypeVar("AnyRecord", bound="ReferenceRecord | RangesRecord")
+AnyRecord = TypeVar("AnyRecord", bound=ReferenceRecord | RangesRecord)
 Read = TypeVar("Read")
-
-
-@dataclass(frozen=True)
-class ReferenceRecord:
-    """One DNA of a store.
-
-    Args:
-        dataset: name of the image set, for example ``"bsds500"``.
-        split: its split, for example ``"trainval"``.
-        extractor: name of the extractor.
-        kind: kind of DNA, with the bins of a histogram: ``"histogram-1000"``.
-        file: path inside the store.
-        sha256: of the file.
-        n_images: number of images.
-        fingerprint: digest of the extractor's fingerprint.
-        preprocessing: id of the extractor's preprocessing.
-        resolution: of the images before they were resized, ``"32x32"`` or ``"321..481 x 321..481"``; empty where
-            nothing of that is known.
-        ranges: digest of a histogram's activation ranges, see `ActivationRanges.digest`.
-        images: hash of the image manifest: names and contents of the images; empty for imported statistics.
-        licence: of the images, and what may be done with their statistics.
-        origin: how the file was made.
-    """
-
-    dataset: str
-    split: str
-    extractor: str
-    kind: str
-    file: str
-    sha256: str
-    n_images: int
-    fingerprint: str
-    preprocessing: str
-    resolution: str = ""
-    ranges: str = ""
-    images: str = ""
-    licence: str = ""
-    origin: str = ""
-
-    @property
-    def name(self) -> str:
-        """Canonical name.
-
-        Examples:
-            >>> ReferenceRecord("bsds500", "test", "vgg16", "gaussian", "f", "0", 200, "0", "clean").name
-            'bsds500/test@vgg16#gaussian'
-        """
-        return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}"
-
-
-@dataclass(frozen=True)
-class RangesRecord:
-    """One file of activation ranges of a store.
-
-    Args:
-        extractor: name of the extractor.
-        file: path inside the store.
-        sha256: of the file.
-        n_images: number of images that were seen.
-        sources: names of the image sets.
-        widen: widening rule.
-        ranges: see `ActivationRanges.digest`.
-        fingerprint: digest of the extractor's fingerprint; empty where it is unknown.
-    """
-
-    extractor: str
-    file: str
-    sha256: str
-    n_images: int
-    sources: Sequence[str]
-    widen: str
-    ranges: str
-    fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", tuple(self.sources))
-
-    @property
-    def name(self) -> str:
-        """Canonical name.
-
-        Examples:
-            >>> RangesRecord("vgg16", "f", "0", 7, ["bsds500"], "margin", "0").name
-            'ranges@vgg16'
-        """
-        return f"ranges@{self.extractor}"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a store has.
-
-    Args:
-        references: its DNAs, sorted by name.
-        ranges: its activation ranges, sorted by extractor.
-    """
-
-    references: tuple[ReferenceRecord, ...] = ()
-    ranges: tuple[RangesRecord, ...] = ()
-
-    @classmethod
-    def of(cls, records: Sequence[ReferenceRecord | RangesRecord]) -> Manifest:
-        """A manifest of these records, sorted."""
-        return cls(
-            tuple(sorted((r for r in records if isinstance(r, ReferenceRecord)), key=lambda record: record.name)),
-            tuple(sorted((r for r in records if isinstance(r, RangesRecord)), key=lambda record: record.name)),
-        )
-
-    @property
-    def records(self) -> list[ReferenceRecord | RangesRecord]:
-        """References and ranges."""
-        return [*self.references, *self.ranges]
-
-    def dump(self) -> str:
-        """As JSON text, equal for equal contents."""
-        parts: dict[str, Any] = {"schema": SCHEMA}
-        for part in ("references", "ranges"):
-            parts[part] = [
-                {key: value for key, value in asdict(record).items() if value != ""} for record in getattr(self, part)
-            ]
-        return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> Manifest:
-        """Inverse of `dump`.
-
-        Raises:
-            ValueError: when the text is no manifest, or one of a newer schema.
-        """
-        try:
-            data = json.loads(text)
-            schema = data["schema"]
-            if schema > SCHEMA:
-                raise ValueError(
-                    f"{where} has schema {schema}, this version reads up to {SCHEMA}: upgrade vdna_metrics"
-                )
-            references = [_record(ReferenceRecord, record, where) for record in data["references"]]
-            return cls.of([*references, *(_record(RangesRecord, record, where) for record in data["ranges"])])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{where} is no manifest of a store ({type(error).__name__}: {error})") from error
-
-
-def _record(kind: type[AnyRecord], data: Mapping[str, Any], where: str) -> AnyRecord:
-    unknown = set(data).difference(field.name for field in fields(kind))
-    if unknown:
-        raise ValueError(f"{where} has a record with {', '.join(sorted(unknown))}, which this version does not know")
-    path = Path(data["file"])
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{where} names {data['file']!r}, which is outside the store")
-    return kind(**data)
 
 
 @dataclass(frozen=True)
@@ -235,7 +81,7 @@ class ReferenceStore:
     def file(self, record: ReferenceRecord | RangesRecord) -> Path:
         """The file of a record, downloaded where that is needed, with the sha256 that the record states.
 
-        Whoever replaces a reference removes its file; `read_record` looks up the new one.
+        Whoever replaces a reference removes its file; `read_records` looks up the new one.
 
         Raises:
             ValueError: when there is no such file, or it was changed.
@@ -250,6 +96,14 @@ class ReferenceStore:
         if found != record.sha256:
             raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
         return path
+
+    def image_digests(self, record: ReferenceRecord) -> dict[str, str]:
+        """``{name: sha256}`` of the images of a DNA, where the store on this machine keeps them."""
+        path = None if self.is_remote or not record.images else digests_file(self, record.images)
+        if path is None or not path.is_file():
+            return {}
+        found: dict[str, str] = json.loads(path.read_bytes())
+        return found if manifest_hash(found.keys(), found.values()) == record.images else {}
 
     def card(self, dataset: str) -> str | None:
         """The card of an image set, Markdown, where it has one and lies on this machine."""
@@ -273,29 +127,35 @@ def _version(store: ReferenceStore) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def read_record(
-    find: Callable[[], tuple[ReferenceStore, AnyRecord]], read: Callable[[ReferenceStore, AnyRecord, Path], Read]
+def read_records(
+    find: Callable[[], list[tuple[ReferenceStore, AnyRecord]]],
+    read: Callable[[list[tuple[ReferenceStore, AnyRecord]]], Read],
 ) -> Read:
-    """Read the file of a record that a writer may replace meanwhile: then it is looked up anew.
+    """Read files of records that a writer may replace meanwhile: then they are looked up anew.
 
     Args:
-        find: looks the record up in the manifest as it is at that moment.
-        read: reads the file.
+        find: looks the records up in the manifests as they are at that moment.
+        read: reads their files.
 
     Raises:
-        ValueError: when the file cannot be read, and nobody has replaced it; so with any ``OSError``.
+        ValueError: when a file cannot be read, and nobody has replaced it; so with any ``OSError``.
     """
     for _ in range(_LOOKUPS):
         # In this order: a manifest that is unchanged from here on names files that are there.
-        store, record = find()
-        version = _version(store)
+        entries = find()
+        versions = [_version(store) for store, _ in entries]
         try:
-            return read(store, record, store.file(record))
+            return read(entries)
         except (ValueError, OSError) as error:
             failure = error
-        if find() == (store, record) and _version(store) == version:
+        if find() == entries and [_version(store) for store, _ in entries] == versions:
             break
     raise failure
+
+
+def digests_file(store: ReferenceStore, manifest: str) -> Path:
+    """Where a store on this machine keeps which images a manifest hash is of."""
+    return store.folder / "images" / f"{manifest[:16]}.json"
 
 
 @cache
@@ -311,17 +171,15 @@ def _remote_manifest(store: ReferenceStore) -> Manifest:
     return Manifest.parse(path.read_text("utf-8"), remote.address)
 
 
+Entry = tuple[ReferenceStore, ReferenceRecord]
+
+
 # -------------------------------------------------------------------------------------------------- which stores
 def bundled_store() -> ReferenceStore:
     """The store ``reference_stats`` that comes with the package."""
     packaged = Path(str(files("vdna_metrics"))) / "reference_stats"
     # In a checkout the folder lies beside the package.
     return ReferenceStore(str(packaged if packaged.is_dir() else packaged.parents[1] / "reference_stats"))
-
-
-def groups_folder(dataset: str, split: str, extractor: str) -> Path:
-    """Where the package keeps a reference's DNAs dealt into groups, for error bars; few references are."""
-    return bundled_store().folder / "groups" / f"{dataset}-{split}-{extractor}"
 
 
 def user_store() -> ReferenceStore:
@@ -340,24 +198,25 @@ def known_stores() -> list[ReferenceStore]:
     return [bundled_store(), *([own] if (own.folder / MANIFEST).is_file() else []), *named]
 
 
-def _stores(store: str | ReferenceStore | None) -> list[ReferenceStore]:
-    if store is None:
-        return known_stores()
-    return [store if isinstance(store, ReferenceStore) else ReferenceStore(store)]
+def as_store(store: str | Path | ReferenceStore) -> ReferenceStore:
+    """A store, or the one at a location."""
+    return store if isinstance(store, ReferenceStore) else ReferenceStore(str(store))
 
 
-def _entries(store: str | ReferenceStore | None) -> list[tuple[ReferenceStore, ReferenceRecord]]:
-    """Records with their stores, sorted by name; of one name, the first store's alone."""
-    found: dict[str, tuple[ReferenceStore, ReferenceRecord]] = {}
-    for place in _stores(store):
+def _entries(store: str | ReferenceStore | None) -> list[Entry]:
+    """Records with their stores, groups too, sorted by name; of one name, the first store's alone."""
+    first: dict[str, ReferenceStore] = {}
+    found = []
+    for place in known_stores() if store is None else [as_store(store)]:
         for record in place.manifest().references:
-            found.setdefault(record.name.lower(), (place, record))
-    return sorted(found.values(), key=lambda entry: entry[1].name)
+            if first.setdefault(record.name.lower(), place) is place:
+                found.append((place, record))
+    return sorted(found, key=lambda entry: entry[1].name)
 
 
 # -------------------------------------------------------------------------------------------------- by name
 def list_references(store: str | None = None) -> list[ReferenceRecord]:
-    """All reference DNAs of a store, or of all known ones.
+    """All reference DNAs of a store, or of all known ones; groups of DNAs are not listed.
 
     Args:
         store: a location, see `ReferenceStore`.
@@ -366,60 +225,80 @@ def list_references(store: str | None = None) -> list[ReferenceRecord]:
         >>> [record.name for record in list_references() if record.extractor == "vdna_tiny"][0]
         'bsds500/test@vdna_tiny#gaussian'
     """
-    return [record for _, record in _entries(store)]
+    return [record for _, record in _entries(store) if not record.group]
+
+
+class UnknownReferenceError(ValueError):
+    """No record has the name; ``of_known_set`` says whether others of its image set are there."""
+
+    def __init__(self, message: str, *, of_known_set: bool) -> None:
+        super().__init__(message)
+        self.of_known_set = of_known_set
+
+
+def matching_references(name: str, *, extractor: str | None = None, kind: str | None = None) -> list[Entry]:
+    """All records that a name may stand for, groups too, with their stores; see `find_reference`.
+
+    Raises:
+        ValueError: when there is none; near names are named.
+    """
+    location, _, inside = name.rpartition(IN_STORE)
+    asked = ReferenceName.parse(inside)
+    asked = replace(
+        asked, extractor=asked.extractor or (extractor or "").lower(), kind=asked.kind or (kind or "").lower()
+    )
+    entries = _entries(location or None)
+    found = [entry for entry in entries if asked.fits(entry[1])]
+    if not found and asked.kind == "gaussian":
+        found = [entry for entry in entries if replace(asked, kind="layer_gaussian").fits(entry[1])]
+    if found:
+        spelled = [(place, r) for place, r in found if inside.lower() in (r.name.lower(), r.exact_name.lower())]
+        exact = [record for _, record in spelled if not record.group]
+        groups = [entry for entry in found if any(entry[1].is_group_of(whole) for whole in exact)]
+        return [entry for entry in spelled if entry not in groups] + groups if spelled else found
+    where = location or "the store"
+    nor = "" if location else ", nor a file of that name"
+    of_known_set = any(record.dataset.lower() == asked.dataset for _, record in entries)
+    raise UnknownReferenceError(
+        f"no reference {str(asked)!r} in {where}{nor}; {_near(asked, entries)}", of_known_set=of_known_set
+    )
 
 
 def find_reference(
-    name: str, *, extractor: str | None = None, kind: str | None = None
-) -> tuple[ReferenceStore, ReferenceRecord]:
-    """The one record that a name, complete or partial, stands for, and its store.
+    name: str, *, extractor: str | None = None, kind: str | None = None, layers: Sequence[str] | None = None
+) -> Entry:
+    """The one whole DNA that a name, complete or partial, stands for, and its store.
 
     Args:
-        name: ``dataset/split@extractor#kind``; parts may be left out where one record remains. Case does not matter.
-            ``STORE::NAME`` looks into one store.
+        name: ``dataset/split@extractor#kind[layers]%ranges``; parts may be left out where one record remains. Case does
+            not matter. ``STORE::NAME`` looks into one store.
         extractor: extractor to assume when the name has none.
         kind: kind to assume when the name has none, with or without bins. A layer Gaussian serves for a Gaussian.
+        layers: of several records, the one that has these layers.
 
     Raises:
-        ValueError: when no record fits, or several do; the error lists what there is.
+        ValueError: when no record fits, near names are named, or when several do, they are listed.
     """
-    location, _, inside = name.rpartition(_IN_STORE)
-    rest, _, named_kind = inside.lower().partition("#")
-    rest, _, named_extractor = rest.partition("@")
-    dataset, _, split = rest.partition("/")
-    wanted_kind = named_kind or (kind or "")
-    wanted_extractor = named_extractor or (extractor or "").lower()
-    entries = _entries(location or None)
-
-    def fits(record: ReferenceRecord, kind: str) -> bool:
-        return (
-            dataset == record.dataset.lower()
-            and split in ("", record.split.lower())
-            and wanted_extractor in ("", record.extractor.lower())
-            and (kind in ("", record.kind) or record.kind.startswith(f"{kind}-"))
-        )
-
-    found = [entry for entry in entries if fits(entry[1], wanted_kind)]
-    if not found and wanted_kind == "gaussian":
-        found = [entry for entry in entries if fits(entry[1], "layer_gaussian")]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(f"reference {name!r} could be: {_names(found)}")
-    asked = rest + (f"@{wanted_extractor}" if wanted_extractor else "") + (f"#{wanted_kind}" if wanted_kind else "")
-    where = location or "the store"
-    near = near_names(asked, [record.name for _, record in entries]) if entries else ""
-    nor = "" if location else ", nor a file of that name"
-    raise ValueError(f"no reference {asked!r} in {where}{nor}{f'; {near}' if near else ''}. It has: {_names(entries)}")
+    found = matching_references(name, extractor=extractor, kind=kind)
+    whole = [entry for entry in found if not entry[1].group]
+    fitting = [entry for entry in whole if entry[1].holds(layers)] or whole
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise ValueError(f"{found[0][1].name} is there in groups alone: load_grouped_reference loads them")
+    raise ValueError(f"reference {name!r} could be: {names_of(fitting)}")
 
 
-def load_reference(name: str, *, extractor: str | None = None, kind: str | None = None) -> VDNA:
+def load_reference(
+    name: str, *, extractor: str | None = None, kind: str | None = None, layers: Sequence[str] | None = None
+) -> VDNA:
     """Load a reference DNA by name; the file's sha256 is verified.
 
     Args:
         name: see `find_reference`.
         extractor: see `find_reference`.
         kind: see `find_reference`.
+        layers: see `find_reference`.
 
     Raises:
         ValueError: when the name stands for none or several, or the file was changed.
@@ -428,9 +307,80 @@ def load_reference(name: str, *, extractor: str | None = None, kind: str | None 
         >>> load_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").n_images
         300
     """
-    return read_record(
-        lambda: find_reference(name, extractor=extractor, kind=kind), lambda _store, _record, path: load_vdna(path)
+    return read_records(
+        lambda: [find_reference(name, extractor=extractor, kind=kind, layers=layers)],
+        lambda entries: load_vdna(entries[0][0].file(entries[0][1])),
     )
+
+
+# -------------------------------------------------------------------------------------------------- in groups
+def group_families(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """The groups among records, those of one grouped DNA together, in order."""
+    families: dict[tuple[ReferenceStore, str, int], list[Entry]] = {}
+    for store, record in entries:
+        if record.group:
+            families.setdefault((store, record.exact_name, group_place(record)[1]), []).append((store, record))
+    return [sorted(family, key=lambda entry: group_place(entry[1])) for family in families.values()]
+
+
+def family_problem(family: Sequence[Entry]) -> str | None:
+    """What is wrong with the groups of a grouped DNA: one is missing, or they are not of the whole DNA's images."""
+    store, first = family[0]
+    number = group_place(first)[1]
+    there = [group_place(record)[0] for _, record in family]
+    missing = sorted(set(range(1, number + 1)).difference(there))
+    if missing or number < 2:
+        return f"{len(there)} of {number} groups are there, missing: {', '.join(map(str, missing)) or 'all'}"
+    for whole in store.manifest().references:
+        images = sum(record.n_images for _, record in family)
+        if not whole.group and first.is_group_of(whole) and whole.n_images != images:
+            return f"its groups have {images} images, {whole.name} has {whole.n_images}; add groups of the same images"
+    return None
+
+
+def load_groups(family: Sequence[Entry]) -> GroupedDNA:
+    """The grouped DNA of all its records; each file's sha256 is verified.
+
+    Raises:
+        ValueError: when a group is missing or was changed, or the groups do not have the images of the whole DNA.
+    """
+    problem = family_problem(family)
+    if problem is not None:
+        raise ValueError(f"{family[0][1].name} in groups cannot be loaded: {problem}")
+    return GroupedDNA(tuple(load_vdna(store.file(record)) for store, record in family))
+
+
+def load_grouped_reference(
+    name: str, *, extractor: str | None = None, kind: str | None = None, layers: Sequence[str] | None = None
+) -> GroupedDNA:
+    """Load a reference as the DNAs of its K groups, for error bars.
+
+    Args:
+        name: see `find_reference`.
+        extractor: see `find_reference`.
+        kind: see `find_reference`.
+        layers: see `find_reference`.
+
+    Raises:
+        ValueError: when the name stands for no groups or those of several DNAs, when a group is missing or was changed,
+            or when the groups do not have the images of the whole DNA.
+
+    Examples:
+        >>> load_grouped_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").sizes[:3]
+        (30, 30, 30)
+    """
+
+    def find() -> list[Entry]:
+        families = group_families(matching_references(name, extractor=extractor, kind=kind))
+        fitting = [family for family in families if family[0][1].holds(layers)]
+        if len(fitting) > 1:
+            raise ValueError(f"groups of {name!r} could be of: {names_of([family[0] for family in fitting])}")
+        if not fitting:
+            has = f" with these layers; groups have {', '.join(families[0][0][1].layers)}" if families else ""
+            raise ValueError(f"{name} is not there in groups{has}")
+        return fitting[0]
+
+    return read_records(find, load_groups)
 
 
 # -------------------------------------------------------------------------------------------------- ranges
@@ -467,7 +417,9 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
     """
     name, spec = _name_and_spec(extractor)
     if (known := _find_ranges_record(name)) is not None:
-        return read_record(lambda: _find_ranges_record(name) or known, lambda _store, _record, path: load_ranges(path))
+        return read_records(
+            lambda: [_find_ranges_record(name) or known], lambda entries: load_ranges(entries[0][0].file(entries[0][1]))
+        )
     calibrate = (
         "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES "
         f"--extractor {name} -o ranges.npz (in Python: ActivationRange)"
@@ -506,212 +458,18 @@ def _find_ranges_record(extractor: str) -> tuple[ReferenceStore, RangesRecord] |
     return next((entry for entry in entries if entry[1].extractor == extractor), None)
 
 
-# -------------------------------------------------------------------------------------------------- adding
-def add_reference(
-    dna: VDNA,
-    store: ReferenceStore,
-    *,
-    dataset: str,
-    split: str,
-    resolution: str = "",
-    licence: str = "",
-    origin: str = "",
-    overwrite: bool = False,
-) -> ReferenceRecord:
-    """Put a DNA into a store on this machine, which is made where there is none.
-
-    File and manifest are written whole or not at all, the manifest last, so that whoever reads meanwhile sees the
-    store without it or with it. Processes that add at once wait for each other.
-
-    Args:
-        dna: what to add.
-        store: where to.
-        dataset: name of the image set: letters, digits and ``. _ + -``, in lower case; image sets that differ in
-            resolution differ in name.
-        split: name of the split, likewise.
-        resolution: of the images, where the DNA does not know it, as imported ones do not.
-        licence: of the images, and what may be done with their statistics.
-        origin: how it was made; by default what the DNA says of itself, as imported ones do.
-        overwrite: whether to replace another DNA of that name.
-
-    Raises:
-        ValueError: for a name that is none, that ships with the package, or that the store has with other contents.
-    """
-    record = ReferenceRecord(
-        dataset=dataset,
-        split=split,
-        file="",
-        sha256="",
-        resolution=str(dna.provenance.sizes or resolution),
-        licence=licence,
-        origin=origin or dna.provenance.origin,
-        **_facts(dna),
-    )
-    check_new_name(store, dataset, split, record.extractor, record.kind)
-    return _add(store, record, dna.save, overwrite)
+def names_of(entries: Sequence[Entry]) -> str:
+    """Names that are told apart, each of which stands for one."""
+    records = [record for _, record in entries]
+    names = [record.name for record in records]
+    return ", ".join(record.exact_name if names.count(record.name) > 1 else record.name for record in records)
 
 
-def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: str, kind: str) -> None:
-    """Raise ``ValueError`` for a name that `add_reference` would refuse whatever the DNA, before it is made."""
-    for what, word in (("dataset", dataset), ("split", split)):
-        if not _WORD.fullmatch(word):
-            raise ValueError(
-                f"{what} {word!r} is no name: use lower-case letters, digits and . _ + -, as in bsds500/trainval"
-            )
-    bundled = bundled_store()
-    name = f"{dataset}/{split}@{extractor}#{kind}"
-    shipped = {known.name.lower() for known in bundled.manifest().references}
-    if name.lower() in shipped and store.folder.resolve() != bundled.folder.resolve():
-        raise ValueError(f"{name} ships with the package: give this one another name")
-
-
-def add_ranges(
-    ranges: ActivationRanges, store: ReferenceStore, *, extractor: str, overwrite: bool = False
-) -> RangesRecord:
-    """Put activation ranges into a store on this machine, where `find_ranges` finds them; see `add_reference`.
-
-    Args:
-        ranges: what to add.
-        store: where to.
-        extractor: name of the extractor.
-        overwrite: whether to replace other ranges of that extractor.
-
-    Raises:
-        ValueError: when the store has other ranges of that extractor.
-    """
-    record = RangesRecord(extractor=extractor, file="", sha256="", **_facts(ranges))
-    return _add(store, record, ranges.save, overwrite)
-
-
-def copy_record(
-    source: ReferenceStore, record: AnyRecord, target: ReferenceStore, *, overwrite: bool = False
-) -> AnyRecord:
-    """Copy a file, byte by byte, from one store to another on this machine; see `add_reference`.
-
-    Where the record was replaced meanwhile, it is the new one that is copied.
-    """
-    return read_record(
-        lambda: (source, _as_of_now(source, record)),
-        lambda _source, now, path: _add(target, now, lambda place: shutil.copyfile(path, place), overwrite),
-    )
-
-
-def _as_of_now(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
-    """The record that has this one's name now."""
-    records = store.manifest().records
-    return next((each for each in records if isinstance(each, type(record)) and each.name == record.name), record)
-
-
-def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
-    """Put the card of an image set, Markdown, into a store on this machine; one that is there is replaced."""
-    path = store.folder / "cards" / f"{dataset}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_text(path, text)
-    return path
-
-
-def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
-    """The part of a record that the file itself tells."""
-    if isinstance(contents, ActivationRanges):
-        return {
-            "n_images": contents.n_images,
-            "sources": tuple(contents.sources),
-            "widen": contents.widen,
-            "ranges": contents.digest,
-            "fingerprint": contents.fingerprint.digest if contents.fingerprint else "",
-        }
-    kind, ranges = str(contents.kind), ""
-    if isinstance(contents.distribution, HistogramDistribution):
-        kind = f"{kind}-{contents.distribution.bins}"
-        ranges = contents.distribution.ranges.digest
-    return {
-        "extractor": contents.provenance.extractor,
-        "kind": kind,
-        "n_images": contents.n_images,
-        "fingerprint": contents.fingerprint.digest,
-        "preprocessing": contents.fingerprint.preprocessing,
-        "ranges": ranges,
-        "images": " ".join(contents.provenance.manifests),
-    }
-
-
-def _check_overwrite(
-    old: ReferenceRecord | RangesRecord | None,
-    new: ReferenceRecord | RangesRecord,
-    overwrite: bool,
-    store: ReferenceStore,
-) -> None:
-    if old is not None and old.sha256 != new.sha256 and not overwrite:
-        raise ValueError(
-            f"{store.location} has {old.name} with other contents: there {old.n_images} images, sha256 "
-            f"{old.sha256[:12]}, new {new.n_images} images, sha256 {new.sha256[:12]}; choose another name, or replace "
-            "it by overwrite=True (--overwrite)"
-        )
-
-
-def _add(store: ReferenceStore, record: AnyRecord, save: Callable[[Path], object], overwrite: bool) -> AnyRecord:
-    """File a record whose file and sha256 come of saving."""
-    from filelock import FileLock
-
-    part, stem = ("dnas", record.name) if isinstance(record, ReferenceRecord) else ("ranges", record.extractor)
-    folder = store.folder
-    (folder / part).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f".{MANIFEST}.lock")
-    with lock, tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as temporary:
-        made = Path(temporary, "new.npz")
-        save(made)
-        sha256 = sha256_of_file(made)
-        # Named by its contents: a file never changes under its name, neither here nor in anybody's cache.
-        file = f"{part}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
-        record = replace(record, file=file, sha256=sha256)
-        before = store.manifest() if (folder / MANIFEST).is_file() else Manifest()
-        records: dict[str, ReferenceRecord | RangesRecord] = {each.name.lower(): each for each in before.records}
-        _check_overwrite(records.get(record.name.lower()), record, overwrite, store)
-        records[record.name.lower()] = record
-        after = Manifest.of(list(records.values()))
-        os.replace(made, folder / file)
-        _write_text(folder / MANIFEST, after.dump())
-        # Still under the lock: the next writer may put the old contents, and so the old file, back.
-        for gone in {each.file for each in before.records} - {each.file for each in after.records}:
-            (folder / gone).unlink(missing_ok=True)
-    return record
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-# -------------------------------------------------------------------------------------------------- checking
-def verify_store(store: str | ReferenceStore) -> Iterator[tuple[str, str | None]]:
-    """Re-hash and re-read every file of a store, and compare it with its record.
-
-    Args:
-        store: the store, or its location.
-
-    Yields:
-        Name of each record, and what is wrong with it or ``None``.
-
-    Examples:
-        >>> [name for name, problem in verify_store(bundled_store()) if problem]
-        []
-    """
-    store = _stores(store)[0]
-    for record in store.manifest().records:
-        yield record.name, _problem(store, record)
-
-
-def _problem(store: ReferenceStore, record: ReferenceRecord | RangesRecord) -> str | None:
-    def read(_store: ReferenceStore, now: AnyRecord, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-        return asdict(now), _facts(load_vdna(path) if isinstance(now, ReferenceRecord) else load_ranges(path))
-
-    try:
-        stated, found = read_record(lambda: (store, _as_of_now(store, record)), read)
-    except (ValueError, OSError) as error:
-        return str(error)
-    wrong = [f"{what}: file {value}, manifest {stated[what]}" for what, value in found.items() if value != stated[what]]
-    return "; ".join(wrong) or None
-
-
-def _names(entries: Sequence[tuple[ReferenceStore, ReferenceRecord]]) -> str:
-    return ", ".join(record.name for _, record in entries) or "nothing"
+def _near(asked: ReferenceName, entries: Sequence[Entry]) -> str:
+    """Names of the same image set, else those that are spelled like it."""
+    names = list(dict.fromkeys(record.name for _, record in entries if not record.group))
+    same = [name for name in names if name.lower().startswith(f"{asked.dataset}/")]
+    near = near_names(str(asked), names) if names else "known: none"
+    if same:
+        return f"of that image set there are: {', '.join(same)}"
+    return near if not near.startswith("known") else "`vdna-metrics references list` shows what there is"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
-from vdna_metrics.analysis.comparison import DistanceMatrix, GroupReport, SampleSizeCurve
 from vdna_metrics.analysis.explain import Exemplars, Explanation, NeuronContribution
-from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.distances import DistanceLike, find_distance
+from vdna_metrics.analysis.groups import GroupReport
+from vdna_metrics.analysis.matrices import DistanceMatrix
+from vdna_metrics.analysis.sample_size import SampleSizeCurve
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
-from vdna_metrics.functional.emd import EMDUnit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,18 +22,24 @@ if TYPE_CHECKING:
 _SIZE = 9
 _INK = "#4d4d4d"
 _PARTS = {"shift": COLOURS[0], "spread": COLOURS[4], "shape": COLOURS[2]}
-_UNITS: dict[EMDUnit, str] = {"bins": "bins", "range": "of the range", "activation": "activation"}
 
 
-def distance_label(distance: DistanceLike, unit: EMDUnit = "bins") -> str:
-    """A distance's name with its unit, for an axis.
+def _unit(name: str) -> str:
+    return "of the range" if name == "range" else name
+
+
+def distance_label(distance: str, unit: str = "") -> str:
+    """Label of a distance or column, by its name, with the unit where it has several, for an axis.
 
     Examples:
-        >>> distance_label("emd"), distance_label("neuron_frechet")
+        >>> distance_label("emd", "bins"), distance_label("nfd")
         ('VDNA-EMD (bins)', 'neuron Fréchet distance')
     """
-    known = find_distance(distance)
-    return Column(known, unit=unit).title if "unit" in known.options else known.label
+    try:
+        column = find_column(distance)
+    except ValueError:  # of somebody's own, without a registered name
+        return f"{distance} ({_unit(unit)})" if unit else distance
+    return f"{column.label} ({_unit(unit)})" if unit and "unit" in column.options else column.label
 
 
 def plot_distance_matrix(matrix: DistanceMatrix) -> Figure:
@@ -203,10 +209,9 @@ def plot_explanation(
     height = max(1.5 + 0.3 * layers, 1.5 + 1.42 * len(top))
     figure = Figure(figsize=(width, height), layout="constrained")
     by_layer, by_neuron = cast("tuple[SubFigure, ...]", figure.subfigures(1, 2, width_ratios=(4.6, width - 4.6)))
-    unit = _UNITS[explanation.unit]
-    figure.suptitle(
-        f"VDNA-EMD of {names[1]} from {names[0]}: {explanation.score:.3g} {unit}", fontsize=11, ha="left", x=0.01
-    )
+    value = f"{explanation.score:.3g} {_unit(explanation.unit)}"
+    title = f"{distance_label(explanation.distance)} of {names[1]} from {names[0]}: {value}"
+    figure.suptitle(title, fontsize=11, ha="left", x=0.01)
     _draw_layers(by_layer.subplots(), explanation)
     _draw_neurons(by_neuron, explanation, top, exemplars, columns, names)
     return figure
@@ -230,7 +235,7 @@ def _draw_layers(ax: Axes, explanation: Explanation) -> None:
     ax.set_ylim(len(layers) - 0.4, -0.6)
     ax.set_xlim(right=1.55 * max(1e-12, *(layer.contribution for layer in layers)))  # room for the words
     ax.set_title("what each layer adds (its number of neurons)", fontsize=_SIZE, loc="left")
-    ax.set_xlabel(_UNITS[explanation.unit], fontsize=_SIZE)
+    ax.set_xlabel(_unit(explanation.unit), fontsize=_SIZE)
     ax.tick_params(labelsize=_SIZE - 1)
     ax.spines[["top", "right"]].set_visible(False)
     # Below, where no bar can be.
@@ -257,7 +262,7 @@ def _draw_neurons(
         )
         total = neuron.shift + neuron.spread + neuron.shape
         shares = [f"{part} {100 * getattr(neuron, part) / total:.0f} %" for part in _PARTS] if total else []
-        title = f"{neuron.layer}, neuron {neuron.neuron}: {neuron.distance:.3g} {_UNITS[explanation.unit]}"
+        title = f"{neuron.layer}, neuron {neuron.neuron}: {neuron.distance:.3g} {_unit(explanation.unit)}"
         row[0].set_title(title, fontsize=_SIZE, loc="left")
         row[0].set_xlabel(", ".join(shares), fontsize=_SIZE - 1, color=_INK, labelpad=1)
         row[0].tick_params(labelsize=_SIZE - 2, length=2)

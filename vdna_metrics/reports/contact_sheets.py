@@ -70,7 +70,7 @@ def contact_sheet(
     width = max(columns * (_WIDTH + _GAP) + _GAP, 6.0)
     height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in shown.values())
     figure = Figure(figsize=(width, height))
-    distance = distance_label(next(each for each in (EMD, NFD, LFD) if each.kind == ranking.kind), ranking.unit)
+    distance = distance_label(next(each.name for each in (EMD, NFD, LFD) if each.kind == ranking.kind), ranking.unit)
     whole = f"{len(ranking)} images of {ranking.source}, by {distance} from {ranking.reference}"
     figure.suptitle(title or whole, fontsize=11, ha="left", va="top", x=_GAP / width, y=1 - 0.1 / height)
     top = height - _HEADING

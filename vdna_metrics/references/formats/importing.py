@@ -1,4 +1,4 @@
-"""Statistics that others published, as DNAs, and DNAs as files that others read.
+"""Statistics that others published, as DNAs.
 
 Nearly all of them are mean and covariance of one layer: the 2048 neurons before the classifier of the FID Inception,
 our layer ``block_3``, or the class token of DINOv2. They serve LayerFrechetDistance, FrechetInceptionDistance and, by
@@ -27,209 +27,22 @@ from vdna_metrics.downloads import HUB, RemoteFile
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
 from vdna_metrics.extractors.preprocess import PreprocessingMode
-from vdna_metrics.files import is_ours, read_npz, sha256_of_file, write_npz
+from vdna_metrics.files import is_ours, read_npz, sha256_of_file
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.references.formats.published import (
+    EXPORTED,
+    FID_LAYERS,
+    FORMATS,
+    SPATIAL_LAYER,
+    SPATIAL_PATH,
+    SPATIAL_WIDTH,
+    TORCH_FIDELITY_INPUTS,
+    Format,
+    find_published,
+)
 from vdna_metrics.references.formats.unpickling import load_pickle
-from vdna_metrics.references.formats.vdna import RangesLike, read_arrays, read_vdna_package, write_vdna_package
-
-Format = Literal[
-    "clean-fid",
-    "pytorch-fid",
-    "ADM",
-    "EDM",
-    "EDM2",
-    "StyleGAN3",
-    "torch-fidelity",
-    "torchmetrics",
-    "dgm-eval",
-    "vdna",
-]
-ExportFormat = Literal["clean-fid", "vdna"]
-
-
-@dataclass(frozen=True)
-class FormatDescription:
-    """What files of a format hold.
-
-    Args:
-        content: kind of file, and names of its parts.
-        features: whose activations.
-        modes: how images were resized; several where the file does not say which, and ``mode=`` has to.
-        widths: numbers of neurons that a file of the FID Inception may have, each of another layer.
-        ddof: of the covariance that its publisher compares; ours, of ddof 1, is made from the same sums.
-        n_images: where their number comes from.
-    """
-
-    content: str
-    features: str
-    modes: tuple[PreprocessingMode, ...]
-    widths: tuple[int, ...] = (2048,)
-    ddof: Literal[0, 1] = 1
-    n_images: str = "asked for"
-
-
-_POOL = "2048 neurons before the FID Inception's classifier"
-_ANY_LAYER = "a layer of the FID Inception, by its number of neurons"
-_LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
-_WIDTHS = tuple(_LAYERS)
-_EXPORTED = "statistics"  # kind of file, as our header has it
-# The sum behind sFID: 7 channels of the first branch of Mixed_6d, each of its 17 x 17 positions a neuron.
-_SPATIAL, _SPATIAL_PATH, _SPATIAL_WIDTH = "mixed_6_conv", "mixed_6/conv:0[..., :7]", 2023
-
-FORMATS: Mapping[Format, FormatDescription] = {
-    "clean-fid": FormatDescription(
-        "npz: mu, sigma",
-        _POOL,
-        ("clean", "legacy_tensorflow", "legacy_pytorch"),
-        n_images="the published name, else asked for",
-    ),
-    "pytorch-fid": FormatDescription("npz: mu, sigma", _ANY_LAYER, ("legacy_pytorch",), _WIDTHS),
-    "ADM": FormatDescription(
-        "npz: mu, sigma, mu_s, sigma_s, arr_0",
-        f"{_POOL}; and the {_SPATIAL_WIDTH} of sFID, 7 channels of Mixed_6d at each position",
-        ("legacy_tensorflow",),
-        n_images="the published name of ImageNet, else asked for",
-    ),
-    "EDM": FormatDescription(
-        "npz: mu, sigma", _POOL, ("legacy_tensorflow",), n_images="some published names, else asked for"
-    ),
-    "EDM2": FormatDescription(
-        "pickle: num_images, fid, fd_dinov2",
-        f"{_POOL}; and the 1024 of the class token of DINOv2 ViT-L/14",
-        ("legacy_tensorflow",),
-        n_images="the file",
-    ),
-    "StyleGAN3": FormatDescription(
-        "pickle: num_items, raw_mean, raw_cov, all_features",
-        _POOL,
-        ("legacy_tensorflow",),
-        ddof=0,
-        n_images="the file",
-    ),
-    "torch-fidelity": FormatDescription(
-        "torch: mu, sigma",
-        _ANY_LAYER,
-        ("legacy_tensorflow",),
-        _WIDTHS,
-        n_images="the name of a cached data set, else asked for",
-    ),
-    "torchmetrics": FormatDescription(
-        "torch: real_features_sum, real_features_cov_sum, real_features_num_samples",
-        _ANY_LAYER,
-        ("torchmetrics", "legacy_tensorflow"),
-        _WIDTHS,
-        n_images="the file",
-    ),
-    "dgm-eval": FormatDescription(
-        "npz: model, reps, hparams",
-        f"{_POOL} (model inception), or the 1024 of the class token of DINOv2 ViT-L/14 (model dinov2)",
-        ("clean", "legacy_pytorch"),
-        n_images="the file",
-    ),
-    "vdna": FormatDescription(
-        "json and npz",
-        "all layers of an extractor of the catalogue: histograms, Gaussians, layer Gaussians",
-        (),
-        (),
-        n_images="the file",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class PublishedStatistics:
-    """A file of statistics at its publisher's address.
-
-    Args:
-        name: by which `import_statistics` takes it.
-        format: of the file.
-        address: where it is.
-        mode: how images were resized.
-        n_images: number of images, ``None`` where neither file nor publisher states it.
-    """
-
-    name: str
-    format: Format
-    address: str
-    mode: PreprocessingMode
-    n_images: int | None = None
-
-
-_ADDRESSES: dict[Format, str] = {
-    "clean-fid": "https://www.cs.cmu.edu/~clean-fid/stats",
-    "ADM": "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches",
-    "EDM": "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs",
-    "EDM2": "https://nvlabs-fi-cdn.nvidia.com/edm2/dataset-refs",
-}
-_CLEAN_FID: Mapping[str, tuple[tuple[int, ...], Mapping[str, int]]] = {
-    "cifar10": ((32,), {"train": 50_000, "test": 10_000}),
-    "ffhq": ((1024, 256), {"trainval": 50_000, "trainval70k": 70_000}),
-    "lsun_church": ((256,), {"train": 50_000, "trainfull": 126_227}),
-    "lsun_horse": ((256,), {"train": 50_000, "trainfull": 2_000_340}),
-    "lsun_cat": ((256,), {"train": 50_000, "trainfull": 1_657_264}),
-    "afhq_cat": ((512,), {"train": 5_153}),
-    "afhq_dog": ((512,), {"train": 4_739}),
-    "afhq_wild": ((512,), {"train": 4_738}),
-    "brecahad": ((512,), {"train": 1_944}),
-    "metfaces": ((1024,), {"train": 1_336}),
-    "horse2zebra": ((256,), {"test": 140}),
-    "cat2dog": ((256,), {"test": 500}),
-}
-_IMAGENET = 1_281_167
-# The statistics are of the whole training sets; what LSUN's held at that time is not stated.
-_ADM: Mapping[str, tuple[str, int | None]] = {
-    "imagenet/64": ("imagenet/64/VIRTUAL_imagenet64_labeled.npz", _IMAGENET),
-    "imagenet/128": ("imagenet/128/VIRTUAL_imagenet128_labeled.npz", _IMAGENET),
-    "imagenet/256": ("imagenet/256/VIRTUAL_imagenet256_labeled.npz", _IMAGENET),
-    "imagenet/512": ("imagenet/512/VIRTUAL_imagenet512.npz", _IMAGENET),
-    "lsun/bedroom": ("lsun/bedroom/VIRTUAL_lsun_bedroom256.npz", None),
-    "lsun/cat": ("lsun/cat/VIRTUAL_lsun_cat256.npz", None),
-    "lsun/horse": ("lsun/horse/VIRTUAL_lsun_horse256.npz", None),
-}
-_EDM: Mapping[str, int | None] = {
-    "cifar10-32x32": 50_000,
-    "ffhq-64x64": 70_000,
-    "afhqv2-64x64": None,
-    "imagenet-64x64": _IMAGENET,
-    "imagenet-64x64-baseline": None,
-}
-# What torch-fidelity itself calls these inputs, as its cache files begin.
-_TORCH_FIDELITY: Mapping[str, int] = {
-    "cifar10-train": 50_000,
-    "cifar10-val": 10_000,
-    "cifar100-train": 50_000,
-    "cifar100-val": 10_000,
-    "stl10-train": 5_000,
-    "stl10-test": 8_000,
-    "stl10-unlabeled": 100_000,
-}
-
-
-def published_statistics() -> list[PublishedStatistics]:
-    """All statistics that `import_statistics` knows by name.
-
-    Examples:
-        >>> {entry.name: entry.n_images for entry in published_statistics()}["clean-fid:metfaces/train/1024"]
-        1336
-    """
-    entries = []
-    for dataset, (resolutions, splits) in _CLEAN_FID.items():
-        for mode in FORMATS["clean-fid"].modes:
-            for split, count in splits.items():
-                for resolution in resolutions:
-                    name = f"clean-fid:{dataset}/{split}/{resolution}" + (f"/{mode}" if mode != "clean" else "")
-                    address = f"{_ADDRESSES['clean-fid']}/{dataset}_{mode}_{split}_{resolution}.npz"
-                    entries.append(PublishedStatistics(name, "clean-fid", address, mode, count))
-    tensorflow: PreprocessingMode = "legacy_tensorflow"
-    for name, (file, number) in _ADM.items():
-        address = f"{_ADDRESSES['ADM']}/{file}"
-        entries.append(PublishedStatistics(f"ADM:{name}", "ADM", address, tensorflow, number))
-    for name, number in _EDM.items():
-        address = f"{_ADDRESSES['EDM']}/{name}.npz"
-        entries.append(PublishedStatistics(f"EDM:{name}", "EDM", address, tensorflow, number))
-    entries.append(PublishedStatistics("EDM2:img512", "EDM2", f"{_ADDRESSES['EDM2']}/img512.pkl", tensorflow))
-    return entries
+from vdna_metrics.references.formats.vdna import RangesLike, read_arrays, read_vdna_package
 
 
 def import_statistics(
@@ -278,7 +91,7 @@ def import_statistics(
         ...
         ValueError: no published statistics 'EDM:cifar10'; did you mean 'EDM:cifar10-32x32'?
     """
-    published = _published(str(source))
+    published = find_published(str(source))
     address = published.address if published else str(source)
     remote = address.startswith(("https://", "http://", HUB))
     path = RemoteFile(address).fetch() if remote else Path(source)
@@ -323,63 +136,32 @@ def import_statistics(
     return dnas
 
 
-def export_statistics(
-    dna: VDNA, path: str | Path, *, format: ExportFormat = "clean-fid", layer: str | None = None
-) -> tuple[Path, ...]:
-    """Write a DNA as a file that others read.
-
-    ``"clean-fid"`` is an ``.npz`` of ``mu`` and ``sigma``, float64, as clean-fid and pytorch-fid read it; clean-fid
-    looks for it as ``NAME_MODE_custom_na.npz`` in the folder ``stats`` of its package, for
-    ``compute_fid(folder, dataset_name=NAME, mode=MODE, dataset_split="custom")``. Beside them lies our header, from
-    which `import_statistics` knows all else. ``"vdna"`` is the package of `write_vdna_package`.
-
-    Args:
-        dna: what to write; for ``"clean-fid"`` a layer Gaussian of the FID Inception, as clean-fid resizes images.
-        path: file to write, ``.npz`` is appended when it is missing; for ``"vdna"`` the root of its files.
-        format: of the file.
-        layer: for ``"clean-fid"``, of a DNA with several.
-
-    Returns:
-        Paths of what was written.
+def holds_statistics(source: str | Path) -> bool:
+    """Whether a file is of a format in `FORMATS`, by its contents; a name is, when it is of `published_statistics`.
 
     Raises:
-        ValueError: when the format cannot hold this DNA.
+        ValueError: for a name that begins as published ones do and is none.
     """
-    if format == "vdna":
-        if layer is not None:
-            raise ValueError("layer= is for the format 'clean-fid'; DNA.select(layers=) chooses among layers")
-        return write_vdna_package(dna, path)
-    if format != "clean-fid":
-        raise ValueError(f"unknown format {format!r} to export to; known: clean-fid, vdna")
-    distribution = dna.distribution
-    if not isinstance(distribution, LayerGaussianDistribution):
-        raise ValueError(f"clean-fid reads mean and covariance of a layer: export a layer_gaussian, not a {dna.kind}")
-    specs = [FID_INCEPTIONS[mode] for mode in FORMATS["clean-fid"].modes]
-    known = [(spec.architecture_id, spec.preprocess.id) for spec in specs]
-    if (dna.fingerprint.architecture, dna.fingerprint.preprocessing) not in known:
-        raise ValueError(
-            f"this DNA is of {dna.fingerprint.architecture} with images {dna.fingerprint.preprocessing}, for which "
-            f"clean-fid has no mode; it has: {', '.join(f'{a} {b}' for a, b in known)}"
-        )
-    if layer is None and len(dna.layout) > 1:
-        raise ValueError(f"the file holds one layer, the DNA {', '.join(dna.layout)}: give layer=")
-    chosen = dna.select([layer]) if layer is not None else dna
-    (layer,) = chosen.layout
-    if chosen.layout.neurons:
-        raise ValueError(f"the file holds whole layers, of {layer!r} there are {chosen.layout[layer]} neurons")
-    distribution.check_finite()
-    mean, covariance = distribution.mean_and_covariance(layer)
-    header = {
-        "n_images": chosen.n_images,
-        "fingerprint": chosen.fingerprint.to_json(),
-        "provenance": chosen.provenance.to_json(),
-    }
-    arrays = {"mu": mean.cpu().numpy(), "sigma": covariance.cpu().numpy()}
-    return (write_npz(path, _EXPORTED, header, arrays),)
+    path = Path(source)
+    if find_published(str(source)) is not None or _is_vdna(path):
+        return True
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        magic = file.read(2)
+    if magic != b"PK":
+        return magic[:1] == b"\x80"  # of a pickle of protocol 2 and later
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return False
+    statistics = {"mu", "sigma"} <= names or {"model", "reps"} <= names
+    return statistics or any(name.endswith("data.pkl") for name in names)
 
 
 def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: int | None, name: str | None) -> VDNA:
-    header, arrays = read_npz(path, (_EXPORTED,))
+    header, arrays = read_npz(path, (EXPORTED,))
     fingerprint, provenance = (
         ExtractorFingerprint.from_json(header["fingerprint"]),
         Provenance.from_json(header["provenance"]),
@@ -392,21 +174,9 @@ def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: i
     return VDNA(_moments(layer, arrays, "mu", "sigma", what)(count), fingerprint, provenance)
 
 
-def _published(source: str) -> PublishedStatistics | None:
-    publisher, colon, _ = source.partition(":")
-    known = {publisher.lower(): publisher for publisher in _ADDRESSES}
-    if not colon or publisher.lower() not in known or Path(source).exists():
-        return None
-    entries = {entry.name.lower(): entry for entry in published_statistics()}
-    if source.lower() not in entries:
-        names = [entry.name for entry in entries.values() if entry.name.lower().startswith(f"{publisher.lower()}:")]
-        raise ValueError(f"no published statistics {source!r}; {near_names(source, names)}")
-    return entries[source.lower()]
-
-
 def _agreed(what: str, known: Any, given: Any, file: str) -> Any:
     if known is not None and given is not None and known != given:
-        raise ValueError(f"{file}: {what} is {known!r}, given is {given!r}")
+        raise ValueError(f"{file}: {what} is {known!r}, got {given!r}")
     return given if known is None else known
 
 
@@ -504,7 +274,7 @@ def _format(contents: _Contents, format: Format | None, mode: PreprocessingMode 
         if format not in FORMATS:
             raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
         if format not in possible:
-            raise ValueError(f"{what} is of format {' or '.join(possible)}, given is {format!r}")
+            raise ValueError(f"{what} is of format {' or '.join(possible)}, got {format!r}")
         return format
     if len(possible) > 1 and mode is None:
         raise ValueError(
@@ -522,13 +292,13 @@ def _mode(
     if mode is None:
         raise ValueError(f"{what} does not record how images were resized: give mode=, {' or '.join(modes)}{how}")
     if mode not in modes:
-        raise ValueError(f"{what} is of mode {' or '.join(modes)}, given is {mode!r}")
+        raise ValueError(f"{what} is of mode {' or '.join(modes)}, got {mode!r}")
     return mode
 
 
 def _cached_number(path: Path) -> int | None:
     found = re.fullmatch(r"(.+)-inception-v3-compat-stat-fid-\d+", path.stem)
-    return _TORCH_FIDELITY.get(found[1]) if found else None
+    return TORCH_FIDELITY_INPUTS.get(found[1]) if found else None
 
 
 # ------------------------------------------------------------------------------------------------ from it to DNAs
@@ -573,8 +343,8 @@ def _parts(format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | N
         layer = _layer(format, len(mean), what)
         found.append(_Part(spec, layer, spec.paths[layer], _moments(layer, inception, "mu", "sigma", what), n_images))
     if format == "ADM":
-        build = _moments(_SPATIAL, parts, "mu_s", "sigma_s", what, _SPATIAL_WIDTH)
-        found.append(_Part(spec, _SPATIAL, _SPATIAL_PATH, build))
+        build = _moments(SPATIAL_LAYER, parts, "mu_s", "sigma_s", what, SPATIAL_WIDTH)
+        found.append(_Part(spec, SPATIAL_LAYER, SPATIAL_PATH, build))
     if format == "EDM2" and "fd_dinov2" in parts:
         dinov2 = CATALOGUE["fd_dinov2"]
         ((layer, path),) = dinov2.paths.items()
@@ -591,7 +361,7 @@ def _layer(format: Format, width: int, what: str) -> str:
     if width not in widths:
         needed = " or ".join(map(str, widths))
         raise ValueError(f"{what} has {width} neurons, statistics of {format} have {needed} of the FID Inception")
-    return _LAYERS[width]
+    return FID_LAYERS[width]
 
 
 def _whole(value: Any, what: str) -> int:
@@ -600,7 +370,7 @@ def _whole(value: Any, what: str) -> int:
     except (TypeError, ValueError):
         number = None
     if number is None or number != value:
-        raise ValueError(f"{what} is {value!r}, needed is a whole number")
+        raise ValueError(f"{what} is {value!r}, expected a whole number")
     return number
 
 
@@ -611,10 +381,10 @@ def _values(parts: Any, name: str, what: str, shape: tuple[int, ...] | None = No
     found = parts[name]
     array = np.array(found.cpu().double().numpy() if isinstance(found, Tensor) else found)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what}: {name} is {array.dtype}, needed are numbers")
+        raise ValueError(f"{what}: {name} is {array.dtype}, expected numbers")
     values = torch.from_numpy(array.astype(np.float64))
     if values.ndim != (1 if shape is None else len(shape)) or (shape is not None and tuple(values.shape) != shape):
-        raise ValueError(f"{what}: {name} is {list(values.shape)}, needed is {list(shape or ['neurons'])}")
+        raise ValueError(f"{what}: {name} is {list(values.shape)}, expected {list(shape or ['neurons'])}")
     if not values.isfinite().all():
         raise ValueError(f"{what}: {name} holds NaN or infinity")
     return values
@@ -662,7 +432,7 @@ def _sums(format: Format, spec: ExtractorSpec, total: Any, outer: Any, n: int, w
 def _features(spec: ExtractorSpec, layer: str, features: Any, what: str) -> _Part:
     width = spec.neurons if len(spec.paths) == 1 else features.shape[-1]
     if features.ndim != 2 or features.shape[1] != width:
-        raise ValueError(f"{what}: features are {list(features.shape)}, needed are [images, {width}]")
+        raise ValueError(f"{what}: features are {list(features.shape)}, expected [images, {width}]")
 
     def build(count: int) -> LayerGaussianDistribution:
         centre = torch.from_numpy(features.mean(axis=0, dtype=np.float64))

@@ -21,13 +21,10 @@ from numpy.typing import NDArray
 from vdna_metrics import VDNA, NeuronLayout, compare, downloads
 from vdna_metrics.distributions import LayerGaussianDistribution
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.references.formats import statistics as importers
-from vdna_metrics.references.formats.statistics import (
-    FORMATS,
-    export_statistics,
-    import_statistics,
-    published_statistics,
-)
+from vdna_metrics.references.formats import importing, published
+from vdna_metrics.references.formats.exporting import export_statistics
+from vdna_metrics.references.formats.importing import import_statistics
+from vdna_metrics.references.formats.published import FORMATS, published_statistics
 from vdna_metrics.references.formats.vdna import write_vdna_package
 
 Array = NDArray[np.float64]
@@ -110,7 +107,7 @@ def test_formats_imply_modes(tmp_path: Path) -> None:
     assert edm.provenance.sources == ("faces",)
     (pytorch,) = import_statistics(path, format="pytorch-fid", n_images=40)
     assert _is_of(pytorch, "fid_inception_legacy_pytorch", "block_3")
-    with pytest.raises(ValueError, match="is of mode legacy_tensorflow, given is 'clean'"):
+    with pytest.raises(ValueError, match="is of mode legacy_tensorflow, got 'clean'"):
         import_statistics(path, format="EDM", mode="clean", n_images=40)
     with pytest.raises(ValueError, match="give mode=, clean or legacy_tensorflow or legacy_pytorch"):
         import_statistics(path, format="clean-fid", n_images=40)
@@ -170,7 +167,7 @@ def test_adm_has_two(tmp_path: Path) -> None:
     assert fid.provenance.origin == sfid.provenance.origin
     with pytest.raises(ValueError, match="these DNAs cannot be compared: layers differ"):
         compare.layer_frechet(fid, sfid)
-    with pytest.raises(ValueError, match=r"mu_s is \[7\], needed is \[2023\]"):
+    with pytest.raises(ValueError, match=r"mu_s is \[7\], expected \[2023\]"):
         import_statistics(_pool(tmp_path / "V.npz", mu_s=mu_s[:7], sigma_s=sigma_s), n_images=40)
 
 
@@ -195,7 +192,7 @@ def test_edm2_has_fid_and_fd_dinov2(tmp_path: Path) -> None:
     only = {key: value for key, value in _edm2().items() if key != "fid"}
     (alone,) = import_statistics(_pickled(tmp_path / "img.pkl", only))
     assert list(alone.layout) == ["class_token"]
-    with pytest.raises(ValueError, match="n_images is 40, given is 50000"):
+    with pytest.raises(ValueError, match="n_images is 40, got 50000"):
         import_statistics(path, n_images=50_000)
     with pytest.raises(ValueError, match="neither fid nor fd_dinov2; it holds num_images"):
         import_statistics(_pickled(tmp_path / "no.pkl", {"num_images": 40}))
@@ -242,13 +239,13 @@ def test_stylegans_features_are_summed(tmp_path: Path) -> None:
 
 def test_dgm_evals_features_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dgm-eval's representations become a Gaussian of DINOv2's class token; what is pickled beside them is not read."""
-    monkeypatch.setattr(importers, "_ROWS", 16)
+    monkeypatch.setattr(importing, "_ROWS", 16)
     reps = _features(40, 1024)
     path = _npz(tmp_path / "reps.npz", model="dinov2", reps=reps, hparams={"nsample": 40})
     (dna,) = import_statistics(path)
     assert _is_of(dna, "fd_dinov2", "class_token")
     _assert_holds(dna, reps.mean(axis=0), np.cov(reps, rowvar=False), n=40)
-    with pytest.raises(ValueError, match=r"features are \[40, 768\], needed are \[images, 1024\]"):
+    with pytest.raises(ValueError, match=r"features are \[40, 768\], expected \[images, 1024\]"):
         import_statistics(_npz(path, model="dinov2", reps=reps[:, :768]))
     with pytest.raises(ValueError, match="is of dgm-eval's model 'mae'; known here are dinov2 and inception"):
         import_statistics(_npz(path, model="mae", reps=reps))
@@ -362,12 +359,12 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda mu, sigma: (mu, sigma[:-1]), r"sigma is \[63, 64\], needed is \[64, 64\]"),
+        (lambda mu, sigma: (mu, sigma[:-1]), r"sigma is \[63, 64\], expected \[64, 64\]"),
         (lambda mu, sigma: (mu * np.nan, sigma), "mu holds NaN or infinity"),
-        (lambda mu, sigma: (mu.astype(str), sigma), "mu is <U32, needed are numbers"),
+        (lambda mu, sigma: (mu.astype(str), sigma), "mu is <U32, expected numbers"),
         (lambda mu, sigma: (mu, np.triu(sigma)), "sigma is no covariance: it is not symmetric"),
         (lambda mu, sigma: (mu, -sigma), "or has negative variances"),
-        (lambda mu, sigma: (mu[None], sigma), r"mu is \[1, 64\], needed is \['neurons'\]"),
+        (lambda mu, sigma: (mu[None], sigma), r"mu is \[1, 64\], expected \['neurons'\]"),
     ],
 )
 def test_what_is_no_covariance_is_refused(change: Any, message: str, tmp_path: Path) -> None:
@@ -388,7 +385,7 @@ def test_a_covariance_needs_two_images(number: Any, tmp_path: Path) -> None:
 def test_formats_are_checked_by_content(tmp_path: Path) -> None:
     """format= cannot make a file something else than it is."""
     path = _pool(tmp_path / "stats.npz")
-    with pytest.raises(ValueError, match="is of format clean-fid or pytorch-fid or EDM, given is 'ADM'"):
+    with pytest.raises(ValueError, match="is of format clean-fid or pytorch-fid or EDM, got 'ADM'"):
         import_statistics(path, format="ADM", n_images=40)
     with pytest.raises(ValueError, match="unknown format 'fid'; known: clean-fid, pytorch-fid, ADM"):
         import_statistics(path, format="fid", n_images=40)
@@ -403,8 +400,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
     with file_server() as running:
-        for publisher in importers._ADDRESSES:
-            monkeypatch.setitem(importers._ADDRESSES, publisher, f"{running.address}/{publisher}")
+        for publisher in published.ADDRESSES:
+            monkeypatch.setitem(published.ADDRESSES, publisher, f"{running.address}/{publisher}")
         yield running
 
 
@@ -421,9 +418,9 @@ def test_published_names(server: FileServer, tmp_path: Path) -> None:
     assert len(server.requests) == 1
     name = "clean-fid:cifar10/train/32/legacy_tensorflow"
     for options, message in (
-        ({"mode": "clean"}, "mode is 'legacy_tensorflow', given is 'clean'"),
-        ({"n_images": 7}, "n_images is 50000, given is 7"),
-        ({"format": "EDM"}, "format is 'clean-fid', given is 'EDM'"),
+        ({"mode": "clean"}, "mode is 'legacy_tensorflow', got 'clean'"),
+        ({"n_images": 7}, "n_images is 50000, got 7"),
+        ({"format": "EDM"}, "format is 'clean-fid', got 'EDM'"),
     ):
         with pytest.raises(ValueError, match=message):
             import_statistics(name, **options)
@@ -507,7 +504,7 @@ def test_the_table_is_that_of_the_publishers(shared: Path) -> None:
 
 def test_every_format_is_described() -> None:
     """The table of formats has a line for each, with the modes that its extractors are known by."""
-    assert tuple(FORMATS) == get_args(importers.Format)
+    assert tuple(FORMATS) == get_args(published.Format)
     for name, entry in FORMATS.items():
         assert entry.content, name
         assert entry.features, name
@@ -536,8 +533,8 @@ def test_what_is_exported_is_imported(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["sigma"], covariance)
     assert import_statistics(path, name="renamed")[0].provenance.sources == ("renamed",)
     for options, message in (
-        ({"n_images": 7}, "n_images is 40, given is 7"),
-        ({"mode": "clean"}, "mode is 'legacy_pytorch', given is 'clean'"),
+        ({"n_images": 7}, "n_images is 40, got 7"),
+        ({"mode": "clean"}, "mode is 'legacy_pytorch', got 'clean'"),
     ):
         with pytest.raises(ValueError, match=message):
             import_statistics(path, **options)
@@ -595,7 +592,7 @@ def test_vdna_packages_are_imported_and_exported(tmp_path: Path) -> None:
         (back,) = import_statistics(source)
         assert (back.kind, back.fingerprint) == ("gaussian", dna.fingerprint)
     assert import_statistics(paths[1], format="vdna", name="x")[0].provenance.sources == ("x",)
-    with pytest.raises(ValueError, match="n_images is 12, given is 7"):
+    with pytest.raises(ValueError, match="n_images is 12, got 7"):
         import_statistics(paths[0], n_images=7)
     histogram = make_dna("histogram")
     write_vdna_package(histogram, tmp_path / "h")

@@ -1,0 +1,175 @@
+"""Distances with error bars."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers.distances import OURS, make_grouped
+from helpers.dnas import LAYOUT
+from scipy import stats
+
+from vdna_metrics import compare
+from vdna_metrics.analysis.uncertainty import (
+    jackknife_distance,
+    no_noise,
+)
+from vdna_metrics.distributions import LayerGaussianDistribution
+from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.distances import find_distance
+from vdna_metrics.functional.emd import EMDUnit
+
+distances = pytest.mark.parametrize("distance", OURS)
+
+
+@distances
+@pytest.mark.parametrize("sizes", [(12,) * 5, (5, 9, 4, 20)], ids=["even", "uneven"])
+def test_values_are_those_of_compare(distance: str, sizes: tuple[int, ...]) -> None:
+    """The plain values, of the score and each layer, are those of `compare` on all images."""
+    reference, generated = make_grouped(distance, 0, sizes=sizes), make_grouped(distance, 1, shift=0.4)
+    found = jackknife_distance(reference, generated, distance=distance)
+    function = find_distance(distance)
+    assert found.score.value == pytest.approx(float(function(reference.total, generated.total)), rel=1e-12)
+    by_layer = function(reference.total, generated.total, reduction="layer")
+    assert {layer: each.value for layer, each in found.layers.items()} == pytest.approx(
+        {layer: float(value) for layer, value in by_layer.items()}, rel=1e-12
+    )
+    assert found.covers == ("reference", "generated")
+    assert found.reference.sizes == sizes
+    assert found.generated.provenance.sources == ("set1",)
+
+
+@pytest.mark.parametrize("distance", ["nfd", "lfd"])
+@pytest.mark.parametrize("sizes", [(12,) * 5, (5, 9, 4, 20)], ids=["even", "uneven"])
+def test_fréchet_distances_are_jackknifed(distance: str, sizes: tuple[int, ...]) -> None:
+    """Corrected value, error and interval are those of the formulas, computed here group by group with NumPy."""
+    sides = make_grouped(distance, 0, sizes=sizes), make_grouped(distance, 1, shift=0.4)
+    function = find_distance(distance)
+    plain = float(function(sides[0].total, sides[1].total))
+    corrected, variances, freedoms = plain, [], []
+    for place, side in enumerate(sides):
+        pseudo_values, weights, left_out = [], [], 0.0
+        for group in range(len(side.groups)):
+            first, *others = [part for index, part in enumerate(side.groups) if index != group]
+            pair = [each.total for each in sides]
+            pair[place] = sum(others, first)
+            without, share = float(function(*pair)), side.n_images / side.sizes[group]
+            pseudo_values.append(share * plain - (share - 1) * without)
+            weights.append(1 / (share - 1))
+            left_out += (1 - 1 / share) * without
+        centre = len(weights) * plain - left_out
+        corrected += centre - plain
+        variances.append(float(np.mean(np.array(weights) * (np.array(pseudo_values) - centre) ** 2)))
+        freedoms.append(len(weights) - 1)
+    freedom = sum(variances) ** 2 / sum(each**2 / n for each, n in zip(variances, freedoms, strict=True))
+    half = stats.t.ppf(0.95, freedom) * sum(variances) ** 0.5
+    score = jackknife_distance(*sides, distance=distance, confidence=0.9).score
+    expected = [plain, corrected, sum(variances) ** 0.5, corrected - half, corrected + half]
+    assert list(vars(score).values()) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("unit", get_args(EMDUnit))
+def test_selections_weights_and_units_are_heeded(unit: EMDUnit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weighted selection is what selecting first gives; blocks of neurons make no difference to the EMD."""
+    reference, generated = make_grouped("emd", 0), make_grouped("emd", 1, shift=0.4)
+    neurons, weights = {"conv1": [3, 0], "norm": [1]}, {"conv1": [0.5, -1.0], "norm": [2.0]}
+    options: dict[str, Any] = {"weights": weights, "unit": unit}
+    found = jackknife_distance(reference, generated, distance=Column("emd", neurons=neurons, **options))
+    monkeypatch.setattr(no_noise, "_BLOCK", 1)  # one neuron at once
+    chosen = jackknife_distance(
+        reference.select(neurons=neurons), generated.select(neurons=neurons), distance=Column("emd", **options)
+    )
+    assert vars(found.score) == pytest.approx(vars(chosen.score), rel=1e-6)
+    expected = compare.emd(reference.total, generated.total, neurons=neurons, **options)
+    assert found.score.value == pytest.approx(float(expected), rel=1e-12)
+    assert found.score.corrected == pytest.approx(sum(each.corrected for each in found.layers.values()))
+    assert list(found.layers) == ["conv1", "norm"]
+
+
+def test_units_scale_the_whole_estimate() -> None:
+    """In shares of the range, value, correction and error are those in bins over the number of bins."""
+    reference, generated = make_grouped("emd", 0, bins=300), make_grouped("emd", 1, shift=0.4, bins=300)
+    in_bins, in_ranges = (
+        jackknife_distance(reference, generated, distance=Column("emd", unit=unit)).score for unit in ("bins", "range")
+    )
+    assert vars(in_ranges) == pytest.approx({name: value / 300 for name, value in vars(in_bins).items()}, rel=1e-6)
+
+
+@distances
+def test_a_side_that_is_not_dealt_is_taken_as_it_is(distance: str) -> None:
+    """It adds neither bias nor error, the result says so, and without a dealt side there is no interval."""
+    reference, generated = make_grouped(distance, 0), make_grouped(distance, 1, shift=0.4)
+    both = jackknife_distance(reference, generated, distance=distance)
+    left = jackknife_distance(reference, generated.total, distance=distance)
+    right = jackknife_distance(reference.total, generated, distance=distance)
+    assert (left.covers, right.covers) == (("reference",), ("generated",))
+    assert left.generated.sizes == (60,)
+    assert left.score.value == right.score.value == both.score.value
+    if distance != "emd":
+        errors = [each.score.standard_error for each in (left, right)]
+        assert both.score.standard_error == pytest.approx(np.hypot(*errors))
+    assert max(left.score.standard_error, right.score.standard_error) < 1.2 * both.score.standard_error
+    with pytest.raises(ValueError, match="neither side is in groups"):
+        jackknife_distance(reference.total, generated.total, distance=distance)
+
+
+@distances
+def test_an_interval_of_a_distance_is_not_below_0(distance: str) -> None:
+    """Between sets that are alike, the interval starts at 0 and is as wide above it as if the estimate were there."""
+    found = jackknife_distance(make_grouped(distance, 0), make_grouped(distance, 1), distance=distance)
+    for estimate in (found.score, *found.layers.values()):
+        assert estimate.low >= 0
+        assert estimate.high > max(0.0, estimate.corrected)
+    assert any(estimate.low == 0 for estimate in found.layers.values())
+
+
+def test_factors_of_a_reference_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second generator costs the factors of its own covariances only."""
+    computed: list[str] = []
+    factor = LayerGaussianDistribution.factor
+
+    def counted(self: LayerGaussianDistribution, layer: str) -> torch.Tensor:
+        if layer not in self._factors:
+            computed.append(layer)
+        return factor(self, layer)
+
+    monkeypatch.setattr(LayerGaussianDistribution, "factor", counted)
+    reference = make_grouped("lfd", 0)
+    jackknife_distance(reference, make_grouped("lfd", 1), distance="lfd")
+    first = len(computed)
+    jackknife_distance(reference, make_grouped("lfd", 2), distance="lfd")
+    assert (first, len(computed) - first) == (2 * 6 * len(LAYOUT), 6 * len(LAYOUT))
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
+def test_a_confidence_is_a_share(confidence: float) -> None:
+    """A confidence outside 0 to 1 is refused."""
+    with pytest.raises(ValueError, match="confidence lies between 0 and 1"):
+        jackknife_distance(make_grouped("emd", 0), make_grouped("emd", 1), confidence=confidence)
+
+
+@pytest.fixture(scope="module")
+def intervals() -> ModuleType:
+    """The experiment of docs/uncertainty.md, which knows true distances."""
+    path = Path(__file__).parents[3] / "benchmarks" / "experiments" / "intervals.py"
+    spec = importlib.util.spec_from_file_location("intervals_experiment", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@distances
+def test_intervals_hold_the_true_distance(intervals: ModuleType, distance: str) -> None:
+    """Of 120 images a side, 95 % intervals hold the true distance, and corrected values are near it."""
+    found = intervals.examine(intervals.World(0.3, 0.5), 120, 20, distance)
+    assert found.coverage >= 0.88
+    assert abs(found.corrected) < 0.25 * found.plain
+    assert 0.7 < found.standard_error / found.scatter < 1.8

@@ -1,0 +1,115 @@
+"""All commands: help, exit codes, and what a process prints where."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.commands import put_small_sources, run, start
+
+COMMANDS = (
+    "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise",
+    "rank", "references", "extractors",
+)  # fmt: skip
+REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
+
+
+@pytest.fixture(autouse=True)
+def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and networks of every test."""
+    put_small_sources(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scroe"], "No such command 'scroe'"),
+        (["score", "gen_a"], "Missing option '--reference'"),
+        (["score", "--reference", "real"], "Missing argument 'SOURCE...'"),
+        (
+            ["score", "gen_a", "--reference", "real", "--metrics", "emd,fidd"],
+            "unknown distance 'fidd'; did you mean 'fid'",
+        ),
+        (["score", "gen_a", "--reference", "real", "--metrics", "emd,fid"], "fid is defined in fid_inception"),
+        (["score", "gen_a", "--reference", "real", "--layers", ","], "expected names with commas between"),
+        (["score", "gen_a", "--reference", "real", "--batch-size", "0"], "0 is not in the range x>=1"),
+        (["score", "gen_a", "--reference", "real", "--bins", "-5"], "-5 is not in the range x>=1"),
+        (["score", "gen_a", "--reference", "real", "--metrics", "nfd", "--bins", "9"], "--bins is for histograms"),
+        (["score", "gen_a", "--reference", "real", "--by", "neuron"], "'neuron' is not"),
+        (["score", "gen_a", "--reference", "real", "--device", "gpu"], "Invalid value for --device: gpu"),
+        (["make", "real"], "Missing option '-o'"),
+        (["make", "real", "-o", "a", "--kinds", "histogramm"], "'histogramm': choose from histogram, gaussian"),
+        (["make", "real", "-o", "a", "--kinds", "gaussian", "--ranges", "r.npz"], "--ranges is for histograms"),
+        (["calibrate", "real", "-o", "a", "--workers", "-1"], "-1 is not in the range x>=0"),
+        (["demo", "--images", "1"], "1 is not in the range x>=10"),
+    ],
+)
+def test_errors_in_the_command_are_exit_code_2(arguments: list[str], message: str) -> None:
+    """A command that cannot be understood is answered with its usage and what is wrong."""
+    result = run(*arguments, exit_code=2)
+    assert message in result.stderr
+    assert "Usage: vdna-metrics" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal(command: str) -> None:
+    """Help is at most 80 columns wide, and no summary is cut."""
+    shown = run(*([command] if command else []), "--help", columns=80).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    summaries = shown.partition("Commands:\n")[2].splitlines()
+    listed = {"": sorted(COMMANDS), "extractors": ["show"], "references": sorted(REFERENCES)}
+    assert [summary.split()[0] for summary in summaries] == listed.get(command, [])
+    assert all(summary.endswith(".") and not summary.endswith("..") for summary in summaries)
+
+
+def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell, without a traceback."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", interrupt)
+    result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
+    assert result.stderr.strip() == "interrupted"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DataLoader worker is killed"), OSError("disk full")])
+def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that gives up is an error of exit code 1, named even where it has no message."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", fail)
+    result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
+    assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
+
+
+def test_a_process_keeps_output_and_errors_apart() -> None:
+    """Output is JSON and nothing else, with decoding in workers; progress goes to the error stream."""
+    arguments = ("score", "gen_a", "--reference", "bsds500/trainval@vdna_tiny", "--layers", "blocks.0", "--json")
+    process = start(*arguments, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert json.loads(output)["results"][0]["n_images"] == 8
+    assert re.fullmatch(r"gen_a: 8 images, [\d.]+ images/s\n", errors.decode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["merge", "nothing.npz", "-o", "a"], 1, "Error: no such file: nothing.npz\n"),
+        (["merge"], 2, "Missing argument"),
+    ],
+)
+def test_a_process_ends_with_its_exit_code(arguments: list[str], exit_code: int, message: str) -> None:
+    """1 for an error with the data, 2 for one in the command, both without a traceback."""
+    process = start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (exit_code, b"")
+    assert message in errors.decode()
+    assert "Traceback" not in errors.decode()

@@ -1,0 +1,57 @@
+"""Files that commands write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.commands import put_small_sources, run
+
+from vdna_metrics import (
+    load_vdna,
+)
+
+
+@pytest.fixture(autouse=True)
+def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and networks of every test."""
+    put_small_sources(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["make", "real", "--extractor", "tiny"],
+        ["make", "real", "--extractor", "tiny", "--kinds", "histogram,gaussian"],
+        ["calibrate", "real", "--extractor", "tiny"],
+        ["merge", "real.npz"],
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing folder, a folder in the way and a file of the user's own are refused; the file stays as it is."""
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny")
+    several = "histogram,gaussian" in command
+    Path("folder.histogram.npz" if several else "folder.npz").mkdir()
+    mine = Path("mine.gaussian.npz" if several else "mine.npz")
+    mine.write_bytes(Path("gen_c.npz").read_bytes())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("vdna_metrics.extractors.extractor_and_layout", refuse)
+    monkeypatch.setattr("vdna_metrics.dna.load_vdna", refuse)
+    missing = run(*command, "-o", "nowhere/a.npz", exit_code=1)
+    assert "folder nowhere does not exist" in missing.stderr
+    assert "it is a folder" in run(*command, "-o", "folder", exit_code=1).stderr
+    assert "was not written by vdna_metrics" in run(*command, "-o", "mine.npz", exit_code=1).stderr
+    assert mine.read_bytes() == Path("gen_c.npz").read_bytes()
+    assert "names no file" in run(*command, "-o", ".npz", exit_code=2).stderr
+
+
+def test_results_of_ones_own_are_written_over() -> None:
+    """A DNA that is made again takes the place of the old one."""
+    run("make", "real", "-o", "a.npz", "--extractor", "tiny")
+    run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny")
+    assert load_vdna("a.npz").n_images == 8

@@ -1,0 +1,264 @@
+"""`score`: what it prints is what the library measures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
+
+from vdna_metrics import (
+    build_dnas,
+    calibrate,
+    compare,
+    create_extractor,
+    load_reference,
+    load_vdna,
+)
+
+KINDS = ("histogram", "gaussian", "layer_gaussian")
+
+
+@pytest.fixture(autouse=True)
+def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and networks of every test."""
+    put_small_sources(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A folder of four images and three files that are none."""
+    write_folder(tmp_path / "bad", small_images(4, 4))
+    (tmp_path / "bad" / "empty.jpg").write_bytes(b"")
+    (tmp_path / "bad" / "text.png").write_bytes(b"hello")
+    (tmp_path / "bad" / "cut.png").write_bytes((tmp_path / "bad" / "000.png").read_bytes()[:300])
+    return tmp_path / "bad"
+
+
+def _dnas(source: str, ranges: Any) -> Any:
+    return build_dnas(source, create_extractor("tiny"), KINDS, ranges=ranges)
+
+
+def test_score_prints_the_distances_that_the_library_gives() -> None:
+    """Folders, zips and arrays are scored by each metric as `compare` does, with ranges calibrated on the real set."""
+    printed = run_json(
+        "score", "gen_a", "gen_b.zip", "gen_c.npz", "--reference", "real", "--extractor", "tiny",
+        "--metrics", "emd,nfd,lfd", "--by", "layer",
+    )  # fmt: skip
+    ranges = calibrate("real", create_extractor("tiny"))
+    real = _dnas("real", ranges)
+    assert [result["images"] for result in printed["results"]] == ["gen_a", "gen_b.zip", "gen_c.npz"]
+    assert [result["n_images"] for result in printed["results"]] == [8, 6, 7]
+    for result in printed["results"]:
+        fake = _dnas(result["images"], ranges)
+        for metric, kind, distance in zip(
+            ("emd", "nfd", "lfd"), KINDS, (compare.emd, compare.neuron_frechet, compare.layer_frechet), strict=True
+        ):
+            assert result[metric] == float(distance(real[kind], fake[kind]))
+            layers = distance(real[kind], fake[kind], reduction="layer")
+            assert result[f"{metric}_by_layer"] == {layer: float(value) for layer, value in layers.items()}
+    assert printed["extractor"] == "tiny"
+    assert [(dna["kind"], dna["n_images"]) for dna in printed["reference"]] == [(kind, 12) for kind in KINDS]
+
+
+def test_score_shows_a_row_a_source_and_a_table_a_metric() -> None:
+    """The table has each source with its number of images and its distances, `--by layer` one table a metric."""
+    arguments = ("score", "gen_a", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "--metrics", "emd,nfd")
+    values = {result["images"]: result for result in run_json(*arguments)["results"]}
+    shown = run(*arguments, "--by", "layer").stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert shown.startswith("Distance from 12 images of real, seen by tiny\n")
+    assert ["images", "n", "emd", "nfd"] in lines
+    for name, n in (("gen_a", "8"), ("gen_b.zip", "6")):
+        assert [name, n, f"{values[name]['emd']:#.4g}", f"{values[name]['nfd']:#.4g}"] in lines
+    assert "emd by layer" in shown
+    assert "nfd by layer" in shown
+    assert [line[0] for line in lines if line and line[0] in ("first", "second")] == ["first", "second"] * 2
+
+
+def test_a_reference_may_be_images_or_its_dnas() -> None:
+    """DNA files made of the real images give the same distances as the images, and bring extractor, bins and ranges."""
+    run("make", "real", "-o", "real", "--kinds", "histogram,gaussian", "--extractor", "tiny", "--bins", "50")
+    from_images = run_json(
+        "score", "gen_a", "--reference", "real", "--extractor", "tiny", "--bins", "50", "--metrics", "emd,nfd"
+    )
+    from_files = run_json(
+        "score", "gen_a", "--reference", "real.histogram.npz", "--reference", "real.gaussian.npz",
+        "--metrics", "emd,nfd",
+    )  # fmt: skip
+    mixed = run_json(
+        "score", "gen_a", "--reference", "real.gaussian.npz", "--reference", "real", "--metrics", "nfd,lfd"
+    )
+    assert from_files["results"] == from_images["results"]
+    assert mixed["results"][0]["nfd"] == from_images["results"][0]["nfd"]
+    assert mixed["results"][0]["lfd"] > 0
+
+
+def test_a_name_of_the_store_brings_its_extractor() -> None:
+    """A name with its extractor is found for each metric, in any case, and that extractor is taken."""
+    printed = run_json(
+        "score", "gen_a", "--reference", "BSDS500/trainval@vdna_tiny", "--metrics", "emd,nfd", "--layers", "blocks.0"
+    )
+    kinds = ("histogram", "gaussian")
+    real = {kind: load_reference("bsds500/trainval@vdna_tiny", kind=kind).select(["blocks.0"]) for kind in kinds}
+    fake = build_dnas("gen_a", create_extractor("vdna_tiny"), kinds, layers=["blocks.0"])
+    result = printed["results"][0]
+    assert printed["extractor"] == "vdna_tiny"
+    assert result["emd"] == float(compare.emd(real["histogram"], fake["histogram"]))
+    # Sums over the groups of the store are added in another order.
+    assert result["nfd"] == pytest.approx(float(compare.neuron_frechet(real["gaussian"], fake["gaussian"])), rel=1e-12)
+
+
+def test_layers_of_the_reference_are_the_layers_that_are_scored() -> None:
+    """A DNA of some layers is compared on those; `--layers` chooses among them; others are refused."""
+    run("make", "real", "-o", "second.npz", "--extractor", "tiny", "--layers", "second")
+    run("make", "real", "-o", "both.npz", "--extractor", "tiny")
+    scored = run_json("score", "gen_a", "--reference", "second.npz", "--by", "layer")["results"][0]
+    chosen = run_json("score", "gen_a", "--reference", "both.npz", "--by", "layer", "--layers", "second")["results"][0]
+    assert list(scored["emd_by_layer"]) == ["second"]
+    assert chosen == scored
+    refused = run("score", "gen_a", "--reference", "second.npz", "--layers", "first", exit_code=1)
+    assert "unknown layer 'first'" in refused.stderr
+
+
+def test_a_timm_network_is_read_at_the_layers_of_its_reference() -> None:
+    """A DNA of `timm:NAME` at chosen modules is scored at those modules, with weights from a local file."""
+    import timm
+
+    network = timm.create_model("resnet10t", num_classes=1000)
+    torch.save(network.state_dict(), "weights.pth")
+    options = ("--weights", "weights.pth")
+    run("make", "real", "-o", "real.npz", "--extractor", "timm:resnet10t", *options, "--layers", "layer1.0,conv1.0")
+    scored = run_json("score", "gen_a", "--reference", "real.npz", *options, "--by", "layer")
+    assert scored["extractor"] == "timm:resnet10t"
+    assert list(scored["results"][0]["emd_by_layer"]) == ["conv1.0", "layer1.0"]
+
+
+def test_few_images_are_one_warning_for_all_that_have_as_few() -> None:
+    """Sets too small for a covariance are named together, on the error stream and in the JSON."""
+    result = run(
+        "score", "gen_a", "gen_c.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
+    )
+    assert json.loads(result.stdout)["warnings"] == []  # 8 and 7 images, layers of 6 and 5 neurons
+    np.savez("few.npz", small_images(3, 5))
+    np.savez("fewer.npz", small_images(3, 6))
+    result = run(
+        "score", "few.npz", "fewer.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
+    )
+    (sentence,) = json.loads(result.stdout)["warnings"]
+    assert sentence.startswith("few.npz, fewer.npz: 3 images are too few to estimate the covariance of first (6")
+    assert f"warning: {sentence}" in result.stderr
+
+
+def test_activations_outside_the_ranges_are_a_warning() -> None:
+    """Images that leave the calibrated ranges are named with the layers and how to do better."""
+    np.savez("grey.npz", np.full((4, 20, 20, 3), 128, np.uint8))
+    run("calibrate", "grey.npz", "-o", "ranges.npz", "--extractor", "tiny")
+    result = run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--ranges", "ranges.npz")
+    assert "more than 1 % of the activations lie outside the activation ranges in 2 of 2 layers" in result.stderr
+
+
+def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
+    """What is asked for explicitly is not passed over in silence; what agrees with the reference is allowed."""
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny", "--bins", "50")
+    run("calibrate", "real", "-o", "same.npz", "--extractor", "tiny")
+    run("calibrate", "real", "gen_a", "-o", "wider.npz", "--extractor", "tiny", "--widen", "none")
+    score = ("score", "gen_a", "--reference", "real.npz")
+    without = run_json(*score)["results"]
+    assert run_json(*score, "--bins", "50", "--ranges", "same.npz")["results"] == without
+    bins = run(*score, "--bins", "70", exit_code=1)
+    assert "bins differ: the reference has 50, --bins says 70; leave --bins out" in bins.stderr
+    ranges = run(*score, "--ranges", "wider.npz", exit_code=1)
+    assert "--ranges are not those of the reference, which come with it; leave --ranges out" in ranges.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "--reference", "real"], "no image source at 'nowhere'"),
+        (["gen_aa", "--reference", "real"], "did you mean 'gen_a'"),
+        (["gen_a", "nowhere", "--reference", "real"], "no image source at 'nowhere'"),
+        (["hollow", "--reference", "real"], "'hollow' has 0 files"),
+        (["gen_a", "--reference", "reall"], "no image source at 'reall'; did you mean 'real' or 'real.npz'?"),
+        (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bs"),
+        (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),
+        (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one source can be images, got"),
+        (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "are two histogram DNAs of tiny"),
+        (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "real.npz lacks layer_gaussian, it has"),
+        (["gen_a", "--reference", "ranges.npz"], "holds 'ranges', and no images"),
+        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz holds 'histogram', needed is"),
+        (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
+        (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
+        (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),
+        (["gen_a", "--reference", "real", "--extractor", "tiny", "--layers", "frist"], "did you mean 'first'"),
+        (["gen_a", "--reference", "real", "--extractor", "other", "--ranges", "ranges.npz"], "were not made with"),
+    ],
+)  # fmt: skip
+def test_score_refuses_before_it_reads_an_image(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot work is one line on the error stream and exit code 1, before any image is looked at."""
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny")
+    run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
+    Path("hollow").mkdir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr("vdna_metrics.images.batches.ImageDataset.__getitem__", refuse)
+    result = run("score", *arguments, exit_code=1)
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> None:
+    """Without `--skip-bad` the first bad file is an error, with it all are named, for generated and for real sets."""
+    score = ("score", "bad", "--reference", "real", "--extractor", "tiny")
+    refused = run(*score, exit_code=1)
+    assert "bad: cut.png" in refused.stderr
+    assert "(--skip-bad) leaves it out" in refused.stderr
+    assert refused.stdout == ""
+    for arguments in (score, ("score", "gen_a", "--reference", "bad", "--extractor", "tiny")):
+        result = run(*arguments, "--skip-bad", "--json")
+        printed = json.loads(result.stdout)
+        (skipped,) = (part["skipped"] for part in printed["results"] + printed["reference"] if part["skipped"])
+        assert [name for name, _ in skipped] == ["cut.png", "empty.jpg", "text.png"]
+        assert [line for line in result.stderr.splitlines() if line.startswith("skipped: bad: ")] == [
+            f"skipped: bad: {name}: {reason}" for name, reason in skipped
+        ]
+
+
+def test_the_log_has_a_plain_line_a_source() -> None:
+    """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
+    arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
+    lines = run(*arguments).stderr.splitlines()
+    assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
+    for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
+        assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)
+
+
+def test_names_are_not_read_as_markup_or_folded_in_a_pipe() -> None:
+    """Folders may be called `gen[bold]` or have long names; what is piped has one line a row."""
+    name = "gen[bold]:smile:_" + "x" * 150
+    write_folder(Path(name), small_images(3, 7))
+    shown = run("score", name, "--reference", "real", "--extractor", "tiny").stdout
+    assert any(line.startswith(f"{name}   3   ") for line in shown.splitlines())
+
+
+def test_the_precision_of_a_reference_is_that_of_the_score() -> None:
+    """`--precision` is recorded, taken over from a reference, and refused beside another."""
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    options = ("--extractor", "tiny", "--ranges", "ranges.npz")
+    run("make", "real", "-o", "half", "--precision", "bf16", "--channels-last", *options)
+    fingerprint = load_vdna("half.npz").fingerprint
+    assert (fingerprint.precision, fingerprint.options) == ("bf16", ("channels_last",))
+    assert run_json("score", "gen_a", "--reference", "half.npz")["results"][0]["emd"] > 0
+    error = run("score", "gen_a", "--reference", "half.npz", "--precision", "fp32", exit_code=1).stderr
+    assert "precisions differ: DNA bf16, extractor fp32" in error

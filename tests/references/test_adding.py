@@ -1,0 +1,163 @@
+"""Several DNAs, groups and layers in one store: added whole or not at all, verified, loaded, copied."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import run
+from helpers.dnas import make_dna, make_ranges
+
+from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.references import (
+    ReferenceStore,
+    add_reference,
+    add_references,
+    import_statistics,
+    load_grouped_reference,
+    load_reference,
+    publish,
+    resolve,
+    verify_store,
+)
+from vdna_metrics.references.records import Manifest
+
+WHERE = {"dataset": "cats", "split": "all"}
+
+
+def _groups(sizes: tuple[int, ...] = (4, 5, 6), seed: int = 0) -> GroupedDNA:
+    return GroupedDNA(tuple(make_dna("gaussian", n, seed + place) for place, n in enumerate(sizes)))
+
+
+def _problems(store: Path) -> list[str]:
+    return [f"{name}: {problem}" for name, problem in verify_store(store) if problem]
+
+
+def test_a_grouped_dna_is_added_and_loaded(tmp_path: Path) -> None:
+    """Each group is a record, a path serves as a store, and names without groups do not find them."""
+    groups = _groups()
+    records = add_reference(groups, tmp_path, **WHERE)
+    assert [record.group for record in records] == ["1-of-3", "2-of-3", "3-of-3"]
+    loaded = load_grouped_reference(f"{tmp_path}::cats")
+    assert loaded.sizes == groups.sizes
+    assert torch.equal(loaded.total.distribution.state, groups.total.distribution.state)
+    with pytest.raises(ValueError, match="in groups alone: load_grouped_reference"):
+        load_reference(f"{tmp_path}::cats")
+    add_reference(groups.total, tmp_path, **WHERE)
+    assert load_reference(f"{tmp_path}::cats").n_images == 15
+    assert _problems(tmp_path) == []
+
+
+def test_several_are_added_or_none(tmp_path: Path) -> None:
+    """One that is refused keeps the others out, too."""
+    add_reference(make_dna("gaussian", 5), tmp_path, **WHERE)
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match=r"with other contents: there 5 images, .* new 6 images"):
+        add_references([make_dna("histogram", 6), make_dna("gaussian", 6)], tmp_path, **WHERE)
+    with pytest.raises(ValueError, match="two of the DNAs would be called"):
+        add_references([make_dna("histogram", 6), make_dna("histogram", 7)], tmp_path, **WHERE)
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    assert len(list((tmp_path / "dnas").iterdir())) == 1
+    with pytest.raises(TypeError, match="expected a VDNA or a GroupedDNA, got str; load_vdna"):
+        add_reference("cats.npz", tmp_path, **WHERE)  # type: ignore[call-overload]
+
+
+def test_other_groups_take_the_place_of_all(tmp_path: Path) -> None:
+    """Fewer groups replace more of them as a whole, and only where that is said."""
+    add_reference(_groups(), tmp_path, **WHERE)
+    with pytest.raises(ValueError, match="with other contents"):
+        add_reference(_groups((7, 8)), tmp_path, **WHERE)
+    add_reference(_groups((7, 8)), tmp_path, **WHERE, overwrite=True)
+    assert load_grouped_reference(f"{tmp_path}::cats").sizes == (7, 8)
+    assert len(list((tmp_path / "dnas").iterdir())) == 2
+    assert _problems(tmp_path) == []
+
+
+def test_groups_of_other_images_are_found(tmp_path: Path) -> None:
+    """Groups swapped for another split's are found by verify and refused on load, by their sha256 or their number."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    ours = add_reference(_groups((4, 5), 0), a, **WHERE)
+    theirs = add_reference(_groups((2, 3), 7), b, **WHERE)
+    add_reference(_groups((4, 5), 0).total, a, **WHERE)
+    for mine, other in zip(ours, theirs, strict=True):
+        shutil.copy(b / other.file, a / mine.file)
+    assert len(_problems(a)) == 2
+    with pytest.raises(ValueError, match="was changed: its sha256 is"):
+        load_grouped_reference(f"{a}::cats")
+    manifest = ReferenceStore(str(a)).manifest()
+    known = [replace(other, file=mine.file) for mine, other in zip(ours, theirs, strict=True)]
+    kept = [record for record in manifest.references if not record.group]
+    (a / "manifest.json").write_text(Manifest.of([*kept, *known]).dump())
+    for use in (lambda: load_grouped_reference(f"{a}::cats"), lambda: resolve(f"{a}::cats")):
+        with pytest.raises(ValueError, match=r"its groups have 5 images, .* has 9"):
+            use()
+    assert len(_problems(a)) == 1
+    (a / "manifest.json").write_text(Manifest.of([*kept, ours[0]]).dump())
+    with pytest.raises(ValueError, match="1 of 2 groups are there, missing: 2"):
+        load_grouped_reference(f"{a}::cats")
+
+
+def test_ranges_tell_two_histograms_apart(tmp_path: Path) -> None:
+    """Histograms over other ranges stand beside each other, and the error for both names what tells them apart."""
+    for ranges in (make_ranges(), make_ranges(-5, 5)):
+        add_reference(make_dna("histogram", 5, ranges=ranges), tmp_path, **WHERE)
+    with pytest.raises(ValueError, match=r"could be: ") as caught:
+        load_reference(f"{tmp_path}::cats")
+    for name, ranges in zip(str(caught.value).partition("could be: ")[2].split(", "), (0, 0), strict=True):
+        assert load_reference(f"{tmp_path}::{name}").n_images == 5 + ranges
+
+
+def _adm(path: Path) -> Path:
+    stream = np.random.default_rng(0)
+    parts = {}
+    for suffix, width in (("", 2048), ("_s", 2023)):
+        features = stream.standard_normal((40, width))
+        parts[f"mu{suffix}"], parts[f"sigma{suffix}"] = features.mean(0), np.cov(features, rowvar=False)
+    np.savez(path, arr_0=np.zeros((2, 8, 8, 3), np.uint8), **parts)
+    return path
+
+
+def test_an_adm_file_is_two_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two layers stand beside each other, whatever is replaced, and the layers asked for find theirs."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
+    path = _adm(tmp_path / "adm.npz")
+    options = ("--images", "40", "--name", "imagenet/64", "--store", str(tmp_path / "store"))
+    for more in ((), ("--overwrite",)):
+        run("references", "import", str(path), *options, *more)
+        names = [
+            record.name.partition("[")[2] for record in ReferenceStore(str(tmp_path / "store")).manifest().references
+        ]
+        assert names == ["block_3]", "mixed_6_conv]"]
+    name = f"{tmp_path / 'store'}::imagenet/64"
+    assert list(load_reference(name, kind="gaussian", layers=["block_3"]).layout) == ["block_3"]
+    with pytest.raises(ValueError, match=r"could be: .*\[block_3\], .*\[mixed_6_conv\]"):
+        load_reference(name)
+    assert list(load_reference(f"{name}[mixed_6_conv]").layout) == ["mixed_6_conv"]
+    assert {dna.n_images for dna in import_statistics(path, n_images=40)} == {40}
+    with pytest.raises(ValueError, match=r"adm\.npz holds statistics of another tool.*n_images=.*references import"):
+        resolve(path)
+
+
+def test_groups_are_published_with_their_whole(tmp_path: Path) -> None:
+    """A copy of a reference has its groups, and verifies."""
+    mine, shared = tmp_path / "mine", tmp_path / "shared"
+    groups = _groups()
+    add_references([groups, groups.total], mine, **WHERE)
+    copied = publish([f"{mine}::cats"], str(shared))
+    assert [getattr(record, "group", None) for record in copied] == ["", "1-of-3", "2-of-3", "3-of-3"]
+    assert load_grouped_reference(f"{shared}::cats").sizes == groups.sizes
+    assert _problems(shared) == []
+
+
+def test_an_older_store_learns_its_layers(tmp_path: Path) -> None:
+    """A manifest of schema 1 gets the layers of its files when something is added."""
+    record = add_reference(make_dna("gaussian", 5), tmp_path, **WHERE)
+    old = Manifest.of([replace(record, layers=())]).dump().replace('"schema": 2', '"schema": 1')
+    (tmp_path / "manifest.json").write_text(old)
+    assert _problems(tmp_path) == []
+    add_reference(make_dna("histogram", 5), tmp_path, **WHERE)
+    assert [r.layers for r in ReferenceStore(str(tmp_path)).manifest().references] == [record.layers] * 2

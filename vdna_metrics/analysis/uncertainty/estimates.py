@@ -1,0 +1,87 @@
+"""An estimate with its error, and what one side's chance does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from vdna_metrics.dna.columns import Column
+
+Deviations = tuple[Tensor, float]
+"""``[replicates]`` whose squares add up to a variance, and its degrees of freedom."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A distance, or a difference of two, with its uncertainty.
+
+    Args:
+        value: of all images at hand, what the distance gives.
+        corrected: without the estimated bias of a finite number of images; of a distance near 0 it may be below 0.
+        standard_error: of the corrected value.
+        low: lower end of the confidence interval.
+        high: its upper end.
+    """
+
+    value: float
+    corrected: float
+    standard_error: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Chance:
+    """What one side's chance does to each part of a distance.
+
+    Args:
+        deviations: each from leaving out a group or exchanging halves, ``[replicates, parts]`` float64, whose squares
+            add up to the variance; no replicates for a side that is not in groups.
+        freedom: degrees of freedom of that variance.
+    """
+
+    deviations: Tensor
+    freedom: float
+
+    def of_score(self, shares: Tensor) -> Deviations:
+        """Deviations of the whole, in which the parts count ``shares``."""
+        return self.deviations @ shares, self.freedom
+
+    def of_part(self, place: int) -> Deviations:
+        """Deviations of one part."""
+        return self.deviations[:, place], self.freedom
+
+
+def estimate(
+    value: float, corrected: float, chances: Sequence[Deviations], confidence: float
+) -> tuple[Estimate, float]:
+    """An estimate whose variance is the sum of those of its chances, and its degrees of freedom."""
+    from scipy.stats import t as student
+
+    variances = [(float(deviations.square().sum()), freedom) for deviations, freedom in chances if len(deviations)]
+    variance = sum(each for each, _ in variances)
+    if not variance:
+        return Estimate(value, corrected, 0.0, corrected, corrected), 1.0
+    degrees = variance**2 / sum(each**2 / freedom for each, freedom in variances)
+    half = float(student.ppf((1 + confidence) / 2, degrees)) * variance**0.5
+    return Estimate(value, corrected, variance**0.5, corrected - half, corrected + half), degrees
+
+
+def distance_estimate(
+    column: Column, value: float, corrected: float, chances: Sequence[Deviations], confidence: float
+) -> Estimate:
+    """The same of a distance, which is not below that between a set and itself."""
+    found, _ = estimate(value, corrected, chances, confidence)
+    least = column.distance.neutral
+    if least is None or column.distance.higher_is_better:
+        return found
+    raised = max(0.0, least - corrected)
+    return replace(found, low=max(least, found.low + raised), high=found.high + raised)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ``ValueError`` for what is no confidence."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")

@@ -1,0 +1,194 @@
+"""Differences between generators, and their order, with what the data say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, estimate
+from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance
+from vdna_metrics.fingerprint import describe_differences
+
+_ROUNDING = 1e-9  # differences below this share of the distances are rounding
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Distance of one generator minus that of another, from one reference.
+
+    Args:
+        estimate: of the difference.
+        p_value: two-sided, of no difference.
+        paired: whether the generators' groups were taken to belong together.
+    """
+
+    estimate: Estimate
+    p_value: float
+    paired: bool
+
+
+def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, confidence: float = 0.95) -> Difference:
+    """Whether one generator is nearer than another, and by how much.
+
+    Without a group of the reference both distances change together: its part of their errors that is common drops out.
+    So it does of the generators' groups when they are paired.
+
+    Args:
+        a: distance of a generator from the reference.
+        b: that of another from the same reference.
+        paired: whether group j of one and group j of the other belong together, as those of one set of images and of
+            its blurred copies do, or samples of the same prompts in one order.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: when the distances are not of one kind, layers and reference, or groups to be paired differ in
+            number or size.
+
+    Examples:
+        >>> import torch
+        >>> from vdna_metrics.analysis import Estimate, JackknifedDistance, Side
+        >>> from vdna_metrics.dna import Provenance
+        >>> def of(score, deviations):
+        ...     side = Side(Provenance("net"), (5, 5, 5), torch.tensor(deviations), 2.0)
+        ...     fixed = Side(Provenance("net"), (9,), torch.empty(0), 0.0)
+        ...     estimate = Estimate(score, score, 0.1, 0.0, 9.0)
+        ...     return JackknifedDistance(estimate, {"l": estimate}, "emd", "bins", 0.95, fixed, side)
+        >>> a, b = of(2.0, [-0.5, 0.0, 0.5]), of(1.5, [-0.5, 0.05, 0.5])
+        >>> [compare_pair(a, b, paired=paired).p_value < 0.05 for paired in (True, False)]
+        [True, False]
+    """
+    check_confidence(confidence)
+    found = [
+        (what, str(here), str(there))
+        for what, here, there in (
+            ("distances", a.distance, b.distance),
+            ("units", a.unit, b.unit),
+            ("layers", list(a.layers), list(b.layers)),
+            ("sources of the reference", a.reference.provenance.sources, b.reference.provenance.sources),
+            ("images of the reference's groups", a.reference.sizes, b.reference.sizes),
+        )
+        if here != there
+    ]
+    if paired and a.generated.sizes != b.generated.sizes:
+        found.append(("images of the groups to be paired", str(a.generated.sizes), str(b.generated.sizes)))
+    if found:
+        raise ValueError(f"these distances cannot be compared: {describe_differences(found)}")
+    chances: list[Deviations] = []
+    if a.reference.grouped:
+        chances.append((a.reference.deviations - b.reference.deviations, a.reference.freedom))
+    if paired and a.generated.grouped:
+        chances.append((a.generated.deviations - b.generated.deviations, a.generated.freedom))
+    elif not paired:
+        chances += [(side.deviations, side.freedom) for side in (a.generated, b.generated)]
+    difference, freedom = estimate(
+        a.score.value - b.score.value, a.score.corrected - b.score.corrected, chances, confidence
+    )
+    return Difference(difference, _p_value(a, b, difference, freedom), paired)
+
+
+def _p_value(a: JackknifedDistance, b: JackknifedDistance, difference: Estimate, freedom: float) -> float:
+    from scipy.stats import t as student
+
+    if abs(difference.corrected) <= _ROUNDING * max(abs(a.score.value), abs(b.score.value)):
+        return 1.0
+    if not difference.standard_error:
+        return 0.0
+    return float(2 * student.sf(abs(difference.corrected) / difference.standard_error, freedom))
+
+
+@dataclass(frozen=True)
+class RankedPair:
+    """Two generators of a ranking.
+
+    Args:
+        a: the one that comes first.
+        b: the other.
+        difference: distance of a minus that of b, with the interval and p value of this pair alone.
+        p_value: corrected for the number of pairs.
+        tied: whether the data cannot tell them apart.
+    """
+
+    a: str
+    b: str
+    difference: Difference
+    p_value: float
+    tied: bool
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Generators in order, with what the data say of it.
+
+    Args:
+        order: names, the best first by corrected distance.
+        ranks: ``{name: (first, last)}``, the places that are possible: from 1 + those that are surely better, to the
+            number of generators − those that are surely worse.
+        pairs: every two of them, in order.
+        confidence: that every tie-free pair is in its true order, and so every range of places is right.
+    """
+
+    order: tuple[str, ...]
+    ranks: Mapping[str, tuple[int, int]]
+    pairs: tuple[RankedPair, ...]
+    confidence: float
+
+
+def rank_intervals(
+    results: Mapping[str, JackknifedDistance],
+    *,
+    paired: bool | Mapping[str, Hashable] = False,
+    confidence: float = 0.95,
+) -> Ranking:
+    """The order of generators by their corrected distance, and which places of each are possible.
+
+    Every two are compared; p values are corrected by Holm's method, so that the chance of calling any two unlike that
+    are alike is at most ``1 − confidence``.
+
+    Args:
+        results: ``{generator: distance}`` from one reference.
+        paired: whether groups belong together, see `compare_pair`; or ``{generator: what its images are of}``, and
+            those of one thing are paired.
+        confidence: of the whole ranking; intervals of differences are those of each pair alone.
+
+    Raises:
+        ValueError: for no generator, or two that cannot be compared; they are named.
+
+    Source:
+        Holm: A simple sequentially rejective multiple test procedure, 1979; ranks: Mohamad, van Zwet, Goeman, Solari:
+        Simultaneous confidence intervals for ranks, 2022.
+    """
+    check_confidence(confidence)
+    if not results:
+        raise ValueError("no generators to rank")
+    order = tuple(sorted(results, key=lambda name: results[name].sort_key))
+    names = list(combinations(order, 2))
+    differences = []
+    for a, b in names:
+        together = paired if isinstance(paired, bool) else a in paired and b in paired and paired[a] == paired[b]
+        try:
+            differences.append(compare_pair(results[a], results[b], paired=together, confidence=confidence))
+        except ValueError as error:
+            raise ValueError(f"{a!r} and {b!r}: {error}") from error
+    corrected = _holm([difference.p_value for difference in differences])
+    pairs = tuple(
+        RankedPair(a, b, difference, p_value, p_value >= 1 - confidence)
+        for (a, b), difference, p_value in zip(names, differences, corrected, strict=True)
+    )
+    ranks = {
+        name: (
+            1 + sum(pair.b == name and not pair.tied for pair in pairs),
+            len(order) - sum(pair.a == name and not pair.tied for pair in pairs),
+        )
+        for name in order
+    }
+    return Ranking(order, ranks, pairs, confidence)
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = highest
+    return corrected

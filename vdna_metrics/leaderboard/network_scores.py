@@ -1,0 +1,291 @@
+"""One network's columns of a leaderboard: scores, differences, floors, and what else its activations tell."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.analysis.uncertainty import (
+    JackknifedDistance,
+    extrapolate_frechet,
+    jackknife_distance,
+    noise_floor,
+    rank_intervals,
+)
+from vdna_metrics.analysis.uncertainty.rules import bias_rule
+from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.compare import coverage_warning, rank_warning
+from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
+from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.leaderboard.features import class_records, fidelity_and_copies
+from vdna_metrics.leaderboard.pictures import (
+    ShownEvidence,
+    add_pictures_,
+    example_images,
+    shown_column,
+    shown_dna,
+)
+from vdna_metrics.leaderboard.record import (
+    QUANTILES,
+    ClassRecord,
+    CopyRecord,
+    FidelityRecord,
+    FloorRecord,
+    ImageSetRecord,
+    NetworkRecord,
+    PairRecord,
+    Score,
+)
+from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
+from vdna_metrics.leaderboard.settings import LeaderboardSettings
+from vdna_metrics.references.resolve import AnyDNA, ImageSet
+
+_NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
+
+
+class Notes:
+    """Sentences, each once with the names of all sets of images that it is true of."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, sentence: str | None, name: str = "") -> None:
+        """One more, where there is one."""
+        if sentence is not None and name not in self._names.setdefault(sentence, []):
+            self._names[sentence].append(name)
+
+    def sentences(self) -> tuple[str, ...]:
+        """All of them, in the order in which they were added."""
+        return tuple(
+            f"{', '.join(names)}: {sentence}" if any(names) else sentence for sentence, names in self._names.items()
+        )
+
+
+@dataclass(eq=False)
+class NetworkScores:
+    """What one network's activations say of all generators."""
+
+    network: NetworkRecord
+    spec: Mapping[str, Any]
+    scores: list[Score] = field(default_factory=list)
+    pairs: list[PairRecord] = field(default_factory=list)
+    floors: list[FloorRecord] = field(default_factory=list)
+    fidelity: list[FidelityRecord] = field(default_factory=list)
+    copies: list[CopyRecord] = field(default_factory=list)
+    classes: list[ClassRecord] = field(default_factory=list)
+    sets: dict[str, ImageSetRecord] = field(default_factory=dict)
+    shown: ShownEvidence = field(default_factory=ShownEvidence)
+
+
+def score_network(
+    reader: SetReader, reference: ImageSet, generators: Sequence[ImageSet], notes: Notes, *, pictures: bool
+) -> NetworkScores:
+    """Score all generators by the columns of one network; the DNAs of one at a time are kept beside the reference's.
+
+    Args:
+        reader: makes the DNAs.
+        reference: the real images.
+        generators: sets of generated images.
+        notes: where sentences for a reader of the numbers go.
+        pictures: whether images are read once more for pictures.
+    """
+    network, settings = reader.network, reader.settings
+    real = reader.read(reference)
+    found = NetworkScores(_network_record(network.label, network.extractor, real), _spec_record(network.extractor.spec))
+    found.sets[reference.name] = real.record
+    column_shown = shown_column(network.columns)
+    found.shown.reference = shown_dna(column_shown, real)
+    if pictures:
+        found.shown.examples[reference.name] = example_images(reference, network.extractor)
+    _note_warnings(notes, reference, real)
+    names = {reference.name: tuple(real.digests)}
+    jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
+    for generator in generators:
+        fake = reader.read(generator, real)
+        found.sets[generator.name], names[generator.name] = fake.record, tuple(fake.digests)
+        common = len(set(fake.digests.values()) & set(real.digests.values()))
+        if common:
+            notes.add(
+                f"{common} of its images are images of {reference.name}, too: its values are too low, the corrected "
+                "ones far too low. Give images that the reference does not have.",
+                generator.name,
+            )
+        _note_warnings(notes, generator, fake)
+        for column in network.columns:
+            one, other = real.dnas.get(column.name), fake.dnas[column.name]
+            score, estimated = _score(column, network.label, generator.name, one, other, settings)
+            found.scores.append(score)
+            if estimated is not None:
+                jackknifed[column.name][generator.name] = estimated
+                sides = [(generator.name, other), (reference.name, one)]
+                for name, dna in sides[: column.distance.arity]:
+                    notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
+        _add_features_(found, network.label, generator.name, real, fake, reader, notes)
+        found.classes += class_records(generator.name, network.label, network.columns, real, fake)
+        shown = shown_dna(column_shown, fake)
+        if shown is not None:
+            found.shown.generated[generator.name] = shown
+        if pictures:
+            found.shown.examples[generator.name] = example_images(generator, network.extractor)
+            add_pictures_(found.shown, reader, reference, generator, column_shown)
+    # Rows of arrays have numbers, no names that could say that two belong together.
+    paired = {name: images for name, images in names.items() if not all(map(str.isdecimal, images))}
+    most = max(found.sets[generator.name].n_images for generator in generators)
+    for column in network.columns:
+        if len(jackknifed[column.name]) == len(generators):
+            _add_ranks_(found, column, jackknifed[column.name], paired, settings.confidence)
+        dna = real.dnas.get(column.name)
+        if isinstance(dna, GroupedDNA) and _has_floor(column):
+            found.floors.append(_floor_record(column, network.label, dna, most, settings.seed))
+    if settings.fidelity and real.features is None:
+        notes.add("Fidelity, diversity and copies need the images of the reference.")
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------------- scores
+def _score(
+    column: Column, network: str, generator: str, real: AnyDNA | None, fake: AnyDNA, settings: LeaderboardSettings
+) -> tuple[Score, JackknifedDistance | None]:
+    """The value of one generator; corrected, with error bars, where there are groups and a rule for the bias."""
+    sides = [fake] if column.distance.arity == 1 or real is None else [real, fake]
+    # What looks at the generated images alone does not look at this.
+    first, whole = sides[0], [total_of(side) for side in (sides[0], fake)]
+    estimated, extrapolated = None, None
+    if column.distance.bias is not None and any(isinstance(side, GroupedDNA) for side in sides):
+        estimated = jackknife_distance(first, fake, distance=column, confidence=settings.confidence)
+        if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
+            infinity = extrapolate_frechet(first, fake, distance=column, draws=2, seed=settings.seed).score
+            extrapolated = (infinity.corrected, infinity.standard_error)
+        value, layers = estimated.score.value, {layer: each.value for layer, each in estimated.layers.items()}
+    else:
+        value, layers = column(*whole), column.by_layer(*whole)
+    score = Score(
+        generator=generator,
+        network=network,
+        metric=column.name,
+        value=value,
+        layers=layers,
+        quantiles=_quantiles(column, *whole),
+        estimate=None if estimated is None else estimated.score,
+        layer_estimates={} if estimated is None else dict(estimated.layers),
+        extrapolated=extrapolated,
+    )
+    return score, estimated
+
+
+def _quantiles(column: Column, real: VDNA, fake: VDNA) -> dict[str, tuple[float, ...]]:
+    if column.distance.per != "neuron":
+        return {}
+    levels = torch.tensor(QUANTILES, dtype=torch.float64)
+    of_neurons = cast("dict[str, Tensor]", column.replace(weights=None).measure(real, fake, "none"))
+    return {layer: tuple(values.quantile(levels).tolist()) for layer, values in of_neurons.items()}
+
+
+def _add_ranks_(
+    found: NetworkScores,
+    column: Column,
+    results: Mapping[str, JackknifedDistance],
+    paired: Mapping[str, tuple[str, ...]],
+    confidence: float,
+) -> None:
+    ranking = rank_intervals(results, paired=paired, confidence=confidence)
+    found.scores = [
+        replace(score, rank=ranking.ranks[score.generator]) if score.metric == column.name else score
+        for score in found.scores
+    ]
+    for pair in ranking.pairs:
+        estimate = pair.difference.estimate
+        found.pairs.append(
+            PairRecord(
+                a=pair.a,
+                b=pair.b,
+                network=found.network.name,
+                metric=column.name,
+                difference=estimate.corrected,
+                low=estimate.low,
+                high=estimate.high,
+                p_value=pair.p_value,
+                paired=pair.difference.paired,
+                tied=pair.tied,
+            )
+        )
+
+
+def _has_floor(column: Column) -> bool:
+    distance = column.distance
+    return distance.bias is not None and distance.neutral is not None and distance.arity == 2
+
+
+def _floor_record(column: Column, network: str, real: GroupedDNA, n_images: int, seed: int) -> FloorRecord:
+    floor = noise_floor(real, n_images, distance=column, seed=seed)
+    return FloorRecord(
+        network=network,
+        metric=column.name,
+        value=floor.value,
+        spread=floor.spread,
+        n_images=floor.n_images,
+        measured_at=floor.measured_at,
+        layers=dict(floor.layers),
+    )
+
+
+def _add_features_(
+    found: NetworkScores, network: str, generator: str, real: SetDNAs, fake: SetDNAs, reader: SetReader, notes: Notes
+) -> None:
+    if real.features is None or fake.features is None:
+        return
+    options: dict[str, Any] = {"seed": reader.settings.seed, "device": reader.reading.device}
+    try:
+        fidelity, copies = fidelity_and_copies(generator, network, real.features, fake.features, **options)
+    except ValueError as error:  # too few images for their neighbours; the distances stand
+        notes.add(f"no fidelity, diversity or copies: {error}", generator)
+        return
+    found.fidelity.append(fidelity)
+    found.copies.append(copies)
+
+
+def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
+    for note in (*entry.notes, *images.notes):
+        notes.add(note, entry.name)
+    for dna in map(total_of, images.dnas.values()):
+        for sentence in (coverage_warning(dna), rank_warning(dna)):
+            notes.add(sentence, entry.name)
+
+
+# -------------------------------------------------------------------------------------------------------------- records
+def _network_record(label: str, extractor: FeatureExtractor, real: SetDNAs) -> NetworkRecord:
+    fingerprint = extractor.fingerprint
+    parts = {
+        "architecture": fingerprint.architecture,
+        "weights": fingerprint.weights,
+        "preprocessing": fingerprint.preprocessing,
+        "precision": fingerprint.precision,
+    }
+    if fingerprint.options:
+        parts["options"] = ", ".join(fingerprint.options)
+    compared = {layer: count for dna in real.dnas.values() for layer, count in dna.layout.items()}
+    layers = {layer: compared[layer] for layer in extractor.layout if layer in compared}
+    bins, ranges = 0, ""
+    for dna in real.dnas.values():
+        distribution = total_of(dna).distribution
+        if isinstance(distribution, HistogramDistribution):
+            bins, ranges = distribution.bins, distribution.ranges.digest
+    return NetworkRecord(label, fingerprint.digest, parts, layers, bins, ranges)
+
+
+def _spec_record(spec: ExtractorSpec) -> dict[str, Any]:
+    if spec.architecture.startswith(MODULE):
+        return {"name": spec.name, "architecture": spec.architecture}
+    return {
+        item.name: getattr(spec, item.name)
+        for item in dataclasses.fields(ExtractorSpec)
+        if item.name not in ("neurons", "licence", "note")
+    }

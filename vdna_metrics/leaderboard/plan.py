@@ -1,0 +1,386 @@
+"""All that makes a leaderboard, as text and numbers: computed, added to, and computed again from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from vdna_metrics.build.groups import cached_folder, content_digests
+from vdna_metrics.build.reading import DEFAULT_READING, Reading
+from vdna_metrics.dna.columns import find_column
+from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
+from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.images.sources import evenly_spaced, manifest_hash
+from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
+from vdna_metrics.leaderboard.scoring import score_leaderboard
+from vdna_metrics.leaderboard.sets import Start
+from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
+from vdna_metrics.neurons import load_selection, load_weights
+from vdna_metrics.ranges import load_ranges
+from vdna_metrics.references.resolve import ImageSet, resolve_together
+
+
+@dataclass(frozen=True)
+class LeaderboardPlan:
+    """What a leaderboard is made of and how, so that its record tells how to make it again.
+
+    Args:
+        references: sources of the real images, see `resolve_together`.
+        generators: name and source of each.
+        extractors: of all columns but those that have a network of their own.
+        settings: columns, groups, and all else that decides the numbers.
+        networks: as in `score_leaderboard`.
+        ranges: file of activation ranges.
+        neurons: file of the selection of neurons to compare.
+        neuron_weights: file of their weights.
+        root: copy on disk of sources ``dataset:NAME/SPLIT``.
+        name: of the reference, by default after the first source.
+        reference: the references, where they were opened already.
+    """
+
+    references: tuple[str, ...]
+    generators: tuple[tuple[str, str], ...]
+    extractors: tuple[ExtractorLike, ...]
+    settings: LeaderboardSettings = DEFAULT_SETTINGS
+    networks: Mapping[str, ExtractorLike] = field(default_factory=dict)
+    ranges: str | None = None
+    neurons: str | None = None
+    neuron_weights: str | None = None
+    root: str | None = None
+    name: str = ""
+    reference: ImageSet | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def from_leaderboard(cls, leaderboard: Leaderboard) -> LeaderboardPlan:
+        """The plan by which a leaderboard was made.
+
+        Raises:
+            ValueError: when its record does not tell all of it.
+        """
+        recorded = leaderboard.settings
+        try:
+            foreign = [spec["name"] for spec in recorded["networks"] if spec["architecture"].startswith(MODULE)]
+            if foreign:
+                raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
+            specs = [ExtractorSpec(**spec) for spec in recorded["networks"]]
+            spec_of = {network.name: spec for network, spec in zip(leaderboard.networks, specs, strict=True)}
+            own, free = {}, {}
+            for network, metric in leaderboard.columns:
+                named = find_column(metric).extractor
+                if named is None:
+                    free[network] = spec_of[network]
+                else:
+                    own[named] = spec_of[network]
+            return cls(
+                references=tuple(recorded["references"]),
+                generators=tuple((entry.name, entry.source) for entry in leaderboard.generators),
+                extractors=tuple(free.values()),
+                settings=LeaderboardSettings(
+                    **{item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
+                ),
+                networks=own,
+                ranges=recorded["ranges"],
+                neurons=recorded["neurons"],
+                neuron_weights=recorded["neuron_weights"],
+                root=recorded.get("root"),
+                name=leaderboard.reference.name,
+            )
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(
+                f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
+            ) from error
+
+    def record(self) -> dict[str, Any]:
+        """What `from_leaderboard` needs beside what `score_leaderboard` records."""
+        parts = ("ranges", "neurons", "neuron_weights", "root")
+        return {"references": list(self.references), **{part: getattr(self, part) for part in parts}}
+
+    def with_networks(self) -> LeaderboardPlan:
+        """The same with its networks created, each once."""
+        own = [column.extractor for column in self.settings.columns if column.extractor is not None]
+        return replace(
+            self,
+            extractors=tuple(map(create_extractor, self.extractors)),
+            networks={name: create_extractor(self.networks.get(name, name)) for name in dict.fromkeys(own)},
+        )
+
+    def check_same(self, given: Mapping[str, Any]) -> None:
+        """Raise ``ValueError``, showing both sides, for settings that are not these.
+
+        Args:
+            given: by name: fields of `LeaderboardSettings`, ``extractors``, and files of this plan.
+        """
+        own = {
+            **{item.name: getattr(self.settings, item.name) for item in fields(LeaderboardSettings)},
+            **self.record(),
+            "extractors": tuple(_name_of(extractor) for extractor in self.extractors),
+        }
+        for name, value in given.items():
+            here, there = own[name], value
+            if isinstance(here, tuple) and isinstance(there, tuple):
+                here, there = set(here), set(there)
+            if here != there:
+                raise ValueError(
+                    f"{name.replace('_', ' ')} differ: the leaderboard has {_listed(own[name])}, got {_listed(value)}"
+                )
+
+    def open_set(self, name: str, sources: Sequence[str]) -> ImageSet:
+        """Images and DNAs of one set, of the kinds and networks of the columns.
+
+        Args:
+            name: on the leaderboard.
+            sources: where they are, see `resolve_together`.
+        """
+        columns = self.settings.columns
+        return resolve_together(
+            sources,
+            name=name,
+            kinds=list(dict.fromkeys(column.kind for column in columns)),
+            extractors=[_name_of(network) for network in (*self.extractors, *self.networks.values())],
+            root=self.root,
+        )
+
+
+def _name_of(extractor: ExtractorLike) -> str:
+    if isinstance(extractor, FeatureExtractor | ExtractorSpec):
+        return extractor.name
+    return extractor if isinstance(extractor, str) else create_extractor(extractor).name
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+# ------------------------------------------------------------------------------------------------------------- the work
+def make_leaderboard(
+    plan: LeaderboardPlan,
+    *,
+    title: str = "",
+    command: str = "",
+    cache: Path | None = None,
+    reading: Reading = DEFAULT_READING,
+    start: Start | None = None,
+) -> tuple[Leaderboard, Evidence]:
+    """Open the sets of images of a plan, and score them.
+
+    Args:
+        plan: what of what.
+        title: of the leaderboard, by default one that tells what is compared.
+        command: as in `score_leaderboard`, and so are the others.
+        cache: folder where DNAs are kept.
+        reading: how images are read.
+        start: tells of progress.
+
+    Raises:
+        ValueError: as `resolve` and `score_leaderboard`.
+    """
+    plan = plan.with_networks()
+    return _scored(plan, _open_sets(plan, None, cache), title, command, cache, reading, start)
+
+
+def append_to_leaderboard(
+    recorded: Leaderboard,
+    generators: Sequence[tuple[str, str]],
+    *,
+    references: Sequence[str] = (),
+    title: str = "",
+    command: str = "",
+    cache: Path | None = None,
+    root: str | None = None,
+    reading: Reading = DEFAULT_READING,
+    start: Start | None = None,
+) -> tuple[Leaderboard, Evidence]:
+    """A leaderboard with more generators, in its settings, as if all had been given at once.
+
+    A generator whose images are gone is scored by the DNAs that the cache kept of it.
+
+    Args:
+        recorded: the leaderboard.
+        generators: name and source of each that is added.
+        references: where the reference lies now, by default where it was.
+        title: by default the leaderboard's.
+        command: as in `score_leaderboard`, and so are the others.
+        cache: folder where DNAs are kept.
+        root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
+        reading: how images are read.
+        start: tells of progress.
+
+    Raises:
+        ValueError: when the record does not tell how it was made, or images, networks or settings are not what they
+            were; both sides are shown.
+    """
+    plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
+    plan = replace(plan, references=tuple(references) or plan.references, generators=(*plan.generators, *generators))
+    sets = _open_sets(plan, recorded, cache)
+    found = _scored(plan, sets, title or recorded.title, command, cache, reading, start)
+    _check_comparable(recorded, found[0])
+    return found
+
+
+def replay_leaderboard(
+    recorded: Leaderboard,
+    *,
+    pictures: bool = False,
+    cache: Path | None = None,
+    root: str | None = None,
+    reading: Reading = DEFAULT_READING,
+    start: Start | None = None,
+) -> tuple[Leaderboard, Evidence]:
+    """Compute a leaderboard again from its record; `leaderboard_differences` then compares the two.
+
+    Args:
+        recorded: the leaderboard.
+        pictures: whether to take pictures too, which are not compared.
+        cache: folder where DNAs are kept.
+        root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
+        reading: how images are read; batches and bad images are treated as they were.
+        start: tells of progress.
+
+    Raises:
+        ValueError: when the record does not tell how it was made, or images or networks are not what they were; both
+            sides are shown.
+    """
+    plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
+    settings = plan.settings if pictures else replace(plan.settings, pictures=0)
+    plan = replace(plan, settings=settings, root=root or plan.root)
+    kept = {name: recorded.settings[name] for name in ("batch_size", "skip_bad")}
+    sets = _open_sets(plan, recorded, cache)
+    return _scored(plan, sets, recorded.title, recorded.command, cache, replace(reading, **kept), start)
+
+
+def _scored(
+    plan: LeaderboardPlan,
+    sets: Sequence[ImageSet],
+    title: str,
+    command: str,
+    cache: Path | None,
+    reading: Reading,
+    start: Start | None,
+) -> tuple[Leaderboard, Evidence]:
+    reference, *generators = sets
+    ranges = None if plan.ranges is None else load_ranges(plan.ranges)
+    return score_leaderboard(
+        reference,
+        generators,
+        plan.extractors,
+        settings=plan.settings,
+        networks=plan.networks,
+        ranges={} if ranges is None else {_name_of(extractor): ranges for extractor in plan.extractors},
+        neurons=None if plan.neurons is None else load_selection(plan.neurons),
+        weights=None if plan.neuron_weights is None else load_weights(plan.neuron_weights),
+        cache=cache,
+        title=title or f"{len(generators)} sets of images against {reference.name}",
+        command=command,
+        record=plan.record(),
+        reading=reading,
+        start=start,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- sets of images
+def _open_sets(plan: LeaderboardPlan, recorded: Leaderboard | None, cache: Path | None) -> list[ImageSet]:
+    """The reference and the generators; those of a leaderboard that is there must be what they were."""
+    reference, first = plan.reference or plan.open_set(plan.name, plan.references), plan.references[0]
+    of_store = reference.images is None and not Path(first).exists()
+    own_name = plan.name or (first if of_store else named_source(first)[0])
+    if not plan.name and own_name in dict(plan.generators):
+        own_name = f"{own_name} (reference)"
+    records = {} if recorded is None else {record.name: record for record in recorded.generators}
+    sets = [replace(reference, name=own_name)]
+    for name, source in plan.generators:
+        try:
+            sets.append(plan.open_set(name, [source]))
+        except (ValueError, OSError):
+            kept = None if recorded is None or cache is None else _kept_dnas(records.get(name), recorded, cache)
+            if kept is None:
+                raise
+            sets.append(kept)
+    changed = [] if recorded is None else [*_changed_images(recorded, sets), *_changed_networks(recorded, plan)]
+    if changed:
+        raise ValueError("; ".join(changed))
+    return sets
+
+
+def named_source(text: str) -> tuple[str, str]:
+    """Name and source of a generator: of ``NAME=SOURCE``, or the last part of a path.
+
+    Examples:
+        >>> named_source("ours=images/a"), named_source("images/a.zip")
+        (('ours', 'images/a'), ('a.zip', 'images/a.zip'))
+    """
+    name, equals, source = text.partition("=")
+    if equals and name and source and not Path(text).exists() and "/" not in name:
+        return name, source
+    return Path(text).resolve().name if Path(text).is_dir() else Path(text).name or text, text
+
+
+def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, cache: Path) -> ImageSet | None:
+    """A generator whose images are gone, by the DNAs that were kept of it."""
+    if record is None:
+        return None
+    fingerprints = [network.fingerprint for network in recorded.networks]
+    folders = [cached_folder(cache, record.manifest, fingerprint, record.groups) for fingerprint in fingerprints]
+    if None in folders:
+        return None
+    note = f"{record.source} is not there: {record.name} is scored by the DNAs that were kept of it"
+    found = resolve_together([folder for folder in folders if folder is not None], name=record.name)
+    return replace(found, source=record.source, notes=(note,))
+
+
+def _changed_images(recorded: Leaderboard, sets: Sequence[ImageSet]) -> list[str]:
+    """What of the images is not what it was, with both sides."""
+    found = []
+    records = {record.name: record for record in (recorded.reference, *recorded.generators)}
+    for entry in sets:
+        record = records.get(entry.name)
+        if record is None or entry.images is None or not record.manifest:
+            continue
+        images = entry.images
+        if len(images) != record.n_found:
+            found.append(
+                f"{entry.name} changed: {record.n_found} images when the leaderboard was made, now {len(images)}"
+            )
+            continue
+        images = evenly_spaced(images, record.n_images + len(record.skipped))
+        skipped = {name for name, _ in record.skipped}
+        kept = [(n, d) for n, d in zip(images.names, content_digests(images), strict=True) if n not in skipped]
+        manifest = manifest_hash(*zip(*kept, strict=True))
+        if manifest != record.manifest:
+            found.append(
+                f"{entry.name} changed: its images had the manifest {record.manifest[:12]} when the leaderboard was "
+                f"made, now they have {manifest[:12]}"
+            )
+    return found
+
+
+def _changed_networks(recorded: Leaderboard, plan: LeaderboardPlan) -> list[str]:
+    """Likewise of the networks."""
+    now = {
+        network.label: network.extractor.fingerprint.digest
+        for network in group_by_network(plan.settings, plan.extractors, plan.networks)
+    }
+    return [
+        f"network {network.name} changed: fingerprint {network.fingerprint[:12]} when the leaderboard was made, now "
+        f"{now.get(network.name, 'none')[:12]}"
+        for network in recorded.networks
+        if now.get(network.name) != network.fingerprint
+    ]
+
+
+def _check_comparable(before: Leaderboard, after: Leaderboard) -> None:
+    """Refuse another reference, bins or ranges than those of the leaderboard that is added to."""
+    for old, new in zip(before.networks, after.networks, strict=True):
+        for part in ("bins", "ranges"):
+            if getattr(old, part) != getattr(new, part):
+                raise ValueError(
+                    f"{part} of {old.name} differ: the leaderboard has {str(getattr(old, part))[:12]}, this reference "
+                    f"{str(getattr(new, part))[:12]}; it is another leaderboard"
+                )
+    if before.reference.n_images != after.reference.n_images:
+        raise ValueError(
+            f"references differ: the leaderboard's has {before.reference.n_images} images, this one "
+            f"{after.reference.n_images}; it is another leaderboard"
+        )

@@ -1,0 +1,375 @@
+"""Into a store and out of it: DNAs, groups of DNAs, ranges and cards added whole or not at all, and stores verified."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.serialization import load_vdna
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.files import read_header, replacing, sha256_of_file
+from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRecord
+from vdna_metrics.references.store import (
+    MANIFEST,
+    ReferenceStore,
+    as_store,
+    bundled_store,
+    digests_file,
+    family_problem,
+    group_families,
+    read_records,
+)
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
+
+StoreLike = ReferenceStore | str | Path
+AnyRecord = ReferenceRecord | RangesRecord
+Addition = tuple[AnyRecord, Callable[[Path], object]]
+"""A record without its file and sha256, and what writes the file."""
+
+
+@overload
+def add_reference(
+    dna: VDNA,
+    store: StoreLike,
+    *,
+    dataset: str,
+    split: str,
+    resolution: str = "",
+    licence: str = "",
+    origin: str = "",
+    overwrite: bool = False,
+) -> ReferenceRecord: ...
+@overload
+def add_reference(
+    dna: GroupedDNA,
+    store: StoreLike,
+    *,
+    dataset: str,
+    split: str,
+    resolution: str = "",
+    licence: str = "",
+    origin: str = "",
+    overwrite: bool = False,
+) -> tuple[ReferenceRecord, ...]: ...
+def add_reference(
+    dna: VDNA | GroupedDNA,
+    store: StoreLike,
+    *,
+    dataset: str,
+    split: str,
+    resolution: str = "",
+    licence: str = "",
+    origin: str = "",
+    overwrite: bool = False,
+) -> ReferenceRecord | tuple[ReferenceRecord, ...]:
+    """Put a DNA into a store on this machine, which is made where there is none.
+
+    File and manifest are written whole or not at all, the manifest last, so that whoever reads meanwhile sees the
+    store without it or with it. Processes that add at once wait for each other.
+
+    Args:
+        dna: what to add; of a grouped DNA each group becomes a record.
+        store: where to, a store or its folder.
+        dataset: name of the image set: letters, digits and ``. _ + -``, in lower case; image sets that differ in
+            resolution differ in name.
+        split: name of the split, likewise.
+        resolution: of the images, where the DNA does not know it, as imported ones do not.
+        licence: of the images, and what may be done with their statistics.
+        origin: how it was made; by default what the DNA says of itself, as imported ones do.
+        overwrite: whether to replace another DNA of that name.
+
+    Returns:
+        Its record; of a grouped DNA the records of its groups.
+
+    Raises:
+        ValueError: for a name that is none, that ships with the package, or that the store has with other contents.
+        TypeError: for what is no DNA.
+    """
+    records = add_references(
+        [dna],
+        store,
+        dataset=dataset,
+        split=split,
+        resolution=resolution,
+        licence=licence,
+        origin=origin,
+        overwrite=overwrite,
+    )
+    return records[0] if isinstance(dna, VDNA) else records
+
+
+def add_references(
+    dnas: Sequence[VDNA | GroupedDNA],
+    store: StoreLike,
+    *,
+    dataset: str,
+    split: str,
+    resolution: str = "",
+    licence: str = "",
+    origin: str = "",
+    overwrite: bool = False,
+) -> tuple[ReferenceRecord, ...]:
+    """Put several DNAs of one image set into a store, all of them or none; see `add_reference`.
+
+    Args:
+        dnas: what to add, whole or in groups.
+        store: as in `add_reference`.
+        dataset: as in `add_reference`.
+        split: as in `add_reference`.
+        resolution: as in `add_reference`.
+        licence: as in `add_reference`.
+        origin: as in `add_reference`.
+        overwrite: as in `add_reference`.
+
+    Raises:
+        ValueError: as `add_reference`, or when two of the DNAs would have one name.
+    """
+    place = as_store(store)
+    additions: list[Addition] = []
+    for dna in dnas:
+        if not isinstance(dna, VDNA | GroupedDNA):
+            raise TypeError(f"expected a VDNA or a GroupedDNA, got {type(dna).__name__}; load_vdna reads a file")
+        groups = dna.groups if isinstance(dna, GroupedDNA) else (dna,)
+        for number, each in enumerate(groups, 1):
+            record = ReferenceRecord(
+                dataset=dataset,
+                split=split,
+                file="",
+                sha256="",
+                resolution=str(each.provenance.sizes or resolution),
+                licence=licence,
+                origin=origin or each.provenance.origin,
+                group=f"{number}-of-{len(groups)}" if isinstance(dna, GroupedDNA) else "",
+                **_facts(each),
+            )
+            check_new_name(place, dataset, split, record.extractor, record.kind)
+            additions.append((record, each.save))
+    return tuple(record for record in _add(place, additions, overwrite) if isinstance(record, ReferenceRecord))
+
+
+def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: str, kind: str) -> None:
+    """Raise ``ValueError`` for a name that `add_reference` would refuse whatever the DNA, before it is made."""
+    for what, word in (("dataset", dataset), ("split", split)):
+        if not _WORD.fullmatch(word):
+            raise ValueError(
+                f"{what} {word!r}: expected lower-case letters, digits and . _ + -, as in bsds500/trainval"
+            )
+    bundled = bundled_store()
+    asked = (dataset, split, extractor.lower(), kind)
+    shipped = {(r.dataset, r.split, r.extractor.lower(), r.kind) for r in bundled.manifest().references}
+    if asked in shipped and store.folder.resolve() != bundled.folder.resolve():
+        name = f"{dataset}/{split}@{extractor}#{kind}"
+        raise ValueError(f"{name} ships with the package: give this one another name")
+
+
+def add_ranges(ranges: ActivationRanges, store: StoreLike, *, extractor: str, overwrite: bool = False) -> RangesRecord:
+    """Put activation ranges into a store on this machine, where `find_ranges` finds them; see `add_reference`.
+
+    Args:
+        ranges: what to add.
+        store: where to, a store or its folder.
+        extractor: name of the extractor.
+        overwrite: whether to replace other ranges of that extractor.
+
+    Raises:
+        ValueError: when the store has other ranges of that extractor.
+    """
+    record = RangesRecord(extractor=extractor, file="", sha256="", **_facts(ranges))
+    (added,) = _add(as_store(store), [(record, ranges.save)], overwrite)
+    assert isinstance(added, RangesRecord)
+    return added
+
+
+def copy_records(
+    source: ReferenceStore, records: Sequence[AnyRecord], target: ReferenceStore, *, overwrite: bool = False
+) -> list[AnyRecord]:
+    """Copy files, byte by byte, from one store to another on this machine, all or none; see `add_reference`.
+
+    Where a record was replaced meanwhile, it is the new one that is copied.
+    """
+
+    def copy(entries: list[tuple[ReferenceStore, AnyRecord]]) -> list[AnyRecord]:
+        paths = [(record, source.file(record)) for _, record in entries]
+        return _add(target, [(record, partial(shutil.copyfile, path)) for record, path in paths], overwrite)
+
+    return read_records(lambda: [(source, _as_of_now(source, record)) for record in records], copy)
+
+
+def _as_of_now(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
+    """The record that has this one's key now."""
+    return next((each for each in store.manifest().records if each.key == record.key), record)
+
+
+def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
+    """Put the card of an image set, Markdown, into a store on this machine; one that is there is replaced."""
+    path = store.folder / "cards" / f"{dataset}.md"
+    _write_text(path, text)
+    return path
+
+
+def add_image_digests(store: ReferenceStore, manifest: str, digests: Mapping[str, str]) -> Path:
+    """Keep in a store on this machine which images a manifest hash is of, ``{name: sha256}``."""
+    path = digests_file(store, manifest)
+    _write_text(path, json.dumps(digests))
+    return path
+
+
+def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
+    """The part of a record that the file itself tells."""
+    if isinstance(contents, ActivationRanges):
+        return {
+            "n_images": contents.n_images,
+            "sources": tuple(contents.sources),
+            "widen": contents.widen,
+            "ranges": contents.digest,
+            "fingerprint": contents.fingerprint.digest if contents.fingerprint else "",
+        }
+    kind, ranges = str(contents.kind), ""
+    if isinstance(contents.distribution, HistogramDistribution):
+        kind = f"{kind}-{contents.distribution.bins}"
+        ranges = contents.distribution.ranges.digest
+    return {
+        "extractor": contents.provenance.extractor,
+        "kind": kind,
+        "n_images": contents.n_images,
+        "fingerprint": contents.fingerprint.digest,
+        "preprocessing": contents.fingerprint.preprocessing,
+        "ranges": ranges,
+        "images": " ".join(contents.provenance.manifests),
+        "layers": tuple(contents.layout),
+    }
+
+
+def _add(store: ReferenceStore, additions: Sequence[Addition], overwrite: bool) -> list[AnyRecord]:
+    """File records whose files and sha256 come of saving: all in one writing of the manifest, or none."""
+    from filelock import FileLock
+
+    folder = store.folder
+    for part in ("dnas", "ranges"):
+        if any(_part(record) == part for record, _ in additions):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{MANIFEST}.lock"), tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as new:
+        made: dict[str, AnyRecord] = {}
+        for record, save in additions:
+            if record.key in made:
+                raise ValueError(f"two of the DNAs would be called {record.title}: add one of them")
+            path = Path(new, f"{len(made)}.npz")
+            save(path)
+            made[record.key] = _filed(record, sha256_of_file(path))
+        before = store.manifest() if (folder / MANIFEST).is_file() else Manifest()
+        kept = {each.key: each for each in (_with_layers(store, each) for each in before.records)}
+        for record in made.values():
+            for old in _replaced(record, list(kept.values()), made):
+                if not overwrite:
+                    raise ValueError(
+                        f"{store.location} has {old.title} with other contents: there {old.n_images} images, sha256 "
+                        f"{old.sha256[:12]}, new {record.n_images} images, sha256 {record.sha256[:12]}; choose another "
+                        "name, or replace it by overwrite=True (--overwrite)"
+                    )
+                kept.pop(old.key, None)
+        after = Manifest.of(list({**kept, **made}.values()))
+        for number, record in enumerate(made.values()):
+            os.replace(Path(new, f"{number}.npz"), folder / record.file)
+        _write_text(folder / MANIFEST, after.dump())
+        # Still under the lock: the next writer may put the old contents, and so the old file, back.
+        for gone in {each.file for each in before.records} - {each.file for each in after.records}:
+            (folder / gone).unlink(missing_ok=True)
+    return list(made.values())
+
+
+def _part(record: AnyRecord) -> str:
+    return "dnas" if isinstance(record, ReferenceRecord) else "ranges"
+
+
+def _filed(record: AnyRecord, sha256: str) -> AnyRecord:
+    """With its sha256, and a file named by its contents, which never changes under its name, here or in a cache."""
+    stem = f"{record.name}-{record.group}".rstrip("-") if isinstance(record, ReferenceRecord) else record.extractor
+    file = f"{_part(record)}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
+    return replace(record, file=file, sha256=sha256)
+
+
+def _with_layers(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
+    """A record of before layers were kept gets its file's, so that others of its name do not take its place."""
+    if not isinstance(record, ReferenceRecord) or record.layers:
+        return record
+    path = store.folder / record.file
+    if not path.is_file():
+        return record
+    return replace(record, layers=tuple(layer for layer, _ in read_header(path)["layout"]["layers"]))
+
+
+def _replaced(
+    record: AnyRecord,
+    there: Sequence[AnyRecord],
+    made: Mapping[str, AnyRecord],
+) -> list[AnyRecord]:
+    """What of a store's records a new one takes the place of: its name's, and groups of a whole that is no more."""
+    found = [old for old in there if old.key == record.key and old.sha256 != record.sha256]
+    if not isinstance(record, ReferenceRecord):
+        return found
+    whole_changes = bool(found) and not record.group
+    for old in there:
+        if isinstance(old, ReferenceRecord) and old.group and old.key not in made:
+            same_family = record.group and old.name == record.name and old.ranges == record.ranges
+            if same_family or (whole_changes and old.is_group_of(record)):
+                found.append(old)
+    return found
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+# -------------------------------------------------------------------------------------------------- checking
+def verify_store(store: StoreLike) -> Iterator[tuple[str, str | None]]:
+    """Re-hash and re-read every file of a store, and compare it with its record.
+
+    Args:
+        store: the store, or its location.
+
+    Yields:
+        Title of each record, and what is wrong with it or ``None``.
+
+    Examples:
+        >>> from vdna_metrics.references.store import bundled_store
+        >>> [name for name, problem in verify_store(bundled_store()) if problem]
+        []
+    """
+    store = as_store(store)
+    manifest = store.manifest()
+    for record in manifest.records:
+        yield record.title, _problem(store, record)
+    for family in group_families([(store, record) for record in manifest.references]):
+        problem = family_problem(family)
+        if problem is not None:
+            yield f"{family[0][1].name} in groups", problem
+
+
+def _problem(store: ReferenceStore, record: AnyRecord) -> str | None:
+    def read(entries: list[tuple[ReferenceStore, AnyRecord]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        now = entries[0][1]
+        path = store.file(now)
+        return asdict(now), _facts(load_vdna(path) if isinstance(now, ReferenceRecord) else load_ranges(path))
+
+    try:
+        stated, found = read_records(lambda: [(store, _as_of_now(store, record))], read)
+    except (ValueError, OSError) as error:
+        return str(error)
+    if not stated.get("layers"):
+        found.pop("layers", None)  # of before they were kept
+    wrong = [f"{what}: file {value}, manifest {stated[what]}" for what, value in found.items() if value != stated[what]]
+    return "; ".join(wrong) or None

@@ -1,0 +1,276 @@
+"""What a store says of its files: records, the names that users call them by, and the manifest."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.files import json_hash
+
+SCHEMA = 2
+
+AnyRecord = TypeVar("AnyRecord", "ReferenceRecord", "RangesRecord")
+
+_NAMED_LAYERS = 3  # more of them are a number in names
+_NAME = re.compile(
+    r"(?P<dataset>[^/@#%\[]*)(/(?P<split>[^@#%\[]*))?(@(?P<extractor>[^#%\[]*))?(#(?P<kind>[^%\[]*))?"
+    r"(?P<layers>\[[^\]]*\])?(%(?P<ranges>[0-9a-f]*))?"
+)
+
+
+@dataclass(frozen=True)
+class ReferenceRecord:
+    """One DNA of a store, or one of the K groups of a grouped DNA.
+
+    Args:
+        dataset: name of the image set, for example ``"bsds500"``.
+        split: its split, for example ``"trainval"``.
+        extractor: name of the extractor.
+        kind: kind of DNA, with the bins of a histogram: ``"histogram-1000"``.
+        file: path inside the store.
+        sha256: of the file.
+        n_images: number of images.
+        fingerprint: digest of the extractor's fingerprint.
+        preprocessing: id of the extractor's preprocessing.
+        resolution: of the images before they were resized, ``"32x32"`` or ``"321..481 x 321..481"``; empty where
+            nothing of that is known.
+        ranges: digest of a histogram's activation ranges, see `ActivationRanges.digest`.
+        images: hash of the image manifest: names and contents of the images; empty for imported statistics.
+        licence: of the images, and what may be done with their statistics.
+        origin: how the file was made.
+        layers: names of the layers that the DNA holds; empty in records of before they were kept.
+        group: which group of how many, ``"3-of-10"``; empty for a whole DNA.
+    """
+
+    dataset: str
+    split: str
+    extractor: str
+    kind: str
+    file: str
+    sha256: str
+    n_images: int
+    fingerprint: str
+    preprocessing: str
+    resolution: str = ""
+    ranges: str = ""
+    images: str = ""
+    licence: str = ""
+    origin: str = ""
+    layers: Sequence[str] = ()
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+
+    @property
+    def name(self) -> str:
+        """Canonical name, with the layers where the DNA lacks some of its extractor's; the same for all groups.
+
+        Examples:
+            >>> ReferenceRecord("bsds500", "test", "vgg16", "gaussian", "f", "0", 200, "0", "clean").name
+            'bsds500/test@vgg16#gaussian'
+            >>> ReferenceRecord("a", "b", "fid_inception", "gaussian", "f", "0", 2, "0", "", layers=["block_3"]).name
+            'a/b@fid_inception#gaussian[block_3]'
+        """
+        return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}{self._incomplete_layers}"
+
+    @property
+    def exact_name(self) -> str:
+        """The name with the first digits of the ranges' digest, which tells two apart that differ only in these."""
+        return f"{self.name}%{self.ranges[:8]}" if self.ranges else self.name
+
+    @property
+    def key(self) -> str:
+        """What no two records of a store have in common."""
+        return f"{self.name}%{self.ranges}:{self.group}".lower()
+
+    @property
+    def title(self) -> str:
+        """What people read: the name, and which group it is."""
+        return f"{self.name} (group {self.group})" if self.group else self.name
+
+    @property
+    def _incomplete_layers(self) -> str:
+        spec = CATALOGUE.get(self.extractor)
+        if not self.layers or spec is None or set(self.layers).issuperset(spec.paths):
+            return ""
+        if len(self.layers) <= _NAMED_LAYERS:
+            return f"[{'+'.join(self.layers)}]"
+        return f"[{len(self.layers)}-layers-{json_hash(sorted(self.layers))[:6]}]"
+
+    def holds(self, layers: Sequence[str] | None) -> bool:
+        """Whether the DNA has these layers, as far as the record tells."""
+        return not self.layers or set(self.layers).issuperset(layers or ())
+
+    def is_group_of(self, whole: ReferenceRecord) -> bool:
+        """Whether this is a group of the images of a whole DNA, of all of its layers or some."""
+        same = ("dataset", "split", "extractor", "kind", "ranges")
+        return bool(self.group) and all(getattr(self, part) == getattr(whole, part) for part in same)
+
+
+@dataclass(frozen=True)
+class ReferenceName:
+    """What a user calls a reference, with empty parts where those are left out; in lower case.
+
+    Examples:
+        >>> ReferenceName.parse("BSDS500/test#gaussian")
+        ReferenceName(dataset='bsds500', split='test', extractor='', kind='gaussian', layers='', ranges='')
+    """
+
+    dataset: str
+    split: str = ""
+    extractor: str = ""
+    kind: str = ""
+    layers: str = ""
+    ranges: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ReferenceName:
+        """Of ``dataset/split@extractor#kind[layers]%ranges``; what is no such name fits no record."""
+        found = _NAME.fullmatch(text.strip().lower())
+        return cls(text) if found is None else cls(**{part: word or "" for part, word in found.groupdict().items()})
+
+    def __str__(self) -> str:
+        marked = zip(("", "/", "@", "#", "", "%"), vars(self).values(), strict=True)
+        return "".join(f"{mark}{word}" for mark, word in marked if word)
+
+    def fits(self, record: ReferenceRecord) -> bool:
+        """Whether a record may be meant."""
+        layers = record._incomplete_layers.lower()
+        return (
+            self.dataset == record.dataset.lower()
+            and self.split in ("", record.split.lower())
+            and self.extractor in ("", record.extractor.lower())
+            and (self.kind in ("", record.kind) or record.kind.startswith(f"{self.kind}-"))
+            and self.layers in ("", layers)
+            and record.ranges.startswith(self.ranges)
+        )
+
+
+@dataclass(frozen=True)
+class RangesRecord:
+    """One file of activation ranges of a store.
+
+    Args:
+        extractor: name of the extractor.
+        file: path inside the store.
+        sha256: of the file.
+        n_images: number of images that were seen.
+        sources: names of the image sets.
+        widen: widening rule.
+        ranges: see `ActivationRanges.digest`.
+        fingerprint: digest of the extractor's fingerprint; empty where it is unknown.
+    """
+
+    extractor: str
+    file: str
+    sha256: str
+    n_images: int
+    sources: Sequence[str]
+    widen: str
+    ranges: str
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(self.sources))
+
+    @property
+    def name(self) -> str:
+        """Canonical name.
+
+        Examples:
+            >>> RangesRecord("vgg16", "f", "0", 7, ["bsds500"], "margin", "0").name
+            'ranges@vgg16'
+        """
+        return f"ranges@{self.extractor}"
+
+    @property
+    def key(self) -> str:
+        """What no two records of a store have in common."""
+        return self.name.lower()
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store has.
+
+    Args:
+        references: its DNAs, sorted by name, whole ones and groups.
+        ranges: its activation ranges, sorted by extractor.
+    """
+
+    references: tuple[ReferenceRecord, ...] = ()
+    ranges: tuple[RangesRecord, ...] = ()
+
+    @classmethod
+    def of(cls, records: Sequence[ReferenceRecord | RangesRecord]) -> Manifest:
+        """A manifest of these records, sorted."""
+        return cls(
+            tuple(sorted((r for r in records if isinstance(r, ReferenceRecord)), key=_place)),
+            tuple(sorted((r for r in records if isinstance(r, RangesRecord)), key=lambda record: record.name)),
+        )
+
+    @property
+    def records(self) -> list[ReferenceRecord | RangesRecord]:
+        """References and ranges."""
+        return [*self.references, *self.ranges]
+
+    def dump(self) -> str:
+        """As JSON text, equal for equal contents."""
+        parts: dict[str, Any] = {"schema": SCHEMA}
+        for part in ("references", "ranges"):
+            records = [asdict(record) for record in getattr(self, part)]
+            parts[part] = [
+                {key: value for key, value in record.items() if value != "" and (key, value) != ("layers", ())}
+                for record in records
+            ]
+        return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Manifest:
+        """Inverse of `dump`.
+
+        Raises:
+            ValueError: when the text is no manifest, or one of a newer schema.
+        """
+        try:
+            data = json.loads(text)
+            schema = data["schema"]
+            if schema > SCHEMA:
+                raise ValueError(
+                    f"{where} has schema {schema}, this version reads up to {SCHEMA}: upgrade vdna_metrics"
+                )
+            references = [_record(ReferenceRecord, record, where) for record in data["references"]]
+            return cls.of([*references, *(_record(RangesRecord, record, where) for record in data["ranges"])])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{where} is no manifest of a store ({type(error).__name__}: {error})") from error
+
+
+def group_place(record: ReferenceRecord) -> tuple[int, int]:
+    """Number of a group, and of how many; ``(0, 0)`` for a whole DNA."""
+    number, _, of = record.group.partition("-of-")
+    return (int(number), int(of)) if number.isdecimal() and of.isdecimal() else (0, 0)
+
+
+def _place(record: ReferenceRecord) -> tuple[str, str, tuple[int, int]]:
+    return record.name, record.ranges, group_place(record)
+
+
+def _record(kind: type[AnyRecord], data: Mapping[str, Any], where: str) -> AnyRecord:
+    unknown = set(data).difference(field.name for field in fields(kind))
+    if unknown:
+        raise ValueError(f"{where} has a record with {', '.join(sorted(unknown))}, which this version does not know")
+    path = Path(data["file"])
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{where} names {data['file']!r}, which is outside the store")
+    return kind(**data)
