@@ -19,12 +19,12 @@ from operator import add
 from pathlib import Path
 
 from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor, open_images
-from vdna_metrics.build.groups import build_dealt_dnas
+from vdna_metrics.build import BuiltSet, build_set
 from vdna_metrics.distributions import Kind
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images
-from vdna_metrics.references.folders import save_dna_folder
+from vdna_metrics.references.folders import write_image_digests
 from vdna_metrics.references.store import (
     MANIFEST,
     Manifest,
@@ -141,7 +141,7 @@ def build_groups(shared: Path, reading: Reading) -> None:
             images = select_images(
                 photographs, [place for place, group in enumerate(photographs.groups) if group in splits]
             )
-            found = build_dealt_dnas(
+            found = build_set(
                 images,
                 extractor,
                 ALL,
@@ -151,7 +151,15 @@ def build_groups(shared: Path, reading: Reading) -> None:
                 name=image_set,
                 reading=reading,
             )
-            save_dna_folder(found, folder)
+            _save_groups(found, folder)
+
+
+def _save_groups(found: BuiltSet, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for kind, dna in found.dnas.items():
+        for number, group in enumerate(dna.groups, 1):
+            group.save(folder / f"{kind}-{number:0{len(str(len(dna.groups)))}}-of-{len(dna.groups)}.npz")
+    write_image_digests(folder, dict(zip(found.names, found.digests, strict=True)))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from vdna_metrics import Reading, build_dnas, calibrate, compare
-from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts, find_exemplars
+from vdna_metrics.analysis.exemplars import find_exemplars
+from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts
 from vdna_metrics.analysis.explain import explain as explain_dnas
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.images import open_images

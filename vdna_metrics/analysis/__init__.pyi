@@ -17,9 +17,6 @@ from .comparison import (
     SampleSizeCurve as SampleSizeCurve,
 )
 from .comparison import (
-    build_group_dnas as build_group_dnas,
-)
-from .comparison import (
     compare_groups as compare_groups,
 )
 from .comparison import (
@@ -71,9 +68,6 @@ from .desensitise import (
     attribute_distances as attribute_distances,
 )
 from .desensitise import (
-    build_attribute_dnas as build_attribute_dnas,
-)
-from .desensitise import (
     desensitise as desensitise,
 )
 from .desensitise import (
@@ -94,14 +88,17 @@ from .desensitise import (
 from .desensitise import (
     split_of as split_of,
 )
-from .explain import (
-    DistanceParts as DistanceParts,
-)
-from .explain import (
+from .exemplars import (
     Exemplar as Exemplar,
 )
-from .explain import (
+from .exemplars import (
     Exemplars as Exemplars,
+)
+from .exemplars import (
+    find_exemplars as find_exemplars,
+)
+from .explain import (
+    DistanceParts as DistanceParts,
 )
 from .explain import (
     Explanation as Explanation,
@@ -117,9 +114,6 @@ from .explain import (
 )
 from .explain import (
     explain as explain,
-)
-from .explain import (
-    find_exemplars as find_exemplars,
 )
 from .fidelity import (
     Features as Features,

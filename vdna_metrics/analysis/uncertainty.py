@@ -155,11 +155,10 @@ def jackknife_distance(
 
     Examples:
         >>> from vdna_metrics import build_dnas, create_extractor
-        >>> from vdna_metrics.dna import deal
         >>> images = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), np.uint8)
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
         >>> def dealt(images):
-        ...     parts = [images[list(group)] for group in deal(20, 5)]
+        ...     parts = [images[group::5] for group in range(5)]
         ...     return GroupedDNA(tuple(build_dnas(part, extractor, ["gaussian"])["gaussian"] for part in parts))
         >>> found = jackknife_distance(dealt(images[:20]), dealt(images[20:] // 2), distance="neuron_frechet")
         >>> estimate = found.score

@@ -1,15 +1,33 @@
 from .dnas import (
     build_dnas as build_dnas,
 )
-from .dnas import (
+from .partitions import (
+    Partition as Partition,
+)
+from .partitions import (
+    attributes as attributes,
+)
+from .partitions import (
+    class_folders as class_folders,
+)
+from .partitions import (
+    disjoint_groups as disjoint_groups,
+)
+from .partitions import (
+    labelled as labelled,
+)
+from .ranges import (
     calibrate as calibrate,
-)
-from .groups import (
-    DealtSet as DealtSet,
-)
-from .groups import (
-    build_dealt_dnas as build_dealt_dnas,
 )
 from .reading import (
     Reading as Reading,
+)
+from .sets import (
+    BuiltSet as BuiltSet,
+)
+from .sets import (
+    build_set as build_set,
+)
+from .sets import (
+    known_ranges as known_ranges,
 )

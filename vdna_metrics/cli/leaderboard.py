@@ -510,7 +510,7 @@ def _open(plan: _Plan, standing: Leaderboard | None, cache: Path | None) -> list
 
 def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | None) -> ImageSet | None:
     """A generator whose images are gone, by the DNAs that were kept of it."""
-    from vdna_metrics.build.groups import cached_folder
+    from vdna_metrics.build.cache import cached_folder
     from vdna_metrics.leaderboard.scoring import ImageSet
 
     record = next(entry for entry in standing.generators if entry.name == name)
@@ -526,7 +526,7 @@ def _from_cache(name: str, source: str, standing: Leaderboard, cache: Path | Non
 
 def _changed(standing: Leaderboard, entries: Sequence[ImageSet], plan: _Plan) -> list[str]:
     """What of a standing leaderboard's sets and networks is not what it was, with both sides."""
-    from vdna_metrics.build.groups import content_digests
+    from vdna_metrics.build.cache import content_digests
     from vdna_metrics.extractors import create_extractor
     from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 

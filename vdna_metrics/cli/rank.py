@@ -40,7 +40,7 @@ from vdna_metrics.cli.results import described, report_skipped, seen_by
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
-    from vdna_metrics.analysis.ranking import ImageRanking
+    from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
     from vdna_metrics.functional.emd import EMDUnit
 
 
@@ -158,10 +158,11 @@ def rank(
             images,
             real,
             network,
+            distance=metric,
             layers=list(layout),
             neurons=layout.neurons,
             weights=weighed,
-            unit=unit or "bins",
+            unit=unit,
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(reading, start, source, images),
         )
@@ -192,17 +193,18 @@ def rank(
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
-            rows = [
-                [image.name, image.score, image.layers[0].layer, _signed(image.layers[0].unusual)] for image in ranked
-            ]
+            rows = [[image.name, image.score, *_telling(image)] for image in ranked]
             print_table(f"The {len(rows)} {end}", ["image", metric, "layer", "unusual"], rows)
     for written in (table, picture):
         if written is not None:
             click.echo(f"wrote {written}")
 
 
-def _signed(deviations: float) -> str:
-    return f"{deviations:+.1f} σ"
+def _telling(image: RankedImage) -> tuple[str, str]:
+    """The layer that tells most and how unusual the image is in it; empty for a distance without layers."""
+    if not image.layers:
+        return "", ""
+    return image.layers[0].layer, f"{image.layers[0].unusual:+.1f} σ"
 
 
 def _table_path(output: str) -> Path:

@@ -32,10 +32,9 @@ from vdna_metrics.cli.options import (
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
-    from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
+    from vdna_metrics.analysis.desensitise import AttributeDistances, Split
     from vdna_metrics.functional.emd import EMDUnit
 
-_FUNCTIONS: dict[str, AttributeDistance] = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}
 _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 
 
@@ -158,6 +157,7 @@ def desensitise(
     20 % is what to expect of new images; the sha256 of an image's name says where it goes.
     """
     from vdna_metrics import analysis
+    from vdna_metrics.build import attributes, build_dnas
     from vdna_metrics.layout import near_names
 
     check_root(source)
@@ -192,23 +192,24 @@ def desensitise(
         if kind == "histogram" and ranges is None:
             ranges = own_or_calibrated(network, images, chosen, reading, start)
         for split, (part, has) in splits.items():
-            dnas = analysis.build_attribute_dnas(
+            dnas = build_dnas(
                 part,
                 network,
-                {name: has[name] for name in (attribute, *others)},
-                kind,
+                [kind],
+                partition=attributes({name: has[name] for name in (attribute, *others)}),
                 bins=bins or DEFAULT_BINS,
                 ranges=ranges,
                 layers=chosen,
                 neurons=selection,
                 max_positions=max_positions,
                 reading=watched(reading, start, part.name, part),
-            )
-            first = dnas[attribute][0]
-            for name, reason in first.provenance.skipped:
-                say(f"skipped: {part.name}: {name}: {reason}")
-            counts[split] = len(part) - len(first.provenance.skipped)
-            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[distance])
+            )[kind]
+            sides = [dna for (name, _), dna in dnas.items() if name == attribute]
+            for side in sides:
+                for name, reason in side.provenance.skipped:
+                    say(f"skipped: {part.name}: {name}: {reason}")
+            counts[split] = sum(side.n_images for side in sides)
+            found[split] = analysis.attribute_distances(dnas, distance=distance)
     learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
     results = {
         split: {

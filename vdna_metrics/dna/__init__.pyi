@@ -25,9 +25,6 @@ from .distances import (
 from .grouped import (
     GroupedDNA as GroupedDNA,
 )
-from .grouped import (
-    deal as deal,
-)
 from .serialization import (
     load_vdna as load_vdna,
 )

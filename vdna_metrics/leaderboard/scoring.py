@@ -17,7 +17,8 @@ from torch import Tensor
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.comparison import DistanceName, Measure, compare_groups
 from vdna_metrics.analysis.copies import find_copies
-from vdna_metrics.analysis.explain import Exemplars, explain, find_exemplars
+from vdna_metrics.analysis.exemplars import Exemplars, find_exemplars
+from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.fidelity import Features, measure_fidelity
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
 from vdna_metrics.analysis.uncertainty import (
@@ -28,8 +29,8 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rank_intervals,
 )
-from vdna_metrics.build.groups import CLASS_KINDS, DealtSet, build_dealt_dnas, known_ranges
 from vdna_metrics.build.reading import DEFAULT_READING, Progress, Reading
+from vdna_metrics.build.sets import CLASS_KINDS, BuiltSet, build_set, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import compare
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
@@ -202,7 +203,7 @@ def score_leaderboard(
             else those of the reference's images.
         neurons: of the neurons to compare, as in `compare`; for one extractor.
         weights: likewise.
-        cache: folder where DNAs are kept, see `build_dealt_dnas`.
+        cache: folder where DNAs are kept, see `build_set`.
         title: of the leaderboard.
         command: that makes this leaderboard, for its record.
         record: what else goes into the leaderboard's settings.
@@ -298,7 +299,7 @@ class _Side:
     """What is known of a set of images through one network."""
 
     dnas: Mapping[MetricName, AnyDNA]
-    built: DealtSet | None = None
+    built: BuiltSet | None = None
     features: Features | None = None
     n_images: int = 0
     groups: int = 0
@@ -497,7 +498,7 @@ class _Look:
                         cache=self.cache,
                         reading=self._watched(f"ranges: {entry.name}", entry.images),
                     )
-            built = build_dealt_dnas(
+            built = build_set(
                 entry.images,
                 self.extractor,
                 kinds,

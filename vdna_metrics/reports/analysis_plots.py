@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from vdna_metrics.analysis.comparison import DistanceMatrix, DistanceName, GroupReport, SampleSizeCurve
-from vdna_metrics.analysis.explain import Exemplars, Explanation, NeuronContribution
+from vdna_metrics.analysis.exemplars import Exemplars
+from vdna_metrics.analysis.explain import Explanation, NeuronContribution
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
 from vdna_metrics.functional.emd import EMDUnit
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
-from vdna_metrics.analysis.explain import Exemplars, NeuronContribution, explain
+from vdna_metrics.analysis.exemplars import Exemplars
+from vdna_metrics.analysis.explain import NeuronContribution, explain
 from vdna_metrics.analysis.ranking import RankedImage
 from vdna_metrics.dna import compare
 from vdna_metrics.dna.plots import COLOURS, neuron_histograms
