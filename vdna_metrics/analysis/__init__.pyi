@@ -127,6 +127,9 @@ from .fidelity import (
 from .fidelity import (
     measure_fidelity as measure_fidelity,
 )
+from .pairs import (
+    compare_images as compare_images,
+)
 from .ranking import (
     ImageRanking as ImageRanking,
 )
@@ -135,9 +138,6 @@ from .ranking import (
 )
 from .ranking import (
     RankedImage as RankedImage,
-)
-from .ranking import (
-    compare_images as compare_images,
 )
 from .ranking import (
     rank_images as rank_images,

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.dnas import empty_distribution
-from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, run_pass
+from vdna_metrics.build.passes import ActivationBatch, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.distances import Distance, find_distance, list_distances
-from vdna_metrics.dna.single_images import bin_widths
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.functional.emd import EMDUnit, image_pair_emd
-from vdna_metrics.functional.moments import image_means
-from vdna_metrics.functional.positions import check_max_positions, subsample_positions
-from vdna_metrics.images.batches import ImageBatch, iterate_images
+from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons, chosen_weights
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
 
 
 # -------------------------------------------------------------------------------------------------------------- values
@@ -118,8 +112,10 @@ class ImageRanking:
     def _ranked(self, number: int, *, farthest: bool) -> tuple[RankedImage, ...]:
         highest_first = farthest != self.higher_is_better
         rows = self.scores.argsort(descending=highest_first, stable=True)[:number].tolist()
-        deviation, mean = torch.std_mean(self.layer_distances, dim=0, correction=0)
-        unusual = (self.layer_distances[rows] - mean) / torch.where(deviation > 0, deviation, torch.inf)
+        unusual = self.layer_distances[rows]
+        if self.layers:
+            deviation, mean = torch.std_mean(self.layer_distances, dim=0, correction=0)
+            unusual = (unusual - mean) / torch.where(deviation > 0, deviation, torch.inf)
         found = []
         for row, distances, places in zip(rows, self.layer_distances[rows].tolist(), unusual.tolist(), strict=True):
             layers = map(LayerScore, self.layers, distances, places)
@@ -206,7 +202,7 @@ def rank_images(
         [1, 0]
     """
     network, source = create_extractor(extractor), open_numbered(images)
-    column = _column(_default_distance(reference.kind) if distance is None else distance, weights, unit)
+    column = column_with(default_distance(reference.kind) if distance is None else distance, weights, unit)
     changes = {name: value for name, value in (("layers", layers), ("neurons", neurons)) if value is not None}
     column = column.replace(**changes) if changes else column
     reference = column.select(reference.as_kind(column.kind))
@@ -226,7 +222,7 @@ def rank_images(
         return of_images({layer: subsample_positions(x, max_positions) for layer, x in batch.activations.items()})
 
     state_digest = hashlib.sha256(reference.distribution.state.cpu().numpy().tobytes()).hexdigest()
-    return _rank(
+    return rank_by(
         source,
         network,
         layout,
@@ -234,91 +230,19 @@ def rank_images(
         reading,
         column=column,
         reference=", ".join(reference.provenance.sources) or "unknown source",
-        settings=[state_digest, max_positions, _settings_of(reference.distribution)],
+        settings=[state_digest, max_positions, settings_of(reference.distribution)],
         pictures=pictures,
     )
 
 
-def compare_images(
-    a: NumberedImages,
-    b: NumberedImages,
-    extractor: ExtractorLike,
-    *,
-    kind: Literal["histogram", "gaussian"] = "histogram",
-    bins: int = 1000,
-    ranges: ActivationRanges | None = None,
-    layers: Sequence[str] | None = None,
-    neurons: NeuronsLike | None = None,
-    weights: NeuronWeightsLike | None = None,
-    unit: EMDUnit | None = None,
-    max_positions: int | None = None,
-    pictures: int = 0,
-    reading: Reading = DEFAULT_READING,
-) -> ImageRanking:
-    """Distances between images: one against many, or pair by pair.
-
-    By histograms, a neuron's distance is the EMD between the two images' own counts; by Gaussians it is ``(x − y)²``,
-    between their mean activations.
-
-    Args:
-        a: one image, or as many as ``b``.
-        b: the images; their i-th is compared with the one, or with the i-th of ``a``.
-        extractor: frozen network, or its name.
-        kind: which distance.
-        bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
-        layers: layers to look at, ``None`` for all.
-        neurons: of the neurons to look at, as in `compare`.
-        weights: as in `compare`.
-        unit: of the EMD, by default bins.
-        max_positions: of each image's positions at most so many are counted in histograms.
-        pictures: how many of the nearest and of the farthest images of ``b`` to keep.
-        reading: how images are read.
-
-    Returns:
-        A ranking of ``b``.
-
-    Raises:
-        ValueError: when there are neither one nor as many images, or they cannot be read; pairs cannot skip bad ones.
-
-    Examples:
-        >>> from vdna_metrics import create_extractor
-        >>> pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-        >>> found = compare_images(pixels[:1], pixels, create_extractor("vdna_tiny"))
-        >>> [image.index for image in found.nearest(1)]
-        [0]
-    """
-    if kind not in ("histogram", "gaussian"):
-        raise ValueError(f"kind must be histogram or gaussian, got {kind!r}")
-    check_max_positions(max_positions)
-    column = _column(_default_distance(kind), weights, unit)
-    network, left, right = create_extractor(extractor), open_numbered(a), open_numbered(b)
-    if len(left) not in (1, len(right)):
-        raise ValueError(f"one image or as many as the other side are needed, got {len(left)} and {len(right)}")
-    if len(left) > 1 and reading.skip_bad:
-        raise ValueError("pairs of images cannot be kept together when bad ones are skipped; give skip_bad=False")
-    layout = network.layout.select(layers, chosen_neurons(neurons, network.fingerprint))
-    empty = empty_distribution(kind, layout, network, bins=bins, ranges=ranges)
-    partner, of_pair = _partners(left, network, layout, reading), _of_pairs(empty, column, max_positions)
-    return _rank(
-        right,
-        network,
-        layout,
-        lambda batch: of_pair(batch.activations, partner(batch)),
-        reading,
-        column=column,
-        reference=left.name,
-        settings=[identity(left), _settings_of(empty), max_positions],
-        pictures=pictures,
-    )
-
-
-def _default_distance(kind: Kind) -> Distance:
+def default_distance(kind: Kind) -> Distance:
+    """The first distance of a kind of DNA: EMD, neuron or layer Fréchet distance."""
     every = map(find_distance, list_distances())
     return next(distance for distance in every if distance.kind == kind and distance.arity == 2)
 
 
-def _column(distance: ColumnLike, weights: NeuronWeightsLike | None, unit: EMDUnit | None) -> Column:
+def column_with(distance: ColumnLike, weights: NeuronWeightsLike | None, unit: EMDUnit | None) -> Column:
+    """A distance as a column, with weights and unit where they are given."""
     changes = {name: value for name, value in (("weights", weights), ("unit", unit)) if value is not None}
     return find_column(distance).replace(**changes) if changes else find_column(distance)
 
@@ -328,7 +252,8 @@ def _double_device(device: torch.device | str) -> torch.device:
     return torch.device("cpu") if torch.device(device).type == "mps" else torch.device(device)
 
 
-def _settings_of(distribution: Distribution) -> Any:
+def settings_of(distribution: Distribution) -> Any:
+    """What decides a distribution beside its images and neurons, as plain containers."""
     if isinstance(distribution, HistogramDistribution):
         return [distribution.bins, distribution.ranges.digest]
     return distribution.kind
@@ -358,59 +283,7 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
     return measure
 
 
-def _partners(
-    left: ImageSource, extractor: FeatureExtractor, layout: NeuronLayout, reading: Reading
-) -> Callable[[ActivationBatch], dict[str, Tensor]]:
-    """Activations of the partners of a batch's images: of the one image, or of the images in the same places."""
-    kept: dict[str, Tensor] = {}
-    coming: Iterator[ImageBatch] | None = None
-    reading = reading.on_this_rank()
-
-    def activations(images: Tensor) -> dict[str, Tensor]:
-        return layout.pick(extractor.from_resized(images.to(reading.device, non_blocking=True)))
-
-    def partner(batch: ActivationBatch) -> dict[str, Tensor]:
-        nonlocal coming, kept
-        if coming is None:  # at the first batch, which after an interrupt is a later one
-            coming = iterate_images(
-                left,
-                transform=ResizeImage(extractor.preprocess),
-                batch_size=reading.batch_size,
-                workers=reading.workers,
-                shard=(0, 1) if len(left) == 1 else reading.shard,
-                first_batch=0 if len(left) == 1 else batch.indices[0] // reading.batch_size,
-            )
-            kept = activations(next(coming).images)
-        elif len(left) > 1:
-            kept = activations(next(coming).images)
-        return kept
-
-    return partner
-
-
-def _of_pairs(
-    empty: Distribution, column: Column, max_positions: int | None
-) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]:
-    """Of two sides' activations, of which the second may be of one image, ``{layer: [images, neurons]}``."""
-    layout = empty.layout
-    if not isinstance(empty, HistogramDistribution):
-        return lambda a, b: {layer: (image_means(a[layer]) - image_means(b[layer])).square_() for layer in layout}
-    ends = empty.ranges.low, empty.ranges.high
-    low, high, scale = map(layout.split, (*ends, bin_widths(empty, column.options["unit"])))
-
-    def emd(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
-        for layer in layout:
-            x, y = (subsample_positions(side[layer], max_positions) for side in (a, b))
-            y = y.expand(-1, x.shape[1], -1)
-            found[layer] = image_pair_emd(x, y, low[layer], high[layer], empty.bins)
-            found[layer].mul_(scale[layer].to(found[layer].device))
-        return found
-
-    return emd
-
-
-def _rank(
+def rank_by(
     source: ImageSource,
     extractor: FeatureExtractor,
     layout: NeuronLayout,
@@ -422,6 +295,19 @@ def _rank(
     settings: Sequence[Any],
     pictures: int,
 ) -> ImageRanking:
+    """Measure each image of a source in one pass.
+
+    Args:
+        source: the images.
+        extractor: frozen network.
+        layout: the neurons.
+        measure: gives ``{layer: [images, parts]}`` float64 of a batch, the parts that the column's distance has.
+        reading: how images are read.
+        column: distance, weights and options.
+        reference: what the images are compared with, for people.
+        settings: what decides the values, beside the images, the network, the layout and the column.
+        pictures: how many of the nearest and of the farthest images to keep.
+    """
     if pictures < 0:
         raise ValueError(f"pictures must be at least 0, got {pictures}")
     per, layers = column.distance.per, tuple(layout) if column.distance.per is not None else ()

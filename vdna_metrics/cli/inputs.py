@@ -254,6 +254,7 @@ def shared_reading(
         all_ranks=ranks > 1,
         checkpoint=checkpoint,
         stop=stop,
+        notice=say,
     )
 
 
