@@ -230,7 +230,7 @@ def test_score_refuses_before_it_reads_an_image(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an image was read")
 
-    monkeypatch.setattr("vdna_metrics.images.sources.ImageDataset.__getitem__", refuse)
+    monkeypatch.setattr("vdna_metrics.images.batches.ImageDataset.__getitem__", refuse)
     result = run("score", *arguments, exit_code=1)
     assert message in result.stderr
     assert result.stderr.startswith("Error: ")
