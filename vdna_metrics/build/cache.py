@@ -49,25 +49,6 @@ class SetPart:
     kind: Kind
 
 
-@dataclass(frozen=True, eq=False)
-class KeptDNAs:
-    """What the cache has of a set of images.
-
-    Args:
-        dnas: ``{part of the cache: {part of the images: DNA}}``.
-        names: of the images that were seen.
-        digests: of these.
-        skipped: ``(image, reason)`` of those left out.
-        features: of the images that were seen, where they were kept.
-    """
-
-    dnas: Mapping[SetPart, dict[Any, VDNA]]
-    names: tuple[str, ...]
-    digests: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
-    features: Tensor | None
-
-
 class SetCache:
     """Files of one set of images and one network, in a folder whose name ends in the hash of both.
 
@@ -102,7 +83,7 @@ class SetCache:
         self.folder = there or cache / f"{_slug(name)}-{_key(manifest, fingerprint, groups)}"
         self.unfinished = self.folder / "unfinished"
 
-    def load(self, *, skip_bad: bool) -> KeptDNAs:
+    def load(self, *, skip_bad: bool) -> MadeDNAs[SetPart]:
         """What is there and not damaged; without ``skip_bad`` nothing of which an image was skipped."""
         found: dict[SetPart, dict[Any, VDNA]] = {}
         skipped: set[tuple[str, str]] = set()
@@ -121,7 +102,7 @@ class SetCache:
         features = None
         if self._features is not None and found and self._features_path.exists():
             features = _readable(self._features_path, _read_features)
-        return KeptDNAs(
+        return MadeDNAs(
             found,
             tuple(self._source.names[place] for place in seen),
             tuple(self._digests[place] for place in seen),
@@ -153,7 +134,7 @@ class SetCache:
         Raises:
             ValueError: when an image changed while it was read.
         """
-        digests = dict(zip(made.seen.seen_names, made.seen.digests, strict=True))
+        digests = dict(zip(made.names, made.digests, strict=True))
         hashed = dict(zip(self._source.names, self._digests, strict=True))
         changed = [name for name, digest in digests.items() if hashed[name] != digest]
         if changed:
@@ -182,24 +163,23 @@ class SetCache:
         return self.folder / f"features-{json_hash(self._features)[:8]}.npz"
 
 
-class RangesFile:
-    """Activation ranges of one set of images and one network, kept by content."""
-
-    def __init__(
-        self, cache: Path, source: ImageSource, extractor: FeatureExtractor, layers: Sequence[str] | None
-    ) -> None:
-        content = manifest_hash(source.names, content_digests(source))
-        identity = [_FORMAT, content, extractor.fingerprint.digest, layers]
-        self.path = cache / f"{_slug(source.name)}-ranges-{json_hash(identity)[:16]}.npz"
-
-    def load(self) -> ActivationRanges | None:
-        """The ranges, where they are there and not damaged."""
-        return _readable(self.path, load_ranges) if self.path.exists() else None
-
-    def save(self, ranges: ActivationRanges) -> None:
-        """Keep ranges."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        ranges.save(self.path)
+def kept_ranges(
+    cache: Path,
+    source: ImageSource,
+    extractor: FeatureExtractor,
+    layers: Sequence[str] | None,
+    find: Callable[[], ActivationRanges],
+) -> ActivationRanges:
+    """Activation ranges of one set of images and one network, kept by content; found where they are not there."""
+    content = manifest_hash(source.names, content_digests(source))
+    identity = json_hash([_FORMAT, content, extractor.fingerprint.digest, layers])
+    path = cache / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
+    ranges = _readable(path, load_ranges) if path.exists() else None
+    if ranges is None:
+        ranges = find()
+        cache.mkdir(parents=True, exist_ok=True)
+        ranges.save(path)
+    return ranges
 
 
 def cached_folder(cache: Path, manifest: str, fingerprint: str, groups: int) -> Path | None:

@@ -184,12 +184,16 @@ class MadeDNAs(Generic[Key]):
 
     Args:
         dnas: of each request ``{part: DNA}``, of the whole under ``None``; without parts of which no image was read.
-        seen: the images.
+        names: of the images that were seen.
+        digests: of these.
+        skipped: ``(image, reason)`` of those left out.
         features: float32 ``[images seen, neurons]``, means over the positions of one layer, where asked for.
     """
 
     dnas: Mapping[Key, dict[Any, VDNA]]
-    seen: Seen
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
     features: Tensor | None = None
 
 
@@ -231,6 +235,11 @@ def make_dnas(
         sizes.append(StateSize("features", n_images or 0, 4 * extractor.layout[features]))
     check_memory(known_as, sizes, reading)
     filled = {key: _PartStates.of(request, extractor, reading.device) for key, request in requests.items()}
+    # Those that see the same of the activations are filled together.
+    alike: dict[Any, list[_PartStates]] = {}
+    for each in filled.values():
+        key = str(each.request.layout.to_json()), each.request.max_positions, id(each.request.partition)
+        alike.setdefault(key, []).append(each)
     states = {f"{place}-{i}": s for place, f in enumerate(filled.values()) for i, s in enumerate(f.states())}
     if features is not None:
         states["features"] = torch.zeros(n_images or 0, extractor.layout[features])
@@ -240,12 +249,12 @@ def make_dnas(
     def fill_(batch: ActivationBatch) -> None:
         if features is not None:
             states["features"][list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
-        for alike in _alike(list(filled.values())):
-            request = alike[0].request
+        for some in alike.values():
+            request = some[0].request
             x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
             for place, chosen in _parts_of(request.partition, batch.indices, x):
-                for each in alike:
+                for each in some:
                     each.distributions[place].fill_(chosen)
 
     settings = [[request.settings(extractor), _partition_digest(request)] for request in requests.values()]
@@ -254,24 +263,11 @@ def make_dnas(
     provenance = _Provenances(seen, extractor.name)
     return MadeDNAs(
         {key: each.dnas(extractor, provenance) for key, each in filled.items()},
-        seen,
+        seen.seen_names,
+        tuple(seen.digests),
+        tuple(seen.skipped),
         None if features is None else seen.rows(states["features"]),
     )
-
-
-def _alike(filled: Sequence[_PartStates]) -> list[list[_PartStates]]:
-    """Those that see the same of the activations together."""
-    found: list[list[_PartStates]] = []
-    for each in filled:
-        a = each.request
-        for others in found:
-            b = others[0].request
-            if (a.layout, a.max_positions) == (b.layout, b.max_positions) and a.partition is b.partition:
-                others.append(each)
-                break
-        else:
-            found.append([each])
-    return found
 
 
 def _parts_of(

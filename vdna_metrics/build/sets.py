@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vdna_metrics.build.cache import KeptDNAs, RangesFile, SetCache, SetPart
+from vdna_metrics.build.cache import SetCache, SetPart, kept_ranges
 from vdna_metrics.build.dnas import DNARequest, make_dnas
 from vdna_metrics.build.partitions import class_folders, disjoint_groups
 from vdna_metrics.build.ranges import calibrate
@@ -81,15 +81,13 @@ def known_ranges(
     ranges = own_ranges(network)
     if ranges is not None:
         return ranges
-    file = None if cache is None else RangesFile(cache, source, network, layers)
-    kept = None if file is None else file.load()
-    if kept is None:
+
+    def find() -> ActivationRanges:
         if reading.progress is not None:
             reading.progress(0, len(source))
-        kept = calibrate(source, network, layers=layers, reading=reading)
-        if file is not None:
-            file.save(kept)
-    return kept
+        return calibrate(source, network, layers=layers, reading=reading)
+
+    return find() if cache is None else kept_ranges(cache, source, network, layers, find)
 
 
 def build_set(
@@ -176,14 +174,13 @@ def build_set(
         )
         if kept is not None:
             kept.save(made)
-        old, seen = found, made.seen
-        found = KeptDNAs(
-            {**({} if old is None else old.dnas), **made.dnas},
-            seen.seen_names,
-            tuple(seen.digests),
-            tuple(seen.skipped),
-            made.features if lacks_features or old is None else old.features,
-        )
+        if found is not None:
+            made = replace(
+                made,
+                dnas={**found.dnas, **made.dnas},
+                features=made.features if lacks_features else found.features,
+            )
+        found = made
     assert found is not None
     return BuiltSet(
         name=name or source.name,

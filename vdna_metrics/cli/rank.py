@@ -37,7 +37,7 @@ from vdna_metrics.cli.options import (
     reading_options,
 )
 from vdna_metrics.cli.results import described, report_skipped, seen_by
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
@@ -166,6 +166,8 @@ def rank(
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(reading, start, source, images),
         )
+    if not is_main():
+        return
     for name, reason in ranking.skipped:
         say(f"skipped: {ranking.source}: {name}: {reason}")
     if table is not None:

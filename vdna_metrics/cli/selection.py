@@ -29,7 +29,7 @@ from vdna_metrics.cli.options import (
     output_file,
     reading_options,
 )
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 
 if TYPE_CHECKING:
     from vdna_metrics.analysis.desensitise import AttributeDistances, Split
@@ -210,6 +210,8 @@ def desensitise(
                     say(f"skipped: {part.name}: {name}: {reason}")
             counts[split] = sum(side.n_images for side in sides)
             found[split] = analysis.attribute_distances(dnas, distance=distance)
+    if not is_main():
+        return
     learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
     results = {
         split: {
