@@ -393,7 +393,7 @@ def test_compare_by_neuron_units_and_layers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        (["real.histogram.npz", "a.gaussian.npz"], 1, "real.histogram.npz and a.gaussian.npz: this distance needs"),
+        (["real.histogram.npz", "a.gaussian.npz"], 1, "real.histogram.npz and a.gaussian.npz: VDNA-EMD needs"),
         (["real.histogram.npz", "nothing.npz"], 1, "no such file: nothing.npz"),
         (["real.histogram.npz", "gen_c.npz"], 1, "it was not written by vdna_metrics"),
         (["real", "gen_a"], 1, "real is a folder, not a DNA file; `vdna-metrics make`"),
@@ -611,7 +611,7 @@ def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vdna_metrics.references.build_dnas", interrupt)
+    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", interrupt)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
     assert result.stderr.strip() == "interrupted"
 
@@ -623,7 +623,7 @@ def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("vdna_metrics.references.build_dnas", fail)
+    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", fail)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
     assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
 
