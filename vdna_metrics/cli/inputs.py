@@ -208,6 +208,7 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
         all_ranks=ranks > 1,
         checkpoint=checkpoint,
         stop=stop,
+        notice=say,
     )
 
 

@@ -35,11 +35,11 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.outputs import check_writable, picture_path
 from vdna_metrics.cli.results import Notes, described, heading, seen_by
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
-    from vdna_metrics.analysis.ranking import ImageRanking
+    from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
     from vdna_metrics.dna import Column
 
 
@@ -119,6 +119,8 @@ def rank(
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(pass_, start, source, images),
         )
+    if not is_main():
+        return
     for name, reason in ranking.skipped:
         say(f"skipped: {ranking.source}: {name}: {reason}")
     if table is not None:
@@ -145,17 +147,18 @@ def rank(
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
-            rows = [
-                [image.name, image.score, image.layers[0].layer, _signed(image.layers[0].unusual)] for image in ranked
-            ]
+            rows = [[image.name, image.score, *_telling(image)] for image in ranked]
             print_table(f"The {len(rows)} {end}", ["image", column.name, "layer", "unusual"], rows)
     for written in (table, picture):
         if written is not None:
             click.echo(f"wrote {written}")
 
 
-def _signed(deviations: float) -> str:
-    return f"{deviations:+.1f} σ"
+def _telling(image: RankedImage) -> tuple[str, str]:
+    """The layer that tells most and how unusual the image is in it; empty for a distance without layers."""
+    if not image.layers:
+        return "", ""
+    return image.layers[0].layer, f"{image.layers[0].unusual:+.1f} σ"
 
 
 def _table_path(output: str) -> Path:

@@ -32,14 +32,13 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.outputs import output_paths
 from vdna_metrics.cli.results import Notes
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
-    from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
+    from vdna_metrics.analysis.desensitise import AttributeDistances, Split
     from vdna_metrics.dna import Column
 
-_FUNCTIONS: dict[str, AttributeDistance] = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}
 _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 
 
@@ -164,6 +163,7 @@ def desensitise(
     20 % is what to expect of new images; the sha256 of an image's name says where it goes.
     """
     from vdna_metrics import analysis
+    from vdna_metrics.build import attributes, build_dnas
     from vdna_metrics.layout import near_names
 
     check_root(reading.root, source)
@@ -196,23 +196,26 @@ def desensitise(
         if column.kind == "histogram":
             settings = settings.with_ranges(images, pass_, start)
         for split, (part, has) in splits.items():
-            dnas = analysis.build_attribute_dnas(
+            dnas = build_dnas(
                 part,
                 settings.built,
-                {name: has[name] for name in (attribute, *others)},
-                column.kind,
+                [column.kind],
+                partition=attributes({name: has[name] for name in (attribute, *others)}),
                 bins=settings.bins,
                 ranges=settings.ranges,
                 layers=list(settings.layout),
                 neurons=settings.layout.neurons,
                 max_positions=settings.max_positions,
                 reading=watched(pass_, start, part.name, part),
-            )
-            first = dnas[attribute][0]
-            for name, reason in first.provenance.skipped:
-                say(f"skipped: {part.name}: {name}: {reason}")
-            counts[split] = len(part) - len(first.provenance.skipped)
-            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[column.name])
+            )[column.kind]
+            sides = [dna for (name, _), dna in dnas.items() if name == attribute]
+            for side in sides:
+                for name, reason in side.provenance.skipped:
+                    say(f"skipped: {part.name}: {name}: {reason}")
+            counts[split] = sum(side.n_images for side in sides)
+            found[split] = analysis.attribute_distances(dnas, distance=column)
+    if not is_main():
+        return
     learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
     results = {
         split: {
