@@ -1,5 +1,14 @@
+from .base import (
+    DistanceMetric as DistanceMetric,
+)
 from .calibration import (
     ActivationRange as ActivationRange,
+)
+from .distances import (
+    GaussianDistanceMetric as GaussianDistanceMetric,
+)
+from .distances import (
+    HistogramDistanceMetric as HistogramDistanceMetric,
 )
 from .distances import (
     LayerFrechetDistance as LayerFrechetDistance,
