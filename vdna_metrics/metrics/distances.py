@@ -64,7 +64,7 @@ def _with_arguments_of(parent: Callable[..., None]) -> Callable[[Init], Init]:
         signature = inspect.signature(init)
         own = {name: part for name, part in signature.parameters.items() if part.kind is not part.VAR_KEYWORD}
         parts = [*own.values(), *(part for name, part in common.items() if name not in own)]
-        init.__signature__ = signature.replace(parameters=parts)  # type: ignore[attr-defined]
+        init.__dict__["__signature__"] = signature.replace(parameters=parts)
         return init
 
     return decorate
