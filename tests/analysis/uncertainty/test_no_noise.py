@@ -18,8 +18,8 @@ from vdna_metrics.analysis.uncertainty import (
 
 # Of 16 splits, the groups of the first half.
 FIRST_HALVES = {
-    5: "12 14 13 01 02 24 04 23 34 03 03 13 23 34 12 01".split(),
-    6: "124 045 013 345 015 135 025 235 034 023 135 235 012 013 234 045".split(),
+    5: ["12", "14", "13", "01", "02", "24", "04", "23", "34", "03", "03", "13", "23", "34", "12", "01"],
+    6: ["124", "045", "013", "345", "015", "135", "025", "235", "034", "023", "135", "235", "012", "013", "234", "045"],
 }
 
 
@@ -90,6 +90,6 @@ def test_halves_are_one_on_every_kind_of_cpu() -> None:
             [sys.executable, "-c", script], env={**os.environ, "OPENBLAS_CORETYPE": core}, text=True,
             capture_output=True, check=True,
         ).stdout
-        for core in ("Haswell", "Prescott", "SkylakeX")
+        for core in ("Haswell", "Prescott")
     }  # fmt: skip
     assert len(found) == 1
