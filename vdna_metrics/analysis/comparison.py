@@ -60,6 +60,7 @@ def build_group_dnas(
             or missing ranges.
 
     Examples:
+        >>> import numpy as np
         >>> from vdna_metrics import create_extractor
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
         >>> images = np.zeros((5, 8, 8, 3), np.uint8)
