@@ -44,7 +44,7 @@ def _refuse_images(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("vdna_metrics.images.sources.ImageDataset.__getitem__", refuse)
+    monkeypatch.setattr("vdna_metrics.images.batches.ImageDataset.__getitem__", refuse)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 14])

@@ -25,8 +25,8 @@ from vdna_metrics import (
     compare,
     create_extractor,
     load_ranges,
-    load_reference,
     load_vdna,
+    resolve,
 )
 from vdna_metrics.cli.screen import print_table
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -125,7 +125,8 @@ def test_a_name_of_the_store_brings_its_extractor() -> None:
         "score", "gen_a", "--reference", "BSDS500/trainval@vdna_tiny", "--metrics", "emd,nfd", "--layers", "blocks.0"
     )
     kinds = ("histogram", "gaussian")
-    real = {kind: load_reference("bsds500/trainval@vdna_tiny", kind=kind).select(["blocks.0"]) for kind in kinds}
+    photographs = resolve("bsds500/trainval@vdna_tiny")
+    real = {kind: photographs.one_dna(kind, layers=["blocks.0"]).total for kind in kinds}  # type: ignore[arg-type]
     fake = build_dnas("gen_a", create_extractor("vdna_tiny"), kinds, layers=["blocks.0"])
     result = printed["results"][0]
     assert printed["extractor"] == "vdna_tiny"
@@ -142,7 +143,7 @@ def test_layers_of_the_reference_are_the_layers_that_are_scored() -> None:
     assert list(scored["emd_by_layer"]) == ["second"]
     assert chosen == scored
     refused = run("score", "gen_a", "--reference", "second.npz", "--layers", "first", exit_code=1)
-    assert "unknown layer 'first'" in refused.stderr
+    assert "no histogram DNA has first; it has second" in refused.stderr
 
 
 def test_a_timm_network_is_read_at_the_layers_of_its_reference() -> None:
@@ -203,14 +204,14 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_aa", "--reference", "real"], "did you mean 'gen_a'"),
         (["gen_a", "nowhere", "--reference", "real"], "no image source at 'nowhere'"),
         (["hollow", "--reference", "real"], "'hollow' has 0 files"),
-        (["real.npz", "--reference", "real"], "`vdna-metrics compare` compares DNAs"),
-        (["gen_a", "--reference", "reall"], "'real.npz'? (the store has bsds500/test, bsds500/trainval, mnist/test)"),
+        (["real.npz", "--reference", "real"], "real.npz is a DNA, which is compared with a DNA"),
+        (["gen_a", "--reference", "reall"], "no image source at 'reall'; did you mean 'real' or 'real.npz'?"),
         (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bs"),
         (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),
-        (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one --reference can be images, got real"),
-        (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "two references of kind histogram"),
+        (["gen_a", "--reference", "real", "--reference", "gen_b.zip"], "only one source can be images, got real"),
+        (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "are two histogram DNAs of tiny: merge them"),
         (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "--reference lacks layer_gaussian, it has hist"),
-        (["gen_a", "--reference", "ranges.npz"], "ranges.npz holds 'ranges', needed is"),
+        (["gen_a", "--reference", "ranges.npz"], "a file of vdna_metrics that holds 'ranges', and no images"),
         (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz holds 'histogram', needed is"),
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
         (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
@@ -230,7 +231,7 @@ def test_score_refuses_before_it_reads_an_image(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an image was read")
 
-    monkeypatch.setattr("vdna_metrics.images.sources.ImageDataset.__getitem__", refuse)
+    monkeypatch.setattr("vdna_metrics.images.batches.ImageDataset.__getitem__", refuse)
     result = run("score", *arguments, exit_code=1)
     assert message in result.stderr
     assert result.stderr.startswith("Error: ")
@@ -393,11 +394,15 @@ def test_compare_by_neuron_units_and_layers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        (["real.histogram.npz", "a.gaussian.npz"], 1, "real.histogram.npz and a.gaussian.npz: this distance needs"),
-        (["real.histogram.npz", "nothing.npz"], 1, "no such file: nothing.npz"),
-        (["real.histogram.npz", "gen_c.npz"], 1, "it was not written by vdna_metrics"),
-        (["real", "gen_a"], 1, "real is a folder, not a DNA file; `vdna-metrics make`"),
-        (["real.histogram.npz", "ranges.npz"], 1, "ranges.npz holds 'ranges'"),
+        (
+            ["real.histogram.npz", "a.gaussian.npz"],
+            1,
+            "a.gaussian.npz: expected a histogram DNA, a.gaussian.npz has a gaussian",
+        ),
+        (["real.histogram.npz", "nothing.npz"], 1, "no image source at 'nothing.npz'"),
+        (["real.histogram.npz", "gen_c.npz"], 1, "gen_c.npz has images and no DNA; `vdna-metrics make`"),
+        (["real", "gen_a"], 1, "real has images and no DNA; `vdna-metrics make`"),
+        (["real.histogram.npz", "ranges.npz"], 1, "ranges.npz' is a file of vdna_metrics that holds 'ranges'"),
         (["real.gaussian.npz", "a.gaussian.npz", "--unit", "bins"], 2, "--unit is for VDNA-EMD"),
         (["real.layer_gaussian.npz", "a.layer_gaussian.npz", "--by", "neuron"], 2, "use --by layer"),
         (["real.histogram.npz"], 2, "Missing argument 'DNA...'"),
@@ -611,7 +616,7 @@ def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vdna_metrics.references.build_dnas", interrupt)
+    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", interrupt)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
     assert result.stderr.strip() == "interrupted"
 
@@ -623,7 +628,7 @@ def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("vdna_metrics.references.build_dnas", fail)
+    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", fail)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
     assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
 

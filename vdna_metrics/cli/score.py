@@ -125,6 +125,11 @@ def score(
     given = max((each.total for each in found.values() if each), key=lambda dna: len(dna.layout), default=None)
     seen_through = given.provenance.extractor if given is not None else extractor
     generated = [(source, find_set(source, kinds, seen_through)) for source in sources]
+    made = [source for source, found_set in generated if found_set.images is None]
+    if made and missing:
+        raise ValueError(
+            f"{made[0]} is a DNA, which is compared with a DNA: `vdna-metrics make` makes one of {reference.source}"
+        )
     network, chosen = find_extractor(extractor, weights, layers, given)
     selection, weighed = load_neurons(neurons), load_neuron_weights(neuron_weights)
     picked = chosen_neurons(selection, network.fingerprint)
