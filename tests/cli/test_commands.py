@@ -397,7 +397,7 @@ def test_compare_by_neuron_units_and_layers() -> None:
         (
             ["real.histogram.npz", "a.gaussian.npz"],
             1,
-            "a.gaussian.npz: expected a histogram DNA, a.gaussian.npz has a gaussian",
+            "expected a histogram DNA, a.gaussian.npz has a gaussian",
         ),
         (["real.histogram.npz", "nothing.npz"], 1, "no image source at 'nothing.npz'"),
         (["real.histogram.npz", "gen_c.npz"], 1, "gen_c.npz has images and no DNA; `vdna-metrics make`"),
