@@ -435,20 +435,6 @@ class _Kept:
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
 
-def save_dna_folder(dealt: DealtSet, folder: Path) -> None:
-    """Write the DNAs of all groups, and what their images are, as `load_dna_folder` reads them.
-
-    Args:
-        dealt: of a set of images.
-        folder: which is made.
-    """
-    folder.mkdir(parents=True)
-    for kind, dna in dealt.dnas.items():
-        for number, group in enumerate(dna.groups, 1):
-            group.save(folder / f"{kind}-{number:0{len(str(len(dna.groups)))}}-of-{len(dna.groups)}.npz")
-    write_image_digests(folder, dict(zip(dealt.names, dealt.digests, strict=True)))
-
-
 def cached_folder(cache: Path, manifest: str, fingerprint: str, groups: int) -> Path | None:
     """Where the cache of `build_dealt_dnas` keeps the DNAs of a set of images, if it has some.
 
