@@ -283,7 +283,7 @@ def test_what_cannot_be_scored_is_said_before_the_work(
     def refuse(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("vdna_metrics.images.sources.ImageDataset.__getitem__", refuse)
+    monkeypatch.setattr("vdna_metrics.images.batches.ImageDataset.__getitem__", refuse)
     with pytest.raises(ValueError, match=message):
         _leaderboard(change(entries))
 
