@@ -11,13 +11,11 @@ import torch
 from helpers.distances import EVENNESS, JSD
 from helpers.dnas import make_dna, tiny_extractor
 from helpers.image_files import pixels
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.stats import wasserstein_distance
 
 from vdna_metrics import Reading, build_dnas, calibrate, compare
-from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts, find_exemplars
-from vdna_metrics.analysis.explain import explain as explain_dnas
+from vdna_metrics.analysis.explain import DistanceParts, Explanation, emd_parts, explain as explain_dnas, find_exemplars
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.images import open_images

@@ -64,7 +64,7 @@ def test_select_wants_one_number() -> None:
     assert "got --top and --threshold" in both
     run("make", "real", "--extractor", "tiny", "--kinds", "gaussian", "-o", "g.npz")
     words = ("select", "g.npz", "g.npz", "-o", "x", "--top", 1)
-    assert "--unit is for VDNA-EMD" in run(*words, "--unit", "range", exit_code=2).stderr
+    assert "neuron Fréchet distance has one" in run(*words, "--unit", "range", exit_code=2).stderr
 
 
 @pytest.mark.usefixtures("_dnas")

@@ -26,6 +26,9 @@ from vdna_metrics.extractors.architectures import ARCHITECTURES
 from vdna_metrics.extractors.catalogue import CATALOGUE
 
 CHECKOUT = Path(__file__).parents[2]
+READING = (
+    "build", "calibrate", "compare", "coverage", "desensitise", "leaderboard", "make", "rank", "score", "select",
+)  # fmt: skip
 
 
 def _tiny_network() -> nn.Module:
@@ -73,7 +76,7 @@ def run(*arguments: object, exit_code: int = 0, columns: int | None = None) -> R
     """Run a command in this process, with output and errors apart, and decoding in this process too."""
     words = [str(argument) for argument in arguments]
     place = 2 if words[0] == "references" else 1
-    if words[place - 1] in ("score", "compare", "leaderboard", "make", "calibrate", "build", "coverage", "desensitise", "rank"):
+    if words[place - 1] in READING:
         words[place:place] = ["--workers", "0"]
     # click 8.2 always keeps the two streams apart, click 8.1 has to be asked.
     apart: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}

@@ -307,8 +307,7 @@ def test_metrics_of_other_references_differ_in_their_sums() -> None:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with one reference of each kind for the small network, and its ranges."""
-    from vdna_metrics.references import add_ranges, add_reference
-    from vdna_metrics.references import store as module
+    from vdna_metrics.references import add_ranges, add_reference, store as module
 
     made = module.ReferenceStore(str(tmp_path))
     (tmp_path / "manifest.json").write_text('{"schema": 2, "references": [], "ranges": []}')

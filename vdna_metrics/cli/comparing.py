@@ -62,7 +62,7 @@ def compare_sets(
     with progress_bars() as start:
         real, settings = reference_dnas(reference, kinds, settings, reading, start, notes)
         for images in generated:
-            fake = _dnas_of(images, kinds, settings, reading, start, images.source, notes, real)
+            fake = dnas_of(images, kinds, settings, reading, start, images.source, notes, real)
             values: dict[str, Any] = {}
             for column in columns:
                 notes.add_warnings(images.source, fake[column.kind])
@@ -88,13 +88,13 @@ def reference_dnas(
     if "histogram" in kinds and reference.images is not None and settings.choose(reference, "histogram") is None:
         settings = settings.with_ranges(reference.images, reading, start)
     name = f"real: {reference.source if reference.images is None else reference.images.name}"
-    real = _dnas_of(reference, kinds, settings, reading, start, name, notes)
+    real = dnas_of(reference, kinds, settings, reading, start, name, notes)
     for dna in real.values():
         notes.add_warnings("reference", dna)
     return real, settings
 
 
-def _dnas_of(
+def dnas_of(
     images: ImageSet,
     kinds: Sequence[Kind],
     settings: DNASettings,

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
     from vdna_metrics.dna import VDNA, Column
     from vdna_metrics.images.sources import ImageSource
-    from vdna_metrics.neurons import NeuronSelection, NeuronWeights
     from vdna_metrics.ranges import ActivationRanges
     from vdna_metrics.references import ImageSet
 
@@ -72,27 +71,13 @@ def load_ranges(path: str | None) -> ActivationRanges | None:
     return None if path is None else load_ranges(path)
 
 
-def load_neurons(path: str | None) -> NeuronSelection | None:
-    """A file of selected neurons, where one is given."""
-    from vdna_metrics.neurons import load_selection
-
-    return None if path is None else load_selection(path)
-
-
-def load_neuron_weights(path: str | None) -> NeuronWeights | None:
-    """A file of weights of neurons, where one is given."""
-    from vdna_metrics.neurons import load_weights
-
-    return None if path is None else load_weights(path)
-
-
 def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:
     """Refuse what is for histograms where none are made."""
     if "histogram" in kinds:
         return
     for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
         if value is not None:
-            raise click.UsageError(f"{option} is for histograms (emd), asked for is {', '.join(kinds)}")
+            raise click.UsageError(f"{option} is for histograms, got DNAs of kind {', '.join(kinds)}")
 
 
 def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
@@ -143,12 +128,15 @@ def find_sets(
     return reference, sets
 
 
-def default_column(source: str, network: NetworkOptions, root: str | None) -> Column:
-    """The first distance that takes a set's DNAs; of images the first of all."""
+def default_column(source: str, network: NetworkOptions, root: str | None, *, by_neuron: bool = False) -> Column:
+    """The first distance that takes a set's DNAs, of images the first of all; if asked one with parts by neuron."""
     from vdna_metrics.dna import find_column, find_distance, list_distances
 
-    kinds = {dna.kind for dna in find_set(source, root, extractor=network.extractor).dnas}
-    return find_column(next(name for name in list_distances() if not kinds or find_distance(name).kind in kinds))
+    found = find_set(source, root, extractor=network.extractor)
+    kinds = kinds_in(found) if by_neuron else {dna.kind for dna in found.dnas}
+    known = map(find_distance, list_distances())
+    fitting = (each for each in known if (not kinds or each.kind in kinds) and (each.per == "neuron" or not by_neuron))
+    return find_column(next(fitting))
 
 
 def kinds_in(images: ImageSet) -> list[Kind]:

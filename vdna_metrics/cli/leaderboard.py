@@ -234,7 +234,7 @@ def _plan(
     from vdna_metrics.ranges import load_ranges
 
     given = click.get_current_context().params
-    check_root(root, *given["sources"], *given["references"])
+    check_root(root, *(source for _, source in map(named_source, given["sources"])), *given["references"])
     check_histogram_options(kinds_of(columns), histograms)
     plan = LeaderboardPlan(
         references=given["references"],

@@ -104,9 +104,14 @@ class _Part(click.ParamType):  # type: ignore[type-arg]
 
 
 # --------------------------------------------------------------------------------------------------------------- blocks
-def _option(*flags: str, **attributes: Any) -> dict[str, Any]:
-    """What makes a field of a block an option: what `click.option` is given beside the field's name."""
-    return {"flags": flags, "attributes": attributes}
+def _option(*flags: str, **attributes: Any) -> Any:
+    """A field of a block: what `click.option` is given beside the field's name."""
+    return field(metadata={"flags": flags, "attributes": attributes})
+
+
+def _block(block: type[Any]) -> Any:
+    """A block inside a block."""
+    return field(metadata={"block": block})
 
 
 def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Command], Command]:
@@ -150,60 +155,46 @@ def _with_options(command: Callable[..., Any], block: type[Any], default: str) -
 class RunningOptions:
     """How a network is run."""
 
-    precision: Any = field(
-        metadata=_option(
-            "--precision",
-            type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
-            help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
-        )
+    precision: Any = _option(
+        "--precision",
+        type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+        help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
     )
-    channels_last: bool = field(
-        metadata=_option(
-            "--channels-last", is_flag=True, help="Keep images and weights in channels_last memory format."
-        )
+    channels_last: bool = _option(
+        "--channels-last", is_flag=True, help="Keep images and weights in channels_last memory format."
     )
-    compile: bool = field(metadata=_option("--compile", is_flag=True, help="Run through torch.compile."))
+    compile: bool = _option("--compile", is_flag=True, help="Run through torch.compile.")
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Which network, which of its layers, and how it is run; see `find_extractor`."""
 
-    extractor: str | None = field(
-        metadata=_option(
-            "--extractor",
-            metavar="NAME",
-            help="Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
-        )
+    extractor: str | None = _option(
+        "--extractor",
+        metavar="NAME",
+        help="Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
     )
-    weights: str | None = field(
-        metadata=_option("--weights", metavar="FILE", help="Local file of the network's weights.")
+    weights: str | None = _option("--weights", metavar="FILE", help="Local file of the network's weights.")
+    layers: tuple[str, ...] | None = _option(
+        "--layers", type=Names(), help="Layers to look at; module paths for timm:NAME."
     )
-    layers: tuple[str, ...] | None = field(
-        metadata=_option("--layers", type=Names(), help="Layers to look at; module paths for timm:NAME.")
-    )
-    running: RunningOptions = field(metadata={"block": RunningOptions})
+    running: RunningOptions = _block(RunningOptions)
 
 
 @dataclass(frozen=True)
 class HistogramOptions:
     """How activations are counted."""
 
-    bins: int | None = field(
-        metadata=_option(
-            "--bins", type=click.IntRange(1), metavar="N", help="Bins of each histogram; {default} by default."
-        )
+    bins: int | None = _option(
+        "--bins", type=click.IntRange(1), metavar="N", help="Bins of each histogram; {default} by default."
     )
-    ranges: str | None = field(
-        metadata=_option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
-    )
-    max_positions: int | None = field(
-        metadata=_option(
-            "--max-positions",
-            type=click.IntRange(1),
-            metavar="N",
-            help="Count at most N positions of an image and layer; to be compared with such DNAs only.",
-        )
+    ranges: str | None = _option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
+    max_positions: int | None = _option(
+        "--max-positions",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Count at most N positions of an image and layer; to be compared with such DNAs only.",
     )
 
 
@@ -211,16 +202,14 @@ class HistogramOptions:
 class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
-    neurons: str | None = field(
-        metadata=_option("--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them.")
+    neurons: str | None = _option(
+        "--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
     )
-    neuron_weights: str | None = field(
-        metadata=_option(
-            "--neuron-weights",
-            metavar="FILE",
-            help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
-            "weighted sum.",
-        )
+    neuron_weights: str | None = _option(
+        "--neuron-weights",
+        metavar="FILE",
+        help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
+        "weighted sum.",
     )
 
 
@@ -228,33 +217,23 @@ class NeuronOptions:
 class ReadingOptions:
     """How images are read; see `reading_of`."""
 
-    device: str = field(
-        metadata=_option(
-            "--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
-        )
+    device: str = _option(
+        "--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
     )
-    batch_size: int = field(
-        metadata=_option(
-            "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
-        )
+    batch_size: int = _option(
+        "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
     )
-    workers: int = field(
-        metadata=_option(
-            "--workers",
-            type=click.IntRange(0),
-            metavar="N",
-            default=min(4, os.cpu_count() or 1),
-            show_default=True,
-            help="Processes that decode and resize; 0 does it in this one.",
-        )
+    workers: int = _option(
+        "--workers",
+        type=click.IntRange(0),
+        metavar="N",
+        default=min(4, os.cpu_count() or 1),
+        show_default=True,
+        help="Processes that decode and resize; 0 does it in this one.",
     )
-    skip_bad: bool = field(
-        metadata=_option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
-    )
-    root: str | None = field(
-        metadata=_option(
-            "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
-        )
+    skip_bad: bool = _option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
+    root: str | None = _option(
+        "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )
 
 
@@ -262,20 +241,12 @@ class ReadingOptions:
 class StoringOptions:
     """Where DNAs are stored, and what is said of them there."""
 
-    location: str | None = field(
-        metadata=_option(
-            "--store", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
-        )
+    location: str | None = _option(
+        "--store", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
     )
-    licence: str = field(
-        metadata=_option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics.")
-    )
-    card: str | None = field(
-        metadata=_option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store.")
-    )
-    overwrite: bool = field(
-        metadata=_option("--overwrite", is_flag=True, help="Replace what the store has under that name.")
-    )
+    licence: str = _option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics.")
+    card: str | None = _option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store.")
+    overwrite: bool = _option("--overwrite", is_flag=True, help="Replace what the store has under that name.")
 
 
 # ------------------------------------------------------------------------------------------------------- single options

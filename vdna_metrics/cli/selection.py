@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from vdna_metrics.cli.comparing import dnas_of, reference_dnas
 from vdna_metrics.cli.inputs import (
     check_histogram_options,
+    check_parts,
     check_root,
-    load_dna,
+    default_column,
+    find_sets,
+    in_unit,
     open_images,
     reading_of,
 )
@@ -27,6 +31,7 @@ from vdna_metrics.cli.options import (
     unit_option,
 )
 from vdna_metrics.cli.outputs import output_paths
+from vdna_metrics.cli.results import Notes
 from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_settings
 
@@ -39,12 +44,13 @@ _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 
 
 @click.command()
-@click.argument("dna_with", metavar="WITH")
-@click.argument("dna_without", metavar="WITHOUT")
+@click.argument("source_with", metavar="WITH")
+@click.argument("source_without", metavar="WITHOUT")
 @output_file
 @click.option("--top", "k", type=click.IntRange(1), metavar="N", help="The N neurons at the largest distances.")
 @click.option("--threshold", type=float, metavar="X", help="All neurons at a distance above X.")
 @click.option("--per-layer", type=click.IntRange(1), metavar="N", help="The N neurons of each layer.")
+@columns_option("--distance")
 @unit_option
 @click.option("--keep-dead", is_flag=True, help="Also select neurons whose range has no width.")
 @click.option(
@@ -55,44 +61,59 @@ _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
     help="Select no neuron with a smaller share of its activations inside its range.",
 )
 @click.option("--others", is_flag=True, help="Write all neurons but these.")
+@takes("network", NetworkOptions, default=f"that of a DNA, else {DEFAULT_EXTRACTOR}")
+@takes("histograms", HistogramOptions, default=f"a DNA's, else {DEFAULT_BINS}")
+@takes("reading", ReadingOptions)
 @as_json
 def select(
-    dna_with: str,
-    dna_without: str,
+    source_with: str,
+    source_without: str,
     output: str,
     k: int | None,
     threshold: float | None,
     per_layer: int | None,
-    unit: Any,
+    column: Column | None,
+    unit: str | None,
     keep_dead: bool,
     min_coverage: float,
     others: bool,
+    network: NetworkOptions,
+    histograms: HistogramOptions,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Select the neurons that tell two DNAs apart.
 
     The file is for --neurons of `score` and `compare`.
 
-    WITH is the DNA of images with something, WITHOUT of images without it; `merge` makes one of several.
+    WITH is a DNA of images with something, or these images, WITHOUT of images without it; `merge` makes one of several.
     """
     from vdna_metrics.analysis import select_sensitive
-    from vdna_metrics.dna.columns import Column
 
     asked = {"--top": k, "--threshold": threshold, "--per-layer": per_layer}
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1:
         raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(given) or 'none'}")
     path = output_paths(output, ("selection",))["selection"]
-    a, b = load_dna(dna_with), load_dna(dna_without)
-    if unit is not None and a.kind != "histogram":
-        raise click.UsageError(f"--unit is for VDNA-EMD; {dna_with} is a {a.kind}")
+    check_root(reading.root, source_with, source_without)
+    column = column or default_column(source_with, network, reading.root, by_neuron=True)
+    check_histogram_options([column.kind], histograms)
+    check_parts([column], "neuron", NeuronOptions(None, None))
+    column = in_unit(column, unit)
+    first, (second,) = find_sets([source_with], [source_without], [column], network, reading.root)
+    settings = find_settings(network, histograms, columns=[column], sets=[first, second])
+    pass_, notes = reading_of(reading), Notes()
+    with progress_bars() as start:
+        a, settings = reference_dnas(first, [column.kind], settings, pass_, start, notes)
+        b = dnas_of(second, [column.kind], settings, pass_, start, source_without, notes, a)
+    notes.say()
     selection = select_sensitive(
-        a,
-        b,
+        a[column.kind],
+        b[column.kind],
         k=k,
         threshold=threshold,
         per_layer=per_layer,
-        distance=Column("emd", unit=unit or "bins") if a.kind == "histogram" else "nfd",
+        distance=column,
         drop_dead=not keep_dead,
         min_coverage=min_coverage,
     )

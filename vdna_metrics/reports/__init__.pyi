@@ -27,7 +27,5 @@ from .tables import (
     leaderboard_csv as leaderboard_csv,
     leaderboard_markdown as leaderboard_markdown,
     rank_text as rank_text,
-)
-from .tables import (
     ranking_table as ranking_table,
 )
