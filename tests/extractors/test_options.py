@@ -379,6 +379,7 @@ def test_compiled_code_gives_the_same_activations(tmp_path: Path, monkeypatch: p
         _assert_near(extractor(_images(n)), create_extractor(SPEC)(_images(n)), "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mobilenetv2_100", "resnet18", "vit_tiny_patch16_224"])
 def test_real_networks_compile(architecture: str, traced: Callable[[], int], request: pytest.FixtureRequest) -> None:
     """A trained MobileNetV2, a ResNet and a ViT become one graph, whose activations are theirs."""
