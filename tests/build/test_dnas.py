@@ -32,6 +32,7 @@ from vdna_metrics.files import sha256_of_file
 from vdna_metrics.images import open_images
 from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.metrics import LayerFrechetDistance, NeuronFrechetDistance, VDNAEarthMoversDistance
 from vdna_metrics.ranges import ActivationRanges, RangesSource
 
 IMAGES = pixels(11, 16, 16, 3)
@@ -93,7 +94,7 @@ def test_one_pass_makes_all_kinds() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_source_gives_the_same(tmp_path: Path, workers: int) -> None:
-    """A folder, a zip, a list of paths, an array and tensors of the same images in one order give the same DNAs."""
+    """Files, archives, lists, arrays and tensors of the same images in one order give the same DNAs, as metrics do."""
     reading = Reading(batch_size=4, workers=workers)
     folder = _folder(tmp_path / "photos")
     expected = _build(IMAGES, reading=reading)
@@ -111,6 +112,16 @@ def test_every_source_gives_the_same(tmp_path: Path, workers: int) -> None:
     for name, source in sources.items():
         for kind, dna in _build(source, reading=reading, name=name).items():
             assert_same_state(dna.distribution, expected[kind].distribution)
+    metrics: dict[Any, Any] = {
+        "histogram": VDNAEarthMoversDistance(tiny_extractor(), bins=BINS, ranges=_ranges()),
+        "gaussian": NeuronFrechetDistance(tiny_extractor()),
+        "layer_gaussian": LayerFrechetDistance(tiny_extractor()),
+    }
+    for kind, metric in metrics.items():
+        for real, images in ((True, tensors), (False, tensors.contiguous())):
+            for batch in images.split(4):
+                metric.update(batch, real=real)
+            assert_same_state(metric.dna(real=real).distribution, expected[kind].distribution)
 
 
 def test_the_manifest_identifies_the_images(tmp_path: Path) -> None:

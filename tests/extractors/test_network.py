@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vdna_metrics import ExtractorSpec, create_extractor
+from vdna_metrics.extractors.registry import raw_module_extractor
 
 SPEC = ExtractorSpec("r", "test_resnet", ["conv1.0", "layer1", "layer2"], size=32, weights="seeded:0")
 
@@ -173,6 +174,49 @@ def test_images_resized_before_give_the_same() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ how it is run
+STRIDES: dict[str, Callable[[Tensor], Tensor]] = {
+    "as images": lambda x: x.contiguous(),
+    "pixels of channels": lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+    "images innermost": lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    "every other image": lambda x: torch.stack([x, 255 - x], dim=1)[:, 0],
+    "mirrored twice": lambda x: x.flip(-1).transpose(2, 3).contiguous().transpose(2, 3).flip(-1),
+}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shape", [(4, 3, 19, 17), (1, 3, 19, 17), (4, 3, 1, 1)], ids=str)
+def test_strides_of_the_images_change_no_bit(shape: tuple[int, ...], channels_last: bool) -> None:
+    """The same pixels reach the network in one memory format, and give the same bits, whatever their strides."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1)).eval()
+    seen: list[tuple[int, ...]] = []
+    network[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].stride()))
+    extractor = create_extractor(network, layers=["0", "2"], channels_last=channels_last)
+    seen.clear()
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = extractor(images)
+    for name, restride in STRIDES.items():
+        found = [extractor(restride(images)), extractor.from_resized(restride(images.float()))]
+        found += [extractor(restride(images).float() / 255, normalize=True)]
+        for layer, values in expected.items():
+            assert all(torch.equal(activations[layer], values) for activations in found), (name, layer)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    assert set(seen) == {torch.empty(shape, memory_format=memory_format).stride()}
+
+
+def test_strides_of_gray_images_change_no_bit() -> None:
+    """A module of one channel, whose strides may be anything, gets them in the order of images as well."""
+    network = nn.Conv2d(1, 8, 3)
+    seen: list[tuple[int, ...]] = []
+    network.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].stride()))
+    extractor = raw_module_extractor(network, probe=torch.zeros(1, 1, 19, 17))
+    images = torch.rand(4, 1, 19, 17, generator=torch.Generator().manual_seed(0))
+    expected = extractor(images, normalize=True)["output"]
+    for name, restride in STRIDES.items():
+        assert torch.equal(extractor(restride(images), normalize=True)["output"], expected), name
+    assert set(seen[1:]) == {images.stride()}
+
+
 def test_it_stops_after_the_last_wanted_layer(network: nn.Sequential) -> None:
     """Modules behind the last wanted layer do not run, and the values are those of a whole forward."""
     behind = _counted(network[4])

@@ -121,6 +121,8 @@ def test_a_module_in_training_is_left_as_it_is(options: dict[str, Any], traced: 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)).train()
     alone = copy.deepcopy(network)
+    if options.get("channels_last"):
+        alone.to(memory_format=torch.channels_last)  # as the other's weights are; other kernels round otherwise
     extractor = create_extractor(network, layers=["1"], **options)
     gradients = []
     for module in (network, alone):
@@ -129,7 +131,8 @@ def test_a_module_in_training_is_left_as_it_is(options: dict[str, Any], traced: 
                 extractor(_images())
             module(_images().float() / 255).sum().backward()
         gradients.append(module[0].weight.grad)
-    torch.testing.assert_close(*gradients, rtol=0, atol=2e-2 * float(gradients[1].abs().max()))
+    rounding = torch.finfo(torch.bfloat16).eps * float(gradients[1].abs().max())  # the last bit of the largest
+    torch.testing.assert_close(*gradients, rtol=0, atol=rounding)
     assert all(module.training for module in network.modules())
     assert not any(module._forward_hooks for module in network.modules())
     for (name, tensor), expected in zip(network.state_dict().items(), alone.state_dict().values(), strict=True):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 import torch
 from helpers.adding import add_again_and_again
 from helpers.dnas import make_dna, make_fingerprint, make_ranges
 from helpers.file_server import FileServer, file_server
 
-from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, create_extractor
+from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, create_extractor, files
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
-from vdna_metrics.references.adding import add_ranges, add_reference, verify_store
+from vdna_metrics.references.adding import add_ranges, add_reference, copy_records, verify_store
 from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import (
     ReferenceStore,
@@ -310,6 +312,160 @@ def test_readers_and_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
         Path(record.file).name for record in store.manifest().records
     }
     assert not list(tmp_path.glob(".adding-*"))
+
+
+# A reader has looked its record up, and a writer replaces it: before the reader comes for the file, before it hashes
+# it, before it opens it, and between the header and the arrays.
+_HEADER = "after the header"  # which a copy does not read
+MOMENTS: dict[str, tuple[object, str, bool]] = {
+    "before the file": (ReferenceStore, "file", True),
+    "before the hash": (store, "sha256_of_file", True),
+    "after the hash": (store, "sha256_of_file", False),
+    _HEADER: (files, "read_header", False),
+}
+
+
+def _interrupt(monkeypatch: pytest.MonkeyPatch, moment: str, write: Callable[[int], object]) -> list[int]:
+    """Calls ``write(n)`` at the n-th time that a moment comes; gives the numbers."""
+    owner, name, before = MOMENTS[moment]
+    original = getattr(owner, name)
+    turns: list[int] = []
+    inside: list[bool] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        if inside:  # the writer's own
+            return original(*arguments)
+        inside.append(True)
+        found = None if before else original(*arguments)
+        turns.append(len(turns) + 1)
+        write(turns[-1])
+        inside.clear()
+        return original(*arguments) if before else found
+
+    monkeypatch.setattr(owner, name, interrupted)
+    return turns
+
+
+def _add_cats(folder: ReferenceStore, n_images: int) -> None:
+    """Put a DNA and ranges into a store, in place of those of other contents."""
+    dna = make_dna("gaussian", n_images)
+    add_reference(dna, folder, dataset="cats", split="train", origin=f"{n_images} images", overwrite=True)
+    add_ranges(replace(make_ranges(), n_images=n_images), folder, extractor="dino", overwrite=True)
+
+
+def _copied(folder: ReferenceStore) -> int:
+    (record,) = folder.manifest().references
+    target = ReferenceStore(f"{folder.location}-copy")
+    copy_records(folder, [record], target)
+    assert [problem for _, problem in verify_store(target)] == [None]
+    return load_reference(f"{target.location}::cats").n_images
+
+
+def _verified(folder: ReferenceStore) -> int:
+    assert [problem for _, problem in verify_store(folder)] == [None, None]
+    return load_reference(f"{folder.location}::cats").n_images
+
+
+READERS: dict[str, Callable[[ReferenceStore], int]] = {
+    "load_reference": lambda folder: load_reference(f"{folder.location}::cats").n_images,
+    "find_ranges": lambda _folder: find_ranges("dino").n_images,
+    "copy_records": _copied,
+    "verify_store": _verified,
+}
+
+
+@pytest.fixture
+def shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReferenceStore:
+    """A store on a disk that others write to, with a DNA and ranges of five images."""
+    folder = ReferenceStore(str(tmp_path / "shared"))
+    _add_cats(folder, 5)
+    monkeypatch.setenv("VDNA_METRICS_STORES", folder.location)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("moment", "reader"),
+    [(moment, reader) for moment in MOMENTS for reader in READERS if (moment, reader) != (_HEADER, "copy_records")],
+)
+def test_a_record_that_is_replaced_meanwhile_is_looked_up_anew(
+    moment: str, reader: str, shared_folder: ReferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes for a file that a writer has just replaced, once or three times, gets the new one and no error."""
+
+    def write(turn: int) -> None:
+        if turn <= 3:
+            _add_cats(shared_folder, 5 + turn)
+
+    turns = _interrupt(monkeypatch, moment, write)
+    assert READERS[reader](shared_folder) == 8
+    assert len(turns) >= 4
+
+
+def test_contents_that_come_back_are_found(shared_folder: ReferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is gone for a moment, replaced and put back under its old name, is no error either."""
+    original = ReferenceStore.file
+    failed: list[bool] = []
+
+    def gone_for_a_moment(self: ReferenceStore, record: ReferenceRecord) -> Path:
+        if failed or self != shared_folder:
+            return original(self, record)
+        failed.append(True)
+        _add_cats(shared_folder, 6)
+        try:
+            return original(self, record)
+        finally:
+            _add_cats(shared_folder, 5)
+
+    monkeypatch.setattr(ReferenceStore, "file", gone_for_a_moment)
+    assert load_reference(f"{shared_folder.location}::cats").n_images == 5
+    assert failed
+
+
+def test_a_writer_without_end_is_an_error(shared_folder: ReferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a record is replaced whenever it has been looked up, the reader gives up and says what is missing."""
+    monkeypatch.setattr(store, "_LOOKUPS", 3)
+    turns = _interrupt(monkeypatch, "before the file", lambda turn: _add_cats(shared_folder, 5 + turn))
+    with pytest.raises(ValueError, match=r"\.npz is missing, .*manifest\.json names it"):
+        load_reference(f"{shared_folder.location}::cats")
+    assert turns == [1, 2, 3]
+
+
+@pytest.mark.parametrize("reader", ["load_reference", "find_ranges", "copy_records"])
+def test_a_file_that_nobody_replaced_is_missed_at_once(
+    reader: str, shared_folder: ReferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing, or changed, while nobody writes is looked at once, and its error is that of the file."""
+    looks = _interrupt(monkeypatch, "before the file", lambda _turn: None)
+    paths = [Path(shared_folder.location, record.file) for record in shared_folder.manifest().records]
+    for path in paths:
+        path.write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"\.npz was changed: its sha256 is"):
+        READERS[reader](shared_folder)
+    for path in paths:
+        path.unlink()
+    with pytest.raises(ValueError, match=r"\.npz is missing, .*manifest\.json names it"):
+        READERS[reader](shared_folder)
+    assert looks == [1, 2]
+
+
+def test_old_files_go_before_the_next_writer_comes(
+    shared_folder: ReferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replaced file is removed under the writers' lock: a moment later it may be another writer's new file."""
+    original = Path.unlink
+    removed: list[str] = []
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix == ".npz":
+            removed.append(self.name)
+            with pytest.raises(filelock.Timeout), filelock.FileLock(shared_folder.folder / ".manifest.json.lock", 0):
+                pass
+        original(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    before = {Path(record.file).name for record in shared_folder.manifest().records}
+    _add_cats(shared_folder, 6)
+    assert set(removed) == before
 
 
 def test_a_refused_reference_leaves_nothing(tmp_path: Path) -> None:

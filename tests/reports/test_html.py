@@ -12,8 +12,11 @@ from xml.etree import ElementTree
 import pytest
 from helpers.dnas import make_dna
 from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
+from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
+from vdna_metrics.dna.distances import register_distance
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
+from vdna_metrics.reports import leaderboard_markdown
 from vdna_metrics.reports.html import write_report
 
 # Of file names: markup, quotes, mathematics of matplotlib, no letters of its font, two lines, and no text at all.
@@ -187,6 +190,22 @@ def test_names_of_files_are_only_text(tmp_path: Path) -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name), path.name
 
 
+def test_names_of_distances_are_only_text(tmp_path: Path) -> None:
+    """A plugin's labels may hold markup, mathematics and templates, too."""
+    with registered_toys():
+        register_distance(
+            replace(JENSEN_SHANNON, name="odd", label="<i>a$b_{$", short="{{ 7 * 7 }}<i>", meaning="<script>2</script>")
+        )
+        leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["odd", "entropy"])
+        page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+        text = leaderboard_markdown(leaderboard)
+    assert len(page.all("script")) == 1
+    assert all(page.all("i"))  # ours have classes or colours
+    for shown in ("{{ 7 * 7 }}<i>", "<i>a$b_{$", "<script>2</script>"):
+        assert shown in page.text, shown
+    assert "## \\<i\\>a$b\\_{$, seen by tiny" in text
+
+
 def test_a_leaderboard_without_scores_leaves_no_trace(tmp_path: Path) -> None:
     """What cannot be made is an error before anything is written."""
     leaderboard = replace(make_leaderboard(NAMES[:1]), scores=())
@@ -212,6 +231,55 @@ def test_gaussian_dnas_show_normal_curves(tmp_path: Path) -> None:
         evidence = Evidence({"tiny": dnas[0]}, {("tiny", NAMES[0]): dnas[1]})
         page = Page(write_report(leaderboard, evidence, tmp_path / kind))
         assert ("The neurons that differ most" in page.text) == shown
+
+
+def test_distances_of_others_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Beside the EMD: no interval or floor without a rule, no profile without layers, and which way each runs."""
+    metrics = ["emd", "jsd", "entropy", "overlap"]
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=metrics)
+        page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+    assert (
+        "Higher is better by activation entropy and histogram overlap, lower by VDNA-EMD (bins) and Jensen-Shannon "
+        "divergence."
+    ) in page.text
+    assert "interval (not by Jensen-Shannon divergence, activation entropy and histogram overlap)." in page.text
+    heads = page.source[page.source.index("<thead>") : page.source.index("</thead>")]
+    assert heads.count("higher is better") == heads.count('data-first="descending"') == 2
+    cells = re.findall(r'<td data-key="[^"]+">(.*?)</td>', page.source)[:5]
+    assert ["<small>" in cell for cell in cells] == [True, False, False, False, False]
+    files = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {f"ranking-{metric}-tiny" for metric in metrics} <= files
+    assert {stem for stem in files if stem.startswith("layers")} == {f"layers-{each}-tiny" for each in metrics[:3]}
+    assert "The neurons that differ most by VDNA-EMD (bins)" in page.text
+    for text in ("JSD, Jensen-Shannon divergence", "both sets have in common. Higher is better.", "JSD tiny"):
+        assert text in page.text, text
+
+
+def test_a_page_of_a_score_alone_says_nothing_of_distances(tmp_path: Path) -> None:
+    """A one-sided score has an order, layers and quantiles, and no neurons that differ from a reference."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy"])
+        bare = without_estimates(leaderboard)
+        page = Page(write_report(bare, replace(make_evidence(bare), rankings={}), tmp_path))
+    assert "Higher is better." in page.text
+    assert "“photographs” is best: 4.905" in page.text
+    assert [a["aria-sort"] for a in page.all("th") if "aria-sort" in a] == ["descending"]
+    for word in ("earest", "earer", "arthest", "interval", "floor", "distance", "differ most"):
+        assert word not in page.text, word
+    files = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"ranking-entropy-tiny", "layers-entropy-tiny", "quantiles-entropy-tiny-photographs"} <= files
+    assert not any(stem.startswith("neuron") for stem in files)
+
+
+def test_neurons_are_those_of_the_first_distance_that_has_some(tmp_path: Path) -> None:
+    """By a distance that is not ours, panels have its values in its unit, and no parts."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["overlap", "entropy", "jsd", "emd"])
+        page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+    assert "The neurons that differ most by Jensen-Shannon divergence" in page.text
+    assert re.search(r"conv1, neuron \d: 0\.\d+ bits", page.text)
+    assert "shift" not in page.text
 
 
 def test_many_classes_are_cut_and_counted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
+from helpers.toy_distances import registered_toys
 
 from vdna_metrics.reports.html import write_report
 
@@ -124,6 +125,24 @@ def test_each_column_sorts_both_ways(browser: Browser, path: Path, key: str | No
             if column:
                 assert orders[-1] == sorted(orders[-1], reverse=told[column] == "descending")
         assert orders[0] == orders[1][::-1] or column == 3  # all have as many images
+    assert trouble == []
+
+
+def test_a_higher_is_better_column_sorts_the_best_first(browser: Browser, tmp_path: Path) -> None:
+    """It is shown, and sorts at the first click, from the largest value down; a distance the other way."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy", "overlap", "jsd"])
+        page, trouble = opened(browser, write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+    heads = page.locator("#ranking thead th")
+    assert heads.nth(1).get_attribute("aria-sort") == "descending"
+    for column, first, then in ((2, "descending", "ascending"), (3, "ascending", "descending")):
+        for expected in (first, then):
+            heads.nth(column).get_by_role("button").click()
+            assert heads.nth(column).get_attribute("aria-sort") == expected
+            keys = page.locator("#ranking tbody tr").evaluate_all(
+                "(rows, column) => rows.map(row => Number(row.cells[column].dataset.key))", column
+            )
+            assert keys == sorted(keys, reverse=expected == "descending")
     assert trouble == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.toy_distances import registered_toys
 from matplotlib.figure import Figure
 
 from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard
@@ -107,6 +108,50 @@ def test_profiles_are_the_plain_distances_of_the_layers() -> None:
     own = Figure().add_subplot()
     assert leaderboard_profile(BOARD, "tiny", "emd", ax=own) is own
     assert len(own.lines) == len(ax.lines)
+
+
+@pytest.mark.parametrize(
+    ("metric", "note", "from_zero"),
+    [("jsd", "← nearer", True), ("entropy", "better →", False), ("overlap", "better →", False)],
+)
+def test_charts_run_the_way_of_their_distance(metric: str, note: str, from_zero: bool) -> None:
+    """Without a rule for error bars rows are dots alone, the best on top; only distances must begin at 0."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:4], networks=["tiny"], metrics=[metric])
+        ax = _inside(ranking_chart(leaderboard, "tiny", metric))
+        assert ax.get_xlabel() == note
+        assert [label.get_text() for label in ax.get_yticklabels()] == list(NAMES[:4])
+        assert len(ax.lines) == 4
+        assert (ax.get_xlim()[0] == 0) == from_zero
+        dots = [float(line.get_xdata()[0]) for line in ax.lines]
+        assert dots == sorted(dots, reverse=not from_zero)
+        assert ax.get_xlim()[0] < min(dots) < max(dots) < ax.get_xlim()[1]
+        if metric == "overlap":
+            with pytest.raises(ValueError, match="the histogram overlap in 'tiny' has no parts by layer"):
+                leaderboard_profile(leaderboard, "tiny", metric)
+            with pytest.raises(ValueError, match="the histogram overlap of 'squares' has no quantiles"):
+                quantile_heat_map(leaderboard, "squares", "tiny", metric)
+            return
+        profile = _inside(leaderboard_profile(leaderboard, "tiny", metric))
+        assert len(profile.lines) == 4  # and no floor
+        assert ("higher is better" in profile.get_ylabel()) == (metric == "entropy")
+        heat = _inside(quantile_heat_map(leaderboard, "squares", "tiny", metric))
+        alphas = [patch.get_alpha() for patch in heat.patches[: len(QUANTILES)]]
+        assert alphas == sorted(alphas)
+
+
+def test_values_below_zero_are_drawn() -> None:
+    """A scale begins left of the smallest value, and a heat map's faintest cell is the smallest."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["entropy"])
+        first = leaderboard.scores[0]
+        quantiles = {layer: tuple(value - 9 for value in row) for layer, row in first.quantiles.items()}
+        leaderboard = replace(leaderboard, scores=(replace(first, value=-3.0, quantiles=quantiles),))
+        ax = _inside(ranking_chart(leaderboard, "tiny", "entropy"))
+        assert ax.get_xlim()[0] < -3 < ax.get_xlim()[1]
+        alphas = [patch.get_alpha() for patch in quantile_heat_map(leaderboard, NAMES[0], "tiny", "entropy").patches]
+    assert min(alphas) == pytest.approx(0.04)
+    assert max(alphas) == pytest.approx(0.94)
 
 
 @pytest.mark.parametrize("letters", [5, 90])

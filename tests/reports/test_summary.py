@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard.record import Leaderboard
 from vdna_metrics.reports.summary import summarise
@@ -77,6 +78,49 @@ def test_other_columns_are_compared() -> None:
     )
     said = _said(replace(BOARD, scores=scores))
     assert "“photographs” has the smallest distance in 5 of 6 columns, “squares” in 1." in said
+
+
+@pytest.mark.parametrize(
+    ("metric", "first", "bars"),
+    [
+        (
+            "jsd",
+            "“photographs” is nearest to “photographs of train”: 0.1050, by Jensen-Shannon divergence in “tiny”.",
+            "There are no error bars: Jensen-Shannon divergence has no rule for them",
+        ),
+        (
+            "entropy",
+            "“photographs” is best: 4.905, by activation entropy in “tiny”; higher is better.",
+            "There are no error bars: activation entropy has no rule for them",
+        ),
+    ],
+)
+def test_a_distance_without_a_bias_rule_and_a_score_are_told_as_such(metric: str, first: str, bars: str) -> None:
+    """No interval, no floor, no tie is claimed; a score is better or worse, never near."""
+    with registered_toys():
+        said = summarise(make_leaderboard(NAMES[:3], networks=["tiny"], metrics=[metric, "emd"]))
+        alone = summarise(make_leaderboard(NAMES[:1], networks=["tiny"], metrics=[metric]))
+    assert said[0] == first
+    assert said[1].startswith(bars)
+    assert not any("floor" in sentence or "chance explains (" in sentence for sentence in said)
+    leads = "has the smallest distance" if metric == "jsd" else "is first"
+    assert f"“photographs” {leads} in both columns." in said
+    assert ("from “photographs of train”" in alone[0]) == (metric == "jsd")
+
+
+def test_a_score_may_be_tied_and_at_its_floor() -> None:
+    """With error bars and a floor, of a higher-is-better score those that reach the floor from below are named."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy"])
+        scores = tuple(replace(score, rank=(1, 2)) for score in leaderboard.scores)
+        floor = replace(BOARD.floors[0], metric="entropy", value=4.8, spread=0.05)
+        said = summarise(replace(leaderboard, scores=scores, floors=(floor,)))
+        none = summarise(replace(leaderboard, floors=(replace(floor, value=6.0),)))
+    assert said[0].startswith(
+        "“photographs” has the best value, 4.905, by activation entropy in “tiny” (higher is better)"
+    )
+    assert "“photographs” cannot be told from real images by this score." in said[2]
+    assert "times" not in none[2]
 
 
 def test_copies_are_told_when_there_are_more_than_chance_makes() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 
-from helpers.leaderboards import make_leaderboard
+from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.toy_distances import registered_toys
 
-from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown
+from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table
 from vdna_metrics.reports.tables import COLUMNS
 
 BOARD = make_leaderboard()
@@ -40,6 +41,36 @@ def test_markdown_names_the_worst_class_of_each_generator() -> None:
         worst = max(records, key=lambda record: record.value)
         assert f"| {name} | {worst.group} | {worst.n_images} | {worst.value:#.4g} |" in text
     assert "worst class" not in leaderboard_markdown(replace(BOARD, classes=()))
+
+
+def test_columns_that_a_distance_has_not_are_absent() -> None:
+    """Without a bias rule there is no corrected value, interval, rank or floor; a score's best is its largest."""
+    with registered_toys():
+        leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["emd", "jsd", "entropy", "overlap"])
+        tables = {metric: ranking_table(leaderboard, "tiny", metric) for metric in leaderboard.metrics}
+        text = leaderboard_markdown(leaderboard)
+        rows = list(csv.DictReader(leaderboard_csv(leaderboard).splitlines()))
+        bare = leaderboard_markdown(make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["jsd"]))
+    reference = "300 images of photographs of train"
+    assert {metric: title for metric, (title, _, _) in tables.items()} == {
+        "emd": f"VDNA-EMD (bins) from {reference}, seen by tiny",
+        "jsd": f"Jensen-Shannon divergence from {reference}, seen by tiny",
+        "entropy": "activation entropy, higher is better, seen by tiny",
+        "overlap": f"histogram overlap, higher is better, against {reference}, seen by tiny",
+    }
+    assert tables["emd"][1] == ["rank", "generator", "n", "value", "corrected", "interval"]
+    for metric in ("jsd", "entropy", "overlap"):
+        assert tables[metric][1] == ["generator", "n", "value"]
+        assert [row[0] for row in tables[metric][2]] == list(NAMES[:3])
+    assert f"Against {reference}. 95 % intervals." in text
+    assert f"Distance from {reference}.\n" in bare
+    jsd = bare[bare.index("## Jensen") : bare.index("## Notes")]
+    assert "| generator | n | value |\n|---|--:|--:|\n| photographs | 200 | 0.1050 |" in jsd
+    assert "interval" not in bare.replace("95 % interval", "")
+    assert "floor" not in jsd
+    own = [row for row in rows if row["metric"] == "jsd"]
+    assert len(own) == 3
+    assert all(row["value"] and not (row["corrected"] or row["low"] or row["floor"]) for row in own)
 
 
 def test_names_are_no_markup() -> None:

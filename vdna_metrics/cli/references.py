@@ -87,10 +87,11 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
 def show(name: str, as_json: bool) -> None:
     """Show all that is known of one reference."""
     from vdna_metrics.files import read_header
-    from vdna_metrics.references.store import find_reference
+    from vdna_metrics.references.store import find_reference, read_records
 
-    store, record = find_reference(name)
-    header = read_header(store.file(record))
+    store, record, header = read_records(
+        lambda: [find_reference(name)], lambda entries: (*entries[0], read_header(entries[0][0].file(entries[0][1])))
+    )
     if as_json:
         print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
         return

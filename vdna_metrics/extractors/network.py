@@ -248,7 +248,8 @@ class FeatureExtractor:
         parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
         if parameter is not None and x.is_floating_point():
             x = x.to(parameter.dtype)
-        return x.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else x
+        # Kernels follow the strides: a view of NHWC pixels would give other last bits than the same pixels in NCHW.
+        return _in_memory_format(x, torch.channels_last if self.spec.channels_last else torch.contiguous_format)
 
     @contextlib.contextmanager
     def _as_configured(self, device: torch.device) -> Iterator[None]:
@@ -331,6 +332,12 @@ def _part(layer: str, output: Any, index: tuple[int | slice, ...]) -> Any:
         return _indexed(output, index)
     except (IndexError, TypeError) as error:
         raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
+
+
+def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    # Not `contiguous`, to which one channel, one pixel or one image may have any strides.
+    strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
+    return x if x.stride() == strides else x.clone(memory_format=memory_format)
 
 
 @contextlib.contextmanager

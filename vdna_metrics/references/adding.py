@@ -28,6 +28,7 @@ from vdna_metrics.references.store import (
     digests_file,
     family_problem,
     group_families,
+    read_records,
 )
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
@@ -194,9 +195,21 @@ def add_ranges(ranges: ActivationRanges, store: StoreLike, *, extractor: str, ov
 def copy_records(
     source: ReferenceStore, records: Sequence[AnyRecord], target: ReferenceStore, *, overwrite: bool = False
 ) -> list[AnyRecord]:
-    """Copy files, byte by byte, from one store to another on this machine, all or none; see `add_reference`."""
-    paths = [(record, source.file(record)) for record in records]
-    return _add(target, [(record, partial(shutil.copyfile, path)) for record, path in paths], overwrite)
+    """Copy files, byte by byte, from one store to another on this machine, all or none; see `add_reference`.
+
+    Where a record was replaced meanwhile, it is the new one that is copied.
+    """
+
+    def copy(entries: list[tuple[ReferenceStore, AnyRecord]]) -> list[AnyRecord]:
+        paths = [(record, source.file(record)) for _, record in entries]
+        return _add(target, [(record, partial(shutil.copyfile, path)) for record, path in paths], overwrite)
+
+    return read_records(lambda: [(source, _as_of_now(source, record)) for record in records], copy)
+
+
+def _as_of_now(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
+    """The record that has this one's key now."""
+    return next((each for each in store.manifest().records if each.key == record.key), record)
 
 
 def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
@@ -270,8 +283,9 @@ def _add(store: ReferenceStore, additions: Sequence[Addition], overwrite: bool) 
         for number, record in enumerate(made.values()):
             os.replace(Path(new, f"{number}.npz"), folder / record.file)
         _write_text(folder / MANIFEST, after.dump())
-    for gone in {each.file for each in before.records} - {each.file for each in after.records}:
-        (folder / gone).unlink(missing_ok=True)
+        # Still under the lock: the next writer may put the old contents, and so the old file, back.
+        for gone in {each.file for each in before.records} - {each.file for each in after.records}:
+            (folder / gone).unlink(missing_ok=True)
     return list(made.values())
 
 
@@ -346,12 +360,15 @@ def verify_store(store: StoreLike) -> Iterator[tuple[str, str | None]]:
 
 
 def _problem(store: ReferenceStore, record: AnyRecord) -> str | None:
+    def read(entries: list[tuple[ReferenceStore, AnyRecord]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        now = entries[0][1]
+        path = store.file(now)
+        return asdict(now), _facts(load_vdna(path) if isinstance(now, ReferenceRecord) else load_ranges(path))
+
     try:
-        path = store.file(record)
-        found = _facts(load_vdna(path) if isinstance(record, ReferenceRecord) else load_ranges(path))
+        stated, found = read_records(lambda: [(store, _as_of_now(store, record))], read)
     except (ValueError, OSError) as error:
         return str(error)
-    stated = asdict(record)
     if not stated.get("layers"):
         found.pop("layers", None)  # of before they were kept
     wrong = [f"{what}: file {value}, manifest {stated[what]}" for what, value in found.items() if value != stated[what]]

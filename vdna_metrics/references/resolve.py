@@ -36,6 +36,7 @@ from vdna_metrics.references.store import (
     load_groups,
     matching_references,
     names_of,
+    read_records,
 )
 
 AnyDNA = VDNA | GroupedDNA
@@ -398,6 +399,24 @@ def _statistics(text: str) -> list[VDNA]:
 
 def _of_store(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str] | None) -> ImageSet:
     """DNAs of a store: those of each network and kind, in groups as far as there are some."""
+
+    def read(chosen: list[Entry]) -> ImageSet:
+        families = group_families(chosen)
+        dnas: list[AnyDNA] = [load_groups(family) for family in families]
+        for store, record in chosen:
+            # Groups of all its layers are the whole, and more.
+            held = (set(f[0][1].layers) for f in families if f[0][1].is_group_of(record))
+            if not record.group and not any(layers >= set(record.layers) for layers in held):
+                dnas.append(load_vdna(store.file(record)))
+        digests = {
+            image: digest for family in families for image, digest in family[0][0].image_digests(family[0][1]).items()
+        }
+        return _of_dnas(name, dnas, digests=digests)
+
+    return read_records(lambda: _stored_entries(name, kinds, extractors), read)
+
+
+def _stored_entries(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str] | None) -> list[Entry]:
     entries: dict[tuple[str, str], Entry] = {}
     unknown: UnknownReferenceError | None = None
     for extractor in extractors or (None,):
@@ -417,16 +436,7 @@ def _of_store(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str]
     one_of = [(record.extractor, record.kind.partition("-")[0], record.layers) for _, record in whole]
     if (extractors is None and len(networks) > 1) or len(set(one_of)) < len(one_of):
         raise ValueError(f"reference {name!r} could be: {names_of(whole or chosen)}")
-    families = group_families(chosen)
-    dnas: list[AnyDNA] = [load_groups(family) for family in families]
-    for store, record in whole:
-        # Groups of all its layers are the whole, and more.
-        if not any(f[0][1].is_group_of(record) and set(f[0][1].layers) >= set(record.layers) for f in families):
-            dnas.append(load_vdna(store.file(record)))
-    digests = {
-        image: digest for family in families for image, digest in family[0][0].image_digests(family[0][1]).items()
-    }
-    return _of_dnas(name, dnas, digests=digests)
+    return chosen
 
 
 def _nothing_there(name: str, unknown: UnknownReferenceError) -> ValueError:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
@@ -28,6 +28,10 @@ MANIFEST = "manifest.json"
 STORES = "VDNA_METRICS_STORES"
 HUB_STORE = "hub:"
 IN_STORE = "::"  # STORE::NAME
+_LOOKUPS = 100  # each but the first needs a writer in between
+
+AnyRecord = TypeVar("AnyRecord", bound=ReferenceRecord | RangesRecord)
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,18 @@ class ReferenceStore:
     def file(self, record: ReferenceRecord | RangesRecord) -> Path:
         """The file of a record, downloaded where that is needed, with the sha256 that the record states.
 
+        Whoever replaces a reference removes its file; `read_records` looks up the new one.
+
         Raises:
             ValueError: when there is no such file, or it was changed.
         """
         if self.is_remote:
             return self._remote(record.file).fetch(sha256=record.sha256)
         path = self.folder / record.file
-        if not path.is_file():
-            raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it")
-        found = sha256_of_file(path)
+        try:
+            found = sha256_of_file(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it") from None
         if found != record.sha256:
             raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
         return path
@@ -107,6 +114,43 @@ class ReferenceStore:
         if self.location.startswith(HUB_STORE):
             return RemoteFile(f"{HUB}datasets/{self.location.removeprefix(HUB_STORE).strip('/')}/{file}")
         return RemoteFile(f"{self.location.rstrip('/')}/{file}")
+
+
+def _version(store: ReferenceStore) -> tuple[int, int] | None:
+    """Tells whether the manifest was written meanwhile; a remote one stays the same as long as the process."""
+    if store.is_remote:
+        return None
+    try:
+        status = (store.folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def read_records(
+    find: Callable[[], list[tuple[ReferenceStore, AnyRecord]]],
+    read: Callable[[list[tuple[ReferenceStore, AnyRecord]]], Read],
+) -> Read:
+    """Read files of records that a writer may replace meanwhile: then they are looked up anew.
+
+    Args:
+        find: looks the records up in the manifests as they are at that moment.
+        read: reads their files.
+
+    Raises:
+        ValueError: when a file cannot be read, and nobody has replaced it; so with any ``OSError``.
+    """
+    for _ in range(_LOOKUPS):
+        # In this order: a manifest that is unchanged from here on names files that are there.
+        entries = find()
+        versions = [_version(store) for store, _ in entries]
+        try:
+            return read(entries)
+        except (ValueError, OSError) as error:
+            failure = error
+        if find() == entries and [_version(store) for store, _ in entries] == versions:
+            break
+    raise failure
 
 
 def digests_file(store: ReferenceStore, manifest: str) -> Path:
@@ -263,15 +307,10 @@ def load_reference(
         >>> load_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").n_images
         300
     """
-    store, record = find_reference(name, extractor=extractor, kind=kind, layers=layers)
-    try:
-        return load_vdna(store.file(record))
-    except (ValueError, FileNotFoundError):
-        # Another process may have put a new one in its place since the manifest was read.
-        again = find_reference(name, extractor=extractor, kind=kind, layers=layers)
-        if again == (store, record):
-            raise
-        return load_vdna(again[0].file(again[1]))
+    return read_records(
+        lambda: [find_reference(name, extractor=extractor, kind=kind, layers=layers)],
+        lambda entries: load_vdna(entries[0][0].file(entries[0][1])),
+    )
 
 
 # -------------------------------------------------------------------------------------------------- in groups
@@ -330,14 +369,18 @@ def load_grouped_reference(
         >>> load_grouped_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").sizes[:3]
         (30, 30, 30)
     """
-    families = group_families(matching_references(name, extractor=extractor, kind=kind))
-    fitting = [family for family in families if family[0][1].holds(layers)]
-    if len(fitting) == 1:
-        return load_groups(fitting[0])
-    if not fitting:
-        has = f"; groups have the layers {', '.join(families[0][0][1].layers)}" if families else ""
-        raise ValueError(f"{name} is not there in groups{f' with the layers asked for{has}' if families else ''}")
-    raise ValueError(f"groups of {name!r} could be of: {names_of([family[0] for family in fitting])}")
+
+    def find() -> list[Entry]:
+        families = group_families(matching_references(name, extractor=extractor, kind=kind))
+        fitting = [family for family in families if family[0][1].holds(layers)]
+        if len(fitting) > 1:
+            raise ValueError(f"groups of {name!r} could be of: {names_of([family[0] for family in fitting])}")
+        if not fitting:
+            has = f" with these layers; groups have {', '.join(families[0][0][1].layers)}" if families else ""
+            raise ValueError(f"{name} is not there in groups{has}")
+        return fitting[0]
+
+    return read_records(find, load_groups)
 
 
 # -------------------------------------------------------------------------------------------------- ranges
@@ -373,10 +416,10 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
         ('bsds500', 'imagenet_sample_1000', 'cifar10_jpeg_test', 'mnist/test')
     """
     name, spec = _name_and_spec(extractor)
-    found = _find_ranges_record(name)
-    if found is not None:
-        store, record = found
-        return load_ranges(store.file(record))
+    if (known := _find_ranges_record(name)) is not None:
+        return read_records(
+            lambda: [_find_ranges_record(name) or known], lambda entries: load_ranges(entries[0][0].file(entries[0][1]))
+        )
     calibrate = (
         "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES "
         f"--extractor {name} -o ranges.npz (in Python: ActivationRange)"

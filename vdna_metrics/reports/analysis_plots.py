@@ -209,8 +209,8 @@ def plot_explanation(
     height = max(1.5 + 0.3 * layers, 1.5 + 1.42 * len(top))
     figure = Figure(figsize=(width, height), layout="constrained")
     by_layer, by_neuron = cast("tuple[SubFigure, ...]", figure.subfigures(1, 2, width_ratios=(4.6, width - 4.6)))
-    found = f"{explanation.score:.3g} {_unit(explanation.unit)}"
-    title = f"{distance_label(explanation.distance)} of {names[1]} from {names[0]}: {found}"
+    value = f"{explanation.score:.3g} {_unit(explanation.unit)}"
+    title = f"{distance_label(explanation.distance)} of {names[1]} from {names[0]}: {value}"
     figure.suptitle(title, fontsize=11, ha="left", x=0.01)
     _draw_layers(by_layer.subplots(), explanation)
     _draw_neurons(by_neuron, explanation, top, exemplars, columns, names)

@@ -195,8 +195,10 @@ def quantile_heat_map(
     ax.set_xticks(range(len(QUANTILES)), [quantile_text(quantile) for quantile in QUANTILES], fontsize=_SIZE)
     ax.set_yticks(range(len(score.quantiles)), list(score.quantiles), fontsize=_SIZE, parse_math=False)
     _title(ax, f"{shortened(generator, _IN_TITLE)} in {shortened(network, _IN_TITLE)}")
-    gap = "\n" if len(kind.title) > _LONGEST else " "
-    ax.set_xlabel(f"{kind.title}{gap}of a layer's neurons, up to this share of them", fontsize=_SIZE, color=INK)
+    gap = "\n" if len(kind.title) > _IN_TITLE else " "
+    ax.set_xlabel(
+        f"{kind.title}{gap}of a layer's neurons, up to this share of them", fontsize=_SIZE, color=INK, parse_math=False
+    )
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax

@@ -86,7 +86,7 @@ def layer_profile(
     elif zero:
         ax.set_ylim(bottom=0)
     plain_numbers(ax.yaxis, log)
-    ax.set_ylabel(ylabel)
+    ax.set_ylabel(ylabel, parse_math=False)
     ax.grid(axis="y", color="#e6e6e6")
     ax.set_axisbelow(True)
     _label_ends(ax, ends, len(layers) - 1)
