@@ -39,7 +39,7 @@ from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say,
 from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
-    from vdna_metrics.analysis.ranking import ImageRanking
+    from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
     from vdna_metrics.dna import Column
 
 
@@ -99,7 +99,7 @@ def rank(
     images = open_images(source, reading.root)
     real_images, _ = find_sets([reference], [], [column], network, reading.root)
     (column,) = weighted([column], neurons)
-    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images])
+    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images], builds=True)
     notes = Notes()
     with progress_bars() as start:
         dnas, settings = reference_dnas(real_images, [column.kind], settings, pass_, start, notes)
@@ -113,12 +113,11 @@ def rank(
             images,
             real,
             settings.built,
-            layers=list(settings.layout),
-            neurons=settings.layout.neurons,
             distance=column,
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(pass_, start, source, images),
         )
+    sentences = notes.say()
     for name, reason in ranking.skipped:
         say(f"skipped: {ranking.source}: {name}: {reason}")
     if table is not None:
@@ -138,24 +137,28 @@ def rank(
                 "contact_sheet": contact_sheet,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
+                "read": notes.read,
+                "warnings": sentences,
             }
         )
         return
-    seen = f"{heading(column, unit=True)} from {reference}, {seen_by(settings.extractor, neurons)}"
+    of = "from" if column.distance.arity == 2 else "beside"
+    seen = f"{heading(column, unit=True)} {of} {reference}, {seen_by(settings.extractor, neurons)}"
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
-            rows = [
-                [image.name, image.score, image.layers[0].layer, _signed(image.layers[0].unusual)] for image in ranked
-            ]
+            rows = [[image.name, image.score, *_telling(image)] for image in ranked]
             print_table(f"The {len(rows)} {end}", ["image", column.name, "layer", "unusual"], rows)
     for written in (table, picture):
         if written is not None:
             click.echo(f"wrote {written}")
 
 
-def _signed(deviations: float) -> str:
-    return f"{deviations:+.1f} σ"
+def _telling(image: RankedImage) -> tuple[str, str]:
+    """The layer that tells most and how unusual the image is in it; empty for a distance without layers."""
+    if not image.layers:
+        return "", ""
+    return image.layers[0].layer, f"{image.layers[0].unusual:+.1f} σ"
 
 
 def _table_path(output: str) -> Path:
