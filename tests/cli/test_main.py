@@ -96,7 +96,9 @@ def test_a_process_keeps_output_and_errors_apart() -> None:
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     assert json.loads(output)["results"][0]["n_images"] == 8
-    assert re.fullmatch(r"gen_a: 8 images, [\d.]+ images/s\n", errors.decode())
+    first, second = errors.decode().splitlines()
+    assert re.fullmatch(r"gen_a: 8 images, [\d.]+ images/s", first)
+    assert second == "read bsds500/trainval@vdna_tiny: histogram of 300 images through vdna_tiny"
 
 
 @pytest.mark.parametrize(

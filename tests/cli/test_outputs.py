@@ -41,7 +41,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
         raise AssertionError("work was done")
 
     monkeypatch.setattr("vdna_metrics.extractors.extractor_and_layout", refuse)
-    monkeypatch.setattr("vdna_metrics.dna.load_vdna", refuse)
+    monkeypatch.setattr("vdna_metrics.dna.serialization.load_merged", refuse)
     missing = run(*command, "-o", "nowhere/a.npz", exit_code=1)
     assert "folder nowhere does not exist" in missing.stderr
     assert "it is a folder" in run(*command, "-o", "folder", exit_code=1).stderr

@@ -29,7 +29,7 @@ from vdna_metrics.analysis import measure_fidelity
 from vdna_metrics.analysis.fidelity import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
 from vdna_metrics.build import build_set
-from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
 from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, score_leaderboard

@@ -32,8 +32,10 @@ class _Group(click.Group):
 def app() -> None:
     """Compare sets of images by the distributions of neuron activations.
 
-    A SOURCE of images is a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
-    takes a part), a .txt list, a .npy or .npz array, or a standard dataset (dataset:cifar10/test).
+    A SOURCE is images: a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
+    takes a part), a .txt list, a .npy or .npz array, a standard dataset (dataset:cifar10/test), a drawn world
+    (procedural:white_noise/100). Or it is DNAs of images: a file, a folder of files, a name of the store (bsds500/test,
+    STORE::NAME), or statistics of another tool.
     """
     from vdna_metrics import downloads
 

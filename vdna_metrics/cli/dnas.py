@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,8 +42,7 @@ from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
     from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA, Column
-    from vdna_metrics.ranges import ActivationRanges
+    from vdna_metrics.dna import Column
 
 
 @click.command()
@@ -127,9 +125,9 @@ def compare(
     reading: ReadingOptions,
     as_json: bool,
 ) -> None:
-    """Compare DNAs with the first.
+    """Compare DNAs, or sets of images, with the first.
 
-    A SOURCE is a DNA file, a folder of DNAs of groups, a name of the store, or images, whose DNA is then made.
+    Of images the DNA is made first, through the network and with the bins and ranges of the first DNA.
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
     check_root(reading.root, reference, *generated)
@@ -186,23 +184,13 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
 
     The result is what all their images in one set would have given.
     """
-    from vdna_metrics.dna import load_vdna
-    from vdna_metrics.files import read_header
-    from vdna_metrics.ranges import load_ranges
+    from vdna_metrics.dna import VDNA
+    from vdna_metrics.dna.serialization import load_merged
 
     path = output_paths(output, ("merged",))["merged"]
-    kinds = {file: read_header(file)["kind"] for file in files}
-    if len(set(kinds.values())) > 1:
-        shown = ", ".join(f"{file} {kind}" for file, kind in kinds.items())
-        raise ValueError(f"only files of one kind merge: {shown}")
-    load: Callable[[str], Any] = load_ranges if "ranges" in kinds.values() else load_vdna
-    merged: VDNA | ActivationRanges = load(files[0])
-    for file in files[1:]:
-        try:
-            merged = merged + load(file)
-        except ValueError as error:
-            raise ValueError(f"{files[0]} and {file}: {error}") from error
-    written = {"file": str(merged.save(path)), "kind": kinds[files[0]], "n_images": merged.n_images}
+    merged = load_merged(files)
+    kind = merged.kind if isinstance(merged, VDNA) else "ranges"
+    written = {"file": str(merged.save(path)), "kind": kind, "n_images": merged.n_images}
     if as_json:
         print_json(written)
         return

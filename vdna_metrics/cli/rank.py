@@ -99,7 +99,7 @@ def rank(
     images = open_images(source, reading.root)
     real_images, _ = find_sets([reference], [], [column], network, reading.root)
     (column,) = weighted([column], neurons)
-    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images])
+    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images], builds=True)
     notes = Notes()
     with progress_bars() as start:
         dnas, settings = reference_dnas(real_images, [column.kind], settings, pass_, start, notes)
@@ -113,14 +113,13 @@ def rank(
             images,
             real,
             settings.built,
-            layers=list(settings.layout),
-            neurons=settings.layout.neurons,
             distance=column,
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(pass_, start, source, images),
         )
     if not is_main():
         return
+    sentences = notes.say()
     for name, reason in ranking.skipped:
         say(f"skipped: {ranking.source}: {name}: {reason}")
     if table is not None:
@@ -140,10 +139,13 @@ def rank(
                 "contact_sheet": contact_sheet,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
+                "read": notes.read,
+                "warnings": sentences,
             }
         )
         return
-    seen = f"{heading(column, unit=True)} from {reference}, {seen_by(settings.extractor, neurons)}"
+    of = "from" if column.distance.arity == 2 else "beside"
+    seen = f"{heading(column, unit=True)} {of} {reference}, {seen_by(settings.extractor, neurons)}"
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:

@@ -114,6 +114,7 @@ def find_settings(
     columns: Sequence[Column] = (),
     neurons: NeuronOptions | None = None,
     sets: Sequence[ImageSet] = (),
+    builds: bool = False,
 ) -> DNASettings:
     """What options, and the DNAs that there are, say of the DNAs to make; refuses what does not go together.
 
@@ -123,6 +124,7 @@ def find_settings(
         columns: distances that are to be measured.
         neurons: which neurons, and the weights that these columns have.
         sets: what is compared, the reference first.
+        builds: whether the network is needed whatever the sets are.
     """
     from vdna_metrics.distributions import HistogramDistribution
     from vdna_metrics.neurons import chosen_neurons, chosen_weights
@@ -130,7 +132,12 @@ def find_settings(
     given = _first_dnas(sets, kinds_of(columns), options.extractor)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
-    if first is None or replace(options, layers=None) != NO_NETWORK or any(each.images is not None for each in sets):
+    if (
+        builds
+        or first is None
+        or replace(options, layers=None) != NO_NETWORK
+        or any(each.images is not None for each in sets)
+    ):
         network, layers = find_extractor(options, columns, first)
     seen = network or first
     assert seen is not None

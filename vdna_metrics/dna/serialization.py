@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,10 +19,10 @@ from vdna_metrics.distributions import (
     LayerGaussianDistribution,
 )
 from vdna_metrics.dna.vdna import VDNA, Provenance
-from vdna_metrics.files import read_npz, write_npz
+from vdna_metrics.files import read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import ActivationRanges, load_ranges
 
 Array = NDArray[Any]
 
@@ -102,6 +103,35 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
         ExtractorFingerprint.from_json(header["fingerprint"]),
         Provenance.from_json(header["provenance"]),
     )
+
+
+def load_merged(paths: Sequence[str | Path]) -> VDNA | ActivationRanges:
+    """Read DNA files, or files of activation ranges, and add them: as if all their images had been one set.
+
+    Args:
+        paths: files of one kind, at least one.
+
+    Raises:
+        ValueError: for files of several kinds, or two that do not go together; both are named.
+
+    Examples:
+        >>> load_merged([])
+        Traceback (most recent call last):
+        ValueError: expected at least one file, got none
+    """
+    if not paths:
+        raise ValueError("expected at least one file, got none")
+    kinds = {str(path): str(read_header(path)["kind"]) for path in paths}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(f"only files of one kind merge: {', '.join(f'{path} {kind}' for path, kind in kinds.items())}")
+    load: Callable[[str | Path], Any] = load_ranges if "ranges" in kinds.values() else load_vdna
+    merged: VDNA | ActivationRanges = load(paths[0])
+    for path in paths[1:]:
+        try:
+            merged = merged + load(path)
+        except ValueError as error:
+            raise ValueError(f"{paths[0]} and {path}: {error}") from error
+    return merged
 
 
 def _array(tensor: Tensor) -> Array:
