@@ -312,7 +312,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     if "fid_inception" in own:
         networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **options)
     plan = replace(plan, extractors=tuple(extractors), networks=networks)
-    # DNAs of columns' own networks were not asked for.
+    # Without the DNAs of columns' own networks.
     opened = reference is not None and (not own or not reference.dnas)
     return replace(plan, reference=reference if opened else plan.open_set("", plan.references))
 

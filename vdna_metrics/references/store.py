@@ -98,7 +98,7 @@ class ReferenceStore:
         return path
 
     def image_digests(self, record: ReferenceRecord) -> dict[str, str]:
-        """``{name: sha256}`` of the images of a DNA, of the first group those of all groups, where they are kept here."""
+        """``{name: sha256}`` of the images of a DNA; of the first group those of all groups, where they are known."""
         path = None if self.is_remote or not record.images else digests_file(self, record.images)
         if path is None or not path.is_file():
             return {}
