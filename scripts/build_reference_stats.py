@@ -18,8 +18,9 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
+from vdna_metrics.build.groups import build_set
+
 from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor, open_images
-from vdna_metrics.build.groups import build_dealt_dnas
 from vdna_metrics.distributions import Kind
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
@@ -133,7 +134,7 @@ def build_groups(shared: Path, reading: Reading) -> None:
             images = select_images(
                 photographs, [place for place, group in enumerate(photographs.groups) if group in splits]
             )
-            found = build_dealt_dnas(
+            found = build_set(
                 images,
                 extractor,
                 ALL,

@@ -26,9 +26,9 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from vdna_metrics import VDNA, ActivationRanges, ExtractorSpec, calibrate, create_extractor
-from vdna_metrics.analysis.activations import iterate_activations
 from vdna_metrics.build import Reading
 from vdna_metrics.build.dnas import empty_distribution
+from vdna_metrics.build.passes import ActivationBatch, run_pass
 from vdna_metrics.distributions import Distribution, Kind
 from vdna_metrics.dna import Provenance
 from vdna_metrics.extractors import FeatureExtractor, Preprocessing, get_spec
@@ -498,7 +498,8 @@ def _look(
     empty = empty_distribution("histogram", extractor.layout, extractor, ranges=network.ranges, device=device)
     distributions = {name: empty.with_state(torch.zeros_like(empty.state)) for name in subsets}
     means = []
-    for batch in iterate_activations(source, extractor, extractor.layout, Reading(BATCH, device=device)):
+
+    def see_(batch: ActivationBatch) -> None:
         means.append(torch.cat([image_means(x) for x in batch.activations.values()], dim=1).cpu())
         for name, distribution in distributions.items():
             chosen = torch.from_numpy(np.flatnonzero(subsets[name][list(batch.indices)])).to(device)
@@ -506,6 +507,8 @@ def _look(
                 whole = len(chosen) == len(batch.indices)
                 picked = {layer: x if whole else x.index_select(1, chosen) for layer, x in batch.activations.items()}
                 distribution.fill_(picked)
+
+    run_pass(source, extractor, extractor.layout, Reading(BATCH, device=device), {}, [], see_)
     arrays = {"means": torch.cat(means).numpy()}
     for place, distribution in enumerate(distributions.values()):
         distribution.check_finite()

@@ -39,7 +39,6 @@ from scipy import ndimage
 from vdna_metrics import VDNA, compare
 from vdna_metrics.analysis import AttributeDistances, attribute_distances, desensitise
 from vdna_metrics.analysis.desensitise import (
-    AttributeDistance,
     Split,
     sensitivity_deviation,
     sensitivity_removal,
@@ -54,7 +53,7 @@ PER_CLASS, SIZE, SHARE, SEED = 900, 224, 0.3, 0
 FEWER = (4, 2, 1)  # one in so many images
 CLEAR = 2  # times the distance that chance makes
 NEURONWISE = ("VDNA-EMD", "NFD")
-DISTANCES: dict[str, tuple[AttributeDistance, Kind]] = {
+DISTANCES: dict[str, tuple[str, Kind]] = {
     "VDNA-EMD": ("emd", "histogram"),
     "NFD": ("neuron_frechet", "gaussian"),
     "LFD": ("layer_frechet", "layer_gaussian"),
@@ -239,13 +238,11 @@ def find_distances(experiment: Experiment, data: Data) -> dict[str, dict[Split, 
         found[name] = {}
         for part in SPLITS:
 
-            def compute(
-                part: Split = part, kind: Kind = kind, distance: AttributeDistance = distance
-            ) -> dict[str, Any]:
+            def compute(part: Split = part, kind: Kind = kind, distance: str = distance) -> dict[str, Any]:
                 # One attribute at a time, else the layer Gaussians of all would be in memory.
                 values = {}
                 for attribute in data.attributes:
-                    dnas = {attribute: data.dnas(part, attribute, kind)}
+                    dnas = _sides(attribute, data.dnas(part, attribute, kind))
                     values |= attribute_distances(dnas, distance=distance).values
                 return {attribute: value.numpy() for attribute, value in values.items()}
 
@@ -257,16 +254,25 @@ def find_distances(experiment: Experiment, data: Data) -> dict[str, dict[Split, 
                 distance,
                 "bins" if distance == "emd" else None,
                 {attribute: torch.from_numpy(values[attribute]) for attribute in data.attributes},
+                "layer" if kind == "layer_gaussian" else "neuron",
             )
             progress(sum(map(len, found.values())))
     return found
+
+
+def _sides(attribute: str, dnas: tuple[VDNA, VDNA]) -> dict[tuple[str, bool], VDNA]:
+    return {(attribute, True): dnas[0], (attribute, False): dnas[1]}
 
 
 def with_fewer(data: Data, every: int) -> list[Result]:
     """What the NFD, which is made of averages that are kept, gives with one in so many images."""
     splits = {
         part: attribute_distances(
-            {attribute: data.dnas(part, attribute, "gaussian", every) for attribute in data.attributes},
+            {
+                key: dna
+                for attribute in data.attributes
+                for key, dna in _sides(attribute, data.dnas(part, attribute, "gaussian", every)).items()
+            },
             distance="neuron_frechet",
         )
         for part in SPLITS

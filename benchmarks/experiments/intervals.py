@@ -32,7 +32,7 @@ from vdna_metrics.distributions import (
     Kind,
     LayerGaussianDistribution,
 )
-from vdna_metrics.dna import GroupedDNA, Provenance, deal
+from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.fingerprint import ExtractorFingerprint
@@ -134,7 +134,7 @@ class World:
     def dealt(self, distance: str, activations: torch.Tensor) -> GroupedDNA:
         """The DNA of activations in groups."""
         parts = []
-        for group in deal(activations.shape[1], GROUPS):
+        for group in range(GROUPS):
             distribution: Distribution
             if distance == "emd":
                 distribution = HistogramDistribution.empty(self.ranges, BINS)
@@ -142,7 +142,7 @@ class World:
                 distribution = GaussianDistribution.empty(LAYOUT)
             else:
                 distribution = LayerGaussianDistribution.empty(LAYOUT)
-            chosen = activations[:, list(group)]
+            chosen = activations[:, group::GROUPS]
             distribution.fill_({layer: chosen[rows] for layer, rows in LAYOUT.slices().items()})
             parts.append(VDNA(distribution, FINGERPRINT, Provenance("synthetic", ("drawn",))))
         return GroupedDNA(tuple(parts))

@@ -32,8 +32,8 @@ from scipy import ndimage, stats
 
 from vdna_metrics import VDNA, NeuronSelection
 from vdna_metrics.analysis import rank_images, select_sensitive
-from vdna_metrics.analysis.activations import iterate_activations
 from vdna_metrics.build import Reading
+from vdna_metrics.build.passes import ActivationBatch, run_pass
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.functional import cumulative_shares, image_emd
 from vdna_metrics.images import ImageSource, select_images
@@ -101,9 +101,12 @@ def _neuron_distances(images: ImageSource, reference: VDNA, network: Network, de
     ends = distribution.ranges.low, distribution.ranges.high
     parts = [layout.split(part) for part in (cumulative_shares(distribution.counts), *ends)]
     found = []
-    for batch in iterate_activations(images, network.extractor, layout, Reading(BATCH, device=device)):
+
+    def see_(batch: ActivationBatch) -> None:
         layers = [image_emd(x, *(part[layer] for part in parts)) for layer, x in batch.activations.items()]
         found.append(torch.cat(layers, dim=1).float().cpu())
+
+    run_pass(images, network.extractor, layout, Reading(BATCH, device=device), {}, [], see_)
     return torch.cat(found).numpy()
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.commands import small_images
-from helpers.dnas import assert_same_state, tiny_extractor
 from torch import Tensor
 
-from vdna_metrics import ActivationRanges, build_dnas, compare
+from vdna_metrics import ActivationRanges, compare
 from vdna_metrics.analysis import (
     AttributeDistances,
     attribute_distances,
-    build_attribute_dnas,
     desensitise,
     learn_weights,
     read_attribute_table,
@@ -26,7 +24,7 @@ from vdna_metrics.analysis import (
     split_of,
 )
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
-from vdna_metrics.dna import VDNA
+from vdna_metrics.dna import VDNA, Distance
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images import open_images
 from vdna_metrics.layout import NeuronLayout
@@ -44,38 +42,33 @@ def _empty(kind: str) -> Any:
     return (GaussianDistribution if kind == "gaussian" else LayerGaussianDistribution).empty(LAYERS)
 
 
-def _planted(kind: str, seed: int, images: int = 150) -> dict[str, tuple[VDNA, VDNA]]:
+def _planted(kind: str, seed: int, images: int = 150) -> dict[tuple[str, bool], VDNA]:
     """DNAs of images with and without attributes, each of which moves its own neurons, by 2, and some that all move."""
     order = np.random.default_rng(0).permutation(LAYERS.total)  # so that both layers see every attribute
     stream = np.random.default_rng([1, seed])
     fingerprint = ExtractorFingerprint("planted", "ab" * 32, "none", {layer: layer for layer in LAYERS})
     dnas = {}
     for i, attribute in enumerate(ATTRIBUTES):
-        sides = []
         for moved in (2.0, 0.0):
             activations = stream.standard_normal((LAYERS.total, images, 4))
             activations[order[i * OWN : (i + 1) * OWN]] += moved
             activations[order[len(ATTRIBUTES) * OWN :][:SHARED]] += moved / 2
             distribution = _empty(kind)
             distribution.fill_(LAYERS.split(torch.from_numpy(activations).float()))
-            sides.append(VDNA(distribution, fingerprint))
-        dnas[attribute] = (sides[0], sides[1])
+            dnas[attribute, moved > 0] = VDNA(distribution, fingerprint)
     return dnas
 
 
 @pytest.mark.parametrize("kind", ["histogram", "gaussian"])
 def test_a_planted_attribute_is_removed(kind: str) -> None:
     """Neuron-wise weights learnt on some images remove over 90 % on others, and move the other attributes little."""
-    train, validation, test = (
-        attribute_distances(_planted(kind, seed), distance=DISTANCES[kind])  # type: ignore[arg-type]
-        for seed in range(3)
-    )
+    train, validation, test = (attribute_distances(_planted(kind, seed), distance=DISTANCES[kind]) for seed in range(3))
     for attribute in ATTRIBUTES[:2]:
         weights = desensitise(train, validation, attribute)
         assert sensitivity_removal(test.values, weights.values, attribute) > 90
         assert sensitivity_deviation(test.values, weights.values, attribute) < 8
         assert weights.made["validation"]["removal"] > 90
-        with_it, without = _planted(kind, 2)[attribute]
+        with_it, without = (_planted(kind, 2)[attribute, value] for value in (True, False))
         plain, weighed = (
             getattr(compare, DISTANCES[kind])(with_it, without, weights=given) for given in (None, weights)
         )
@@ -90,7 +83,8 @@ def test_layers_alone_remove_less() -> None:
     removal = sensitivity_removal(splits[1].values, weights.values, "tint")
     deviation = sensitivity_deviation(splits[1].values, weights.values, "tint")
     assert not (removal > 80 and deviation < 20)
-    pair = _planted("layer_gaussian", 1)["blur"]
+    planted = _planted("layer_gaussian", 1)
+    pair = planted["blur", True], planted["blur", False]
     assert float(compare.layer_frechet(*pair, weights=weights)) == pytest.approx(  # type: ignore[arg-type]
         float(splits[1].values["blur"] @ weights.values)
     )
@@ -193,39 +187,35 @@ def test_distances_of_other_neurons_do_not_mix() -> None:
     assert {len(row) for row in part.values.values()} == {2}
     with pytest.raises(ValueError, match="train and validation are other distances, or of other neurons"):
         desensitise(whole, part, "tint")
-    mixed = {"tint": dnas["tint"], "blur": tuple(dna.select(["late"]) for dna in dnas["blur"])}
+    mixed = {
+        key: dna.select(["late"]) if key[0] == "blur" else dna for key, dna in dnas.items() if key[0] in "tint blur"
+    }
     with pytest.raises(ValueError, match="the DNAs of 'blur' have other neurons than those of 'tint'"):
-        attribute_distances(mixed)  # type: ignore[arg-type]
+        attribute_distances(mixed)
+    del dnas["glow", False]
+    with pytest.raises(ValueError, match="there is no DNA of images without 'glow'"):
+        attribute_distances(dnas)
 
 
-def _ranges(network: Any) -> ActivationRanges:
-    low = {layer: [-400.0] * count for layer, count in network.layout.items()}
-    return ActivationRanges.from_extremes(low, {layer: [400.0] * len(row) for layer, row in low.items()})
+def test_distances_are_those_of_the_registry() -> None:
+    """Any distance with parts is taken, by name or as a value; one without, or of one set alone, is refused."""
+    distance = Distance(
+        "variation", "total variation", "Half the sum of differences of shares.", "histogram", _variation, unit="share"
+    )
+    dnas = _planted("histogram", 0, images=4)
+    found = attribute_distances(dnas, distance=distance)
+    assert (found.distance, found.unit, found.per) == ("variation", None, "neuron")
+    expected: Any = distance(dnas["blur", True], dnas["blur", False], reduction="none")
+    assert torch.equal(found.values["blur"], torch.cat(list(expected.values())))
+    assert attribute_distances(dnas, unit="range").unit == "range"
+    for other in (replace(distance, per=None), replace(distance, arity=1)):
+        with pytest.raises(ValueError, match="total variation has no distances by neuron or layer between two sets"):
+            attribute_distances(dnas, distance=other)
 
 
-@pytest.mark.parametrize("kind", ["histogram", "gaussian", "layer_gaussian"])
-def test_one_pass_makes_the_dnas_of_both_sides(kind: Any) -> None:
-    """With and without each of attributes that overlap is what `build_dnas` makes of those images alone."""
-    images, network = small_images(9, 0), tiny_extractor()
-    has = {"even": [i % 2 == 0 for i in range(9)], "first": [i < 3 for i in range(9)]}
-    ranges = _ranges(network) if kind == "histogram" else None
-    dnas = build_attribute_dnas(images, network, has, kind, bins=50, ranges=ranges)
-    for attribute, values in has.items():
-        for dna, wanted in zip(dnas[attribute], (True, False), strict=True):
-            chosen = images[[value == wanted for value in values]]
-            assert_same_state(
-                dna.distribution, build_dnas(chosen, network, [kind], bins=50, ranges=ranges)[kind].distribution
-            )
-    assert dnas["first"][1].provenance.sources == ("array without first",)
-
-
-def test_attributes_without_a_side_are_refused() -> None:
-    """An attribute that all images have, or that is not told of every image, is named."""
-    images, network = small_images(3, 0), tiny_extractor()
-    with pytest.raises(ValueError, match="array: no image without 'all' among 3"):
-        build_attribute_dnas(images, network, {"all": [True] * 3}, "gaussian")
-    with pytest.raises(ValueError, match=r"array: 3 images, 'few' is given for \[2\]"):
-        build_attribute_dnas(images, network, {"few": [True, False]}, "gaussian")
+def _variation(reference: Any, generated: Any) -> dict[str, Tensor]:
+    shares = [side.counts / side.counts.sum(dim=1, keepdim=True) for side in (reference, generated)]
+    return reference.layout.split((shares[0] - shares[1]).abs().sum(dim=1).double() / 2)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(

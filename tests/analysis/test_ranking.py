@@ -14,7 +14,8 @@ from helpers.dnas import tiny_extractor
 from helpers.image_files import encode, pixels
 
 from vdna_metrics import VDNA, NeuronSelection, NeuronWeights, Reading, build_dnas, calibrate, compare
-from vdna_metrics.analysis import compare_images, rank_images
+from vdna_metrics.analysis import rank_images
+from vdna_metrics.dna.distances import EMD, NFD, Distance
 from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.functional import image_means
 from vdna_metrics.functional.emd import EMDUnit
@@ -221,53 +222,76 @@ def test_activations_that_are_not_finite_are_refused() -> None:
         rank_images(np.concatenate([bright, black]), reference, extractor)
 
 
-# ---------------------------------------------------------------------------------------------------------------- pairs
-@pytest.mark.parametrize("max_positions", [None, 5])
-def test_pairs_of_images_are_compared_as_their_dnas(max_positions: int | None) -> None:
-    """One image against many, and pairs of images, are at the EMD of their own DNAs; an image is at 0 from itself."""
-    extractor, images, dnas = _setting(max_positions)
-    others = pixels(9, 20, 20, 3, seed=5)
-    options: dict[str, Any] = {
-        "bins": BINS,
-        "ranges": dnas["histogram"].distribution.ranges,  # type: ignore[attr-defined]
-        "max_positions": max_positions,
-        "reading": ONE,
-    }
-    a, b = ([_dna(image, extractor, dnas["histogram"]) for image in side] for side in (images, others))
-    pairs = compare_images(images, others, extractor, pictures=1, **options)
-    assert pairs.scores.tolist() == pytest.approx([float(compare.emd(x, y)) for x, y in zip(a, b, strict=True)])
-    assert set(pairs.pictures) == {pairs.nearest(1)[0].index, pairs.farthest(1)[0].index}
-    to_one = compare_images(images[2:3], images, extractor, **options)
-    assert to_one.scores.tolist() == pytest.approx([float(compare.emd(a[2], y)) for y in a])
-    assert float(to_one.scores[2]) == 0
-    weights = {"first": range(6), "second": range(5)}
-    weighed = compare_images(images[2:3], images, extractor, weights=weights, unit="activation", **options)
-    expected = [float(compare.emd(a[2], y, weights=weights, unit="activation")) for y in a]
-    assert weighed.scores.tolist() == pytest.approx(expected)
+# -------------------------------------------------------------------------------------------------- any distance
+def _jensen_shannon(reference: Any, generated: Any) -> dict[str, torch.Tensor]:
+    p, q = (side.counts / side.counts.sum(dim=1, keepdim=True).double() for side in (reference, generated))
+    entropy = torch.special.entr((p + q) / 2) - (torch.special.entr(p) + torch.special.entr(q)) / 2
+    return reference.layout.split(entropy.sum(dim=1))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_pairs_by_gaussians_are_between_means(batch_size: int) -> None:
-    """By Gaussians, images are at the squared distance of their mean activations."""
-    extractor, images, _ = _setting()
-    others = pixels(9, 20, 20, 3, seed=5)
-    means = [
-        torch.cat([image_means(x) for x in extractor(torch.from_numpy(side).permute(0, 3, 1, 2)).values()], dim=1)
-        for side in (images, others)
-    ]
-    reading = Reading(batch_size=batch_size)
-    pairs = compare_images(images, others, extractor, kind="gaussian", reading=reading)
-    torch.testing.assert_close(pairs.scores, (means[0] - means[1]).square().mean(dim=1), rtol=1e-5, atol=0)
-    to_one = compare_images(images[:1], others, extractor, kind="gaussian", reading=reading)
-    torch.testing.assert_close(to_one.scores, (means[0][:1] - means[1]).square().mean(dim=1), rtol=1e-5, atol=0)
+def _evenness(generated: Any) -> torch.Tensor:
+    shares = generated.counts / generated.counts.sum(dim=1, keepdim=True).double()
+    return torch.special.entr(shares).sum(dim=1).mean()
 
 
-def test_images_that_make_no_pairs_are_refused() -> None:
-    """Sides of different lengths, pairs that might lose an image, and unknown kinds are errors."""
-    extractor, images, _ = _setting()
-    with pytest.raises(ValueError, match="one image or as many as the other side are needed, got 4 and 9"):
-        compare_images(images[:4], images, extractor, kind="gaussian")
-    with pytest.raises(ValueError, match="give skip_bad=False"):
-        compare_images(images, images, extractor, kind="gaussian", reading=Reading(skip_bad=True))
-    with pytest.raises(ValueError, match="kind must be histogram or gaussian, got 'layer_gaussian'"):
-        compare_images(images, images, extractor, kind="layer_gaussian")  # type: ignore[arg-type]
+JENSEN_SHANNON = Distance(
+    "jsd", "Jensen-Shannon", "How far histograms are from their mean.", "histogram", _jensen_shannon, unit="nats"
+)
+EVENNESS = Distance(
+    "evenness", "evenness", "How evenly activations fill their ranges.", "histogram", _evenness,
+    unit="nats", direction="higher", arity=1, per=None, neutral=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{}, {"layers": ["second"]}, {"weights": {"first": range(6), "second": range(5)}}])
+def test_any_distance_ranks_by_its_own_values(options: Any) -> None:
+    """A distance from outside the package gives what it says of a DNA of each image, by layer too, and its label."""
+    extractor, images, dnas = _setting(max_positions=5)
+    reference = dnas["histogram"]
+    found = rank_images(images, reference, extractor, distance=JENSEN_SHANNON, reading=ONE, **options)
+    assert (found.distance, found.label, found.unit) == ("jsd", "Jensen-Shannon", "nats")
+    assert json.loads(json.dumps(found.to_json()))["distance"] == "jsd"
+    for row, image in enumerate(images):
+        one = _dna(image, extractor, reference)
+        score: Any = JENSEN_SHANNON(reference, one, **options)
+        by_layer: Any = JENSEN_SHANNON(reference, one, reduction="layer", **options)
+        assert float(found.scores[row]) == pytest.approx(float(score), rel=1e-12)
+        assert found.layers == tuple(by_layer)
+        assert found.layer_distances[row].tolist() == pytest.approx([float(d) for d in by_layer.values()], rel=1e-12)
+
+
+def test_a_score_of_images_alone_puts_the_highest_first() -> None:
+    """One-sided and higher-is-better: the nearest are the best, with the highest score; it has no layers to tell."""
+    extractor, images, dnas = _setting()
+    ranking = rank_images(images, dnas["histogram"], extractor, distance=EVENNESS, pictures=1, reading=ONE)
+    expected = [float(EVENNESS(None, _dna(i, extractor, dnas["histogram"]))) for i in images]  # type: ignore[arg-type]
+    assert ranking.scores.tolist() == pytest.approx(expected, rel=1e-12)
+    assert [image.index for image in ranking.nearest(9)] == sorted(range(9), key=lambda i: -expected[i])
+    assert ranking.farthest(1)[0].score == min(ranking.scores.tolist())
+    assert (ranking.layers, ranking.nearest(1)[0].layers) == ((), ())
+    assert set(ranking.pictures) == {ranking.nearest(1)[0].index, ranking.farthest(1)[0].index}
+    with pytest.raises(ValueError, match="evenness has no parts that could be weighted"):
+        rank_images(images, dnas["histogram"], extractor, distance=EVENNESS, weights={"first": [1.0]})
+
+
+def test_the_distance_must_fit_the_reference_and_single_images() -> None:
+    """Another kind of reference, an option it lacks, and a DNA that needs several images are refused by name."""
+    extractor, images, dnas = _setting()
+    with pytest.raises(ValueError, match="Jensen-Shannon needs a reference of kind 'histogram', got 'gaussian'"):
+        rank_images(images, dnas["gaussian"], extractor, distance=JENSEN_SHANNON)
+    with pytest.raises(ValueError, match="nfd has no option 'unit'"):
+        rank_images(images, dnas["gaussian"], extractor, unit="range")
+    slow = replace(NFD, name="slow", of_images=None, aliases=())
+    with pytest.raises(ValueError, match="cannot rank single images: a gaussian DNA needs at least 2 images"):
+        rank_images(images, dnas["gaussian"], extractor, distance=slow)
+    of_layers = rank_images(images, dnas["layer_gaussian"], extractor, distance="nfd")
+    torch.testing.assert_close(of_layers.scores, rank_images(images, dnas["gaussian"], extractor).scores)
+
+
+def test_the_fast_way_is_that_of_dnas() -> None:
+    """Without its fast way, the EMD ranks by the same numbers."""
+    extractor, images, dnas = _setting()
+    slow = replace(EMD, name="slow", of_images=None)
+    fast = rank_images(images, dnas["histogram"], extractor, unit="activation", reading=ONE)
+    found = rank_images(images, dnas["histogram"], extractor, distance=slow, unit="activation", reading=ONE)
+    torch.testing.assert_close(found.layer_distances, fast.layer_distances, rtol=1e-12, atol=0)

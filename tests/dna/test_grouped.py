@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.dnas import KINDS, assert_same_state, make_dna, make_fingerprint, make_ranges
-from hypothesis import given, strategies as st
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna import GroupedDNA, Provenance, deal
+from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.dna.vdna import VDNA
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -20,24 +19,6 @@ def _dealt(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
     centres = [torch.full((9,), float(i)) if centred else None for i in range(groups)]
     parts = [make_dna(kind, 5 + i, i, centre=centre) for i, centre in enumerate(centres)]
     return GroupedDNA(tuple(replace(part, provenance=Provenance("tiny", ("set",), (), ("m",))) for part in parts))
-
-
-@given(st.integers(2, 20), st.integers(0, 100))
-def test_every_image_is_dealt_once_and_groups_are_even(groups: int, more: int) -> None:
-    """Image i goes to group `i % groups`; sizes differ by one at most."""
-    dealt = deal(groups + more, groups)
-    assert sorted(image for group in dealt for image in group) == list(range(groups + more))
-    assert all(image % groups == place for place, group in enumerate(dealt) for image in group)
-    assert {len(group) for group in dealt} <= {1 + more // groups, 2 + more // groups}
-
-
-@pytest.mark.parametrize(
-    ("images", "groups", "message"), [(9, 1, "at least 2 groups, got 1"), (3, 4, "3 images cannot be dealt into 4")]
-)
-def test_a_deal_without_groups_or_images_is_refused(images: int, groups: int, message: str) -> None:
-    """There are at least two groups, and none is empty."""
-    with pytest.raises(ValueError, match=message):
-        deal(images, groups)
 
 
 @kinds

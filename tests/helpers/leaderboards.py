@@ -10,7 +10,8 @@ import torch
 from helpers.dnas import LAYOUT, make_dna
 from torch import Tensor
 
-from vdna_metrics.analysis.explain import Exemplar, Exemplars, explain
+from vdna_metrics.analysis.exemplars import Exemplar, Exemplars
+from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking
 from vdna_metrics.analysis.uncertainty import Estimate
 from vdna_metrics.dna.columns import find_column
@@ -185,7 +186,8 @@ def make_evidence(leaderboard: Leaderboard, *, pictures: bool = True, generators
     distances = torch.linspace(1, 9, 20, dtype=torch.float64)[:, None].expand(-1, len(layers)).contiguous()
     rankings = {
         name: ImageRanking(
-            source=name, reference=leaderboard.reference.name, kind="histogram", unit="bins", layers=layers,
+            source=name, reference=leaderboard.reference.name, distance="emd", label="VDNA-EMD",
+            kind="histogram", unit="bins", layers=layers,
             indices=tuple(range(20)), names=tuple(f"{name}/{i}.png" for i in range(20)), scores=distances.mean(1),
             layer_distances=distances, pictures={i: picture(i) for i in (0, 1, 2, 17, 18, 19)},
         )

@@ -23,6 +23,7 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from helpers.distances import EVENNESS, JSD
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection, MetricTracker
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -37,6 +38,7 @@ from vdna_metrics import (
     VDNAEarthMoversDistance,
     create_extractor,
 )
+from vdna_metrics.metrics import HistogramDistanceMetric
 
 LAYERS = ("conv", "last")
 DISTANCES: Mapping[str, type[Metric]] = {
@@ -45,6 +47,21 @@ DISTANCES: Mapping[str, type[Metric]] = {
     "lfd": LayerFrechetDistance,
     "fid": FrechetInceptionDistance,
 }
+
+
+class JensenShannon(HistogramDistanceMetric):
+    """A metric of a distance that no package registers."""
+
+    distance = JSD
+
+
+class Evenness(HistogramDistanceMetric):
+    """A metric that looks at generated images alone, the higher the better."""
+
+    distance = EVENNESS
+
+
+OWN: Mapping[str, type[Metric]] = {"jsd": JensenShannon, "evenness": Evenness}
 
 
 class Network(nn.Module):
@@ -104,9 +121,9 @@ def make(kind: str, network: nn.Module = NETWORK, **options: Any) -> Metric:
         return FrechetInceptionDistance(features, input_img_size=(3, 12, 12), **options)
     if kind == "range":
         return ActivationRange(network, **{"layers": LAYERS, **options})
-    if kind == "emd":
+    if kind in ("emd", *OWN):
         options = {"bins": 40, "ranges": None if options.get("reference") is not None else RANGES, **options}
-    return DISTANCES[kind](network, **{"layers": LAYERS, **options})
+    return {**DISTANCES, **OWN}[kind](network, **{"layers": LAYERS, **options})
 
 
 def feed(metric: Metric, batch: Tensor, real: bool = False) -> Any:
@@ -153,7 +170,8 @@ class MetricContract:
     def test_constants(self) -> None:
         """What a metric says of itself is right, and cannot be changed."""
         metric = make(self.kind)
-        for name, value in (("higher_is_better", False), ("is_differentiable", False), ("full_state_update", False)):
+        known = {"higher_is_better": self.kind == "evenness", "is_differentiable": False, "full_state_update": False}
+        for name, value in known.items():
             assert getattr(metric, name) is value
             with pytest.raises(RuntimeError, match="Can't change const"):
                 setattr(metric, name, True)
@@ -340,7 +358,7 @@ class MetricContract:
         """`compute` before any update warns as torchmetrics does, and is an error that says what is missing."""
         with (
             pytest.warns(UserWarning, match="was called before the ``update`` method"),
-            pytest.raises(ValueError, match=r"no (real )?images yet: call update\(imgs"),
+            pytest.raises(ValueError, match=r"no (real |generated )?images yet: call update\(imgs"),
         ):
             make(self.kind).compute()
 
@@ -562,7 +580,7 @@ class DistanceContract(MetricContract):
 
     def test_a_reference_of_another_kind_is_refused(self) -> None:
         """A reference of another kind of DNA is refused when the metric is built, naming both kinds."""
-        wrong = "emd" if self.kind != "emd" else "nfd"
+        wrong = "nfd" if make(self.kind).kind == "histogram" else "emd"
         if self.kind == "fid":
             dna = NeuronFrechetDistance(make("fid").extractor)
             feed(dna, images(5))

@@ -17,7 +17,7 @@ from vdna_metrics import NeuronSelection, Reading, build_dnas, calibrate, compar
 from vdna_metrics.analysis import measure_fidelity
 from vdna_metrics.analysis.fidelity import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
-from vdna_metrics.build import build_dealt_dnas
+from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
@@ -64,7 +64,7 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
     ranges = calibrate(entries[0].images, extractor, reading=READING)
     options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
     dealt = {
-        entry.name: build_dealt_dnas(entry.images, extractor, KINDS, **options).dnas
+        entry.name: build_set(entry.images, extractor, KINDS, **options).dnas
         for entry in entries
         if entry.images is not None
     }

@@ -95,7 +95,7 @@ def test_reductions(kind: str) -> None:
         assert_same(float(layer[name]), expected.mean(), rtol=1e-6, atol=0)
     assert mean.shape == layer["conv"].shape == ()
     if kind == "lfd":
-        with pytest.raises(ValueError, match="has one number a layer: use reduction='layer', or NeuronFrechetDistance"):
+        with pytest.raises(ValueError, match="has one number per layer and none per neuron: use reduction='layer'"):
             make(kind, reduction="none")
         return
     neurons = filled(kind, reduction="none").compute()
@@ -171,7 +171,7 @@ def test_a_metrics_dna_is_that_of_the_images() -> None:
     [
         ("nfd", {"reduction": "max"}, "unknown reduction 'max'; known: mean, layer, none"),
         ("lfd", {"reduction": "max"}, "unknown reduction 'max'"),
-        ("emd", {"unit": "pixels"}, "unknown unit 'pixels'; known: bins, range, activation"),
+        ("emd", {"unit": "pixels"}, "unit must be one of bins, range, activation, got 'pixels'"),
         ("emd", {"bins": 0}, "bins must be between 1 and 16777216, got 0"),
         ("nfd", {"layers": ["conf"]}, "no module 'conf'; did you mean 'conv'"),
         ("nfd", {"neurons": {"cnv": [0]}}, "neurons: unknown layer 'cnv'; did you mean 'conv'"),

@@ -16,6 +16,8 @@ def _ranking(images: int = 7, kept: int = 3, height: int = 8) -> ImageRanking:
     return ImageRanking(
         source="made",
         reference="real",
+        distance="emd",
+        label="VDNA-EMD",
         kind="histogram",
         unit="bins",
         layers=("early", "late"),

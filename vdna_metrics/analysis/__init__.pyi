@@ -1,6 +1,3 @@
-from .comparison import (
-    build_group_dnas as build_group_dnas,
-)
 from .copies import (
     CopyMatch as CopyMatch,
     CopyReport as CopyReport,
@@ -18,7 +15,7 @@ from .descriptors import (
 from .desensitise import (
     AttributeDistances as AttributeDistances,
     attribute_distances as attribute_distances,
-    build_attribute_dnas as build_attribute_dnas,
+    choose_attributes as choose_attributes,
     desensitise as desensitise,
     learn_weights as learn_weights,
     read_attribute_table as read_attribute_table,
@@ -30,16 +27,14 @@ from .desensitise import (
 from .discrepancy import (
     ranking_discrepancy as ranking_discrepancy,
 )
+from .exemplars import Exemplar as Exemplar, Exemplars as Exemplars, find_exemplars as find_exemplars
 from .explain import (
     DistanceParts as DistanceParts,
-    Exemplar as Exemplar,
-    Exemplars as Exemplars,
     Explanation as Explanation,
     LayerContribution as LayerContribution,
     NeuronContribution as NeuronContribution,
     emd_parts as emd_parts,
     explain as explain,
-    find_exemplars as find_exemplars,
 )
 from .fidelity import (
     Features as Features,
@@ -58,11 +53,11 @@ from .matrices import (
     distance_matrix as distance_matrix,
     nearest as nearest,
 )
+from .pairs import compare_images as compare_images
 from .ranking import (
     ImageRanking as ImageRanking,
     LayerScore as LayerScore,
     RankedImage as RankedImage,
-    compare_images as compare_images,
     rank_images as rank_images,
 )
 from .sample_size import (

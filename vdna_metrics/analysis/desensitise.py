@@ -7,33 +7,25 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
-from vdna_metrics.build.dnas import empty_distribution
-from vdna_metrics.build.reading import DEFAULT_READING, Reading
-from vdna_metrics.distributions import Distribution, Kind
-from vdna_metrics.dna import VDNA, Provenance, compare
-from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.dna.columns import ColumnLike, find_column
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit
-from vdna_metrics.functional.positions import subsample_positions
-from vdna_metrics.images.sources import ImageSource, manifest_hash, select_images
+from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import NeuronLayout, near_names
-from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per, chosen_neurons
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per
 
-AttributeDistance = Literal["emd", "neuron_frechet", "layer_frechet"]
 Split = Literal["train", "validation", "test"]
-AttributeDNAs = Mapping[str, tuple[VDNA, VDNA]]
-"""``{attribute: (DNA of images with it, DNA of images without it)}``."""
+AttributeDNAs = Mapping[tuple[str, bool], VDNA]
+"""``{(attribute, True): DNA of images with it, (attribute, False): DNA of images without it}``."""
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, as everywhere
+_FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 _VALUES = {"1": True, "0": False, "-1": False}
 
 
@@ -197,61 +189,64 @@ class AttributeDistances:
     Args:
         layout: the neurons.
         fingerprint: of the network.
-        distance: the function of ``compare`` that gave them.
-        unit: of the EMD; ``None`` for the others.
-        values: ``{attribute: [neurons]}``, of the layer Fréchet distance ``[layers]``.
+        distance: name of the distance that gave them.
+        unit: of the distance, where it has several.
+        values: ``{attribute: [neurons]}``, or ``[layers]``.
+        per: whether there is a distance a neuron or one a layer.
     """
 
     layout: NeuronLayout
     fingerprint: ExtractorFingerprint
-    distance: AttributeDistance
-    unit: EMDUnit | None
+    distance: str
+    unit: str | None
     values: Mapping[str, Tensor]
-
-    @property
-    def per(self) -> Per:
-        """Whether there is a distance a neuron or one a layer."""
-        return "layer" if self.distance == "layer_frechet" else "neuron"
+    per: Per = "neuron"
 
 
 def attribute_distances(
     dnas: AttributeDNAs,
     *,
-    distance: AttributeDistance = "emd",
-    unit: EMDUnit = "bins",
+    distance: ColumnLike = "emd",
+    unit: EMDUnit | None = None,
     neurons: NeuronsLike | None = None,
 ) -> AttributeDistances:
     """Distance of every neuron, or layer, between images with and without each attribute.
 
     Args:
-        dnas: ``{attribute: (DNA of images with it, DNA of images without it)}``.
-        distance: ``"emd"`` of histogram DNAs, ``"neuron_frechet"`` of Gaussian or ``"layer_frechet"`` of layer
-            Gaussian ones.
-        unit: of the EMD.
+        dnas: ``{(attribute, whether it is there): DNA}``, what `build_dnas` makes of the partition `attributes`.
+        distance: a distance or column with parts by neuron or by layer, or the name of one.
+        unit: of the EMD, by default bins.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
 
     Raises:
-        ValueError: for no attribute, an unknown distance, or DNAs that cannot be compared.
+        ValueError: for no attribute, one of which a side is missing, an unknown distance or one without parts, or DNAs
+            that cannot be compared.
     """
-    if distance not in get_args(AttributeDistance):
-        raise ValueError(f"unknown distance {distance!r}; known: {', '.join(get_args(AttributeDistance))}")
+    column = find_column(distance)
+    changes = {name: value for name, value in (("unit", unit), ("neurons", neurons)) if value is not None}
+    column = column.replace(**changes, weights=None)
+    per = column.distance.per
+    if per is None or column.distance.arity != 2:
+        raise ValueError(f"{column.title} has no distances by neuron or layer between two sets: it cannot be weighed")
     if not dnas:
         raise ValueError("there must be attributes, got none")
-    options: dict[str, Any] = {"unit": unit} if distance == "emd" else {}
-    options["reduction"] = "layer" if distance == "layer_frechet" else "none"
-    values, first = {}, None
-    for attribute, (with_it, without) in dnas.items():
-        with_it, without = with_it.select(neurons=neurons), without.select(neurons=neurons)
-        first = first or with_it
+    values, first, first_name = {}, None, ""
+    for attribute in dict.fromkeys(name for name, _ in dnas):
+        for value, word in ((True, "with"), (False, "without")):
+            if (attribute, value) not in dnas:
+                raise ValueError(f"there is no DNA of images {word} {attribute!r}: was none of them readable?")
+        with_it, without = (column.select(dnas[attribute, value]) for value in (True, False))
+        first, first_name = (with_it, attribute) if first is None else (first, first_name)
         if with_it.layout != first.layout or with_it.fingerprint.differences(first.fingerprint):
-            raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {next(iter(dnas))!r}")
+            raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {first_name!r}")
         try:
-            found = getattr(compare, distance)(with_it, without, **options)
+            found = column.measure(with_it, without, "layer" if per == "layer" else "none")
         except ValueError as error:
             raise ValueError(f"{attribute}: {error}") from error
-        values[attribute] = torch.cat([found[layer].cpu().reshape(-1) for layer in first.layout])
+        parts = cast("dict[str, Tensor]", found)
+        values[attribute] = torch.cat([parts[layer].cpu().reshape(-1) for layer in first.layout])
     assert first is not None
-    return AttributeDistances(first.layout, first.fingerprint, distance, unit if distance == "emd" else None, values)
+    return AttributeDistances(first.layout, first.fingerprint, column.name, column.options.get("unit"), values, per)
 
 
 def desensitise(
@@ -311,92 +306,6 @@ def desensitise(
         },
     }
     return NeuronWeights(train.layout, values, train.fingerprint, train.per, made)
-
-
-def build_attribute_dnas(
-    images: NumberedImages,
-    extractor: FeatureExtractor,
-    attributes: Mapping[str, Sequence[bool]],
-    kind: Kind = "histogram",
-    *,
-    bins: int = 1000,
-    ranges: ActivationRanges | None = None,
-    layers: Sequence[str] | None = None,
-    neurons: NeuronsLike | None = None,
-    max_positions: int | None = None,
-    name: str | None = None,
-    reading: Reading = DEFAULT_READING,
-) -> dict[str, tuple[VDNA, VDNA]]:
-    """Make the DNAs of images with and without each attribute, in one pass over the images.
-
-    One state an attribute is kept, and one of all images: images without an attribute are all less those with it.
-
-    Args:
-        images: source, folder, archive, list, array, or uint8 images ``[N, 3, H, W]``.
-        extractor: frozen network.
-        attributes: ``{attribute: whether each image has it}``, in the source's order.
-        kind: which DNAs to make.
-        bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
-        layers: layers to look at, by default all.
-        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
-        max_positions: as in `build_dnas`.
-        name: of the image set, by default the source's.
-        reading: how images are read.
-
-    Returns:
-        ``{attribute: (DNA of images with it, DNA of images without it)}``.
-
-    Raises:
-        ValueError: for unreadable images (unless skipped), an attribute of another number of images, or one that all
-            images have, or none.
-
-    Examples:
-        >>> from vdna_metrics import create_extractor
-        >>> images, network = np.zeros((3, 8, 8, 3), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
-        >>> build_attribute_dnas(images, network, {"dark": [True, False, True]}, "gaussian")["dark"][0]
-        VDNA(gaussian of 2 images of array with dark: 3 neurons in 1 layers of AvgPool2d)
-    """
-    source = open_numbered(images)
-    has = {attribute: np.asarray(values, np.bool_) for attribute, values in attributes.items()}
-    for attribute, values in has.items():
-        if values.shape != (len(source),):
-            raise ValueError(f"{source.name}: {len(source)} images, {attribute!r} is given for {list(values.shape)}")
-    layout = extractor.layout.select(layers, chosen_neurons(neurons, extractor.fingerprint))
-    every = empty_distribution(kind, layout, extractor, bins=bins, ranges=ranges, device=reading.device)
-    parts = {attribute: every.with_state(torch.zeros_like(every.state)) for attribute in has}
-    seen: list[int] = []
-    digests: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    at_most = max_positions if kind == "histogram" else None
-    for batch in iterate_activations(source, extractor, layout, reading):
-        activations = {layer: subsample_positions(x, at_most) for layer, x in batch.activations.items()}
-        every.fill_(activations)
-        for attribute, values in has.items():
-            places = np.flatnonzero(values[list(batch.indices)])
-            index = torch.from_numpy(places).to(reading.device)
-            parts[attribute].fill_({layer: x.index_select(1, index) for layer, x in activations.items()})
-        seen += batch.indices
-        digests += batch.digests
-        skipped += [(bad.name, bad.reason) for bad in batch.skipped]
-    every.check_finite()
-    fingerprint = extractor.fingerprint.select(list(layout))
-
-    def side(distribution: Distribution, attribute: str, word: str, chosen: NDArray[np.bool_]) -> VDNA:
-        if not distribution.n_images:
-            raise ValueError(f"{source.name}: no image {word} {attribute!r} among {len(seen)}")
-        members = [place for place, index in enumerate(seen) if chosen[index]]
-        manifest = manifest_hash([source.names[seen[i]] for i in members], [digests[i] for i in members])
-        origin = f"{name or source.name} {word} {attribute}"
-        provenance = Provenance(extractor.name, (origin,), tuple(skipped), (manifest,), at_most)
-        return VDNA(distribution.to("cpu"), fingerprint, provenance)
-
-    dnas = {}
-    for attribute, values in has.items():
-        part = parts.pop(attribute)
-        rest = part.with_state(every.state - part.state)
-        dnas[attribute] = (side(part, attribute, "with", values), side(rest, attribute, "without", ~values))
-    return dnas
 
 
 def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
@@ -486,3 +395,43 @@ def split_images(
         part = select_images(source, chosen, f"{source.name} ({split})")
         splits[split] = part, {attribute: [table[name][attribute] for name in part.names] for attribute in attributes}
     return splits
+
+
+def choose_attributes(
+    splits: Mapping[Split, tuple[ImageSource, Mapping[str, Sequence[bool]]]], attribute: str
+) -> tuple[list[str], list[str]]:
+    """Which attributes weights can be learned with: those that at least two images of every split have, and lack.
+
+    Args:
+        splits: as `split_images` gives them.
+        attribute: the one to ignore.
+
+    Returns:
+        The attributes, the one to ignore first, and those that are left out.
+
+    Raises:
+        ValueError: for an unknown attribute, one that is left out, or one that is alone.
+
+    Examples:
+        >>> from vdna_metrics.images import open_images
+        >>> images = open_images(np.zeros((4, 8, 8, 3), np.uint8))
+        >>> has = {"red": [True, True, False, False], "blue": [True, False] * 2, "rare": [True] + [False] * 3}
+        >>> choose_attributes({"train": (images, has)}, "blue")
+        (['blue', 'red'], ['rare'])
+    """
+    known = list(next(has for _, has in splits.values()))
+    if attribute not in known:
+        raise ValueError(f"the table has no attribute {attribute!r}; {near_names(attribute, known)}")
+    of_each = {name: [has[name] for _, has in splits.values()] for name in known}
+    few = [
+        name
+        for name, parts in of_each.items()
+        if min(min(sum(part), len(part) - sum(part)) for part in parts) < _FEWEST
+    ]
+    chosen = [name for name in known if name not in (*few, attribute)]
+    if attribute in few or not chosen:
+        raise ValueError(
+            f"{attribute} and at least one other attribute are needed, each with {_FEWEST} images with and without in "
+            f"every split; of {', '.join(known)} there are {', '.join(n for n in known if n not in few) or 'none'}"
+        )
+    return [attribute, *chosen], few

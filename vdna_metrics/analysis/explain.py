@@ -1,27 +1,19 @@
-"""What makes a distance: which layers, which neurons, what they do differently, and in which images."""
+"""What makes a distance: which layers, which neurons, and what they do differently."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
-from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.distances import EMD, LFD, NFD
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.functional.histogram import bin_index
-from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import chosen_weights
-
-Side = Literal["reference", "generated"]
 
 _BLOCK = 1 << 21  # quantiles sorted at once, 16 MiB a tensor
 
@@ -347,133 +339,3 @@ def _parts_and_moments(reference: VDNA, generated: VDNA, column: Column) -> tupl
             parts = DistanceParts(shift, spread, torch.zeros_like(shift))
         return parts, means, deviations
     raise TypeError(f"cannot explain {reference!r} and {generated!r}")
-
-
-# ------------------------------------------------------------------------------------------------------------ exemplars
-@dataclass(frozen=True, eq=False)
-class Exemplar:
-    """An image in which a neuron does what sets the two sets apart.
-
-    Args:
-        name: of the image in its source.
-        index: its place there.
-        pull: how much the image moves the neuron's EMD, in bins, see `find_exemplars`.
-        image: uint8 ``[3, H, W]``, at the network's size.
-    """
-
-    name: str
-    index: int
-    pull: float
-    image: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Exemplars:
-    """Exemplar images of some neurons.
-
-    Args:
-        side: of which of the two sets the images are.
-        source: name of the images.
-        n_images: how many were looked at.
-        neurons: ``{(layer, neuron): exemplars}``, the most telling first.
-        mean_pull: of all images, ``{(layer, neuron): bins}``.
-    """
-
-    side: Side
-    source: str
-    n_images: int
-    neurons: Mapping[tuple[str, int], tuple[Exemplar, ...]]
-    mean_pull: Mapping[tuple[str, int], float]
-
-
-def find_exemplars(
-    explanation: Explanation,
-    images: NumberedImages,
-    extractor: FeatureExtractor,
-    *,
-    side: Side = "generated",
-    neurons: int = 4,
-    number: int = 5,
-    reading: Reading = DEFAULT_READING,
-) -> Exemplars:
-    """The images that tell most what sets two sets apart, for each of the neurons that contribute most.
-
-    An image's **pull** on a neuron is the mean over its positions of ``ψ(bin)``, where ``ψ`` rises by 1 from a bin to
-    the next where the reference's cumulative share is above the other's, falls by 1 where it is below, and has mean 0
-    over the reference. (It is the potential of the optimal transport: no other function that changes by at most 1 a bin
-    tells the two better apart.) Then the mean pull of the images of the reference is 0 and that of the generated ones
-    is the neuron's EMD in bins, so the pull of a generated image is its own part of it. Generated exemplars have the
-    highest pull, reference exemplars the lowest.
-
-    One pass over the images; kept are ``neurons x number`` images, at the network's size.
-
-    Args:
-        explanation: of two histogram DNAs.
-        images: of one of the two sets, or others.
-        extractor: that of the DNAs.
-        side: whether these are images of the reference or generated.
-        neurons: number of top neurons.
-        number: of images for each.
-        reading: how images are read.
-
-    Raises:
-        ValueError: when the explanation is not of histograms, the extractor is another, or images cannot be read.
-    """
-    if side not in get_args(Side):
-        raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
-    if neurons < 1 or number < 1:
-        raise ValueError(f"at least one neuron and one image are needed, got {neurons} and {number}")
-    a, b = explanation.reference.distribution, explanation.generated.distribution
-    if not isinstance(a, HistogramDistribution) or not isinstance(b, HistogramDistribution):
-        raise ValueError(
-            f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
-        )
-    top = explanation.top(neurons)
-    wanted: dict[str, list[int]] = {}
-    for neuron in top:
-        wanted.setdefault(neuron.layer, []).append(neuron.neuron)
-    explanation.reference.select(list(wanted)).check_fingerprint(extractor.fingerprint.select(list(wanted)))
-    layout = explanation.layout.select(neurons=wanted)
-    keys = [(layer, neuron) for layer in layout for neuron in layout.neurons.get(layer, range(layout[layer]))]
-    a, b = a.select(layout), b.select(layout)
-    potentials = layout.split(_potentials(a.counts.cpu(), b.counts.cpu()).to(reading.device))
-    ends = [layout.split(end.to(reading.device)) for end in (a.ranges.low, a.ranges.high)]
-    source, max_positions = open_numbered(images), explanation.reference.provenance.max_positions
-    sign = 1 if side == "generated" else -1
-    best: list[list[Exemplar]] = [[] for _ in keys]
-    total, seen = torch.zeros(len(keys), dtype=torch.float64), 0
-    for batch in iterate_activations(source, extractor, layout, reading):
-        pulls = []
-        for layer, activations in batch.activations.items():
-            some = subsample_positions(activations, max_positions)
-            bins = bin_index(some, ends[0][layer], ends[1][layer], a.bins).long()
-            pulls.append(potentials[layer].gather(1, bins.flatten(1)).view(bins.shape).mean(dim=2).cpu())
-        pull = torch.cat(pulls)
-        total, seen = total + pull.sum(dim=1), seen + len(batch.indices)
-        for row, kept in enumerate(best):
-            order = (sign * pull[row]).argsort(descending=True, stable=True)[:number].tolist()
-            for place in order:
-                value, index = float(pull[row, place]), batch.indices[place]
-                if len(kept) < number or sign * value > sign * kept[-1].pull:
-                    picture = batch.images[place].clamp(0, 255).round().byte().clone()
-                    kept.append(Exemplar(source.names[index], index, value, picture))
-                    kept.sort(key=lambda exemplar: -sign * exemplar.pull)
-                    del kept[number:]
-    found = dict(zip(keys, zip(best, (total / max(1, seen)).tolist(), strict=True), strict=True))
-    in_order = {(neuron.layer, neuron.neuron): found[neuron.layer, neuron.neuron] for neuron in top}
-    return Exemplars(
-        side=side,
-        source=source.name,
-        n_images=seen,
-        neurons={key: tuple(kept) for key, (kept, _) in in_order.items()},
-        mean_pull={key: mean for key, (_, mean) in in_order.items()},
-    )
-
-
-def _potentials(counts_a: Tensor, counts_b: Tensor) -> Tensor:
-    """``ψ`` of each bin, ``[neurons, bins]`` float64."""
-    a, b = _Standardised.of(counts_a), _Standardised.of(counts_b)
-    rises = (a.cumulative - b.cumulative).sign()
-    potential = rises.cumsum(dim=1) - rises
-    shares = counts_a / counts_a.sum(dim=1, keepdim=True).double()
-    return potential - (shares * potential).sum(dim=1, keepdim=True)

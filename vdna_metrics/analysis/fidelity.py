@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.activations import NumberedImages, iterate_activations, open_numbered
-from vdna_metrics.build.reading import DEFAULT_READING, Reading
-from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.build.memory import StateSize, check_memory
+from vdna_metrics.build.passes import ActivationBatch, run_pass
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.kernels import kernel_distance, vendi_score
 from vdna_metrics.functional.moments import image_means
@@ -72,7 +73,7 @@ class Features:
 
 def collect_features(
     images: NumberedImages,
-    extractor: FeatureExtractor,
+    extractor: ExtractorLike,
     *,
     layer: str | None = None,
     mirrored: bool = False,
@@ -82,10 +83,10 @@ def collect_features(
 
     Args:
         images: what has places and names, see `NumberedImages`.
-        extractor: frozen network.
+        extractor: frozen network, or its name.
         layer: by default the extractor's last.
         mirrored: also of each image flipped left to right, by a second forward.
-        reading: how images are read; no checkpoints, and no sum over ranks.
+        reading: how images are read.
 
     Returns:
         The features, ``[N, d]`` float32 on the CPU: 5 MB a thousand images of 1280 neurons.
@@ -99,26 +100,28 @@ def collect_features(
         >>> collect_features(np.zeros((3, 32, 32, 3), np.uint8), create_extractor("vdna_tiny"))
         Features(3 images of 1280 neurons, conv_head of short_mobilenetv2)
     """
-    layout = extractor.layout.select([layer if layer is not None else list(extractor.layout)[-1]])
+    network, source = create_extractor(extractor), open_numbered(images)
+    layout = network.layout.select([layer if layer is not None else list(network.layout)[-1]])
     (chosen,) = layout
-    source = open_numbered(images)
-    names: list[str] = []
-    digests: list[str] = []
-    vectors: list[Tensor] = [torch.empty(0, layout.total)]
-    flipped: list[Tensor] = [torch.empty(0, layout.total)]
-    for batch in iterate_activations(source, extractor, layout, reading):
-        names += [source.names[index] for index in batch.indices]
-        digests += batch.digests
-        vectors.append(image_means(batch.activations[chosen]).float().cpu())
-        if mirrored:
-            activations = extractor.from_resized(batch.images.flip(3).to(reading.device))
-            flipped.append(image_means(activations[chosen]).float().cpu())
+    names = ("features", "mirrored features") if mirrored else ("features",)
+    check_memory(source.name, [StateSize(name, len(source), 4 * layout.total) for name in names], reading)
+    states = {name: torch.zeros(len(source), layout.total) for name in names}
+
+    def fill_(batch: ActivationBatch) -> None:
+        rows = list(batch.indices)
+        states["features"][rows] = image_means(batch.activations[chosen]).float().cpu()
+        if mirrored and batch.images is not None:
+            activations = network.from_resized(batch.images.flip(3))
+            states["mirrored features"][rows] = image_means(activations[chosen]).float().cpu()
+
+    fingerprint = network.fingerprint.select([chosen])
+    seen = run_pass(source, network, layout, reading, states, ["features", fingerprint.digest, chosen], fill_)
     return Features(
-        names=tuple(names),
-        digests=tuple(digests),
-        vectors=torch.cat(vectors),
-        mirrored=torch.cat(flipped) if mirrored else None,
-        fingerprint=extractor.fingerprint.select([chosen]),
+        names=seen.seen_names,
+        digests=tuple(seen.digests),
+        vectors=seen.rows(states["features"]),
+        mirrored=seen.rows(states["mirrored features"]) if mirrored else None,
+        fingerprint=fingerprint,
     )
 
 

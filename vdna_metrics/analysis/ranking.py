@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.activations import (
-    ActivationBatch,
-    NumberedImages,
-    iterate_activations,
-    open_numbered,
-)
-from vdna_metrics.build.dnas import empty_distribution
-from vdna_metrics.build.reading import DEFAULT_READING, Reading
-from vdna_metrics.distributions import (
-    Distribution,
-    GaussianDistribution,
-    HistogramDistribution,
-    Kind,
-    LayerGaussianDistribution,
-)
+from vdna_metrics.build.passes import ActivationBatch, read_pictures, run_pass
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
+from vdna_metrics.dna.columns import Column, ColumnLike, find_column
+from vdna_metrics.dna.distances import Distance, find_distance, list_distances
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, image_emd, image_pair_emd
-from vdna_metrics.functional.moments import image_means
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
+from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons, chosen_weights
-from vdna_metrics.ranges import ActivationRanges
-
-Measure = Callable[[ActivationBatch], Mapping[str, Tensor]]  # {layer: [images, neurons] float64}
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
 
 
 # -------------------------------------------------------------------------------------------------------------- values
@@ -46,7 +32,7 @@ class LayerScore:
 
     Args:
         layer: its name.
-        distance: mean of its neurons' distances, or their weighted sum; of a layer Gaussian their sum.
+        distance: mean of its neurons' distances, or their weighted sum; of a distance by layer its own.
         unusual: how far that is above the mean of all ranked images, in their standard deviations.
     """
 
@@ -64,7 +50,8 @@ class RankedImage:
         name: its name there.
         score: distance from the reference.
         layers: what each layer says, the one that tells most first: of the farthest images the layer in which the image
-            is most unusual, of the nearest the one in which it is nearest, for what is usual in that layer.
+            is most unusual, of the nearest the one in which it is nearest, for what is usual in that layer. Empty with
+            a distance that has no layers.
         image: uint8 ``[3, H, W]`` at the network's size, where it was kept.
     """
 
@@ -82,21 +69,26 @@ class ImageRanking:
     Args:
         source: name of the images.
         reference: what they were compared with.
-        kind: of the reference, which decides the distance.
-        unit: of the EMD; Fréchet distances are in squared activations.
-        layers: names of the layers.
+        distance: name of the distance, or column.
+        label: what people call it.
+        kind: of the DNAs that it needs.
+        unit: of the scores.
+        layers: names of the layers; none where the distance has no parts by layer.
         indices: place of each image in the source, in its order; skipped images leave gaps.
         names: of each image.
         scores: of each image, ``[images]`` float64.
         layer_distances: ``[images, layers]`` float64, as `LayerScore` has them.
         skipped: images that could not be read and were left out, ``(name, reason)`` each.
         pictures: ``{index: uint8 [3, H, W]}`` of the nearest and the farthest that were kept.
+        higher_is_better: whether the nearest, which are the best, have the highest scores.
     """
 
     source: str
     reference: str
+    distance: str
+    label: str
     kind: Kind
-    unit: EMDUnit
+    unit: str
     layers: tuple[str, ...]
     indices: tuple[int, ...]
     names: tuple[str, ...]
@@ -104,26 +96,30 @@ class ImageRanking:
     layer_distances: Tensor
     skipped: tuple[tuple[str, str], ...] = ()
     pictures: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    higher_is_better: bool = False
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def nearest(self, number: int = 20) -> tuple[RankedImage, ...]:
-        """The images at the smallest distances, the nearest first."""
+        """The images at the smallest distances (of a score, with the best), the nearest first."""
         return self._ranked(number, farthest=False)
 
     def farthest(self, number: int = 20) -> tuple[RankedImage, ...]:
-        """The images at the largest distances, the farthest first."""
+        """The images at the largest distances (of a score, with the worst), the farthest first."""
         return self._ranked(number, farthest=True)
 
     def _ranked(self, number: int, *, farthest: bool) -> tuple[RankedImage, ...]:
-        rows = self.scores.argsort(descending=farthest, stable=True)[:number].tolist()
-        deviation, mean = torch.std_mean(self.layer_distances, dim=0, correction=0)
-        unusual = (self.layer_distances[rows] - mean) / torch.where(deviation > 0, deviation, torch.inf)
+        highest_first = farthest != self.higher_is_better
+        rows = self.scores.argsort(descending=highest_first, stable=True)[:number].tolist()
+        unusual = self.layer_distances[rows]
+        if self.layers:
+            deviation, mean = torch.std_mean(self.layer_distances, dim=0, correction=0)
+            unusual = (unusual - mean) / torch.where(deviation > 0, deviation, torch.inf)
         found = []
         for row, distances, places in zip(rows, self.layer_distances[rows].tolist(), unusual.tolist(), strict=True):
             layers = map(LayerScore, self.layers, distances, places)
-            told = tuple(sorted(layers, key=lambda layer: layer.unusual, reverse=farthest))
+            told = tuple(sorted(layers, key=lambda layer: layer.unusual, reverse=highest_first))
             index = self.indices[row]
             found.append(RankedImage(index, self.names[row], float(self.scores[row]), told, self.pictures.get(index)))
         return tuple(found)
@@ -134,8 +130,9 @@ class ImageRanking:
         return {
             "images": self.source,
             "reference": self.reference,
+            "distance": self.distance,
             "kind": self.kind,
-            "unit": self.unit if self.kind == "histogram" else "squared activations",
+            "unit": self.unit,
             "n_images": len(self),
             "skipped": [list(item) for item in self.skipped],
             "mean": float(self.scores.mean()),
@@ -152,44 +149,47 @@ def _plain(image: RankedImage) -> dict[str, Any]:
 def rank_images(
     images: NumberedImages,
     reference: VDNA,
-    extractor: FeatureExtractor,
+    extractor: ExtractorLike,
     *,
+    distance: ColumnLike | None = None,
     layers: Sequence[str] | None = None,
     neurons: NeuronsLike | None = None,
     weights: NeuronWeightsLike | None = None,
-    unit: EMDUnit = "bins",
+    unit: EMDUnit | None = None,
     pictures: int = 0,
     reading: Reading = DEFAULT_READING,
 ) -> ImageRanking:
     """Each image's distance from a reference, by the DNA of that image alone.
 
-    With a histogram reference, a neuron's distance is the EMD between the image's own counts and the reference's: what
-    `compare.emd` says of ``build_dnas`` of that one image, over the same positions (``max_positions``).
+    A distance is what it says of ``build_dnas`` of that one image, over the same positions (``max_positions``): for
+    the EMD, that between the image's own counts and the reference's.
 
-    With a Gaussian reference, an image is a Gaussian without spread at its mean activation ``x``, and the neuron
-    Fréchet distance from it is ``(x − μ)² + σ²``; with a layer Gaussian reference the layer Fréchet distance is their
-    sum over the layer, ``|x − μ|² + tr S``. The second term is the same for all images, so these rank by the squared
-    distance from the mean, in which neurons with large activations count most.
+    A Gaussian needs two images; there, an image is a Gaussian without spread at its mean activation ``x``, and the
+    neuron Fréchet distance from it is ``(x − μ)² + σ²``; the layer Fréchet distance is their sum over the layer,
+    ``|x − μ|² + tr S``. The second term is the same for all images, so these rank by the squared distance from the
+    mean, in which neurons with large activations count most.
 
     One image is far from any set by being one: an image of the reference itself is not at distance 0. Compare scores
     with those of other images.
 
-    One pass; memory is that of a batch, of the scores by layer, and of ``2 x pictures`` images.
+    One pass; memory is that of a batch and of the scores by layer. The pictures are read again at its end.
 
     Args:
         images: the images.
-        reference: DNA of any kind.
-        extractor: that of the reference.
+        reference: DNA, of the kind that the distance needs.
+        extractor: that of the reference, or its name.
+        distance: a distance or column, or the name of one; by default the first of the reference's kind: ``"emd"``,
+            ``"nfd"`` or ``"lfd"``. A score of images alone takes layout, bins and ranges from the reference.
         layers: layers to look at, ``None`` for all.
         neurons: of the neurons to look at, as in `compare`.
         weights: as in `compare`.
-        unit: of the EMD.
+        unit: of the EMD, by default bins.
         pictures: how many of the nearest and of the farthest images to keep.
-        reading: how images are read; no checkpoints, and no sum over ranks.
+        reading: how images are read.
 
     Raises:
-        ValueError: when the reference is of another network or has seen too few images, images cannot be read (unless
-            skipped), or activations are not finite.
+        ValueError: when the reference is of another network or has seen too few images, the distance needs a DNA of
+            several images, images cannot be read (unless skipped), or activations are not finite.
 
     Examples:
         >>> from vdna_metrics import create_extractor, load_reference
@@ -201,265 +201,162 @@ def rank_images(
         >>> [image.index for image in ranking.nearest()]
         [1, 0]
     """
-    _check_unit(unit)
-    if layers is not None or neurons is not None:
-        reference = reference.select(layers, neurons)
+    network, source = create_extractor(extractor), open_numbered(images)
+    column = column_with(default_distance(reference.kind) if distance is None else distance, weights, unit)
+    changes = {name: value for name, value in (("layers", layers), ("neurons", neurons)) if value is not None}
+    column = column.replace(**changes) if changes else column
+    reference = column.select(reference.as_kind(column.kind))
     layout = reference.layout
-    reference.check_fingerprint(extractor.fingerprint.select(list(layout)))
-    needed = 1 if reference.kind == "histogram" else 2
+    if reference.kind != column.kind:
+        raise ValueError(f"{column.title} needs a reference of kind {column.kind!r}, got {reference.kind!r}")
+    reference.check_fingerprint(network.fingerprint.select(list(layout)))
+    needed = reference.distribution.min_images
     if reference.n_images < needed:
         raise ValueError(f"a {reference.kind} reference needs at least {needed} images, it has {reference.n_images}")
     reference.distribution.check_finite()
-    measure = _from_reference(reference.distribution, unit, reference.provenance.max_positions, reading)
-    return _rank(
-        open_numbered(images),
-        extractor,
+    max_positions = reference.provenance.max_positions if column.kind == "histogram" else None
+    on_device = reference.distribution.to(_double_device(reading.device))
+    of_images = _of_images(column, on_device)
+
+    def measure(batch: ActivationBatch) -> Mapping[str, Tensor]:
+        return of_images({layer: subsample_positions(x, max_positions) for layer, x in batch.activations.items()})
+
+    state_digest = hashlib.sha256(reference.distribution.state.cpu().numpy().tobytes()).hexdigest()
+    return rank_by(
+        source,
+        network,
         layout,
         measure,
         reading,
+        column=column,
         reference=", ".join(reference.provenance.sources) or "unknown source",
-        kind=reference.kind,
-        unit=unit,
-        weights=weights,
+        settings=[state_digest, max_positions, settings_of(reference.distribution)],
         pictures=pictures,
     )
 
 
-def compare_images(
-    a: NumberedImages,
-    b: NumberedImages,
-    extractor: FeatureExtractor,
-    *,
-    kind: Literal["histogram", "gaussian"] = "histogram",
-    bins: int = 1000,
-    ranges: ActivationRanges | None = None,
-    layers: Sequence[str] | None = None,
-    neurons: NeuronsLike | None = None,
-    weights: NeuronWeightsLike | None = None,
-    unit: EMDUnit = "bins",
-    max_positions: int | None = None,
-    pictures: int = 0,
-    reading: Reading = DEFAULT_READING,
-) -> ImageRanking:
-    """Distances between images: one against many, or pair by pair.
-
-    By histograms, a neuron's distance is the EMD between the two images' own counts; by Gaussians it is ``(x − y)²``,
-    between their mean activations.
-
-    Args:
-        a: one image, or as many as ``b``.
-        b: the images; their i-th is compared with the one, or with the i-th of ``a``.
-        extractor: frozen network.
-        kind: which distance.
-        bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
-        layers: layers to look at, ``None`` for all.
-        neurons: of the neurons to look at, as in `compare`.
-        weights: as in `compare`.
-        unit: of the EMD.
-        max_positions: of each image's positions at most so many are counted in histograms.
-        pictures: how many of the nearest and of the farthest images of ``b`` to keep.
-        reading: how images are read.
-
-    Returns:
-        A ranking of ``b``.
-
-    Raises:
-        ValueError: when there are neither one nor as many images, or they cannot be read; pairs cannot skip bad ones.
-
-    Examples:
-        >>> from vdna_metrics import create_extractor
-        >>> pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-        >>> found = compare_images(pixels[:1], pixels, create_extractor("vdna_tiny"))
-        >>> [image.index for image in found.nearest(1)]
-        [0]
-    """
-    _check_unit(unit)
-    if kind not in ("histogram", "gaussian"):
-        raise ValueError(f"kind must be histogram or gaussian, got {kind!r}")
-    left, right = open_numbered(a), open_numbered(b)
-    if len(left) not in (1, len(right)):
-        raise ValueError(f"one image or as many as the other side are needed, got {len(left)} and {len(right)}")
-    if len(left) > 1 and reading.skip_bad:
-        raise ValueError("pairs of images cannot be kept together when bad ones are skipped; give skip_bad=False")
-    layout = extractor.layout.select(layers, chosen_neurons(neurons, extractor.fingerprint))
-    empty = empty_distribution(kind, layout, extractor, bins=bins, ranges=ranges)
-    if len(left) == 1:
-        whole = replace(reading, progress=None, shard=(0, 1))
-        others: Iterator[ActivationBatch] = repeat(next(iterate_activations(left, extractor, layout, whole)))
-    else:
-        others = iterate_activations(left, extractor, layout, replace(reading, progress=None))
-    measure = _from_partners(others, empty, unit, max_positions)
-    return _rank(
-        right,
-        extractor,
-        layout,
-        measure,
-        reading,
-        reference=left.name,
-        kind=kind,
-        unit=unit,
-        weights=weights,
-        pictures=pictures,
-    )
+def default_distance(kind: Kind) -> Distance:
+    """The first distance of a kind of DNA: EMD, neuron or layer Fréchet distance."""
+    every = map(find_distance, list_distances())
+    return next(distance for distance in every if distance.kind == kind and distance.arity == 2)
 
 
-def _check_unit(unit: str) -> None:
-    if unit not in get_args(EMDUnit):
-        raise ValueError(f"unit must be one of {', '.join(get_args(EMDUnit))}, got {unit!r}")
+def column_with(distance: ColumnLike, weights: NeuronWeightsLike | None, unit: EMDUnit | None) -> Column:
+    """A distance as a column, with weights and unit where they are given."""
+    changes = {name: value for name, value in (("weights", weights), ("unit", unit)) if value is not None}
+    return find_column(distance).replace(**changes) if changes else find_column(distance)
 
 
-def _from_reference(distribution: Distribution, unit: EMDUnit, max_positions: int | None, reading: Reading) -> Measure:
-    layout = distribution.layout
+def _double_device(device: torch.device | str) -> torch.device:
+    """The device, or the CPU for MPS, which has no float64."""
+    return torch.device("cpu") if torch.device(device).type == "mps" else torch.device(device)
+
+
+def settings_of(distribution: Distribution) -> Any:
+    """What decides a distribution beside its images and neurons, as plain containers."""
     if isinstance(distribution, HistogramDistribution):
-        shares = layout.split(cumulative_shares(distribution.counts.to(reading.device)))
-        low, high = (
-            layout.split(end.to(reading.device)) for end in (distribution.ranges.low, distribution.ranges.high)
+        return [distribution.bins, distribution.ranges.digest]
+    return distribution.kind
+
+
+def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]:
+    """The distance's own way to measure single images, else by a DNA of each."""
+    distance = column.distance
+    if distance.of_images is not None:
+        return distance.of_images(reference, **column.options)
+    if reference.min_images > 1:
+        raise ValueError(
+            f"{column.title} cannot rank single images: a {reference.kind} DNA needs at least {reference.min_images} "
+            "images, and the distance has no of_images= for less; take a distance of histograms"
         )
-        scale = layout.split(_scale(distribution, unit))
+    empty = reference.with_state(torch.zeros_like(reference.state))
 
-        def emd(layer: str, activations: Tensor) -> Tensor:
-            some = subsample_positions(activations, max_positions)
-            found = image_emd(some, shares[layer], low[layer], high[layer])
-            return found.mul_(scale[layer].to(found.device))
+    def measure(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        rows = []
+        for image in range(next(iter(activations.values())).shape[1]):
+            one = empty.with_state(torch.zeros_like(empty.state))
+            one.fill_({layer: x[:, image : image + 1] for layer, x in activations.items()})
+            found = distance.function(*((reference, one)[2 - distance.arity :]), **column.options)
+            rows.append({"": found.reshape(1)} if isinstance(found, Tensor) else dict(found))
+        return {layer: torch.stack([row[layer].double() for row in rows]) for layer in rows[0]}
 
-        return lambda batch: {layer: emd(layer, x) for layer, x in batch.activations.items()}
-    if isinstance(distribution, LayerGaussianDistribution):
-        distribution = distribution.gaussian()
-    if not isinstance(distribution, GaussianDistribution):
-        raise TypeError(f"cannot rank by a {type(distribution).__name__}")
-    mean, variance = map(layout.split, distribution.mean_and_variance())
-
-    def frechet(layer: str, activations: Tensor) -> Tensor:
-        means = image_means(activations)
-        return means.sub_(mean[layer].to(means.device)).square_().add_(variance[layer].to(means.device))
-
-    return lambda batch: {layer: frechet(layer, x) for layer, x in batch.activations.items()}
+    return measure
 
 
-def _from_partners(
-    partners: Iterator[ActivationBatch], empty: Distribution, unit: EMDUnit, max_positions: int | None
-) -> Measure:
-    """From the images of another source, batch by batch; batches of one image are for all images of their partner."""
-    layout = empty.layout
-    if not isinstance(empty, HistogramDistribution):
-
-        def frechet(batch: ActivationBatch) -> dict[str, Tensor]:
-            other = next(partners).activations
-            return {
-                layer: (image_means(x) - image_means(other[layer])).square_() for layer, x in batch.activations.items()
-            }
-
-        return frechet
-    low, high, scale = map(layout.split, (empty.ranges.low, empty.ranges.high, _scale(empty, unit)))
-
-    def emd(batch: ActivationBatch) -> dict[str, Tensor]:
-        other, found = next(partners).activations, {}
-        for layer, activations in batch.activations.items():
-            x, y = (subsample_positions(side, max_positions) for side in (activations, other[layer]))
-            y = y.expand(-1, x.shape[1], -1)
-            found[layer] = image_pair_emd(x, y, low[layer], high[layer], empty.bins)
-            found[layer].mul_(scale[layer].to(found[layer].device))
-        return found
-
-    return emd
-
-
-def _scale(distribution: HistogramDistribution, unit: EMDUnit) -> Tensor:
-    """A bin of each neuron in a unit, ``[neurons]`` float64."""
-    low, high = distribution.ranges.low.double(), distribution.ranges.high.double()
-    one = torch.ones_like(low)
-    return {"bins": one, "range": one / distribution.bins, "activation": (high - low) / distribution.bins}[unit]
-
-
-def _rank(
+def rank_by(
     source: ImageSource,
     extractor: FeatureExtractor,
     layout: NeuronLayout,
-    measure: Measure,
+    measure: Callable[[ActivationBatch], Mapping[str, Tensor]],
     reading: Reading,
     *,
+    column: Column,
     reference: str,
-    kind: Kind,
-    unit: EMDUnit,
-    weights: NeuronWeightsLike | None,
+    settings: Sequence[Any],
     pictures: int,
 ) -> ImageRanking:
+    """Measure each image of a source in one pass.
+
+    Args:
+        source: the images.
+        extractor: frozen network.
+        layout: the neurons.
+        measure: gives ``{layer: [images, parts]}`` float64 of a batch, the parts that the column's distance has.
+        reading: how images are read.
+        column: distance, weights and options.
+        reference: what the images are compared with, for people.
+        settings: what decides the values, beside the images, the network, the layout and the column.
+        pictures: how many of the nearest and of the farthest images to keep.
+    """
     if pictures < 0:
         raise ValueError(f"pictures must be at least 0, got {pictures}")
+    per, layers = column.distance.per, tuple(layout) if column.distance.per is not None else ()
     fingerprint = extractor.fingerprint.select(list(layout))
-    factors, shares = _reduction(kind, layout, weights, fingerprint)
-    kept = _Pictures(pictures)
-    indices: list[int] = []
-    skipped: list[tuple[str, str]] = []
-    scores: list[Tensor] = []
-    layer_distances: list[Tensor] = []
-    for batch in iterate_activations(source, extractor, layout, reading):
-        skipped += [(bad.name, bad.reason) for bad in batch.skipped]
-        if not batch.indices:
-            continue
+    if per is None and column.weights is not None:
+        raise ValueError(f"{column.label} has no parts that could be weighted; leave weights= out")
+    weights = None if per is None else chosen_weights(column.weights, layout, fingerprint, per)
+    in_layer = (
+        None if weights is None else weights.split(list(layout.values()) if per == "neuron" else [1] * len(layout))
+    )
+    # What each layer says, or with a distance that has no parts its one value.
+    state = torch.zeros(len(source), max(1, len(layers)), dtype=torch.float64)
+
+    def fill_(batch: ActivationBatch) -> None:
         finite = torch.stack([x.isfinite().all() for x in batch.activations.values()]).tolist()
         if not all(finite):
             bad = ", ".join(layer for layer, good in zip(batch.activations, finite, strict=True) if not good)
             raise ValueError(f"activations are not finite (NaN or infinite) in layers {bad}")
-        distances = measure(batch)
-        columns = [distances[layer] @ factors[layer].to(distances[layer].device) for layer in layout]
-        part = torch.stack(columns, dim=1).cpu()
-        scores.append(part @ shares)
-        layer_distances.append(part)
-        kept.add_(scores[-1].tolist(), batch)
-        indices += batch.indices
-    if not indices:
+        parts = measure(batch)
+        for place, part in enumerate(parts[layer] for layer in layers or parts):
+            factors = part.new_full((part.shape[1],), 1 / part.shape[1]) if in_layer is None else in_layer[place]
+            state[list(batch.indices), place] = (part @ factors.to(part.device)).cpu()
+
+    decisive = [
+        column.name,
+        {name: str(value) for name, value in column.options.items()},
+        fingerprint.digest,
+        layout.to_json(),
+        None if weights is None else weights.tolist(),
+        *settings,
+    ]
+    seen = run_pass(source, extractor, layout, reading, {"distances": state}, decisive, fill_)
+    if not seen.count:
         raise ValueError(f"{source.name}: no images in this part")
-    return ImageRanking(
+    rows = seen.rows(state)
+    ranking = ImageRanking(
         source=source.name,
         reference=reference,
-        kind=kind,
-        unit=unit,
-        layers=tuple(layout),
-        indices=tuple(indices),
-        names=tuple(source.names[index] for index in indices),
-        scores=torch.cat(scores),
-        layer_distances=torch.cat(layer_distances),
-        skipped=tuple(skipped),
-        pictures=kept.by_index(),
+        distance=column.name,
+        label=column.label,
+        kind=column.kind,
+        unit=column.unit,
+        layers=layers,
+        indices=tuple(seen.indices),
+        names=seen.seen_names,
+        scores=(rows * column.layer_shares(layout)).sum(dim=1) if layers else rows[:, 0],
+        layer_distances=rows[:, : len(layers)],
+        skipped=tuple(seen.skipped),
+        higher_is_better=column.distance.higher_is_better,
     )
-
-
-def _reduction(
-    kind: Kind, layout: NeuronLayout, weights: NeuronWeightsLike | None, fingerprint: ExtractorFingerprint
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Of each neuron in its layer's distance, ``{layer: [neurons]}``, and of each layer in the score, ``[layers]``."""
-    counts = torch.tensor(list(layout.values()), dtype=torch.float64)
-    one = torch.ones(layout.total, dtype=torch.float64)
-    if kind == "layer_gaussian":
-        chosen = chosen_weights(weights, layout, fingerprint, "layer")
-        in_layer = one if chosen is None else chosen.repeat_interleave(counts.long())
-        shares = torch.full_like(counts, 1 / len(counts))
-    else:
-        chosen = chosen_weights(weights, layout, fingerprint)
-        in_layer = (1 / counts).repeat_interleave(counts.long()) if chosen is None else chosen
-        shares = counts / layout.total
-    return layout.split(in_layer), shares if chosen is None else torch.ones_like(counts)
-
-
-class _Pictures:
-    """The pictures of the nearest and the farthest images so far."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._ends: tuple[list[tuple[float, int, Tensor]], ...] = ([], [])  # (score, index, picture), the best first
-
-    def add_(self, scores: Sequence[float], batch: ActivationBatch) -> None:
-        for sign, kept in zip((1, -1), self._ends, strict=True):
-            # Equal scores in the source's order, as in the ranking.
-            order = sorted(range(len(scores)), key=lambda place: (sign * scores[place], place))
-            for place in order[: self._number]:
-                if len(kept) < self._number or sign * scores[place] < sign * kept[-1][0]:
-                    picture = batch.images[place].clamp(0, 255).round().byte()
-                    kept.append((scores[place], batch.indices[place], picture))
-                    kept.sort(key=lambda entry: (sign * entry[0], entry[1]))
-                    del kept[self._number :]
-
-    def by_index(self) -> dict[int, Tensor]:
-        return {index: picture for kept in self._ends for _, index, picture in kept}
+    ends = [image.index for image in (*ranking.nearest(pictures), *ranking.farthest(pictures))]
+    return replace(ranking, pictures=read_pictures(source, ends, extractor))

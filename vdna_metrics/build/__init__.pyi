@@ -1,11 +1,21 @@
 from .dnas import (
     build_dnas as build_dnas,
-    calibrate as calibrate,
 )
-from .groups import (
-    DealtSet as DealtSet,
-    build_dealt_dnas as build_dealt_dnas,
+from .partitions import (
+    Partition as Partition,
+    attributes as attributes,
+    class_folders as class_folders,
+    disjoint_groups as disjoint_groups,
+    labelled as labelled,
+)
+from .ranges import (
+    calibrate as calibrate,
 )
 from .reading import (
     Reading as Reading,
+)
+from .sets import (
+    BuiltSet as BuiltSet,
+    build_set as build_set,
+    known_ranges as known_ranges,
 )

@@ -1,14 +1,21 @@
-"""DNAs and activation ranges from images: one pass over the images for all kinds of DNA."""
+"""DNAs from images: one pass for all kinds of DNA and all parts of the images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, one_pass
+from vdna_metrics.build.memory import StateSize, check_memory
+from vdna_metrics.build.partitions import Partition, PartName
+from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
+from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -18,16 +25,56 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
+from vdna_metrics.files import json_hash
+from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
+from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
-from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
+from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references.store import find_ranges
+
+Key = TypeVar("Key")
+
+
+@overload
+def build_dnas(
+    images: ImagesLike,
+    extractor: ExtractorLike,
+    kinds: Sequence[Kind] = ...,
+    *,
+    bins: int = ...,
+    ranges: ActivationRanges | None = ...,
+    layers: Sequence[str] | None = ...,
+    neurons: NeuronsLike | None = ...,
+    max_positions: int | None = ...,
+    name: str | None = ...,
+    partition: None = ...,
+    reading: Reading = ...,
+) -> dict[Kind, VDNA]: ...
+
+
+@overload
+def build_dnas(
+    images: ImagesLike,
+    extractor: ExtractorLike,
+    kinds: Sequence[Kind] = ...,
+    *,
+    bins: int = ...,
+    ranges: ActivationRanges | None = ...,
+    layers: Sequence[str] | None = ...,
+    neurons: NeuronsLike | None = ...,
+    max_positions: int | None = ...,
+    name: str | None = ...,
+    partition: Partition[PartName],
+    reading: Reading = ...,
+) -> dict[Kind, dict[PartName, VDNA]]: ...
 
 
 def build_dnas(
     images: ImagesLike,
-    extractor: FeatureExtractor,
+    extractor: ExtractorLike,
     kinds: Sequence[Kind] = ("histogram",),
     *,
     bins: int = 1000,
@@ -36,14 +83,18 @@ def build_dnas(
     neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
     name: str | None = None,
+    partition: Partition[Any] | None = None,
     reading: Reading = DEFAULT_READING,
-) -> dict[Kind, VDNA]:
-    """Make the DNAs of a set of images.
+) -> Any:
+    """Make the DNAs of a set of images, or of each part of it, in one pass.
+
+    Parts add up to the whole, counts exactly, since the network sees the same batches. One state a part and kind is
+    kept in memory, for a histogram 8 bytes a bin of a neuron: 11 MB with ``vdna_tiny`` and 1000 bins.
 
     Args:
         images: folder, archive, list, array, `ImageSource`, uint8 images ``[N, 3, H, W]``, or an iterable of such
             batches (or of tuples that start with one).
-        extractor: frozen network.
+        extractor: frozen network, or its name.
         kinds: which DNAs to make.
         bins: bins of the histograms.
         ranges: activation ranges of the histograms, by default those that ship for the extractor.
@@ -52,54 +103,269 @@ def build_dnas(
         max_positions: of each image's positions at most so many are counted in histograms, see `subsample_positions`;
             such a DNA is not comparable with one of all positions.
         name: of the image set, by default the source's.
+        partition: parts to make DNAs of, instead of the whole.
         reading: how images are read.
 
     Returns:
-        ``{kind: DNA}``.
+        ``{kind: DNA}``, with a partition ``{kind: {part: DNA}}``; a part of which no image was read is not there.
 
     Raises:
-        ValueError: for unreadable images (unless skipped), no images, unknown layers, or missing ranges.
+        ValueError: for unreadable images (unless skipped), no images, unknown layers, missing ranges, a partition of
+            another number of images, or more memory than the limit.
 
     Examples:
         >>> import numpy as np
         >>> from vdna_metrics import create_extractor
-        >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
-        >>> build_dnas(np.zeros((5, 8, 8, 3), np.uint8), extractor, ["gaussian"], name="black")["gaussian"]
+        >>> from vdna_metrics.build import labelled
+        >>> images, extractor = np.zeros((5, 8, 8, 3), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
+        >>> build_dnas(images, extractor, ["gaussian"], name="black")["gaussian"]
         VDNA(gaussian of 5 images of black: 3 neurons in 1 layers of AvgPool2d)
+        >>> build_dnas(images, extractor, ["gaussian"], partition=labelled("abaab"))["gaussian"]["b"]
+        VDNA(gaussian of 2 images of array/b: 3 neurons in 1 layers of AvgPool2d)
     """
-    check_max_positions(max_positions)
-    layout = extractor.layout.select(layers, chosen_neurons(neurons, extractor.fingerprint))
-    distributions: dict[Kind, Distribution] = {
-        kind: empty_distribution(kind, layout, extractor, bins=bins, ranges=ranges, device=reading.device)
+    network = create_extractor(extractor)
+    layout = network.layout.select(layers, chosen_neurons(neurons, network.fingerprint))
+    asked = {
+        kind: DNARequest(kind, layout, partition, bins=bins, ranges=ranges, max_positions=max_positions)
         for kind in kinds
     }
-    fingerprint = extractor.fingerprint.select(list(layout))
-    states: dict[str, Tensor] = {kind: distribution.state for kind, distribution in distributions.items()}
-    settings = [fingerprint.digest, layout.to_json(), bins, max_positions]
-    histogram = distributions.get("histogram")
-    if isinstance(histogram, HistogramDistribution):
-        settings += [histogram.ranges.low.tolist(), histogram.ranges.high.tolist()]
+    made = make_dnas(images, network, asked, name=name, reading=reading).dnas
+    return {kind: dnas[None] for kind, dnas in made.items()} if partition is None else made
 
-    def fill_(activations: dict[str, Tensor], _indices: tuple[int, ...]) -> None:
-        for kind, distribution in distributions.items():
-            # Moments are of means over all positions, which cost next to nothing.
-            at_most = max_positions if kind == "histogram" else None
-            distribution.fill_({layer: subsample_positions(x, at_most) for layer, x in activations.items()})
 
-    seen = one_pass(images, extractor, layout, reading, states, settings, fill_)
-    provenance = Provenance(
-        extractor.name,
-        sources=(name or seen.name,),
-        skipped=tuple(seen.skipped),
-        manifests=() if seen.manifest is None else (seen.manifest,),
-        sizes=ImageSizes.of(seen.sizes) if seen.sizes else None,
+@dataclass(frozen=True, eq=False)
+class DNARequest:
+    """DNAs of one kind that a pass makes.
+
+    Args:
+        kind: of the DNAs.
+        layout: the neurons.
+        partition: of which parts, ``None`` for the whole.
+        bins: as in `build_dnas`.
+        ranges: as in `build_dnas`.
+        max_positions: as in `build_dnas`; moments are always of all positions, which cost next to nothing.
+    """
+
+    kind: Kind
+    layout: NeuronLayout
+    partition: Partition[Any] | None = None
+    bins: int = 1000
+    ranges: ActivationRanges | None = None
+    max_positions: int | None = None
+
+    def __post_init__(self) -> None:
+        check_max_positions(self.max_positions)
+        if self.kind != "histogram":
+            object.__setattr__(self, "max_positions", None)
+
+    def empty(self, extractor: FeatureExtractor, device: torch.device | str) -> Distribution:
+        """What has seen no image."""
+        return empty_distribution(self.kind, self.layout, extractor, bins=self.bins, ranges=self.ranges, device=device)
+
+    def settings(self, extractor: FeatureExtractor) -> list[Any]:
+        """What decides the DNAs, beside the images and their parts."""
+        settings: list[Any] = [self.kind, self.layout.to_json(), extractor.fingerprint.select(list(self.layout)).digest]
+        empty = self.empty(extractor, "meta")
+        if isinstance(empty, HistogramDistribution):
+            settings += [empty.bins, empty.ranges.digest, self.max_positions]
+        return settings
+
+    @property
+    def n_states(self) -> int:
+        """How many states the pass keeps."""
+        if self.partition is None:
+            return 1
+        return len(self.partition) // 2 + 1 if self.partition.complements else len(self.partition)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeDNAs(Generic[Key]):
+    """What one pass over images made.
+
+    Args:
+        dnas: of each request ``{part: DNA}``, of the whole under ``None``; without parts of which no image was read.
+        names: of the images that were seen.
+        digests: of these.
+        skipped: ``(image, reason)`` of those left out.
+        features: float32 ``[images seen, neurons]``, means over the positions of one layer, where asked for.
+    """
+
+    dnas: Mapping[Key, dict[Any, VDNA]]
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    features: Tensor | None = None
+
+
+def make_dnas(
+    images: ImagesLike,
+    extractor: FeatureExtractor,
+    requests: Mapping[Key, DNARequest],
+    *,
+    features: str | None = None,
+    name: str | None = None,
+    reading: Reading = DEFAULT_READING,
+) -> MadeDNAs[Key]:
+    """Fill the DNAs of several requests, and the features of one layer, in one pass.
+
+    Args:
+        images: as in `build_dnas`.
+        extractor: frozen network.
+        requests: what to make.
+        features: layer whose means over positions are kept, image by image.
+        name: of the image set, by default the source's.
+        reading: how images are read.
+
+    Raises:
+        ValueError: as `build_dnas`.
+    """
+    source = open_any(images)
+    n_images = len(source) if isinstance(source, ImageSource) else None
+    known_as = name or (source.name if isinstance(source, ImageSource) else Seen().name)
+    if n_images is None and (features is not None or any(request.partition for request in requests.values())):
+        raise TypeError("parts and features need images that can be read by number, not an iterable of batches")
+    sizes = []
+    for request in requests.values():
+        if request.partition is not None:
+            request.partition.check_images(known_as, n_images or 0)
+        n_bytes = request.empty(extractor, "meta").state.nbytes
+        sizes.append(StateSize(f"{request.kind} DNAs", request.n_states, n_bytes))
+    if features is not None:
+        extractor.layout.check_layers([features], what="features")
+        sizes.append(StateSize("features", n_images or 0, 4 * extractor.layout[features]))
+    check_memory(known_as, sizes, reading)
+    filled = {key: _PartStates.of(request, extractor, reading.device) for key, request in requests.items()}
+    # Those that see the same of the activations are filled together.
+    alike: dict[Any, list[_PartStates]] = {}
+    for each in filled.values():
+        key = str(each.request.layout.to_json()), each.request.max_positions, id(each.request.partition)
+        alike.setdefault(key, []).append(each)
+    states = {f"{place}-{i}": s for place, f in enumerate(filled.values()) for i, s in enumerate(f.states())}
+    if features is not None:
+        states["features"] = torch.zeros(n_images or 0, extractor.layout[features])
+    layers = {features, *(layer for request in requests.values() for layer in request.layout)}
+    whole = extractor.layout.select([layer for layer in extractor.layout if layer in layers])
+
+    def fill_(batch: ActivationBatch) -> None:
+        if features is not None:
+            states["features"][list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
+        for some in alike.values():
+            request = some[0].request
+            x = request.layout.pick(batch.activations)
+            x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
+            for place, chosen in _parts_of(request.partition, batch.indices, x):
+                for each in some:
+                    each.distributions[place].fill_(chosen)
+
+    settings = [[request.settings(extractor), _partition_digest(request)] for request in requests.values()]
+    seen = run_pass(source, extractor, whole, reading, states, [*settings, features], fill_)
+    seen.name = known_as
+    provenance = _Provenances(seen, extractor.name)
+    return MadeDNAs(
+        {key: each.dnas(extractor, provenance) for key, each in filled.items()},
+        seen.seen_names,
+        tuple(seen.digests),
+        tuple(seen.skipped),
+        None if features is None else seen.rows(states["features"]),
     )
-    dnas = {}
-    for kind, distribution in distributions.items():
-        distribution.check_finite()
-        positions = max_positions if kind == "histogram" else None
-        dnas[kind] = VDNA(distribution.to("cpu"), fingerprint, replace(provenance, max_positions=positions))
-    return dnas
+
+
+def _parts_of(
+    partition: Partition[Any] | None, indices: tuple[int, ...], x: dict[str, Tensor]
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Place of each state that sees something of a batch, and what."""
+    if partition is None:
+        yield 0, x
+        return
+    if partition.complements:
+        yield len(partition) // 2, x
+    for part, places in partition.members(indices).items():
+        if partition.complements and part % 2:
+            continue
+        chosen = x
+        if len(places) < len(indices):
+            rows = torch.from_numpy(places).to(next(iter(x.values())).device)
+            chosen = {layer: values.index_select(1, rows) for layer, values in x.items()}
+        yield part // 2 if partition.complements else part, chosen
+
+
+def _partition_digest(request: DNARequest) -> str | None:
+    if request.partition is None:
+        return None
+    parts = [list(map(str, request.partition.parts)), request.partition.complements]
+    return json_hash([parts, hashlib.sha256(request.partition.of_image.tobytes()).hexdigest()])
+
+
+@dataclass(frozen=True, eq=False)
+class _PartStates:
+    """The distributions of a request while they are filled."""
+
+    request: DNARequest
+    distributions: list[Distribution]
+
+    @classmethod
+    def of(cls, request: DNARequest, extractor: FeatureExtractor, device: torch.device | str) -> _PartStates:
+        empty = request.empty(extractor, device)
+        fresh = [empty.with_state(torch.zeros_like(empty.state)) for _ in range(request.n_states - 1)]
+        return cls(request, [empty, *fresh])
+
+    def states(self) -> list[Tensor]:
+        return [distribution.state for distribution in self.distributions]
+
+    def dnas(self, extractor: FeatureExtractor, provenance: _Provenances) -> dict[Any, VDNA]:
+        partition, distributions = self.request.partition, self.distributions
+        if partition is not None and partition.complements:
+            *chosen, every = distributions
+            rests = [every.with_state(every.state - one.state) for one in chosen]
+            distributions = [side for pair in zip(chosen, rests, strict=True) for side in pair]
+        fingerprint = extractor.fingerprint.select(list(self.request.layout))
+        made = {}
+        for place, distribution in enumerate(distributions):
+            if partition is None or distribution.n_images:
+                distribution.check_finite()
+                origin = provenance.of(partition, place, self.request.max_positions)
+                made[None if partition is None else partition.parts[place]] = VDNA(
+                    distribution.to("cpu"), fingerprint, origin
+                )
+        return made
+
+
+class _Provenances:
+    """Where the DNAs of a pass come from: the one place that knows how parts are named and hashed."""
+
+    def __init__(self, seen: Seen, extractor: str) -> None:
+        self._seen, self._extractor = seen, extractor
+        self._members: dict[int, tuple[Mapping[int, NDArray[np.int64]], Mapping[int, NDArray[np.int64]]]] = {}
+        self._made: dict[tuple[int, int], Provenance] = {}
+
+    def of(self, partition: Partition[Any] | None, place: int, max_positions: int | None) -> Provenance:
+        """Of the whole, or of the part at a place."""
+        key = id(partition), place
+        if key not in self._made:
+            self._made[key] = self._provenance(partition, place)
+        return replace(self._made[key], max_positions=max_positions)
+
+    def _provenance(self, partition: Partition[Any] | None, place: int) -> Provenance:
+        seen = self._seen
+        names, digests, sizes, skipped, suffix = seen.seen_names, seen.digests, seen.sizes, seen.skipped, ""
+        if partition is not None:
+            if id(partition) not in self._members:
+                place_of = {name: index for index, name in enumerate(seen.names)}
+                left_out = [place_of[name] for name, _ in seen.skipped]
+                self._members[id(partition)] = partition.members(seen.indices), partition.members(left_out)
+            none: NDArray[np.int64] = np.empty(0, np.int64)
+            mine, not_mine = (members.get(place, none) for members in self._members[id(partition)])
+            names = tuple(partition.image_name(names[i]) for i in mine)
+            digests, sizes = [digests[i] for i in mine], [sizes[i] for i in mine]
+            skipped = [(partition.image_name(skipped[i][0]), skipped[i][1]) for i in not_mine]
+            suffix = partition.suffixes[place]
+        return Provenance(
+            self._extractor,
+            sources=(seen.name + suffix,),
+            skipped=tuple(skipped),
+            manifests=(manifest_hash(names, digests),) if digests else (),
+            sizes=ImageSizes.of(sizes) if sizes else None,
+        )
 
 
 def empty_distribution(
@@ -121,49 +387,3 @@ def empty_distribution(
     if kind == "layer_gaussian":
         return LayerGaussianDistribution.empty(layout, device=device)
     raise ValueError(f"unknown kind {kind!r}; known: histogram, gaussian, layer_gaussian")
-
-
-def calibrate(
-    images: ImagesLike,
-    extractor: FeatureExtractor,
-    *,
-    widen: Widening = "margin",
-    layers: Sequence[str] | None = None,
-    name: str | None = None,
-    reading: Reading = DEFAULT_READING,
-) -> ActivationRanges:
-    """Find each neuron's smallest and largest activation over a set of images.
-
-    Args:
-        images: as in `build_dnas`.
-        extractor: frozen network.
-        widen: widening rule, see `ActivationRanges`.
-        layers: layers to look at, by default all.
-        name: of the image set, by default the source's.
-        reading: how images are read.
-
-    Raises:
-        ValueError: for unreadable images (unless skipped), no images, or activations that are not finite.
-    """
-    layout = extractor.layout.select(layers)
-    fingerprint = extractor.fingerprint.select(list(layout))
-    low = torch.full((layout.total,), torch.inf, device=reading.device)
-    high = torch.full_like(low, -torch.inf)
-
-    def widen_(activations: dict[str, Tensor], _indices: tuple[int, ...]) -> None:
-        observe_extremes_(low, high, layout, activations)
-
-    settings = [fingerprint.digest, layout.to_json()]
-    seen = one_pass(images, extractor, layout, reading, {"low": low, "high": high}, settings, widen_)
-    if not seen.count:
-        i, n = reading.shard
-        raise ValueError(f"{seen.name}: no images in part {i + 1} of {n}, use fewer parts")
-    return ActivationRanges(
-        layout=layout,
-        observed_low=low,
-        observed_high=high,
-        widen=widen,
-        n_images=seen.count,
-        fingerprint=fingerprint,
-        sets=(RangesSource(name or seen.name, seen.count, seen.manifest, tuple(seen.skipped)),),
-    )

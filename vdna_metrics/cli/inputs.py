@@ -208,6 +208,9 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
         all_ranks=ranks > 1,
         checkpoint=checkpoint,
         stop=stop,
+        notice=say,
+        memory_limit=options.memory_limit,
+        notice=say,
     )
 
 

@@ -213,6 +213,10 @@ class NeuronOptions:
     )
 
 
+def _bytes(_context: click.Context, _option: click.Parameter, gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else round(1e9 * gigabytes)
+
+
 @dataclass(frozen=True)
 class ReadingOptions:
     """How images are read; see `reading_of`."""
@@ -232,6 +236,13 @@ class ReadingOptions:
         help="Processes that decode and resize; 0 does it in this one.",
     )
     skip_bad: bool = _option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
+    memory_limit: int | None = _option(
+        "--memory-limit",
+        type=click.FloatRange(0, min_open=True),
+        metavar="GB",
+        callback=_bytes,
+        help="Memory that the DNAs in the making may take.  [default: half of what there is]",
+    )
     root: str | None = _option(
         "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )

@@ -35,7 +35,7 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.outputs import check_writable, picture_path
 from vdna_metrics.cli.results import Notes, described, heading, seen_by
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ def rank(
             pictures=0 if picture is None else max(top, bottom),
             reading=watched(pass_, start, source, images),
         )
+    if not is_main():
+        return
     sentences = notes.say()
     for name, reason in ranking.skipped:
         say(f"skipped: {ranking.source}: {name}: {reason}")

@@ -32,15 +32,12 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.outputs import output_paths
 from vdna_metrics.cli.results import Notes
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_settings
 
 if TYPE_CHECKING:
-    from vdna_metrics.analysis.desensitise import AttributeDistance, AttributeDistances, Split
+    from vdna_metrics.analysis.desensitise import AttributeDistances, Split
     from vdna_metrics.dna import Column
-
-_FUNCTIONS: dict[str, AttributeDistance] = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}
-_FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 
 
 @click.command()
@@ -164,30 +161,16 @@ def desensitise(
     20 % is what to expect of new images; the sha256 of an image's name says where it goes.
     """
     from vdna_metrics import analysis
-    from vdna_metrics.layout import near_names
+    from vdna_metrics.build import attributes, build_dnas
 
     check_root(reading.root, source)
     check_histogram_options([column.kind], histograms)
     path = output_paths(output, ("weights",))["weights"]
-    told = analysis.read_attribute_table(table)
-    known = list(next(iter(told.values())))
-    if attribute not in known:
-        raise ValueError(f"{table} has no attribute {attribute!r}; {near_names(attribute, known)}")
     images = open_images(source, reading.root)
-    splits = analysis.split_images(images, told)
-    few = [
-        name
-        for name in known
-        if any(min(sum(has[name]), len(has[name]) - sum(has[name])) < _FEWEST for _, has in splits.values())
-    ]
-    if few:
-        say(f"left out, with fewer than {_FEWEST} images with or without in a split: {', '.join(few)}")
-    others = [name for name in known if name not in (*few, attribute)]
-    if attribute in few or not others:
-        raise ValueError(
-            f"{attribute} and at least one other attribute are needed, each with {_FEWEST} images with and without in "
-            f"every split; of {', '.join(known)} there are {', '.join(n for n in known if n not in few) or 'none'}"
-        )
+    splits = analysis.split_images(images, analysis.read_attribute_table(table))
+    names, left_out = analysis.choose_attributes(splits, attribute)
+    if left_out:
+        say(f"left out, with fewer than two images with or without in a split: {', '.join(left_out)}")
     pass_ = reading_of(reading)
     settings = find_settings(network, histograms, columns=[column], neurons=NeuronOptions(neurons, None))
     found: dict[Split, AttributeDistances] = {}
@@ -196,23 +179,26 @@ def desensitise(
         if column.kind == "histogram":
             settings = settings.with_ranges(images, pass_, start)
         for split, (part, has) in splits.items():
-            dnas = analysis.build_attribute_dnas(
+            dnas = build_dnas(
                 part,
                 settings.built,
-                {name: has[name] for name in (attribute, *others)},
-                column.kind,
+                [column.kind],
+                partition=attributes({name: has[name] for name in names}),
                 bins=settings.bins,
                 ranges=settings.ranges,
                 layers=list(settings.layout),
                 neurons=settings.layout.neurons,
                 max_positions=settings.max_positions,
                 reading=watched(pass_, start, part.name, part),
-            )
-            first = dnas[attribute][0]
-            for name, reason in first.provenance.skipped:
-                say(f"skipped: {part.name}: {name}: {reason}")
-            counts[split] = len(part) - len(first.provenance.skipped)
-            found[split] = analysis.attribute_distances(dnas, distance=_FUNCTIONS[column.name])
+            )[column.kind]
+            sides = [dna for (name, _), dna in dnas.items() if name == attribute]
+            for side in sides:
+                for name, reason in side.provenance.skipped:
+                    say(f"skipped: {part.name}: {name}: {reason}")
+            counts[split] = sum(side.n_images for side in sides)
+            found[split] = analysis.attribute_distances(dnas, distance=column)
+    if not is_main():
+        return
     learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
     results = {
         split: {
@@ -224,11 +210,13 @@ def desensitise(
     }
     written = str(learned.save(path))
     if as_json:
-        print_json({"file": written, "attribute": attribute, "left_out": few, "results": results, "made": learned.made})
+        print_json(
+            {"file": written, "attribute": attribute, "left_out": left_out, "results": results, "made": learned.made}
+        )
         return
     click.echo(f"{written}: {learned!r}")
     print_table(
-        f"Sensitivity to {attribute} removed, and deviation of {len(others)} others, in per cent",
+        f"Sensitivity to {attribute} removed, and deviation of {len(names) - 1} others, in per cent",
         ["images", "n", "removed", "deviation"],
         [
             [split, result["n_images"], round(result["removal"], 2), round(result["deviation"], 2)]

@@ -14,7 +14,6 @@ from .distances import (
 )
 from .grouped import (
     GroupedDNA as GroupedDNA,
-    deal as deal,
 )
 from .serialization import (
     load_vdna as load_vdna,

@@ -19,6 +19,7 @@ from vdna_metrics.distributions import (
     Kind,
     LayerGaussianDistribution,
 )
+from vdna_metrics.dna.single_images import image_emd_from, image_frechet_from, image_layer_frechet_from
 from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
@@ -58,9 +59,10 @@ class Distance:
             a floor.
         neutral: its value between a set and itself; ``None`` where there is no such value.
         options: ``{name: allowed values, the default first}``.
-        of_images: a faster way to what ``function`` says of DNAs of single images: takes the reference's distribution
-            and the options, and gives a function of ``{layer: [neurons, images, positions]}`` with
-            ``{layer: [images, parts]}``, float64. Without one, each image's DNA is made and compared.
+        of_images: a faster way to what ``function`` says of DNAs of single images, or one where a DNA needs more
+            images: takes the reference's distribution and the options, and gives a function of
+            ``{layer: [neurons, images, positions]}`` with ``{layer: [images, parts]}``, float64. Without one, each
+            image's DNA is made and compared.
         aliases: other names for it.
         short: label for the heads of tables, by default ``label``.
 
@@ -349,6 +351,7 @@ EMD = register_distance(
         unit="bins",
         bias="extrapolation",
         options={"unit": get_args(EMDUnit)},
+        of_images=image_emd_from,
     )
 )
 NFD = register_distance(
@@ -361,6 +364,7 @@ NFD = register_distance(
         function=_neuron_frechet,
         unit="squared activations",
         bias="jackknife",
+        of_images=image_frechet_from,
         aliases=("neuron_frechet",),
         short="NFD",
     )
@@ -376,6 +380,7 @@ LFD = register_distance(
         unit="squared activations",
         per="layer",
         bias="jackknife",
+        of_images=image_layer_frechet_from,
         aliases=("layer_frechet",),
         short="LFD",
     )

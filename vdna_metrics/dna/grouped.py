@@ -1,4 +1,4 @@
-"""A DNA in parts: images dealt into groups, whose DNAs add up to the whole and to the whole without one of them."""
+"""A DNA in K disjoint groups, whose DNAs add up to the whole and to the whole without one of them."""
 
 from __future__ import annotations
 
@@ -13,32 +13,12 @@ from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike
 
 
-def deal(n_images: int, groups: int) -> list[range]:
-    """Indices of the images of each group: image i goes to group ``i % groups``.
-
-    Args:
-        n_images: number of images, in the order of their source.
-        groups: number of groups.
-
-    Raises:
-        ValueError: for fewer than two groups, or fewer images than groups.
-
-    Examples:
-        >>> [list(group) for group in deal(7, 3)]
-        [[0, 3, 6], [1, 4], [2, 5]]
-    """
-    if groups < 2:
-        raise ValueError(f"images are dealt into at least 2 groups, got {groups}")
-    if n_images < groups:
-        raise ValueError(f"{n_images} images cannot be dealt into {groups} groups, one would stay empty")
-    return [range(group, n_images, groups) for group in range(groups)]
-
-
 @dataclass(frozen=True, eq=False)
 class GroupedDNA:
     """The DNA of a set of images as the DNAs of disjoint random groups of it, for error bars without a second pass.
 
-    Groups are as `deal` makes them, or any that are drawn at random: a group of neighbours, a class or a video, is not.
+    Groups are as `build.disjoint_groups` makes them, or any that are drawn at random: a group of neighbours, a class or
+    a video, is not.
 
     Args:
         groups: DNAs of disjoint sets of images, comparable with each other; at least two, none empty.
@@ -48,13 +28,15 @@ class GroupedDNA:
 
     Examples:
         >>> from vdna_metrics import build_dnas, create_extractor
+        >>> from vdna_metrics.build import disjoint_groups
         >>> import numpy as np, torch
         >>> images, extractor = np.zeros((7, 3, 8, 8), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
-        >>> parts = [build_dnas(images[list(group)], extractor, ["gaussian"], name="grey") for group in deal(7, 3)]
-        >>> dealt = GroupedDNA(tuple(part["gaussian"] for part in parts))
-        >>> dealt.total
+        >>> of_three = disjoint_groups(7, 3)
+        >>> groups = build_dnas(images, extractor, ["gaussian"], name="grey", partition=of_three)["gaussian"]
+        >>> grouped = GroupedDNA(tuple(groups.values()))
+        >>> grouped.total
         VDNA(gaussian of 7 images of grey: 3 neurons in 1 layers of AvgPool2d)
-        >>> dealt.without(0).n_images
+        >>> grouped.without(0).n_images
         4
     """
 
@@ -63,7 +45,7 @@ class GroupedDNA:
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))
         if len(self.groups) < 2:
-            raise ValueError(f"a dealt DNA has at least 2 groups, got {len(self.groups)}")
+            raise ValueError(f"a grouped DNA has at least 2 groups, got {len(self.groups)}")
         first = self.groups[0]
         for place, group in enumerate(self.groups):
             names = ("group 0", f"group {place}")
@@ -72,7 +54,7 @@ class GroupedDNA:
             if found:
                 raise ValueError(f"these DNAs cannot be parts of one: {describe_differences(found, names)}")
             if not group.n_images:
-                raise ValueError(f"group {place} of {len(self.groups)} has no image; deal fewer groups")
+                raise ValueError(f"group {place} of {len(self.groups)} has no image; take fewer groups")
 
     @property
     def kind(self) -> Kind:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from vdna_metrics.analysis.explain import Exemplars, explain, find_exemplars
+from vdna_metrics.analysis.exemplars import Exemplars, find_exemplars
+from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.vdna import VDNA

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from torch import Tensor
 
-    from vdna_metrics.analysis.explain import Exemplars
+    from vdna_metrics.analysis.exemplars import Exemplars
     from vdna_metrics.analysis.ranking import ImageRanking
     from vdna_metrics.dna.vdna import VDNA
 

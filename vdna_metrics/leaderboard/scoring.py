@@ -61,7 +61,7 @@ def score_leaderboard(
             else those of the reference's images.
         neurons: of the neurons to compare, as in `compare`; of one network.
         weights: likewise.
-        cache: folder where DNAs are kept, see `build_dealt_dnas`.
+        cache: folder where DNAs are kept, see `build_set`.
         title: of the leaderboard.
         command: that makes this leaderboard, for its record.
         record: what else goes into the leaderboard's settings.

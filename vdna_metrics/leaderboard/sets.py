@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vdna_metrics.analysis.fidelity import Features
-from vdna_metrics.build.groups import DealtSet, build_dealt_dnas, known_ranges
 from vdna_metrics.build.reading import Progress, Reading
+from vdna_metrics.build.sets import BuiltSet, build_set, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA
@@ -169,7 +169,7 @@ class SetReader:
         layers: Mapping[str, Sequence[str] | None],
         real: Mapping[str, AnyDNA],
         features: str | None,
-    ) -> DealtSet:
+    ) -> BuiltSet:
         network, settings = self.network.extractor, self.settings
         picked = chosen_neurons(self.network.neurons, network.fingerprint)
         of_kind: dict[Kind, list[str]] = {}
@@ -191,7 +191,7 @@ class SetReader:
                 cache=self.cache,
                 reading=self.watched(f"ranges: {name}", images),
             )
-        return build_dealt_dnas(
+        return build_set(
             images,
             network,
             list(of_kind),
@@ -233,7 +233,7 @@ class SetReader:
         return None
 
     def _record(
-        self, entry: ImageSet, dnas: Mapping[str, AnyDNA], digests: Mapping[str, str], built: DealtSet | None
+        self, entry: ImageSet, dnas: Mapping[str, AnyDNA], digests: Mapping[str, str], built: BuiltSet | None
     ) -> ImageSetRecord:
         every = list(dnas.values()) or list(entry.dnas)
         n_images = every[0].n_images if every else len(digests)

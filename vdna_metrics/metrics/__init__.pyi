@@ -1,7 +1,12 @@
+from .base import (
+    DistanceMetric as DistanceMetric,
+)
 from .calibration import (
     ActivationRange as ActivationRange,
 )
 from .distances import (
+    GaussianDistanceMetric as GaussianDistanceMetric,
+    HistogramDistanceMetric as HistogramDistanceMetric,
     LayerFrechetDistance as LayerFrechetDistance,
     NeuronFrechetDistance as NeuronFrechetDistance,
     VDNAEarthMoversDistance as VDNAEarthMoversDistance,

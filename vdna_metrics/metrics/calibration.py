@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
-from vdna_metrics.metrics.base import ExtractorMetric
+from vdna_metrics.metrics.extractor_metric import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
 
 

@@ -1,17 +1,16 @@
-"""The three distances as metrics."""
+"""Distances as metrics: what those of a kind share, and the three of the package."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
 
 import torch
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
-from vdna_metrics.dna import compare
-from vdna_metrics.dna.distances import DistanceResult, Reduction
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.dna.distances import EMD, LFD, NFD, Distance, Reduction
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import check_max_positions
@@ -20,8 +19,141 @@ from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.store import find_ranges
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-class VDNAEarthMoversDistance(DistanceMetric):
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+class DistanceMetricOptions(TypedDict, total=False):
+    """Keyword arguments of every distance metric, those of ``torchmetrics.Metric`` last."""
+
+    reference: ReferenceLike | None
+    layers: Sequence[str] | None
+    neurons: NeuronsLike | None
+    weights: NeuronWeightsLike | None
+    reduction: Reduction
+    normalize: bool
+    reset_real_features: bool
+    state_device: torch.device | str | None
+    weights_path: str | Path | None
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: Any
+    dist_sync_fn: Callable[..., Any] | None
+    distributed_available_fn: Callable[..., Any] | None
+    sync_on_compute: bool
+    compute_with_cache: bool
+
+
+class HistogramMetricOptions(DistanceMetricOptions, total=False):
+    """Keyword arguments of every distance metric of histograms."""
+
+    bins: int
+    ranges: ActivationRanges | str | Path | None
+    max_positions: int | None
+    allow_subsampled: bool
+
+
+def _with_arguments_of(parent: Callable[..., None]) -> Callable[[Init], Init]:
+    """Make ``help()`` and ``inspect.signature`` show the parent's keyword arguments in place of ``**options``."""
+    common = inspect.signature(parent).parameters
+
+    def decorate(init: Init) -> Init:
+        signature = inspect.signature(init)
+        own = {name: part for name, part in signature.parameters.items() if part.kind is not part.VAR_KEYWORD}
+        parts = [*own.values(), *(part for name, part in common.items() if name not in own)]
+        init.__dict__["__signature__"] = signature.replace(parameters=parts)
+        return init
+
+    return decorate
+
+
+class GaussianDistanceMetric(DistanceMetric):
+    """A distance between Gaussians, of each neuron or of each layer, as a metric; a subclass names its ``distance``.
+
+    Arguments are those of `DistanceMetric`.
+    """
+
+    @_with_arguments_of(DistanceMetric.__init__)
+    def __init__(self, extractor: ExtractorLike = "mugs_vit_base", **options: Unpack[DistanceMetricOptions]) -> None:
+        super().__init__(extractor, **options)
+        of = LayerGaussianDistribution if self.kind == "layer_gaussian" else GaussianDistribution
+        self._prepare_states(of.empty(self.layout, centre=self._centre()))
+
+
+class HistogramDistanceMetric(DistanceMetric):
+    """A distance between histograms as a metric; a subclass names its ``distance``, and gives its options if any.
+
+    Args:
+        extractor: as in `DistanceMetric`, and so are ``options``.
+        bins: bins of each histogram; those of the reference must agree.
+        ranges: activation ranges, or a path to them. By default those of the reference, else those that ship for the
+            extractor.
+        max_positions: look at no more positions of each image and layer than so many, always the same ones (see
+            `subsample_positions`); counting costs less, and the distance is an estimate. By default all.
+        allow_subsampled: take a reference of which other positions were looked at.
+        options: as in `DistanceMetric`.
+
+    Raises:
+        ValueError: for unknown names, a reference that does not fit the extractor, or when no ranges are known.
+
+    Examples:
+        >>> from vdna_metrics.dna import Distance
+        >>> def overlap(reference, generated):
+        ...     sides = [side.counts / side.counts.sum(dim=1, keepdim=True) for side in (reference, generated)]
+        ...     return reference.layout.split(torch.minimum(*sides).sum(dim=1).double())
+        >>> class Overlap(HistogramDistanceMetric):
+        ...     distance = Distance(
+        ...         "overlap", "overlap", "Which share of the histograms lies in both.", "histogram", overlap,
+        ...         direction="higher", neutral=1.0,
+        ...     )
+        >>> ranges = ActivationRanges.from_extremes({"output": [0.0] * 3}, {"output": [1.0] * 3}, widen="none")
+        >>> metric = Overlap(torch.nn.AvgPool2d(8), ranges=ranges, bins=10)
+        >>> metric.update(torch.full((2, 3, 8, 8), 51, dtype=torch.uint8), real=True)
+        >>> metric.update(torch.tensor([51, 204], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 8, 8))
+        >>> metric.compute(), metric.higher_is_better
+        (tensor(0.5000), True)
+    """
+
+    @_with_arguments_of(DistanceMetric.__init__)
+    def __init__(
+        self,
+        extractor: ExtractorLike = "mugs_vit_base",
+        *,
+        bins: int = 1000,
+        ranges: ActivationRanges | str | Path | None = None,
+        max_positions: int | None = None,
+        allow_subsampled: bool = False,
+        **options: Unpack[DistanceMetricOptions],
+    ) -> None:
+        super().__init__(extractor, **options)
+        check_max_positions(max_positions)
+        self.max_positions = max_positions
+        self.allow_subsampled = allow_subsampled
+        self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins))
+
+    def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
+        real = None if self.reference is None else self.reference.distribution
+        if ranges is None and isinstance(real, HistogramDistribution):
+            return real.ranges
+        if ranges is None:
+            ranges = find_ranges(self.extractor)
+        elif not isinstance(ranges, ActivationRanges):
+            ranges = load_ranges(ranges)
+        ranges.check_fingerprint(self.fingerprint)
+        return ranges.for_layout(self.layout)
+
+    def _state_settings(self) -> tuple[Any, ...]:
+        empty = self._empty
+        if not isinstance(empty, HistogramDistribution):
+            raise TypeError(f"{type(self).__name__} keeps histograms")
+        ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
+        return (*super()._state_settings(), empty.bins, ends, self.max_positions)
+
+
+class VDNAEarthMoversDistance(HistogramDistanceMetric):
     """VDNA-EMD: mean earth mover's distance between real and generated activations of every neuron.
 
     `EMD_i = Σ_k |F_ik − G_ik|` over the cumulative, normalised counts of neuron i.
@@ -65,79 +197,25 @@ class VDNAEarthMoversDistance(DistanceMetric):
         tensor(6.)
     """
 
-    kind: ClassVar[Kind] = "histogram"
+    distance: ClassVar[Distance] = EMD
 
+    @_with_arguments_of(HistogramDistanceMetric.__init__)
     def __init__(
         self,
         extractor: ExtractorLike = "mugs_vit_base",
         *,
-        reference: ReferenceLike | None = None,
-        bins: int = 1000,
-        ranges: ActivationRanges | str | Path | None = None,
-        layers: Sequence[str] | None = None,
-        neurons: NeuronsLike | None = None,
-        weights: NeuronWeightsLike | None = None,
         unit: EMDUnit = "bins",
-        reduction: Reduction = "mean",
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        max_positions: int | None = None,
-        allow_subsampled: bool = False,
-        state_device: torch.device | str | None = None,
-        weights_path: str | Path | None = None,
-        **metric_kwargs: Any,
+        **options: Unpack[HistogramMetricOptions],
     ) -> None:
-        super().__init__(
-            extractor,
-            reference=reference,
-            layers=layers,
-            neurons=neurons,
-            weights=weights,
-            weights_path=weights_path,
-            reduction=reduction,
-            normalize=normalize,
-            reset_real_features=reset_real_features,
-            state_device=state_device,
-            **metric_kwargs,
-        )
-        if unit not in get_args(EMDUnit):
-            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(get_args(EMDUnit))}")
-        check_max_positions(max_positions)
+        self.distance.checked_options({"unit": unit})
+        super().__init__(extractor, **options)
         self.unit = unit
-        self.max_positions = max_positions
-        self.allow_subsampled = allow_subsampled
-        self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins))
 
-    def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
-        real = None if self.reference is None else self.reference.distribution
-        if ranges is None and isinstance(real, HistogramDistribution):
-            return real.ranges
-        if ranges is None:
-            ranges = find_ranges(self.extractor)
-        elif not isinstance(ranges, ActivationRanges):
-            ranges = load_ranges(ranges)
-        ranges.check_fingerprint(self.fingerprint)
-        return ranges.for_layout(self.layout)
-
-    def _state_settings(self) -> tuple[Any, ...]:
-        empty = self._empty
-        if not isinstance(empty, HistogramDistribution):
-            raise TypeError("VDNA-EMD keeps histograms")
-        ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
-        return (*super()._state_settings(), empty.bins, ends, self.max_positions)
-
-    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
-        return compare.emd(
-            real,
-            generated,
-            weights=self.weights,
-            unit=self.unit,
-            reduction=self.reduction,
-            allow_subsampled=self.allow_subsampled,
-        )
+    def _options(self) -> dict[str, Any]:
+        return {"unit": self.unit}
 
 
-class NeuronFrechetDistance(DistanceMetric):
+class NeuronFrechetDistance(GaussianDistanceMetric):
     """Neuron Fréchet distance: mean over neurons of `(μ_r − μ_g)² + (σ_r − σ_g)²`.
 
     Each image counts once: a neuron's positions are averaged first. All of them, there is no ``max_positions=``: a mean
@@ -173,43 +251,10 @@ class NeuronFrechetDistance(DistanceMetric):
         tensor(0.3600)
     """
 
-    kind: ClassVar[Kind] = "gaussian"
-
-    def __init__(
-        self,
-        extractor: ExtractorLike = "mugs_vit_base",
-        *,
-        reference: ReferenceLike | None = None,
-        layers: Sequence[str] | None = None,
-        neurons: NeuronsLike | None = None,
-        weights: NeuronWeightsLike | None = None,
-        reduction: Reduction = "mean",
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        state_device: torch.device | str | None = None,
-        weights_path: str | Path | None = None,
-        **metric_kwargs: Any,
-    ) -> None:
-        super().__init__(
-            extractor,
-            reference=reference,
-            layers=layers,
-            neurons=neurons,
-            weights=weights,
-            weights_path=weights_path,
-            reduction=reduction,
-            normalize=normalize,
-            reset_real_features=reset_real_features,
-            state_device=state_device,
-            **metric_kwargs,
-        )
-        self._prepare_states(GaussianDistribution.empty(self.layout, centre=self._centre()))
-
-    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
-        return compare.neuron_frechet(real, generated, weights=self.weights, reduction=self.reduction)
+    distance: ClassVar[Distance] = NFD
 
 
-class LayerFrechetDistance(DistanceMetric):
+class LayerFrechetDistance(GaussianDistanceMetric):
     """Layer Fréchet distance, mean over layers of the Fréchet distance between their Gaussians.
 
     `|μ_r − μ_g|² + tr Σ_r + tr Σ_g − 2 tr (Σ_r Σ_g)^½` of the neurons of a layer, positions averaged first. On the last
@@ -247,41 +292,4 @@ class LayerFrechetDistance(DistanceMetric):
         True
     """
 
-    kind: ClassVar[Kind] = "layer_gaussian"
-
-    def __init__(
-        self,
-        extractor: ExtractorLike = "mugs_vit_base",
-        *,
-        reference: ReferenceLike | None = None,
-        layers: Sequence[str] | None = None,
-        neurons: NeuronsLike | None = None,
-        weights: NeuronWeightsLike | None = None,
-        reduction: Reduction = "mean",
-        normalize: bool = False,
-        reset_real_features: bool = True,
-        state_device: torch.device | str | None = None,
-        weights_path: str | Path | None = None,
-        **metric_kwargs: Any,
-    ) -> None:
-        if reduction == "none":
-            raise ValueError(
-                "a layer Fréchet distance has one number a layer: use reduction='layer', or NeuronFrechetDistance"
-            )
-        super().__init__(
-            extractor,
-            reference=reference,
-            layers=layers,
-            neurons=neurons,
-            weights=weights,
-            weights_path=weights_path,
-            reduction=reduction,
-            normalize=normalize,
-            reset_real_features=reset_real_features,
-            state_device=state_device,
-            **metric_kwargs,
-        )
-        self._prepare_states(LayerGaussianDistribution.empty(self.layout, centre=self._centre()))
-
-    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
-        return compare.layer_frechet(real, generated, weights=self.weights, reduction=self.reduction)
+    distance: ClassVar[Distance] = LFD

@@ -9,22 +9,20 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from vdna_metrics.distributions import Kind, LayerGaussianDistribution
-from vdna_metrics.dna import compare
-from vdna_metrics.dna.distances import DistanceResult
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.dna.distances import LFD, Distance
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.extractors.registry import create_extractor, raw_module_extractor
-from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
+from vdna_metrics.metrics.base import ReferenceLike
+from vdna_metrics.metrics.distances import GaussianDistanceMetric
 from vdna_metrics.neurons import NeuronSelection
 
 _SELECTIONS = (NeuronSelection, str, Path)
 _LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
 
 
-class FrechetInceptionDistance(DistanceMetric):
+class FrechetInceptionDistance(GaussianDistanceMetric):
     r"""FID: the Fréchet distance between Gaussians of the FID Inception's features.
 
     The first six arguments are those of ``torchmetrics.image.fid.FrechetInceptionDistance``, so that one changed
@@ -68,7 +66,7 @@ class FrechetInceptionDistance(DistanceMetric):
         True
     """
 
-    kind: ClassVar[Kind] = "layer_gaussian"
+    distance: ClassVar[Distance] = LFD
 
     def __init__(
         self,
@@ -101,10 +99,6 @@ class FrechetInceptionDistance(DistanceMetric):
             state_device=state_device,
             **metric_kwargs,
         )
-        self._prepare_states(LayerGaussianDistribution.empty(self.layout, centre=self._centre()))
-
-    def _distance(self, real: VDNA, generated: VDNA) -> DistanceResult:
-        return compare.layer_frechet(real, generated)
 
 
 def _extractor(

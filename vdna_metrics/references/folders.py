@@ -43,7 +43,7 @@ def holds_dnas(path: str | Path) -> bool:
 
 
 def load_dna_folder(path: str | Path) -> DNAFolder:
-    """Read the DNA files of a folder, as the cache of `build_dealt_dnas` and ``make --shard`` write them.
+    """Read the DNA files of a folder, as the cache of `build_set` and ``make --shard`` write them.
 
     Files of one kind, network and settings are taken for the groups of one set of images, in the order of their names.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
-from vdna_metrics.analysis.explain import Exemplars, Explanation, NeuronContribution
+from vdna_metrics.analysis.exemplars import Exemplars
+from vdna_metrics.analysis.explain import Explanation, NeuronContribution
 from vdna_metrics.analysis.groups import GroupReport
 from vdna_metrics.analysis.matrices import DistanceMatrix
 from vdna_metrics.analysis.sample_size import SampleSizeCurve

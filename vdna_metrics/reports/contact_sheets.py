@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
-from vdna_metrics.dna.distances import EMD, LFD, NFD
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.reports.analysis_plots import distance_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +68,7 @@ def contact_sheet(
     width = max(columns * (_WIDTH + _GAP) + _GAP, 6.0)
     height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in shown.values())
     figure = Figure(figsize=(width, height))
-    distance = distance_label(next(each.name for each in (EMD, NFD, LFD) if each.kind == ranking.kind), ranking.unit)
+    distance = f"{ranking.label} ({ranking.unit})" if ranking.kind == "histogram" else ranking.label
     whole = f"{len(ranking)} images of {ranking.source}, by {distance} from {ranking.reference}"
     figure.suptitle(title or whole, fontsize=11, ha="left", va="top", x=_GAP / width, y=1 - 0.1 / height)
     top = height - _HEADING
@@ -85,12 +83,8 @@ def contact_sheet(
             ax.imshow(pixels, aspect="auto")
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(color=_COLOURS[end], linewidth=1.2)
-            layer = image.layers[0]
-            lines = (
-                f"{image.score:#.4g}",
-                _shortened(image.name),
-                f"{_shortened(layer.layer, 17)} {layer.unusual:+.1f}σ",
-            )
+            lines = [f"{image.score:#.4g}", _shortened(image.name)]
+            lines += [f"{_shortened(layer.layer, 17)} {layer.unusual:+.1f}σ" for layer in image.layers[:1]]
             for line, text in enumerate(lines):
                 down = (upper - tall - 0.06 - line * _LINE) / height
                 weight = "bold" if line == 0 else "normal"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
-from vdna_metrics.analysis.explain import Exemplar
+from vdna_metrics.analysis.exemplars import Exemplar
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import neuron_histograms

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from helpers.distances import OURS, make_grouped
+from helpers.distances import EVENNESS, OURS, make_grouped
 from helpers.dnas import LAYOUT, make_dna
 
 from vdna_metrics.analysis.uncertainty import (
@@ -42,3 +44,17 @@ def test_a_floor_says_how_it_was_measured() -> None:
     assert noise_floor(reference, 10, draws=1).spread == 0
     with pytest.raises(ValueError, match="at least one image and one draw, got 0 and 10"):
         noise_floor(reference, 0)
+
+
+def test_a_tie_of_numbers_of_groups_is_no_matter_of_rounding() -> None:
+    """Of two numbers of groups whose noise is as far above and below what is expected, the smaller is taken."""
+    noises = [Fraction(1, 11 * groups) + Fraction(1, 11 * (10 - groups)) for groups in (1, 2)]
+    expected = Fraction(1, 15) + Fraction(1, 110)
+    assert noises[0] / expected == expected / noises[1]
+    assert noise_floor(make_grouped("emd", 0, sizes=(11,) * 10), 15, draws=1).measured_at == 11
+
+
+def test_what_has_no_value_between_alike_sets_has_no_floor() -> None:
+    """A score of one set has no floor."""
+    with pytest.raises(ValueError, match="evenness has no value between a set and itself, so it has no noise floor"):
+        noise_floor(make_grouped(EVENNESS, 0), 10, distance=EVENNESS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -11,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from helpers.distances import OURS, make_grouped
+from helpers.distances import EVENNESS, OURS, make_grouped
 from helpers.dnas import LAYOUT
 from scipy import stats
 
@@ -21,7 +22,7 @@ from vdna_metrics.analysis.uncertainty import (
     no_noise,
 )
 from vdna_metrics.distributions import LayerGaussianDistribution
-from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.distances import find_distance
 from vdna_metrics.functional.emd import EMDUnit
 
@@ -173,3 +174,31 @@ def test_intervals_hold_the_true_distance(intervals: ModuleType, distance: str) 
     assert found.coverage >= 0.88
     assert abs(found.corrected) < 0.25 * found.plain
     assert 0.7 < found.standard_error / found.scatter < 1.8
+
+
+def test_the_value_is_that_of_the_distance_to_the_bit() -> None:
+    """The plain value of the score is what the column gives of all images, not a sum over layers, which rounds."""
+    for distance in OURS:
+        reference, generated = make_grouped(distance, 0), make_grouped(distance, 1, shift=0.4)
+        found = jackknife_distance(reference, generated, distance=distance)
+        assert found.score.value == find_column(distance)(reference.total, generated.total)
+
+
+def test_a_score_of_one_set_has_an_error() -> None:
+    """It needs no reference, has no layers, its chance is that of the generated images, and it may lie anywhere."""
+    generated = make_grouped(EVENNESS, 1, sizes=(9, 12, 15))
+    found = jackknife_distance(None, generated, distance=EVENNESS)
+    assert found.score.value == float(EVENNESS(None, generated.total))
+    assert (found.covers, found.layers, found.reference.sizes) == (("generated",), {}, ())
+    assert found.score.low < found.score.corrected < found.score.high
+    assert found.higher_is_better
+    again = jackknife_distance(make_grouped(EVENNESS, 2), generated, distance=EVENNESS)
+    assert again.score == found.score
+
+
+def test_an_interval_may_lie_below_0_where_there_is_no_least_value() -> None:
+    """Of a score without a value between a set and itself the interval is about the corrected value."""
+    negative = replace(EVENNESS, function=lambda side: EVENNESS.function(side) - 100)
+    score = jackknife_distance(None, make_grouped(EVENNESS, 1), distance=negative).score
+    assert score.high < 0
+    assert score.corrected - score.low == pytest.approx(score.high - score.corrected)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.distances import OURS, make_grouped
+from helpers.distances import EVENNESS, OURS, make_grouped
 from scipy import stats
 
 from vdna_metrics.analysis.uncertainty import (
@@ -125,3 +125,31 @@ def test_a_ranking_names_whom_it_cannot_compare() -> None:
         rank_intervals({"a": known, "b": replace(known, unit="range")})
     with pytest.raises(ValueError, match="no generators to rank"):
         rank_intervals({})
+
+
+def test_the_best_comes_first_where_higher_is_better() -> None:
+    """Scores where higher is better are put in the other order; places count from the highest."""
+    small = [0.01, -0.02, 0.01]
+    scores = {"low": 2.0, "b": 8.99, "a": 9.0}
+    results = {name: replace(_known(score, small, small), higher_is_better=True) for name, score in scores.items()}
+    ranking = rank_intervals(results)
+    assert ranking.order == ("a", "b", "low")
+    assert ranking.ranks == {"a": (1, 2), "b": (1, 2), "low": (3, 3)}
+    assert all(pair.difference.estimate.corrected > 0 for pair in ranking.pairs)
+
+
+def test_scores_below_0_may_be_alike() -> None:
+    """What is rounding is judged by the size of the scores, whatever their sign."""
+    a, b = _known(-2.0, [0] * 3, [0] * 3), _known(-2 - 1e-12, [0] * 3, [0] * 3)
+    assert compare_pair(a, b, paired=True).p_value == 1
+
+
+def test_scores_of_one_set_are_ranked() -> None:
+    """Without a reference in common the generators' own chance is all there is."""
+    results = {
+        name: jackknife_distance(None, make_grouped(EVENNESS, seed, shift=shift), distance=EVENNESS)
+        for seed, (name, shift) in enumerate({"centred": 0.0, "shifted": 2.5}.items())
+    }
+    ranking = rank_intervals(results)
+    assert ranking.order == ("centred", "shifted")
+    assert ranking.ranks == {"centred": (1, 1), "shifted": (2, 2)}

@@ -118,7 +118,7 @@ def jackknife_distance(
         Stefanski: Simulation-extrapolation estimation in parametric measurement error models, 1994.
 
     Examples:
-        >>> import numpy as np
+        >>> import numpy as np, torch
         >>> from vdna_metrics import build_dnas, create_extractor
         >>> from vdna_metrics.dna import deal
         >>> images = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), np.uint8)

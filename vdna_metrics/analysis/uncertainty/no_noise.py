@@ -133,7 +133,7 @@ def _halves(groups: int) -> tuple[tuple[tuple[tuple[int, ...], tuple[int, ...]],
     halves have ``o`` groups in common, these weights' product is ``n o - s²`` times a number that is the same for all.
     So likeness is a whole number, and which split is chosen does not hang on how a machine rounds.
     """
-    stream = np.random.default_rng(0)
+    stream = np.random.RandomState(0)  # whose stream is frozen
     small = groups // 2
     first_half = (np.arange(groups) < small).astype(np.int64)
     chosen: list[NDArray[np.int64]] = []

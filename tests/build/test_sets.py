@@ -1,4 +1,4 @@
-"""Images dealt into groups in one pass, and the cache of what came out."""
+"""Sets of images in K disjoint groups in one pass, and the cache of what came out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from helpers.dnas import assert_same_state, tiny_extractor
 
 from vdna_metrics import Reading, build_dnas, calibrate, load_vdna, open_images
 from vdna_metrics.analysis import collect_features
+from vdna_metrics.build.cache import cached_folder
 from vdna_metrics.build.checkpoint import Checkpoint
-from vdna_metrics.build.groups import DealtSet, build_dealt_dnas, cached_folder, known_ranges
-from vdna_metrics.dna import GroupedDNA, deal
+from vdna_metrics.build.sets import BuiltSet, build_set, known_ranges
+from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.references import holds_dnas, load_dna_folder
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
@@ -35,23 +36,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def _dealt(images: Path, kinds: Any = KINDS, **options: Any) -> DealtSet:
+def _built(images: Path, kinds: Any = KINDS, **options: Any) -> BuiltSet:
     options = {"groups": 3, "ranges": RANGES, "bins": 20, "reading": READING, **options}
-    return build_dealt_dnas(open_images(images), EXTRACTOR, kinds, **options)
+    return build_set(open_images(images), EXTRACTOR, kinds, **options)
 
 
 def _refuse_images(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("vdna_metrics.images.sources.ImageDataset.__getitem__", refuse)
+    monkeypatch.setattr("vdna_metrics.images.batches.ImageDataset.__getitem__", refuse)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 14])
 def test_groups_add_up_to_the_dnas_of_one_pass(folder: Path, batch_size: int) -> None:
     """Whatever the batches, the groups' counts are those of `build_dnas` to the bit, and moments to rounding."""
     reading = Reading(batch_size=batch_size)
-    found = _dealt(folder, reading=reading)
+    found = _built(folder, reading=reading)
     whole = build_dnas(folder, EXTRACTOR, KINDS, ranges=RANGES, bins=20, reading=reading)
     for kind in KINDS:
         assert found.dnas[kind].sizes == (5, 5, 4)
@@ -64,8 +65,8 @@ def test_groups_add_up_to_the_dnas_of_one_pass(folder: Path, batch_size: int) ->
 def test_a_group_is_every_third_image(folder: Path) -> None:
     """Image i is in group i % 3, whose DNA is that of those images alone, and whose manifest names them."""
     one_by_one = Reading(batch_size=1)
-    found = _dealt(folder, reading=one_by_one)
-    for number, places in enumerate(deal(14, 3)):
+    found = _built(folder, reading=one_by_one)
+    for number, places in enumerate(range(g, 14, 3) for g in range(3)):
         alone = build_dnas(IMAGES[list(places)], EXTRACTOR, KINDS, ranges=RANGES, bins=20, reading=one_by_one)
         for kind in KINDS:
             assert_same_state(found.dnas[kind].groups[number].distribution, alone[kind].distribution)
@@ -81,7 +82,7 @@ def test_features_and_classes_come_of_the_same_pass(folder: Path, monkeypatch: p
     monkeypatch.setattr(
         type(EXTRACTOR), "from_resized", lambda self, images: passes.append(len(images)) or forward(self, images)
     )
-    found = _dealt(folder, features="second", classes=True)
+    found = _built(folder, features="second", classes=True)
     assert passes == [4, 4, 4, 2]
     assert found.features is not None
     assert torch.equal(found.features, expected.vectors)
@@ -96,7 +97,7 @@ def test_features_and_classes_come_of_the_same_pass(folder: Path, monkeypatch: p
 def test_layers_may_differ_by_kind(folder: Path) -> None:
     """Each kind looks at the layers that are asked for it, and at the neurons."""
     layers = {"histogram": ["first", "second"], "layer_gaussian": ["second"]}
-    found = _dealt(folder, ("histogram", "layer_gaussian"), layers=layers, neurons={"first": [1, 4]})
+    found = _built(folder, ("histogram", "layer_gaussian"), layers=layers, neurons={"first": [1, 4]})
     assert dict(found.dnas["histogram"].layout) == {"first": 2, "second": 5}
     assert dict(found.dnas["layer_gaussian"].layout) == {"second": 5}
 
@@ -107,10 +108,10 @@ def test_what_is_in_the_cache_is_not_computed_again(
 ) -> None:
     """The same images under another folder's name give the same DNAs, features and classes without a forward."""
     options: dict[str, Any] = {"features": "second", "classes": True, "cache": tmp_path / "cache"}
-    first = _dealt(folder, **options)
+    first = _built(folder, **options)
     folder.rename(tmp_path / "renamed")
     _refuse_images(monkeypatch)
-    again = _dealt(tmp_path / "renamed", **options)
+    again = _built(tmp_path / "renamed", **options)
     assert (first.reused, again.reused) == ((), KINDS)
     assert again.manifest == first.manifest
     assert again.features is not None
@@ -128,30 +129,30 @@ def test_what_is_in_the_cache_is_not_computed_again(
 def test_another_kind_costs_only_its_own(folder: Path, tmp_path: Path) -> None:
     """A kind, other bins, or features that are added leave the files that are there as they are."""
     cache = tmp_path / "cache"
-    _dealt(folder, ("gaussian",), cache=cache)
+    _built(folder, ("gaussian",), cache=cache)
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
-    more = _dealt(folder, ("gaussian", "histogram"), cache=cache)
-    finer = _dealt(folder, ("histogram",), bins=30, cache=cache)
+    more = _built(folder, ("gaussian", "histogram"), cache=cache)
+    finer = _built(folder, ("histogram",), bins=30, cache=cache)
     assert (more.reused, finer.reused) == (("gaussian",), ())
     after = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
     assert len(after) == 9
     assert after.items() >= before.items()
-    assert _dealt(folder, ("histogram",), bins=30, groups=2, cache=cache).reused == ()
+    assert _built(folder, ("histogram",), bins=30, groups=2, cache=cache).reused == ()
     assert len(list(cache.iterdir())) == 2
 
 
 def test_a_changed_image_is_seen_and_a_damaged_file_made_again(folder: Path, tmp_path: Path) -> None:
     """The key is of the images' contents; a file that does not hold what it should is said and computed again."""
     cache = tmp_path / "cache"
-    first = _dealt(folder, cache=cache)
+    first = _built(folder, cache=cache)
     (damaged,) = cache.rglob("gaussian-*-2-of-3.npz")
     damaged.write_bytes(damaged.read_bytes()[:-30])
     with pytest.warns(UserWarning, match="is damaged .* computed again"):
-        again = _dealt(folder, cache=cache)
+        again = _built(folder, cache=cache)
     assert again.reused == ("histogram", "layer_gaussian")
     assert load_vdna(damaged).n_images == 5
     shutil.copy(folder / "a" / "000.png", folder / "b" / "003.png")
-    other = _dealt(folder, cache=cache)
+    other = _built(folder, cache=cache)
     assert other.reused == ()
     assert other.manifest != first.manifest
 
@@ -161,8 +162,8 @@ def test_skipped_images_are_remembered(folder: Path, tmp_path: Path) -> None:
     (folder / "a" / "002.png").write_bytes(b"no image")
     skipping = replace(READING, skip_bad=True)
     options: dict[str, Any] = {"cache": tmp_path / "cache", "features": "second"}
-    first = _dealt(folder, ("gaussian",), reading=skipping, **options)
-    again = _dealt(folder, ("gaussian",), reading=skipping, **options)
+    first = _built(folder, ("gaussian",), reading=skipping, **options)
+    again = _built(folder, ("gaussian",), reading=skipping, **options)
     for found in (first, again):
         assert [name for name, _ in found.skipped] == ["a/002.png"]
         assert found.n_images == 13
@@ -172,12 +173,12 @@ def test_skipped_images_are_remembered(folder: Path, tmp_path: Path) -> None:
     assert again.reused == ("gaussian",)
     assert again.manifest == first.manifest
     with pytest.raises(ValueError, match=r"a/002\.png"):
-        _dealt(folder, ("gaussian",), **options)
+        _built(folder, ("gaussian",), **options)
 
 
 def test_a_killed_pass_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between two batches, the next run begins at the last checkpoint and leaves what a whole run leaves."""
-    whole = _dealt(folder, features="second", classes=True)
+    whole = _built(folder, features="second", classes=True)
     options: dict[str, Any] = {"features": "second", "classes": True, "cache": tmp_path / "cache"}
 
     def killed(done: int, _total: int | None) -> None:
@@ -186,9 +187,9 @@ def test_a_killed_pass_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Checkpoint, "is_due", lambda self, every=60.0: True)
     with pytest.raises(MemoryError):
-        _dealt(folder, reading=replace(READING, progress=killed), **options)
+        _built(folder, reading=replace(READING, progress=killed), **options)
     counts: list[int] = []
-    again = _dealt(folder, reading=replace(READING, progress=lambda done, _: counts.append(done)), **options)
+    again = _built(folder, reading=replace(READING, progress=lambda done, _: counts.append(done)), **options)
     assert counts == [0, 8, 12, 14]
     assert again.features is not None
     assert torch.equal(again.features, whole.features)
@@ -207,22 +208,22 @@ def test_ranges_are_calibrated_once(folder: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("reading", [Reading(shard=(0, 2)), Reading(all_ranks=True)])
-def test_one_process_deals(folder: Path, reading: Reading) -> None:
+def test_a_set_is_for_one_process(folder: Path, reading: Reading) -> None:
     """A part of the images, or several ranks, are refused."""
-    with pytest.raises(ValueError, match="shard and all_ranks are for build_dnas"):
-        _dealt(folder, reading=reading)
+    with pytest.raises(ValueError, match="build_set is for one process"):
+        _built(folder, reading=reading)
 
 
 def test_fewer_images_than_groups_are_refused(folder: Path) -> None:
     """Before any image is read."""
-    with pytest.raises(ValueError, match="14 images cannot be dealt into 15 groups"):
-        _dealt(folder, groups=15)
+    with pytest.raises(ValueError, match="14 images cannot be put into 15 groups"):
+        _built(folder, groups=15)
 
 
 # ------------------------------------------------------------------------------------------------------ folders of DNAs
 def test_the_cache_is_read_as_a_folder_of_groups(folder: Path, tmp_path: Path) -> None:
     """A folder of the cache gives its DNAs in groups, and its features, without images; it is found by its manifest."""
-    made = _dealt(folder, features="second", classes=True, cache=tmp_path / "cache", groups=11)
+    made = _built(folder, features="second", classes=True, cache=tmp_path / "cache", groups=11)
     kept = cached_folder(tmp_path / "cache", made.manifest, EXTRACTOR.fingerprint.digest, 11)
     assert kept is not None
     found = load_dna_folder(kept)
@@ -239,16 +240,16 @@ def test_the_cache_is_read_as_a_folder_of_groups(folder: Path, tmp_path: Path) -
 
 
 def test_parts_are_groups_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    """Files of `make --shard` are groups, part10 after part9; one file alone is not dealt; other files are left."""
+    """Files of `make --shard` are groups, part10 after part9; one file alone is no group; other files are left."""
     for number in range(1, 11):
         dna = build_dnas(IMAGES[: number + 1], EXTRACTOR, ["gaussian"], name="set")["gaussian"]
         dna.save(tmp_path / f"part{number}.npz")
     build_dnas(IMAGES, EXTRACTOR, ["histogram"], ranges=RANGES)["histogram"].save(tmp_path / "whole.npz")
     np.savez(tmp_path / "other.npz", IMAGES)
     assert holds_dnas(tmp_path)
-    dealt, whole = load_dna_folder(tmp_path).dnas
-    assert isinstance(dealt, GroupedDNA)
-    assert dealt.sizes == tuple(range(2, 12))
+    grouped, whole = load_dna_folder(tmp_path).dnas
+    assert isinstance(grouped, GroupedDNA)
+    assert grouped.sizes == tuple(range(2, 12))
     assert (whole.kind, whole.n_images) == ("histogram", 14)
 
 

@@ -1,0 +1,149 @@
+"""Partitions: which images of a source belong to which parts of it, whose DNAs one pass makes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vdna_metrics.build.reading import NumberedImages, open_numbered
+
+PartName = TypeVar("PartName", bound=Hashable)
+
+
+@dataclass(frozen=True, eq=False)
+class Partition(Generic[PartName]):
+    """Named parts of a set of images; an image may be in several, or in none.
+
+    Made by `disjoint_groups`, `class_folders`, `labelled` and `attributes`.
+
+    Args:
+        parts: the parts' names.
+        of_image: int ``[images, columns]``: the parts that each image of the source belongs to, as places in ``parts``;
+            -1 where there is none.
+        suffixes: what the name of each part's source has after that of the whole.
+        folders: whether parts are folders, of which images are named as in the folder by itself.
+        complements: whether each column has two parts, the second of which is all images without the first's; then
+            the pass keeps what it saw of all images and of the first parts, about half.
+    """
+
+    parts: tuple[PartName, ...]
+    of_image: NDArray[np.int64]
+    suffixes: tuple[str, ...]
+    folders: bool = False
+    complements: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of_image.ndim != 2 or len(self.suffixes) != len(self.parts):
+            raise ValueError(
+                f"expected of_image [images, columns] and a suffix for each of {len(self.parts)} parts, got "
+                f"{list(self.of_image.shape)} and {len(self.suffixes)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images of the source."""
+        return len(self.of_image)
+
+    def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+        """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""
+        chosen = self.of_image[np.asarray(indices, np.int64)]
+        places, columns = np.nonzero(chosen >= 0)
+        parts = chosen[places, columns]
+        order = np.argsort(parts, kind="stable")
+        present, starts = np.unique(parts[order], return_index=True)
+        members = np.split(places[order], starts)[1:]  # what comes before the first part is nothing
+        return dict(zip(present.tolist(), members, strict=True))
+
+    def image_name(self, name: str) -> str:
+        """What an image of a part is called there."""
+        folder, _, rest = name.partition("/")
+        return rest if self.folders and rest else folder if self.folders else name
+
+    def check_images(self, name: str, n_images: int) -> None:
+        """Raise ``ValueError`` for another number of images than the partition is of."""
+        if n_images != self.n_images:
+            raise ValueError(f"{name}: {n_images} images, the partition is of {self.n_images}")
+
+
+def disjoint_groups(n_images: int, groups: int) -> Partition[int]:
+    """K disjoint groups, of which `GroupedDNA` is made: image i goes to group ``i % groups``.
+
+    Args:
+        n_images: number of images, in the order of their source.
+        groups: number of groups.
+
+    Raises:
+        ValueError: for fewer than two groups, or fewer images than groups.
+
+    Examples:
+        >>> disjoint_groups(7, 3).of_image[:, 0].tolist()
+        [0, 1, 2, 0, 1, 2, 0]
+    """
+    if groups < 2:
+        raise ValueError(f"expected at least 2 groups, got {groups}")
+    if n_images < groups:
+        raise ValueError(f"{n_images} images cannot be put into {groups} groups, one would stay empty")
+    return Partition(tuple(range(groups)), np.arange(n_images)[:, None] % groups, ("",) * groups)
+
+
+def labelled(labels: Sequence[PartName]) -> Partition[PartName]:
+    """A part for each label, in the order in which they come first.
+
+    Args:
+        labels: one an image, in the source's order.
+
+    Examples:
+        >>> labelled(["a", "b", "a"]).parts
+        ('a', 'b')
+    """
+    place_of: dict[PartName, int] = {}
+    of_image = np.array([place_of.setdefault(label, len(place_of)) for label in labels], np.int64)
+    return Partition(tuple(place_of), of_image[:, None], tuple(f"/{label}" for label in place_of))
+
+
+def class_folders(images: NumberedImages) -> Partition[str]:
+    """A part for each class folder, the first folder below the root of a source; ``""`` is that of the root's images.
+
+    Its DNA is that of the folder by itself, manifest and all, under the name ``set/folder``.
+
+    Args:
+        images: the images.
+    """
+    labels = open_numbered(images).groups
+    made = labelled(labels)
+    return Partition(made.parts, made.of_image, tuple(f"/{p}" if p else "" for p in made.parts), folders=True)
+
+
+def attributes(has: Mapping[str, Sequence[bool]]) -> Partition[tuple[str, bool]]:
+    """Two parts for each attribute: ``(attribute, True)`` are the images with it, ``(attribute, False)`` the others.
+
+    Args:
+        has: ``{attribute: whether each image has it}``, in the source's order.
+
+    Raises:
+        ValueError: for no attribute, attributes of different numbers of images, or one that all images have, or none.
+
+    Examples:
+        >>> attributes({"red": [True, False, True], "old": [True, True, False]}).parts
+        (('red', True), ('red', False), ('old', True), ('old', False))
+    """
+    if not has:
+        raise ValueError("there must be attributes, got none")
+    columns = {name: np.asarray(values, np.bool_) for name, values in has.items()}
+    n_images = len(next(iter(columns.values())))
+    for name, values in columns.items():
+        if values.shape != (n_images,):
+            raise ValueError(f"{next(iter(columns))!r} is given for {n_images} images, {name!r} for {len(values)}")
+        if values.all() or not values.any():
+            raise ValueError(f"no image {'without' if n_images and values.all() else 'with'} {name!r} among {n_images}")
+    of_image = np.stack([2 * column + ~values for column, values in enumerate(columns.values())], axis=1)
+    parts = tuple((name, value) for name in columns for value in (True, False))
+    suffixes = tuple(f" {'with' if value else 'without'} {name}" for name, value in parts)
+    return Partition(parts, of_image, suffixes, complements=True)

@@ -1,0 +1,238 @@
+"""One pass over images: each goes through the network once, and what is kept of it can go on after an interrupt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vdna_metrics.build.checkpoint import Checkpoint
+from vdna_metrics.build.reading import ImagesLike, Reading, open_any
+from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.extractors.preprocess import ResizeImage
+from vdna_metrics.images.batches import ImageDataset, iterate_images
+from vdna_metrics.images.sources import ImageSource, manifest_hash
+from vdna_metrics.layout import NeuronLayout
+
+_WORTH_KEEPING = 10.0  # seconds of work
+_SMALL = 1 << 22  # bytes of states that cost nothing to keep
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationBatch:
+    """What the neurons saw of some images.
+
+    Args:
+        activations: ``{layer: [neurons, N, positions]}``, on the network's device.
+        indices: places of the N images in their source; empty where they have none.
+        images: ``[N, 3, H, W]`` float32 in [0, 255], at the network's size, on its device, where they have places.
+    """
+
+    activations: dict[str, Tensor]
+    indices: tuple[int, ...] = ()
+    images: Tensor | None = None
+
+
+@dataclass
+class Seen:
+    """What a pass over images leaves beside its states."""
+
+    name: str = "tensors"
+    count: int = 0
+    indices: list[int] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    next_batch: int = 0
+    names: tuple[str, ...] = ()  # of all images of the source
+
+    def save(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
+        """Write this and the states."""
+        arrays = {name: state.cpu().numpy() for name, state in states.items()}
+        arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
+        arrays["sizes"] = np.array(self.sizes, np.int64).reshape(-1, 2)
+        values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
+        checkpoint.save(values, arrays)
+
+    def restore_(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
+        """Read what `save` wrote, where there is something."""
+        values, arrays = checkpoint.restore() or ({}, {})
+        if not values:
+            return
+        for name, state in states.items():
+            state.copy_(torch.from_numpy(arrays[name]))
+        self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
+        self.sizes = [(width, height) for width, height in arrays["sizes"].tolist()]
+        self.count, self.next_batch = values["count"], values["next_batch"]
+        self.skipped = [(name, reason) for name, reason in values["skipped"]]
+
+    def sum_over_ranks_(self, states: Mapping[str, Tensor], device: torch.device | str) -> None:
+        """Make this and the states those of all ranks, in the order of the source's names."""
+        reduce = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}
+        for name, state in states.items():
+            # NCCL sums on its devices only.
+            there = state.to(device) if dist.get_backend() == "nccl" else state
+            dist.all_reduce(there, reduce.get(name, dist.ReduceOp.SUM))
+            if there is not state:
+                state.copy_(there)
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.sizes))
+        self.count = sum(part[0] for part in parts)
+        seen = [item for part in parts for item in zip(part[1], part[2], part[4], strict=True)]
+        seen.sort(key=lambda item: item[0])  # as one process would have met them
+        self.indices, self.digests, self.sizes = ([item[which] for item in seen] for which in range(3))
+        place_of = {name: place for place, name in enumerate(self.names)}
+        self.skipped = sorted((item for part in parts for item in part[3]), key=lambda item: place_of[item[0]])
+
+    @property
+    def seen_names(self) -> tuple[str, ...]:
+        """Names of the images that were seen."""
+        return tuple(self.names[index] for index in self.indices)
+
+    @property
+    def manifest(self) -> str | None:
+        """Hash of the images that were seen, where they have names."""
+        return manifest_hash(self.seen_names, self.digests) if self.digests else None
+
+    def rows(self, state: Tensor) -> Tensor:
+        """Of a state with a row for each image of the source those that were seen, in the source's order."""
+        return state if len(self.indices) == len(state) else state[torch.tensor(self.indices, dtype=torch.int64)]
+
+
+Fill = Callable[[ActivationBatch], None]
+
+
+def run_pass(
+    images: ImagesLike,
+    extractor: FeatureExtractor,
+    layout: NeuronLayout,
+    reading: Reading,
+    states: Mapping[str, Tensor],
+    settings: Sequence[Any],
+    fill_: Fill,
+) -> Seen:
+    """Run each image through a network once.
+
+    Args:
+        images: as in `build_dnas`.
+        extractor: frozen network.
+        layout: layers and neurons that ``fill_`` gets.
+        reading: how images are read.
+        states: what ``fill_`` fills, by name; kept by checkpoints and summed over ranks (``"low"`` and ``"high"`` are
+            extremes). What is kept of each image is a tensor of zeros with a row for each image of the source.
+        settings: all else that decides the states, as plain containers.
+        fill_: puts a batch into ``states``.
+
+    Raises:
+        ValueError: for unreadable images (unless skipped), no images, or a way of reading that is not possible.
+    """
+    seen, reading = Seen(), reading.on_this_rank()
+    source = open_any(images)
+    lease = extractor.lease(list(layout))  # held as long as images come
+    if isinstance(source, ImageSource):
+        seen.name, seen.names = source.name, source.names
+        _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
+    else:
+        if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
+            raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")
+        for item in source:
+            activations = layout.pick(extractor(_images_of(item).to(reading.device)))
+            fill_(ActivationBatch(activations))
+            seen.count += next(iter(activations.values())).shape[1]
+            if reading.progress is not None:
+                reading.progress(seen.count, None)
+    del lease
+    if reading.all_ranks:
+        seen.sum_over_ranks_(states, reading.device)
+    if not seen.count and (reading.all_ranks or reading.shard == (0, 1)):
+        raise ValueError(f"{seen.name}: no images")
+    return seen
+
+
+def _see_source_(
+    seen: Seen,
+    source: ImageSource,
+    extractor: FeatureExtractor,
+    layout: NeuronLayout,
+    reading: Reading,
+    states: Mapping[str, Tensor],
+    settings: Sequence[Any],
+    fill_: Fill,
+) -> None:
+    checkpoint = None
+    if reading.checkpoint is not None:
+        decisive = [identity(source), sorted(states), list(settings), reading.batch_size, reading.skip_bad]
+        checkpoint = Checkpoint(reading.checkpoint, decisive, reading.shard)
+        seen.restore_(checkpoint, states)
+    total = reading.images_of_part(len(source))
+    for batch in iterate_images(
+        source,
+        transform=ResizeImage(extractor.preprocess),
+        batch_size=reading.batch_size,
+        workers=reading.workers,
+        skip_bad=reading.skip_bad,
+        shard=reading.shard,
+        first_batch=seen.next_batch,
+    ):
+        if batch.indices:
+            resized = batch.images.to(reading.device, non_blocking=True)
+            fill_(ActivationBatch(layout.pick(extractor.from_resized(resized)), batch.indices, resized))
+        seen.count += len(batch.indices)
+        seen.indices += batch.indices
+        seen.digests += batch.digests
+        seen.sizes += batch.sizes
+        seen.skipped += [(bad.name, bad.reason) for bad in batch.skipped]
+        seen.next_batch = batch.end
+        if reading.progress is not None:
+            reading.progress(seen.count, total - len(seen.skipped))
+        stopping = reading.stop is not None and reading.stop()
+        if checkpoint is not None and (stopping or checkpoint.is_due()):
+            seen.save(checkpoint, states)
+        if stopping:
+            raise KeyboardInterrupt
+    if checkpoint is not None:  # another pass, over other images or for other states, may be interrupted
+        small = sum(state.nbytes for state in states.values()) <= _SMALL
+        if checkpoint.is_due(every=0 if small else _WORTH_KEEPING):
+            seen.save(checkpoint, states)
+
+
+def identity(source: ImageSource) -> list[Any]:
+    """Tells sets of images apart without reading all: name, images' names, and digests of a few."""
+    dataset = ImageDataset(source)
+    return [source.name, source.names, [dataset[i].digest for i in (0, len(source) // 2, len(source) - 1)]]
+
+
+def read_pictures(source: ImageSource, indices: Sequence[int], extractor: FeatureExtractor) -> dict[int, Tensor]:
+    """Some images as the network saw them.
+
+    Args:
+        source: the images.
+        indices: of those to read.
+        extractor: whose size they are resized to.
+
+    Returns:
+        ``{index: uint8 [3, H, W]}``.
+
+    Raises:
+        ValueError: for an image that cannot be read any more.
+    """
+    dataset = ImageDataset(source, ResizeImage(extractor.preprocess))
+    pictures = {}
+    for index in sorted(set(indices)):
+        picture = dataset[index].image
+        if isinstance(picture, str):
+            raise ValueError(f"{source.name}: {source.names[index]} changed while the images were read: {picture}")
+        pictures[index] = picture.clamp(0, 255).round().byte()
+    return pictures
+
+
+def _images_of(item: object) -> Tensor:
+    images = item[0] if isinstance(item, tuple | list) and item else item
+    if not isinstance(images, Tensor):
+        raise TypeError(f"batches must be tensors, or tuples that start with one, got {type(item).__name__}")
+    return images

@@ -1,0 +1,177 @@
+"""What all metrics share: a frozen extractor, and states that are reduced, kept and moved as they should be."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.layout import NeuronLayout
+
+
+class ExtractorMetric(Metric, ABC):
+    """A metric that reads a frozen extractor.
+
+    The extractor is neither a submodule nor a state: it is not saved, cast, trained or copied with the metric, and it
+    runs on the metric's device. States are kept in their own dtype whatever casts the metric meets, on the metric's
+    device, or on ``state_device`` when that is given (on the CPU for MPS, which lacks float64).
+    """
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+    feature_network: str = "extractor"
+    settings: Tensor
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        layout: NeuronLayout,
+        normalize: bool,
+        state_device: torch.device | str | None,
+        **metric_kwargs: Any,
+    ) -> None:
+        super().__init__(**metric_kwargs)
+        if not isinstance(normalize, bool):
+            raise ValueError(f"normalize must be a bool, got {normalize!r}")
+        self.normalize = normalize
+        self.extractor = extractor
+        self.extractor_name = extractor.name
+        self.layout = layout
+        self.fingerprint = extractor.fingerprint.select(list(layout))
+        self._lease = extractor.lease(list(layout))
+        self._state_device = None if state_device is None else torch.device(state_device)
+
+    def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
+        if isinstance(imgs, Tensor) and imgs.device != self.device:
+            raise ValueError(
+                f"images are on {imgs.device}, the metric on {self.device}: "
+                f"move one, e.g. metric.to({str(imgs.device)!r})"
+            )
+        # By the lease, because FeatureShare makes the first metric's extractor everybody's.
+        return self._lease.extractor(imgs, normalize=self.normalize)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
+        # States follow the metric to another device and nothing else: counts and float64 sums are never cast, and
+        # results keep the type of set_dtype, whatever a surrounding module is cast to.
+        dtype, self._computed = self._dtype, None
+        super()._apply(fn, exclude_state=list(self._defaults))
+        if not self._dtype_convert:
+            self._dtype = dtype
+        device = self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
+        for name, default in self._defaults.items():
+            if isinstance(default, Tensor):
+                self._defaults[name] = _moved(default, device)
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        # all_reduce instead of torchmetrics' gather: memory and traffic do not grow with the number of ranks.
+        if dist_sync_fn is not gather_all_tensors:
+            super()._sync_dist(dist_sync_fn, process_group=process_group)
+            return
+        group = process_group or self.process_group
+        together: dict[Any, list[str]] = {}
+        for name, reduction in self._sync_reductions().items():
+            together.setdefault((reduction, getattr(self, name).dtype), []).append(name)
+        for (reduction, dtype), names in together.items():
+            states = [getattr(self, name) for name in names]
+            sizes = [state.numel() for state in states]
+            home = states[0].device
+            # One buffer, and one wait for the other ranks, for all states of a dtype; NCCL reduces on the GPU only.
+            total = torch.empty(sum(sizes), dtype=dtype, device=home if self.device.type == "mps" else self.device)
+            for part, state in zip(total.split(sizes), states, strict=True):
+                part.copy_(state.reshape(-1))
+            torch.distributed.all_reduce(total, op=reduction, group=group)
+            for name, state, part in zip(names, states, total.to(home).split(sizes), strict=True):
+                setattr(self, name, part.view(state.shape))
+
+    def _copy_state_dict(self) -> dict[str, Any]:
+        # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and
+        # change none, so the local ones need not be copied, as torchmetrics does.
+        return dict(self.metric_state)
+
+    @contextmanager
+    def sync_context(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        should_unsync: bool = True,
+        distributed_available: Callable[..., Any] | None = None,
+    ) -> Iterator[None]:
+        """Reduce states over ranks and give the local ones back; after an error too, where torchmetrics does not."""
+        self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
+        try:
+            yield
+        finally:
+            self.unsync(should_unsync=self._is_synced and should_unsync)
+
+    def _add_settings(self) -> None:
+        # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
+        # equal states, and a checkpoint from being loaded into a metric with other settings. An extractor's options
+        # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
+        self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
+        options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
+        self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
+
+    def _state_settings(self) -> tuple[Any, ...]:
+        fingerprint = replace(self.fingerprint, options=())
+        return (type(self).__name__, fingerprint.digest, self.layout.to_json(), self.normalize)
+
+    def _check_settings(self, settings: Tensor | None) -> None:
+        if settings is None or settings.tolist()[: len(self._settings)] != self._settings:
+            raise ValueError(
+                f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
+                "max_positions, reference, preprocessing, normalize or reset_real_features: build the metric with the "
+                "settings the states were made with"
+            )
+
+    def __hash__(self) -> int:
+        # torchmetrics' is of the states' identities too: a metric in a set could not be found after `forward`.
+        return object.__hash__(self)
+
+    def _zero(self, name: str) -> Tensor:
+        default = self._defaults[name]
+        if not isinstance(default, Tensor):
+            raise TypeError(f"state {name} must be a tensor, got a list")
+        return default
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the states of another metric with the same settings, as if its images had been seen here."""
+        states: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        self._check_settings(states.get("settings"))
+        states = {**states, "settings": self.settings}
+        super().merge_state({name: state.to(getattr(self, name).device) for name, state in states.items()})
+        self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
+        self._computed = None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}settings" in state_dict:
+            self._check_settings(state_dict[f"{prefix}settings"])
+            state_dict[f"{prefix}settings"] = self.settings
+            self._computed, self._update_count = None, max(1, self._update_count)  # else compute warns of no update
+        for name in self._defaults:
+            if f"{prefix}{name}" in state_dict:  # a copy, since updates change states in place
+                loaded = state_dict[f"{prefix}{name}"]
+                state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @abstractmethod
+    def _sync_reductions(self) -> Mapping[str, Any]:
+        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce."""
+
+
+def _moved(default: Tensor, device: torch.device) -> Tensor:
+    if default.stride() == (0,):  # one number that stands for all stays one
+        return default[0].to(device).expand(default.shape)
+    return default.to(device)
