@@ -413,8 +413,8 @@ def choose_attributes(
         ValueError: for an unknown attribute, one that is left out, or one that is alone.
 
     Examples:
-        >>> from vdna_metrics.images import open_images
-        >>> images = open_images(np.zeros((4, 8, 8, 3), np.uint8))
+        >>> from vdna_metrics import open_images
+        >>> images = open_images("procedural:white_noise/4")
         >>> has = {"red": [True, True, False, False], "blue": [True, False] * 2, "rare": [True] + [False] * 3}
         >>> choose_attributes({"train": (images, has)}, "blue")
         (['blue', 'red'], ['rare'])

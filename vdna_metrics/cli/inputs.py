@@ -210,7 +210,6 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
         stop=stop,
         notice=say,
         memory_limit=options.memory_limit,
-        notice=say,
     )
 
 
