@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2
+CPU_TESTS ?= tests/functional tests/distributions tests/dna tests/metrics tests/references/test_build.py \
+	tests/extractors/test_network.py tests/extractors/test_options.py tests/extractors/test_preprocess.py
+VERSIONS_ARGS ?= floors --python python3.10
 BENCH_ARGS ?=
 EXPERIMENT_ARGS ?=
 EXAMPLE_ARGS ?= --small
@@ -9,7 +12,7 @@ EXAMPLE_ARGS ?= --small
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test lint format docs bench experiments examples clean
+.PHONY: demo test test-cpus check-versions lint format docs bench experiments examples clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vdna-metrics demo
@@ -17,6 +20,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	@# One thread a worker; and glibc keeps freed activations, which is several times as fast as asking for them again.
 	OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What is computed, in the last bits of other CPUs: kernels of torch, oneDNN, MKL and OpenBLAS without AVX-512, then
+# without AVX.
+test-cpus: $(VENV)/.installed-test
+	@set -e; for cpu in 'avx2 AVX2 AVX2 Haswell' 'default SSE41 SSE4_2 Nehalem'; do set -- $$cpu; echo "== $$1"; \
+		ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 MKL_ENABLE_INSTRUCTIONS=$$3 OPENBLAS_CORETYPE=$$4 \
+		OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 \
+		$(BIN)/python -m pytest -q --no-header -m 'not slow' $(PYTEST_ARGS) $(CPU_TESTS); done
+
+# Slow, and it downloads: the oldest versions of all dependencies, or the newest (VERSIONS_ARGS).
+check-versions: $(VENV)/.installed-test
+	$(BIN)/python scripts/check_versions.py $(VERSIONS_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -49,7 +64,7 @@ examples: $(VENV)/.installed
 		echo "== $$script $(EXAMPLE_ARGS)"; $(BIN)/python $$script $(EXAMPLE_ARGS); done
 
 clean:
-	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .versions site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # pip, not python: without python3-venv, `python3 -m venv` fails but leaves a python behind.
 $(BIN)/pip:

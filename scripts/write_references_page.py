@@ -29,7 +29,7 @@ def bundled() -> Iterator[str]:
     yield "| name | images | resolution | kinds | size | licence |"
     yield "|---|---:|---|---|---:|---|"
     store = bundled_store()
-    records = store.manifest().references
+    records = [record for record in store.manifest().references if not record.group]
     for name, group in groupby(records, key=lambda record: record.name.partition("#")[0]):
         found = list(group)
         kinds = ", ".join(f"`{record.kind}`" for record in found)

@@ -128,6 +128,14 @@ def test_well_conditioned_distances_agree_with_scipy(d: int) -> None:
     assert distance.item() == pytest.approx(by_square_root(a, b), rel=1e-9)
 
 
+def test_rounding_in_the_null_space_is_no_direction() -> None:
+    """What the rounding of float64 leaves in a null space adds no column to a factor, and what is more does."""
+    for size, rank in ((1, 7), (10, 8)):
+        variances = torch.ones(8, dtype=torch.float64)
+        variances[3] = size * 8 * torch.finfo(torch.float64).eps
+        assert covariance_factor(variances.diag()).shape == (8, rank)
+
+
 @pytest.mark.parametrize(("images_a", "images_b"), [(3, 3), (3, 5), (2, 2), (5, 40), (8, 9)])
 def test_rank_deficient_distances_agree_with_sixty_digits(images_a: int, images_b: int) -> None:
     """Covariances of few images, whose null spaces differ, keep twelve digits; roots of the product keep half."""

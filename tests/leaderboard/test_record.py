@@ -13,12 +13,12 @@ from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard, load_leaderboard
 
-BOARD = make_leaderboard()
+LEADERBOARD = make_leaderboard()
 FILE = Path(__file__).parents[1] / "files" / "schema1_leaderboard.json"
 
 
 def _plain() -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(BOARD.to_json()))
+    plain: dict[str, Any] = json.loads(json.dumps(LEADERBOARD.to_json()))
     return plain
 
 
@@ -26,18 +26,18 @@ def test_a_leaderboard_comes_back_from_its_file(tmp_path: Path) -> None:
     """All that was written is read, tuples as tuples, and a file that was there is replaced."""
     path = tmp_path / "leaderboard.json"
     path.write_text("before")
-    assert BOARD.save(path) == path
+    assert LEADERBOARD.save(path) == path
     read = load_leaderboard(path)
     # Settings are what JSON makes of them.
-    assert replace(read, settings={}) == replace(BOARD, settings={})
-    assert read.settings == json.loads(json.dumps(BOARD.settings))
+    assert replace(read, settings={}) == replace(LEADERBOARD, settings={})
+    assert read.settings == json.loads(json.dumps(LEADERBOARD.settings))
     assert json.loads(path.read_text())["schema"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["leaderboard.json"]
 
 
 def test_names_of_files_that_are_no_text_come_back(tmp_path: Path) -> None:
     """A file name may hold bytes that are no UTF-8, which Python has as lone surrogates."""
-    leaderboard = replace(BOARD, title="caf\udce9 \u00e9")
+    leaderboard = replace(LEADERBOARD, title="caf\udce9 \u00e9")
     assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).title == leaderboard.title
 
 
@@ -79,23 +79,23 @@ def test_the_best_is_first_whichever_way_a_metric_runs() -> None:
 
 def test_columns_are_sorted_nearest_first() -> None:
     """A column is in the order of corrected distances, of plain ones where there are no others."""
-    column = BOARD.column("tiny", "emd")
+    column = LEADERBOARD.column("tiny", "emd")
     assert [score.estimate.corrected for score in column if score.estimate] == sorted(
         score.estimate.corrected for score in column if score.estimate
     )
-    plain = replace(BOARD, scores=tuple(replace(score, estimate=None) for score in reversed(BOARD.scores)))
+    plain = replace(LEADERBOARD, scores=tuple(replace(score, estimate=None) for score in reversed(LEADERBOARD.scores)))
     assert [score.value for score in plain.column("tiny", "emd")] == sorted(score.value for score in column)
-    assert BOARD.score("white noise", "tiny", "nfd").generator == "white noise"
+    assert LEADERBOARD.score("white noise", "tiny", "nfd").generator == "white noise"
     with pytest.raises(KeyError):
-        BOARD.score("white noise", "tiny", "fid")
-    assert BOARD.floor("tiny", "fid") is None
+        LEADERBOARD.score("white noise", "tiny", "fid")
+    assert LEADERBOARD.floor("tiny", "fid") is None
 
 
 def test_numbers_that_are_none_are_not_written(tmp_path: Path) -> None:
     """JSON has no NaN: such a leaderboard is refused, and the file that is there stays."""
-    path = BOARD.save(tmp_path / "leaderboard.json")
+    path = LEADERBOARD.save(tmp_path / "leaderboard.json")
     before = path.read_bytes()
-    broken = replace(BOARD, scores=(replace(BOARD.scores[0], value=float("nan")),))
+    broken = replace(LEADERBOARD, scores=(replace(LEADERBOARD.scores[0], value=float("nan")),))
     with pytest.raises(ValueError, match="Out of range float"):
         broken.save(path)
     assert path.read_bytes() == before

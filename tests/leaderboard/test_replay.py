@@ -11,7 +11,7 @@ from helpers.toy_distances import registered_toys
 from vdna_metrics.leaderboard import Leaderboard, leaderboard_differences, load_leaderboard
 from vdna_metrics.leaderboard.replay import intervals_are_comparable
 
-BOARD = make_leaderboard(NAMES[:3], networks=["tiny"])
+LEADERBOARD = make_leaderboard(NAMES[:3], networks=["tiny"])
 OLD = Path(__file__).parents[1] / "files" / "schema1_leaderboard.json"
 
 
@@ -28,11 +28,11 @@ def _with_other_intervals(leaderboard: Leaderboard) -> Leaderboard:
 
 def test_the_same_leaderboard_has_no_differences() -> None:
     """Rounding within the tolerance is none either; what is beyond is named with both values."""
-    assert leaderboard_differences(BOARD, BOARD, tolerance=0) == []
-    first, *others = BOARD.scores
+    assert leaderboard_differences(LEADERBOARD, LEADERBOARD, tolerance=0) == []
+    first, *others = LEADERBOARD.scores
     for factor, found in ((1.0005, 0), (1.01, 1)):
-        moved = replace(BOARD, scores=(replace(first, value=factor * first.value), *others))
-        differences = leaderboard_differences(BOARD, moved)
+        moved = replace(LEADERBOARD, scores=(replace(first, value=factor * first.value), *others))
+        differences = leaderboard_differences(LEADERBOARD, moved)
         assert [each.what for each in differences] == ["photographs, emd of tiny"] * found
         assert [(each.recorded, each.found) for each in differences] == [(first.value, factor * first.value)] * found
 
@@ -40,7 +40,7 @@ def test_the_same_leaderboard_has_no_differences() -> None:
 def test_intervals_of_records_before_0_2_are_not_compared() -> None:
     """Their values and corrected values are; intervals, ranks and differences only of newer records."""
     recorded = load_leaderboard(OLD)
-    again = replace(recorded, writer=BOARD.writer)
+    again = replace(recorded, writer=LEADERBOARD.writer)
     assert not intervals_are_comparable(recorded)
     assert intervals_are_comparable(again)
     assert leaderboard_differences(recorded, _with_other_intervals(again)) == []

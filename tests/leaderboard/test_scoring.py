@@ -12,18 +12,30 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import put_small_networks, small_images, write_folder
+from helpers.distances import EVENNESS, registered
+from helpers.toy_distances import registered_toys
 
-from vdna_metrics import NeuronSelection, Reading, build_dnas, calibrate, compare, create_extractor, open_images
+from vdna_metrics import (
+    NeuronSelection,
+    Reading,
+    build_dnas,
+    calibrate,
+    compare,
+    create_extractor,
+    load_reference,
+    open_images,
+)
 from vdna_metrics.analysis import measure_fidelity
 from vdna_metrics.analysis.fidelity import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
 from vdna_metrics.build import build_set
-from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
 from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
-from vdna_metrics.references import ImageSet, load_dna_folder
+from vdna_metrics.references import ImageSet, load_dna_folder, resolve
+from vdna_metrics.reports import write_report
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
@@ -181,7 +193,7 @@ def test_a_side_without_groups_is_taken_as_it_is(entries: list[ImageSet]) -> Non
     leaderboard, _ = _leaderboard([fixed, *entries[1:]], settings=settings)
     assert all(score.estimate is not None and score.rank is not None for score in leaderboard.scores)
     assert leaderboard.floors == ()
-    assert any(note.startswith("real: not dealt into groups") for note in leaderboard.notes)
+    assert any(note.startswith("real: not in groups") for note in leaderboard.notes)
     fake = ImageSet("fake", "fake.npz", dnas=(build_dnas(small_images(9, 5), extractor, ["gaussian"])["gaussian"],))
     plain, _ = _leaderboard([fixed, fake], settings=settings)
     (score,) = plain.scores
@@ -248,7 +260,7 @@ def test_neurons_and_weights_choose(entries: list[ImageSet]) -> None:
     sides = [build_dnas(entry.images, extractor, KINDS[1:], neurons=chosen, reading=READING) for entry in entries[:2]]
     expected = compare.neuron_frechet(sides[0]["gaussian"], sides[1]["gaussian"])
     assert leaderboard.score("near", "tiny", "nfd").value == pytest.approx(float(expected), rel=1e-9)
-    with pytest.raises(ValueError, match="belong to one extractor, given are 2"):
+    with pytest.raises(ValueError, match="belong to one network, got tiny, other"):
         _leaderboard(entries, settings=settings, neurons=chosen, extractors=["tiny", "other"])
 
 
@@ -296,16 +308,63 @@ def test_dnas_of_another_network_are_refused(entries: list[ImageSet]) -> None:
         _leaderboard([entries[0], stranger], settings=replace(SETTINGS, metrics=("nfd",)))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"metrics": ()}, "got none"),
-        ({"metrics": ("emd", "ssim")}, "got ssim"),
-        ({"confidence": 1.0}, "between 0 and 1"),
-        ({"pictures": -1}, "must not be negative"),
-    ],
-)
-def test_settings_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
-    """Each is named."""
-    with pytest.raises(ValueError, match=message):
-        LeaderboardSettings(**options)
+def test_somebody_else_s_distances_have_plain_values_alone(entries: list[ImageSet], tmp_path: Path) -> None:
+    """Without a bias rule nothing is corrected and there is no floor, no rank by chance; parts are those it has.
+
+    So on the page, in the tables, and for columns in which more is better, which come best first.
+    """
+    with registered_toys() as toys:
+        settings = replace(SETTINGS, metrics=("emd", *toys), class_folders=True)
+        leaderboard, evidence = _leaderboard(entries, settings=settings)
+        real, fake = evidence.reference["tiny"], evidence.generated["tiny", "dark"]
+        for name in toys:
+            column = find_column(name)
+            score = leaderboard.score("dark", "tiny", name)
+            assert score.value == column(real, fake)
+            assert score.layers == column.by_layer(real, fake)
+            assert bool(score.quantiles) == (column.distance.per == "neuron")
+            assert (score.estimate, score.layer_estimates, score.rank, score.extrapolated) == (None, {}, None, None)
+            assert leaderboard.floor("tiny", name) is None
+        assert {pair.metric for pair in leaderboard.pairs} == {"emd"}
+        orders = [[score.generator for score in leaderboard.column("tiny", name)] for name in ("emd", "jsd", "overlap")]
+        assert orders == [["near", "shifted", "dark"]] * 3
+        assert {each.metric for each in leaderboard.classes} == {"emd", *toys}
+        assert leaderboard.agreement is not None
+        assert leaderboard.agreement.spearman[0] == (1.0, 1.0, 1.0, 1.0)
+        page = write_report(leaderboard, evidence, tmp_path).read_text()
+    assert "Jensen-Shannon divergence" in page
+    assert "histogram overlap" in page
+
+
+def test_a_score_of_one_set_is_corrected_by_its_rule(entries: list[ImageSet]) -> None:
+    """It does not look at the reference, and so neither do its error bars; it has no floor."""
+    with registered(EVENNESS):
+        settings = replace(SETTINGS, metrics=("nfd", "evenness"), pictures=0, fidelity=False)
+        leaderboard, _ = _leaderboard(entries, settings=settings)
+        other, _ = _leaderboard([entries[3], *entries[1:3]], ranges=_ranges(entries), settings=settings)
+        again, _ = _leaderboard(entries, ranges=_ranges(entries), settings=settings)
+    score = leaderboard.score("near", "tiny", "evenness")
+    assert score.estimate is not None
+    assert score.estimate.corrected > score.value  # few images fill a range less evenly
+    assert score.rank is not None
+    assert (score.layers, score.quantiles) == ({}, {})
+    assert leaderboard.floor("tiny", "evenness") is None
+    assert other.score("near", "tiny", "evenness").estimate == again.score("near", "tiny", "evenness").estimate
+
+
+def _ranges(entries: list[ImageSet]) -> Any:
+    assert entries[0].images is not None
+    return {"tiny": calibrate(entries[0].images, create_extractor("tiny"), reading=READING)}
+
+
+def test_a_leaderboard_has_the_value_of_a_score() -> None:
+    """Of a name of the store, too: both compare the same DNAs, and a whole DNA whose groups lack layers is noted."""
+    photographs = ImageSet("a", "b", dnas=(load_reference("bsds500/trainval@vdna_tiny", kind="layer_gaussian"),))
+    reference = resolve("bsds500/trainval", extractors=["vdna_tiny"])
+    images = resolve("procedural:white_noise/12")
+    settings = LeaderboardSettings(("lfd",), groups=3, pictures=0, fidelity=False)
+    leaderboard, _ = score_leaderboard(reference, [images], ["vdna_tiny"], settings=settings)
+    expected, _ = score_leaderboard(photographs, [images], ["vdna_tiny"], settings=settings)
+    assert leaderboard.scores[0].value == expected.scores[0].value
+    assert list(leaderboard.scores[0].layers) == ["blocks.0", "blocks.2", "blocks.4", "conv_head"]
+    assert any("its groups lack conv_head" in note for note in leaderboard.notes)

@@ -331,7 +331,7 @@ def test_a_reference_may_be_a_name_of_the_store(kind: str, name: str, store: Pat
 def test_unknown_names_of_the_store_are_refused(store: Path) -> None:
     """A name that is not in the store is an error when the metric is built."""
     with pytest.raises(
-        ValueError, match="no image source at 'nois'; nor is it a reference: did you mean 'noise/train@"
+        ValueError, match="no image source at 'nois'; nor is it a reference: did you mean 'noise/train'"
     ):
         make("nfd", reference="nois")
 

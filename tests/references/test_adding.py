@@ -107,8 +107,9 @@ def test_ranges_tell_two_histograms_apart(tmp_path: Path) -> None:
         add_reference(make_dna("histogram", 5, ranges=ranges), tmp_path, **WHERE)
     with pytest.raises(ValueError, match=r"could be: ") as caught:
         load_reference(f"{tmp_path}::cats")
-    for name, ranges in zip(str(caught.value).partition("could be: ")[2].split(", "), (0, 0), strict=True):
-        assert load_reference(f"{tmp_path}::{name}").n_images == 5 + ranges
+    names = str(caught.value).partition("could be: ")[2].split(", ")
+    found = [load_reference(f"{tmp_path}::{name}").distribution.ranges.digest for name in names]  # type: ignore[attr-defined]
+    assert len(set(found)) == 2
 
 
 def _adm(path: Path) -> Path:

@@ -90,17 +90,21 @@ def test_every_number_of_the_ranking_is_on_the_page(page: Page) -> None:
 
 
 def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
-    """All sections in their order with all data; without any only the ranking, its making and the words."""
+    """All sections in their order with all data; without any only the ranking, how it was made and the glossary."""
     sections = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
     assert sections == [
-        "ranks", "layers", "neurons", "images", "classes", "fidelity", "agreement", "notes", "made", "words",
+        "ranks", "layers", "neurons", "images", "classes", "fidelity", "agreement", "notes", "made", "glossary",
     ]  # fmt: skip
     links = [str(attributes["href"]) for attributes in page.all("a")]
     assert {link.removeprefix("#") for link in links} == set(sections)
     bare = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["fid"])
     bare = replace(bare, scores=tuple(replace(score, layers={"pool": 1.0}) for score in bare.scores))
     empty = Page(write_report(without_estimates(bare), Evidence(), tmp_path))
-    assert [attributes["id"] for attributes in empty.all("section") if "id" in attributes] == ["ranks", "made", "words"]
+    assert [attributes["id"] for attributes in empty.all("section") if "id" in attributes] == [
+        "ranks",
+        "made",
+        "glossary",
+    ]
     assert not empty.all("img")
     for word in ("interval", "tie", "noise floor", "∞", "None"):
         assert word not in empty.text, word

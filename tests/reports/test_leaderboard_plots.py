@@ -20,7 +20,7 @@ from vdna_metrics.reports.leaderboard_plots import (
     ranking_chart,
 )
 
-BOARD = make_leaderboard(networks=["tiny"])
+LEADERBOARD = make_leaderboard(networks=["tiny"])
 
 
 def _inside(ax: Any) -> Any:
@@ -49,8 +49,8 @@ def _with_first(leaderboard: Leaderboard, **changes: Any) -> Leaderboard:
 
 def test_a_row_has_its_value_interval_and_rank() -> None:
     """Rows run from the nearest down: a bar from low to high, its tick at the corrected value, a plain dot."""
-    ax = _inside(ranking_chart(BOARD, "tiny", "emd"))
-    column = BOARD.column("tiny", "emd")
+    ax = _inside(ranking_chart(LEADERBOARD, "tiny", "emd"))
+    column = LEADERBOARD.column("tiny", "emd")
     names = ["1 photographs", "2–3 blurred photographs", "2–3 dead leaves", "4 squares", "5 white noise"]
     assert [label.get_text() for label in ax.get_yticklabels()] == names
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
@@ -61,8 +61,8 @@ def test_a_row_has_its_value_interval_and_rank() -> None:
         assert list(tick.get_xdata()) == [score.estimate.corrected]
         assert list(dot.get_xdata()) == [score.value]
         assert {*bar.get_ydata(), *tick.get_ydata(), *dot.get_ydata()} == {place}
-        assert dot.get_color() == generator_colours(BOARD)[score.generator]
-    floor = BOARD.floor("tiny", "emd")
+        assert dot.get_color() == generator_colours(LEADERBOARD)[score.generator]
+    floor = LEADERBOARD.floor("tiny", "emd")
     assert floor is not None
     assert set(ax.lines[-1].get_xdata()) == {floor.value}
     assert "noise floor 5.00 (n = 200)" in [text.get_text() for text in ax.texts]
@@ -80,7 +80,7 @@ def test_the_scale_is_logarithmic_only_for_far_ones(farthest: int, scale: str) -
 
 def test_a_corrected_distance_below_zero_has_no_place_on_a_logarithmic_scale() -> None:
     """Its tick is left out and its bar begins at the edge, and nothing is lost of the others."""
-    ax = ranking_chart(_with_first(BOARD, estimate={"low": 0.0, "corrected": -0.1}), "tiny", "emd")
+    ax = ranking_chart(_with_first(LEADERBOARD, estimate={"low": 0.0, "corrected": -0.1}), "tiny", "emd")
     _inside(ax)
     assert ax.get_xscale() == "log"
     bar, dot = ax.lines[:2]
@@ -99,14 +99,14 @@ def test_a_leaderboard_without_estimates_has_dots_alone() -> None:
 
 def test_profiles_are_the_plain_distances_of_the_layers() -> None:
     """One line a generator in its colour and the floor's dashed one; `Leaderboard.layer_profile` is the same."""
-    ax = _inside(leaderboard_profile(BOARD, "tiny", "emd"))
+    ax = _inside(leaderboard_profile(LEADERBOARD, "tiny", "emd"))
     *lines, floor = ax.lines
-    for line, record in zip(lines, BOARD.generators, strict=True):
-        assert list(line.get_ydata()) == list(BOARD.score(record.name, "tiny", "emd").layers.values())
-        assert line.get_color() == generator_colours(BOARD)[record.name]
+    for line, record in zip(lines, LEADERBOARD.generators, strict=True):
+        assert list(line.get_ydata()) == list(LEADERBOARD.score(record.name, "tiny", "emd").layers.values())
+        assert line.get_color() == generator_colours(LEADERBOARD)[record.name]
     assert floor.is_dashed()
     own = Figure().add_subplot()
-    assert leaderboard_profile(BOARD, "tiny", "emd", ax=own) is own
+    assert leaderboard_profile(LEADERBOARD, "tiny", "emd", ax=own) is own
     assert len(own.lines) == len(ax.lines)
 
 
@@ -169,8 +169,8 @@ def test_many_generators_with_any_names_fit(letters: int) -> None:
 
 def test_a_heat_map_has_a_cell_a_layer_and_quantile() -> None:
     """Cells bear their numbers and darken with them; layers run down, quantiles to the right."""
-    ax = _inside(quantile_heat_map(BOARD, "dead leaves", "tiny"))
-    quantiles = BOARD.score("dead leaves", "tiny", "emd").quantiles
+    ax = _inside(quantile_heat_map(LEADERBOARD, "dead leaves", "tiny"))
+    quantiles = LEADERBOARD.score("dead leaves", "tiny", "emd").quantiles
     values = [value for row in quantiles.values() for value in row]
     assert len(ax.patches) == len(values) == 3 * len(QUANTILES)
     alphas = [patch.get_alpha() for patch in ax.patches]
@@ -184,10 +184,10 @@ def test_a_heat_map_has_a_cell_a_layer_and_quantile() -> None:
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: ranking_chart(BOARD, "huge", "emd"), "no 'emd' of 'huge'; it has emd tiny, nfd tiny, lfd tiny"),
-        (lambda: leaderboard_profile(BOARD, "tiny", "fid"), "this leaderboard has no 'fid' of 'tiny'"),
-        (lambda: quantile_heat_map(BOARD, "nobody", "tiny"), "no generator 'nobody': photographs, blurred"),
-        (lambda: quantile_heat_map(BOARD, "squares", "tiny", "lfd"), "has no quantiles over neurons"),
+        (lambda: ranking_chart(LEADERBOARD, "huge", "emd"), "no 'emd' of 'huge'; it has emd tiny, nfd tiny, lfd tiny"),
+        (lambda: leaderboard_profile(LEADERBOARD, "tiny", "fid"), "this leaderboard has no 'fid' of 'tiny'"),
+        (lambda: quantile_heat_map(LEADERBOARD, "nobody", "tiny"), "no generator 'nobody': photographs, blurred"),
+        (lambda: quantile_heat_map(LEADERBOARD, "squares", "tiny", "lfd"), "has no quantiles over neurons"),
     ],
 )
 def test_what_a_leaderboard_lacks_is_named(draw: Any, message: str) -> None:

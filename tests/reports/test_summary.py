@@ -11,7 +11,7 @@ from helpers.toy_distances import registered_toys
 from vdna_metrics.leaderboard.record import Leaderboard
 from vdna_metrics.reports.summary import summarise
 
-BOARD = make_leaderboard()
+LEADERBOARD = make_leaderboard()
 
 
 def _said(leaderboard: Leaderboard) -> str:
@@ -20,7 +20,7 @@ def _said(leaderboard: Leaderboard) -> str:
 
 def test_the_nearest_is_named_with_its_numbers() -> None:
     """The first sentence has name, reference, plain and corrected distance, interval, metric and network."""
-    assert summarise(BOARD)[0] == (
+    assert summarise(LEADERBOARD)[0] == (
         "“photographs” is nearest to “photographs of train”: 5.25 (corrected 5.00, 95 % interval 4.50 to 5.50), by "
         "VDNA-EMD (bins) in “tiny”."
     )
@@ -28,8 +28,8 @@ def test_the_nearest_is_named_with_its_numbers() -> None:
 
 def test_a_tie_for_the_first_place_is_no_win() -> None:
     """Where another may be first, the nearest only has the smallest distance."""
-    scores = [replace(s, rank=(1, 2)) if s.generator in NAMES[:2] else s for s in BOARD.scores]
-    first = summarise(replace(BOARD, scores=tuple(scores)))[0]
+    scores = [replace(s, rank=(1, 2)) if s.generator in NAMES[:2] else s for s in LEADERBOARD.scores]
+    first = summarise(replace(LEADERBOARD, scores=tuple(scores)))[0]
     assert "“photographs” has the smallest distance" in first
     assert first.endswith("but is tied with “blurred photographs”.")
 
@@ -44,16 +44,18 @@ def test_a_tie_for_the_first_place_is_no_win() -> None:
 )
 def test_differences_are_counted(tied: int, sentence: str) -> None:
     """As many as the records of the first column say, ties by name."""
-    first = [pair for pair in BOARD.pairs if (pair.network, pair.metric) == ("tiny", "emd")]
+    first = [pair for pair in LEADERBOARD.pairs if (pair.network, pair.metric) == ("tiny", "emd")]
     pairs = tuple(replace(pair, tied=place < tied) for place, pair in enumerate(first))
-    assert sentence in _said(replace(BOARD, pairs=pairs))
-    assert ("tied: “photographs” with “blurred photographs”." in _said(replace(BOARD, pairs=pairs))) == (tied == 1)
+    assert sentence in _said(replace(LEADERBOARD, pairs=pairs))
+    assert ("tied: “photographs” with “blurred photographs”." in _said(replace(LEADERBOARD, pairs=pairs))) == (
+        tied == 1
+    )
 
 
 def test_without_error_bars_it_says_so() -> None:
     """A leaderboard whose sets were not dealt into groups does not pretend that differences are real."""
-    scores = tuple(replace(score, estimate=None, rank=None) for score in BOARD.scores)
-    for leaderboard in (replace(BOARD, scores=scores), replace(BOARD, scores=scores[:1])):
+    scores = tuple(replace(score, estimate=None, rank=None) for score in LEADERBOARD.scores)
+    for leaderboard in (replace(LEADERBOARD, scores=scores), replace(LEADERBOARD, scores=scores[:1])):
         said = _said(leaderboard)
         assert "There are no error bars" in said
         assert "interval" not in said
@@ -62,21 +64,21 @@ def test_without_error_bars_it_says_so() -> None:
 
 def test_the_floor_is_reached_or_not() -> None:
     """Sets within two deviations of the floor are named; else how many times it the nearest is."""
-    assert "Real images score 5.00 at n = 200 (noise floor): “photographs” cannot be told" in _said(BOARD)
-    lower = tuple(replace(floor, value=floor.value / 2, spread=0.0) for floor in BOARD.floors)
-    assert "the nearest set is at 2.1 times that." in _said(replace(BOARD, floors=lower))
+    assert "Real images score 5.00 at n = 200 (noise floor): “photographs” cannot be told" in _said(LEADERBOARD)
+    lower = tuple(replace(floor, value=floor.value / 2, spread=0.0) for floor in LEADERBOARD.floors)
+    assert "the nearest set is at 2.1 times that." in _said(replace(LEADERBOARD, floors=lower))
 
 
 def test_other_columns_are_compared() -> None:
     """Whether one set is first in all columns, or who is elsewhere."""
-    assert "“photographs” has the smallest distance in all 6 columns." in _said(BOARD)
+    assert "“photographs” has the smallest distance in all 6 columns." in _said(LEADERBOARD)
     scores = tuple(
         replace(score, value=0.0, estimate=replace(score.estimate, corrected=0.0))
         if score.estimate and (score.generator, score.network, score.metric) == ("squares", "other", "nfd")
         else score
-        for score in BOARD.scores
+        for score in LEADERBOARD.scores
     )
-    said = _said(replace(BOARD, scores=scores))
+    said = _said(replace(LEADERBOARD, scores=scores))
     assert "“photographs” has the smallest distance in 5 of 6 columns, “squares” in 1." in said
 
 
@@ -113,7 +115,7 @@ def test_a_score_may_be_tied_and_at_its_floor() -> None:
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy"])
         scores = tuple(replace(score, rank=(1, 2)) for score in leaderboard.scores)
-        floor = replace(BOARD.floors[0], metric="entropy", value=4.8, spread=0.05)
+        floor = replace(LEADERBOARD.floors[0], metric="entropy", value=4.8, spread=0.05)
         said = summarise(replace(leaderboard, scores=scores, floors=(floor,)))
         none = summarise(replace(leaderboard, floors=(replace(floor, value=6.0),)))
     assert said[0].startswith(
@@ -125,15 +127,15 @@ def test_a_score_may_be_tied_and_at_its_floor() -> None:
 
 def test_copies_are_told_when_there_are_more_than_chance_makes() -> None:
     """As many as expected are silent."""
-    assert "look like copies" not in _said(BOARD)  # 2 of 200 at one false alarm in a hundred
-    one, other = BOARD.copies[0].found
-    three = replace(BOARD, copies=(replace(BOARD.copies[0], found=(one, other, one)),))
+    assert "look like copies" not in _said(LEADERBOARD)  # 2 of 200 at one false alarm in a hundred
+    one, other = LEADERBOARD.copies[0].found
+    three = replace(LEADERBOARD, copies=(replace(LEADERBOARD.copies[0], found=(one, other, one)),))
     assert "look like copies" not in _said(three)  # so many, or more, are false in a third of such sets
-    fewer = replace(BOARD, copies=(replace(BOARD.copies[0], false_alarms=0.001),))
+    fewer = replace(LEADERBOARD, copies=(replace(LEADERBOARD.copies[0], false_alarms=0.001),))
     assert "look like copies of reference images: 2 of 200 images of “photographs”." in _said(fewer)
 
 
 def test_a_leaderboard_without_scores_is_refused() -> None:
     """There is nothing to say."""
     with pytest.raises(ValueError, match="this leaderboard has no scores"):
-        summarise(replace(BOARD, scores=()))
+        summarise(replace(LEADERBOARD, scores=()))

@@ -11,36 +11,36 @@ from helpers.toy_distances import registered_toys
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table
 from vdna_metrics.reports.tables import COLUMNS
 
-BOARD = make_leaderboard()
+LEADERBOARD = make_leaderboard()
 
 
 def test_every_score_and_class_is_a_row() -> None:
     """The spreadsheet has each score once, its numbers unrounded, and after it its classes, the farthest first."""
-    rows = list(csv.DictReader(leaderboard_csv(BOARD).splitlines()))
+    rows = list(csv.DictReader(leaderboard_csv(LEADERBOARD).splitlines()))
     assert tuple(rows[0]) == COLUMNS
     scored = [row for row in rows if not row["class"]]
-    assert len(scored) == len(BOARD.scores)
+    assert len(scored) == len(LEADERBOARD.scores)
     for row in scored:
-        score = BOARD.score(row["generator"], row["network"], row["metric"])
+        score = LEADERBOARD.score(row["generator"], row["network"], row["metric"])
         assert float(row["value"]) == score.value
         assert score.estimate is not None
         assert float(row["low"]) == score.estimate.low
-        classes = BOARD.classes_of(score.network, score.metric).get(score.generator, [])
+        classes = LEADERBOARD.classes_of(score.network, score.metric).get(score.generator, [])
         first = rows.index(row) + 1
         own = rows[first : first + len(classes)]
         assert [(each["class"], float(each["value"])) for each in own] == [(r.group, r.value) for r in classes]
-    assert len(rows) == len(BOARD.scores) + len(BOARD.classes)
-    assert BOARD.classes
+    assert len(rows) == len(LEADERBOARD.scores) + len(LEADERBOARD.classes)
+    assert LEADERBOARD.classes
 
 
 def test_markdown_names_the_worst_class_of_each_generator() -> None:
     """Below a column's ranking stands the farthest class of every generator that has some."""
-    text = leaderboard_markdown(BOARD)
-    network, metric = BOARD.classes[0].network, BOARD.classes[0].metric
-    for name, records in BOARD.classes_of(network, metric).items():
+    text = leaderboard_markdown(LEADERBOARD)
+    network, metric = LEADERBOARD.classes[0].network, LEADERBOARD.classes[0].metric
+    for name, records in LEADERBOARD.classes_of(network, metric).items():
         worst = max(records, key=lambda record: record.value)
         assert f"| {name} | {worst.group} | {worst.n_images} | {worst.value:#.4g} |" in text
-    assert "worst class" not in leaderboard_markdown(replace(BOARD, classes=()))
+    assert "worst class" not in leaderboard_markdown(replace(LEADERBOARD, classes=()))
 
 
 def test_columns_that_a_distance_has_not_are_absent() -> None:
@@ -77,12 +77,12 @@ def test_names_are_no_markup() -> None:
     """A folder's name cannot open a cell, a link or a tag."""
     name = "a|b<i>[c](d)\n# e"
     leaderboard = replace(
-        BOARD,
+        LEADERBOARD,
         generators=tuple(
-            replace(entry, name=name if entry.name == "squares" else entry.name) for entry in BOARD.generators
+            replace(entry, name=name if entry.name == "squares" else entry.name) for entry in LEADERBOARD.generators
         ),
         scores=tuple(
-            replace(score, generator=name) if score.generator == "squares" else score for score in BOARD.scores
+            replace(score, generator=name) if score.generator == "squares" else score for score in LEADERBOARD.scores
         ),
     )
     lines = [line for line in leaderboard_markdown(leaderboard).splitlines() if "a\\|b" in line]

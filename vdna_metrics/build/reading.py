@@ -13,11 +13,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.images.opening import open_images
 from vdna_metrics.images.sources import ImageSource
+from vdna_metrics.references.resolve import ImageSet, resolve_images
 
-NumberedImages = ImageSource | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
-"""Images that have places and names: a source, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""
+NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
+"""Images that have places and names: a source or set, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""
 
 ImagesLike = NumberedImages | Iterable[Any]
 """The same, or an iterable of batches ``[N, 3, H, W]`` as a DataLoader."""
@@ -93,13 +93,8 @@ DEFAULT_READING = Reading()
 
 def open_any(images: ImagesLike) -> ImageSource | Iterable[Any]:
     """The source of images that can be read by number, else their batches as they come."""
-    if isinstance(images, ImageSource):
-        return images
-    if isinstance(images, Tensor):
-        return open_images(images.cpu().numpy())
-    if isinstance(images, str | Path | np.ndarray) or _are_paths(images):
-        return open_images(images)
-    return images
+    known = ImageSource | ImageSet | str | Path | np.ndarray | Tensor
+    return resolve_images(images) if isinstance(images, known) or _are_paths(images) else images
 
 
 def open_numbered(images: NumberedImages) -> ImageSource:

@@ -311,8 +311,8 @@ def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: b
     if as_json:
         print_json([{"name": record.name, "store": to, **asdict(record)} for record in records])
         return
-    for record in records:
-        click.echo(f"{record.name}: in {to}")
+    for name in dict.fromkeys(record.name for record in records):
+        click.echo(f"{name}: in {to}")
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -314,7 +314,7 @@ def split_path(path: str) -> tuple[str, tuple[int | slice, ...]]:
 
 
 def _indexed(output: Any, index: tuple[int | slice, ...]) -> Any:
-    if index and isinstance(output, list | tuple):
+    if index and isinstance(output, (list, tuple)):  # not `list | tuple`, which torch 2.4 cannot compile
         output, index = output[index[0]], index[1:]
     return output[index] if index else output
 

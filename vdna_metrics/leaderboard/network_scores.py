@@ -253,7 +253,7 @@ def _add_features_(
 
 
 def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
-    for note in (*entry.notes, *images.notes):
+    for note in images.notes:
         notes.add(note, entry.name)
     for dna in map(total_of, images.dnas.values()):
         for sentence in (coverage_warning(dna), rank_warning(dna)):

@@ -74,13 +74,14 @@ class LeaderboardPlan:
                     free[network] = spec_of[network]
                 else:
                     own[named] = spec_of[network]
+            settings = {item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
+            if settings["layers"] is None and len(free) == 1:
+                settings["layers"] = _incomplete_layers(leaderboard, *free.items()) or None
             return cls(
                 references=tuple(recorded["references"]),
                 generators=tuple((entry.name, entry.source) for entry in leaderboard.generators),
                 extractors=tuple(free.values()),
-                settings=LeaderboardSettings(
-                    **{item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
-                ),
+                settings=LeaderboardSettings(**settings),
                 networks=own,
                 ranges=recorded["ranges"],
                 neurons=recorded["neurons"],
@@ -144,6 +145,13 @@ class LeaderboardPlan:
         )
 
 
+def _incomplete_layers(leaderboard: Leaderboard, network: tuple[str, ExtractorSpec]) -> dict[str, tuple[str, ...]]:
+    """Layers of columns that did not compare all of a network, since the DNAs lacked some: other DNAs may not."""
+    name, spec = network
+    found = {score.metric: tuple(score.layers) for score in leaderboard.scores if score.network == name}
+    return {metric: layers for metric, layers in found.items() if layers and set(layers) != set(spec.paths)}
+
+
 def _name_of(extractor: ExtractorLike) -> str:
     if isinstance(extractor, FeatureExtractor | ExtractorSpec):
         return extractor.name
@@ -178,7 +186,8 @@ def make_leaderboard(
         ValueError: as `resolve` and `score_leaderboard`.
     """
     plan = plan.with_networks()
-    return _scored(plan, _open_sets(plan, None, cache), title, command, cache, reading, start)
+    sets, _ = _open_sets(plan, None, cache)
+    return _scored(plan, sets, title, command, cache, reading, start)
 
 
 def append_to_leaderboard(
@@ -214,10 +223,10 @@ def append_to_leaderboard(
     """
     plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
     plan = replace(plan, references=tuple(references) or plan.references, generators=(*plan.generators, *generators))
-    sets = _open_sets(plan, recorded, cache)
-    found = _scored(plan, sets, title or recorded.title, command, cache, reading, start)
-    _check_comparable(recorded, found[0])
-    return found
+    sets, notes = _open_sets(plan, recorded, cache)
+    leaderboard, evidence = _scored(plan, sets, title or recorded.title, command, cache, reading, start)
+    _check_comparable(recorded, leaderboard)
+    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
 
 
 def replay_leaderboard(
@@ -247,8 +256,11 @@ def replay_leaderboard(
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
     kept = {name: recorded.settings[name] for name in ("batch_size", "skip_bad")}
-    sets = _open_sets(plan, recorded, cache)
-    return _scored(plan, sets, recorded.title, recorded.command, cache, replace(reading, **kept), start)
+    sets, notes = _open_sets(plan, recorded, cache)
+    leaderboard, evidence = _scored(
+        plan, sets, recorded.title, recorded.command, cache, replace(reading, **kept), start
+    )
+    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
 
 
 def _scored(
@@ -281,15 +293,17 @@ def _scored(
 
 
 # ------------------------------------------------------------------------------------------------------- sets of images
-def _open_sets(plan: LeaderboardPlan, recorded: Leaderboard | None, cache: Path | None) -> list[ImageSet]:
-    """The reference and the generators; those of a leaderboard that is there must be what they were."""
+def _open_sets(
+    plan: LeaderboardPlan, recorded: Leaderboard | None, cache: Path | None
+) -> tuple[list[ImageSet], list[str]]:
+    """The reference and the generators, which must be what they were where there is a record; and notes on them."""
     reference, first = plan.reference or plan.open_set(plan.name, plan.references), plan.references[0]
     of_store = reference.images is None and not Path(first).exists()
     own_name = plan.name or (first if of_store else named_source(first)[0])
     if not plan.name and own_name in dict(plan.generators):
         own_name = f"{own_name} (reference)"
     records = {} if recorded is None else {record.name: record for record in recorded.generators}
-    sets = [replace(reference, name=own_name)]
+    sets, notes = [replace(reference, name=own_name)], []
     for name, source in plan.generators:
         try:
             sets.append(plan.open_set(name, [source]))
@@ -298,10 +312,11 @@ def _open_sets(plan: LeaderboardPlan, recorded: Leaderboard | None, cache: Path 
             if kept is None:
                 raise
             sets.append(kept)
+            notes.append(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
     changed = [] if recorded is None else [*_changed_images(recorded, sets), *_changed_networks(recorded, plan)]
     if changed:
         raise ValueError("; ".join(changed))
-    return sets
+    return sets, notes
 
 
 def named_source(text: str) -> tuple[str, str]:
@@ -325,9 +340,8 @@ def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, cache: Path
     folders = [cached_folder(cache, record.manifest, fingerprint, record.groups) for fingerprint in fingerprints]
     if None in folders:
         return None
-    note = f"{record.source} is not there: {record.name} is scored by the DNAs that were kept of it"
     found = resolve_together([folder for folder in folders if folder is not None], name=record.name)
-    return replace(found, source=record.source, notes=(note,))
+    return replace(found, source=record.source)
 
 
 def _changed_images(recorded: Leaderboard, sets: Sequence[ImageSet]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether a leaderboard that is computed again says what it said."""
+"""Whether a leaderboard that is computed again agrees with its record."""
 
 from __future__ import annotations
 

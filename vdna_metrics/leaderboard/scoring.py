@@ -98,6 +98,7 @@ def score_leaderboard(
     ]
     records = [_set_record(entry.name, found) for entry in (reference, *generators)]
     _note_sizes(notes, records[1:])
+    read = [note for entry in (reference, *generators) for note in entry.notes]
     scores = tuple(score for part in found for score in part.scores)
     leaderboard = Leaderboard(
         title=title,
@@ -111,6 +112,7 @@ def score_leaderboard(
             "networks": [part.spec for part in found],
             "batch_size": reading.batch_size,
             "skip_bad": reading.skip_bad,
+            **({"read": read} if read else {}),
             **(record or {}),
         },
         command=command,

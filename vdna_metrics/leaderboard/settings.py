@@ -21,7 +21,8 @@ class LeaderboardSettings:
         groups: into how many disjoint groups each set of images is put.
         bins: of histograms, where the reference does not bring them.
         max_positions: as in `build_dnas`.
-        layers: that are compared by columns which name none; ``None`` for those of the reference's DNAs, else all.
+        layers: that are compared by columns which name none, or ``{column: layers}``; ``None`` for those of the
+            reference's DNAs, else all.
         confidence: of intervals and ranks.
         seed: of the floor's draws, extrapolations and subsets.
         equalise: take evenly spaced images of each generator, as many as the smallest has.
@@ -41,7 +42,7 @@ class LeaderboardSettings:
     groups: int = 10
     bins: int = 1000
     max_positions: int | None = None
-    layers: tuple[str, ...] | None = None
+    layers: tuple[str, ...] | Mapping[str, tuple[str, ...]] | None = None
     confidence: float = 0.95
     seed: int = 0
     equalise: bool = False
@@ -52,7 +53,9 @@ class LeaderboardSettings:
     def __post_init__(self) -> None:
         # By their own names, which an alias is not.
         object.__setattr__(self, "metrics", tuple(find_column(name).name for name in self.metrics))
-        if self.layers is not None:
+        if isinstance(self.layers, Mapping):
+            object.__setattr__(self, "layers", {name: tuple(layers) for name, layers in self.layers.items()})
+        elif self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"expected names of columns, each once, got {', '.join(self.metrics) or 'none'}")
@@ -64,8 +67,11 @@ class LeaderboardSettings:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns, with the layers that are compared by them."""
-        found = map(find_column, self.metrics)
-        return tuple(each if each.layers is not None else each.replace(layers=self.layers) for each in found)
+        found = []
+        for column in map(find_column, self.metrics):
+            layers = self.layers.get(column.name) if isinstance(self.layers, Mapping) else self.layers
+            found.append(column if column.layers is not None else column.replace(layers=layers))
+        return tuple(found)
 
 
 DEFAULT_SETTINGS = LeaderboardSettings()
@@ -138,9 +144,9 @@ def group_by_network(
     for name in own:
         extractor = create_extractor(networks.get(name, name))
         found.setdefault(id(extractor), (extractor, []))[1].extend(each for each in columns if each.extractor == name)
-    if (neurons is not None or weights is not None) and len(found) > 1:
-        raise ValueError(f"neurons and weights belong to one network, got {len(found)} networks")
     labels = _unique([extractor.name for extractor, _ in found.values()])
+    if (neurons is not None or weights is not None) and len(found) > 1:
+        raise ValueError(f"neurons and weights belong to one network, got {', '.join(labels)}")
     return [
         NetworkColumns(label, extractor, tuple(_in_order(column, extractor, weights) for column in mine), neurons)
         for label, (extractor, mine) in zip(labels, found.values(), strict=True)

@@ -29,7 +29,7 @@ def publish(
         private: whether a repository that is made is private.
 
     Returns:
-        The records of what was copied.
+        The records of what was copied, each group's too.
 
     Raises:
         ValueError: for an unknown name, a name that the other store has with other contents, a store that cannot be
@@ -37,7 +37,7 @@ def publish(
 
     Examples:
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     [record.name for record in publish(["bsds500/test@vdna_tiny#gaussian"], folder)]
+        ...     sorted({record.name for record in publish(["bsds500/test@vdna_tiny#gaussian"], folder)})
         ['bsds500/test@vdna_tiny#gaussian', 'ranges@vdna_tiny']
     """
     found = [find_reference(name) for name in names]

@@ -173,10 +173,9 @@ class ImageSet:
         """
         chosen = self.choose_dna(kind, layers=layers)
         if chosen is None:
-            has = ", ".join(dict.fromkeys(dna.kind for dna in self.dnas)) or "images and no DNA"
-            raise ValueError(
-                f"expected a {kind or 'DNA'}, {self.source} has {has}; `vdna-metrics make` makes one of images"
-            )
+            kinds = ", ".join(dict.fromkeys(dna.kind for dna in self.dnas))
+            has = f"a {kinds}" if kinds else "images and no DNA; `vdna-metrics make` makes one of images"
+            raise ValueError(f"expected a {kind or ''} DNA, {self.source} has {has}".replace("  ", " "))
         return chosen
 
     def _of_kind(self, kind: Kind) -> list[AnyDNA]:

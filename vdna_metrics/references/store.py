@@ -260,7 +260,7 @@ def matching_references(name: str, *, extractor: str | None = None, kind: str | 
     nor = "" if location else ", nor a file of that name"
     of_known_set = any(record.dataset.lower() == asked.dataset for _, record in entries)
     raise UnknownReferenceError(
-        f"no reference {str(asked)!r} in {where}{nor}; {_near(asked, entries)}", of_known_set=of_known_set
+        f"no reference {str(asked)!r} in {where}{nor}; {_near(inside, asked, entries)}", of_known_set=of_known_set
     )
 
 
@@ -465,11 +465,12 @@ def names_of(entries: Sequence[Entry]) -> str:
     return ", ".join(record.exact_name if names.count(record.name) > 1 else record.name for record in records)
 
 
-def _near(asked: ReferenceName, entries: Sequence[Entry]) -> str:
+def _near(typed: str, asked: ReferenceName, entries: Sequence[Entry]) -> str:
     """Names of the same image set, else those that are spelled like it."""
     names = list(dict.fromkeys(record.name for _, record in entries if not record.group))
     same = [name for name in names if name.lower().startswith(f"{asked.dataset}/")]
-    near = near_names(str(asked), names) if names else "known: none"
+    sets = list(dict.fromkeys(name.partition("@")[0] for name in names))
+    near = near_names(typed, names if "#" in typed else sets)
     if same:
         return f"of that image set there are: {', '.join(same)}"
     return near if not near.startswith("known") else "`vdna-metrics references list` shows what there is"

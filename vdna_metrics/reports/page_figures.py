@@ -105,10 +105,10 @@ class PageFigures:
         return found
 
     def _profile(self, network: str, metric: str) -> Panel:
-        told = []
+        ranges = []
         for score in self.leaderboard.column(network, metric):
             high, low = (pick(score.layers, key=lambda layer: score.layers[layer]) for pick in (max, min))
-            told.append(
+            ranges.append(
                 f"{score.generator} from {significant(score.layers[low], 3)} at {low} to "
                 f"{significant(score.layers[high], 3)} at {high}"
             )
@@ -116,7 +116,7 @@ class PageFigures:
         return self.panel(
             self.file_name("layers", metric, network),
             leaderboard_profile(self.leaderboard, network, metric),
-            f"{titled(column)}, layer by layer in {network}: {'; '.join(told)}.",
+            f"{titled(column)}, layer by layer in {network}: {'; '.join(ranges)}.",
             f"{titled(column)}, by layer in the order of the network",
             column.title,
         )
@@ -134,24 +134,24 @@ class PageFigures:
 
     def _heat_map(self, score: Score) -> Panel:
         half = QUANTILES.index(0.5)
-        told = [
+        layers = [
             f"{layer} {significant(row[half], 3)} and {significant(row[-1], 3)}"
             for layer, row in score.quantiles.items()
         ]
         label = (
             f"{titled(find_column(score.metric))}: {score.generator} in {score.network}, the median and the largest "
-            f"value of the neurons of each layer: {'; '.join(told)}."
+            f"value of the neurons of each layer: {'; '.join(layers)}."
         )
         ax = quantile_heat_map(self.leaderboard, score.generator, score.network, score.metric)
         return self.panel(self.file_name("quantiles", score.metric, score.network, score.generator), ax, label)
 
 
 def _in_words(score: Score) -> str:
-    said = f"{score.generator} {score_text(score)}"
+    text = f"{score.generator} {score_text(score)}"
     if score.estimate is not None:
         _, low, high = interval_text(score.estimate)
-        said += f", interval {low} to {high}"
-    return said
+        text += f", interval {low} to {high}"
+    return text
 
 
 # -------------------------------------------------------------------------------------------------------------- neurons

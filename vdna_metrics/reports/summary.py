@@ -27,22 +27,24 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         raise ValueError("this leaderboard has no scores")
     network, metric = leaderboard.columns[0]
     scores, column = leaderboard.column(network, metric), find_column(metric)
-    said = [_first(leaderboard, scores, network, column)]
+    sentences = [_first(leaderboard, scores, network, column)]
     if column.distance.bias is None:
-        said.append(
+        sentences.append(
             f"There are no error bars: {column.title} has no rule for them, so small differences may be chance."
         )
     elif any(score.estimate is None for score in scores):
-        said.append("There are no error bars: images were not split into groups, so small differences may be chance.")
+        sentences.append(
+            "There are no error bars: images were not split into groups, so small differences may be chance."
+        )
     elif len(scores) > 1:
-        said += _differences(leaderboard, network, metric)
+        sentences += _differences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
     if floor is not None:
-        said.append(_floor(scores, floor, column))
+        sentences.append(_floor(scores, floor, column))
     if len(leaderboard.columns) > 1 and len(scores) > 1:
-        said.append(_other_columns(leaderboard, scores[0].generator))
-    said += _copies(leaderboard)
-    return tuple(said)
+        sentences.append(_other_columns(leaderboard, scores[0].generator))
+    sentences += _copies(leaderboard)
+    return tuple(sentences)
 
 
 def percent(leaderboard: Leaderboard) -> str:
@@ -113,13 +115,13 @@ def _differences(leaderboard: Leaderboard, network: str, metric: str) -> list[st
 def _floor(scores: list[Score], floor: FloorRecord, column: Column) -> str:
     reached = [quoted(score.generator) for score in scores if at_floor(score, floor)]
     value = fixed(floor.value, decimals(floor.value, floor.spread))
-    said = f"Real images score {value} at n = {floor.n_images} (noise floor)"
+    score = f"Real images score {value} at n = {floor.n_images} (noise floor)"
     if reached:
         what = "distance" if is_distance(column) else "score"
-        return f"{said}: {listed(reached)} cannot be told from real images by this {what}."
+        return f"{score}: {listed(reached)} cannot be told from real images by this {what}."
     if not (is_distance(column) and floor.value > 0):
-        return f"{said}."
-    return f"{said}; the nearest set is at {min(score.value for score in scores) / floor.value:.1f} times that."
+        return f"{score}."
+    return f"{score}; the nearest set is at {min(each.value for each in scores) / floor.value:.1f} times that."
 
 
 def _other_columns(leaderboard: Leaderboard, leader: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a column is told as a distance, nearer and farther, or as a score, better and worse."""
+"""The wording of columns: sets are nearer or farther by a distance, better or worse by a score."""
 
 from __future__ import annotations
 

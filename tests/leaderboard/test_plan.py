@@ -1,0 +1,117 @@
+"""Plans of leaderboards: made, added to, and computed again from the record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import put_small_sources
+
+from vdna_metrics import Reading, create_extractor
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.leaderboard import (
+    Leaderboard,
+    LeaderboardPlan,
+    LeaderboardSettings,
+    append_to_leaderboard,
+    leaderboard_differences,
+    load_leaderboard,
+    make_leaderboard,
+    replay_leaderboard,
+)
+from vdna_metrics.references import resolve
+
+SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
+PLAN = LeaderboardPlan(("real",), (("gen_a", "gen_a"),), ("tiny",), SETTINGS)
+READING = Reading(batch_size=4)
+
+
+@pytest.fixture(autouse=True)
+def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small sets of images and networks."""
+    put_small_sources(tmp_path, monkeypatch)
+
+
+def _saved(leaderboard: Leaderboard) -> Leaderboard:
+    return load_leaderboard(leaderboard.save("leaderboard.json"))
+
+
+def test_a_record_gives_its_plan_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that decides the numbers is in the record, columns' own networks too, whatever their order."""
+    inception = replace(CATALOGUE["other"], name="fid_inception", layers={"block_3": "2"})
+    monkeypatch.setitem(CATALOGUE, "fid_inception", inception)
+    settings = replace(SETTINGS, metrics=("fid", "nfd", "lfd[first]"), layers=("second",), equalise=True)
+    plan = replace(PLAN, settings=settings, networks={"fid_inception": inception}, name="real")
+    made = _saved(make_leaderboard(plan, reading=READING)[0])
+    found = LeaderboardPlan.from_leaderboard(made)
+    assert replace(found, extractors=(), networks={}) == replace(plan, extractors=(), networks={})
+    assert found.with_networks() == replace(
+        plan, extractors=(create_extractor("tiny"),), networks={"fid_inception": create_extractor(inception)}
+    )
+
+
+def test_a_replay_has_the_same_numbers() -> None:
+    """From the record alone; a network of the user's own, which is not in it, is refused."""
+    made = _saved(make_leaderboard(PLAN, reading=READING)[0])
+    again, _ = replay_leaderboard(made, reading=READING)
+    assert leaderboard_differences(made, again, tolerance=0) == []
+    own = replace(
+        PLAN, extractors=(create_extractor(torch.nn.AvgPool2d(8)),), settings=replace(SETTINGS, metrics=("nfd",))
+    )
+    with pytest.raises(ValueError, match="AvgPool2d is a module of the user's own"):
+        replay_leaderboard(_saved(make_leaderboard(own, reading=READING)[0]))
+
+
+def test_a_record_of_an_older_version_is_replayed() -> None:
+    """`files/schema1_demo.json`, of version 0.1.0: the same values, in the layers that it had."""
+    recorded = load_leaderboard(Path(__file__).parents[1] / "files" / "schema1_demo.json")
+    again, _ = replay_leaderboard(recorded)
+    assert leaderboard_differences(recorded, again) == []
+    assert again.settings["layers"] == {"lfd": ("blocks.0", "blocks.2", "blocks.4")}
+
+
+def test_a_generator_is_added(tmp_path: Path) -> None:
+    """As if all had been given at once; one whose images are gone is scored by what the cache kept, with a note."""
+    cache = tmp_path / "dnas"
+    both = (("gen_a", "gen_a"), ("zip", "gen_b.zip"))
+    whole, _ = make_leaderboard(replace(PLAN, generators=both), reading=READING)
+    made = _saved(make_leaderboard(PLAN, cache=cache, reading=READING)[0])
+    shutil.rmtree("gen_a")
+    with pytest.raises(ValueError, match="no image source at 'gen_a'"):
+        append_to_leaderboard(made, both[1:], reading=READING)
+    more, _ = append_to_leaderboard(made, both[1:], cache=cache, reading=READING)
+    assert more.scores == whole.scores
+    assert more.notes[0] == "gen_a is not there: gen_a is scored by the DNAs that were kept of it"
+
+
+def test_what_is_another_leaderboard_is_refused() -> None:
+    """Other images, another network and other settings are shown beside those of the record."""
+    made = _saved(make_leaderboard(PLAN, reading=READING)[0])
+    np.save("fewer.npy", np.zeros((5, 64, 64, 3), np.uint8))
+    with pytest.raises(ValueError, match="real changed: 12 images when the leaderboard was made, now 5"):
+        append_to_leaderboard(made, [("zip", "gen_b.zip")], references=["fewer.npy"])
+    plain = json.loads(Path("leaderboard.json").read_text())
+    plain["networks"][0]["fingerprint"] = "0" * 64
+    with pytest.raises(ValueError, match="network tiny changed: fingerprint 000000000000 when"):
+        replay_leaderboard(Leaderboard.from_json(plain))
+    found = LeaderboardPlan.from_leaderboard(made)
+    found.check_same({"metrics": ("nfd", "emd"), "groups": 3, "extractors": ("tiny",)})
+    with pytest.raises(ValueError, match="max positions differ: the leaderboard has None, got 4"):
+        found.check_same({"max_positions": 4})
+    with pytest.raises(ValueError, match="does not record how it was made"):
+        LeaderboardPlan.from_leaderboard(replace(made, settings={}))
+
+
+def test_the_reference_is_named_after_its_first_source() -> None:
+    """Unless the plan names it; a generator of the same name does not clash with it."""
+    settings = replace(SETTINGS, metrics=("nfd",))
+    plan = LeaderboardPlan(("bsds500/test",), (("bsds500/test", "bsds500/trainval"),), ("vdna_tiny",), settings)
+    named, _ = make_leaderboard(plan)
+    assert named.reference.name == "bsds500/test (reference)"
+    opened = replace(plan, name="photographs", reference=resolve("bsds500/test", extractors=["vdna_tiny"]))
+    assert make_leaderboard(opened)[0].scores == named.scores
