@@ -12,10 +12,8 @@ from vdna_metrics.functional import (
     image_means,
     mean_and_covariance,
     mean_and_variance,
-    recentre,
-    recentre_scatter,
-    to_float64,
 )
+from vdna_metrics.functional.moments import recentre, recentre_scatter, to_float64
 
 
 def zeros(*shape: int) -> Tensor:
