@@ -15,6 +15,7 @@ from .descriptors import (
 from .desensitise import (
     AttributeDistances as AttributeDistances,
     attribute_distances as attribute_distances,
+    choose_attributes as choose_attributes,
     desensitise as desensitise,
     learn_weights as learn_weights,
     read_attribute_table as read_attribute_table,
