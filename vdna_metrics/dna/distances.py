@@ -21,7 +21,6 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.dna.single_images import image_emd_from, image_frechet_from, image_layer_frechet_from
 from vdna_metrics.dna.vdna import VDNA, check_comparable
-from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import near_names
@@ -32,7 +31,6 @@ DistanceResult = Tensor | dict[str, Tensor]
 ENTRY_POINTS = "vdna_metrics.distances"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SIDES = ("reference", "generated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +165,8 @@ class Distance:
         """
         self.check_reduction(reduction)
         chosen = self.checked_options(options)
-        given = dict(zip(_SIDES, (reference, generated), strict=True))
-        sides = self._prepared(dict(list(given.items())[2 - self.arity :]), layers, neurons, allow_subsampled)
+        given = {"reference": reference, "generated": generated} if self.arity == 2 else {"generated": generated}
+        sides = self.prepared(given, layers, neurons, allow_subsampled=allow_subsampled)
         found = self.function(*(side.distribution for side in sides), **chosen)
         if isinstance(found, Tensor):
             if weights is not None:
@@ -185,13 +183,15 @@ class Distance:
         if reduction != "mean" and self.per is None:
             raise ValueError(f"{self.label} is one number, without parts per layer or neuron: use reduction='mean'")
 
-    def _prepared(
+    def prepared(
         self,
         given: Mapping[str, VDNA | None],
-        layers: Sequence[str] | None,
-        neurons: NeuronsLike | None,
-        allow_subsampled: bool,
+        layers: Sequence[str] | None = None,
+        neurons: NeuronsLike | None = None,
+        *,
+        allow_subsampled: bool = False,
     ) -> list[VDNA]:
+        """What it would compare of one or two named DNAs; errors are those of a call, with these names."""
         sides = []
         for name, dna in given.items():
             if not isinstance(dna, VDNA):
@@ -214,14 +214,8 @@ class Distance:
         if layers is not None or neurons is not None:
             sides = [dna.select(layers, neurons) for dna in sides]
         if len(sides) == 2:
-            check_comparable(*sides)
-            differ = sides[0].provenance.differences(sides[1].provenance)
-            if differ and not allow_subsampled:
-                raise ValueError(
-                    f"these DNAs cannot be compared: {describe_differences(differ, _SIDES)}: they saw other positions "
-                    "of their images. Make both with the same max_positions, or give allow_subsampled=True for an "
-                    "estimate"
-                )
+            here, there = given
+            check_comparable(*sides, names=(here, there), allow_subsampled=allow_subsampled)
         return sides
 
     def _reduced(
