@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.memory import StateSize, check_memory
 from vdna_metrics.build.passes import ActivationBatch, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory, open_numbered
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.kernels import kernel_distance, vendi_score

@@ -6,6 +6,6 @@ from .partitions import (
     disjoint_groups as disjoint_groups,
     labelled as labelled,
 )
-from .ranges import calibrate as calibrate
+from .passes import calibrate as calibrate
 from .reading import Reading as Reading
 from .sets import BuiltSet as BuiltSet, build_set as build_set, known_ranges as known_ranges

@@ -9,10 +9,9 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.memory import StateSize, check_memory
 from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
+from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -219,7 +218,7 @@ def make_dnas(
     if n_images is None and (features is not None or any(request.partition for request in requests.values())):
         raise TypeError("parts and features need images that can be read by number, not an iterable of batches")
     whole = one_part(n_images or 0)
-    partitions = {key: request.partition or whole for key, request in requests.items()}
+    partitions = {key: whole if request.partition is None else request.partition for key, request in requests.items()}
     sizes = []
     for key, request in requests.items():
         partitions[key].check_images(known_as, n_images or 0)
@@ -258,7 +257,7 @@ def make_dnas(
     seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_)
     seen.name = known_as
     origins = {id(each): _provenances(seen, extractor.name, each) for each in partitions.values()}
-    dnas = {}
+    dnas: dict[Key, dict[Any, VDNA]] = {}
     for key, request in requests.items():
         fingerprint, dnas[key] = extractor.fingerprint.select(list(request.layout)), {}
         parts = zip(partitions[key].parts, _complemented(filled[key], partitions[key]), strict=True)
