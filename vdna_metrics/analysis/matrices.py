@@ -256,7 +256,7 @@ def compare_groups(
     size should not be put in one order; each says its number of images.
 
     Args:
-        groups: ``{group: DNA}``, as of `build_group_dnas`.
+        groups: ``{group: DNA}``, as `build_dnas` makes them with a partition.
         reference: one DNA for all, or ``{group: DNA}`` with those groups and maybe others.
         distance: its name, or a `Column`, as in `distance_matrix`.
 

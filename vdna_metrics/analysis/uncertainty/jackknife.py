@@ -131,12 +131,12 @@ def jackknife_distance(
     Examples:
         >>> import numpy as np, torch
         >>> from vdna_metrics import build_dnas, create_extractor
-        >>> from vdna_metrics.dna import deal
+        >>> from vdna_metrics.build import disjoint_groups
         >>> images = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), np.uint8)
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
         >>> def in_groups(images):
-        ...     parts = [images[list(group)] for group in deal(20, 5)]
-        ...     return GroupedDNA(tuple(build_dnas(part, extractor, ["gaussian"])["gaussian"] for part in parts))
+        ...     made = build_dnas(images, extractor, ["gaussian"], partition=disjoint_groups(20, 5))
+        ...     return GroupedDNA(tuple(made["gaussian"].values()))
         >>> found = jackknife_distance(in_groups(images[:20]), in_groups(images[20:] // 2), distance="nfd")
         >>> estimate = found.score
         >>> estimate.corrected < estimate.value, estimate.low < estimate.corrected < estimate.high, found.covers
