@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -164,13 +164,9 @@ class Fidelity:
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Plain containers: ``values``, and the ``settings`` they came with."""
-        every = asdict(self)
-        first = [field.name for field in fields(self)].index("n_real")
-        names = list(every)
-        return {
-            "values": {name: every[name] for name in names[:first]},
-            "settings": {name: every[name] for name in names[first:]},
-        }
+        every = list(asdict(self).items())
+        first = list(vars(self)).index("n_real")
+        return {"values": dict(every[:first]), "settings": dict(every[first:])}
 
 
 def measure_fidelity(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+import numpy as np
+
 from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, estimate
 from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance
 from vdna_metrics.fingerprint import describe_differences
@@ -187,12 +189,11 @@ def rank_intervals(
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = highest
-    return corrected
+    values = np.asarray(p_values)
+    order = values.argsort(kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.maximum.accumulate(np.arange(len(values), 0, -1) * values[order]).clip(max=1)
+    return list(corrected.tolist())
 
 
 @dataclass(frozen=True)
