@@ -25,7 +25,7 @@ from vdna_metrics.cli.options import (
     columns_option,
     takes,
 )
-from vdna_metrics.cli.screen import print_json, print_table, progress_bars, say
+from vdna_metrics.cli.screen import number, print_json, print_table, progress_bars, say
 
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
@@ -408,7 +408,7 @@ def _print_leaderboard(leaderboard: Leaderboard) -> None:
         print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
         if floor is not None:
-            click.echo(f"Noise floor at {floor.n_images} images: {floor.value:#.4g}\n")
+            click.echo(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
         worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
         if worst:
             rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
