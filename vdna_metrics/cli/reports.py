@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.screen import print_json, print_table, say
+from vdna_metrics.cli.screen import number, print_json, print_table, say
 
 if TYPE_CHECKING:
     from vdna_metrics.leaderboard import Evidence, Leaderboard
@@ -57,7 +57,7 @@ def _print_leaderboard(leaderboard: Leaderboard) -> None:
         print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
         if floor is not None:
-            click.echo(f"Noise floor at {floor.n_images} images: {floor.value:#.4g}\n")
+            click.echo(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
         worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
         if worst:
             rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
