@@ -34,6 +34,14 @@ def test_a_device_that_is_not_there_is_an_error_in_the_command() -> None:
     assert re.search("Invalid value for --device: cuda: .*(CUDA|NVIDIA)", result.stderr)
 
 
+def test_memory_is_limited() -> None:
+    """`--memory-limit` in GB refuses what takes more, before the work, with what takes how much."""
+    words = ("make", "real", "-o", "x", "--extractor", "seeded_resnet18")
+    error = run(*words, "--memory-limit", "0.001", exit_code=1).stderr
+    assert "of memory are needed, the limit is 0.001 GB" in error
+    assert not Path("x.npz").exists()
+
+
 def test_an_interrupted_command_goes_on() -> None:
     """A terminal sees a bar with images a second; Ctrl-C ends the process soon, with 130; the same command goes on."""
     np.save("many.npy", np.zeros((160, 64, 64, 3), np.uint8))

@@ -111,7 +111,7 @@ def test_rank_refuses_what_its_reference_has_otherwise() -> None:
     """Another kind, other positions and other bins than the DNA's are errors that say what to do."""
     run("make", "real", "--extractor", "tiny", "--kinds", "gaussian,histogram", "-o", "real.npz")
     refused = run("rank", "gen_a", "--reference", "real.gaussian.npz", exit_code=1)
-    assert "--reference lacks histogram, it has gaussian; add such a DNA, or the real images" in refused.stderr
+    assert "real.gaussian.npz lacks histogram, it has gaussian; add such a DNA, or the images" in refused.stderr
     refused = run("rank", "gen_a", "--reference", "real.histogram.npz", "--max-positions", 4, exit_code=1)
     assert "the reference has all, --max-positions says 4" in refused.stderr
     assert "bins differ" in run("rank", "gen_a", "--reference", "real.histogram.npz", "--bins", 9, exit_code=1).stderr

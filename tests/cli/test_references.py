@@ -117,7 +117,7 @@ def test_ranks_build_the_references_of_one_process() -> None:
     [
         (("real",), 2, "--name is needed"),
         (("real", "--name", "cats"), 2, "'cats' is no DATASET/SPLIT"),
-        (("real", "--name", "Cats/train"), 1, "dataset 'Cats' is no name: use lower-case"),
+        (("real", "--name", "Cats/train"), 1, "dataset 'Cats': expected lower-case letters"),
         (("real", "--name", "cats/train", "--extractor", "other"), 1, "no activation ranges ship for 'other'"),
         (("real", "--name", "cats/train", "--root", "."), 2, "--root is for a dataset:NAME/SPLIT"),
         (("real", "--name", "cats/train", "--store", "hub:lab/references"), 1, "is not on this machine"),
@@ -217,7 +217,7 @@ def test_statistics_of_others_are_imported_and_exported() -> None:
     arguments = ("references", "import", "cats_clean.npz", "--name", "cats-64/train", "--mode", "clean")
     assert "give n_images=" in run(*arguments, "--format", "clean-fid", exit_code=1).stderr
     (imported,) = run_json(*arguments, "--format", "clean-fid", "--images", "100", "--resolution", "64x64")
-    assert imported["name"] == "cats-64/train@fid_inception#layer_gaussian"
+    assert imported["name"] == "cats-64/train@fid_inception#layer_gaussian[block_3]"
     assert imported["origin"].startswith("clean-fid (ddof 1): cats_clean.npz, sha256 ")
     assert "weights" not in run("references", "show", "cats-64/train").stdout.replace("weights        not recorded", "")
     run("references", "export", "cats-64/train", "-o", "again.npz")

@@ -12,9 +12,9 @@ import torch
 from helpers.commands import process_environment, put_small_sources, run, run_json, start
 from torch import Tensor
 
-from vdna_metrics import Distance, load_vdna, register_distance
+from vdna_metrics import Distance, Reading, build_dnas, create_extractor, load_ranges, load_vdna, register_distance
 from vdna_metrics.distributions import HistogramDistribution
-from vdna_metrics.dna import distances
+from vdna_metrics.dna import distances, find_column
 
 
 def _shares(histogram: HistogramDistribution) -> Tensor:
@@ -161,3 +161,23 @@ def test_a_leaderboard_takes_them_as_columns(pictures: int) -> None:
         assert label in shown
     table = shown[shown.index("entropy") :]
     assert table.index(best) < table.index(next(name for name in ("gen_a", "gen_b.zip") if name != best))
+
+
+@pytest.mark.parametrize("name", ["jsd", "entropy"])
+def test_rank_orders_by_them(name: str) -> None:
+    """Each image is ranked by what its own DNA gives, the best first."""
+    words = ("rank", "gen_a", "--reference", "real.npz", "--metric", name, "-o", "scores.csv", "--batch-size", 1)
+    printed = run_json(*words, "--top", 8, "--bottom", 0)
+    assert printed["metric"] == name
+    network, real = create_extractor("tiny"), load_vdna("real.npz")
+    one_by_one = Reading(batch_size=1)
+    ranges = load_ranges("ranges.npz")
+    expected = {}
+    for file in sorted(Path("gen_a/inner").iterdir()):
+        dna = build_dnas([file], network, bins=50, ranges=ranges, reading=one_by_one)["histogram"]
+        expected[f"inner/{file.name}"] = find_column(name)(real, dna)
+    ranked = {image["name"]: image["score"] for image in printed["nearest"]}
+    assert ranked == pytest.approx(expected, rel=1e-9)
+    assert list(ranked) == sorted(expected, key=lambda image: expected[image], reverse=name == "entropy")
+    shown = run(*words).stdout
+    assert f"{name} from real.npz" in shown or "entropy, higher is better beside real.npz" in shown

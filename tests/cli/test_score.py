@@ -262,3 +262,22 @@ def test_the_precision_of_a_reference_is_that_of_the_score() -> None:
     assert run_json("score", "gen_a", "--reference", "half.npz")["results"][0]["emd"] > 0
     error = run("score", "gen_a", "--reference", "half.npz", "--precision", "fp32", exit_code=1).stderr
     assert "precisions differ: DNA bf16, extractor fp32" in error
+
+
+def test_a_name_of_the_store_is_one_reference_everywhere() -> None:
+    """Groups that lack a layer change no number: `score`, `compare` and `leaderboard` agree, and what lacks is told."""
+    options = ("--batch-size", 8)
+    name = "bsds500/trainval@vdna_tiny"
+    scored = run("score", "gen_a", "--reference", name, "--metrics", "lfd,emd", *options, "--json")
+    printed = json.loads(scored.stdout)
+    (result,) = printed["results"]
+    board = ("leaderboard", "gen_a", "--reference", name, "--metrics", "lfd,emd", "--groups", 2, "--pictures", 0)
+    scores = run_json(*board, "--no-fidelity", "-o", "report", *options)["scores"]
+    for score in scores:
+        assert score["value"] == pytest.approx(result[score["metric"]], rel=1e-9)
+        metric = ("--metric", score["metric"])
+        (compared,) = run_json("compare", name, "gen_a", *metric, *options)["results"]
+        assert compared[score["metric"]] == result[score["metric"]]
+    (note,) = [sentence for sentence in printed["warnings"] if "conv_head" in sentence and "lack" in sentence]
+    assert f"warning: {note}" in scored.stderr
+    assert any(sentence.startswith(f"{name}: layer_gaussian of 300 images") for sentence in printed["read"])

@@ -1,8 +1,4 @@
-from .copies import (
-    CopyMatch as CopyMatch,
-    CopyReport as CopyReport,
-    find_copies as find_copies,
-)
+from .copies import CopyMatch as CopyMatch, CopyReport as CopyReport, find_copies as find_copies
 from .descriptors import (
     LayerDescriptors as LayerDescriptors,
     coding_length as coding_length,
@@ -15,6 +11,7 @@ from .descriptors import (
 from .desensitise import (
     AttributeDistances as AttributeDistances,
     attribute_distances as attribute_distances,
+    choose_attributes as choose_attributes,
     desensitise as desensitise,
     learn_weights as learn_weights,
     read_attribute_table as read_attribute_table,
@@ -22,9 +19,6 @@ from .desensitise import (
     sensitivity_removal as sensitivity_removal,
     split_images as split_images,
     split_of as split_of,
-)
-from .discrepancy import (
-    ranking_discrepancy as ranking_discrepancy,
 )
 from .exemplars import Exemplar as Exemplar, Exemplars as Exemplars, find_exemplars as find_exemplars
 from .explain import (
@@ -41,16 +35,15 @@ from .fidelity import (
     collect_features as collect_features,
     measure_fidelity as measure_fidelity,
 )
-from .groups import (
-    GroupDistance as GroupDistance,
-    GroupReport as GroupReport,
-    compare_groups as compare_groups,
-)
 from .matrices import (
     DistanceMatrix as DistanceMatrix,
+    GroupDistance as GroupDistance,
+    GroupReport as GroupReport,
     Neighbour as Neighbour,
+    compare_groups as compare_groups,
     distance_matrix as distance_matrix,
     nearest as nearest,
+    ranking_discrepancy as ranking_discrepancy,
 )
 from .pairs import compare_images as compare_images
 from .ranking import (
@@ -59,13 +52,8 @@ from .ranking import (
     RankedImage as RankedImage,
     rank_images as rank_images,
 )
-from .sample_size import (
-    SampleSizeCurve as SampleSizeCurve,
-    sample_size_curve as sample_size_curve,
-)
-from .selection import (
-    select_sensitive as select_sensitive,
-)
+from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
+from .selection import select_sensitive as select_sensitive
 from .uncertainty import (
     BIAS_RULES as BIAS_RULES,
     Agreement as Agreement,

@@ -25,6 +25,7 @@ AttributeDNAs = Mapping[tuple[str, bool], VDNA]
 """``{(attribute, True): DNA of images with it, (attribute, False): DNA of images without it}``."""
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, as everywhere
+_FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
 _VALUES = {"1": True, "0": False, "-1": False}
 
 
@@ -394,3 +395,43 @@ def split_images(
         part = select_images(source, chosen, f"{source.name} ({split})")
         splits[split] = part, {attribute: [table[name][attribute] for name in part.names] for attribute in attributes}
     return splits
+
+
+def choose_attributes(
+    splits: Mapping[Split, tuple[ImageSource, Mapping[str, Sequence[bool]]]], attribute: str
+) -> tuple[list[str], list[str]]:
+    """Which attributes weights can be learned with: those that at least two images of every split have, and lack.
+
+    Args:
+        splits: as `split_images` gives them.
+        attribute: the one to ignore.
+
+    Returns:
+        The attributes, the one to ignore first, and those that are left out.
+
+    Raises:
+        ValueError: for an unknown attribute, one that is left out, or one that is alone.
+
+    Examples:
+        >>> from vdna_metrics import open_images
+        >>> images = open_images("procedural:white_noise/4")
+        >>> has = {"red": [True, True, False, False], "blue": [True, False] * 2, "rare": [True] + [False] * 3}
+        >>> choose_attributes({"train": (images, has)}, "blue")
+        (['blue', 'red'], ['rare'])
+    """
+    known = list(next(has for _, has in splits.values()))
+    if attribute not in known:
+        raise ValueError(f"the table has no attribute {attribute!r}; {near_names(attribute, known)}")
+    of_each = {name: [has[name] for _, has in splits.values()] for name in known}
+    few = [
+        name
+        for name, parts in of_each.items()
+        if min(min(sum(part), len(part) - sum(part)) for part in parts) < _FEWEST
+    ]
+    chosen = [name for name in known if name not in (*few, attribute)]
+    if attribute in few or not chosen:
+        raise ValueError(
+            f"{attribute} and at least one other attribute are needed, each with {_FEWEST} images with and without in "
+            f"every split; of {', '.join(known)} there are {', '.join(n for n in known if n not in few) or 'none'}"
+        )
+    return [attribute, *chosen], few

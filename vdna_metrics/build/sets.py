@@ -11,7 +11,7 @@ from torch import Tensor
 from vdna_metrics.build.cache import SetCache, SetPart, content_digests, kept_ranges
 from vdna_metrics.build.dnas import DNARequest, make_dnas
 from vdna_metrics.build.partitions import class_folders, disjoint_groups
-from vdna_metrics.build.ranges import calibrate
+from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.grouped import GroupedDNA

@@ -209,6 +209,7 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
         checkpoint=checkpoint,
         stop=stop,
         notice=say,
+        memory_limit=options.memory_limit,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,8 +86,9 @@ class _ColumnOption(click.Option):
             text = column.label if column.extractor is None else f"{column.label}, in {column.extractor}"
             parts = column.distance.per
             told.append(f"{column.name}: {text}" + (f", mean over {parts}s" if parts and not column.layers else ""))
-        self.help = f"{self.help or ''}{'; '.join(told)}."
-        return super().get_help_record(ctx)
+        shown = copy(self)
+        shown.help = f"{'; '.join(told)}.{f'  {self.help}' if self.help else ''}"
+        return click.Option.get_help_record(shown, ctx)
 
 
 class _Part(click.ParamType):  # type: ignore[type-arg]
@@ -213,6 +215,10 @@ class NeuronOptions:
     )
 
 
+def _bytes(_context: click.Context, _option: click.Parameter, gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else round(1e9 * gigabytes)
+
+
 @dataclass(frozen=True)
 class ReadingOptions:
     """How images are read; see `reading_of`."""
@@ -232,6 +238,13 @@ class ReadingOptions:
         help="Processes that decode and resize; 0 does it in this one.",
     )
     skip_bad: bool = option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
+    memory_limit: int | None = option(
+        "--memory-limit",
+        type=click.FloatRange(0, min_open=True),
+        metavar="GB",
+        callback=_bytes,
+        help="Memory that the DNAs in the making may take.  [default: half of what there is]",
+    )
     root: str | None = option(
         "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )
@@ -259,7 +272,7 @@ def columns_option(flag: str, *, default: str | None = None, several: bool = Fal
         type=_ColumnNames() if several else _ColumnName(),
         default=default,
         show_default=default is not None,
-        help="" if default else "By default the first that takes such DNAs; ",
+        help=None if default else "[default: that of the DNAs' kind]",
     )
 
 

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from vdna_metrics.analysis.desensitise import AttributeDistances, Split
     from vdna_metrics.dna import Column
 
-_FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
-
 
 @click.command()
 @click.argument("source_with", metavar="WITH")
@@ -164,30 +162,15 @@ def desensitise(
     """
     from vdna_metrics import analysis
     from vdna_metrics.build import attributes, build_dnas
-    from vdna_metrics.layout import near_names
 
     check_root(reading.root, source)
     check_histogram_options([column.kind], histograms)
     path = output_paths(output, ("weights",))["weights"]
-    told = analysis.read_attribute_table(table)
-    known = list(next(iter(told.values())))
-    if attribute not in known:
-        raise ValueError(f"{table} has no attribute {attribute!r}; {near_names(attribute, known)}")
     images = open_images(source, reading.root)
-    splits = analysis.split_images(images, told)
-    few = [
-        name
-        for name in known
-        if any(min(sum(has[name]), len(has[name]) - sum(has[name])) < _FEWEST for _, has in splits.values())
-    ]
-    if few:
-        say(f"left out, with fewer than {_FEWEST} images with or without in a split: {', '.join(few)}")
-    others = [name for name in known if name not in (*few, attribute)]
-    if attribute in few or not others:
-        raise ValueError(
-            f"{attribute} and at least one other attribute are needed, each with {_FEWEST} images with and without in "
-            f"every split; of {', '.join(known)} there are {', '.join(n for n in known if n not in few) or 'none'}"
-        )
+    splits = analysis.split_images(images, analysis.read_attribute_table(table))
+    names, left_out = analysis.choose_attributes(splits, attribute)
+    if left_out:
+        say(f"left out, with fewer than two images with or without in a split: {', '.join(left_out)}")
     pass_ = reading_of(reading)
     settings = find_settings(network, histograms, columns=[column], neurons=NeuronOptions(neurons, None))
     found: dict[Split, AttributeDistances] = {}
@@ -200,7 +183,7 @@ def desensitise(
                 part,
                 settings.built,
                 [column.kind],
-                partition=attributes({name: has[name] for name in (attribute, *others)}),
+                partition=attributes({name: has[name] for name in names}),
                 bins=settings.bins,
                 ranges=settings.ranges,
                 layers=list(settings.layout),
@@ -227,11 +210,13 @@ def desensitise(
     }
     written = str(learned.save(path))
     if as_json:
-        print_json({"file": written, "attribute": attribute, "left_out": few, "results": results, "made": learned.made})
+        print_json(
+            {"file": written, "attribute": attribute, "left_out": left_out, "results": results, "made": learned.made}
+        )
         return
     click.echo(f"{written}: {learned!r}")
     print_table(
-        f"Sensitivity to {attribute} removed, and deviation of {len(others)} others, in per cent",
+        f"Sensitivity to {attribute} removed, and deviation of {len(names) - 1} others, in per cent",
         ["images", "n", "removed", "deviation"],
         [
             [split, result["n_images"], round(result["removal"], 2), round(result["deviation"], 2)]
