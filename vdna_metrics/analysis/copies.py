@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,16 +82,9 @@ class CopyReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers: the settings, the summary and the suspects."""
-        return {
-            "n_generated": len(self.matches),
-            "n_reference": self.n_reference,
-            "repeated": self.repeated,
-            "k": self.k,
-            "threshold": self.threshold,
-            "false_alarms": self.false_alarms,
-            "summary": self.summary,
-            "suspects": [asdict(match) for match in self.suspects],
-        }
+        report = {**vars(self), "n_generated": len(self.matches), "summary": self.summary}
+        del report["matches"]
+        return {**report, "suspects": [vars(match) for match in self.suspects]}
 
 
 def find_copies(

@@ -234,13 +234,7 @@ class GroupReport:
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
         groups = [{**vars(group), "layers": dict(group.layers)} for group in self.groups]
-        return {
-            "distance": self.distance,
-            "unit": self.unit,
-            "pooled": self.pooled,
-            "mean": self.mean,
-            "groups": groups,
-        }
+        return {**vars(self), "mean": self.mean, "groups": groups}
 
 
 def compare_groups(
