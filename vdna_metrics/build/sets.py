@@ -32,6 +32,8 @@ from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.folders import write_image_digests
 from vdna_metrics.references.store import own_ranges
 
+_FORMAT = 2
+_Read = TypeVar("_Read")
 CLASS_KINDS: tuple[Kind, ...] = ("histogram", "gaussian")
 """What is made of classes: the images of one are too few to tell covariances."""
 
@@ -223,10 +225,6 @@ def _layout(
     own = layers[kind]
     # Neurons of a layer that another kind looks at are not missed here.
     return extractor.layout.select(own, chosen and {layer: at for layer, at in chosen.items() if layer in own})
-
-
-_FORMAT = 2
-_Read = TypeVar("_Read")
 
 
 def content_digests(source: ImageSource) -> list[str]:

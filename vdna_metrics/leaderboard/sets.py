@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vdna_metrics.analysis.fidelity import Features
+from vdna_metrics.analysis.features import Features
 from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
