@@ -26,7 +26,7 @@ from vdna_metrics import (
     open_images,
 )
 from vdna_metrics.analysis import measure_fidelity
-from vdna_metrics.analysis.fidelity import collect_features
+from vdna_metrics.analysis.features import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
 from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column

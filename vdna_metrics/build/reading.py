@@ -26,6 +26,10 @@ ImagesLike = NumberedImages | Iterable[Any]
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the number of images done and, where it is known, of all images."""
 
+LIMIT_VARIABLE = "VDNA_METRICS_MEMORY_LIMIT"
+_WORTH_SAYING = 10**9  # bytes
+_WORTH_SAYING_OF_PARTS = 10**8
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -116,12 +120,6 @@ def open_numbered(images: NumberedImages) -> ImageSource:
 
 def _are_paths(images: object) -> TypeGuard[Sequence[str | Path]]:
     return isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], str | Path)
-
-
-LIMIT_VARIABLE = "VDNA_METRICS_MEMORY_LIMIT"
-
-_WORTH_SAYING = 10**9  # bytes
-_WORTH_SAYING_OF_PARTS = 10**8
 
 
 @dataclass(frozen=True)

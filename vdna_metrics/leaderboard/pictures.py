@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from vdna_metrics.analysis.exemplars import Exemplars, find_exemplars
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
+from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import FeatureExtractor
