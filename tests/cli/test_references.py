@@ -92,7 +92,7 @@ def test_references_are_compared_by_name() -> None:
     named = run_json("compare", "cats/train", "fake.npz", "cats/train")["results"]
     files = run_json("compare", "real.npz", "fake.npz", "real.npz")["results"]
     assert [result["emd"] for result in named] == [result["emd"] for result in files]
-    assert "no image source at 'nothing'" in run("compare", "nothing", "fake.npz", exit_code=1).stderr
+    assert "no file, folder or reference 'nothing'" in run("compare", "nothing", "fake.npz", exit_code=1).stderr
 
 
 def test_ranks_build_the_references_of_one_process() -> None:
@@ -117,7 +117,7 @@ def test_ranks_build_the_references_of_one_process() -> None:
     [
         (("real",), 2, "--name is needed"),
         (("real", "--name", "cats"), 2, "'cats' is no DATASET/SPLIT"),
-        (("real", "--name", "Cats/train"), 1, "dataset 'Cats' is no name: use lower-case"),
+        (("real", "--name", "Cats/train"), 1, "dataset 'Cats': expected lower-case letters"),
         (("real", "--name", "cats/train", "--extractor", "other"), 1, "no activation ranges ship for 'other'"),
         (("real", "--name", "cats/train", "--root", "."), 2, "--root is for a dataset:NAME/SPLIT"),
         (("real", "--name", "cats/train", "--store", "hub:lab/references"), 1, "is not on this machine"),

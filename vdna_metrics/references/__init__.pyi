@@ -1,7 +1,6 @@
 from .adding import (
     add_ranges as add_ranges,
     add_reference as add_reference,
-    add_references as add_references,
     verify_store as verify_store,
 )
 from .folders import (
@@ -26,12 +25,10 @@ from .resolve import (
     ImageSet as ImageSet,
     resolve as resolve,
     resolve_images as resolve_images,
-    resolve_together as resolve_together,
 )
 from .store import (
     ReferenceStore as ReferenceStore,
     find_ranges as find_ranges,
     list_references as list_references,
-    load_grouped_reference as load_grouped_reference,
     load_reference as load_reference,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.images.containers import ARCHIVE_FOLDER, open_container
+from vdna_metrics.images.containers import ARCHIVE_FOLDER
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
@@ -29,14 +30,13 @@ from vdna_metrics.references.folders import holds_dnas, load_dna_folder
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.store import (
-    IN_STORE,
     Entry,
-    UnknownReferenceError,
     group_families,
     load_groups,
     matching_references,
     names_of,
     read_records,
+    unknown_reference,
 )
 
 AnyDNA = VDNA | GroupedDNA
@@ -123,47 +123,43 @@ class ImageSet:
             >>> list(chosen.dna.layout), chosen.notes
             (['blocks.0', 'blocks.2', 'blocks.4'], ('its layer_gaussian DNA lacks conv_head, which is not compared',))
         """
-        kinds = [kind] if kind is not None else list(dict.fromkeys(dna.kind for dna in self.dnas))
-        found = self._of_network(self._of_kind(kinds[0]), network) if len(kinds) == 1 else []
-        if len(kinds) > 1:
-            raise ValueError(
-                f"{self.name} has DNAs of the kinds {', '.join(kinds)}: say which, for example #{kinds[0]}"
-            )
+        network = network.fingerprint if isinstance(network, FeatureExtractor) else network
+        found = self._fitting(kind, network)
         if not found:
             return None
-        known = _layers_of(network, found[0])
-        asked = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        holding = found if asked is None else [dna for dna in found if set(asked).issubset(dna.layout)]
+        kind = found[0].kind
+        asked = [layers] if isinstance(layers, str) else list(layers or ())
+        holding = [dna for dna in found if set(asked).issubset(dna.layout)]
         if not holding and self.images is not None:
             return None  # it can be built
         if not holding:
-            lacks = [layer for layer in asked or () if not any(layer in dna.layout for dna in found)]
             have = "; ".join(dict.fromkeys(", ".join(dna.layout) for dna in found))
-            raise ValueError(f"{self.name}: no {kinds[0]} DNA has {', '.join(lacks or asked or ())}; it has {have}")
-        whole = _only(self.name, [dna for dna in holding if isinstance(dna, VDNA)])
-        grouped = _only(self.name, [dna for dna in holding if isinstance(dna, GroupedDNA)])
-        widest = whole or grouped
-        assert widest is not None
-        wanted = asked or [layer for layer in widest.layout if layer in known or not known]
+            raise ValueError(f"{self.name}: no {kind} DNA has {', '.join(asked)}; it has {have}")
+        whole = self._only([dna for dna in holding if isinstance(dna, VDNA)])
+        grouped = self._only([dna for dna in holding if isinstance(dna, GroupedDNA)])
+        dna = whole or grouped
+        assert dna is not None
+        known = _layers_of(network, dna)
+        wanted = asked or [layer for layer in dna.layout if layer in known or not known]
+        groups = grouped or next((dna for dna in found if isinstance(dna, GroupedDNA)), None)
+        lacks = [] if groups is None else [layer for layer in wanted if layer not in groups.layout]
         notes = []
-        dna: AnyDNA = widest
-        if grouped is not None and set(wanted).issubset(grouped.layout):
-            dna = grouped
-        elif grouped is not None or (asked is not None and any(isinstance(dna, GroupedDNA) for dna in found)):
-            groups = grouped or next(dna for dna in found if isinstance(dna, GroupedDNA))
-            lacks = [layer for layer in wanted if layer not in groups.layout]
-            notes.append(f"its groups lack {', '.join(lacks)}: the whole {kinds[0]} DNA is compared, no error bars")
-        missing = [layer for layer in known if layer not in dna.layout] if asked is None else []
+        if lacks:
+            notes.append(f"its groups lack {', '.join(lacks)}: the whole {kind} DNA is compared, no error bars")
+        else:
+            dna = groups or dna
+        missing = [layer for layer in known if layer not in dna.layout and not asked]
         if missing:
-            notes.append(f"its {kinds[0]} DNA lacks {', '.join(missing)}, which is not compared")
-        picked = chosen_neurons(neurons, dna.fingerprint if isinstance(network, str | None) else _print_of(network))
-        inside = None if picked is None else {layer: at for layer, at in picked.items() if layer in dna.layout}
-        if picked is not None and not inside:
+            notes.append(f"its {kind} DNA lacks {', '.join(missing)}, which is not compared")
+        picked = chosen_neurons(neurons, network if isinstance(network, ExtractorFingerprint) else dna.fingerprint)
+        if picked is None:
+            return ChosenDNA(dna.select(wanted), tuple(notes))
+        inside = {layer: at for layer, at in picked.items() if layer in dna.layout}
+        if not inside:
             raise ValueError(
                 f"{self.name}: the neurons are of {', '.join(picked)}; the DNA has {', '.join(dna.layout)}"
             )
-        kept = None if inside is not None and asked is None else wanted
-        return ChosenDNA(dna.select(kept, inside), tuple(notes))
+        return ChosenDNA(dna.select(asked or None, inside), tuple(notes))
 
     def one_dna(self, kind: Kind | None = None, *, layers: Sequence[str] | None = None) -> ChosenDNA:
         """As `choose_dna`, of a set that has to have one.
@@ -178,45 +174,44 @@ class ImageSet:
             raise ValueError(f"expected a {kind or ''} DNA, {self.source} has {has}".replace("  ", " "))
         return chosen
 
-    def _of_kind(self, kind: Kind) -> list[AnyDNA]:
-        found = [dna for dna in self.dnas if dna.kind == kind]
-        return found or [dna.as_kind(kind) for dna in self.dnas if kind == "gaussian" and dna.kind == "layer_gaussian"]
-
-    def _of_network(self, dnas: list[AnyDNA], network: NetworkLike | None) -> list[AnyDNA]:
+    def _fitting(self, kind: Kind | None, network: ExtractorFingerprint | str | None) -> list[AnyDNA]:
+        """DNAs of one kind and network."""
+        kinds = list(dict.fromkeys(dna.kind for dna in self.dnas))
+        if kind is None and len(kinds) > 1:
+            raise ValueError(
+                f"{self.name} has DNAs of the kinds {', '.join(kinds)}: say which, for example #{kinds[0]}"
+            )
+        found = [dna for dna in self.dnas if kind in (None, dna.kind)]
+        if not found and kind == "gaussian":
+            found = [dna.as_kind("gaussian") for dna in self.dnas if dna.kind == "layer_gaussian"]
         if isinstance(network, str):
-            return [dna for dna in dnas if _extractor_of(dna) == network]
+            return [dna for dna in found if _extractor_of(dna) == network]
         if network is not None:
-            known = _print_of(network)
-            fitting = [dna for dna in dnas if not dna.fingerprint.differences(known)]
-            return [dna for dna in fitting if not set(known.paths).isdisjoint(dna.layout)]
-        names = list(dict.fromkeys(_extractor_of(dna) for dna in dnas))
+            fitting = [dna for dna in found if not dna.fingerprint.differences(network)]
+            return [dna for dna in fitting if not set(network.paths).isdisjoint(dna.layout)]
+        names = list(dict.fromkeys(map(_extractor_of, found)))
         if len(names) > 1:
             raise ValueError(f"{self.name} has DNAs of the networks {', '.join(names)}: say which, by @{names[0]}")
-        return dnas
+        return found
 
-
-def _only(name: str, dnas: Sequence[AnyDNA]) -> AnyDNA | None:
-    if len(dnas) > 1:
-        of = "; ".join(", ".join(dna.layout) for dna in dnas)
-        raise ValueError(
-            f"{name}: {len(dnas)} {dnas[0].kind} DNAs of {_extractor_of(dnas[0])} (of {of}); keep one of them, or say "
-            "which layers"
-        )
-    return dnas[0] if dnas else None
-
-
-def _print_of(network: FeatureExtractor | ExtractorFingerprint) -> ExtractorFingerprint:
-    return network.fingerprint if isinstance(network, FeatureExtractor) else network
+    def _only(self, dnas: Sequence[AnyDNA]) -> AnyDNA | None:
+        if len(dnas) > 1:
+            of = "; ".join(", ".join(dna.layout) for dna in dnas)
+            raise ValueError(
+                f"{self.name}: {len(dnas)} {dnas[0].kind} DNAs of {_extractor_of(dnas[0])} (of {of}); keep one of "
+                "them, or say which layers"
+            )
+        return dnas[0] if dnas else None
 
 
 def _extractor_of(dna: AnyDNA) -> str:
     return (dna.groups[0] if isinstance(dna, GroupedDNA) else dna).provenance.extractor
 
 
-def _layers_of(network: NetworkLike | None, dna: AnyDNA) -> list[str]:
+def _layers_of(network: ExtractorFingerprint | str | None, dna: AnyDNA) -> list[str]:
     """All layers of a network; none where it is not known."""
-    if network is not None and not isinstance(network, str):
-        return list(_print_of(network).paths)
+    if isinstance(network, ExtractorFingerprint):
+        return list(network.paths)
     spec = CATALOGUE.get(network or _extractor_of(dna))
     return [] if spec is None or set(spec.paths).isdisjoint(dna.layout) else list(spec.paths)
 
@@ -227,14 +222,13 @@ SourceLike = str | Path | ImagesLike | AnyDNA | ImageSet
 
 
 def resolve(
-    source: SourceLike,
-    *,
+    *sources: SourceLike,
     name: str | None = None,
     kinds: Sequence[Kind] | None = None,
     extractors: Sequence[str] | None = None,
     root: str | Path | None = None,
 ) -> ImageSet:
-    """What a user means by a source.
+    """What a user means by a source, or by several of one set: DNAs of several kinds or networks, images once.
 
     ======================================  ==========================================================================
     images                                  all that `open_images` opens; an iterable of batches, as a DataLoader
@@ -249,15 +243,16 @@ def resolve(
     Stores are asked only when nothing on disk has the name.
 
     Args:
-        source: one of the above.
-        name: what to call the set, by default after the source.
+        sources: each one of the above.
+        name: what to call the set, by default after the first source.
         kinds: of the DNAs of a store, by default all.
         extractors: networks of the DNAs of a store; to be given where the name has those of several.
         root: copy on disk of a ``dataset:``, which is downloaded otherwise.
 
     Raises:
         ValueError: when nothing is there, near names are named; when a name stands for several, they are listed; for
-            statistics of others that do not tell what they are of.
+            statistics of others that do not tell what they are of; for two sources of images, or two DNAs of one kind
+            and network.
         TypeError: for what is no source.
 
     Examples:
@@ -266,65 +261,48 @@ def resolve(
         >>> resolve("procedural:white_noise/3")
         ImageSet(white_noise: 3 images)
     """
-    if isinstance(source, ImageSet):
-        found = source
-    elif isinstance(source, VDNA | GroupedDNA):
-        found = _of_dnas(", ".join(_sources_of(source)) or "DNA", (source,))
-    elif isinstance(source, str | Path):
-        found = _of_text(str(source), kinds, extractors, root)
-    elif isinstance(source, ImageSource | np.ndarray | Tensor) or _are_paths(source):
-        images = open_images(source)  # type: ignore[arg-type]
-        found = ImageSet(images.name, images.name, images)
-    elif isinstance(source, Iterable):
-        found = ImageSet(type(source).__name__, type(source).__name__, batches=source)
-    else:
-        raise TypeError(f"expected images, a DNA, or the name of some, got {type(source).__name__}")
+    parts = [_resolve(source, kinds, extractors, root) for source in sources]
+    found = parts[0] if len(parts) == 1 else _together(parts)
     return found if name is None else replace(found, name=name)
 
 
-def resolve_together(
-    sources: Sequence[SourceLike],
-    *,
-    name: str | None = None,
-    kinds: Sequence[Kind] | None = None,
-    extractors: Sequence[str] | None = None,
-    root: str | Path | None = None,
+def _resolve(
+    source: SourceLike, kinds: Sequence[Kind] | None, extractors: Sequence[str] | None, root: str | Path | None
 ) -> ImageSet:
-    """One set of images of several sources: DNAs of several kinds or networks, and at most one of images.
+    if isinstance(source, ImageSet):
+        return source
+    if isinstance(source, VDNA | GroupedDNA):
+        return _of_dnas(", ".join(_sources_of(source)) or "DNA", (source,))
+    if isinstance(source, str | Path):
+        return _of_text(str(source), kinds, extractors, root)
+    if isinstance(source, ImageSource | np.ndarray | Tensor) or _are_paths(source):
+        images = open_images(source)  # type: ignore[arg-type]
+        return ImageSet(images.name, images.name, images)
+    if isinstance(source, Iterable):
+        return ImageSet(type(source).__name__, type(source).__name__, batches=source)
+    raise TypeError(f"expected images, a DNA, or the name of some, got {type(source).__name__}")
 
-    Args:
-        sources: at least one, see `resolve`.
-        name: what to call the set, by default after the first.
-        kinds: as in `resolve`.
-        extractors: as in `resolve`.
-        root: as in `resolve`.
 
-    Raises:
-        ValueError: as `resolve`; for two sources of images, or two DNAs of one kind and network.
-    """
-    if not sources:
-        raise ValueError("expected at least one source, got none")
-    parts = [resolve(source, kinds=kinds, extractors=extractors, root=root) for source in sources]
+def _together(parts: Sequence[ImageSet]) -> ImageSet:
     with_images = [part for part in parts if part.images is not None or part.batches is not None]
+    if not parts:
+        raise ValueError("expected at least one source, got none")
     if len(with_images) > 1:
         raise ValueError(f"only one source can be images, got {' and '.join(part.source for part in with_images)}")
-    for place, part in enumerate(parts):
-        for other in parts[:place]:
-            for a, b in ((a, b) for a in other.dnas for b in part.dnas):
-                same = a.kind == b.kind and not a.fingerprint.differences(b.fingerprint)
-                if same and not set(a.layout).isdisjoint(b.layout):
-                    both = f"{other.source} and {part.source}"
-                    raise ValueError(f"{both} are two {a.kind} DNAs of {_extractor_of(a)}: merge them first")
-    first = with_images[0] if with_images else parts[0]
-    return ImageSet(
-        name or parts[0].name,
-        ", ".join(part.source for part in parts),
-        first.images,
-        tuple(dna for part in parts for dna in part.dnas),
-        tuple(pair for part in parts for pair in part.features),
-        {image: digest for part in parts for image, digest in part.digests.items()},
-        first.batches,
-        tuple(note for part in parts for note in part.notes),
+    for one, other in combinations(parts, 2):
+        for a, b in product(one.dnas, other.dnas):
+            alike = a.kind == b.kind and not a.fingerprint.differences(b.fingerprint)
+            if alike and not set(a.layout).isdisjoint(b.layout):
+                both = f"{one.source} and {other.source}"
+                raise ValueError(f"{both} are two {a.kind} DNAs of {_extractor_of(a)}: merge them first")
+    return replace(
+        (with_images or parts)[0],
+        name=parts[0].name,
+        source=", ".join(part.source for part in parts),
+        dnas=tuple(dna for part in parts for dna in part.dnas),
+        features=tuple(pair for part in parts for pair in part.features),
+        digests={image: digest for part in parts for image, digest in part.digests.items()},
+        notes=tuple(note for part in parts for note in part.notes),
     )
 
 
@@ -407,44 +385,23 @@ def _of_store(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str]
             held = (set(f[0][1].layers) for f in families if f[0][1].is_group_of(record))
             if not record.group and not any(layers >= set(record.layers) for layers in held):
                 dnas.append(load_vdna(store.file(record)))
-        digests = {
-            image: digest for family in families for image, digest in family[0][0].image_digests(family[0][1]).items()
-        }
+        digests: dict[str, str] = {}
+        for (store, first), *_ in families:
+            digests |= store.image_digests(first)
         return _of_dnas(name, dnas, digests=digests)
 
     return read_records(lambda: _stored_entries(name, kinds, extractors), read)
 
 
 def _stored_entries(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str] | None) -> list[Entry]:
-    entries: dict[tuple[str, str], Entry] = {}
-    unknown: UnknownReferenceError | None = None
-    for extractor in extractors or (None,):
-        for kind in kinds or (None,):
-            try:
-                found = matching_references(name, extractor=extractor, kind=kind)
-            except UnknownReferenceError as error:
-                unknown = error
-            else:
-                entries |= {(store.location, record.key): (store, record) for store, record in found}
-    if not entries:
-        assert unknown is not None
-        raise _nothing_there(name, unknown)
-    chosen = list(entries.values())
-    networks = list(dict.fromkeys(record.extractor for _, record in chosen))
+    assumed = list(product(extractors or (None,), kinds or (None,)))
+    found = (entry for pair in assumed for entry in matching_references(name, extractor=pair[0], kind=pair[1]))
+    chosen = list({(store.location, record.key): (store, record) for store, record in found}.values())
+    if not chosen:
+        raise unknown_reference(name, extractor=assumed[-1][0], kind=assumed[-1][1])
+    networks = {record.extractor for _, record in chosen}
     whole = [entry for entry in chosen if not entry[1].group]
     one_of = [(record.extractor, record.kind.partition("-")[0], record.layers) for _, record in whole]
     if (extractors is None and len(networks) > 1) or len(set(one_of)) < len(one_of):
         raise ValueError(f"reference {name!r} could be: {names_of(whole or chosen)}")
     return chosen
-
-
-def _nothing_there(name: str, unknown: UnknownReferenceError) -> ValueError:
-    """Near files of the folder first, for what is spelled as a path."""
-    if IN_STORE in name or unknown.of_known_set:
-        return unknown
-    try:
-        open_container(name)
-    except ValueError as error:
-        near = str(unknown).rpartition("; ")[2]
-        return ValueError(f"{error}; nor is it a reference: {near}" if near.startswith("did you mean") else str(error))
-    return unknown
