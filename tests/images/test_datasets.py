@@ -425,7 +425,7 @@ def test_lsun_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"bedroom_val_lmdb is not a readable LMDB database"):
         open_dataset("lsun_bedroom/val", root=tmp_path)
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(ValueError, match=r"is an LMDB database: pip install lmdb, or 'vdna_metrics\[datasets\]'"):
+    with pytest.raises(ValueError, match=r"read by the package lmdb: pip install lmdb, or 'vdna_metrics\[datasets\]'"):
         open_dataset("lsun_bedroom/val", root=tmp_path)
 
 

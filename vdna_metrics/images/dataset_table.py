@@ -37,9 +37,6 @@ class DatasetRecord:
 
 
 # ------------------------------------------------------------------------------------------------------ catalogue
-_IDX = tuple(
-    f"{folder}{{idx}}-images-idx3-ubyte{suffix}" for folder in ("{class}/raw/", "raw/", "") for suffix in ("", ".gz")
-)
 _CELEBA = tuple(
     f"{folder}{images}"
     for folder in ("celeba/", "", "Img/")
@@ -63,16 +60,6 @@ _LSUN_OBJECTS = {"car": 5_520_756, "cat": 1_657_266, "dog": 5_054_817, "horse": 
 _LSUN_NOTE = "needs the package lmdb; WebP files as stored in the database, their short side 256"
 FFHQ_SPLITS = {"all": range(70_000), "train": range(60_000), "validation": range(60_000, 70_000)}
 HUB_DATASETS = {"food101": "ethz/food101", "tiny_imagenet": "zh-plus/tiny-imagenet"}
-TORCHVISION_CLASSES = {
-    "celeba": "CelebA",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "fashion_mnist": "FashionMNIST",
-    "kitti": "Kitti",
-    "mnist": "MNIST",
-    "stl10": "STL10",
-    "svhn": "SVHN",
-}
 
 
 def _cifar(name: str, folder: str, note: str) -> DatasetRecord:
@@ -81,8 +68,12 @@ def _cifar(name: str, folder: str, note: str) -> DatasetRecord:
     return DatasetRecord(name, splits, "torchvision", "32x32", (folder,), home, "none stated", note)
 
 
-def _idx(name: str, home: str, licence: str) -> DatasetRecord:
-    places = tuple(place.replace("{class}", TORCHVISION_CLASSES[name]) for place in _IDX)
+def _idx(name: str, folder: str, home: str, licence: str) -> DatasetRecord:
+    places = tuple(
+        f"{inside}{{idx}}-images-idx3-ubyte{suffix}"
+        for inside in (f"{folder}/raw/", "raw/", "")
+        for suffix in ("", ".gz")
+    )
     splits = {"train": 60_000, "test": 10_000}
     note = "the labels' file lies beside; compressed files are checked by md5, unpacked ones by their number"
     return DatasetRecord(name, splits, "torchvision", "28x28", places, home, licence, note)
@@ -108,9 +99,8 @@ def _ffhq(size: int, folder: str) -> DatasetRecord:
 
 def _afhq(name: str, splits: dict[str, int], note: str) -> DatasetRecord:
     home = "https://github.com/clovaai/stargan-v2"
-    return DatasetRecord(
-        name, splits, "local copy", "512x512", (f"{name}/{{split}}", "{split}"), home, "CC BY-NC 4.0", note
-    )
+    places = (f"{name}/{{split}}", "{split}")
+    return DatasetRecord(name, splits, "local copy", "512x512", places, home, "CC BY-NC 4.0", note)
 
 
 def _bdd(name: str, folder: str, splits: dict[str, int], note: str) -> DatasetRecord:
@@ -122,8 +112,8 @@ def _bdd(name: str, folder: str, splits: dict[str, int], note: str) -> DatasetRe
 _ALL = [
     _cifar("cifar10", "cifar-10-batches-py", ""),
     _cifar("cifar100", "cifar-100-python", "grouped by its 100 fine labels"),
-    _idx("mnist", "http://yann.lecun.com/exdb/mnist/", "none stated"),
-    _idx("fashion_mnist", "https://github.com/zalandoresearch/fashion-mnist", "MIT"),
+    _idx("mnist", "MNIST", "http://yann.lecun.com/exdb/mnist/", "none stated"),
+    _idx("fashion_mnist", "FashionMNIST", "https://github.com/zalandoresearch/fashion-mnist", "MIT"),
     DatasetRecord(
         "stl10",
         {"train": 5_000, "test": 8_000, "unlabeled": 100_000, "train+unlabeled": 105_000},
@@ -193,11 +183,7 @@ _ALL = [
     ),
     _ffhq(1024, "images1024x1024"),
     _ffhq(128, "thumbnails128x128"),
-    _afhq(
-        "afhq",
-        {"train": 14_630, "val": 1_500},
-        "the first version (2020), 16 130 JPEG files",
-    ),
+    _afhq("afhq", {"train": 14_630, "val": 1_500}, "the first version (2020), 16 130 JPEG files"),
     _afhq(
         "afhqv2",
         {"train": 14_336, "test": 1_467},

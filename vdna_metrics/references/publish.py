@@ -9,13 +9,11 @@ from pathlib import Path
 
 from vdna_metrics.downloads import DownloadError
 from vdna_metrics.references.adding import add_card, add_image_digests, copy_records
-from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRecord
-from vdna_metrics.references.store import HUB_STORE, MANIFEST, ReferenceStore, find_reference
+from vdna_metrics.references.records import AnyRecord, Manifest
+from vdna_metrics.references.store import HUB_STORE, MANIFEST, Entry, ReferenceStore, find_reference
 
 
-def publish(
-    names: Sequence[str], to: str, *, overwrite: bool = False, private: bool = False
-) -> list[ReferenceRecord | RangesRecord]:
+def publish(names: Sequence[str], to: str, *, overwrite: bool = False, private: bool = False) -> list[AnyRecord]:
     """Copy references, with the groups, ranges and cards that belong to them, into another store.
 
     To the hub they go in one commit, on top of the one whose manifest was read: if somebody else published meanwhile,
@@ -48,10 +46,8 @@ def publish(
     return _to_hub(found, to.removeprefix(HUB_STORE).strip("/"), overwrite, private)
 
 
-def _copy(
-    found: Sequence[tuple[ReferenceStore, ReferenceRecord]], target: ReferenceStore, overwrite: bool
-) -> list[ReferenceRecord | RangesRecord]:
-    copied: dict[str, ReferenceRecord | RangesRecord] = {}
+def _copy(found: Sequence[Entry], target: ReferenceStore, overwrite: bool) -> list[AnyRecord]:
+    copied: dict[str, AnyRecord] = {}
     for store, record in found:
         manifest = store.manifest()
         groups = [each for each in manifest.references if each.is_group_of(record)]
@@ -68,9 +64,7 @@ def _copy(
     return list(copied.values())
 
 
-def _to_hub(
-    found: Sequence[tuple[ReferenceStore, ReferenceRecord]], repository: str, overwrite: bool, private: bool
-) -> list[ReferenceRecord | RangesRecord]:
+def _to_hub(found: Sequence[Entry], repository: str, overwrite: bool, private: bool) -> list[AnyRecord]:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -85,14 +79,10 @@ def _to_hub(
             Path(folder, MANIFEST).write_text(before.dump(), "utf-8")
             copied = _copy(found, staged, overwrite)
             there = {record.file for record in before.records}
-            files = [
-                path for path in sorted(Path(folder).rglob("*")) if path.is_file() and not path.name.startswith(".")
-            ]
-            places = {path.relative_to(folder).as_posix(): path for path in files}
             added = [
-                CommitOperationAdd(path_in_repo=place, path_or_fileobj=path)
-                for place, path in places.items()
-                if place not in there
+                CommitOperationAdd(path_in_repo=path.relative_to(folder).as_posix(), path_or_fileobj=path)
+                for path in sorted(Path(folder).rglob("[!.]*"))
+                if path.is_file() and path.relative_to(folder).as_posix() not in there
             ]
             gone = there.difference(record.file for record in staged.manifest().records)
             api.create_commit(
@@ -103,12 +93,10 @@ def _to_hub(
                 parent_commit=parent,
             )
     except HfHubHTTPError as error:
-        status = error.response.status_code
-        advice = {
-            401: "set HF_TOKEN to a token that may write there, or run `hf auth login`",
-            403: "set HF_TOKEN to a token that may write there, or run `hf auth login`",
-            412: "somebody else published meanwhile, publish again",
-        }.get(status, "nothing was changed")
+        log_in = "set HF_TOKEN to a token that may write there, or run `hf auth login`"
+        advice = {401: log_in, 403: log_in, 412: "somebody else published meanwhile, publish again"}.get(
+            error.response.status_code, "nothing was changed"
+        )
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"hub:{repository} could not be published to: {reason}: {advice}") from error
     except (HFValidationError, OSError) as error:

@@ -154,22 +154,21 @@ _CLEAN_FID: Mapping[str, tuple[tuple[int, ...], Mapping[str, int]]] = {
     "cat2dog": ((256,), {"test": 500}),
 }
 _IMAGENET = 1_281_167
-# The statistics are of the whole training sets; what LSUN's held at that time is not stated.
-_ADM: Mapping[str, tuple[str, int | None]] = {
-    "imagenet/64": ("imagenet/64/VIRTUAL_imagenet64_labeled.npz", _IMAGENET),
-    "imagenet/128": ("imagenet/128/VIRTUAL_imagenet128_labeled.npz", _IMAGENET),
-    "imagenet/256": ("imagenet/256/VIRTUAL_imagenet256_labeled.npz", _IMAGENET),
-    "imagenet/512": ("imagenet/512/VIRTUAL_imagenet512.npz", _IMAGENET),
-    "lsun/bedroom": ("lsun/bedroom/VIRTUAL_lsun_bedroom256.npz", None),
-    "lsun/cat": ("lsun/cat/VIRTUAL_lsun_cat256.npz", None),
-    "lsun/horse": ("lsun/horse/VIRTUAL_lsun_horse256.npz", None),
-}
-_EDM: Mapping[str, int | None] = {
-    "cifar10-32x32": 50_000,
-    "ffhq-64x64": 70_000,
-    "afhqv2-64x64": None,
-    "imagenet-64x64": _IMAGENET,
-    "imagenet-64x64-baseline": None,
+# Files below the addresses. The statistics are of the whole training sets; what LSUN's held then is not stated.
+_TENSORFLOW: Mapping[str, tuple[str, int | None]] = {
+    "ADM:imagenet/64": ("imagenet/64/VIRTUAL_imagenet64_labeled.npz", _IMAGENET),
+    "ADM:imagenet/128": ("imagenet/128/VIRTUAL_imagenet128_labeled.npz", _IMAGENET),
+    "ADM:imagenet/256": ("imagenet/256/VIRTUAL_imagenet256_labeled.npz", _IMAGENET),
+    "ADM:imagenet/512": ("imagenet/512/VIRTUAL_imagenet512.npz", _IMAGENET),
+    "ADM:lsun/bedroom": ("lsun/bedroom/VIRTUAL_lsun_bedroom256.npz", None),
+    "ADM:lsun/cat": ("lsun/cat/VIRTUAL_lsun_cat256.npz", None),
+    "ADM:lsun/horse": ("lsun/horse/VIRTUAL_lsun_horse256.npz", None),
+    "EDM:cifar10-32x32": ("cifar10-32x32.npz", 50_000),
+    "EDM:ffhq-64x64": ("ffhq-64x64.npz", 70_000),
+    "EDM:afhqv2-64x64": ("afhqv2-64x64.npz", None),
+    "EDM:imagenet-64x64": ("imagenet-64x64.npz", _IMAGENET),
+    "EDM:imagenet-64x64-baseline": ("imagenet-64x64-baseline.npz", None),
+    "EDM2:img512": ("img512.pkl", None),
 }
 # What torch-fidelity itself calls these inputs, as its cache files begin.
 TORCH_FIDELITY_INPUTS: Mapping[str, int] = {
@@ -198,14 +197,11 @@ def published_statistics() -> list[PublishedStatistics]:
                     name = f"clean-fid:{dataset}/{split}/{resolution}" + (f"/{mode}" if mode != "clean" else "")
                     address = f"{ADDRESSES['clean-fid']}/{dataset}_{mode}_{split}_{resolution}.npz"
                     entries.append(PublishedStatistics(name, "clean-fid", address, mode, count))
-    tensorflow: PreprocessingMode = "legacy_tensorflow"
-    for name, (file, number) in _ADM.items():
-        address = f"{ADDRESSES['ADM']}/{file}"
-        entries.append(PublishedStatistics(f"ADM:{name}", "ADM", address, tensorflow, number))
-    for name, number in _EDM.items():
-        address = f"{ADDRESSES['EDM']}/{name}.npz"
-        entries.append(PublishedStatistics(f"EDM:{name}", "EDM", address, tensorflow, number))
-    entries.append(PublishedStatistics("EDM2:img512", "EDM2", f"{ADDRESSES['EDM2']}/img512.pkl", tensorflow))
+    for name, (file, number) in _TENSORFLOW.items():
+        publisher = name.partition(":")[0]
+        for format, address in ADDRESSES.items():
+            if format == publisher:
+                entries.append(PublishedStatistics(name, format, f"{address}/{file}", "legacy_tensorflow", number))
     return entries
 
 
