@@ -121,7 +121,7 @@ def test_a_token_is_needed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("names", "to", "error"),
     [
-        (["dogs/train"], "hub:lab/references", "no reference 'dogs/train'"),
+        (["dogs/train"], "hub:lab/references", "no file, folder or reference 'dogs/train'"),
         ([], "folder", "name at least one"),
         (["cats/train#histogram"], "https://host/references", "is not on this machine"),
         (["cats/train#histogram"], "hub:not a name", "could not be published to"),

@@ -20,13 +20,7 @@ from numpy.typing import NDArray
 
 from vdna_metrics.downloads import DownloadError, cache_folder
 from vdna_metrics.images.containers import open_array, open_container
-from vdna_metrics.images.dataset_table import (
-    CELEBA_PARTITIONS,
-    DATASETS,
-    FFHQ_SPLITS,
-    HUB_DATASETS,
-    DatasetRecord,
-)
+from vdna_metrics.images.dataset_table import CELEBA_PARTITIONS, DATASETS, FFHQ_SPLITS, HUB_DATASETS, DatasetRecord
 from vdna_metrics.images.decoding import decode_image
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import near_names

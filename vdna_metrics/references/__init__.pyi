@@ -1,31 +1,10 @@
-from .adding import (
-    add_ranges as add_ranges,
-    add_reference as add_reference,
-    verify_store as verify_store,
-)
-from .folders import (
-    DNAFolder as DNAFolder,
-    holds_dnas as holds_dnas,
-    load_dna_folder as load_dna_folder,
-)
-from .formats.exporting import (
-    export_statistics as export_statistics,
-)
-from .formats.importing import (
-    import_statistics as import_statistics,
-)
-from .publish import (
-    publish as publish,
-)
-from .records import (
-    RangesRecord as RangesRecord,
-    ReferenceRecord as ReferenceRecord,
-)
-from .resolve import (
-    ImageSet as ImageSet,
-    resolve as resolve,
-    resolve_images as resolve_images,
-)
+from .adding import add_ranges as add_ranges, add_reference as add_reference, verify_store as verify_store
+from .folders import DNAFolder as DNAFolder, holds_dnas as holds_dnas, load_dna_folder as load_dna_folder
+from .formats.exporting import export_statistics as export_statistics
+from .formats.importing import import_statistics as import_statistics
+from .publish import publish as publish
+from .records import RangesRecord as RangesRecord, ReferenceRecord as ReferenceRecord
+from .resolve import ImageSet as ImageSet, resolve as resolve, resolve_images as resolve_images
 from .store import (
     ReferenceStore as ReferenceStore,
     find_ranges as find_ranges,

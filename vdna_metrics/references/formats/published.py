@@ -11,16 +11,7 @@ from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.layout import near_names
 
 Format = Literal[
-    "clean-fid",
-    "pytorch-fid",
-    "ADM",
-    "EDM",
-    "EDM2",
-    "StyleGAN3",
-    "torch-fidelity",
-    "torchmetrics",
-    "dgm-eval",
-    "vdna",
+    "clean-fid", "pytorch-fid", "ADM", "EDM", "EDM2", "StyleGAN3", "torch-fidelity", "torchmetrics", "dgm-eval", "vdna"
 ]
 ExportFormat = Literal["clean-fid", "vdna"]
 
@@ -78,11 +69,7 @@ FORMATS: Mapping[Format, FormatDescription] = {
         n_images="the file",
     ),
     "StyleGAN3": FormatDescription(
-        "pickle: num_items, raw_mean, raw_cov, all_features",
-        _POOL,
-        ("legacy_tensorflow",),
-        ddof=0,
-        n_images="the file",
+        "pickle: num_items, raw_mean, raw_cov, all_features", _POOL, ("legacy_tensorflow",), ddof=0, n_images="the file"
     ),
     "torch-fidelity": FormatDescription(
         "torch: mu, sigma",
