@@ -22,7 +22,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.files import json_hash, read_npz, write_npz
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.ranges import ActivationRanges, load_ranges
-from vdna_metrics.references.folders import write_image_digests
+from vdna_metrics.references.resolve import write_image_digests
 
 _FORMAT = 2
 _Read = TypeVar("_Read")

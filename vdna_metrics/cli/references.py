@@ -306,7 +306,7 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
 @as_json
 def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
     """Copy references into another store, with their ranges and cards."""
-    from vdna_metrics.references.publish import publish
+    from vdna_metrics.references.adding import publish
 
     records = publish(names, to, overwrite=overwrite, private=private)
     if as_json:

@@ -20,7 +20,8 @@ from vdna_metrics.leaderboard.sets import Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import load_selection, load_weights
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references.resolve import ImageSet, resolve
+from vdna_metrics.references.image_sets import ImageSet
+from vdna_metrics.references.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.resolve import ImageSet
+from vdna_metrics.references.image_sets import ImageSet
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 

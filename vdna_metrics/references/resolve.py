@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import Kind
+from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.files import is_ours, read_header
+from vdna_metrics.files import is_ours, json_hash, read_header, read_npz, replacing
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.containers import ARCHIVE_FOLDER
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.neurons import NeuronsLike, chosen_neurons
-from vdna_metrics.references.folders import holds_dnas, load_dna_folder
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.published import EXPORTED
+from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
 from vdna_metrics.references.store import (
     Entry,
     group_families,
@@ -39,184 +39,6 @@ from vdna_metrics.references.store import (
     unknown_reference,
 )
 
-AnyDNA = VDNA | GroupedDNA
-NetworkLike = FeatureExtractor | ExtractorFingerprint | str
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenDNA:
-    """The DNA of a set that is compared.
-
-    Args:
-        dna: of the layers and neurons that are compared.
-        notes: what is not compared, or not known, and why.
-    """
-
-    dna: AnyDNA
-    notes: tuple[str, ...] = ()
-
-    @property
-    def total(self) -> VDNA:
-        """The DNA of all images."""
-        return self.dna.total if isinstance(self.dna, GroupedDNA) else self.dna
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """A set of images as a user named it: images, DNAs, or both; see `resolve`.
-
-    Args:
-        name: what to call it in tables.
-        source: what the user gave, as text.
-        images: where they can be read by number.
-        dnas: whole or in groups, of any networks and kinds.
-        features: fingerprint with one layer, and ``[images, neurons]``, as `load_dna_folder` gives them.
-        digests: ``{name: sha256}`` of the images that the DNAs are of, where they are known.
-        batches: images that come in batches of tensors, from Python alone.
-        notes: what was read.
-    """
-
-    name: str
-    source: str
-    images: ImageSource | None = None
-    dnas: tuple[AnyDNA, ...] = ()
-    features: tuple[tuple[ExtractorFingerprint, Tensor], ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
-    batches: Iterable[Any] | None = None
-    notes: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        has = [] if self.images is None else [f"{len(self.images)} images"]
-        has += [] if self.batches is None else ["batches of images"]
-        return f"ImageSet({self.name}: {', '.join([*has, *map(repr, self.dnas)])})"
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """Names of the extractors that the DNAs are of."""
-        return tuple(dict.fromkeys(map(_extractor_of, self.dnas)))
-
-    def choose_dna(
-        self,
-        kind: Kind | None = None,
-        network: NetworkLike | None = None,
-        *,
-        layers: Sequence[str] | None = None,
-        neurons: NeuronsLike | None = None,
-    ) -> ChosenDNA | None:
-        """The one DNA that is compared: in groups where these hold all compared layers, else whole.
-
-        Args:
-            kind: kind of DNA; by default the one there is. A layer Gaussian serves for a Gaussian.
-            network: through which network, by default the one there is.
-            layers: layers to compare; by default all that the whole DNA has.
-            neurons: of the neurons to compare, as in `VDNA.select`; those of layers that the DNA lacks are left out.
-
-        Returns:
-            The DNA of these layers and neurons, ``None`` where there is none of that kind and network.
-
-        Raises:
-            ValueError: for layers that the DNA lacks, or when several DNAs fit.
-
-        Examples:
-            >>> test = resolve("bsds500/test", extractors=["vdna_tiny"])
-            >>> chosen = test.choose_dna("layer_gaussian")
-            >>> list(chosen.dna.layout), chosen.notes
-            (['blocks.0', 'blocks.2', 'blocks.4'], ('its layer_gaussian DNA lacks conv_head, which is not compared',))
-        """
-        network = network.fingerprint if isinstance(network, FeatureExtractor) else network
-        found = self._fitting(kind, network)
-        if not found:
-            return None
-        kind = found[0].kind
-        asked = [layers] if isinstance(layers, str) else list(layers or ())
-        holding = [dna for dna in found if set(asked).issubset(dna.layout)]
-        if not holding and self.images is not None:
-            return None  # it can be built
-        if not holding:
-            have = "; ".join(dict.fromkeys(", ".join(dna.layout) for dna in found))
-            raise ValueError(f"{self.name}: no {kind} DNA has {', '.join(asked)}; it has {have}")
-        whole = self._only([dna for dna in holding if isinstance(dna, VDNA)])
-        grouped = self._only([dna for dna in holding if isinstance(dna, GroupedDNA)])
-        dna = whole or grouped
-        assert dna is not None
-        known = _layers_of(network, dna)
-        wanted = asked or [layer for layer in dna.layout if layer in known or not known]
-        groups = grouped or next((dna for dna in found if isinstance(dna, GroupedDNA)), None)
-        lacks = [] if groups is None else [layer for layer in wanted if layer not in groups.layout]
-        notes = []
-        if lacks:
-            notes.append(f"its groups lack {', '.join(lacks)}: the whole {kind} DNA is compared, no error bars")
-        else:
-            dna = groups or dna
-        missing = [layer for layer in known if layer not in dna.layout and not asked]
-        if missing:
-            notes.append(f"its {kind} DNA lacks {', '.join(missing)}, which is not compared")
-        picked = chosen_neurons(neurons, network if isinstance(network, ExtractorFingerprint) else dna.fingerprint)
-        if picked is None:
-            return ChosenDNA(dna.select(wanted), tuple(notes))
-        inside = {layer: at for layer, at in picked.items() if layer in dna.layout}
-        if not inside:
-            raise ValueError(
-                f"{self.name}: the neurons are of {', '.join(picked)}; the DNA has {', '.join(dna.layout)}"
-            )
-        return ChosenDNA(dna.select(asked or None, inside), tuple(notes))
-
-    def one_dna(self, kind: Kind | None = None, *, layers: Sequence[str] | None = None) -> ChosenDNA:
-        """As `choose_dna`, of a set that has to have one.
-
-        Raises:
-            ValueError: when there is none, the set is of images for example, or when several fit.
-        """
-        chosen = self.choose_dna(kind, layers=layers)
-        if chosen is None:
-            kinds = ", ".join(dict.fromkeys(dna.kind for dna in self.dnas))
-            has = f"a {kinds}" if kinds else "images and no DNA; `vdna-metrics make` makes one of images"
-            raise ValueError(f"expected a {kind or ''} DNA, {self.source} has {has}".replace("  ", " "))
-        return chosen
-
-    def _fitting(self, kind: Kind | None, network: ExtractorFingerprint | str | None) -> list[AnyDNA]:
-        """DNAs of one kind and network."""
-        kinds = list(dict.fromkeys(dna.kind for dna in self.dnas))
-        if kind is None and len(kinds) > 1:
-            raise ValueError(
-                f"{self.name} has DNAs of the kinds {', '.join(kinds)}: say which, for example #{kinds[0]}"
-            )
-        found = [dna for dna in self.dnas if kind in (None, dna.kind)]
-        if not found and kind == "gaussian":
-            found = [dna.as_kind("gaussian") for dna in self.dnas if dna.kind == "layer_gaussian"]
-        if isinstance(network, str):
-            return [dna for dna in found if _extractor_of(dna) == network]
-        if network is not None:
-            fitting = [dna for dna in found if not dna.fingerprint.differences(network)]
-            return [dna for dna in fitting if not set(network.paths).isdisjoint(dna.layout)]
-        names = list(dict.fromkeys(map(_extractor_of, found)))
-        if len(names) > 1:
-            raise ValueError(f"{self.name} has DNAs of the networks {', '.join(names)}: say which, by @{names[0]}")
-        return found
-
-    def _only(self, dnas: Sequence[AnyDNA]) -> AnyDNA | None:
-        if len(dnas) > 1:
-            of = "; ".join(", ".join(dna.layout) for dna in dnas)
-            raise ValueError(
-                f"{self.name}: {len(dnas)} {dnas[0].kind} DNAs of {_extractor_of(dnas[0])} (of {of}); keep one of "
-                "them, or say which layers"
-            )
-        return dnas[0] if dnas else None
-
-
-def _extractor_of(dna: AnyDNA) -> str:
-    return (dna.groups[0] if isinstance(dna, GroupedDNA) else dna).provenance.extractor
-
-
-def _layers_of(network: ExtractorFingerprint | str | None, dna: AnyDNA) -> list[str]:
-    """All layers of a network; none where it is not known."""
-    if isinstance(network, ExtractorFingerprint):
-        return list(network.paths)
-    spec = CATALOGUE.get(network or _extractor_of(dna))
-    return [] if spec is None or set(spec.paths).isdisjoint(dna.layout) else list(spec.paths)
-
-
-# ------------------------------------------------------------------------------------------------------------ resolving
 ImagesLike = ImageSource | Sequence[str | Path] | NDArray[np.uint8] | Tensor | Iterable[Any]
 SourceLike = str | Path | ImagesLike | AnyDNA | ImageSet
 
@@ -294,7 +116,7 @@ def _together(parts: Sequence[ImageSet]) -> ImageSet:
             alike = a.kind == b.kind and not a.fingerprint.differences(b.fingerprint)
             if alike and not set(a.layout).isdisjoint(b.layout):
                 both = f"{one.source} and {other.source}"
-                raise ValueError(f"{both} are two {a.kind} DNAs of {_extractor_of(a)}: merge them first")
+                raise ValueError(f"{both} are two {a.kind} DNAs of {extractor_of(a)}: merge them first")
     return replace(
         (with_images or parts)[0],
         name=parts[0].name,
@@ -337,7 +159,7 @@ def _sources_of(dna: AnyDNA) -> tuple[str, ...]:
 
 
 def _of_dnas(source: str, dnas: Sequence[AnyDNA], **more: Any) -> ImageSet:
-    notes = (f"{source}: {dna.kind} of {dna.n_images} images through {_extractor_of(dna)}" for dna in dnas)
+    notes = (f"{source}: {dna.kind} of {dna.n_images} images through {extractor_of(dna)}" for dna in dnas)
     return ImageSet(source, source, dnas=tuple(dnas), notes=tuple(notes), **more)
 
 
@@ -353,8 +175,7 @@ def _of_text(
         return _of_store(text, kinds, extractors)
     name = os.path.basename(os.path.abspath(text)) if there else text
     if holds_dnas(text):
-        folder = load_dna_folder(text)
-        return replace(_of_dnas(text, folder.dnas, features=folder.features, digests=folder.digests), name=name)
+        return replace(load_dna_folder(text), name=name)
     kind = read_header(text)["kind"] if there and is_ours(text) else ""
     if kind in get_args(Kind):
         return replace(_of_dnas(text, (load_vdna(text),)), name=name)
@@ -405,3 +226,64 @@ def _stored_entries(name: str, kinds: Sequence[Kind] | None, extractors: Sequenc
     if (extractors is None and len(networks) > 1) or len(set(one_of)) < len(one_of):
         raise ValueError(f"reference {name!r} could be: {names_of(whole or chosen)}")
     return chosen
+
+
+# ------------------------------------------------------------------------------------------------------------ folders
+IMAGES = "images.json"
+
+
+def holds_dnas(path: str | Path) -> bool:
+    """Whether a path is a folder with DNA files in it."""
+    return Path(path).is_dir() and any(_dna_files(Path(path)))
+
+
+def load_dna_folder(path: str | Path) -> ImageSet:
+    """Read the DNA files of a folder, as the cache of `build_set` and ``make --shard`` write them.
+
+    Files of one kind, network and settings are taken for the groups of one set of images, in the order of their names.
+
+    Args:
+        path: the folder; what lies in folders below is left alone.
+
+    Returns:
+        Its DNAs, one a kind, network and settings, of a single file a `VDNA`; digests and features of the images, where
+        they were kept.
+
+    Raises:
+        ValueError: when there is no DNA in it, or one is damaged.
+    """
+    families: dict[str, list[VDNA]] = {}
+    features = []
+    folder = Path(path)
+    for file in _dna_files(folder):
+        dna = load_vdna(file)
+        distribution = dna.distribution
+        settings: list[Any] = [dna.kind, dna.fingerprint.to_json(), dna.layout.to_json(), dna.provenance.max_positions]
+        if isinstance(distribution, HistogramDistribution):
+            settings += [distribution.bins, distribution.ranges.digest]
+        families.setdefault(json_hash(settings), []).append(dna)
+    if not families:
+        raise ValueError(f"{path} has no DNA file in it")
+    digests = json.loads((folder / IMAGES).read_bytes()) if (folder / IMAGES).exists() else {}
+    for file in sorted(folder.glob("features-*.npz")) if digests else ():
+        header, arrays = read_npz(file, ("features",))
+        seen_through = ExtractorFingerprint.from_json(header["fingerprint"])
+        features.append((seen_through, torch.from_numpy(arrays["vectors"])))
+    dnas = [GroupedDNA(tuple(group)) if len(group) > 1 else group[0] for group in families.values()]
+    return _of_dnas(str(path), dnas, features=tuple(features), digests=digests)
+
+
+def write_image_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Say beside the DNAs which images they are of."""
+    with replacing(folder / IMAGES) as file:
+        file.write(json.dumps(digests).encode("ascii"))
+
+
+def _dna_files(folder: Path) -> Iterator[Path]:
+    # Numbers in names are numbers: part10 comes after part9.
+    def key(path: Path) -> list[Any]:
+        return [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", path.name)]
+
+    for file in sorted(folder.glob("*.npz"), key=key):
+        if is_ours(file) and read_header(file).get("kind") in get_args(Kind):
+            yield file
