@@ -3,7 +3,7 @@
 Nearly all of them are mean and covariance of one layer: the 2048 neurons before the classifier of the FID Inception,
 our layer ``block_3``, or the class token of DINOv2. They serve LayerFrechetDistance, FrechetInceptionDistance and, by
 the diagonal, NeuronFrechetDistance; there is no histogram in them. What each format holds, and what it leaves to be
-said, is in `FORMATS`.
+said, is in docs/references.md.
 """
 
 from __future__ import annotations
@@ -142,19 +142,11 @@ def holds_statistics(source: str | Path) -> bool:
     path = Path(source)
     if find_published(str(source)) is not None or _is_vdna(path):
         return True
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        magic = file.read(2)
-    if magic != b"PK":
-        return magic[:1] == b"\x80"  # of a pickle of protocol 2 and later
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
+        container, names = _container(path) if path.is_file() else (None, set())
     except zipfile.BadZipFile:
         return False
-    statistics = {"mu", "sigma"} <= names or {"model", "reps"} <= names
-    return statistics or any(name.endswith("data.pkl") for name in names)
+    return container in ("pickle", "torch") or any(of <= names for kind, of, _ in _HOLDS if kind == container)
 
 
 def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: int | None, name: str | None) -> VDNA:
@@ -198,20 +190,27 @@ _HOLDS: Sequence[tuple[Container, set[str], tuple[Format, ...]]] = (
 """Kind of file and names in it, and the formats that have them; the first that fits."""
 
 
+def _container(path: Path) -> tuple[Container | None, set[str]]:
+    """Kind of a file by its contents, ``None`` for others; and the names of an archive's arrays."""
+    with open(path, "rb") as file:
+        magic = file.read(2)
+    if magic != b"PK":
+        return ("pickle" if magic[:1] == b"\x80" else None), set()  # of protocol 2 and later
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    return ("torch" if any(name.endswith("data.pkl") for name in names) else "npz"), names
+
+
 def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
     """Kind of a file, and its parts by name; of an ``.npz`` those that statistics consist of."""
-    with open(path, "rb") as file:
-        magic = file.read(1)
     try:
-        if magic == b"P":  # of a zip archive
-            with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-            if any(member.endswith("data.pkl") for member in members):
-                return "torch", _torch_parts(path, what)
-            arrays, names = read_arrays(path, _ARRAYS)
-            return "npz", dict.fromkeys(names) | dict(arrays)
-        if magic == b"\x80":  # of a pickle of protocol 2 and later
-            return "pickle", _dict(load_pickle(path.read_bytes(), what), what)
+        container, names = _container(path)
+        if container == "torch":
+            return container, _torch_parts(path, what)
+        if container == "npz":
+            return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
+        if container == "pickle":
+            return container, _dict(load_pickle(path.read_bytes(), what), what)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{what} is damaged ({str(error) or type(error).__name__})") from error
     raise ValueError(f"{what} is no file of statistics: neither an .npz or torch file nor a pickle")
@@ -291,20 +290,21 @@ def _distributions(
     format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | None, n: int, what: str
 ) -> list[tuple[ExtractorSpec, LayerGaussianDistribution]]:
     """Those of a file, each with the extractor whose activations it holds."""
-    dinov2 = CATALOGUE["fd_dinov2"]
+    dinov2, modes, how = CATALOGUE["fd_dinov2"], FORMATS[format].modes, ""
+    if format == "torchmetrics":
+        how = " (antialias=True, its default, or antialias=False)"
     if format == "dgm-eval":
-        model, features = str(parts["model"]), parts["reps"]
+        model, features, how = str(parts["model"]), parts["reps"], " (with --clean_resize, or dgm-eval's default)"
         if model not in ("dinov2", "inception"):
             raise ValueError(f"{what} is of dgm-eval's model {model!r}; known here are dinov2 and inception")
         if model == "dinov2":
-            _mode(FORMATS[format].modes[:1], mode, what)
+            _mode(modes[:1], mode, what)
             return [(dinov2, _of_features("class_token", features, what, dinov2.neurons))]
-        chosen = _mode(FORMATS[format].modes, mode, what, " (with --clean_resize, or dgm-eval's default)")
+        layer, chosen = _layer(format, np.shape(features)[-1], what), _mode(modes, mode, what, how)
         # It always scales to [-1, 1], as pytorch-fid.
         spec = CATALOGUE["inception"] if chosen == "clean" else FID_INCEPTIONS[chosen]
-        return [(spec, _of_features(_layer(format, np.shape(features)[-1], what), features, what))]
-    how = " (antialias=True, its default, or antialias=False)" if format == "torchmetrics" else ""
-    spec = FID_INCEPTIONS[_mode(FORMATS[format].modes, mode, what, how)]
+        return [(spec, _of_features(layer, features, what))]
+    spec = FID_INCEPTIONS[_mode(modes, mode, what, how)]
     if format == "torchmetrics":
         return [(spec, _of_sums(format, parts[_SUM], parts[_OUTER], n, what))]
     if format == "StyleGAN3" and parts.get("capture_mean_cov", True):

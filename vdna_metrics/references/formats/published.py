@@ -16,88 +16,39 @@ Format = Literal[
 ExportFormat = Literal["clean-fid", "vdna"]
 
 
-@dataclass(frozen=True)
-class FormatDescription:
-    """What files of a format hold.
-
-    Args:
-        content: kind of file, and names of its parts.
-        features: whose activations.
-        modes: how images were resized; several where the file does not say which, and ``mode=`` has to.
-        widths: numbers of neurons that a file of the FID Inception may have, each of another layer.
-        ddof: of the covariance that its publisher compares; ours, of ddof 1, is made from the same sums.
-        n_images: where their number comes from.
-    """
-
-    content: str
-    features: str
-    modes: tuple[PreprocessingMode, ...]
-    widths: tuple[int, ...] = (2048,)
-    ddof: Literal[0, 1] = 1
-    n_images: str = "asked for"
-
-
-_POOL = "2048 neurons before the FID Inception's classifier"
-_ANY_LAYER = "a layer of the FID Inception, by its number of neurons"
 FID_LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
 _WIDTHS = tuple(FID_LAYERS)
 EXPORTED = "statistics"  # kind of file, as our header has it
 # The sum behind sFID: 7 channels of the first branch of Mixed_6d, each of its 17 x 17 positions a neuron.
 SPATIAL_LAYER, SPATIAL_PATH, SPATIAL_WIDTH = "mixed_6_conv", "mixed_6/conv:0[..., :7]", 2023
 
+
+@dataclass(frozen=True)
+class FormatDescription:
+    """What a file of a format leaves to be known; what it holds is in docs/references.md.
+
+    Args:
+        modes: how images were resized; several where the file does not say which, and ``mode=`` has to.
+        widths: numbers of neurons that a file of the FID Inception may have, each of another layer.
+        ddof: of the covariance that its publisher compares; ours, of ddof 1, is made from the same sums.
+    """
+
+    modes: tuple[PreprocessingMode, ...]
+    widths: tuple[int, ...] = (2048,)
+    ddof: Literal[0, 1] = 1
+
+
 FORMATS: Mapping[Format, FormatDescription] = {
-    "clean-fid": FormatDescription(
-        "npz: mu, sigma",
-        _POOL,
-        ("clean", "legacy_tensorflow", "legacy_pytorch"),
-        n_images="the published name, else asked for",
-    ),
-    "pytorch-fid": FormatDescription("npz: mu, sigma", _ANY_LAYER, ("legacy_pytorch",), _WIDTHS),
-    "ADM": FormatDescription(
-        "npz: mu, sigma, mu_s, sigma_s, arr_0",
-        f"{_POOL}; and the {SPATIAL_WIDTH} of sFID, 7 channels of Mixed_6d at each position",
-        ("legacy_tensorflow",),
-        n_images="the published name of ImageNet, else asked for",
-    ),
-    "EDM": FormatDescription(
-        "npz: mu, sigma", _POOL, ("legacy_tensorflow",), n_images="some published names, else asked for"
-    ),
-    "EDM2": FormatDescription(
-        "pickle: num_images, fid, fd_dinov2",
-        f"{_POOL}; and the 1024 of the class token of DINOv2 ViT-L/14",
-        ("legacy_tensorflow",),
-        n_images="the file",
-    ),
-    "StyleGAN3": FormatDescription(
-        "pickle: num_items, raw_mean, raw_cov, all_features", _POOL, ("legacy_tensorflow",), ddof=0, n_images="the file"
-    ),
-    "torch-fidelity": FormatDescription(
-        "torch: mu, sigma",
-        _ANY_LAYER,
-        ("legacy_tensorflow",),
-        _WIDTHS,
-        n_images="the name of a cached data set, else asked for",
-    ),
-    "torchmetrics": FormatDescription(
-        "torch: real_features_sum, real_features_cov_sum, real_features_num_samples",
-        _ANY_LAYER,
-        ("torchmetrics", "legacy_tensorflow"),
-        _WIDTHS,
-        n_images="the file",
-    ),
-    "dgm-eval": FormatDescription(
-        "npz: model, reps, hparams",
-        f"{_POOL} (model inception), or the 1024 of the class token of DINOv2 ViT-L/14 (model dinov2)",
-        ("clean", "legacy_pytorch"),
-        n_images="the file",
-    ),
-    "vdna": FormatDescription(
-        "json and npz",
-        "all layers of an extractor of the catalogue: histograms, Gaussians, layer Gaussians",
-        (),
-        (),
-        n_images="the file",
-    ),
+    "clean-fid": FormatDescription(("clean", "legacy_tensorflow", "legacy_pytorch")),
+    "pytorch-fid": FormatDescription(("legacy_pytorch",), _WIDTHS),
+    "ADM": FormatDescription(("legacy_tensorflow",)),
+    "EDM": FormatDescription(("legacy_tensorflow",)),
+    "EDM2": FormatDescription(("legacy_tensorflow",)),
+    "StyleGAN3": FormatDescription(("legacy_tensorflow",), ddof=0),
+    "torch-fidelity": FormatDescription(("legacy_tensorflow",), _WIDTHS),
+    "torchmetrics": FormatDescription(("torchmetrics", "legacy_tensorflow"), _WIDTHS),
+    "dgm-eval": FormatDescription(("clean", "legacy_pytorch")),
+    "vdna": FormatDescription(()),
 }
 
 

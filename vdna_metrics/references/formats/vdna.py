@@ -72,7 +72,7 @@ def read_vdna_package(
         kind, n_images, name = settings["type"], settings["num_images"], settings["feature_extractor_name"]
         # By name, for vdna leaves an empty pickle beside each layer's moments.
         parts = [""] if kind == "histogram" else [f"{part}-" for part in ("mu", "var", "sigma", "min", "max")]
-        arrays, _ = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
+        arrays = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
         ours = settings.get(_OURS, {})
         if ours:
             fingerprint = ExtractorFingerprint.from_json(ours["fingerprint"])
@@ -211,12 +211,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read_arrays(path: Path, only: Sequence[str]) -> tuple[Arrays, list[str]]:
-    """Arrays of an ``.npz`` file of others by name, those of the names that it has, and all its names."""
+def read_arrays(path: Path, only: Sequence[str]) -> Arrays:
+    """Arrays of an ``.npz`` file of others by name, those of the names that it has."""
     try:
         # Opened here, for NumPy leaves a damaged file open.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in only}, list(file.files)
+            return {name: file[name] for name in file.files if name in only}
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise types of their own
