@@ -21,7 +21,6 @@ class DatasetRecord:
             was downloaded.
         home: page of the dataset.
         licence: in a few words; the page has the terms.
-        note: what else there is to know.
         loader: who brings it when there is no copy: torchvision, Hugging Face ``datasets``, or nobody.
         resolution: ``"WIDTHxHEIGHT"`` of every image, or ``"various"``.
     """
@@ -31,7 +30,6 @@ class DatasetRecord:
     layout: tuple[str, ...]
     home: str
     licence: str
-    note: str = ""
     loader: Loader = "local copy"
     resolution: str = "various"
 
@@ -57,15 +55,14 @@ _LSUN_SCENES = {
     "tower": 708_264,
 }
 _LSUN_OBJECTS = {"car": 5_520_756, "cat": 1_657_266, "dog": 5_054_817, "horse": 2_000_340}
-_LSUN_NOTE = "needs the package lmdb; WebP files as stored in the database, their short side 256"
 FFHQ_SPLITS = {"all": range(70_000), "train": range(60_000), "validation": range(60_000, 70_000)}
 HUB_DATASETS = {"food101": "ethz/food101", "tiny_imagenet": "zh-plus/tiny-imagenet"}
 
 
-def _cifar(name: str, folder: str, note: str) -> DatasetRecord:
+def _cifar(name: str, folder: str) -> DatasetRecord:
     home = "https://www.cs.toronto.edu/~kriz/cifar.html"
     splits = {"train": 50_000, "test": 10_000}
-    return DatasetRecord(name, splits, (folder,), home, "none stated", note, "torchvision", "32x32")
+    return DatasetRecord(name, splits, (folder,), home, "none stated", "torchvision", "32x32")
 
 
 def _idx(name: str, folder: str, home: str, licence: str) -> DatasetRecord:
@@ -75,13 +72,11 @@ def _idx(name: str, folder: str, home: str, licence: str) -> DatasetRecord:
         for suffix in ("", ".gz")
     )
     splits = {"train": 60_000, "test": 10_000}
-    note = "the labels' file lies beside; compressed files are checked by md5, unpacked ones by their number"
-    return DatasetRecord(name, splits, places, home, licence, note, "torchvision", "28x28")
+    return DatasetRecord(name, splits, places, home, licence, "torchvision", "28x28")
 
 
 def _lsun(category: str, splits: dict[str, int], *places: str) -> DatasetRecord:
-    home = "https://www.yf.io/p/lsun"
-    return DatasetRecord(f"lsun_{category}", splits, places, home, "research use", _LSUN_NOTE)
+    return DatasetRecord(f"lsun_{category}", splits, places, "https://www.yf.io/p/lsun", "research use")
 
 
 def _ffhq(size: int, folder: str) -> DatasetRecord:
@@ -91,26 +86,25 @@ def _ffhq(size: int, folder: str) -> DatasetRecord:
         (folder, f"{folder}.zip:{folder}"),
         "https://github.com/NVlabs/ffhq-dataset",
         "CC BY-NC-SA 4.0; each photograph under its own licence",
-        "the official PNG files; other sizes are made by their users in various ways, and are no official dataset",
         resolution=f"{size}x{size}",
     )
 
 
-def _afhq(name: str, splits: dict[str, int], note: str) -> DatasetRecord:
+def _afhq(name: str, splits: dict[str, int]) -> DatasetRecord:
     home = "https://github.com/clovaai/stargan-v2"
     places = (f"{name}/{{split}}", "{split}")
-    return DatasetRecord(name, splits, places, home, "CC BY-NC 4.0", note, resolution="512x512")
+    return DatasetRecord(name, splits, places, home, "CC BY-NC 4.0", resolution="512x512")
 
 
-def _bdd(name: str, folder: str, splits: dict[str, int], note: str) -> DatasetRecord:
+def _bdd(name: str, folder: str, splits: dict[str, int]) -> DatasetRecord:
     places = (f"images/{folder}/{{split}}", f"bdd100k/images/{folder}/{{split}}")
     home = "https://bdd-data.berkeley.edu"
-    return DatasetRecord(name, splits, places, home, "after registration", note, resolution="1280x720")
+    return DatasetRecord(name, splits, places, home, "after registration", resolution="1280x720")
 
 
 _ALL = [
-    _cifar("cifar10", "cifar-10-batches-py", ""),
-    _cifar("cifar100", "cifar-100-python", "grouped by its 100 fine labels"),
+    _cifar("cifar10", "cifar-10-batches-py"),
+    _cifar("cifar100", "cifar-100-python"),
     _idx("mnist", "MNIST", "http://yann.lecun.com/exdb/mnist/", "none stated"),
     _idx("fashion_mnist", "FashionMNIST", "https://github.com/zalandoresearch/fashion-mnist", "MIT"),
     DatasetRecord(
@@ -119,7 +113,6 @@ _ALL = [
         ("stl10_binary",),
         "https://cs.stanford.edu/~acoates/stl10/",
         "none stated; from ImageNet",
-        "lies in memory: unlabeled takes 2.8 GB",
         loader="torchvision",
         resolution="96x96",
     ),
@@ -129,7 +122,6 @@ _ALL = [
         ("{split}_32x32.mat",),
         "http://ufldl.stanford.edu/housenumbers/",
         "non-commercial use",
-        "lies in memory: extra takes 1.6 GB",
         loader="torchvision",
         resolution="32x32",
     ),
@@ -139,8 +131,6 @@ _ALL = [
         _CELEBA,
         "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         "non-commercial research",
-        "aligned and cropped JPEG files; list_eval_partition.txt lies beside them or in Eval; torchvision needs the "
-        "package gdown to download it, and Google Drive often refuses",
         loader="torchvision",
         resolution="178x218",
     ),
@@ -155,8 +145,6 @@ _ALL = [
         ("{split}", "ILSVRC/Data/CLS-LOC/{split}", "ILSVRC2012_img_{split}.tar"),
         "https://image-net.org/download.php",
         "non-commercial research and education, on request",
-        "ILSVRC 2012; val with and without class folders holds the same files under other names, so their manifest "
-        "hashes differ; the tar of train holds tars and has to be unpacked",
     ),
     DatasetRecord(
         "tiny_imagenet",
@@ -164,7 +152,6 @@ _ALL = [
         ("**/*.parquet",),
         "https://huggingface.co/datasets/zh-plus/tiny-imagenet",
         "that of ImageNet",
-        "a copy is one of that repository of the hub",
         loader="huggingface",
         resolution="64x64",
     ),
@@ -174,17 +161,12 @@ _ALL = [
         ("**/*.parquet",),
         "https://huggingface.co/datasets/ethz/food101",
         "scientific fair use",
-        "validation is what its authors call test; a copy is one of that repository of the hub",
         loader="huggingface",
     ),
     _ffhq(1024, "images1024x1024"),
     _ffhq(128, "thumbnails128x128"),
-    _afhq("afhq", {"train": 14_630, "val": 1_500}, "the first version (2020), 16 130 JPEG files"),
-    _afhq(
-        "afhqv2",
-        {"train": 14_336, "test": 1_467},
-        "the second version, 15 803 PNG files; how they divide into splits was not confirmed by a public text",
-    ),
+    _afhq("afhq", {"train": 14_630, "val": 1_500}),
+    _afhq("afhqv2", {"train": 14_336, "test": 1_467}),
     DatasetRecord(
         "coco",
         {
@@ -210,11 +192,10 @@ _ALL = [
         ),
         "https://www.cityscapes-dataset.com",
         "non-commercial, after registration",
-        "left 8-bit images",
         resolution="2048x1024",
     ),
-    _bdd("bdd100k", "100k", {"train": 70_000, "val": 10_000, "test": 20_000}, "100K images, one a video"),
-    _bdd("bdd100k-10k", "10k", {"train": 7_000, "val": 1_000, "test": 2_000}, "10K images, of the segmentation task"),
+    _bdd("bdd100k", "100k", {"train": 70_000, "val": 10_000, "test": 20_000}),
+    _bdd("bdd100k-10k", "10k", {"train": 7_000, "val": 1_000, "test": 2_000}),
     DatasetRecord(
         "ade20k",
         {"training": 20_210, "validation": 2_000},
@@ -225,7 +206,6 @@ _ALL = [
         ),
         "http://sceneparsing.csail.mit.edu",
         "non-commercial research and education",
-        "the SceneParsing release of 2016; the full release has 25 574 images for training",
     ),
     DatasetRecord(
         "mapillary_vistas",
@@ -240,7 +220,6 @@ _ALL = [
         ("Kitti/raw/{split}/image_2", "{split}/image_2", "data_object_image_2.zip:{split}/image_2"),
         "https://www.cvlibs.net/datasets/kitti/eval_object.php",
         "CC BY-NC-SA 3.0",
-        "left colour images of the object benchmark",
         loader="torchvision",
     ),
 ]
