@@ -115,6 +115,21 @@ def test_ranges_tell_two_histograms_apart(tmp_path: Path) -> None:
     assert len(set(found)) == 2
 
 
+def test_layers_tell_two_of_an_unknown_network_apart(tmp_path: Path) -> None:
+    """DNAs of one network of one's own with other layers stand beside each other, whole and in groups."""
+    groups = _groups()
+    for layers in (["conv1"], ["conv2", "norm"]):
+        add_reference([groups.select(layers), groups.total.select(layers)], tmp_path, **WHERE)
+    assert len(ReferenceStore(str(tmp_path)).manifest().references) == 8
+    assert _problems(tmp_path) == []
+    with pytest.raises(ValueError, match=r"could be: cats/all@tiny#gaussian\[conv1\], .*\[conv2\+norm\]"):
+        load_reference(f"{tmp_path}::cats")
+    assert list(load_reference(f"{tmp_path}::cats", layers=["norm"]).layout) == ["conv2", "norm"]
+    assert list(load_reference(f"{tmp_path}::cats/all@tiny#gaussian[conv1]").layout) == ["conv1"]
+    chosen = resolve(f"{tmp_path}::cats").one_dna(layers=["conv2"])
+    assert isinstance(chosen.dna, GroupedDNA)
+
+
 def _adm(path: Path) -> Path:
     stream = np.random.default_rng(0)
     parts = {}
