@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.references.resolve import ImageSet, resolve_images
+from vdna_metrics.references.image_sets import ImageSet
+from vdna_metrics.references.resolve import resolve_images
 
 NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
 """Images that have places and names: a source or set, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""

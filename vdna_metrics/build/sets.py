@@ -29,7 +29,7 @@ from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges, load_ranges
-from vdna_metrics.references.folders import write_image_digests
+from vdna_metrics.references.resolve import write_image_digests
 from vdna_metrics.references.store import own_ranges
 
 _FORMAT = 2

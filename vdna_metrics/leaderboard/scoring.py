@@ -29,7 +29,8 @@ from vdna_metrics.leaderboard.settings import (
 )
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.resolve import ImageSet, SourceLike, resolve
+from vdna_metrics.references.image_sets import ImageSet
+from vdna_metrics.references.resolve import SourceLike, resolve
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 

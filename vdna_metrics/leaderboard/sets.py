@@ -18,7 +18,7 @@ from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumns
 from vdna_metrics.neurons import chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.resolve import AnyDNA, ChosenDNA, ImageSet
+from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA, ImageSet
 from vdna_metrics.references.store import own_ranges
 
 Start = Callable[[str, int], Progress]
