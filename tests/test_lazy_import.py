@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 import vdna_metrics
+from vdna_metrics._exports import _RENAMED
 
 _HEAVY = {"cleanfid", "huggingface_hub", "matplotlib", "rich", "timm", "torchvision"}
 
@@ -52,3 +55,18 @@ def test_other_names_are_no_attributes() -> None:
     with pytest.raises(AttributeError, match="module 'vdna_metrics' has no attribute 'VDNAEMD'"):
         _ = vdna_metrics.VDNAEMD
     assert not hasattr(vdna_metrics, "VDNAEMD")
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"), [(p, old, new) for p, names in _RENAMED.items() for old, new in names.items()]
+)
+def test_old_names_say_what_they_are_called_now(package: str, old: str, new: str) -> None:
+    """A name of version 0.1 is an ImportError with the new name, which is there."""
+    module = importlib.import_module(package)
+    with pytest.raises(ImportError, match=re.escape(f"{package}.{old} of version 0.1 is now {new}")):
+        getattr(module, old)
+    with pytest.raises(ImportError, match=r"of version 0\.1 is now"):
+        exec(f"from {package} import {old}")
+    for path in re.findall(r"vdna_metrics(?:\.\w+)+", new):
+        home, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(home), name)

@@ -1,5 +1,5 @@
 """One pass over images: their DNAs, whole or in parts, and activation ranges."""
 
-import lazy_loader
+from vdna_metrics._exports import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

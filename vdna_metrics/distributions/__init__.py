@@ -1,5 +1,5 @@
 """What a DNA keeps of every neuron: a histogram, a Gaussian, or a Gaussian of its layer."""
 
-import lazy_loader
+from vdna_metrics._exports import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

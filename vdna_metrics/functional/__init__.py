@@ -1,5 +1,5 @@
 """Tensors in, tensors out: counting, moments and distances, without state."""
 
-import lazy_loader
+from vdna_metrics._exports import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
