@@ -152,7 +152,8 @@ def build_groups(shared: Path, reading: Reading) -> None:
                 licence=LICENCES[dataset],
                 origin="scripts/build_reference_stats.py",
             )
-            add_image_digests(STORE, found.manifest, dict(zip(found.names, found.digests, strict=True)))
+            (manifest,) = found.dnas["gaussian"].groups[0].provenance.manifests
+            add_image_digests(STORE, manifest, dict(zip(found.names, found.digests, strict=True)))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from .dna import (
     load_vdna as load_vdna,
     register_distance as register_distance,
 )
-from .dna.coverage import coverage as coverage
-from .dna.quantiles import quantile_ranges as quantile_ranges
+from .dna.coverage import coverage as coverage, quantile_ranges as quantile_ranges
 from .extractors import (
     ExtractorSpec as ExtractorSpec,
     FeatureExtractor as FeatureExtractor,

@@ -170,6 +170,17 @@ class NeuronLayout(Mapping[str, int]):
             positions[layer] = torch.tensor([place[neuron] for neuron in wanted], dtype=torch.int64)
         return positions
 
+    def neuron_at(self, row: int) -> tuple[str, int]:
+        """Layer of a row of flat ``[neurons, ...]`` tensors, and index of its neuron in the full layer.
+
+        Examples:
+            >>> NeuronLayout({"a": 2, "b": 1}, {"b": (7,)}).neuron_at(2)
+            ('b', 7)
+        """
+        layer, rows = next((layer, rows) for layer, rows in self.slices().items() if row < rows.stop)
+        place = row - rows.start
+        return layer, self.neurons[layer][place] if layer in self.neurons else place
+
     def rows_of(self, selection: NeuronLayout) -> Tensor:
         """Rows of a selection's neurons in this layout's flat ``[neurons, ...]`` tensors, ``[selected] int64``."""
         starts = {layer: rows.start for layer, rows in self.slices().items()}

@@ -1,19 +1,23 @@
-"""Distances between every two, and the nearest references."""
+"""Distances between every two of some DNAs, of groups, and what ranking by them loses."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from helpers.distances import EVENNESS, JSD, OURS
-from helpers.dnas import make_dna, make_fingerprint
+from helpers.dnas import make_dna, make_fingerprint, make_ranges
+from hypothesis import given, strategies as st
 
 from vdna_metrics import NeuronSelection, NeuronWeights, compare
 from vdna_metrics.analysis import matrices
-from vdna_metrics.analysis.matrices import distance_matrix, nearest
+from vdna_metrics.analysis.matrices import compare_groups, distance_matrix, nearest, ranking_discrepancy
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA
 from vdna_metrics.dna.columns import Column
@@ -83,16 +87,16 @@ def test_near_sets_are_neighbours_in_the_order() -> None:
     ("dnas", "options", "message"),
     [
         ({"a": make_dna("histogram")}, {}, "at least two DNAs, got a"),
-        ({"a": make_dna("histogram"), "b": make_dna("gaussian")}, {}, "kinds differ: a histogram, b gaussian"),
+        ({"a": make_dna("histogram"), "b": make_dna("gaussian")}, {}, "a 'histogram', b 'gaussian'"),
         ({"a": make_dna("histogram"), "b": make_dna("histogram", bins=9)}, {}, "bins differ: a 8, b 9"),
         (
             {"a": make_dna("histogram"), "b": make_dna("histogram", fingerprint=make_fingerprint(weights="cd" * 32))},
             {},
             "weights differ: a abab",
         ),
-        (_some("gaussian", 2), {}, "needs DNAs of kind 'histogram', 'set 0' is of kind 'gaussian'"),
+        (_some("gaussian", 2), {}, "needs DNAs of kind 'histogram': set 0 'gaussian'"),
         (_some("histogram", 2), {"distance": "lfd"}, "needs DNAs of kind 'layer_gaussian'"),
-        ({"a": make_dna("histogram"), "b": make_dna("histogram", 0)}, {}, "'b' has seen no image"),
+        ({"a": make_dna("histogram"), "b": make_dna("histogram", 0)}, {}, "the b DNA has seen no image"),
         (_some("histogram", 2), {"distance": "fdi"}, "unknown distance 'fdi'; did you mean 'nfd' or"),
         (_some("histogram", 2), {"distance": EVENNESS}, r"0 between a set and itself .*got Column\(evenness"),
         (
@@ -158,3 +162,121 @@ def test_a_result_says_of_which_distance_it_is() -> None:
     assert (found.distance, found.unit) == ("nfd", "squared activations")
     found = distance_matrix(_some("histogram", 2), distance=Column("emd", unit="range"))
     assert (found.distance, found.unit) == ("emd", "range")
+
+
+@pytest.mark.parametrize("distance", OURS)
+def test_the_worst_group_is_the_farthest(distance: str) -> None:
+    """Groups come with their numbers, layers and distances, the farthest first, and pooled."""
+    groups = _some(find_distance(distance).kind)
+    reference = groups.pop("set 0")
+    report = compare_groups(groups, reference, distance=distance)
+    function = find_distance(distance)
+    assert [(group.group, group.n_images) for group in report.groups] == [("set 3", 15), ("set 2", 14), ("set 1", 13)]
+    assert report.worst.distance == float(function(reference, groups["set 3"]))
+    by_layer = function(reference, groups["set 3"], reduction="layer")
+    assert report.worst.layers == {layer: float(value) for layer, value in by_layer.items()}
+    first, *others = groups.values()
+    assert report.pooled == float(function(reference, sum(others, first)))
+    assert report.mean == pytest.approx(sum(group.distance for group in report.groups) / 3)
+    json.dumps(report.to_json())
+
+
+def test_each_group_may_have_its_own_reference() -> None:
+    """With a reference a group, each is compared with its own, and all with all of them."""
+    groups = _some("histogram", 2)
+    own = {"set 0": make_dna("histogram", 20, seed=7), "set 1": groups["set 1"], "other": make_dna("histogram")}
+    report = compare_groups(groups, own)
+    assert {group.group: group.distance == 0 for group in report.groups} == {"set 0": False, "set 1": True}
+    pooled = compare.emd(own["set 0"] + own["set 1"], groups["set 0"] + groups["set 1"])
+    assert report.pooled == float(pooled)
+
+
+def test_groups_that_cannot_be_compared_are_named() -> None:
+    """No groups, a group without reference, or one with too few images for the distance."""
+    with pytest.raises(ValueError, match="no groups"):
+        compare_groups({}, make_dna("histogram"))
+    with pytest.raises(ValueError, match="group 'set 1' has no reference; did you mean 'set 0'"):
+        compare_groups(_some("histogram", 2), {"set 0": make_dna("histogram")})
+    with pytest.raises(ValueError, match=r"group 'one': .*at least 2 images"):
+        compare_groups({"one": make_dna("gaussian", 1)}, make_dna("gaussian"), distance="nfd")
+    with pytest.raises(ValueError, match=r"group 'a': .*activation ranges differ"):
+        compare_groups({"a": make_dna("histogram", ranges=make_ranges(-4.0, 4.0))}, make_dna("histogram"))
+
+
+def test_the_worst_group_of_a_score_has_the_lowest() -> None:
+    """Of a score where higher is better the lowest group is the worst; it has no layers where the score has none."""
+    groups = _some("histogram", 3)
+    report = compare_groups(groups, groups["set 0"], distance=EVENNESS)
+    assert report.worst.distance == min(float(EVENNESS(None, dna)) for dna in groups.values())
+    assert [group.distance for group in report.groups] == sorted(group.distance for group in report.groups)
+    assert (report.worst.layers, report.distance, report.unit) == ({}, "evenness", "nats")
+
+
+SCORES = {"a": {"a": 80.0, "b": 50.0, "c": 20.0}, "b": {"a": 40.0, "b": 70.0, "c": 10.0}}
+
+
+def _distances(order: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    return {name: {training: float(order[name].index(training)) for training in "abc"} for name in order}
+
+
+@pytest.mark.real_data
+def test_the_papers_tables_give_its_figures(shared: Path) -> None:
+    """Tabs. 7 to 11 of the paper give the average differences that it prints, ties in the printed order."""
+    path = shared / "oracles" / "cross_dataset_ranking.json"
+    if not path.is_file():
+        pytest.skip(f"no oracle at {path}")
+    oracle = json.loads(path.read_text())
+    found = {m["name"]: ranking_discrepancy(m["distance"], oracle["miou"]) for m in oracle["methods"]}
+    printed = {m["name"]: m["average_absolute_miou_difference"] for m in oracle["methods"]}
+    assert sorted(printed.values()) == [0.76, 1.66, 1.79, 6.85, 9.4]
+    assert {name: round(value, 2) for name, value in found.items()} == printed
+
+
+def test_a_discrepancy_by_hand() -> None:
+    """One pair exchanged costs its difference twice, over all pairs of sets."""
+    assert ranking_discrepancy(_distances({"a": "abc", "b": "bac"}), SCORES) == 0
+    assert ranking_discrepancy(_distances({"a": "abc", "b": "abc"}), SCORES) == pytest.approx(2 * 30 / 6)
+
+
+def test_ties_keep_the_given_order() -> None:
+    """Of training sets at one distance the first given ranks first; of equal scores either may."""
+    tied = {"a": 1.0, "b": 2.0, "c": 2.0}
+    assert ranking_discrepancy({"a": tied}, {"a": SCORES["a"]}) == 0
+    assert ranking_discrepancy({"a": dict(reversed(tied.items()))}, {"a": SCORES["a"]}) == pytest.approx(20)
+    assert ranking_discrepancy({"a": tied}, {"a": {"a": 9, "c": 5, "b": 5}}) == 0
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=8, max_size=8, unique=True),
+    st.lists(st.integers(0, 100), min_size=8, max_size=8),
+    st.permutations(range(4)),
+)
+def test_only_the_order_of_the_distances_counts(distances: Any, scores: Any, order: Any) -> None:
+    """Growing functions of distances and the order of the tables change nothing; scores scale and shift it."""
+
+    def table(values: Any, places: Any = range(4)) -> dict[str, dict[str, float]]:
+        return {f"v{v}": {f"t{t}": values[4 * v + t] for t in places} for v in range(2)}
+
+    value = ranking_discrepancy(table(distances), table(scores))
+    ranks = np.argsort(np.argsort(distances)).tolist()  # of all eight: a growing function of the distance
+    assert ranking_discrepancy(table(ranks), table(scores)) == value
+    assert ranking_discrepancy(table(distances, order), table(scores, order[::-1])) == pytest.approx(value)
+    moved = ranking_discrepancy(table(distances), table([7 - 2 * (100 - s) for s in scores]))
+    assert moved == pytest.approx(2 * value)
+    best = ranking_discrepancy(table([-s for s in scores]), table(scores))
+    assert best == 0 <= value
+
+
+@pytest.mark.parametrize(
+    ("distances", "scores", "message"),
+    [
+        ({}, {}, "not none"),
+        ({"a": {"a": 1.0}}, {"b": {"a": 1.0}}, "validation sets must be the same .* distances a; scores b"),
+        ({"a": {"a": 1.0}}, {"a": {"a": 1.0, "b": 2.0}}, "training sets of 'a' .* distances a; scores a, b"),
+        ({"a": {"a": float("nan")}}, {"a": {"a": 1.0}}, "of 'a' is NaN"),
+    ],
+)
+def test_tables_that_differ_are_refused(distances: Any, scores: Any, message: str) -> None:
+    """Sets that only one table has, and NaN, are errors that show both sides."""
+    with pytest.raises(ValueError, match=message):
+        ranking_discrepancy(distances, scores)

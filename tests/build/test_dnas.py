@@ -21,9 +21,8 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from vdna_metrics.build.checkpoint import Checkpoint
 from vdna_metrics.build.dnas import build_dnas
-from vdna_metrics.build.ranges import calibrate
+from vdna_metrics.build.passes import Checkpoint, calibrate
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.serialization import load_vdna

@@ -27,8 +27,7 @@ from vdna_metrics import (
     load_vdna,
     quantile_ranges,
 )
-from vdna_metrics.build.checkpoint import Checkpoint
-from vdna_metrics.build.passes import Seen
+from vdna_metrics.build.passes import Checkpoint, Seen
 from vdna_metrics.cli.calibration import FINE_BINS
 
 SOURCES = ("real", "gen_a", "gen_b.zip")

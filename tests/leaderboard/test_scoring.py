@@ -75,7 +75,7 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
     assert entries[0].images is not None
     ranges = calibrate(entries[0].images, extractor, reading=READING)
     options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
-    dealt = {
+    in_groups = {
         entry.name: build_set(entry.images, extractor, KINDS, **options).dnas
         for entry in entries
         if entry.images is not None
@@ -83,13 +83,13 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
     for metric, kind in zip(DISTANCES, KINDS, strict=True):
         distance: Any = {"emd": "emd", "nfd": "neuron_frechet", "lfd": "layer_frechet"}[metric]
         found = {
-            name: jackknife_distance(dealt["real"][kind], dealt[name][kind], distance=distance)
+            name: jackknife_distance(in_groups["real"][kind], in_groups[name][kind], distance=distance)
             for name in ("near", "shifted", "dark")
         }
         ranking = rank_intervals(found, paired=True)  # the images have the same names
         for name, expected in found.items():
             score = leaderboard.score(name, "tiny", metric)
-            whole = dealt["real"][kind].total, dealt[name][kind].total
+            whole = in_groups["real"][kind].total, in_groups[name][kind].total
             assert score.value == pytest.approx(float(DISTANCES[metric](*whole)), rel=1e-12)
             assert score.layers == {layer: estimate.value for layer, estimate in expected.layers.items()}
             assert score.estimate == expected.score
@@ -106,7 +106,7 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
         ]
         floor = leaderboard.floor("tiny", metric)
         assert floor is not None
-        assert floor.value == noise_floor(dealt["real"][kind], 16, distance=distance).value
+        assert floor.value == noise_floor(in_groups["real"][kind], 16, distance=distance).value
     assert evidence.generated["tiny", "dark"].n_images == 16
     assert [score.generator for score in leaderboard.column("tiny", "emd")] == ["near", "shifted", "dark"]
     assert leaderboard.agreement is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from helpers.distances import EVENNESS, JSD, registered
 from vdna_metrics import Reading, build_dnas, calibrate, compare, create_extractor, open_images
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import GroupedDNA
-from vdna_metrics.leaderboard import LeaderboardSettings
+from vdna_metrics.leaderboard import LeaderboardSettings, score_leaderboard, sets
 from vdna_metrics.leaderboard.sets import SetReader, total_of
 from vdna_metrics.leaderboard.settings import group_by_network
 from vdna_metrics.references import ImageSet, resolve
@@ -31,7 +32,14 @@ def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
 def _reader(*metrics: str, extractor: str = "tiny", **options: Any) -> SetReader:
     settings = LeaderboardSettings(metrics, groups=3, bins=20, fidelity=False)
     (network,) = group_by_network(settings, [extractor], {})
-    parts = {"reading": Reading(batch_size=4), "cache": None, "ranges": None, "start": None, "n_found": {}}
+    parts = {
+        "reading": Reading(batch_size=4),
+        "cache": None,
+        "ranges": None,
+        "start": None,
+        "n_found": {},
+        "digests": {},
+    }
     return SetReader(network, settings, **{**parts, **options})
 
 
@@ -111,3 +119,13 @@ def test_a_score_of_one_set_needs_no_dna_of_the_reference() -> None:
         reader.check(real, [FAKE])
         found = reader.read(FAKE, reader.read(real)).dnas["evenness"]
     assert total_of(found).distribution.ranges.equals(ranges)  # type: ignore[attr-defined]
+
+
+def test_bytes_are_hashed_once_for_all_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The cache of each network is found by the same digests."""
+    hashed: list[str] = []
+    digests = sets.content_digests
+    monkeypatch.setattr(sets, "content_digests", lambda source: hashed.append(source.name) or digests(source))
+    settings = LeaderboardSettings(("emd", "nfd"), groups=3, bins=20, pictures=0)
+    score_leaderboard(REAL, [FAKE], ["tiny", "other"], settings=settings, cache=tmp_path)
+    assert len(hashed) == 2

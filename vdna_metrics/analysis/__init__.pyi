@@ -1,8 +1,4 @@
-from .copies import (
-    CopyMatch as CopyMatch,
-    CopyReport as CopyReport,
-    find_copies as find_copies,
-)
+from .copies import CopyMatch as CopyMatch, CopyReport as CopyReport, find_copies as find_copies
 from .descriptors import (
     LayerDescriptors as LayerDescriptors,
     coding_length as coding_length,
@@ -24,9 +20,6 @@ from .desensitise import (
     split_images as split_images,
     split_of as split_of,
 )
-from .discrepancy import (
-    ranking_discrepancy as ranking_discrepancy,
-)
 from .exemplars import Exemplar as Exemplar, Exemplars as Exemplars, find_exemplars as find_exemplars
 from .explain import (
     DistanceParts as DistanceParts,
@@ -42,16 +35,15 @@ from .fidelity import (
     collect_features as collect_features,
     measure_fidelity as measure_fidelity,
 )
-from .groups import (
-    GroupDistance as GroupDistance,
-    GroupReport as GroupReport,
-    compare_groups as compare_groups,
-)
 from .matrices import (
     DistanceMatrix as DistanceMatrix,
+    GroupDistance as GroupDistance,
+    GroupReport as GroupReport,
     Neighbour as Neighbour,
+    compare_groups as compare_groups,
     distance_matrix as distance_matrix,
     nearest as nearest,
+    ranking_discrepancy as ranking_discrepancy,
 )
 from .pairs import compare_images as compare_images
 from .ranking import (
@@ -60,13 +52,8 @@ from .ranking import (
     RankedImage as RankedImage,
     rank_images as rank_images,
 )
-from .sample_size import (
-    SampleSizeCurve as SampleSizeCurve,
-    sample_size_curve as sample_size_curve,
-)
-from .selection import (
-    select_sensitive as select_sensitive,
-)
+from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
+from .selection import select_sensitive as select_sensitive
 from .uncertainty import (
     BIAS_RULES as BIAS_RULES,
     Agreement as Agreement,

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Kind
-from vdna_metrics.dna.coverage import coverage
-from vdna_metrics.dna.quantiles import counted
+from vdna_metrics.dna.coverage import counted, coverage
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.moments import recentre_scatter

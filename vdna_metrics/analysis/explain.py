@@ -208,41 +208,25 @@ class Explanation:
     def layers(self) -> tuple[LayerContribution, ...]:
         """Each layer's contribution, in the network's order."""
         return tuple(
-            LayerContribution(
-                layer=layer,
-                neurons=self.layout[layer],
-                distance=float(self.distances[rows].mean()),
-                contribution=float(self.contributions[rows].sum()),
-                shift=float(self.parts.shift[rows].sum()),
-                spread=float(self.parts.spread[rows].sum()),
-                shape=float(self.parts.shape[rows].sum()),
-            )
+            LayerContribution(layer, self.layout[layer], float(self.distances[rows].mean()), *self._summed(rows))
             for layer, rows in self.layout.slices().items()
         )
 
     def top(self, number: int = 10) -> tuple[NeuronContribution, ...]:
         """The neurons that contribute most, the first most of all."""
         found = []
-        slices = self.layout.slices()
         for row in self.contributions.argsort(descending=True, stable=True)[:number].tolist():
-            layer = next(name for name, rows in slices.items() if row < rows.stop)
-            place = row - slices[layer].start
-            reference_mean, generated_mean = self.means[:, row].tolist()
-            reference_deviation, generated_deviation = self.deviations[:, row].tolist()
-            found.append(
-                NeuronContribution(
-                    layer=layer,
-                    neuron=self.layout.neurons.get(layer, range(place + 1))[place],
-                    distance=float(self.distances[row]),
-                    contribution=float(self.contributions[row]),
-                    shift=float(self.parts.shift[row]),
-                    spread=float(self.parts.spread[row]),
-                    shape=float(self.parts.shape[row]),
-                    means=(reference_mean, generated_mean),
-                    deviations=(reference_deviation, generated_deviation),
-                )
-            )
+            (mean_a, mean_b), (deviation_a, deviation_b) = self.means[:, row].tolist(), self.deviations[:, row].tolist()
+            sums, distance = self._summed(slice(row, row + 1)), float(self.distances[row])
+            moments = (mean_a, mean_b), (deviation_a, deviation_b)
+            found.append(NeuronContribution(*self.layout.neuron_at(row), distance, *sums, *moments))
         return tuple(found)
+
+    def _summed(self, rows: slice) -> tuple[float, float, float, float]:
+        """Contribution, shift, spread and shape of some neurons."""
+        parts = (self.contributions, self.parts.shift, self.parts.spread, self.parts.shape)
+        contribution, shift, spread, shape = (float(part[rows].sum()) for part in parts)
+        return contribution, shift, spread, shape
 
     def to_json(self, number: int = 10) -> dict[str, Any]:
         """Score, layers and top neurons as plain containers."""

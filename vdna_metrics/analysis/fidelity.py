@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.memory import StateSize, check_memory
 from vdna_metrics.build.passes import ActivationBatch, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory, open_numbered
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.kernels import kernel_distance, vendi_score
@@ -165,13 +164,9 @@ class Fidelity:
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Plain containers: ``values``, and the ``settings`` they came with."""
-        every = asdict(self)
-        first = [field.name for field in fields(self)].index("n_real")
-        names = list(every)
-        return {
-            "values": {name: every[name] for name in names[:first]},
-            "settings": {name: every[name] for name in names[first:]},
-        }
+        every = list(asdict(self).items())
+        first = list(vars(self)).index("n_real")
+        return {"values": dict(every[:first]), "settings": dict(every[first:])}
 
 
 def measure_fidelity(

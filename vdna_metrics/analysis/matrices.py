@@ -1,8 +1,8 @@
-"""Distances between every two of some DNAs, and the references that are nearest to one."""
+"""Distances between every two of some DNAs, of groups from their references, and what ranking by them loses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.analysis.emd import emd_scale
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import EMD
-from vdna_metrics.dna.vdna import VDNA, check_comparable
-from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.dna.distances import EMD, bin_widths
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.emd import cumulative_shares
 from vdna_metrics.layout import near_names
+from vdna_metrics.neurons import chosen_weights
+
+
+def histogram_of(dna: VDNA) -> HistogramDistribution:
+    """The distribution of a DNA that is compared by the EMD."""
+    if not isinstance(dna.distribution, HistogramDistribution):
+        raise TypeError(f"the EMD compares histograms, this DNA is of kind {dna.kind!r}")
+    return dna.distribution
+
+
+def emd_scale(column: Column, dna: VDNA) -> Tensor:
+    """What each neuron's EMD in bins counts in a column of the EMD: ``[neurons]`` float64."""
+    scale = chosen_weights(column.weights, dna.layout, dna.fingerprint)
+    if scale is None:
+        scale = torch.full((dna.layout.total,), 1 / dna.layout.total, dtype=torch.float64)
+    return scale * bin_widths(histogram_of(dna), column.options["unit"])
+
 
 _BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
 
@@ -101,11 +116,13 @@ def distance_matrix(
     if len(dnas) < 2:
         raise ValueError(f"a matrix needs at least two DNAs, got {', '.join(dnas) or 'none'}")
     chosen = {name: column.select(dna) for name, dna in dnas.items()}
-    _check_all_comparable(chosen)
+    (first_name, first), *others = chosen.items()
+    for name, dna in others:
+        column.distance.prepared({first_name: first, name: dna})
+    each = list(chosen.values())
     if column.distance is EMD:
-        values = _emd_matrix(chosen, column)
+        values = _emd_matrix(each, column)
     else:
-        each = list(chosen.values())
         values = torch.zeros(len(each), len(each), dtype=torch.float64)
         for i, a in enumerate(each):
             for j in range(i):
@@ -113,32 +130,14 @@ def distance_matrix(
     return DistanceMatrix(tuple(dnas), values, column.name, column.unit)
 
 
-def _check_all_comparable(dnas: Mapping[str, VDNA]) -> None:
-    (first_name, first), *others = dnas.items()
-    for name, dna in others:
-        check_comparable(first, dna, names=(first_name, name))
-        found = first.provenance.differences(dna.provenance)
-        if found:
-            raise ValueError(f"these DNAs cannot be compared: {describe_differences(found, (first_name, name))}")
-
-
-def _emd_matrix(dnas: Mapping[str, VDNA], column: Column) -> Tensor:
-    histograms = []
-    for name, dna in dnas.items():
-        distribution = dna.distribution.to("cpu")
-        if not isinstance(distribution, HistogramDistribution):
-            raise ValueError(f"the emd needs DNAs of kind 'histogram', {name!r} is of kind {dna.kind!r}")
-        if not dna.n_images:
-            raise ValueError(f"the DNA {name!r} has seen no image")
-        distribution.check_finite()
-        histograms.append(distribution)
-    first = next(iter(dnas.values()))
-    layout, bins, scale = first.layout, histograms[0].bins, emd_scale(column, first)
-    values = torch.zeros(len(histograms), len(histograms), dtype=torch.float64)
-    step = max(1, _BLOCK // (len(histograms) * bins))
+def _emd_matrix(dnas: Sequence[VDNA], column: Column) -> Tensor:
+    layout, scale = dnas[0].layout, emd_scale(column, dnas[0])
+    counts = [histogram_of(dna).counts.cpu() for dna in dnas]
+    values = torch.zeros(len(dnas), len(dnas), dtype=torch.float64)
+    step = max(1, _BLOCK // (len(dnas) * counts[0].shape[1]))
     for start in range(0, layout.total, step):
         rows = slice(start, start + step)
-        shares = torch.stack([cumulative_shares(histogram.counts[rows]) for histogram in histograms])
+        shares = torch.stack([cumulative_shares(each[rows]) for each in counts])
         for i in range(1, len(shares)):
             values[i, :i] += (shares[:i] - shares[i]).abs_().sum(dim=2) @ scale[rows]
     return values + values.T
@@ -187,3 +186,155 @@ def nearest(
         except ValueError as error:
             raise ValueError(f"reference {name!r}: {error}") from error
     return tuple(sorted(found, key=lambda neighbour: column.sort_key(neighbour.distance)))
+
+
+@dataclass(frozen=True)
+class GroupDistance:
+    """One group's distance from its reference.
+
+    Args:
+        group: its name.
+        n_images: number of its images.
+        distance: over all layers.
+        layers: ``{layer: distance}``.
+    """
+
+    group: str
+    n_images: int
+    distance: float
+    layers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """Distances of groups, the farthest first.
+
+    Args:
+        groups: the groups.
+        pooled: distance of all groups together, from all references together.
+        distance: name of the distance.
+        unit: of the distance.
+    """
+
+    groups: tuple[GroupDistance, ...]
+    pooled: float
+    distance: str
+    unit: str
+
+    @property
+    def worst(self) -> GroupDistance:
+        """The farthest group."""
+        return self.groups[0]
+
+    @property
+    def mean(self) -> float:
+        """Mean distance of the groups."""
+        return sum(group.distance for group in self.groups) / len(self.groups)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        groups = [{**vars(group), "layers": dict(group.layers)} for group in self.groups]
+        return {
+            "distance": self.distance,
+            "unit": self.unit,
+            "pooled": self.pooled,
+            "mean": self.mean,
+            "groups": groups,
+        }
+
+
+def compare_groups(
+    groups: Mapping[Any, VDNA],
+    reference: VDNA | Mapping[Any, VDNA],
+    *,
+    distance: ColumnLike = "emd",
+) -> GroupReport:
+    """How far each group is from a reference, or from a reference of its own, the farthest first.
+
+    Fewer images are farther from any reference by chance alone (see `sample_size_curve`), so groups of very different
+    size should not be put in one order; each says its number of images.
+
+    Args:
+        groups: ``{group: DNA}``, as `build_dnas` makes them with a partition.
+        reference: one DNA for all, or ``{group: DNA}`` with those groups and maybe others.
+        distance: its name, or a `Column`, as in `distance_matrix`.
+
+    Raises:
+        ValueError: when there is no group, one lacks a reference, or one cannot be compared; it is named.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
+        >>> trainval, test = map(load_reference, names)
+        >>> report = compare_groups({"train and val": trainval, "test": test}, trainval)
+        >>> report.worst.group, report.worst.n_images, round(report.worst.distance, 1), round(report.pooled, 1)
+        ('test', 200, 5.0, 2.0)
+    """
+    column = find_column(distance)
+    if not groups:
+        raise ValueError("no groups to compare")
+    chosen = {group: column.select(dna) for group, dna in groups.items()}
+    found, pooled_reference = [], None
+    for group, dna in chosen.items():
+        if not isinstance(reference, VDNA) and group not in reference:
+            raise ValueError(
+                f"group {str(group)!r} has no reference; {near_names(str(group), [str(name) for name in reference])}"
+            )
+        own = column.select(reference if isinstance(reference, VDNA) else reference[group])
+        if not isinstance(reference, VDNA):
+            pooled_reference = own if pooled_reference is None else pooled_reference + own
+        try:
+            found.append(GroupDistance(str(group), dna.n_images, column(own, dna), column.by_layer(own, dna)))
+        except ValueError as error:
+            raise ValueError(f"group {str(group)!r}: {error}") from error
+    first, *others = chosen.values()
+    pooled = sum(others, first)
+    found.sort(key=lambda group: -column.sort_key(group.distance))
+    return GroupReport(tuple(found), column(pooled_reference or own, pooled), column.name, column.unit)
+
+
+def ranking_discrepancy(
+    distances: Mapping[str, Mapping[str, float]], scores: Mapping[str, Mapping[str, float]]
+) -> float:
+    """What is lost, in the scores' unit, by ranking training sets by a distance instead of by their scores.
+
+    For each validation set the training sets are put in the order of their distance, the nearest first, and of their
+    score, the best first; ``(1 / VT) Σ_v Σ_i |score of the i-th nearest − i-th best score|``. It is 0 where the
+    distance ranks as the scores do, and only the order of the distances counts. Training sets at one distance keep the
+    order in which they are given.
+
+    Args:
+        distances: ``{validation set: {training set: distance}}``.
+        scores: ``{validation set: {training set: score}}``, the higher the better, as the accuracy there of a network
+            trained here.
+
+    Raises:
+        ValueError: when there is nothing to rank, the sets of the two differ, or a number is NaN.
+
+    Source:
+        Ramtoula et al., Visual DNA, CVPR 2023, Eq. 8.
+
+    Examples:
+        >>> scores = {"city": {"city": 80.0, "village": 60.0, "sea": 10.0}}
+        >>> ranking_discrepancy({"city": {"city": 0.1, "village": 5.0, "sea": 9.0}}, scores)
+        0.0
+        >>> ranking_discrepancy({"city": {"city": 0.1, "village": 9.0, "sea": 5.0}}, scores)  # (0 + 50 + 50) / 3
+        33.33...
+    """
+    _check_same("validation sets", distances, scores)
+    differences = []
+    for validation, row in distances.items():
+        of_row = scores[validation]
+        _check_same(f"training sets of {validation!r}", row, of_row)
+        if any(number != number for number in (*row.values(), *of_row.values())):
+            raise ValueError(f"a distance or score of {validation!r} is NaN")
+        by_distance = [float(of_row[training]) for training in sorted(row, key=lambda training: row[training])]
+        by_score = sorted(map(float, of_row.values()), reverse=True)
+        differences += [abs(a - b) for a, b in zip(by_distance, by_score, strict=True)]
+    return sum(differences) / len(differences)
+
+
+def _check_same(what: str, distances: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
+    if not distances or set(distances) != set(scores):
+        sides = (", ".join(names) or "none" for names in (distances, scores))
+        raise ValueError("{} must be the same and not none: distances {}; scores {}".format(what, *sides))

@@ -13,7 +13,7 @@ from vdna_metrics.build.passes import ActivationBatch, identity
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
 from vdna_metrics.distributions import Distribution, HistogramDistribution
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.single_images import bin_widths
+from vdna_metrics.dna.distances import bin_widths
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor

@@ -69,7 +69,7 @@ def sample_size_curve(
 
     Args:
         reference: the fixed DNA.
-        parts: DNAs of disjoint sets of equally many images, as of `build_group_dnas`.
+        parts: DNAs of disjoint sets of equally many images, as `build_dnas` makes them with a partition.
         sizes: numbers of images, multiples of a part's; by default some that grow by about 1.4. The whole set is
             always taken too.
         draws: how many orders of the parts.
@@ -84,13 +84,13 @@ def sample_size_curve(
         Ramtoula et al., Visual DNA, CVPR 2023, Fig. 5.
 
     Examples:
-        >>> from vdna_metrics import create_extractor
-        >>> from vdna_metrics.analysis import build_group_dnas
+        >>> from vdna_metrics import build_dnas, create_extractor
+        >>> from vdna_metrics.build import labelled
         >>> images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
-        >>> labels = np.random.default_rng(0).permutation(12) // 3  # random parts of three images
-        >>> groups = build_group_dnas(images, extractor, ["gaussian"], groups=labels.tolist())["gaussian"]
-        >>> first, *others = parts = list(groups.values())
+        >>> of_three = labelled((np.random.default_rng(0).permutation(12) // 3).tolist())  # random parts
+        >>> made = build_dnas(images, extractor, ["gaussian"], partition=of_three)
+        >>> first, *others = parts = list(made["gaussian"].values())
         >>> curve = sample_size_curve(sum(others, first), parts, distance="nfd")
         >>> curve.sizes, tuple(curve.values.shape), round(curve.final, 6)
         ((3, 6, 9, 12), (10, 4), 0.0)

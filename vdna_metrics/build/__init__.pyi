@@ -1,6 +1,4 @@
-from .dnas import (
-    build_dnas as build_dnas,
-)
+from .dnas import build_dnas as build_dnas
 from .partitions import (
     Partition as Partition,
     attributes as attributes,
@@ -8,14 +6,6 @@ from .partitions import (
     disjoint_groups as disjoint_groups,
     labelled as labelled,
 )
-from .ranges import (
-    calibrate as calibrate,
-)
-from .reading import (
-    Reading as Reading,
-)
-from .sets import (
-    BuiltSet as BuiltSet,
-    build_set as build_set,
-    known_ranges as known_ranges,
-)
+from .passes import calibrate as calibrate
+from .reading import Reading as Reading
+from .sets import BuiltSet as BuiltSet, build_set as build_set, known_ranges as known_ranges

@@ -54,7 +54,8 @@ class SetCache:
 
     Args:
         cache: the folder of all sets.
-        source: the images; each is read once, to hash it.
+        source: the images.
+        digests: of the images, see `content_digests`.
         extractor: the network.
         groups: number of groups.
         requests: what is asked for.
@@ -66,6 +67,7 @@ class SetCache:
         self,
         cache: Path,
         source: ImageSource,
+        digests: Sequence[str],
         extractor: FeatureExtractor,
         groups: int,
         requests: Mapping[SetPart, DNARequest],
@@ -77,7 +79,7 @@ class SetCache:
         self._stems = {
             part: f"{part.kind}-{json_hash(request.settings(extractor))[:8]}" for part, request in requests.items()
         }
-        self._digests = content_digests(source)
+        self._digests = digests
         manifest, fingerprint = manifest_hash(source.names, self._digests), extractor.fingerprint.digest
         there = cached_folder(cache, manifest, fingerprint, groups)
         self.folder = there or cache / f"{_slug(name)}-{_key(manifest, fingerprint, groups)}"
@@ -166,12 +168,13 @@ class SetCache:
 def kept_ranges(
     cache: Path,
     source: ImageSource,
+    digests: Sequence[str],
     extractor: FeatureExtractor,
     layers: Sequence[str] | None,
     find: Callable[[], ActivationRanges],
 ) -> ActivationRanges:
     """Activation ranges of one set of images and one network, kept by content; found where they are not there."""
-    content = manifest_hash(source.names, content_digests(source))
+    content = manifest_hash(source.names, digests)
     identity = json_hash([_FORMAT, content, extractor.fingerprint.digest, layers])
     path = cache / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
     ranges = _readable(path, load_ranges) if path.exists() else None

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.build.memory import StateSize, check_memory
-from vdna_metrics.build.partitions import Partition, PartName
+from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
+from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -26,7 +22,6 @@ from vdna_metrics.distributions import (
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.files import json_hash
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.images.sources import ImageSource, manifest_hash
@@ -158,24 +153,22 @@ class DNARequest:
         if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)
 
-    def empty(self, extractor: FeatureExtractor, device: torch.device | str) -> Distribution:
+    def empty(self, extractor: FeatureExtractor, device: torch.device | str = "meta") -> Distribution:
         """What has seen no image."""
         return empty_distribution(self.kind, self.layout, extractor, bins=self.bins, ranges=self.ranges, device=device)
+
+    def fresh(self, extractor: FeatureExtractor, device: torch.device | str, number: int) -> list[Distribution]:
+        """So many of these, each with a state of its own."""
+        empty = self.empty(extractor, device)
+        return [empty.with_state(torch.zeros_like(empty.state)) for _ in range(number)]
 
     def settings(self, extractor: FeatureExtractor) -> list[Any]:
         """What decides the DNAs, beside the images and their parts."""
         settings: list[Any] = [self.kind, self.layout.to_json(), extractor.fingerprint.select(list(self.layout)).digest]
-        empty = self.empty(extractor, "meta")
+        empty = self.empty(extractor)
         if isinstance(empty, HistogramDistribution):
             settings += [empty.bins, empty.ranges.digest, self.max_positions]
         return settings
-
-    @property
-    def n_states(self) -> int:
-        """How many states the pass keeps."""
-        if self.partition is None:
-            return 1
-        return len(self.partition) // 2 + 1 if self.partition.complements else len(self.partition)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,62 +217,66 @@ def make_dnas(
     known_as = name or (source.name if isinstance(source, ImageSource) else Seen().name)
     if n_images is None and (features is not None or any(request.partition for request in requests.values())):
         raise TypeError("parts and features need images that can be read by number, not an iterable of batches")
+    whole = one_part(n_images or 0)
+    partitions = {key: whole if request.partition is None else request.partition for key, request in requests.items()}
     sizes = []
-    for request in requests.values():
-        if request.partition is not None:
-            request.partition.check_images(known_as, n_images or 0)
-        n_bytes = request.empty(extractor, "meta").state.nbytes
-        sizes.append(StateSize(f"{request.kind} DNAs", request.n_states, n_bytes))
+    for key, request in requests.items():
+        partitions[key].check_images(known_as, n_images or 0)
+        n_bytes = request.empty(extractor).state.nbytes
+        sizes.append(StateSize(f"{request.kind} DNAs", partitions[key].n_states, n_bytes))
     if features is not None:
         extractor.layout.check_layers([features], what="features")
         sizes.append(StateSize("features", n_images or 0, 4 * extractor.layout[features]))
     check_memory(known_as, sizes, reading)
-    filled = {key: _PartStates.of(request, extractor, reading.device) for key, request in requests.items()}
+    filled = {
+        key: request.fresh(extractor, reading.device, partitions[key].n_states) for key, request in requests.items()
+    }
     # Those that see the same of the activations are filled together.
-    alike: dict[Any, list[_PartStates]] = {}
-    for each in filled.values():
-        key = str(each.request.layout.to_json()), each.request.max_positions, id(each.request.partition)
-        alike.setdefault(key, []).append(each)
-    states = {f"{place}-{i}": s for place, f in enumerate(filled.values()) for i, s in enumerate(f.states())}
+    alike: dict[Any, list[Key]] = {}
+    for key, request in requests.items():
+        seen_of_it = str(request.layout.to_json()), request.max_positions, id(partitions[key])
+        alike.setdefault(seen_of_it, []).append(key)
+    states = {f"{place}-{i}": each.state for place, some in enumerate(filled.values()) for i, each in enumerate(some)}
     if features is not None:
         states["features"] = torch.zeros(n_images or 0, extractor.layout[features])
     layers = {features, *(layer for request in requests.values() for layer in request.layout)}
-    whole = extractor.layout.select([layer for layer in extractor.layout if layer in layers])
+    layout = extractor.layout.select([layer for layer in extractor.layout if layer in layers])
 
     def fill_(batch: ActivationBatch) -> None:
         if features is not None:
             states["features"][list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
-        for some in alike.values():
-            request = some[0].request
+        for keys in alike.values():
+            request = requests[keys[0]]
             x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
-            for place, chosen in _parts_of(request.partition, batch.indices, x):
-                for each in some:
-                    each.distributions[place].fill_(chosen)
+            for place, chosen in _parts_of(partitions[keys[0]], batch.indices, x):
+                for key in keys:
+                    filled[key][place].fill_(chosen)
 
-    settings = [[request.settings(extractor), _partition_digest(request)] for request in requests.values()]
-    seen = run_pass(source, extractor, whole, reading, states, [*settings, features], fill_)
+    settings = [[request.settings(extractor), partitions[key].digest] for key, request in requests.items()]
+    seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_)
     seen.name = known_as
-    provenance = _Provenances(seen, extractor.name)
-    return MadeDNAs(
-        {key: each.dnas(extractor, provenance) for key, each in filled.items()},
-        seen.seen_names,
-        tuple(seen.digests),
-        tuple(seen.skipped),
-        None if features is None else seen.rows(states["features"]),
-    )
+    origins = {id(each): _provenances(seen, extractor.name, each) for each in partitions.values()}
+    dnas: dict[Key, dict[Any, VDNA]] = {}
+    for key, request in requests.items():
+        fingerprint, dnas[key] = extractor.fingerprint.select(list(request.layout)), {}
+        parts = zip(partitions[key].parts, _complemented(filled[key], partitions[key]), strict=True)
+        for (part, distribution), origin in zip(parts, origins[id(partitions[key])], strict=True):
+            if distribution.n_images or partitions[key] is whole:
+                distribution.check_finite()
+                provenance = replace(origin, max_positions=request.max_positions)
+                dnas[key][part] = VDNA(distribution.to("cpu"), fingerprint, provenance)
+    vectors = None if features is None else seen.rows(states["features"])
+    return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), vectors)
 
 
 def _parts_of(
-    partition: Partition[Any] | None, indices: tuple[int, ...], x: dict[str, Tensor]
+    partition: Partition[Any], indices: tuple[int, ...], x: dict[str, Tensor]
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Place of each state that sees something of a batch, and what."""
-    if partition is None:
-        yield 0, x
-        return
     if partition.complements:
         yield len(partition) // 2, x
-    for part, places in partition.members(indices).items():
+    for part, places in partition.members(indices).items() if indices else [(0, ())]:
         if partition.complements and part % 2:
             continue
         chosen = x
@@ -289,83 +286,35 @@ def _parts_of(
         yield part // 2 if partition.complements else part, chosen
 
 
-def _partition_digest(request: DNARequest) -> str | None:
-    if request.partition is None:
-        return None
-    parts = [list(map(str, request.partition.parts)), request.partition.complements]
-    return json_hash([parts, hashlib.sha256(request.partition.of_image.tobytes()).hexdigest()])
+def _complemented(distributions: list[Distribution], partition: Partition[Any]) -> list[Distribution]:
+    """One distribution a part, of what a pass keeps."""
+    if not partition.complements:
+        return distributions
+    *chosen, every = distributions
+    return [side for one in chosen for side in (one, every.with_state(every.state - one.state))]
 
 
-@dataclass(frozen=True, eq=False)
-class _PartStates:
-    """The distributions of a request while they are filled."""
-
-    request: DNARequest
-    distributions: list[Distribution]
-
-    @classmethod
-    def of(cls, request: DNARequest, extractor: FeatureExtractor, device: torch.device | str) -> _PartStates:
-        empty = request.empty(extractor, device)
-        fresh = [empty.with_state(torch.zeros_like(empty.state)) for _ in range(request.n_states - 1)]
-        return cls(request, [empty, *fresh])
-
-    def states(self) -> list[Tensor]:
-        return [distribution.state for distribution in self.distributions]
-
-    def dnas(self, extractor: FeatureExtractor, provenance: _Provenances) -> dict[Any, VDNA]:
-        partition, distributions = self.request.partition, self.distributions
-        if partition is not None and partition.complements:
-            *chosen, every = distributions
-            rests = [every.with_state(every.state - one.state) for one in chosen]
-            distributions = [side for pair in zip(chosen, rests, strict=True) for side in pair]
-        fingerprint = extractor.fingerprint.select(list(self.request.layout))
-        made = {}
-        for place, distribution in enumerate(distributions):
-            if partition is None or distribution.n_images:
-                distribution.check_finite()
-                origin = provenance.of(partition, place, self.request.max_positions)
-                made[None if partition is None else partition.parts[place]] = VDNA(
-                    distribution.to("cpu"), fingerprint, origin
-                )
-        return made
-
-
-class _Provenances:
-    """Where the DNAs of a pass come from: the one place that knows how parts are named and hashed."""
-
-    def __init__(self, seen: Seen, extractor: str) -> None:
-        self._seen, self._extractor = seen, extractor
-        self._members: dict[int, tuple[Mapping[int, NDArray[np.int64]], Mapping[int, NDArray[np.int64]]]] = {}
-        self._made: dict[tuple[int, int], Provenance] = {}
-
-    def of(self, partition: Partition[Any] | None, place: int, max_positions: int | None) -> Provenance:
-        """Of the whole, or of the part at a place."""
-        key = id(partition), place
-        if key not in self._made:
-            self._made[key] = self._provenance(partition, place)
-        return replace(self._made[key], max_positions=max_positions)
-
-    def _provenance(self, partition: Partition[Any] | None, place: int) -> Provenance:
-        seen = self._seen
-        names, digests, sizes, skipped, suffix = seen.seen_names, seen.digests, seen.sizes, seen.skipped, ""
-        if partition is not None:
-            if id(partition) not in self._members:
-                place_of = {name: index for index, name in enumerate(seen.names)}
-                left_out = [place_of[name] for name, _ in seen.skipped]
-                self._members[id(partition)] = partition.members(seen.indices), partition.members(left_out)
-            none: NDArray[np.int64] = np.empty(0, np.int64)
-            mine, not_mine = (members.get(place, none) for members in self._members[id(partition)])
-            names = tuple(partition.image_name(names[i]) for i in mine)
-            digests, sizes = [digests[i] for i in mine], [sizes[i] for i in mine]
-            skipped = [(partition.image_name(skipped[i][0]), skipped[i][1]) for i in not_mine]
-            suffix = partition.suffixes[place]
-        return Provenance(
-            self._extractor,
-            sources=(seen.name + suffix,),
-            skipped=tuple(skipped),
-            manifests=(manifest_hash(names, digests),) if digests else (),
-            sizes=ImageSizes.of(sizes) if sizes else None,
+def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[Provenance]:
+    """Where the DNA of each part comes from: the one place that knows how parts are named and hashed."""
+    names, place_of = seen.seen_names, {name: place for place, name in enumerate(seen.names)}
+    members = partition.members(seen.indices)
+    left_out = partition.members([place_of[name] for name, _ in seen.skipped])
+    found = []
+    for place, suffix in enumerate(partition.suffixes):
+        here = members.get(place, ())
+        digests, sizes = [seen.digests[i] for i in here], [seen.sizes[i] for i in here]
+        skipped = [seen.skipped[i] for i in left_out.get(place, ())]
+        manifest = manifest_hash([partition.image_name(names[i]) for i in here], digests)
+        found.append(
+            Provenance(
+                extractor,
+                sources=(seen.name + suffix,),
+                skipped=tuple((partition.image_name(name), reason) for name, reason in skipped),
+                manifests=(manifest,) if digests else (),
+                sizes=ImageSizes.of(sizes) if sizes else None,
+            )
         )
+    return found
 
 
 def empty_distribution(

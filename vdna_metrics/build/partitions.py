@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.build.reading import NumberedImages, open_numbered
+from vdna_metrics.files import json_hash
 
 PartName = TypeVar("PartName", bound=Hashable)
 
@@ -51,6 +53,17 @@ class Partition(Generic[PartName]):
         """Number of images of the source."""
         return len(self.of_image)
 
+    @property
+    def n_states(self) -> int:
+        """How many states of one kind a pass keeps."""
+        return len(self) // 2 + 1 if self.complements else len(self)
+
+    @property
+    def digest(self) -> str:
+        """Tells partitions apart."""
+        images = hashlib.sha256(self.of_image.tobytes()).hexdigest()
+        return json_hash([list(map(str, self.parts)), self.complements, images])
+
     def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""
         chosen = self.of_image[np.asarray(indices, np.int64)]
@@ -70,6 +83,11 @@ class Partition(Generic[PartName]):
         """Raise ``ValueError`` for another number of images than the partition is of."""
         if n_images != self.n_images:
             raise ValueError(f"{name}: {n_images} images, the partition is of {self.n_images}")
+
+
+def one_part(n_images: int) -> Partition[None]:
+    """All images, as the only part."""
+    return Partition((None,), np.zeros((n_images, 1), np.int64), ("",))
 
 
 def disjoint_groups(n_images: int, groups: int) -> Partition[int]:

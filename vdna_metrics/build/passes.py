@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.build.checkpoint import Checkpoint
-from vdna_metrics.build.reading import ImagesLike, Reading, open_any
+from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
+from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
+from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.images.batches import ImageDataset, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
+
+_EVERY = 60.0  # seconds
+_COST = 0.05  # of the time, at most
+
+
+class Checkpoint:
+    """One file for one pass: its name holds the hash of what the pass does, so another pass never takes it.
+
+    Args:
+        folder: where the file lies; made when it is written.
+        settings: all that decides the result, as plain containers.
+        shard: ``(i, n)``, which part of the images.
+
+    Raises:
+        ValueError: when the pass was interrupted with another number of parts.
+    """
+
+    def __init__(self, folder: Path, settings: Any, shard: tuple[int, int]) -> None:
+        identity = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+        self.path = folder / f"{identity}-{shard[0] + 1}-of-{shard[1]}.npz"
+        others = [path for path in folder.glob(f"{identity}-*.npz") if not path.stem.endswith(f"-of-{shard[1]}")]
+        if others:
+            raise ValueError(
+                f"{others[0]} was left by {others[0].stem.rpartition('-')[2]} processes, now there are {shard[1]}: "
+                f"go on with as many, or delete {folder} to begin again"
+            )
+        self._saved = time.monotonic()
+        self._took = 0.0
+
+    def restore(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+        """Values and arrays as they were saved, ``None`` when there are none.
+
+        Raises:
+            ValueError: when the file is damaged.
+        """
+        if not self.path.exists():
+            return None
+        header, arrays = read_npz(self.path, ("checkpoint",))
+        return header["values"], arrays
+
+    def is_due(self, every: float = _EVERY) -> bool:
+        """Whether it is time to save: after so many seconds, more where saving is slow."""
+        return time.monotonic() - self._saved > max(every, self._took / _COST)
+
+    def save(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Write values, plain containers, and arrays, whole or not at all."""
+        begin = time.monotonic()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(self.path, "checkpoint", {"values": dict(values)}, arrays, compress=False)
+        self._saved = time.monotonic()
+        self._took = self._saved - begin
+
 
 _WORTH_KEEPING = 10.0  # seconds of work
 _SMALL = 1 << 22  # bytes of states that cost nothing to keep
@@ -236,3 +295,50 @@ def _images_of(item: object) -> Tensor:
     if not isinstance(images, Tensor):
         raise TypeError(f"batches must be tensors, or tuples that start with one, got {type(item).__name__}")
     return images
+
+
+def calibrate(
+    images: ImagesLike,
+    extractor: ExtractorLike,
+    *,
+    widen: Widening = "margin",
+    layers: Sequence[str] | None = None,
+    name: str | None = None,
+    reading: Reading = DEFAULT_READING,
+) -> ActivationRanges:
+    """Find each neuron's smallest and largest activation over a set of images.
+
+    Args:
+        images: as in `build_dnas`.
+        extractor: frozen network, or its name.
+        widen: widening rule, see `ActivationRanges`.
+        layers: layers to look at, by default all.
+        name: of the image set, by default the source's.
+        reading: how images are read.
+
+    Raises:
+        ValueError: for unreadable images (unless skipped), no images, or activations that are not finite.
+    """
+    network = create_extractor(extractor)
+    layout = network.layout.select(layers)
+    fingerprint = network.fingerprint.select(list(layout))
+    low = torch.full((layout.total,), torch.inf, device=reading.device)
+    high = torch.full_like(low, -torch.inf)
+
+    def widen_(batch: ActivationBatch) -> None:
+        observe_extremes_(low, high, layout, batch.activations)
+
+    settings = [fingerprint.digest, layout.to_json()]
+    seen = run_pass(images, network, layout, reading, {"low": low, "high": high}, settings, widen_)
+    if not seen.count:
+        i, n = reading.shard
+        raise ValueError(f"{seen.name}: no images in part {i + 1} of {n}, use fewer parts")
+    return ActivationRanges(
+        layout=layout,
+        observed_low=low,
+        observed_high=high,
+        widen=widen,
+        n_images=seen.count,
+        fingerprint=fingerprint,
+        sets=(RangesSource(name or seen.name, seen.count, seen.manifest, tuple(seen.skipped)),),
+    )

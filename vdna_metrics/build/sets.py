@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vdna_metrics.build.cache import SetCache, SetPart, kept_ranges
+from vdna_metrics.build.cache import SetCache, SetPart, content_digests, kept_ranges
 from vdna_metrics.build.dnas import DNARequest, make_dnas
 from vdna_metrics.build.partitions import class_folders, disjoint_groups
-from vdna_metrics.build.ranges import calibrate
+from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.grouped import GroupedDNA
@@ -66,6 +66,7 @@ def known_ranges(
     *,
     layers: Sequence[str] | None = None,
     cache: Path | None = None,
+    digests: Sequence[str] | None = None,
     reading: Reading = DEFAULT_READING,
 ) -> ActivationRanges:
     """Activation ranges that ship for an extractor, else those of these images, by a pass of its own that is cached.
@@ -75,6 +76,7 @@ def known_ranges(
         extractor: frozen network, or its name.
         layers: layers to look at, by default all.
         cache: as in `build_set`.
+        digests: likewise.
         reading: how images are read.
     """
     network, source = create_extractor(extractor), open_numbered(images)
@@ -87,7 +89,9 @@ def known_ranges(
             reading.progress(0, len(source))
         return calibrate(source, network, layers=layers, reading=reading)
 
-    return find() if cache is None else kept_ranges(cache, source, network, layers, find)
+    if cache is None:
+        return find()
+    return kept_ranges(cache, source, digests or content_digests(source), network, layers, find)
 
 
 def build_set(
@@ -104,6 +108,7 @@ def build_set(
     features: str | None = None,
     classes: bool = False,
     cache: Path | None = None,
+    digests: Sequence[str] | None = None,
     name: str | None = None,
     reading: Reading = DEFAULT_READING,
 ) -> BuiltSet:
@@ -129,6 +134,7 @@ def build_set(
         features: layer whose means over positions are kept, image by image.
         classes: whether to make a DNA of each class folder too, of the kinds in `CLASS_KINDS`.
         cache: folder of the cache, made where it is missing.
+        digests: of the images, see `content_digests`; by default each is read once more, to hash it for the cache.
         name: of the set, by default the source's.
         reading: how images are read; neither a shard nor several ranks, which may not see one cache. Progress is also
             told when the pass begins.
@@ -160,7 +166,10 @@ def build_set(
             requests[SetPart("classes", kind)] = replace(one, partition=in_classes)
     if features is not None:
         network.layout.check_layers([features], what="features")
-    kept = None if cache is None else SetCache(cache, source, network, groups, requests, features, name or source.name)
+    kept = None
+    if cache is not None:
+        digests = digests or content_digests(source)
+        kept = SetCache(cache, source, digests, network, groups, requests, features, name or source.name)
     found = None if kept is None else kept.load(skip_bad=reading.skip_bad)
     missing = {part: request for part, request in requests.items() if found is None or part not in found.dnas}
     lacks_features = features is not None and (found is None or found.features is None)

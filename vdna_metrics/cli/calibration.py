@@ -104,7 +104,7 @@ def calibrate(
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
-    from vdna_metrics.dna.quantiles import quantile_ranges
+    from vdna_metrics.dna.coverage import quantile_ranges
 
     check_root(reading.root, *sources)
     context = click.get_current_context()

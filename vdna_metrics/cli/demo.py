@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from vdna_metrics.cli.leaderboard import check_folder, print_result, write_report_to
 from vdna_metrics.cli.options import as_json
+from vdna_metrics.cli.reports import check_folder, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +23,84 @@ from vdna_metrics.cli.options import (
     RunningOptions,
     as_json,
     columns_option,
+    nested,
+    option,
     takes,
 )
-from vdna_metrics.cli.screen import number, print_json, print_table, progress_bars, say
+from vdna_metrics.cli.reports import check_folder, print_comparison, print_result, write_report_to
+from vdna_metrics.cli.screen import progress_bars
 
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.dna import Column
-    from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardPlan
+    from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan
 
-FID_MODES = ("clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics")
-FILE = "leaderboard.json"
 _OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
 _OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
-_NOTES = 5  # on pairs whose order is in dispute, of what may be many
+
+
+@dataclass(frozen=True)
+class NetworksOptions:
+    """Which networks, with which weights, and which of their layers."""
+
+    extractors: tuple[str, ...] | None = option(
+        "--extractors",
+        type=Names(),
+        metavar="A,B",
+        help=f"Networks.  [default: the reference's, else {DEFAULT_EXTRACTOR}]",
+    )
+    weights: tuple[str, ...] = option(
+        "--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network."
+    )
+    layers: tuple[str, ...] | None = option("--layers", type=Names(), help="Layers to compare; of one network.")
+    fid_weights: str | None = option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
+    fid_mode: Any = option(
+        "--fid-mode",
+        type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
+        default="clean",
+        show_default=True,
+        help="How images are resized for fid; papers mostly have legacy_tensorflow.",
+    )
+    running: RunningOptions = nested(RunningOptions)
+
+
+@dataclass(frozen=True)
+class SettingsOptions:
+    """What decides the numbers, see `LeaderboardSettings`."""
+
+    groups: int = option(
+        "--groups", type=click.IntRange(2), metavar="N", default=10, show_default=True, help="For error bars."
+    )
+    confidence: float = option(
+        "--confidence",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.95,
+        show_default=True,
+        help="Of intervals and ranks.",
+    )
+    seed: int = option(
+        "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of random draws."
+    )
+    equalise: bool = option(
+        "--equalise", is_flag=True, help="Take as many images of each generator as the smallest has."
+    )
+    class_folders: bool = option(
+        "--class-folders", is_flag=True, help="Also score each class folder against the reference's."
+    )
+    fidelity: bool = option(
+        "--fidelity/--no-fidelity",
+        default=True,
+        show_default=True,
+        help="Precision, recall, density, coverage, Vendi score, kernel distance, and a check for copies.",
+    )
+    pictures: int = option(
+        "--pictures",
+        type=click.IntRange(0),
+        metavar="N",
+        default=100,
+        show_default=True,
+        help="Images of each set that are read once more, for pictures in the report; 0 for none.",
+    )
 
 
 @click.command()
@@ -47,9 +111,6 @@ _NOTES = 5  # on pairs whose order is in dispute, of what may be many
     multiple=True,
     metavar="REFERENCE",
     help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
-)
-@click.option(
-    "--extractors", type=Names(), help=f"Networks.  [default: the reference's, else {DEFAULT_EXTRACTOR}]", metavar="A,B"
 )
 @columns_option("--metrics", default="emd,nfd,lfd", several=True)
 @click.option(
@@ -72,43 +133,9 @@ _NOTES = 5  # on pairs whose order is in dispute, of what may be many
     type=click.FloatRange(0, 1),
     help="Share by which a number may differ in --replay.  [default: 0.001]",
 )
-@click.option("--groups", type=click.IntRange(2), metavar="N", default=10, show_default=True, help="For error bars.")
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Of intervals and ranks.",
-)
-@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of random draws.")
-@click.option("--equalise", is_flag=True, help="Take as many images of each generator as the smallest has.")
-@click.option("--class-folders", is_flag=True, help="Also score each class folder against the reference's.")
-@click.option(
-    "--fidelity/--no-fidelity",
-    default=True,
-    show_default=True,
-    help="Precision, recall, density, coverage, Vendi score, kernel distance, and a check for copies.",
-)
-@click.option(
-    "--pictures",
-    type=click.IntRange(0),
-    metavar="N",
-    default=100,
-    show_default=True,
-    help="Images of each set that are read once more, for pictures in the report; 0 for none.",
-)
 @click.option("--title", metavar="TEXT", help="Of the report.")
-@click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network.")
-@click.option("--layers", type=Names(), help="Layers to compare; of one network.")
-@click.option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
-@click.option(
-    "--fid-mode",
-    type=click.Choice(FID_MODES),
-    default="clean",
-    show_default=True,
-    help="How images are resized for fid; papers mostly have legacy_tensorflow.",
-)
-@takes("running", RunningOptions)
+@takes("settings", SettingsOptions)
+@takes("networks", NetworksOptions)
 @takes("neurons", NeuronOptions)
 @takes("histograms", HistogramOptions, default=f"the reference's, else {DEFAULT_BINS}")
 @takes("reading", ReadingOptions)
@@ -116,7 +143,6 @@ _NOTES = 5  # on pairs whose order is in dispute, of what may be many
 def leaderboard(
     sources: tuple[str, ...],
     references: tuple[str, ...],
-    extractors: tuple[str, ...] | None,
     columns: tuple[Column, ...],
     output: str | None,
     cache: str | None,
@@ -124,16 +150,12 @@ def leaderboard(
     append: str | None,
     tolerance: float | None,
     title: str | None,
-    weights: tuple[str, ...],
-    layers: tuple[str, ...] | None,
-    fid_weights: str | None,
-    fid_mode: str,
-    running: RunningOptions,
+    settings: SettingsOptions,
+    networks: NetworksOptions,
     neurons: NeuronOptions,
     histograms: HistogramOptions,
     reading: ReadingOptions,
     as_json: bool,
-    **settings: Any,
 ) -> None:
     """Rank generators by their distance from real images.
 
@@ -141,7 +163,13 @@ def leaderboard(
     part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
     metric costs only what is new. Writes a report to read in a browser.
     """
-    from vdna_metrics.leaderboard import append_to_leaderboard, load_leaderboard, make_leaderboard
+    from vdna_metrics.leaderboard import (
+        LeaderboardPlan,
+        LeaderboardSettings,
+        append_to_leaderboard,
+        load_leaderboard,
+        make_leaderboard,
+    )
     from vdna_metrics.leaderboard.plan import named_source
 
     _check_usage(sources, references, output, replay, append, tolerance)
@@ -161,15 +189,32 @@ def leaderboard(
     command = shlex.join(["vdna-metrics", *sys.argv[1:]]) if sys.argv else ""
     options: dict[str, Any] = {"title": title or "", "command": command, "cache": kept, "reading": pass_}
     named = tuple(map(named_source, sources))
-    if recorded is not None:
+    if recorded is None:
+        check_root(reading.root, *(source for _, source in named), *references)
+        plan = LeaderboardPlan(
+            references=references,
+            generators=named,
+            extractors=(),
+            settings=LeaderboardSettings(
+                metrics=tuple(column.name for column in columns),
+                layers=networks.layers,
+                bins=histograms.bins or DEFAULT_BINS,
+                max_positions=histograms.max_positions,
+                **vars(settings),
+            ),
+            ranges=histograms.ranges,
+            **vars(neurons),
+            root=reading.root,
+        )
+        plan = _with_networks(plan, columns, networks)
+        _check_histograms(plan, columns, histograms)
+        with progress_bars() as start:
+            found = make_leaderboard(plan, start=start, **options)
+    else:
         with progress_bars() as start:
             found = append_to_leaderboard(
                 recorded, named, references=references, root=reading.root, start=start, **options
             )
-    else:
-        plan = _plan(columns, running, neurons, histograms, reading.root, settings)
-        with progress_bars() as start:
-            found = make_leaderboard(plan, start=start, **options)
     assert folder is not None
     write_report_to(*found, folder)
     print_result(found[0], folder, as_json)
@@ -220,68 +265,39 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
-def _plan(
-    columns: Sequence[Column],
-    running: RunningOptions,
-    neurons: NeuronOptions,
-    histograms: HistogramOptions,
-    root: str | None,
-    settings: dict[str, Any],
-) -> LeaderboardPlan:
-    """What options and the reference say of a new leaderboard."""
-    from vdna_metrics.leaderboard import LeaderboardPlan, LeaderboardSettings
-    from vdna_metrics.leaderboard.plan import named_source
+def _check_histograms(plan: LeaderboardPlan, columns: Sequence[Column], histograms: HistogramOptions) -> None:
+    """Refuse bins and ranges that no column needs, or that the reference has otherwise."""
     from vdna_metrics.ranges import load_ranges
 
-    given = click.get_current_context().params
-    check_root(root, *(source for _, source in map(named_source, given["sources"])), *given["references"])
     check_histogram_options(kinds_of(columns), histograms)
-    plan = LeaderboardPlan(
-        references=given["references"],
-        generators=tuple(map(named_source, given["sources"])),
-        extractors=(),
-        settings=LeaderboardSettings(
-            metrics=tuple(column.name for column in columns),
-            layers=given["layers"],
-            bins=histograms.bins or DEFAULT_BINS,
-            max_positions=histograms.max_positions,
-            **settings,
-        ),
-        ranges=histograms.ranges,
-        **vars(neurons),
-        root=root,
-    )
-    plan = _with_networks(plan, columns, running)
-    ranges = None if plan.ranges is None else load_ranges(plan.ranges)
+    ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
         check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)
-    return plan
 
 
-def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], running: RunningOptions) -> LeaderboardPlan:
+def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: NetworksOptions) -> LeaderboardPlan:
     """With the networks that options name, else those of the reference, which is opened."""
     from vdna_metrics.extractors import create_extractor
     from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
     from vdna_metrics.references import resolve_together
 
-    given = click.get_current_context().params
     own = {column.extractor for column in columns if column.extractor is not None}
     free = [column for column in columns if column.extractor is None]
-    names: tuple[str, ...] = given["extractors"] or ()
-    if "fid_inception" not in own and given["fid_weights"] is not None:
+    names: tuple[str, ...] = given.extractors or ()
+    if "fid_inception" not in own and given.fid_weights is not None:
         raise click.UsageError("--fid-weights is for fid, which --metrics does not name")
     if names and not free:
         raise click.UsageError(f"{columns[0].name} has its own network: leave --extractors out")
-    for option in _OF_ONE_NETWORK:
-        if given[option] is not None and len(names) > 1:
-            raise click.UsageError(f"--{option.replace('_', '-')} is of one network, got {', '.join(names)}")
-    options, reference = vars(running), None
+    for name in _OF_ONE_NETWORK:
+        if click.get_current_context().params[name] is not None and len(names) > 1:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
+    options, reference = vars(given.running), None
     if free and not names:
         reference = resolve_together(plan.references, kinds=kinds_of(free), root=plan.root)
         names = reference.networks or (DEFAULT_EXTRACTOR,)
         precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
         options = {**options, "precision": options["precision"] or precision}
-    weights, layers = _weights(given["weights"], names), given["layers"]
+    weights, layers = _weights(given.weights, names), given.layers
     extractors = (
         create_extractor(
             name,
@@ -291,15 +307,12 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], running: Ru
         )
         for name in names
     )
-    fid = FID_INCEPTIONS[given["fid_mode"]]
-    networks = {
-        name: create_extractor(fid, weights_path=given["fid_weights"], **options)
-        if name == "fid_inception"
-        else create_extractor(name, **options)
-        for name in own
-    }
+    fid = FID_INCEPTIONS[given.fid_mode]
+    networks = {name: create_extractor(name, **options) for name in own if name != "fid_inception"}
+    if "fid_inception" in own:
+        networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **options)
     plan = replace(plan, extractors=tuple(extractors), networks=networks)
-    # DNAs of columns' own networks were not asked for.
+    # Without the DNAs of columns' own networks.
     opened = reference is not None and (not own or not reference.dnas)
     return replace(plan, reference=reference if opened else plan.open_set("", plan.references))
 
@@ -327,8 +340,7 @@ def _replay(
     tolerance: float | None,
     as_json: bool,
 ) -> None:
-    from vdna_metrics.leaderboard import leaderboard_differences, replay_leaderboard
-    from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
+    from vdna_metrics.leaderboard import replay_leaderboard
 
     with progress_bars() as start:
         leaderboard, evidence = replay_leaderboard(
@@ -336,86 +348,5 @@ def _replay(
         )
     if folder is not None:
         write_report_to(leaderboard, evidence, folder)
-    tolerance = TOLERANCE if tolerance is None else tolerance
-    found = leaderboard_differences(recorded, leaderboard, tolerance=tolerance)
-    intervals = intervals_are_comparable(recorded)
-    versions = {
-        name: (recorded.versions.get(name), leaderboard.versions.get(name))
-        for name in dict.fromkeys([*recorded.versions, *leaderboard.versions])
-        if recorded.versions.get(name) != leaderboard.versions.get(name)
-    }
-    if as_json:
-        differences = [vars(each) for each in found]
-        print_json({"tolerance": tolerance, "intervals": intervals, "differences": differences, "versions": versions})
-    elif found:
-        rows = [[each.what, _number(each.recorded), _number(each.found)] for each in found]
-        print_table(f"{len(found)} numbers differ by more than {tolerance:g}", ["what", "recorded", "now"], rows)
-    else:
-        click.echo(f"Every number is within {tolerance:g} of the recorded one.")
-    if not as_json and not intervals:
-        click.echo(
-            f"The record is by {recorded.writer}: intervals changed in 0.2, so only values and corrected values were "
-            "compared, not intervals, differences of generators and ranks."
-        )
-    for name, (before, after) in versions.items() if not as_json else ():
-        click.echo(f"{name}: {before} then, {after} now")
-    if found:
+    if not print_comparison(recorded, leaderboard, tolerance, as_json):
         raise click.exceptions.Exit(1)
-
-
-def _number(value: float | str | None) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "none" if value is None else value[:20]
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be one, before the work."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"cannot write a report to {folder}: it is a file")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
-    """The record first: a page can be drawn again, numbers cannot."""
-    from vdna_metrics.files import replacing
-    from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
-
-    leaderboard.save(folder / FILE)
-    for name, text in (
-        ("leaderboard.csv", leaderboard_csv(leaderboard)),
-        ("leaderboard.md", leaderboard_markdown(leaderboard)),
-    ):
-        with replacing(folder / name) as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
-    write_report(leaderboard, evidence, folder)
-
-
-def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
-    """Notes, tables, and where the report lies; or the record."""
-    for note in leaderboard.notes:
-        say(f"note: {note}")
-    if as_json:
-        print_json(leaderboard.to_json())
-    else:
-        _print_leaderboard(leaderboard)
-        click.echo(f"Report: {(folder / 'index.html').resolve()}")
-
-
-def _print_leaderboard(leaderboard: Leaderboard) -> None:
-    """A table a metric and network."""
-    from vdna_metrics.reports import ranking_table
-
-    for network, metric in leaderboard.columns:
-        print_table(*ranking_table(leaderboard, network, metric))
-        floor = leaderboard.floor(network, metric)
-        if floor is not None:
-            click.echo(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
-        worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
-        if worst:
-            rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
-            print_table("Worst class of each", ["generator", "class", "n", "value"], rows)
-    if leaderboard.agreement is not None:
-        notes = leaderboard.agreement.notes
-        for note in notes[:_NOTES]:
-            click.echo(note)
-        if len(notes) > _NOTES:
-            click.echo(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")

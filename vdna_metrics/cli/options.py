@@ -106,12 +106,12 @@ class _Part(click.ParamType):  # type: ignore[type-arg]
 
 
 # --------------------------------------------------------------------------------------------------------------- blocks
-def _option(*flags: str, **attributes: Any) -> Any:
+def option(*flags: str, **attributes: Any) -> Any:
     """A field of a block: what `click.option` is given beside the field's name."""
     return field(metadata={"flags": flags, "attributes": attributes})
 
 
-def _block(block: type[Any]) -> Any:
+def nested(block: type[Any]) -> Any:
     """A block inside a block."""
     return field(metadata={"block": block})
 
@@ -157,42 +157,42 @@ def _with_options(command: Callable[..., Any], block: type[Any], default: str) -
 class RunningOptions:
     """How a network is run."""
 
-    precision: Any = _option(
+    precision: Any = option(
         "--precision",
         type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
         help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
     )
-    channels_last: bool = _option(
+    channels_last: bool = option(
         "--channels-last", is_flag=True, help="Keep images and weights in channels_last memory format."
     )
-    compile: bool = _option("--compile", is_flag=True, help="Run through torch.compile.")
+    compile: bool = option("--compile", is_flag=True, help="Run through torch.compile.")
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Which network, which of its layers, and how it is run; see `find_extractor`."""
 
-    extractor: str | None = _option(
+    extractor: str | None = option(
         "--extractor",
         metavar="NAME",
         help="Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
     )
-    weights: str | None = _option("--weights", metavar="FILE", help="Local file of the network's weights.")
-    layers: tuple[str, ...] | None = _option(
+    weights: str | None = option("--weights", metavar="FILE", help="Local file of the network's weights.")
+    layers: tuple[str, ...] | None = option(
         "--layers", type=Names(), help="Layers to look at; module paths for timm:NAME."
     )
-    running: RunningOptions = _block(RunningOptions)
+    running: RunningOptions = nested(RunningOptions)
 
 
 @dataclass(frozen=True)
 class HistogramOptions:
     """How activations are counted."""
 
-    bins: int | None = _option(
+    bins: int | None = option(
         "--bins", type=click.IntRange(1), metavar="N", help="Bins of each histogram; {default} by default."
     )
-    ranges: str | None = _option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
-    max_positions: int | None = _option(
+    ranges: str | None = option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
+    max_positions: int | None = option(
         "--max-positions",
         type=click.IntRange(1),
         metavar="N",
@@ -204,10 +204,10 @@ class HistogramOptions:
 class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
-    neurons: str | None = _option(
+    neurons: str | None = option(
         "--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
     )
-    neuron_weights: str | None = _option(
+    neuron_weights: str | None = option(
         "--neuron-weights",
         metavar="FILE",
         help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
@@ -223,13 +223,13 @@ def _bytes(_context: click.Context, _option: click.Parameter, gigabytes: float |
 class ReadingOptions:
     """How images are read; see `reading_of`."""
 
-    device: str = _option(
+    device: str = option(
         "--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
     )
-    batch_size: int = _option(
+    batch_size: int = option(
         "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
     )
-    workers: int = _option(
+    workers: int = option(
         "--workers",
         type=click.IntRange(0),
         metavar="N",
@@ -237,15 +237,15 @@ class ReadingOptions:
         show_default=True,
         help="Processes that decode and resize; 0 does it in this one.",
     )
-    skip_bad: bool = _option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
-    memory_limit: int | None = _option(
+    skip_bad: bool = option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
+    memory_limit: int | None = option(
         "--memory-limit",
         type=click.FloatRange(0, min_open=True),
         metavar="GB",
         callback=_bytes,
         help="Memory that the DNAs in the making may take.  [default: half of what there is]",
     )
-    root: str | None = _option(
+    root: str | None = option(
         "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )
 
@@ -254,12 +254,12 @@ class ReadingOptions:
 class StoringOptions:
     """Where DNAs are stored, and what is said of them there."""
 
-    location: str | None = _option(
+    location: str | None = option(
         "--store", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
     )
-    licence: str = _option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics.")
-    card: str | None = _option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store.")
-    overwrite: bool = _option("--overwrite", is_flag=True, help="Replace what the store has under that name.")
+    licence: str = option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics.")
+    card: str | None = option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store.")
+    overwrite: bool = option("--overwrite", is_flag=True, help="Replace what the store has under that name.")
 
 
 # ------------------------------------------------------------------------------------------------------- single options

@@ -1,11 +1,6 @@
-from .base import (
-    Distribution as Distribution,
-    Kind as Kind,
-)
+from .base import Distribution as Distribution, Kind as Kind
 from .gaussian import (
     GaussianDistribution as GaussianDistribution,
     LayerGaussianDistribution as LayerGaussianDistribution,
 )
-from .histogram import (
-    HistogramDistribution as HistogramDistribution,
-)
+from .histogram import HistogramDistribution as HistogramDistribution

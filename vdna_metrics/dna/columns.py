@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,7 @@ from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, load_selection,
 AnyDNA = TypeVar("AnyDNA", bound=VDNA | GroupedDNA)
 
 
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Column:
     """A distance with its extractor, layers, neurons, weights and options; frozen.
 
@@ -47,18 +49,6 @@ class Column:
         Column(fid: FID of block_3 of fid_inception)
     """
 
-    __slots__ = (
-        "distance",
-        "extractor",
-        "label",
-        "layers",
-        "meaning",
-        "name",
-        "neurons",
-        "options",
-        "short",
-        "weights",
-    )
     distance: Distance
     name: str
     label: str
@@ -101,16 +91,13 @@ class Column:
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a column is a value: make another by replace({name}=...)")
-
     def __repr__(self) -> str:
         of = [", ".join(self.layers)] if self.layers else []
         return f"Column({self.name}: {' of '.join([self.title, *of, *filter(None, [self.extractor])])})"
 
     def replace(self, **changes: Any) -> Column:
         """The same with some arguments changed."""
-        now = {field: getattr(self, field) for field in self.__slots__ if field != "options"}
+        now = {name: value for name, value in vars(self).items() if name != "options"}
         return Column(**{**now, **self.options, **changes})
 
     @property

@@ -19,20 +19,20 @@ from vdna_metrics.distributions import (
     Kind,
     LayerGaussianDistribution,
 )
-from vdna_metrics.dna.single_images import image_emd_from, image_frechet_from, image_layer_frechet_from
 from vdna_metrics.dna.vdna import VDNA, check_comparable
-from vdna_metrics.fingerprint import describe_differences
-from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
+from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, earth_movers_distance, image_emd
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
+from vdna_metrics.functional.moments import image_means
 from vdna_metrics.layout import near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, chosen_weights
 
 Reduction = Literal["mean", "layer", "none"]
 DistanceResult = Tensor | dict[str, Tensor]
+OfImages = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""Takes ``{layer: [neurons, images, positions]}``, gives ``{layer: [images, parts]}`` float64."""
 ENTRY_POINTS = "vdna_metrics.distances"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SIDES = ("reference", "generated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Distance:
     bias: str | None = None
     neutral: float | None = 0.0
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    of_images: Callable[..., Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] | None = None
+    of_images: Callable[..., OfImages] | None = None
     aliases: tuple[str, ...] = ()
     short: str = ""
 
@@ -167,8 +167,8 @@ class Distance:
         """
         self.check_reduction(reduction)
         chosen = self.checked_options(options)
-        given = dict(zip(_SIDES, (reference, generated), strict=True))
-        sides = self._prepared(dict(list(given.items())[2 - self.arity :]), layers, neurons, allow_subsampled)
+        given = {"reference": reference, "generated": generated} if self.arity == 2 else {"generated": generated}
+        sides = self.prepared(given, layers, neurons, allow_subsampled=allow_subsampled)
         found = self.function(*(side.distribution for side in sides), **chosen)
         if isinstance(found, Tensor):
             if weights is not None:
@@ -185,13 +185,15 @@ class Distance:
         if reduction != "mean" and self.per is None:
             raise ValueError(f"{self.label} is one number, without parts per layer or neuron: use reduction='mean'")
 
-    def _prepared(
+    def prepared(
         self,
         given: Mapping[str, VDNA | None],
-        layers: Sequence[str] | None,
-        neurons: NeuronsLike | None,
-        allow_subsampled: bool,
+        layers: Sequence[str] | None = None,
+        neurons: NeuronsLike | None = None,
+        *,
+        allow_subsampled: bool = False,
     ) -> list[VDNA]:
+        """What it would compare of one or two named DNAs; errors are those of a call, with these names."""
         sides = []
         for name, dna in given.items():
             if not isinstance(dna, VDNA):
@@ -214,14 +216,8 @@ class Distance:
         if layers is not None or neurons is not None:
             sides = [dna.select(layers, neurons) for dna in sides]
         if len(sides) == 2:
-            check_comparable(*sides)
-            differ = sides[0].provenance.differences(sides[1].provenance)
-            if differ and not allow_subsampled:
-                raise ValueError(
-                    f"these DNAs cannot be compared: {describe_differences(differ, _SIDES)}: they saw other positions "
-                    "of their images. Make both with the same max_positions, or give allow_subsampled=True for an "
-                    "estimate"
-                )
+            here, there = given
+            check_comparable(*sides, names=(here, there), allow_subsampled=allow_subsampled)
         return sides
 
     def _reduced(
@@ -338,6 +334,47 @@ def _layer_frechet(reference: LayerGaussianDistribution, generated: LayerGaussia
         )
         found[layer] = distance.reshape(1)
     return found
+
+
+def image_emd_from(reference: HistogramDistribution, *, unit: EMDUnit) -> OfImages:
+    """EMD of each neuron between each image's own counts and the reference's."""
+    layout = reference.layout
+    shares = layout.split(cumulative_shares(reference.counts))
+    low, high = (layout.split(end.to(reference.state.device)) for end in (reference.ranges.low, reference.ranges.high))
+    scale = layout.split(bin_widths(reference, unit))
+
+    def measure(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = {layer: image_emd(activations[layer], shares[layer], low[layer], high[layer]) for layer in layout}
+        return {layer: distances.mul_(scale[layer].to(distances.device)) for layer, distances in found.items()}
+
+    return measure
+
+
+def image_frechet_from(reference: GaussianDistribution) -> OfImages:
+    """``(x − μ)² + σ²`` of each neuron: an image is a Gaussian without spread at its mean activation ``x``."""
+    mean, variance = map(reference.layout.split, reference.mean_and_variance())
+
+    def measure(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        means = {layer: image_means(activations[layer]) for layer in reference.layout}
+        return {
+            layer: x.sub_(mean[layer].to(x.device)).square_().add_(variance[layer].to(x.device))
+            for layer, x in means.items()
+        }
+
+    return measure
+
+
+def image_layer_frechet_from(reference: LayerGaussianDistribution) -> OfImages:
+    """``|x − μ|² + tr S`` of each layer: the sum of `image_frechet_from` over its neurons."""
+    by_neuron = image_frechet_from(reference.gaussian())
+    return lambda activations: {layer: x.sum(dim=1, keepdim=True) for layer, x in by_neuron(activations).items()}
+
+
+def bin_widths(distribution: HistogramDistribution, unit: EMDUnit) -> Tensor:
+    """A bin of each neuron in a unit, ``[neurons]`` float64."""
+    low, high = distribution.ranges.low.double(), distribution.ranges.high.double()
+    one = torch.ones_like(low)
+    return {"bins": one, "range": one / distribution.bins, "activation": (high - low) / distribution.bins}[unit]
 
 
 EMD = register_distance(

@@ -259,9 +259,18 @@ class VDNA:
 
 
 def check_comparable(
-    a: VDNA, b: VDNA, *, names: tuple[str, str] = ("reference", "generated"), verb: str = "compared"
+    a: VDNA,
+    b: VDNA,
+    *,
+    names: tuple[str, str] = ("reference", "generated"),
+    verb: str = "compared",
+    allow_subsampled: bool = False,
 ) -> None:
     """Raise ``ValueError``, showing both sides, when two DNAs cannot be compared or merged."""
-    found = a.fingerprint.differences(b.fingerprint) or differences(a.distribution, b.distribution)
+    found, advice = a.fingerprint.differences(b.fingerprint) or differences(a.distribution, b.distribution), ""
+    if not found and not allow_subsampled:
+        found = a.provenance.differences(b.provenance)
+        advice = ": they saw other positions of their images. Make both with the same max_positions"
+        advice += ", or give allow_subsampled=True for an estimate" * (verb == "compared")
     if found:
-        raise ValueError(f"these DNAs cannot be {verb}: {describe_differences(found, names)}")
+        raise ValueError(f"these DNAs cannot be {verb}: {describe_differences(found, names)}{advice}")

@@ -1,9 +1,5 @@
-from .network import (
-    FeatureExtractor as FeatureExtractor,
-)
-from .preprocess import (
-    Preprocessing as Preprocessing,
-)
+from .network import FeatureExtractor as FeatureExtractor
+from .preprocess import Preprocessing as Preprocessing
 from .registry import (
     ExtractorLike as ExtractorLike,
     create_extractor as create_extractor,
@@ -11,6 +7,4 @@ from .registry import (
     get_spec as get_spec,
     list_extractors as list_extractors,
 )
-from .spec import (
-    ExtractorSpec as ExtractorSpec,
-)
+from .spec import ExtractorSpec as ExtractorSpec

@@ -16,10 +16,7 @@ from .histogram import (
     extremes as extremes,
     histogram_counts as histogram_counts,
 )
-from .kernels import (
-    kernel_distance as kernel_distance,
-    vendi_score as vendi_score,
-)
+from .kernels import kernel_distance as kernel_distance, vendi_score as vendi_score
 from .moments import (
     accumulate_moments_ as accumulate_moments_,
     accumulate_scatter_ as accumulate_scatter_,
@@ -32,6 +29,4 @@ from .neighbours import (
     nearest_neighbours as nearest_neighbours,
     precision_recall as precision_recall,
 )
-from .positions import (
-    subsample_positions as subsample_positions,
-)
+from .positions import subsample_positions as subsample_positions

@@ -8,7 +8,7 @@ import torch
 
 from vdna_metrics.analysis.copies import find_copies
 from vdna_metrics.analysis.fidelity import Features, measure_fidelity
-from vdna_metrics.analysis.groups import compare_groups
+from vdna_metrics.analysis.matrices import compare_groups
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.layout import near_names
 from vdna_metrics.leaderboard.record import ClassRecord, CopyRecord, FidelityRecord

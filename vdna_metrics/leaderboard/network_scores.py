@@ -156,7 +156,7 @@ def _score(
 ) -> tuple[Score, JackknifedDistance | None]:
     """The value of one generator; corrected, with error bars, where there are groups and a rule for the bias."""
     sides = [fake] if column.distance.arity == 1 or real is None else [real, fake]
-    # What looks at the generated images alone does not look at this.
+    # A score of the generated images alone does not use the first.
     first, whole = sides[0], [total_of(side) for side in (sides[0], fake)]
     estimated, extrapolated = None, None
     if column.distance.bias is not None and any(isinstance(side, GroupedDNA) for side in sides):

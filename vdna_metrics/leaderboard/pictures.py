@@ -69,7 +69,7 @@ def add_pictures_(
     if reading.progress is not None:
         reading.progress(0, len(some))
     shown.rankings[generator.name] = rank_images(
-        some, shown.reference, network, weights=column.weights, pictures=_EXTREMES, reading=reading
+        some, shown.reference, network, distance=column, pictures=_EXTREMES, reading=reading
     )
     if column.kind != "histogram":
         return

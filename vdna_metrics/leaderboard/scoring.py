@@ -86,8 +86,11 @@ def score_leaderboard(
             entry if entry.images is None else replace(entry, images=evenly_spaced(entry.images, least))
             for entry in generators
         ]
+    digests: dict[str, list[str]] = {}
     readers = [
-        SetReader(network, settings, reading, cache, (ranges or {}).get(network.extractor.name), start, n_found)
+        SetReader(
+            network, settings, reading, cache, (ranges or {}).get(network.extractor.name), start, n_found, digests
+        )
         for network in group_by_network(settings, extractors, networks or {}, neurons, weights)
     ]
     for reader in readers:  # before the work

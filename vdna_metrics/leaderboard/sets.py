@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vdna_metrics.analysis.fidelity import Features
+from vdna_metrics.build.cache import content_digests
 from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
@@ -37,8 +38,8 @@ class SetDNAs:
     Args:
         record: of the set.
         dnas: ``{column: DNA}`` of the layers and neurons that it compares; one for columns that compare the same.
-        classes: ``{kind: {class: DNA}}``, where class folders were asked for.
-        features: of the last compared layer, where they were asked for and can be had.
+        classes: ``{kind: {class: DNA}}``, with ``class_folders``.
+        features: of the last compared layer, with ``fidelity`` and where they can be had.
         digests: ``{name: sha256}`` of the images, where they are known.
         notes: what is not compared of it, and why.
     """
@@ -63,6 +64,7 @@ class SetReader:
         ranges: activation ranges, where the reference does not bring them.
         start: tells of progress.
         n_found: ``{set: number of its images before they were equalised}``.
+        digests: ``{set: sha256 of each image}``, filled for the cache: bytes are read once for all networks.
     """
 
     network: NetworkColumns
@@ -72,6 +74,7 @@ class SetReader:
     ranges: ActivationRanges | None
     start: Start | None
     n_found: Mapping[str, int]
+    digests: dict[str, list[str]]
 
     def check(self, reference: ImageSet, generators: Sequence[ImageSet]) -> None:
         """Raise ``ValueError``, before any image is read, when something of a set cannot be had."""
@@ -171,6 +174,8 @@ class SetReader:
         features: str | None,
     ) -> BuiltSet:
         network, settings = self.network.extractor, self.settings
+        if self.cache is not None and name not in self.digests:
+            self.digests[name] = content_digests(images)
         picked = chosen_neurons(self.network.neurons, network.fingerprint)
         of_kind: dict[Kind, list[str]] = {}
         for column in columns:
@@ -189,6 +194,7 @@ class SetReader:
                 network,
                 layers=self.network.layers("histogram"),
                 cache=self.cache,
+                digests=self.digests.get(name),
                 reading=self.watched(f"ranges: {name}", images),
             )
         return build_set(
@@ -204,6 +210,7 @@ class SetReader:
             features=features,
             classes=settings.class_folders,
             cache=self.cache,
+            digests=self.digests.get(name),
             name=name,
             reading=self.watched(name, images),
         )

@@ -1,9 +1,5 @@
-from .base import (
-    DistanceMetric as DistanceMetric,
-)
-from .calibration import (
-    ActivationRange as ActivationRange,
-)
+from .base import DistanceMetric as DistanceMetric
+from .calibration import ActivationRange as ActivationRange
 from .distances import (
     GaussianDistanceMetric as GaussianDistanceMetric,
     HistogramDistanceMetric as HistogramDistanceMetric,
@@ -11,6 +7,4 @@ from .distances import (
     NeuronFrechetDistance as NeuronFrechetDistance,
     VDNAEarthMoversDistance as VDNAEarthMoversDistance,
 )
-from .inception import (
-    FrechetInceptionDistance as FrechetInceptionDistance,
-)
+from .inception import FrechetInceptionDistance as FrechetInceptionDistance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,12 @@ class DistanceMetric(ExtractorMetric):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = dict(inspect.signature(cls.__init__).parameters)
+        if own.pop("options", None) is not None:
+            # `help()` and `inspect` show what ``**options`` stand for: the arguments of the class above.
+            above = inspect.signature(super(cls, cls).__init__).parameters
+            parts = [*own.values(), *(part for name, part in above.items() if name not in own)]
+            cls.__init__.__dict__["__signature__"] = inspect.Signature(parts)
         if "distance" in cls.__dict__:
             cls.higher_is_better = cls.distance.higher_is_better
             cls.plot_lower_bound = None if cls.higher_is_better else cls.distance.neutral

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import torch
 
@@ -21,9 +20,6 @@ from vdna_metrics.references.store import find_ranges
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-
-Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class DistanceMetricOptions(TypedDict, total=False):
@@ -56,27 +52,12 @@ class HistogramMetricOptions(DistanceMetricOptions, total=False):
     allow_subsampled: bool
 
 
-def _with_arguments_of(parent: Callable[..., None]) -> Callable[[Init], Init]:
-    """Make ``help()`` and ``inspect.signature`` show the parent's keyword arguments in place of ``**options``."""
-    common = inspect.signature(parent).parameters
-
-    def decorate(init: Init) -> Init:
-        signature = inspect.signature(init)
-        own = {name: part for name, part in signature.parameters.items() if part.kind is not part.VAR_KEYWORD}
-        parts = [*own.values(), *(part for name, part in common.items() if name not in own)]
-        init.__dict__["__signature__"] = signature.replace(parameters=parts)
-        return init
-
-    return decorate
-
-
 class GaussianDistanceMetric(DistanceMetric):
     """A distance between Gaussians, of each neuron or of each layer, as a metric; a subclass names its ``distance``.
 
     Arguments are those of `DistanceMetric`.
     """
 
-    @_with_arguments_of(DistanceMetric.__init__)
     def __init__(self, extractor: ExtractorLike = "mugs_vit_base", **options: Unpack[DistanceMetricOptions]) -> None:
         super().__init__(extractor, **options)
         of = LayerGaussianDistribution if self.kind == "layer_gaussian" else GaussianDistribution
@@ -117,7 +98,6 @@ class HistogramDistanceMetric(DistanceMetric):
         (tensor(0.5000), True)
     """
 
-    @_with_arguments_of(DistanceMetric.__init__)
     def __init__(
         self,
         extractor: ExtractorLike = "mugs_vit_base",
@@ -199,7 +179,6 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
 
     distance: ClassVar[Distance] = EMD
 
-    @_with_arguments_of(HistogramDistanceMetric.__init__)
     def __init__(
         self,
         extractor: ExtractorLike = "mugs_vit_base",

@@ -98,12 +98,14 @@ class ReferenceStore:
         return path
 
     def image_digests(self, record: ReferenceRecord) -> dict[str, str]:
-        """``{name: sha256}`` of the images of a DNA, where the store on this machine keeps them."""
+        """``{name: sha256}`` of the images of a DNA; of the first group those of all groups, where they are known."""
         path = None if self.is_remote or not record.images else digests_file(self, record.images)
         if path is None or not path.is_file():
             return {}
         found: dict[str, str] = json.loads(path.read_bytes())
-        return found if manifest_hash(found.keys(), found.values()) == record.images else {}
+        place, number = group_place(record) if record.group else (1, 1)
+        names = list(found)[place - 1 :: number]
+        return found if manifest_hash(names, map(found.__getitem__, names)) == record.images else {}
 
     def card(self, dataset: str) -> str | None:
         """The card of an image set, Markdown, where it has one and lies on this machine."""

@@ -1,10 +1,11 @@
-"""Distances with error bars."""
+"""Distances with error bars, at infinitely many images, and of perfect images."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -13,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 from helpers.distances import EVENNESS, OURS, make_grouped
-from helpers.dnas import LAYOUT
+from helpers.dnas import LAYOUT, make_dna
 from scipy import stats
 
 from vdna_metrics import compare
 from vdna_metrics.analysis.uncertainty import (
+    extrapolate_frechet,
+    jackknife,
     jackknife_distance,
-    no_noise,
+    noise_floor,
+    rules,
 )
 from vdna_metrics.distributions import LayerGaussianDistribution
+from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.distances import find_distance
 from vdna_metrics.functional.emd import EMDUnit
@@ -82,7 +87,7 @@ def test_selections_weights_and_units_are_heeded(unit: EMDUnit, monkeypatch: pyt
     neurons, weights = {"conv1": [3, 0], "norm": [1]}, {"conv1": [0.5, -1.0], "norm": [2.0]}
     options: dict[str, Any] = {"weights": weights, "unit": unit}
     found = jackknife_distance(reference, generated, distance=Column("emd", neurons=neurons, **options))
-    monkeypatch.setattr(no_noise, "_BLOCK", 1)  # one neuron at once
+    monkeypatch.setattr(rules, "_BLOCK", 1)  # one neuron at once
     chosen = jackknife_distance(
         reference.select(neurons=neurons), generated.select(neurons=neurons), distance=Column("emd", **options)
     )
@@ -202,3 +207,81 @@ def test_an_interval_may_lie_below_0_where_there_is_no_least_value() -> None:
     score = jackknife_distance(None, make_grouped(EVENNESS, 1), distance=negative).score
     assert score.high < 0
     assert score.corrected - score.low == pytest.approx(score.high - score.corrected)
+
+
+def test_a_line_over_one_over_n_is_followed_to_0() -> None:
+    """Of ``2 + 30/n`` the extrapolated value is 2, the slope 30, and the fit adds no error."""
+    sizes = (50, 40, 40, 40, 40, 40, 30, 20)
+    values = torch.tensor([2 + 30 / n for n in sizes], dtype=torch.float64)
+    estimate, slope = jackknife._extrapolated(find_column("lfd"), values, sizes, (10,) * 5, 0.95)
+    assert (estimate.corrected, slope) == pytest.approx((2, 30))
+    assert estimate.standard_error < 1e-6
+
+
+@pytest.mark.parametrize("distance", ["nfd", "lfd"])
+def test_extrapolation_agrees_with_the_jackknife(distance: Any) -> None:
+    """With a fixed reference both remove the same bias, within a fraction of the error; a seed gives the same again."""
+    reference = make_grouped(distance, 0, sizes=(40,) * 5).total
+    generated = make_grouped(distance, 1, shift=0.3, sizes=(30,) * 6)
+    found = extrapolate_frechet(reference, generated, distance=distance, seed=1)
+    corrected = jackknife_distance(reference, generated, distance=distance).score
+    assert found.score.value == corrected.value
+    assert abs(found.score.corrected - corrected.corrected) < 0.5 * corrected.standard_error
+    assert found.score.standard_error == pytest.approx(corrected.standard_error, rel=0.2)
+    assert list(found.layers) == list(LAYOUT)
+    assert found.sizes[:7] == (180, *(150,) * 6)
+    assert torch.equal(found.values, extrapolate_frechet(reference, generated, distance=distance, seed=1).values)
+
+
+def test_what_is_no_line_is_refused() -> None:
+    """The EMD, two groups, and no draw are refused."""
+    gaussians = make_grouped("lfd", 0)
+    with pytest.raises(ValueError, match=r"bias is in 1/n are extrapolated.*got Column\(emd"):
+        extrapolate_frechet(make_grouped("emd", 0), make_grouped("emd", 1), distance="emd")
+    with pytest.raises(ValueError, match="3 groups and one draw, got 2 groups and 5 draws"):
+        extrapolate_frechet(gaussians, GroupedDNA(gaussians.groups[:2]))
+    with pytest.raises(ValueError, match="got 5 groups and 0 draws"):
+        extrapolate_frechet(gaussians, gaussians, draws=0)
+
+
+@distances
+def test_the_floor_is_what_new_real_images_score(distance: str) -> None:
+    """The floor of 40 and of 300 images is the mean distance of so many new images from the reference."""
+    references = [make_grouped(distance, seed, sizes=(20,) * 6) for seed in range(40)]
+    for n_images in (40, 300):
+        floors = [noise_floor(reference, n_images, distance=distance, draws=2) for reference in references]
+        measure = find_column(distance)
+        found = [
+            measure(reference.total, make_dna(measure.kind, n_images, 5000 + i, bins=40))
+            for i, reference in enumerate(references)
+        ]
+        assert np.mean([floor.value for floor in floors]) == pytest.approx(np.mean(found), rel=0.25), n_images
+
+
+def test_a_floor_says_how_it_was_measured() -> None:
+    """Its layers give its value; it is the same for one seed; parts are as near to the asked number as groups allow."""
+    reference = make_grouped("emd", 0, sizes=(10,) * 8)
+    floor = noise_floor(reference, 10, draws=4, seed=3)
+    assert floor.measured_at == 10
+    assert noise_floor(reference, 1000).measured_at == 40
+    assert floor == noise_floor(reference, 10, draws=4, seed=3)
+    assert floor.value == pytest.approx(
+        sum(floor.layers[layer] * count / LAYOUT.total for layer, count in LAYOUT.items())
+    )
+    assert noise_floor(reference, 10, draws=1).spread == 0
+    with pytest.raises(ValueError, match="at least one image and one draw, got 0 and 10"):
+        noise_floor(reference, 0)
+
+
+def test_a_tie_of_numbers_of_groups_is_no_matter_of_rounding() -> None:
+    """Of two numbers of groups whose noise is as far above and below what is expected, the smaller is taken."""
+    noises = [Fraction(1, 11 * groups) + Fraction(1, 11 * (10 - groups)) for groups in (1, 2)]
+    expected = Fraction(1, 15) + Fraction(1, 110)
+    assert noises[0] / expected == expected / noises[1]
+    assert noise_floor(make_grouped("emd", 0, sizes=(11,) * 10), 15, draws=1).measured_at == 11
+
+
+def test_what_has_no_value_between_alike_sets_has_no_floor() -> None:
+    """A score of one set has no floor."""
+    with pytest.raises(ValueError, match="evenness has no value between a set and itself, so it has no noise floor"):
+        noise_floor(make_grouped(EVENNESS, 0), 10, distance=EVENNESS)

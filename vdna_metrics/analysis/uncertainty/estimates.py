@@ -1,13 +1,17 @@
-"""An estimate with its error, and what one side's chance does to it."""
+"""An estimate with its error, of the parts by which a distance is corrected."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.layout import NeuronLayout
 
 Deviations = tuple[Tensor, float]
 """``[replicates]`` whose squares add up to a variance, and its degrees of freedom."""
@@ -85,3 +89,24 @@ def check_confidence(confidence: float) -> None:
     """Raise ``ValueError`` for what is no confidence."""
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
+
+
+def total_of(dna: VDNA | GroupedDNA) -> VDNA:
+    """The DNA of all images."""
+    return dna.total if isinstance(dna, GroupedDNA) else dna
+
+
+def parts_of(column: Column, reference: VDNA, generated: VDNA) -> Tensor:
+    """``[parts]`` float64: the distance of each layer, or the whole where it has no parts by layer."""
+    values = list(column.by_layer(reference, generated).values()) or [column(reference, generated)]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def names_of_parts(column: Column, layout: NeuronLayout) -> tuple[str, ...]:
+    """Layers, none where the distance has no parts by layer."""
+    return () if column.distance.per is None else tuple(layout)
+
+
+def shares_of(column: Column, layout: NeuronLayout) -> Tensor:
+    """``[parts]``: what each part counts in the whole."""
+    return torch.ones(1, dtype=torch.float64) if column.distance.per is None else column.layer_shares(layout)

@@ -1,17 +1,28 @@
-"""A distance with error bars."""
+"""A distance with error bars, at infinitely many images, and of perfect images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import cast
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, distance_estimate
-from vdna_metrics.analysis.uncertainty.parts import names_of_parts, parts_of, shares_of, total_of
-from vdna_metrics.analysis.uncertainty.rules import bias_rule
-from vdna_metrics.dna.columns import ColumnLike, find_column
+from vdna_metrics.analysis.uncertainty.estimates import (
+    Deviations,
+    Estimate,
+    check_confidence,
+    distance_estimate,
+    names_of_parts,
+    parts_of,
+    shares_of,
+    total_of,
+)
+from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife
+from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA, Provenance
 
@@ -120,12 +131,12 @@ def jackknife_distance(
     Examples:
         >>> import numpy as np, torch
         >>> from vdna_metrics import build_dnas, create_extractor
-        >>> from vdna_metrics.dna import deal
+        >>> from vdna_metrics.build import disjoint_groups
         >>> images = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8), np.uint8)
         >>> extractor = create_extractor(torch.nn.AvgPool2d(4))
         >>> def in_groups(images):
-        ...     parts = [images[list(group)] for group in deal(20, 5)]
-        ...     return GroupedDNA(tuple(build_dnas(part, extractor, ["gaussian"])["gaussian"] for part in parts))
+        ...     made = build_dnas(images, extractor, ["gaussian"], partition=disjoint_groups(20, 5))
+        ...     return GroupedDNA(tuple(made["gaussian"].values()))
         >>> found = jackknife_distance(in_groups(images[:20]), in_groups(images[20:] // 2), distance="nfd")
         >>> estimate = found.score
         >>> estimate.corrected < estimate.value, estimate.low < estimate.corrected < estimate.high, found.covers
@@ -165,3 +176,178 @@ def jackknife_distance(
     return JackknifedDistance(
         score, layers, column.name, column.unit, confidence, first, second, column.distance.higher_is_better
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Extrapolation:
+    """A distance at an infinite number of generated images.
+
+    Args:
+        score: the plain value and, as the corrected one, the extrapolated.
+        layers: ``{layer: estimate}``.
+        sizes: numbers of generated images of each distance that was fitted, ``[points]``.
+        values: those distances, ``[points]`` float64.
+        slope: of the fitted line, over ``1/n``.
+        distance: name of the distance.
+    """
+
+    score: Estimate
+    layers: Mapping[str, Estimate]
+    sizes: tuple[int, ...]
+    values: Tensor
+    slope: float
+    distance: str
+
+
+def extrapolate_frechet(
+    reference: VDNA | GroupedDNA,
+    generated: GroupedDNA,
+    *,
+    distance: ColumnLike = "lfd",
+    draws: int = 5,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Extrapolation:
+    """FD-infinity: the Fréchet distance of random unions of groups, as a line over ``1/n``, where ``1/n`` is 0.
+
+    The points are all images, all but each one group, and ``draws`` random unions of every number of groups from half
+    of them to all but two. The standard error has the chance of the images, by the jackknife, and of the fit. The
+    reference is taken as it is: its own bias, in one over its number of images, stays.
+
+    Args:
+        reference: real images.
+        generated: images compared with them, at least three groups.
+        distance: one whose bias is in ``1/n``, as of Fréchet distances: its name, or a `Column`.
+        draws: random unions of each size.
+        seed: of the unions.
+        confidence: of the intervals.
+
+    Raises:
+        ValueError: for another distance, too few groups or draws, or DNAs that cannot be compared.
+
+    Source:
+        Chong, Forsyth: Effectively unbiased FID and Inception Score and where to find them, CVPR 2020.
+    """
+    column = find_column(distance)
+    check_confidence(confidence)
+    if not bias_rule(column).linear:
+        raise ValueError(f"only distances whose bias is in 1/n are extrapolated, as Fréchet distances; got {column!r}")
+    if len(generated.groups) < 3 or draws < 1:
+        raise ValueError(
+            f"a line needs at least 3 groups and one draw, got {len(generated.groups)} groups and {draws} draws"
+        )
+    fixed, chosen = total_of(column.select(reference)), column.select(generated)
+    number, stream = len(chosen.groups), np.random.default_rng(seed)
+    unions = [chosen.total, *(chosen.without(index) for index in range(number))]
+    for size in range((number + 1) // 2, number - 1):
+        unions += [chosen.union(stream.permutation(number)[:size].tolist()) for _ in range(draws)]
+    by_part = torch.stack([parts_of(column, fixed, union) for union in unions])
+    scores = by_part @ shares_of(column, chosen.layout)
+    sizes = tuple(union.n_images for union in unions)
+    score, slope = _extrapolated(column, scores, sizes, chosen.sizes, confidence)
+    of_layers = {
+        layer: _extrapolated(column, by_part[:, place], sizes, chosen.sizes, confidence)[0]
+        for place, layer in enumerate(names_of_parts(column, chosen.layout))
+    }
+    score = replace(score, value=column(fixed, chosen.total))
+    return Extrapolation(score, of_layers, sizes, scores, slope, column.name)
+
+
+def _extrapolated(
+    column: Column, values: Tensor, sizes: Sequence[int], group_sizes: Sequence[int], confidence: float
+) -> tuple[Estimate, float]:
+    """Estimate with the line's intercept, and its slope."""
+    from scipy.stats import linregress
+
+    fit = linregress(1 / np.asarray(sizes), values.numpy())
+    groups = len(group_sizes)
+    _, deviations = jackknife(values[:1], values[1 : 1 + groups, None], group_sizes)
+    # The images' chance moves all unions alike, and with them the line; the scatter about it is that of the unions.
+    scatter = torch.tensor([[fit.intercept_stderr]], dtype=torch.float64)
+    chances = [(torch.cat([deviations, scatter]), groups - 1.0)]
+    found = distance_estimate(column, float(values[0]), float(fit.intercept), chances, confidence)
+    return found, float(fit.slope)
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """The plain distance of so many real images from the reference, by chance alone.
+
+    Args:
+        value: mean over the draws.
+        spread: standard deviation over the draws, which share images.
+        layers: ``{layer: floor}``.
+        n_images: images of the generator that it is for.
+        measured_at: images in the smaller of the two parts of the reference whose distance was measured.
+        distance: name of the distance.
+        unit: of the distance.
+    """
+
+    value: float
+    spread: float
+    layers: Mapping[str, float]
+    n_images: int
+    measured_at: int
+    distance: str
+    unit: str
+
+
+def noise_floor(
+    reference: GroupedDNA,
+    n_images: int,
+    *,
+    distance: ColumnLike = "emd",
+    draws: int = 10,
+    seed: int = 0,
+) -> NoiseFloor:
+    """What perfect images would score: nobody can be expected to win below it.
+
+    The groups are split at random into two disjoint sets of real images, of ``a`` and ``b``, at true distance 0. What
+    they are apart is bias, in ``r = 1/a + 1/b`` for Fréchet distances and in its root for the EMD
+    (`BiasRule.exponent`); so it is multiplied by ``(1/n + 1/N) / r``, or its root, for ``n`` generated images and ``N``
+    of the reference. The number of groups in the smaller set, at most half, is the one for which that factor is nearest
+    to 1. The floor is one of plain values; that of corrected ones is 0.
+
+    Args:
+        reference: real images.
+        n_images: number of images of the generator.
+        distance: its name, or a `Column`, as in `jackknife_distance`.
+        draws: how many random splits.
+        seed: of the splits.
+
+    Raises:
+        ValueError: for no draw or image, a distance without a bias rule or a value between a set and itself, or DNAs
+            that cannot be compared.
+    """
+    column = find_column(distance)
+    rule, neutral = bias_rule(column), column.distance.neutral
+    if neutral is None or column.distance.arity != 2:
+        raise ValueError(f"{column.label} has no value between a set and itself, so it has no noise floor")
+    if n_images < 1 or draws < 1:
+        raise ValueError(f"a noise floor needs at least one image and one draw, got {n_images} and {draws}")
+    chosen = column.select(reference)
+    number, total = len(chosen.groups), chosen.n_images
+    expected = _noise(n_images, total)
+
+    def mismatch(groups: int) -> Fraction:  # exact: a tie is no matter of rounding
+        ratio = _noise(groups, number - groups) * number / total / expected
+        return max(ratio, 1 / ratio)
+
+    smaller = min(range(1, number // 2 + 1), key=mismatch)
+    stream = np.random.default_rng(seed)
+    rows, measured_at = [], []
+    for _ in range(draws):
+        shuffled = stream.permutation(number).tolist()
+        one, other = chosen.union(shuffled[:smaller]), chosen.union(shuffled[smaller:])
+        scale = float(expected / _noise(one.n_images, other.n_images)) ** rule.exponent
+        rows.append(neutral + scale * (parts_of(column, other, one) - neutral))
+        measured_at.append(one.n_images)
+    values = torch.stack(rows)
+    scores = values @ shares_of(column, chosen.layout)
+    spread = float(scores.std()) if draws > 1 else 0.0
+    of_layers = dict(zip(names_of_parts(column, chosen.layout), values.mean(dim=0).tolist(), strict=False))
+    return NoiseFloor(float(scores.mean()), spread, of_layers, n_images, min(measured_at), column.name, column.unit)
+
+
+def _noise(*numbers: int) -> Fraction:
+    return sum((Fraction(1, number) for number in numbers), Fraction(0))

@@ -2,18 +2,162 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.analysis.uncertainty.estimates import Chance
-from vdna_metrics.analysis.uncertainty.no_noise import extrapolate_emd
-from vdna_metrics.analysis.uncertainty.parts import parts_of, total_of
+from vdna_metrics.analysis.matrices import emd_scale, histogram_of
+from vdna_metrics.analysis.uncertainty.estimates import Chance, parts_of, total_of
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
+
+_BLOCK = 1 << 22  # cumulative counts held at once, 32 MiB, beside about three times as much
+_BINS_OF_DEVIATIONS = 250
+_HALVES = 16
+_NOISES = (1.0, 2.0, 4.0)
+# Of a quadratic in the root of the noise, through these three, the value at 0.
+_WEIGHTS = tuple(math.prod(b**0.5 / (b**0.5 - a**0.5) for b in _NOISES if b != a) for a in _NOISES)
+
+
+def extrapolate_emd(
+    column: Column, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor
+) -> tuple[Tensor, Chance, Chance]:
+    """EMDs of layers without noise and the two sides' deviations, some neurons of all groups at a time."""
+    total = total_of(reference)
+    scale, of_layers, slices = emd_scale(column, total), column.layer_shares(total.layout), total.layout.slices()
+
+    def by_layer(of_neurons: Tensor) -> Tensor:
+        parts = [of_neurons[:, rows] @ scale[rows] for rows in slices.values()]
+        return torch.stack(parts, dim=1) / of_layers
+
+    sides = _Cumulated.of(reference), _Cumulated.of(generated)
+    neurons, bins = sides[0].counts[0].shape
+    corrected = torch.zeros(1, neurons, dtype=torch.float64)
+    deviations = [torch.zeros(len(side.halves), neurons, dtype=torch.float64) for side in sides]
+    # Between the bins the difference of the two is smooth, and deviations need no more digits than they have.
+    stride = max(1, bins // _BINS_OF_DEVIATIONS)
+    step = max(1, _BLOCK // (bins * sum(len(side.counts) for side in sides)))
+    for start in range(0, neurons, step):
+        rows = slice(start, start + step)
+        whole = [side.read(rows) for side in sides]
+        corrected[0, rows] = _without_noise(whole[0].share - whole[1].share, whole[0].variance + whole[1].variance)
+        coarse = [each.coarse(stride) for each in whole]
+        for place, other in ((0, 1), (1, 0)):
+            for index, halves in enumerate(sides[place].halves):
+                found = []
+                for half in halves:
+                    share, variance = coarse[place].part(half)
+                    found.append(_without_noise(share - coarse[other].share, variance + coarse[other].variance))
+                deviations[place][index, rows] = stride * sides[place].half_scale(index) * (found[0] - found[1])
+    first, second = (Chance(by_layer(each), side.freedom) for each, side in zip(deviations, sides, strict=True))
+    return by_layer(corrected)[0], first, second
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Some neurons of a side.
+
+    Args:
+        cumulative: counts, ``[groups, neurons, bins]``.
+        counts: of all bins, ``[groups, neurons, 1]``.
+        n_images: ``[groups]``.
+        share: cumulative, of all groups, ``[neurons, bins]``.
+        variance: of that share, as far as the groups tell, ``[neurons, bins]``.
+    """
+
+    cumulative: Tensor
+    counts: Tensor
+    n_images: Tensor
+    share: Tensor
+    variance: Tensor
+
+    def coarse(self, stride: int) -> _Block:
+        """Every few bins, in float32."""
+        bins = slice(None, None, stride)
+        share, variance = self.share[..., bins].float(), self.variance[..., bins].float()
+        return replace(self, cumulative=self.cumulative[..., bins].contiguous(), share=share, variance=variance)
+
+    def part(self, groups: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Share and variance of some groups."""
+        chosen = list(groups)
+        share = sum(self.cumulative[index] for index in chosen) / self.counts[chosen].sum(dim=0)
+        grown = self.n_images.sum() / self.n_images[chosen].sum()
+        return share.float(), self.variance * grown.float()
+
+
+@dataclass(frozen=True, eq=False)
+class _Cumulated:
+    """A side's counts by group, and the ways to split its groups into two halves."""
+
+    counts: tuple[Tensor, ...]
+    n_images: Tensor
+    halves: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    freedom: float
+
+    @classmethod
+    def of(cls, dna: VDNA | GroupedDNA) -> _Cumulated:
+        parts = dna.groups if isinstance(dna, GroupedDNA) else (dna,)
+        halves, freedom = _halves(len(parts)) if isinstance(dna, GroupedDNA) else ((), 0.0)
+        n_images = torch.tensor([part.n_images for part in parts], dtype=torch.float64)
+        return cls(tuple(histogram_of(part).counts for part in parts), n_images, halves, freedom)
+
+    def read(self, rows: slice) -> _Block:
+        cumulative = torch.stack([counts[rows].cpu() for counts in self.counts]).cumsum(dim=2).double()
+        counts = cumulative[..., -1:]
+        share = cumulative.sum(dim=0) / counts.sum(dim=0)
+        variance = torch.zeros_like(share)
+        if len(self.counts) > 1:
+            spread = sum(n * (one - share).square_() for n, one in zip(self.n_images, cumulative / counts, strict=True))
+            variance = spread / ((len(self.counts) - 1) * self.n_images.sum())
+        return _Block(cumulative, counts, self.n_images, share, variance)
+
+    def half_scale(self, index: int) -> float:
+        """What makes the squares of differences of halves add up to the variance of the whole."""
+        first, second = (float(self.n_images[list(half)].sum()) for half in self.halves[index])
+        return math.sqrt(first * second / len(self.halves)) / (first + second)
+
+
+@lru_cache
+def _halves(groups: int) -> tuple[tuple[tuple[tuple[int, ...], tuple[int, ...]], ...], float]:
+    """Splits of groups into two halves that are as unlike as some random ones, and their degrees of freedom.
+
+    Means of halves of ``s`` and ``n - s`` groups differ by weights times the groups' values. Of two splits whose first
+    halves have ``o`` groups in common, these weights' product is ``n o - s²`` times a number that is the same for all.
+    So likeness is a whole number, and which split is chosen does not hang on how a machine rounds.
+    """
+    stream = np.random.RandomState(0)  # whose stream is frozen
+    small = groups // 2
+    first_half = (np.arange(groups) < small).astype(np.int64)
+    chosen: list[NDArray[np.int64]] = []
+
+    def likeness(one: NDArray[np.int64]) -> int:
+        return sum((groups * int(np.count_nonzero(one & other)) - small**2) ** 2 for other in chosen)
+
+    for _ in range(_HALVES):
+        chosen.append(min([stream.permutation(first_half) for _ in range(64)], key=likeness))
+    freedom = (_HALVES * small * (groups - small)) ** 2 / sum(map(likeness, chosen))
+    halves = tuple((tuple(np.flatnonzero(row).tolist()), tuple(np.flatnonzero(row == 0).tolist())) for row in chosen)
+    return halves, freedom
+
+
+def _without_noise(difference: Tensor, variance: Tensor) -> Tensor:
+    """Sum over bins of the absolute difference, extrapolated to a variance of 0: ``[..., bins]`` -> ``[...]``."""
+    total: Tensor = _WEIGHTS[0] * difference.abs().sum(dim=-1)
+    for noise, weight in zip(_NOISES[1:], _WEIGHTS[1:], strict=True):
+        deviation = (variance * (noise - 1)).sqrt_().clamp_(min=1e-30)
+        ratio = difference / (deviation * math.sqrt(2))
+        mean = difference * torch.erf(ratio)  # of the folded normal distribution
+        mean.addcmul_(deviation, ratio.square_().neg_().exp_(), value=math.sqrt(2 / math.pi))
+        total += weight * mean.sum(dim=-1)
+    return total
+
 
 Correct = Callable[[Column, VDNA | GroupedDNA, VDNA | GroupedDNA, Tensor], tuple[Tensor, Chance, Chance]]
 """Takes a column, reference, generated and the plain distances of its parts ``[parts]``; gives corrected ones and what

@@ -1,0 +1,106 @@
+"""Reports of leaderboards, which commands write and print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vdna_metrics.cli.screen import number, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from vdna_metrics.leaderboard import Evidence, Leaderboard
+
+_FILE = "leaderboard.json"
+_NOTES = 5  # on pairs whose order is in dispute, of what may be many
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be one, before the work."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"cannot write a report to {folder}: it is a file")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
+    """The record first: a page can be drawn again, numbers cannot."""
+    from vdna_metrics.files import replacing
+    from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
+
+    leaderboard.save(folder / _FILE)
+    for name, text in (
+        ("leaderboard.csv", leaderboard_csv(leaderboard)),
+        ("leaderboard.md", leaderboard_markdown(leaderboard)),
+    ):
+        with replacing(folder / name) as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+    write_report(leaderboard, evidence, folder)
+
+
+def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
+    """Notes, tables, and where the report lies; or the record."""
+    for note in leaderboard.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json(leaderboard.to_json())
+    else:
+        _print_leaderboard(leaderboard)
+        click.echo(f"Report: {(folder / 'index.html').resolve()}")
+
+
+def _print_leaderboard(leaderboard: Leaderboard) -> None:
+    """A table a metric and network."""
+    from vdna_metrics.reports import ranking_table
+
+    for network, metric in leaderboard.columns:
+        print_table(*ranking_table(leaderboard, network, metric))
+        floor = leaderboard.floor(network, metric)
+        if floor is not None:
+            click.echo(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
+        worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
+        if worst:
+            rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
+            print_table("Worst class of each", ["generator", "class", "n", "value"], rows)
+    if leaderboard.agreement is not None:
+        notes = leaderboard.agreement.notes
+        for note in notes[:_NOTES]:
+            click.echo(note)
+        if len(notes) > _NOTES:
+            click.echo(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")
+
+
+def print_comparison(recorded: Leaderboard, found: Leaderboard, tolerance: float | None, as_json: bool) -> bool:
+    """What came out otherwise in a replay; whether nothing did."""
+    from vdna_metrics.leaderboard import leaderboard_differences
+    from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
+
+    tolerance = TOLERANCE if tolerance is None else tolerance
+    differences = leaderboard_differences(recorded, found, tolerance=tolerance)
+    intervals = intervals_are_comparable(recorded)
+    versions = {
+        name: (recorded.versions.get(name), found.versions.get(name))
+        for name in dict.fromkeys([*recorded.versions, *found.versions])
+        if recorded.versions.get(name) != found.versions.get(name)
+    }
+    if as_json:
+        plain = [vars(each) for each in differences]
+        print_json({"tolerance": tolerance, "intervals": intervals, "differences": plain, "versions": versions})
+        return not differences
+    if differences:
+        rows = [[each.what, _number(each.recorded), _number(each.found)] for each in differences]
+        print_table(f"{len(rows)} numbers differ by more than {tolerance:g}", ["what", "recorded", "now"], rows)
+    else:
+        click.echo(f"Every number is within {tolerance:g} of the recorded one.")
+    if not intervals:
+        click.echo(
+            f"The record is by {recorded.writer}: intervals changed in 0.2, so only values and corrected values were "
+            "compared, not intervals, differences of generators and ranks."
+        )
+    for name, (before, after) in versions.items():
+        click.echo(f"{name}: {before} then, {after} now")
+    return not differences
+
+
+def _number(value: float | str | None) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "none" if value is None else value[:20]
