@@ -25,7 +25,7 @@ from vdna_metrics.distributions import Kind
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images
-from vdna_metrics.references.adding import add_image_digests, add_ranges, add_references
+from vdna_metrics.references.adding import add_image_digests, add_ranges, add_reference
 from vdna_metrics.references.records import Manifest
 from vdna_metrics.references.store import MANIFEST, bundled_store, find_ranges
 
@@ -107,7 +107,7 @@ def main() -> None:
                     made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
                 if (name, image_set) in COVARIANCES:
                     made["layer_gaussian"] = made["layer_gaussian"].select(COVARIANCES[name, image_set])
-                add_references(
+                add_reference(
                     list(made.values()),
                     STORE,
                     dataset=dataset,
@@ -144,7 +144,7 @@ def build_groups(shared: Path, reading: Reading) -> None:
                 name=image_set,
                 reading=reading,
             )
-            add_references(
+            add_reference(
                 list(found.dnas.values()),
                 STORE,
                 dataset=dataset,

@@ -1,4 +1,4 @@
-"""Write the tables of `docs/references.md` from the manifest and the catalogues of formats and datasets.
+"""Write the tables of `docs/references.md` from the manifest and the catalogues of statistics and datasets.
 
 Without `--write` it fails when the page is not what they say.
 
@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from vdna_metrics.images.datasets import list_datasets
-from vdna_metrics.references.formats.published import FORMATS, PublishedStatistics, published_statistics
+from vdna_metrics.references.formats.published import PublishedStatistics, published_statistics
 from vdna_metrics.references.store import bundled_store
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "references.md"
@@ -47,16 +47,6 @@ def ranges() -> Iterator[str]:
         yield f"| `{record.extractor}` | {_number(record.n_images)} | {', '.join(record.sources)} | {record.widen} |"
 
 
-def formats() -> Iterator[str]:
-    """Formats that are read."""
-    yield "| format | file | neurons | how images were resized | covariance | number of images |"
-    yield "|---|---|---|---|---|---|"
-    for name, entry in FORMATS.items():
-        modes = " or ".join(f"`{mode}`" for mode in entry.modes) or "as the file says"
-        cells = [name, entry.content, entry.features, modes, f"ddof {entry.ddof}" if entry.modes else "ddof 1"]
-        yield f"| {' | '.join([*cells, entry.n_images])} |"
-
-
 def published() -> Iterator[str]:
     """Statistics that are known by name."""
     yield "| name | images | how images were resized |"
@@ -82,7 +72,7 @@ def standard() -> Iterator[str]:
         yield f"| `{record.name}` | {', '.join(splits)} | `{command}` |"
 
 
-TABLES = {"bundled": bundled, "ranges": ranges, "formats": formats, "published": published, "standard": standard}
+TABLES = {"bundled": bundled, "ranges": ranges, "published": published, "standard": standard}
 
 
 def filled(page: str) -> str:

@@ -10,9 +10,10 @@ from helpers.commands import run
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference
 from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, SETTINGS, run_demo
+from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.images.procedural import open_procedural
 from vdna_metrics.leaderboard import Evidence, Leaderboard, load_leaderboard
-from vdna_metrics.references import load_grouped_reference
+from vdna_metrics.references import resolve
 
 IMAGES = 10
 WORLDS = ("white_noise", "dead_leaves_disks")
@@ -60,12 +61,13 @@ def test_groups_that_ship_are_the_reference_in_parts(split: str, n_images: int) 
     """The bundled groups add up to the bundled DNAs, but for the rounding of other batches."""
     for kind, limit in (("histogram", 0.01), ("gaussian", 1e-6)):
         whole = load_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind=kind)
-        groups = load_grouped_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind=kind)
+        (groups,) = resolve(f"bsds500/{split}", extractors=[EXTRACTOR], kinds=[kind]).dnas
+        assert isinstance(groups, GroupedDNA)
         distance = compare.emd if kind == "histogram" else compare.neuron_frechet
         assert (groups.n_images, len(groups.groups)) == (n_images, 10)
         assert float(distance(whole, groups.total)) < limit
-    layers = load_grouped_reference(f"bsds500/{split}", extractor=EXTRACTOR, kind="layer_gaussian").layout
-    assert "conv_head" not in layers
+    found = resolve(f"bsds500/{split}", extractors=[EXTRACTOR], kinds=["layer_gaussian"]).dnas
+    assert all("conv_head" not in dna.layout for dna in found if isinstance(dna, GroupedDNA))
 
 
 def test_the_command_writes_the_report(

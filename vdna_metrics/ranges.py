@@ -237,18 +237,12 @@ class ActivationRanges:
                 "quantile ranges cannot be merged, for the quantiles of two sets do not tell those of their union: "
                 "merge the histogram DNAs that they were taken from, then take quantile_ranges of the sum"
             )
-        problems = []
-        if self.layout != other.layout:
-            problems.append(f"layouts differ: {dict(self.layout)} and {dict(other.layout)}")
-        if self.widen != other.widen:
-            problems.append(f"widening rules differ: {self.widen} and {other.widen}")
+        sides = ("layouts", dict(self.layout), dict(other.layout)), ("widening rules", self.widen, other.widen)
+        found = [(what, str(here), str(there)) for what, here, there in sides if here != there]
         if self.fingerprint and other.fingerprint:
-            problems += [
-                f"{what} differ: {a} and {b}"
-                for what, a, b in self.fingerprint.differences(other.fingerprint, precision=False)
-            ]
-        if problems:
-            raise ValueError("these ranges cannot be merged: " + "; ".join(problems))
+            found += self.fingerprint.differences(other.fingerprint, precision=False)
+        if found:
+            raise ValueError(f"these ranges cannot be merged: {describe_differences(found)}")
         return replace(
             self,
             observed_low=torch.minimum(self.observed_low, other.observed_low),

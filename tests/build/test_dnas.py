@@ -275,7 +275,7 @@ def test_overflow_names_its_layer(value: int) -> None:
         (IMAGES, {"neurons": {"first": [6]}}, r"layer 'first' has no neuron 6; it has 6 neurons, 0 to 5"),
         (IMAGES, {"ranges": None}, r"no activation ranges ship for 'Sequential'.*vdna-metrics calibrate IMAGES"),
         (IMAGES, {"bins": 0}, r"bins must be between 1 and 16777216, got 0"),
-        ("nowhere", {}, r"no image source at 'nowhere'"),
+        ("nowhere", {}, r"no file, folder or reference 'nowhere'"),
     ],
     ids=["nothing", "kind", "layer", "neuron", "ranges", "bins", "path"],
 )  # fmt: skip

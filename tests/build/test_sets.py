@@ -15,9 +15,8 @@ from helpers.dnas import assert_same_state, tiny_extractor
 
 from vdna_metrics import Reading, build_dnas, calibrate, load_vdna, open_images
 from vdna_metrics.analysis import collect_features
-from vdna_metrics.build.cache import cached_folder
 from vdna_metrics.build.passes import Checkpoint
-from vdna_metrics.build.sets import BuiltSet, build_set, known_ranges
+from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder, known_ranges
 from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.references import holds_dnas, load_dna_folder
 

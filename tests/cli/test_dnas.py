@@ -157,7 +157,7 @@ def test_compare_by_neuron_units_and_layers() -> None:
     ("arguments", "exit_code", "message"),
     [
         (["real.histogram.npz", "a.gaussian.npz"], 1, "a.gaussian.npz lacks histogram, it has gaussian"),
-        (["real.histogram.npz", "nothing.npz"], 1, "no image source at 'nothing.npz'"),
+        (["real.histogram.npz", "nothing.npz"], 1, "no file, folder or reference 'nothing.npz'"),
         (["real.histogram.npz", "ranges.npz"], 1, "holds 'ranges', and no images"),
         (["real.gaussian.npz", "a.gaussian.npz", "--unit", "bins"], 2, "neuron Fréchet distance has one"),
         (["real.layer_gaussian.npz", "a.layer_gaussian.npz", "--by", "neuron"], 2, "use --by layer"),

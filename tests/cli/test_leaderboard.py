@@ -234,7 +234,7 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         ),
         (["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--weights", "w"], 2, "tiny=FILE"),
         (["gen_a", "--reference", "real", "-o", "real/000.png", *OPTIONS], 1, "it is a file"),
-        (["nowhere", "--reference", "real", "-o", "x", *OPTIONS], 1, "no image source at 'nowhere'"),
+        (["nowhere", "--reference", "real", "-o", "x", *OPTIONS], 1, "no file, folder or reference 'nowhere'"),
         (["gen_a", "gen_a", "--reference", "real", "-o", "x", *OPTIONS], 1, "given twice: gen_a"),
         (["gen_a", "--reference", "real", "-o", "x", *OPTIONS, "--class-folders"], 1, "real has no class folders"),
         (["--replay", "gen_c.npz"], 1, "gen_c.npz: "),

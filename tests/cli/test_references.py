@@ -92,7 +92,7 @@ def test_references_are_compared_by_name() -> None:
     named = run_json("compare", "cats/train", "fake.npz", "cats/train")["results"]
     files = run_json("compare", "real.npz", "fake.npz", "real.npz")["results"]
     assert [result["emd"] for result in named] == [result["emd"] for result in files]
-    assert "no image source at 'nothing'" in run("compare", "nothing", "fake.npz", exit_code=1).stderr
+    assert "no file, folder or reference 'nothing'" in run("compare", "nothing", "fake.npz", exit_code=1).stderr
 
 
 def test_ranks_build_the_references_of_one_process() -> None:

@@ -37,7 +37,7 @@ def test_a_column_is_found_by_name_distance_or_itself() -> None:
 def test_a_column_is_a_value() -> None:
     """It cannot be changed, and another is made by `replace`, with everything else as it was."""
     column = Column("emd", layers=["norm", "conv1"], unit="range")
-    with pytest.raises(AttributeError, match="make another by replace"):
+    with pytest.raises(AttributeError, match="cannot assign to field"):
         column.name = "other"  # type: ignore[misc]
     other = column.replace(name="mine", unit="activation")
     assert (other.name, other.unit, other.layers) == ("mine", "activation", ("norm", "conv1"))

@@ -10,9 +10,9 @@ import torch
 from helpers.dnas import LAYOUT, make_dna
 from torch import Tensor
 
-from vdna_metrics.analysis.exemplars import Exemplar, Exemplars
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking
+from vdna_metrics.analysis.single_images import Exemplar, Exemplars
 from vdna_metrics.analysis.uncertainty import Estimate
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import (

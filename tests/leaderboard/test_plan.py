@@ -82,7 +82,7 @@ def test_a_generator_is_added(tmp_path: Path) -> None:
     whole, _ = make_leaderboard(replace(PLAN, generators=both), reading=READING)
     made = _saved(make_leaderboard(PLAN, cache=cache, reading=READING)[0])
     shutil.rmtree("gen_a")
-    with pytest.raises(ValueError, match="no image source at 'gen_a'"):
+    with pytest.raises(ValueError, match="no file, folder or reference 'gen_a'"):
         append_to_leaderboard(made, both[1:], reading=READING)
     more, _ = append_to_leaderboard(made, both[1:], cache=cache, reading=READING)
     assert more.scores == whole.scores

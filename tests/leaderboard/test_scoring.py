@@ -26,7 +26,7 @@ from vdna_metrics import (
     open_images,
 )
 from vdna_metrics.analysis import measure_fidelity
-from vdna_metrics.analysis.fidelity import collect_features
+from vdna_metrics.analysis.features import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
 from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column
@@ -368,3 +368,13 @@ def test_a_leaderboard_has_the_value_of_a_score() -> None:
     assert leaderboard.scores[0].value == expected.scores[0].value
     assert list(leaderboard.scores[0].layers) == ["blocks.0", "blocks.2", "blocks.4", "conv_head"]
     assert any("its groups lack conv_head" in note for note in leaderboard.notes)
+
+
+def test_sources_are_resolved(entries: list[ImageSet]) -> None:
+    """Paths and arrays are sets of images, too; what cannot be read by number is refused."""
+    settings = replace(SETTINGS, metrics=("nfd",), pictures=0, fidelity=False)
+    expected, _ = _leaderboard(entries[:2], settings=settings)
+    found, _ = score_leaderboard(entries[0].source, [entries[1].source], ["tiny"], settings=settings, reading=READING)
+    assert found.scores == expected.scores
+    with pytest.raises(ValueError, match="expected images that can be read by number, got batches of generator"):
+        score_leaderboard(entries[0], [(batch for batch in ())], ["tiny"], settings=settings)

@@ -330,9 +330,7 @@ def test_a_reference_may_be_a_name_of_the_store(kind: str, name: str, store: Pat
 
 def test_unknown_names_of_the_store_are_refused(store: Path) -> None:
     """A name that is not in the store is an error when the metric is built."""
-    with pytest.raises(
-        ValueError, match="no image source at 'nois'; nor is it a reference: did you mean 'noise/train'"
-    ):
+    with pytest.raises(ValueError, match="no file, folder or reference 'nois'; did you mean 'noise/train'"):
         make("nfd", reference="nois")
 
 
@@ -354,7 +352,7 @@ def test_ranges_that_ship_are_found(store: Path) -> None:
 def test_a_missing_reference_file_is_named(tmp_path: Path) -> None:
     """A path that is not there is an error that names it, for a Path and a text."""
     for path in (tmp_path / "real.npz", str(tmp_path / "real.npz")):
-        with pytest.raises(ValueError, match=r"no image source at '.*real\.npz'"):
+        with pytest.raises(ValueError, match=r"no file, folder or reference '.*real\.npz'"):
             make("nfd", reference=path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from helpers.metric_tester import (
     images,
     make,
 )
+from PIL import Image
 from torchmetrics import MetricCollection
 
 from vdna_metrics.metrics import DistanceMetric, GaussianDistanceMetric, HistogramDistanceMetric
@@ -127,10 +129,11 @@ def test_the_lists_of_arguments_agree() -> None:
 def test_feeding_a_folder_as_reference_says_what_to_do(tmp_path: Any) -> None:
     """A folder or an archive of images is no DNA: the error says so, and how to make one."""
     (tmp_path / "photographs").mkdir()
-    (tmp_path / "photographs.zip").write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photographs" / "black.png")
+    shutil.make_archive(str(tmp_path / "photographs"), "zip", tmp_path / "photographs")
     for reference in ("photographs", "photographs.zip"):
         for path in (tmp_path / reference, str(tmp_path / reference)):
-            with pytest.raises(ValueError, match=r"photographs.*holds images: make a DNA of them with build_dnas"):
+            with pytest.raises(ValueError, match=r"photographs.* has images and no DNA; `vdna-metrics make` makes one"):
                 make("emd", reference=path)
     metric = make("emd")
     feed(metric, images(3, 1), real=True)

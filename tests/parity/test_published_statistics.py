@@ -304,12 +304,3 @@ def test_vdna_loads_what_we_write(
     if kind == "histogram":
         assert torch.equal(back.distribution.counts, ours[0].distribution.counts)
     assert float(distance(back, ours[0])) < 1e-6 * expected
-
-
-def test_vdna_loads_our_ranges(ranges: ActivationRanges, tmp_path: Path) -> None:
-    """The vdna package loads our activation ranges, with a root that has a dot by the name of its settings file."""
-    vdna = pytest.importorskip("vdna")
-    settings, _ = write_vdna_package(ranges, tmp_path / "v0.5", extractor="r")
-    loaded = vdna.load_vdna_from_files(settings).get_all_neurons_dists()
-    assert torch.equal(loaded["min"], ranges.observed_low)
-    assert torch.equal(loaded["max"], ranges.observed_high)

@@ -16,9 +16,7 @@ from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.references import (
     ReferenceStore,
     add_reference,
-    add_references,
     import_statistics,
-    load_grouped_reference,
     load_reference,
     publish,
     resolve,
@@ -33,6 +31,12 @@ def _groups(sizes: tuple[int, ...] = (4, 5, 6), seed: int = 0) -> GroupedDNA:
     return GroupedDNA(tuple(make_dna("gaussian", n, seed + place) for place, n in enumerate(sizes)))
 
 
+def _load_groups(store: Path) -> GroupedDNA:
+    dna = resolve(f"{store}::cats").one_dna().dna
+    assert isinstance(dna, GroupedDNA)
+    return dna
+
+
 def _problems(store: Path) -> list[str]:
     return [f"{name}: {problem}" for name, problem in verify_store(store) if problem]
 
@@ -42,10 +46,10 @@ def test_a_grouped_dna_is_added_and_loaded(tmp_path: Path) -> None:
     groups = _groups()
     records = add_reference(groups, tmp_path, **WHERE)
     assert [record.group for record in records] == ["1-of-3", "2-of-3", "3-of-3"]
-    loaded = load_grouped_reference(f"{tmp_path}::cats")
+    loaded = _load_groups(tmp_path)
     assert loaded.sizes == groups.sizes
     assert torch.equal(loaded.total.distribution.state, groups.total.distribution.state)
-    with pytest.raises(ValueError, match="in groups alone: load_grouped_reference"):
+    with pytest.raises(ValueError, match="in groups alone: resolve loads"):
         load_reference(f"{tmp_path}::cats")
     add_reference(groups.total, tmp_path, **WHERE)
     assert load_reference(f"{tmp_path}::cats").n_images == 15
@@ -57,13 +61,13 @@ def test_several_are_added_or_none(tmp_path: Path) -> None:
     add_reference(make_dna("gaussian", 5), tmp_path, **WHERE)
     before = (tmp_path / "manifest.json").read_bytes()
     with pytest.raises(ValueError, match=r"with other contents: there 5 images, .* new 6 images"):
-        add_references([make_dna("histogram", 6), make_dna("gaussian", 6)], tmp_path, **WHERE)
+        add_reference([make_dna("histogram", 6), make_dna("gaussian", 6)], tmp_path, **WHERE)
     with pytest.raises(ValueError, match="two of the DNAs would be called"):
-        add_references([make_dna("histogram", 6), make_dna("histogram", 7)], tmp_path, **WHERE)
+        add_reference([make_dna("histogram", 6), make_dna("histogram", 7)], tmp_path, **WHERE)
     assert (tmp_path / "manifest.json").read_bytes() == before
     assert len(list((tmp_path / "dnas").iterdir())) == 1
     with pytest.raises(TypeError, match="expected a VDNA or a GroupedDNA, got str; load_vdna"):
-        add_reference("cats.npz", tmp_path, **WHERE)  # type: ignore[call-overload]
+        add_reference("cats.npz", tmp_path, **WHERE)  # type: ignore[arg-type]
 
 
 def test_other_groups_take_the_place_of_all(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_other_groups_take_the_place_of_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="with other contents"):
         add_reference(_groups((7, 8)), tmp_path, **WHERE)
     add_reference(_groups((7, 8)), tmp_path, **WHERE, overwrite=True)
-    assert load_grouped_reference(f"{tmp_path}::cats").sizes == (7, 8)
+    assert _load_groups(tmp_path).sizes == (7, 8)
     assert len(list((tmp_path / "dnas").iterdir())) == 2
     assert _problems(tmp_path) == []
 
@@ -87,18 +91,17 @@ def test_groups_of_other_images_are_found(tmp_path: Path) -> None:
         shutil.copy(b / other.file, a / mine.file)
     assert len(_problems(a)) == 2
     with pytest.raises(ValueError, match="was changed: its sha256 is"):
-        load_grouped_reference(f"{a}::cats")
+        _load_groups(a)
     manifest = ReferenceStore(str(a)).manifest()
     known = [replace(other, file=mine.file) for mine, other in zip(ours, theirs, strict=True)]
     kept = [record for record in manifest.references if not record.group]
     (a / "manifest.json").write_text(Manifest.of([*kept, *known]).dump())
-    for use in (lambda: load_grouped_reference(f"{a}::cats"), lambda: resolve(f"{a}::cats")):
-        with pytest.raises(ValueError, match=r"its groups have 5 images, .* has 9"):
-            use()
+    with pytest.raises(ValueError, match=r"its groups have 5 images, .* has 9"):
+        _load_groups(a)
     assert len(_problems(a)) == 1
     (a / "manifest.json").write_text(Manifest.of([*kept, ours[0]]).dump())
     with pytest.raises(ValueError, match="1 of 2 groups are there, missing: 2"):
-        load_grouped_reference(f"{a}::cats")
+        _load_groups(a)
 
 
 def test_ranges_tell_two_histograms_apart(tmp_path: Path) -> None:
@@ -110,6 +113,21 @@ def test_ranges_tell_two_histograms_apart(tmp_path: Path) -> None:
     names = str(caught.value).partition("could be: ")[2].split(", ")
     found = [load_reference(f"{tmp_path}::{name}").distribution.ranges.digest for name in names]  # type: ignore[attr-defined]
     assert len(set(found)) == 2
+
+
+def test_layers_tell_two_of_an_unknown_network_apart(tmp_path: Path) -> None:
+    """DNAs of one network of one's own with other layers stand beside each other, whole and in groups."""
+    groups = _groups()
+    for layers in (["conv1"], ["conv2", "norm"]):
+        add_reference([groups.select(layers), groups.total.select(layers)], tmp_path, **WHERE)
+    assert len(ReferenceStore(str(tmp_path)).manifest().references) == 8
+    assert _problems(tmp_path) == []
+    with pytest.raises(ValueError, match=r"could be: cats/all@tiny#gaussian\[conv1\], .*\[conv2\+norm\]"):
+        load_reference(f"{tmp_path}::cats")
+    assert list(load_reference(f"{tmp_path}::cats", layers=["norm"]).layout) == ["conv2", "norm"]
+    assert list(load_reference(f"{tmp_path}::cats/all@tiny#gaussian[conv1]").layout) == ["conv1"]
+    chosen = resolve(f"{tmp_path}::cats").one_dna(layers=["conv2"])
+    assert isinstance(chosen.dna, GroupedDNA)
 
 
 def _adm(path: Path) -> Path:
@@ -147,16 +165,16 @@ def test_groups_are_published_with_their_whole(tmp_path: Path) -> None:
     """A copy of a reference has its groups, and verifies."""
     mine, shared = tmp_path / "mine", tmp_path / "shared"
     groups = _groups()
-    add_references([groups, groups.total], mine, **WHERE)
+    add_reference([groups, groups.total], mine, **WHERE)
     copied = publish([f"{mine}::cats"], str(shared))
     assert [getattr(record, "group", None) for record in copied] == ["", "1-of-3", "2-of-3", "3-of-3"]
-    assert load_grouped_reference(f"{shared}::cats").sizes == groups.sizes
+    assert _load_groups(shared).sizes == groups.sizes
     assert _problems(shared) == []
 
 
 def test_an_older_store_learns_its_layers(tmp_path: Path) -> None:
     """A manifest of schema 1 gets the layers of its files when something is added."""
-    record = add_reference(make_dna("gaussian", 5), tmp_path, **WHERE)
+    (record,) = add_reference(make_dna("gaussian", 5), tmp_path, **WHERE)
     old = Manifest.of([replace(record, layers=())]).dump().replace('"schema": 2', '"schema": 1')
     (tmp_path / "manifest.json").write_text(old)
     assert _problems(tmp_path) == []

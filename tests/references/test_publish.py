@@ -10,8 +10,7 @@ from helpers.dnas import make_dna, make_fingerprint, make_ranges
 from helpers.hub_server import TOKEN, Hub, hub_server
 
 from vdna_metrics.references import store as module
-from vdna_metrics.references.adding import add_card, add_ranges, add_reference, verify_store
-from vdna_metrics.references.publish import publish
+from vdna_metrics.references.adding import add_card, add_ranges, add_reference, publish, verify_store
 from vdna_metrics.references.store import ReferenceStore, list_references, load_reference
 
 
@@ -121,7 +120,7 @@ def test_a_token_is_needed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("names", "to", "error"),
     [
-        (["dogs/train"], "hub:lab/references", "no reference 'dogs/train'"),
+        (["dogs/train"], "hub:lab/references", "no file, folder or reference 'dogs/train'"),
         ([], "folder", "name at least one"),
         (["cats/train#histogram"], "https://host/references", "is not on this machine"),
         (["cats/train#histogram"], "hub:not a name", "could not be published to"),

@@ -26,6 +26,18 @@ def test_a_name_tells_missing_layers() -> None:
     assert replace(WHOLE, layers=()).name == WHOLE.name
 
 
+def test_layers_of_other_networks_tell_records_apart() -> None:
+    """Layers of a network that the catalogue lacks are no part of the name, and of the key and the exact name."""
+    one = replace(WHOLE, extractor="mine", layers=["x"])
+    other = replace(one, layers=["y"])
+    assert one.name == other.name
+    assert one.key != other.key
+    assert one.exact_name == f"{one.name}[x]%abababab"
+    assert ReferenceName.parse(one.exact_name).fits(one)
+    assert not ReferenceName.parse(one.exact_name).fits(other)
+    assert not replace(other, group="1-of-2").is_group_of(one)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"layers": LAYERS[:2]}, {"ranges": "cd" * 32}, {"group": "1-of-2"}, {"kind": "histogram-9"}, {"split": "b"}],

@@ -22,11 +22,10 @@ from vdna_metrics.images import open_images
 from vdna_metrics.leaderboard import load_leaderboard
 from vdna_metrics.references import (
     ImageSet,
-    add_references,
+    add_reference,
     load_reference,
     resolve,
     resolve_images,
-    resolve_together,
     store,
 )
 
@@ -102,7 +101,7 @@ def _group_folder(dna: VDNA, folder: Path) -> Path:
 
 
 def _stored(dna: VDNA, folder: Path) -> str:
-    add_references([dna], folder / "store", dataset="cats", split="all")
+    add_reference(dna, folder / "store", dataset="cats", split="all")
     return f"{folder / 'store'}::cats"
 
 
@@ -146,13 +145,13 @@ def test_dnas_are_no_images(tmp_path: Path) -> None:
 def test_sources_of_one_set_go_together(tmp_path: Path) -> None:
     """DNAs of several kinds and one source of images are one set; a second one of either is refused."""
     paths = {kind: make_dna(kind).save(tmp_path / f"{kind}.npz") for kind in ("histogram", "gaussian")}  # type: ignore[arg-type]
-    both = resolve_together([*paths.values(), PIXELS], name="real")
+    both = resolve(*paths.values(), PIXELS, name="real")
     assert (both.name, [dna.kind for dna in both.dnas]) == ("real", ["histogram", "gaussian"])
     assert both.images is not None
     with pytest.raises(ValueError, match=r"gaussian\.npz and .*gaussian\.npz are two gaussian DNAs of tiny: merge"):
-        resolve_together([paths["gaussian"], paths["gaussian"]])
+        resolve(paths["gaussian"], paths["gaussian"])
     with pytest.raises(ValueError, match="only one source can be images, got array and array"):
-        resolve_together([PIXELS, PIXELS])
+        resolve(PIXELS, PIXELS)
 
 
 # ---- names
@@ -170,9 +169,9 @@ def test_unknown_names_are_told_near_ones(tmp_path: Path, monkeypatch: pytest.Mo
     """Files of the folder and names of the store that are near, and no others."""
     monkeypatch.chdir(tmp_path)
     write_folder(Path("faces"), PIXELS)
-    with pytest.raises(ValueError, match=r"^no image source at 'facse'; did you mean 'faces'\?$"):
+    with pytest.raises(ValueError, match=r"^no file, folder or reference 'facse'; did you mean 'faces'\?$"):
         resolve("facse")
-    with pytest.raises(ValueError, match=r"no reference 'bsds500/tset' .*of that image set there are: bsds500/test@"):
+    with pytest.raises(ValueError, match=r"no reference 'bsds500/tset'; of that image set there are: bsds500/test@"):
         resolve("bsds500/tset")
     with pytest.raises(ValueError, match=r"could be: bsds500/test@seeded_resnet18#gaussian, ") as caught:
         resolve("bsds500/test")

@@ -27,9 +27,9 @@ from vdna_metrics.references.store import (
     bundled_store,
     find_ranges,
     find_reference,
-    has_ranges,
     list_references,
     load_reference,
+    ranges_origin,
     user_store,
 )
 
@@ -131,7 +131,7 @@ def test_an_ambiguous_name_lists_what_it_could_be(name: str, options: dict[str, 
 )
 def test_an_unknown_name_lists_those_of_its_set(name: str, options: dict[str, str]) -> None:
     """Where no record fits, the error says what was looked for and lists what there is of that image set alone."""
-    with pytest.raises(ValueError, match=r"no reference '.*' in the store, nor a file of that name") as caught:
+    with pytest.raises(ValueError, match=r"no (file, folder or )?reference '.*';") as caught:
         load_reference(name, **options)
     if name.startswith("ffhq"):
         assert [known for known in NAMES if known in str(caught.value)] == NAMES[2:6]
@@ -159,8 +159,8 @@ def test_a_tampered_file_is_refused(made_store: Path) -> None:
 @pytest.mark.usefixtures("made_store")
 def test_ranges_by_extractor() -> None:
     """Ranges are found by the extractor's name; where there are none, it is said how to get them."""
-    assert has_ranges("dino")
-    assert not has_ranges("seeded_resnet50")
+    assert ranges_origin("dino") == "ship"
+    assert ranges_origin("seeded_resnet50") == "calibrate"
     assert find_ranges("dino").equals(make_ranges())
     with pytest.raises(
         ValueError,
@@ -205,8 +205,8 @@ def test_published_ranges_lead_to_a_histogram(hub: FileServer) -> None:
     """Ranges of the hub are downloaded once and fill a metric and DNAs, with their origin and the extractor."""
     hub.serve("a/b/resolve/main/net/ranges.json", _published())
     extractor = create_extractor(_PUBLISHED)
-    assert has_ranges(extractor)
-    assert has_ranges(_PUBLISHED)
+    assert ranges_origin(extractor) == "published"
+    assert ranges_origin(_PUBLISHED) == "published"
     assert hub.requests == []
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     dna = build_dnas(images, extractor, ["histogram"], bins=50, name="noise")["histogram"]
@@ -239,7 +239,7 @@ def test_an_empty_store_says_so(made_store: Path) -> None:
     """A store without references is no crash."""
     (made_store / "manifest.json").write_text(Manifest().dump())
     assert list_references() == []
-    with pytest.raises(ValueError, match="nor a file of that name; `vdna-metrics references list` shows"):
+    with pytest.raises(ValueError, match="no file, folder or reference 'ffhq'; `vdna-metrics references list` shows"):
         find_reference("ffhq")
 
 
@@ -277,7 +277,7 @@ def test_what_is_added_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path))
     dna = make_dna("histogram", 6)
     mine = user_store()
-    made = add_reference(dna, mine, dataset="cats", split="train", resolution="8x8", licence="CC0", origin="a test")
+    (made,) = add_reference(dna, mine, dataset="cats", split="train", resolution="8x8", licence="CC0", origin="a test")
     assert find_reference("cats") == (mine, made)
     assert made.fingerprint == dna.fingerprint.digest
     assert made.preprocessing == dna.fingerprint.preprocessing
@@ -540,7 +540,7 @@ def test_a_gaussian_may_come_from_a_layer_gaussian(tmp_path: Path) -> None:
 def test_a_store_at_an_address(hub: FileServer, tmp_path: Path) -> None:
     """A folder behind a web address is a store: its manifest is read anew, its files once, each by its sha256."""
     folder = ReferenceStore(str(tmp_path / "site"))
-    made = add_reference(make_dna("gaussian", 5), folder, dataset="cats", split="train")
+    (made,) = add_reference(make_dna("gaussian", 5), folder, dataset="cats", split="train")
 
     def put() -> None:
         for path in Path(folder.location).rglob("[!.]*"):
@@ -567,7 +567,7 @@ def test_a_store_at_an_address(hub: FileServer, tmp_path: Path) -> None:
 def test_a_remote_file_that_is_another_is_refused(hub: FileServer, tmp_path: Path) -> None:
     """A file that is not the one of the manifest is not kept."""
     folder = ReferenceStore(str(tmp_path / "site"))
-    made = add_reference(make_dna("gaussian", 5), folder, dataset="cats", split="train")
+    (made,) = add_reference(make_dna("gaussian", 5), folder, dataset="cats", split="train")
     hub.serve("site/manifest.json", (tmp_path / "site" / "manifest.json").read_bytes())
     hub.serve(f"site/{made.file}", make_dna("gaussian", 7).save(tmp_path / "other.npz").read_bytes())
     with pytest.raises(ValueError, match=f"has sha256 .*, expected {made.sha256}"):

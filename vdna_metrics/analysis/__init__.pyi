@@ -1,4 +1,3 @@
-from .copies import CopyMatch as CopyMatch, CopyReport as CopyReport, find_copies as find_copies
 from .descriptors import (
     LayerDescriptors as LayerDescriptors,
     coding_length as coding_length,
@@ -20,7 +19,6 @@ from .desensitise import (
     split_images as split_images,
     split_of as split_of,
 )
-from .exemplars import Exemplar as Exemplar, Exemplars as Exemplars, find_exemplars as find_exemplars
 from .explain import (
     DistanceParts as DistanceParts,
     Explanation as Explanation,
@@ -29,10 +27,13 @@ from .explain import (
     emd_parts as emd_parts,
     explain as explain,
 )
-from .fidelity import (
+from .features import (
+    CopyMatch as CopyMatch,
+    CopyReport as CopyReport,
     Features as Features,
     Fidelity as Fidelity,
     collect_features as collect_features,
+    find_copies as find_copies,
     measure_fidelity as measure_fidelity,
 )
 from .matrices import (
@@ -45,7 +46,6 @@ from .matrices import (
     nearest as nearest,
     ranking_discrepancy as ranking_discrepancy,
 )
-from .pairs import compare_images as compare_images
 from .ranking import (
     ImageRanking as ImageRanking,
     LayerScore as LayerScore,
@@ -54,6 +54,12 @@ from .ranking import (
 )
 from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
 from .selection import select_sensitive as select_sensitive
+from .single_images import (
+    Exemplar as Exemplar,
+    Exemplars as Exemplars,
+    compare_images as compare_images,
+    find_exemplars as find_exemplars,
+)
 from .uncertainty import (
     BIAS_RULES as BIAS_RULES,
     Agreement as Agreement,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,22 +231,22 @@ def attribute_distances(
         raise ValueError(f"{column.title} has no distances by neuron or layer between two sets: it cannot be weighed")
     if not dnas:
         raise ValueError("there must be attributes, got none")
-    values, first, first_name = {}, None, ""
-    for attribute in dict.fromkeys(name for name, _ in dnas):
-        for value, word in ((True, "with"), (False, "without")):
-            if (attribute, value) not in dnas:
-                raise ValueError(f"there is no DNA of images {word} {attribute!r}: was none of them readable?")
+    values, names = {}, list(dict.fromkeys(name for name, _ in dnas))
+    for attribute, value in itertools.product(names, (True, False)):
+        if (attribute, value) not in dnas:
+            word = "with" if value else "without"
+            raise ValueError(f"there is no DNA of images {word} {attribute!r}: was none of them readable?")
+    first = column.select(dnas[names[0], True])
+    for attribute in names:
         with_it, without = (column.select(dnas[attribute, value]) for value in (True, False))
-        first, first_name = (with_it, attribute) if first is None else (first, first_name)
         if with_it.layout != first.layout or with_it.fingerprint.differences(first.fingerprint):
-            raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {first_name!r}")
+            raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {names[0]!r}")
         try:
             found = column.measure(with_it, without, "layer" if per == "layer" else "none")
         except ValueError as error:
             raise ValueError(f"{attribute}: {error}") from error
         parts = cast("dict[str, Tensor]", found)
         values[attribute] = torch.cat([parts[layer].cpu().reshape(-1) for layer in first.layout])
-    assert first is not None
     return AttributeDistances(first.layout, first.fingerprint, column.name, column.options.get("unit"), values, per)
 
 

@@ -19,6 +19,8 @@ from vdna_metrics.functional.emd import cumulative_shares
 from vdna_metrics.layout import near_names
 from vdna_metrics.neurons import chosen_weights
 
+_BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
+
 
 def histogram_of(dna: VDNA) -> HistogramDistribution:
     """The distribution of a DNA that is compared by the EMD."""
@@ -33,9 +35,6 @@ def emd_scale(column: Column, dna: VDNA) -> Tensor:
     if scale is None:
         scale = torch.full((dna.layout.total,), 1 / dna.layout.total, dtype=torch.float64)
     return scale * bin_widths(histogram_of(dna), column.options["unit"])
-
-
-_BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,13 +233,7 @@ class GroupReport:
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
         groups = [{**vars(group), "layers": dict(group.layers)} for group in self.groups]
-        return {
-            "distance": self.distance,
-            "unit": self.unit,
-            "pooled": self.pooled,
-            "mean": self.mean,
-            "groups": groups,
-        }
+        return {**vars(self), "mean": self.mean, "groups": groups}
 
 
 def compare_groups(

@@ -29,6 +29,9 @@ from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observ
 _EVERY = 60.0  # seconds
 _COST = 0.05  # of the time, at most
 
+_WORTH_KEEPING = 10.0  # seconds of work
+_SMALL = 1 << 22  # bytes of states that cost nothing to keep
+
 
 class Checkpoint:
     """One file for one pass: its name holds the hash of what the pass does, so another pass never takes it.
@@ -76,10 +79,6 @@ class Checkpoint:
         write_npz(self.path, "checkpoint", {"values": dict(values)}, arrays, compress=False)
         self._saved = time.monotonic()
         self._took = self._saved - begin
-
-
-_WORTH_KEEPING = 10.0  # seconds of work
-_SMALL = 1 << 22  # bytes of states that cost nothing to keep
 
 
 @dataclass(frozen=True, eq=False)

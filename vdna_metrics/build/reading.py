@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.references.resolve import ImageSet, resolve_images
+from vdna_metrics.references.image_sets import ImageSet
+from vdna_metrics.references.resolve import resolve_images
 
 NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
 """Images that have places and names: a source or set, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""
@@ -25,6 +26,10 @@ ImagesLike = NumberedImages | Iterable[Any]
 
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the number of images done and, where it is known, of all images."""
+
+LIMIT_VARIABLE = "VDNA_METRICS_MEMORY_LIMIT"
+_WORTH_SAYING = 10**9  # bytes
+_WORTH_SAYING_OF_PARTS = 10**8
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,6 @@ def open_numbered(images: NumberedImages) -> ImageSource:
 
 def _are_paths(images: object) -> TypeGuard[Sequence[str | Path]]:
     return isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], str | Path)
-
-
-LIMIT_VARIABLE = "VDNA_METRICS_MEMORY_LIMIT"
-
-_WORTH_SAYING = 10**9  # bytes
-_WORTH_SAYING_OF_PARTS = 10**8
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,11 @@ def find_sets(
     root: str | None,
 ) -> tuple[ImageSet, list[ImageSet]]:
     """The set of real images, and those that are compared with it, through one network."""
-    from vdna_metrics.references import resolve_together
+    from vdna_metrics.references import resolve
 
     kinds = kinds_of(columns)
     extractors = None if network.extractor is None else [network.extractor]
-    reference = resolve_together(references, kinds=kinds, extractors=extractors, root=root)
+    reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
     extractor = network.extractor or next(iter(reference.networks), None)
     sets = [find_set(source, root, kinds, extractor) for source in sources]
     for each in (reference, *sets):

@@ -279,7 +279,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     """With the networks that options name, else those of the reference, which is opened."""
     from vdna_metrics.extractors import create_extractor
     from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-    from vdna_metrics.references import resolve_together
+    from vdna_metrics.references import resolve
 
     own = {column.extractor for column in columns if column.extractor is not None}
     free = [column for column in columns if column.extractor is None]
@@ -293,7 +293,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
     options, reference = vars(given.running), None
     if free and not names:
-        reference = resolve_together(plan.references, kinds=kinds_of(free), root=plan.root)
+        reference = resolve(*plan.references, kinds=kinds_of(free), root=plan.root)
         names = reference.networks or (DEFAULT_EXTRACTOR,)
         precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
         options = {**options, "precision": options["precision"] or precision}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import reduce
 from operator import add
@@ -208,7 +209,7 @@ def build(
         return
     dnas = [reduce(add, (part[kind] for part in parts)) for kind in kinds]
     report_skipped(dnas[0])
-    records = [_add(store, dna, dataset, split, storing, text, origin=_command()) for dna in dnas]
+    records = _add(store, dnas, dataset, split, storing, text, origin=_command())
     forget(checkpoint)
     _print_added(store, records, as_json)
 
@@ -267,7 +268,7 @@ def import_command(
             source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
         )
     store = _writable_store(storing.location)
-    records = [_add(store, dna, dataset, split, storing, text, resolution=resolution) for dna in dnas]
+    records = _add(store, dnas, dataset, split, storing, text, resolution=resolution)
     _print_added(store, records, as_json)
 
 
@@ -305,7 +306,7 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
 @as_json
 def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
     """Copy references into another store, with their ranges and cards."""
-    from vdna_metrics.references.publish import publish
+    from vdna_metrics.references.adding import publish
 
     records = publish(names, to, overwrite=overwrite, private=private)
     if as_json:
@@ -343,7 +344,7 @@ def _command() -> str:
 
 def _add(
     store: ReferenceStore,
-    dna: VDNA,
+    dnas: list[VDNA],
     dataset: str,
     split: str,
     storing: StoringOptions,
@@ -351,11 +352,11 @@ def _add(
     *,
     resolution: str = "",
     origin: str = "",
-) -> ReferenceRecord:
+) -> tuple[ReferenceRecord, ...]:
     from vdna_metrics.references.adding import add_card, add_reference
 
-    record = add_reference(
-        dna,
+    records = add_reference(
+        dnas,
         store,
         dataset=dataset,
         split=split,
@@ -366,10 +367,10 @@ def _add(
     )
     if card is not None:
         add_card(store, dataset, card)
-    return record
+    return records
 
 
-def _print_added(store: ReferenceStore, records: list[ReferenceRecord], as_json: bool) -> None:
+def _print_added(store: ReferenceStore, records: Sequence[ReferenceRecord], as_json: bool) -> None:
     if as_json:
         print_json([{"name": record.name, "store": store.location, **asdict(record)} for record in records])
         return

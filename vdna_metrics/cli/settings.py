@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
     from vdna_metrics.ranges import ActivationRanges
     from vdna_metrics.references import ImageSet
-    from vdna_metrics.references.resolve import ChosenDNA
+    from vdna_metrics.references.image_sets import ChosenDNA
 
 NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, False, False))
 NO_HISTOGRAMS = HistogramOptions(None, None, None)

@@ -17,6 +17,9 @@ LEVELS = (1e-4, 1 - 1e-4)
 # Of the larger end: what rounding in float32 may move an activation against the edge of its bin, twice over.
 _ROUNDING = 2**-22
 
+OUTSIDE = 0.01  # more than this share of a layer's activations is too much; `coverage_warning` begins here
+USED = 0.1  # a layer whose median neuron uses less of its range has too few bins left for them
+
 
 def quantile_ranges(dna: VDNA, lower: float = LEVELS[0], upper: float = LEVELS[1]) -> ActivationRanges:
     """Ranges from the lower to the upper quantile of each neuron's activations.
@@ -119,10 +122,6 @@ def _sets(dna: VDNA, ranges: ActivationRanges) -> tuple[RangesSource, ...]:
         return tuple(map(RangesSource, provenance.sources))
     manifest = provenance.manifests[0] if len(provenance.manifests) == 1 else None
     return (RangesSource(provenance.sources[0], dna.n_images, manifest, provenance.skipped),)
-
-
-OUTSIDE = 0.01  # more than this share of a layer's activations is too much; `coverage_warning` begins here
-USED = 0.1  # a layer whose median neuron uses less of its range has too few bins left for them
 
 
 @dataclass(frozen=True)

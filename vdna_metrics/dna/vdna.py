@@ -100,19 +100,16 @@ class Provenance:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
-        data: dict[str, Any] = {
-            "extractor": self.extractor,
+        data = {
+            **vars(self),
             "sources": list(self.sources),
             "skipped": [list(item) for item in self.skipped],
             "manifests": list(self.manifests),
+            "sizes": self.sizes and {side: list(ends) for side, ends in vars(self.sizes).items()},
         }
-        if self.max_positions is not None:
-            data["max_positions"] = self.max_positions
-        if self.origin:
-            data["origin"] = self.origin
-        if self.sizes is not None:
-            data["sizes"] = {"widths": list(self.sizes.widths), "heights": list(self.sizes.heights)}
-        return data
+        # What is nothing is left out, as by earlier versions, which did not know it.
+        optional = ("max_positions", "origin", "sizes")
+        return {name: value for name, value in data.items() if value or name not in optional}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Provenance:

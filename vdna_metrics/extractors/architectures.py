@@ -2,17 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vdna_metrics.extractors.diffusion import KLEncoder, UNetDecoder
 from vdna_metrics.layout import near_names
+
+# The schedule of Ho et al. (2020): noise variances of 1000 steps. float64, because float32 products differ by platform.
+_SIGNAL_POWER = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+
+# What `UNetDecoder` can follow: the U-Net of DDPM in any size. The first is diffusers' default.
+_KNOWN_SETTINGS: Mapping[str, Sequence[object]] = {
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "mid_block_type": ("UNetMidBlock2D",),
+    "up_block_types": ("UpBlock2D", "AttnUpBlock2D"),
+    "upsample_type": ("conv",),
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "num_class_embeds": (None,),
+}
+
+_OLD_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+class KLEncoder(nn.Module):
+    """The encoder of diffusers' ``AutoencoderKL``, ``[N, 3, H, W]`` in [-1, 1] -> ``[N, C * h * w]``.
+
+    Its submodule ``latent`` gives the mean of the posterior, so that nothing is drawn, neither scaled nor shifted as
+    latent diffusion does it afterwards (0.18215 in Stable Diffusion 1); each element of the latent is one neuron.
+
+    Args:
+        config: the published ``config.json`` of the autoencoder.
+
+    Raises:
+        ValueError: when diffusers is not installed.
+
+    Source: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        autoencoder = _of_diffusers("AutoencoderKL", config)
+        self.encoder = autoencoder.encoder
+        self.quant_conv = autoencoder.quant_conv
+        self.latent = nn.Flatten()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[N, 3, H, W]`` -> ``[N, C * h * w]``, channel by channel, row by row."""
+        mean, _ = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
+        return cast(Tensor, self.latent(mean))
+
+
+class UNetDecoder(nn.Module):
+    r"""Decoder activations of diffusers' ``UNet2DModel`` on images with fixed noise, one forward a timestep.
+
+    The input at timestep ``t`` is ``sqrt(a_t) images + sqrt(1 - a_t) noise``, ``a_t`` being the product of
+    ``1 - beta`` up to ``t``, with 1000 linear ``beta`` from 1e-4 to 0.02. The noise is standard normal, of
+    ``numpy.random.RandomState(noise_seed)``, one ``[3, H, W]`` for all images and timesteps.
+
+    The submodule ``t50.up.5`` gives block 5 at timestep 50. Blocks are counted from 0 at the deepest, as the source
+    counts ``output_blocks``: a residual block, its attention if it has one, and the upsampling that ends a level. In
+    diffusers' terms block ``b`` of ``n = layers_per_block + 1`` a level is entry ``b % n`` of
+    ``up_blocks[b // n]``, and its output the last of ``resnets``, ``attentions`` and, at a level's end,
+    ``upsamplers``. Blocks 5, 6, 7, 8 and 12 of a network for 256 pixels have 32, 32, 32, 64 and 128 positions a side
+    in both; the source's network is twice as wide, its 1024 + 3 × 512 + 256 channels at three timesteps are the 8448
+    that its settings state.
+
+    Args:
+        config: the published ``config.json`` of the U-Net; ``sample_size`` is the size of its images.
+        timesteps: steps of the schedule, 0 to 999.
+        blocks: blocks of the decoder.
+        noise_seed: another seed is another noise, for as many variants as are wanted.
+
+    Raises:
+        ValueError: for a timestep or block that does not exist, a U-Net of another kind or without ``sample_size``,
+            or when diffusers is not installed.
+
+    Source: Baranchuk et al., "Label-Efficient Semantic Segmentation with Diffusion Models", ICLR 2022, and its
+    repository yandex-research/ddpm-segmentation.
+    """
+
+    noise: Tensor
+    steps: Tensor
+
+    def __init__(
+        self, config: Mapping[str, Any], timesteps: Sequence[int], blocks: Sequence[int], noise_seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.unet = _of_diffusers("UNet2DModel", config)
+        self.blocks = tuple(blocks)
+        self._blocks_per_level = len(self.unet.up_blocks[0].resnets)
+        self._check(timesteps)
+        self._signal_power = {timestep: float(_SIGNAL_POWER[timestep]) for timestep in timesteps}
+        size = self.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        noise = np.random.RandomState(noise_seed).standard_normal((3, height, width))
+        # Not in the state dict: they are made from the arguments, and files of weights do not have them.
+        self.register_buffer("noise", torch.tensor(noise, dtype=torch.float32), persistent=False)
+        self.register_buffer("steps", torch.tensor(list(self._signal_power)), persistent=False)
+        for timestep in self._signal_power:
+            taps = nn.ModuleDict({str(block): nn.Identity() for block in blocks})
+            self.add_module(f"t{timestep}", nn.ModuleDict({"up": taps}))
+
+    def _check(self, timesteps: Sequence[int]) -> None:
+        unknown = [t for t in timesteps if not 0 <= t < len(_SIGNAL_POWER)]
+        if unknown:
+            raise ValueError(f"timesteps {unknown} do not exist: the schedule has 0 to {len(_SIGNAL_POWER) - 1}")
+        number = len(self.unet.up_blocks) * self._blocks_per_level
+        unknown = [block for block in self.blocks if not 0 <= block < number]
+        if unknown:
+            raise ValueError(f"blocks {unknown} do not exist: the decoder has 0 (deepest) to {number - 1}")
+        for name, known in _KNOWN_SETTINGS.items():
+            found = self.unet.config.get(name, known[0])
+            if not set(found if isinstance(found, list | tuple) else [found]) <= set(known):
+                raise ValueError(f"{name} of the U-Net's config is {found}, known are {', '.join(map(str, known))}")
+        if self.unet.config.sample_size is None:
+            raise ValueError("the config has no sample_size, the size of images that the noise is drawn for")
+
+    def forward(self, images: Tensor) -> None:
+        """``[N, 3, H, W]`` in [-1, 1]; the submodules give the activations, ``[N, C, h, w]``.
+
+        Raises:
+            ValueError: for images of another size than the noise.
+        """
+        if images.shape[1:] != self.noise.shape:
+            raise ValueError(
+                f"images are {list(images.shape[1:])}, the noise is {list(self.noise.shape)}: "
+                "give the extractor's size and the config's sample_size alike"
+            )
+        for (timestep, power), step in zip(self._signal_power.items(), self.steps.split(1), strict=True):
+            noisy = power**0.5 * images + (1 - power) ** 0.5 * self.noise
+            self._decode(noisy, step, self.get_submodule(f"t{timestep}.up"))
+
+    def _decode(self, x: Tensor, step: Tensor, taps: nn.Module) -> None:
+        # Not through the U-Net's own forward: what follows the last wanted block, the largest maps, need not be
+        # computed, and hooks that are set inside a forward cannot be compiled.
+        unet = self.unet
+        embedding = unet.time_embedding(unet.time_proj(step).to(x.dtype))
+        x = unet.conv_in(x)
+        skipped = [x]
+        for level in unet.down_blocks:
+            x, outputs = level(x, embedding)
+            skipped += outputs
+        x = unet.mid_block(x, embedding)
+        for block in range(max(self.blocks, default=-1) + 1):
+            level, place = unet.up_blocks[block // self._blocks_per_level], block % self._blocks_per_level
+            x = level.resnets[place](torch.cat([x, skipped.pop()], dim=1), embedding)
+            if hasattr(level, "attentions"):
+                x = level.attentions[place](x)
+            if place == self._blocks_per_level - 1 and level.upsamplers is not None:
+                x = level.upsamplers[0](x)
+            if block in self.blocks:
+                taps.get_submodule(str(block))(x)
+
+
+def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Published weights by the names of our network; attention of files before 2023 has other names in diffusers.
+
+    Examples:
+        >>> list(checkpoint_filter_fn({"mid_block.attentions.0.proj_attn.bias": torch.zeros(1)}, nn.Identity()))
+        ['mid_block.attentions.0.to_out.0.bias']
+    """
+    prefix = "unet." if isinstance(network, UNetDecoder) else ""
+    old = re.compile(rf"(?<=\.attentions\.)(\d+)\.({'|'.join(_OLD_ATTENTION_NAMES)})(?=\.)")
+    return {
+        prefix + old.sub(lambda found: f"{found[1]}.{_OLD_ATTENTION_NAMES[found[2]]}", name): tensor
+        for name, tensor in state_dict.items()
+    }
+
+
+def _of_diffusers(name: str, config: Mapping[str, Any]) -> Any:
+    try:
+        import diffusers
+    except ImportError as error:
+        raise ValueError(
+            f"{name} is a network of diffusers, which cannot be imported ({error}): "
+            "pip install 'vdna_metrics[diffusion]'"
+        ) from error
+    return getattr(diffusers, name)(**config)
 
 
 def fid_inception() -> nn.Module:

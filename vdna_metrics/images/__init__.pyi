@@ -1,25 +1,9 @@
-from .batches import (
-    ImageBatch as ImageBatch,
-    ImageDataset as ImageDataset,
-    iterate_images as iterate_images,
-)
-from .dataset_table import (
-    DatasetRecord as DatasetRecord,
-)
-from .datasets import (
-    list_datasets as list_datasets,
-    open_dataset as open_dataset,
-)
-from .decoding import (
-    decode_image as decode_image,
-)
-from .opening import (
-    open_images as open_images,
-)
-from .procedural import (
-    open_procedural as open_procedural,
-    procedural_images as procedural_images,
-)
+from .batches import ImageBatch as ImageBatch, ImageDataset as ImageDataset, iterate_images as iterate_images
+from .dataset_table import DatasetRecord as DatasetRecord
+from .datasets import list_datasets as list_datasets, open_dataset as open_dataset
+from .decoding import decode_image as decode_image
+from .opening import open_images as open_images
+from .procedural import open_procedural as open_procedural, procedural_images as procedural_images
 from .sources import (
     ImageSource as ImageSource,
     evenly_spaced as evenly_spaced,

@@ -109,16 +109,22 @@ class ImageDataset(Dataset[ImageRecord]):
             return ImageRecord(index, digest, str(error))
         return ImageRecord(index, digest, image, (pixels.shape[1], pixels.shape[0]))
 
-
-_Item = tuple[int, str, "tuple[int, ...] | str", tuple[int, int]]  # index, digest, shape or what is wrong, size
-
-
-# Stacked in the worker: one tensor a batch crosses the process border, not one file descriptor an image.
-def _collate(records: list[ImageRecord]) -> tuple[Tensor | None, list[_Item]]:
-    images = [record.image for record in records if isinstance(record.image, Tensor)]
-    shapes = [record.image if isinstance(record.image, str) else tuple(record.image.shape) for record in records]
-    items = [(record.index, record.digest, shape, record.size) for record, shape in zip(records, shapes, strict=True)]
-    return (torch.stack(images) if len({image.shape for image in images}) == 1 else None), items
+    def batch(self, records: list[ImageRecord]) -> tuple[ImageBatch, str]:
+        """Records together, stacked in the worker: one tensor crosses the process border; and what keeps them apart."""
+        names = self.source.names
+        good = [record for record in records if isinstance(record.image, Tensor)]
+        images = [record.image for record in records if isinstance(record.image, Tensor)]
+        skipped = (BadImage(names[record.index], record.image) for record in records if isinstance(record.image, str))
+        other = next((place for place, image in enumerate(images) if image.shape != images[0].shape), 0)
+        both = [f"{names[good[place].index]} {list(images[place].shape)}" for place in (0, other) if other]
+        batch = ImageBatch(
+            torch.stack(images) if images and not other else torch.empty(0, 3, 1, 1),
+            tuple(record.index for record in good),
+            tuple(record.digest for record in good),
+            tuple(skipped),
+            sizes=tuple(record.size for record in good),
+        )
+        return batch, ", ".join(both)
 
 
 def iterate_images(
@@ -163,43 +169,36 @@ def iterate_images(
     n_batches = -(-len(source) // batch_size)
     numbers = [number for number in range(shard[0], n_batches, shard[1]) if number >= first_batch]
     batches: Any = [range(n * batch_size, min((n + 1) * batch_size, len(source))) for n in numbers]  # typed as lists
+    dataset = ImageDataset(source, transform or _identity)
     loader = DataLoader(
-        ImageDataset(source, transform or _identity),
+        dataset,
         batch_sampler=batches,
         num_workers=0 if isinstance(source, ArraySource) else workers,
-        collate_fn=_collate,
+        collate_fn=dataset.batch,
         generator=torch.Generator(),  # else the loader draws its seed from the caller's global stream
     )
     iterator = iter(loader)
     held: ImageBatch | None = None  # one batch back, so that what is skipped at the end still travels with images
     skipped: tuple[BadImage, ...] = ()
     try:
-        for number, (images, items) in zip(numbers, iterator, strict=True):
-            good = [item for item in items if not isinstance(item[2], str)]
-            skipped += tuple(BadImage(source.names[index], why) for index, _, why, _ in items if isinstance(why, str))
+        for number, (batch, both) in zip(numbers, iterator, strict=True):
+            skipped += batch.skipped
             if skipped and not skip_bad:
-                first = skipped[0]
-                raise ValueError(
-                    f"{source.name}: {first.name}: {first.reason}; skip_bad=True (--skip-bad) leaves it out"
-                )
-            if not good:
-                continue
-            if images is None:
-                (a, _, size_a, _), (b, _, size_b, _) = good[0], next(item for item in good if item[2] != good[0][2])
-                both = f"{source.names[a]} {list(size_a)}, {source.names[b]} {list(size_b)}"
+                bad = f"{skipped[0].name}: {skipped[0].reason}"
+                raise ValueError(f"{source.name}: {bad}; skip_bad=True (--skip-bad) leaves it out")
+            if both:
                 raise ValueError(f"{source.name}: sizes differ in one batch: {both}; resize them or use batch_size=1")
-            if held is not None:
-                yield held
-            indices, digests, _, sizes = zip(*good, strict=True)
-            held, skipped = ImageBatch(images, indices, digests, skipped, number + 1, sizes), ()
+            if batch.indices:
+                if held is not None:
+                    yield held
+                held, skipped = replace(batch, skipped=skipped, end=number + 1), ()
     finally:
         # The traceback of an error would keep this frame, and with it the workers, alive.
         del iterator
-    if held is None and (not skipped or len(skipped) < len(source)):  # of a part
-        if not skipped:
-            return
-        held = ImageBatch(torch.empty(0, 3, 1, 1), (), ())
-    if held is None:
+    if held is None and not skipped:  # of a part
+        return
+    if held is None and len(skipped) == len(source):
         first = skipped[0]
         raise ValueError(f"{source.name}: none of {len(source)} images is readable; {first.name}: {first.reason}")
+    held = held or ImageBatch(torch.empty(0, 3, 1, 1), (), ())
     yield replace(held, skipped=held.skipped + skipped, end=numbers[-1] + 1)

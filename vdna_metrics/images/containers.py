@@ -34,9 +34,7 @@ def open_container(source: str | Path) -> ImageSource:
     if os.path.isdir(path):
         return FileSource(name, _image_names(_walk(path), path), path)
     if not os.path.exists(path):
-        parent = os.path.dirname(path) or "."
-        siblings = os.listdir(parent) if os.path.isdir(parent) else []
-        raise ValueError(f"no image source at {path!r}{_near(os.path.basename(path), siblings)}")
+        raise ValueError(f"no image source at {path!r}; {near_files(path)}".removesuffix("; "))
     suffix = os.path.splitext(path)[1].lower()
     if suffix in IMAGE_EXTENSIONS:
         return FileSource(name, (name,), os.path.dirname(path))
@@ -52,9 +50,15 @@ def open_container(source: str | Path) -> ImageSource:
         raise ValueError(f"{path!r} is not a readable {suffix} file: {error}") from error
 
 
+def near_files(path: str) -> str:
+    """What the folder holds that is spelled like a file that is not there."""
+    parent = os.path.dirname(path) or "."
+    return _near(os.path.basename(path), os.listdir(parent) if os.path.isdir(parent) else [])
+
+
 def _near(word: str, words: Iterable[str]) -> str:
     matches = difflib.get_close_matches(word, words, n=3)
-    return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+    return f"did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
 
 def _is_hidden(part: str) -> bool:
@@ -100,7 +104,7 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> dict[str, 
     if folder and not inside:
         folders = sorted({name.rpartition("/")[0] for name in members} - {""})
         has = f"it has {', '.join(folders[:8]) or 'none'}{', ...' if len(folders) > 8 else ''}"
-        raise ValueError(f"{where!r} has no folder {folder!r}: {has}{_near(folder, folders)}")
+        raise ValueError(f"{where!r} has no folder {folder!r}: {has}; {_near(folder, folders)}".removesuffix("; "))
     chosen = inside if folder else members
     return {name: chosen[name] for name in _image_names(chosen, f"{where}:{folder}" if folder else where)}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,14 +20,7 @@ from numpy.typing import NDArray
 
 from vdna_metrics.downloads import DownloadError, cache_folder
 from vdna_metrics.images.containers import open_array, open_container
-from vdna_metrics.images.dataset_table import (
-    CELEBA_PARTITIONS,
-    DATASETS,
-    FFHQ_SPLITS,
-    HUB_DATASETS,
-    TORCHVISION_CLASSES,
-    DatasetRecord,
-)
+from vdna_metrics.images.dataset_table import CELEBA_PARTITIONS, DATASETS, FFHQ_SPLITS, HUB_DATASETS, DatasetRecord
 from vdna_metrics.images.decoding import decode_image
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import near_names
@@ -233,6 +227,15 @@ def _read_idx(record: DatasetRecord, path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
 
 
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"this dataset is read by the package {name}: pip install {name}, or 'vdna_metrics[datasets]'"
+        ) from error
+
+
 # ------------------------------------------------------------------------------------------------------ lmdb
 # One database may be open once in a process. Without locks, read-only, it is a mapped file: forked workers go on with
 # their parent's, spawned ones open their own.
@@ -241,11 +244,7 @@ _OPENING = threading.Lock()
 
 
 def _environment(path: str) -> Any:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ValueError(f"{path} is an LMDB database: pip install lmdb, or 'vdna_metrics[datasets]'") from error
-
+    lmdb = _package("lmdb")
     with _OPENING:
         if path not in _ENVIRONMENTS:
             try:
@@ -287,13 +286,7 @@ class _HubSource(ImageSource):
 
 
 def _open_hub(record: DatasetRecord, split: str, root: Path) -> ImageSource:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError(
-            f"{record.name} is read by the package datasets: pip install datasets, or 'vdna_metrics[datasets]'"
-        ) from error
-
+    datasets = _package("datasets")
     if not any(root.rglob("*.parquet")):  # a name that is no folder would be asked for at the hub
         raise ValueError(f"{record.name}/{split} is not in {str(root)!r}: no Parquet files. {_advice(record)}")
     rows = datasets.load_dataset(str(root), split=split)
@@ -361,7 +354,8 @@ def _snapshot(record: DatasetRecord, split: str, download: bool) -> Path:
 def _torchvision_class(record: DatasetRecord) -> Any:
     from torchvision import datasets
 
-    return getattr(datasets, TORCHVISION_CLASSES[record.name])
+    named = {name.lower(): name for name in datasets.__all__}
+    return getattr(datasets, named[record.name.replace("_", "")])
 
 
 def _torchvision(record: DatasetRecord, split: str, root: Path, *, download: bool) -> Any:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from vdna_metrics.analysis.copies import find_copies
-from vdna_metrics.analysis.fidelity import Features, measure_fidelity
+from vdna_metrics.analysis.features import Features, find_copies, measure_fidelity
 from vdna_metrics.analysis.matrices import compare_groups
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.layout import near_names

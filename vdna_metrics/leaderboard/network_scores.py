@@ -46,7 +46,7 @@ from vdna_metrics.leaderboard.record import (
 )
 from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
 from vdna_metrics.leaderboard.settings import LeaderboardSettings
-from vdna_metrics.references.resolve import AnyDNA, ImageSet
+from vdna_metrics.references.image_sets import AnyDNA, ImageSet
 
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from vdna_metrics.analysis.exemplars import Exemplars, find_exemplars
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
+from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import FeatureExtractor
@@ -17,7 +17,7 @@ from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.sources import ImageSource, evenly_spaced
 from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
-from vdna_metrics.references.resolve import ImageSet
+from vdna_metrics.references.image_sets import ImageSet
 
 _EXAMPLES = 6  # images of each set that a report may show
 _EXTREMES = 6  # images at either end of a ranking

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vdna_metrics.build.cache import cached_folder, content_digests
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
+from vdna_metrics.build.sets import cached_folder, content_digests
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
@@ -20,7 +20,8 @@ from vdna_metrics.leaderboard.sets import Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import load_selection, load_weights
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references.resolve import ImageSet, resolve_together
+from vdna_metrics.references.image_sets import ImageSet
+from vdna_metrics.references.resolve import resolve
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class LeaderboardPlan:
     """What a leaderboard is made of and how, so that its record tells how to make it again.
 
     Args:
-        references: sources of the real images, see `resolve_together`.
+        references: sources of the real images, see `resolve`.
         generators: name and source of each.
         extractors: of all columns but those that have a network of their own.
         settings: columns, groups, and all else that decides the numbers.
@@ -133,11 +134,11 @@ class LeaderboardPlan:
 
         Args:
             name: on the leaderboard.
-            sources: where they are, see `resolve_together`.
+            sources: where they are, see `resolve`.
         """
         columns = self.settings.columns
-        return resolve_together(
-            sources,
+        return resolve(
+            *sources,
             name=name,
             kinds=list(dict.fromkeys(column.kind for column in columns)),
             extractors=[_name_of(network) for network in (*self.extractors, *self.networks.values())],
@@ -340,7 +341,7 @@ def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, cache: Path
     folders = [cached_folder(cache, record.manifest, fingerprint, record.groups) for fingerprint in fingerprints]
     if None in folders:
         return None
-    found = resolve_together([folder for folder in folders if folder is not None], name=record.name)
+    found = resolve(*(folder for folder in folders if folder is not None), name=record.name)
     return replace(found, source=record.source)
 
 

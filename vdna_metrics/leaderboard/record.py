@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from torch import Tensor
 
-    from vdna_metrics.analysis.exemplars import Exemplars
     from vdna_metrics.analysis.ranking import ImageRanking
+    from vdna_metrics.analysis.single_images import Exemplars
     from vdna_metrics.dna.vdna import VDNA
 
 SCHEMA = 1
@@ -192,7 +192,7 @@ class CopyRecord:
         network: name of the network.
         found: ``(generated image, reference image, score)``, the most suspicious first.
         n_checked: images that were looked at.
-        threshold: of the score, in the words of `analysis.copies`.
+        threshold: of the score, in the words of `analysis.features`.
         false_alarms: expected share of false alarms.
     """
 

@@ -21,17 +21,23 @@ from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
 from vdna_metrics.leaderboard.record import AgreementRecord, Evidence, ImageSetRecord, Leaderboard, Score
 from vdna_metrics.leaderboard.sets import SetReader, Start
-from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
+from vdna_metrics.leaderboard.settings import (
+    DEFAULT_SETTINGS,
+    LeaderboardSettings,
+    NetworkColumns,
+    group_by_network,
+)
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.resolve import ImageSet
+from vdna_metrics.references.image_sets import ImageSet
+from vdna_metrics.references.resolve import SourceLike, resolve
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
 
 def score_leaderboard(
-    reference: ImageSet,
-    generators: Sequence[ImageSet],
+    reference: SourceLike,
+    generators: Sequence[SourceLike],
     extractors: Sequence[ExtractorLike],
     *,
     settings: LeaderboardSettings = DEFAULT_SETTINGS,
@@ -51,8 +57,8 @@ def score_leaderboard(
     Beside the reference, the DNAs of one generator are in memory at a time.
 
     Args:
-        reference: real images.
-        generators: at least one.
+        reference: real images, see `resolve`.
+        generators: at least one set of generated images, likewise; ``resolve(source, name=...)`` names one.
         extractors: of all columns but those that have a network of their own, as ``fid`` has.
         settings: columns, groups, and all else that decides the numbers.
         networks: ``{name: network}``, what to take for the networks that columns name, as ``fid`` names
@@ -69,39 +75,35 @@ def score_leaderboard(
         start: tells of progress.
 
     Raises:
-        ValueError: for names that are not unique, unreadable images (unless skipped), DNAs that are missing or of
-            another network, and sets with too few images for the groups.
+        ValueError: for sources that are none, names that are not unique, unreadable images (unless skipped), DNAs that
+            are missing or of another network, and sets with too few images for the groups.
     """
-    names = [entry.name for entry in (reference, *generators)]
-    if not generators:
-        raise ValueError("a leaderboard needs at least one generator, got none")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"each set of images needs a name of its own; given twice: {', '.join(twice)}")
+    of_networks = group_by_network(settings, extractors, networks or {}, neurons, weights)
+    real, *fakes = _opened((reference, *generators), of_networks)
     notes = Notes()
-    n_found = {entry.name: len(entry.images) for entry in (reference, *generators) if entry.images is not None}
+    n_found = {entry.name: len(entry.images) for entry in (real, *fakes) if entry.images is not None}
     if settings.equalise:
-        least = min((n_found[entry.name] for entry in generators if entry.name in n_found), default=0)
-        generators = [
+        least = min((n_found[entry.name] for entry in fakes if entry.name in n_found), default=0)
+        fakes = [
             entry if entry.images is None else replace(entry, images=evenly_spaced(entry.images, least))
-            for entry in generators
+            for entry in fakes
         ]
     digests: dict[str, list[str]] = {}
     readers = [
         SetReader(
             network, settings, reading, cache, (ranges or {}).get(network.extractor.name), start, n_found, digests
         )
-        for network in group_by_network(settings, extractors, networks or {}, neurons, weights)
+        for network in of_networks
     ]
     for reader in readers:  # before the work
-        reader.check(reference, generators)
+        reader.check(real, fakes)
     found = [
-        score_network(reader, reference, generators, notes, pictures=place == 0 and settings.pictures > 0)
+        score_network(reader, real, fakes, notes, pictures=place == 0 and settings.pictures > 0)
         for place, reader in enumerate(readers)
     ]
-    records = [_set_record(entry.name, found) for entry in (reference, *generators)]
+    records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     _note_sizes(notes, records[1:])
-    read = [note for entry in (reference, *generators) for note in entry.notes]
+    read = [note for entry in (real, *fakes) for note in entry.notes]
     scores = tuple(score for part in found for score in part.scores)
     leaderboard = Leaderboard(
         title=title,
@@ -126,10 +128,27 @@ def score_leaderboard(
         fidelity=tuple(chain.from_iterable(part.fidelity for part in found)),
         copies=tuple(chain.from_iterable(part.copies for part in found)),
         classes=tuple(chain.from_iterable(part.classes for part in found)),
-        agreement=_agreement(scores, [entry.name for entry in generators]),
+        agreement=_agreement(scores, [entry.name for entry in fakes]),
         notes=notes.sentences(),
     )
     return leaderboard, _evidence(found)
+
+
+def _opened(sources: Sequence[SourceLike], networks: Sequence[NetworkColumns]) -> list[ImageSet]:
+    """The sets of images, each with a name of its own; the first is the reference."""
+    kinds = dict.fromkeys(column.kind for network in networks for column in network.columns)
+    extractors = [network.extractor.name for network in networks]
+    sets = [resolve(source, kinds=list(kinds), extractors=extractors) for source in sources]
+    if len(sets) < 2:
+        raise ValueError("a leaderboard needs at least one generator, got none")
+    names = [entry.name for entry in sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"each set of images needs a name of its own; given twice: {', '.join(twice)}")
+    for entry in sets:
+        if entry.batches is not None:
+            raise ValueError(f"expected images that can be read by number, got batches of {entry.source}")
+    return sets
 
 
 def _set_record(name: str, found: Sequence[NetworkScores]) -> ImageSetRecord:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vdna_metrics.analysis.fidelity import Features
-from vdna_metrics.build.cache import content_digests
+from vdna_metrics.analysis.features import Features
 from vdna_metrics.build.reading import Progress, Reading
-from vdna_metrics.build.sets import BuiltSet, build_set, known_ranges
+from vdna_metrics.build.sets import BuiltSet, build_set, content_digests, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA
@@ -19,7 +18,7 @@ from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumns
 from vdna_metrics.neurons import chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
-from vdna_metrics.references.resolve import AnyDNA, ChosenDNA, ImageSet
+from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA, ImageSet
 from vdna_metrics.references.store import own_ranges
 
 Start = Callable[[str, int], Progress]

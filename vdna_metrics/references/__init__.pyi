@@ -1,37 +1,22 @@
 from .adding import (
     add_ranges as add_ranges,
     add_reference as add_reference,
-    add_references as add_references,
+    publish as publish,
     verify_store as verify_store,
 )
-from .folders import (
-    DNAFolder as DNAFolder,
+from .formats.exporting import export_statistics as export_statistics
+from .formats.importing import import_statistics as import_statistics
+from .image_sets import ImageSet as ImageSet
+from .records import RangesRecord as RangesRecord, ReferenceRecord as ReferenceRecord
+from .resolve import (
     holds_dnas as holds_dnas,
     load_dna_folder as load_dna_folder,
-)
-from .formats.exporting import (
-    export_statistics as export_statistics,
-)
-from .formats.importing import (
-    import_statistics as import_statistics,
-)
-from .publish import (
-    publish as publish,
-)
-from .records import (
-    RangesRecord as RangesRecord,
-    ReferenceRecord as ReferenceRecord,
-)
-from .resolve import (
-    ImageSet as ImageSet,
     resolve as resolve,
     resolve_images as resolve_images,
-    resolve_together as resolve_together,
 )
 from .store import (
     ReferenceStore as ReferenceStore,
     find_ranges as find_ranges,
     list_references as list_references,
-    load_grouped_reference as load_grouped_reference,
     load_reference as load_reference,
 )

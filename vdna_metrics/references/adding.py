@@ -7,26 +7,30 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.downloads import DownloadError
 from vdna_metrics.files import read_header, replacing, sha256_of_file
 from vdna_metrics.ranges import ActivationRanges, load_ranges
-from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRecord
+from vdna_metrics.references.records import AnyRecord, Manifest, OneRecord, RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import (
+    HUB_STORE,
     MANIFEST,
+    Entry,
     ReferenceStore,
     as_store,
     bundled_store,
     digests_file,
     family_problem,
+    find_reference,
     group_families,
     read_records,
 )
@@ -34,84 +38,12 @@ from vdna_metrics.references.store import (
 _WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 StoreLike = ReferenceStore | str | Path
-AnyRecord = ReferenceRecord | RangesRecord
-Addition = tuple[AnyRecord, Callable[[Path], object]]
-"""A record without its file and sha256, and what writes the file."""
+Save = Callable[[Path], object]
+"""What writes the file of a record."""
 
 
-@overload
 def add_reference(
-    dna: VDNA,
-    store: StoreLike,
-    *,
-    dataset: str,
-    split: str,
-    resolution: str = "",
-    licence: str = "",
-    origin: str = "",
-    overwrite: bool = False,
-) -> ReferenceRecord: ...
-@overload
-def add_reference(
-    dna: GroupedDNA,
-    store: StoreLike,
-    *,
-    dataset: str,
-    split: str,
-    resolution: str = "",
-    licence: str = "",
-    origin: str = "",
-    overwrite: bool = False,
-) -> tuple[ReferenceRecord, ...]: ...
-def add_reference(
-    dna: VDNA | GroupedDNA,
-    store: StoreLike,
-    *,
-    dataset: str,
-    split: str,
-    resolution: str = "",
-    licence: str = "",
-    origin: str = "",
-    overwrite: bool = False,
-) -> ReferenceRecord | tuple[ReferenceRecord, ...]:
-    """Put a DNA into a store on this machine, which is made where there is none.
-
-    File and manifest are written whole or not at all, the manifest last, so that whoever reads meanwhile sees the
-    store without it or with it. Processes that add at once wait for each other.
-
-    Args:
-        dna: what to add; of a grouped DNA each group becomes a record.
-        store: where to, a store or its folder.
-        dataset: name of the image set: letters, digits and ``. _ + -``, in lower case; image sets that differ in
-            resolution differ in name.
-        split: name of the split, likewise.
-        resolution: of the images, where the DNA does not know it, as imported ones do not.
-        licence: of the images, and what may be done with their statistics.
-        origin: how it was made; by default what the DNA says of itself, as imported ones do.
-        overwrite: whether to replace another DNA of that name.
-
-    Returns:
-        Its record; of a grouped DNA the records of its groups.
-
-    Raises:
-        ValueError: for a name that is none, that ships with the package, or that the store has with other contents.
-        TypeError: for what is no DNA.
-    """
-    records = add_references(
-        [dna],
-        store,
-        dataset=dataset,
-        split=split,
-        resolution=resolution,
-        licence=licence,
-        origin=origin,
-        overwrite=overwrite,
-    )
-    return records[0] if isinstance(dna, VDNA) else records
-
-
-def add_references(
-    dnas: Sequence[VDNA | GroupedDNA],
+    dnas: VDNA | GroupedDNA | Sequence[VDNA | GroupedDNA],
     store: StoreLike,
     *,
     dataset: str,
@@ -121,24 +53,33 @@ def add_references(
     origin: str = "",
     overwrite: bool = False,
 ) -> tuple[ReferenceRecord, ...]:
-    """Put several DNAs of one image set into a store, all of them or none; see `add_reference`.
+    """Put DNAs of one image set into a store on this machine, which is made where there is none.
+
+    Files and manifest are written whole or not at all, the manifest last, so that whoever reads meanwhile sees the
+    store without them or with them all. Processes that add at once wait for each other.
 
     Args:
-        dnas: what to add, whole or in groups.
-        store: as in `add_reference`.
-        dataset: as in `add_reference`.
-        split: as in `add_reference`.
-        resolution: as in `add_reference`.
-        licence: as in `add_reference`.
-        origin: as in `add_reference`.
-        overwrite: as in `add_reference`.
+        dnas: what to add, one or several; of a grouped DNA each group becomes a record.
+        store: where to, a store or its folder.
+        dataset: name of the image set: letters, digits and ``. _ + -``, in lower case; image sets that differ in
+            resolution differ in name.
+        split: name of the split, likewise.
+        resolution: of the images, where the DNA does not know it, as imported ones do not.
+        licence: of the images, and what may be done with their statistics.
+        origin: how it was made; by default what the DNA says of itself, as imported ones do.
+        overwrite: whether to replace other DNAs of that name.
+
+    Returns:
+        Their records.
 
     Raises:
-        ValueError: as `add_reference`, or when two of the DNAs would have one name.
+        ValueError: for a name that is none, that ships with the package, or that the store has with other contents;
+            when two of the DNAs would have one name.
+        TypeError: for what is no DNA.
     """
     place = as_store(store)
-    additions: list[Addition] = []
-    for dna in dnas:
+    additions: list[tuple[ReferenceRecord, Save]] = []
+    for dna in dnas if isinstance(dnas, list | tuple) else [dnas]:
         if not isinstance(dna, VDNA | GroupedDNA):
             raise TypeError(f"expected a VDNA or a GroupedDNA, got {type(dna).__name__}; load_vdna reads a file")
         groups = dna.groups if isinstance(dna, GroupedDNA) else (dna,)
@@ -156,7 +97,7 @@ def add_references(
             )
             check_new_name(place, dataset, split, record.extractor, record.kind)
             additions.append((record, each.save))
-    return tuple(record for record in _add(place, additions, overwrite) if isinstance(record, ReferenceRecord))
+    return tuple(_add(place, additions, overwrite))
 
 
 def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: str, kind: str) -> None:
@@ -187,9 +128,7 @@ def add_ranges(ranges: ActivationRanges, store: StoreLike, *, extractor: str, ov
         ValueError: when the store has other ranges of that extractor.
     """
     record = RangesRecord(extractor=extractor, file="", sha256="", **_facts(ranges))
-    (added,) = _add(as_store(store), [(record, ranges.save)], overwrite)
-    assert isinstance(added, RangesRecord)
-    return added
+    return _add(as_store(store), [(record, ranges.save)], overwrite)[0]
 
 
 def copy_records(
@@ -252,16 +191,14 @@ def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
     }
 
 
-def _add(store: ReferenceStore, additions: Sequence[Addition], overwrite: bool) -> list[AnyRecord]:
+def _add(store: ReferenceStore, additions: Sequence[tuple[OneRecord, Save]], overwrite: bool) -> list[OneRecord]:
     """File records whose files and sha256 come of saving: all in one writing of the manifest, or none."""
     from filelock import FileLock
 
     folder = store.folder
-    for part in ("dnas", "ranges"):
-        if any(_part(record) == part for record, _ in additions):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{MANIFEST}.lock"), tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as new:
-        made: dict[str, AnyRecord] = {}
+        made: dict[str, OneRecord] = {}
         for record, save in additions:
             if record.key in made:
                 raise ValueError(f"two of the DNAs would be called {record.title}: add one of them")
@@ -269,7 +206,7 @@ def _add(store: ReferenceStore, additions: Sequence[Addition], overwrite: bool) 
             save(path)
             made[record.key] = _filed(record, sha256_of_file(path))
         before = store.manifest() if (folder / MANIFEST).is_file() else Manifest()
-        kept = {each.key: each for each in (_with_layers(store, each) for each in before.records)}
+        kept: dict[str, AnyRecord] = {each.key: each for each in (_with_layers(store, each) for each in before.records)}
         for record in made.values():
             for old in _replaced(record, list(kept.values()), made):
                 if not overwrite:
@@ -281,6 +218,7 @@ def _add(store: ReferenceStore, additions: Sequence[Addition], overwrite: bool) 
                 kept.pop(old.key, None)
         after = Manifest.of(list({**kept, **made}.values()))
         for number, record in enumerate(made.values()):
+            (folder / record.file).parent.mkdir(exist_ok=True)
             os.replace(Path(new, f"{number}.npz"), folder / record.file)
         _write_text(folder / MANIFEST, after.dump())
         # Still under the lock: the next writer may put the old contents, and so the old file, back.
@@ -289,14 +227,13 @@ def _add(store: ReferenceStore, additions: Sequence[Addition], overwrite: bool) 
     return list(made.values())
 
 
-def _part(record: AnyRecord) -> str:
-    return "dnas" if isinstance(record, ReferenceRecord) else "ranges"
-
-
-def _filed(record: AnyRecord, sha256: str) -> AnyRecord:
+def _filed(record: OneRecord, sha256: str) -> OneRecord:
     """With its sha256, and a file named by its contents, which never changes under its name, here or in a cache."""
-    stem = f"{record.name}-{record.group}".rstrip("-") if isinstance(record, ReferenceRecord) else record.extractor
-    file = f"{_part(record)}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
+    if isinstance(record, ReferenceRecord):
+        folder, stem = "dnas", f"{record.name}-{record.group}".rstrip("-")
+    else:
+        folder, stem = "ranges", record.extractor
+    file = f"{folder}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
     return replace(record, file=file, sha256=sha256)
 
 
@@ -310,11 +247,7 @@ def _with_layers(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
     return replace(record, layers=tuple(layer for layer, _ in read_header(path)["layout"]["layers"]))
 
 
-def _replaced(
-    record: AnyRecord,
-    there: Sequence[AnyRecord],
-    made: Mapping[str, AnyRecord],
-) -> list[AnyRecord]:
+def _replaced(record: AnyRecord, there: Sequence[AnyRecord], made: Collection[str]) -> list[AnyRecord]:
     """What of a store's records a new one takes the place of: its name's, and groups of a whole that is no more."""
     found = [old for old in there if old.key == record.key and old.sha256 != record.sha256]
     if not isinstance(record, ReferenceRecord):
@@ -322,7 +255,7 @@ def _replaced(
     whole_changes = bool(found) and not record.group
     for old in there:
         if isinstance(old, ReferenceRecord) and old.group and old.key not in made:
-            same_family = record.group and old.name == record.name and old.ranges == record.ranges
+            same_family = record.group and old.exact_name == record.exact_name
             if same_family or (whole_changes and old.is_group_of(record)):
                 found.append(old)
     return found
@@ -373,3 +306,105 @@ def _problem(store: ReferenceStore, record: AnyRecord) -> str | None:
         found.pop("layers", None)  # of before they were kept
     wrong = [f"{what}: file {value}, manifest {stated[what]}" for what, value in found.items() if value != stated[what]]
     return "; ".join(wrong) or None
+
+
+# -------------------------------------------------------------------------------------------------- publishing
+def publish(names: Sequence[str], to: str, *, overwrite: bool = False, private: bool = False) -> list[AnyRecord]:
+    """Copy references, with the groups, ranges and cards that belong to them, into another store.
+
+    To the hub they go in one commit, on top of the one whose manifest was read: if somebody else published meanwhile,
+    the hub refuses it and nothing is changed.
+
+    Args:
+        names: see `find_reference`; each has to stand for one.
+        to: a folder, or ``"hub:OWNER/NAME"``, a dataset repository that is made where there is none. Writing to the
+            hub needs a token with that right (``HF_TOKEN``, or ``hf auth login``).
+        overwrite: whether to replace what the store has under these names.
+        private: whether a repository that is made is private.
+
+    Returns:
+        The records of what was copied, each group's too.
+
+    Raises:
+        ValueError: for an unknown name, a name that the other store has with other contents, a store that cannot be
+            written to, or what the hub refuses.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted({record.name for record in publish(["bsds500/test@vdna_tiny#gaussian"], folder)})
+        ['bsds500/test@vdna_tiny#gaussian', 'ranges@vdna_tiny']
+    """
+    found = [find_reference(name) for name in names]
+    if not found:
+        raise ValueError("name at least one reference")
+    if not to.startswith(HUB_STORE):
+        return _copy(found, ReferenceStore(to), overwrite)
+    return _to_hub(found, to.removeprefix(HUB_STORE).strip("/"), overwrite, private)
+
+
+def _copy(found: Sequence[Entry], target: ReferenceStore, overwrite: bool) -> list[AnyRecord]:
+    copied: dict[str, AnyRecord] = {}
+    for store, record in found:
+        manifest = store.manifest()
+        groups = [each for each in manifest.references if each.is_group_of(record)]
+        ranges = [each for each in manifest.ranges if each.extractor == record.extractor and each.key not in copied]
+        for each in copy_records(store, [record, *groups, *ranges], target, overwrite=overwrite):
+            copied[each.key] = each
+        for group in groups[:1]:
+            digests = store.image_digests(group)
+            if digests:
+                add_image_digests(target, group.images, digests)
+        card = store.card(record.dataset)
+        if card is not None:
+            add_card(target, record.dataset, card)
+    return list(copied.values())
+
+
+def _to_hub(found: Sequence[Entry], repository: str, overwrite: bool, private: bool) -> list[AnyRecord]:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="vdna_metrics")
+    try:
+        api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        parent = api.repo_info(repository, repo_type="dataset").sha
+        before = _manifest(ReferenceStore(f"{HUB_STORE}{repository}@{parent}"))
+        with tempfile.TemporaryDirectory() as folder:
+            staged = ReferenceStore(folder)
+            # What is there already need not be here: a manifest names it.
+            Path(folder, MANIFEST).write_text(before.dump(), "utf-8")
+            copied = _copy(found, staged, overwrite)
+            there = {record.file for record in before.records}
+            added = [
+                CommitOperationAdd(path_in_repo=path.relative_to(folder).as_posix(), path_or_fileobj=path)
+                for path in sorted(Path(folder).rglob("[!.]*"))
+                if path.is_file() and path.relative_to(folder).as_posix() not in there
+            ]
+            gone = there.difference(record.file for record in staged.manifest().records)
+            api.create_commit(
+                repository,
+                [*added, *(CommitOperationDelete(path_in_repo=place) for place in sorted(gone))],
+                commit_message=f"Add {', '.join(dict.fromkeys(record.name for record in copied))}",
+                repo_type="dataset",
+                parent_commit=parent,
+            )
+    except HfHubHTTPError as error:
+        log_in = "set HF_TOKEN to a token that may write there, or run `hf auth login`"
+        advice = {401: log_in, 403: log_in, 412: "somebody else published meanwhile, publish again"}.get(
+            error.response.status_code, "nothing was changed"
+        )
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"hub:{repository} could not be published to: {reason}: {advice}") from error
+    except (HFValidationError, OSError) as error:
+        raise ValueError(f"hub:{repository} could not be published to: {error}") from error
+    return copied
+
+
+def _manifest(store: ReferenceStore) -> Manifest:
+    """What a store has, nothing where it is new."""
+    try:
+        return store.manifest()
+    except DownloadError as error:
+        if error.status != 404:
+            raise
+        return Manifest()

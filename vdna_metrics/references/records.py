@@ -7,14 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.files import json_hash
 
 SCHEMA = 2
 
-AnyRecord = TypeVar("AnyRecord", "ReferenceRecord", "RangesRecord")
+AnyRecord: TypeAlias = "ReferenceRecord | RangesRecord"
+OneRecord = TypeVar("OneRecord", bound="ReferenceRecord | RangesRecord")
 
 _NAMED_LAYERS = 3  # more of them are a number in names
 _NAME = re.compile(
@@ -77,17 +78,20 @@ class ReferenceRecord:
             >>> ReferenceRecord("a", "b", "fid_inception", "gaussian", "f", "0", 2, "0", "", layers=["block_3"]).name
             'a/b@fid_inception#gaussian[block_3]'
         """
-        return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}{self._incomplete_layers}"
+        spec = CATALOGUE.get(self.extractor)
+        tells_all = spec is None or set(self.layers).issuperset(spec.paths)
+        return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}{'' if tells_all else self.layers_in_name}"
 
     @property
     def exact_name(self) -> str:
-        """The name with the first digits of the ranges' digest, which tells two apart that differ only in these."""
-        return f"{self.name}%{self.ranges[:8]}" if self.ranges else self.name
+        """The name with what tells two of that name apart: the ranges, and layers that no catalogue knows."""
+        layers = "" if self.extractor in CATALOGUE else self.layers_in_name
+        return f"{self.name}{layers}{self.ranges and '%' + self.ranges[:8]}"
 
     @property
     def key(self) -> str:
         """What no two records of a store have in common."""
-        return f"{self.name}%{self.ranges}:{self.group}".lower()
+        return f"{self.exact_name}{self.ranges[8:]}:{self.group}".lower()
 
     @property
     def title(self) -> str:
@@ -95,13 +99,11 @@ class ReferenceRecord:
         return f"{self.name} (group {self.group})" if self.group else self.name
 
     @property
-    def _incomplete_layers(self) -> str:
-        spec = CATALOGUE.get(self.extractor)
-        if not self.layers or spec is None or set(self.layers).issuperset(spec.paths):
-            return ""
-        if len(self.layers) <= _NAMED_LAYERS:
-            return f"[{'+'.join(self.layers)}]"
-        return f"[{len(self.layers)}-layers-{json_hash(sorted(self.layers))[:6]}]"
+    def layers_in_name(self) -> str:
+        """The layers as a name has them; empty where they are not known."""
+        if len(self.layers) > _NAMED_LAYERS:
+            return f"[{len(self.layers)}-layers-{json_hash(sorted(self.layers))[:6]}]"
+        return f"[{'+'.join(self.layers)}]" if self.layers else ""
 
     def holds(self, layers: Sequence[str] | None) -> bool:
         """Whether the DNA has these layers, as far as the record tells."""
@@ -110,7 +112,8 @@ class ReferenceRecord:
     def is_group_of(self, whole: ReferenceRecord) -> bool:
         """Whether this is a group of the images of a whole DNA, of all of its layers or some."""
         same = ("dataset", "split", "extractor", "kind", "ranges")
-        return bool(self.group) and all(getattr(self, part) == getattr(whole, part) for part in same)
+        alike = all(getattr(self, part) == getattr(whole, part) for part in same)
+        return bool(self.group) and alike and whole.holds(self.layers)
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,12 @@ class ReferenceName:
 
     def fits(self, record: ReferenceRecord) -> bool:
         """Whether a record may be meant."""
-        layers = record._incomplete_layers.lower()
         return (
             self.dataset == record.dataset.lower()
             and self.split in ("", record.split.lower())
             and self.extractor in ("", record.extractor.lower())
             and (self.kind in ("", record.kind) or record.kind.startswith(f"{self.kind}-"))
-            and self.layers in ("", layers)
+            and self.layers in ("", record.layers_in_name.lower())
             and record.ranges.startswith(self.ranges)
         )
 
@@ -213,7 +215,7 @@ class Manifest:
     ranges: tuple[RangesRecord, ...] = ()
 
     @classmethod
-    def of(cls, records: Sequence[ReferenceRecord | RangesRecord]) -> Manifest:
+    def of(cls, records: Sequence[AnyRecord]) -> Manifest:
         """A manifest of these records, sorted."""
         return cls(
             tuple(sorted((r for r in records if isinstance(r, ReferenceRecord)), key=_place)),
@@ -221,7 +223,7 @@ class Manifest:
         )
 
     @property
-    def records(self) -> list[ReferenceRecord | RangesRecord]:
+    def records(self) -> list[AnyRecord]:
         """References and ranges."""
         return [*self.references, *self.ranges]
 
@@ -229,10 +231,9 @@ class Manifest:
         """As JSON text, equal for equal contents."""
         parts: dict[str, Any] = {"schema": SCHEMA}
         for part in ("references", "ranges"):
-            records = [asdict(record) for record in getattr(self, part)]
             parts[part] = [
-                {key: value for key, value in record.items() if value != "" and (key, value) != ("layers", ())}
-                for record in records
+                {key: value for key, value in asdict(record).items() if value != "" and (key, value) != ("layers", ())}
+                for record in getattr(self, part)
             ]
         return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
 
@@ -250,8 +251,8 @@ class Manifest:
                 raise ValueError(
                     f"{where} has schema {schema}, this version reads up to {SCHEMA}: upgrade vdna_metrics"
                 )
-            references = [_record(ReferenceRecord, record, where) for record in data["references"]]
-            return cls.of([*references, *(_record(RangesRecord, record, where) for record in data["ranges"])])
+            kinds: dict[str, type[AnyRecord]] = {"references": ReferenceRecord, "ranges": RangesRecord}
+            return cls.of([_record(kinds[part], record, where) for part in kinds for record in data[part]])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{where} is no manifest of a store ({type(error).__name__}: {error})") from error
 
@@ -262,11 +263,11 @@ def group_place(record: ReferenceRecord) -> tuple[int, int]:
     return (int(number), int(of)) if number.isdecimal() and of.isdecimal() else (0, 0)
 
 
-def _place(record: ReferenceRecord) -> tuple[str, str, tuple[int, int]]:
-    return record.name, record.ranges, group_place(record)
+def _place(record: ReferenceRecord) -> tuple[Any, ...]:
+    return record.name, record.ranges, record.layers, group_place(record)
 
 
-def _record(kind: type[AnyRecord], data: Mapping[str, Any], where: str) -> AnyRecord:
+def _record(kind: type[OneRecord], data: Mapping[str, Any], where: str) -> OneRecord:
     unknown = set(data).difference(field.name for field in fields(kind))
     if unknown:
         raise ValueError(f"{where} has a record with {', '.join(sorted(unknown))}, which this version does not know")

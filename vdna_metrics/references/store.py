@@ -19,10 +19,19 @@ from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extr
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
 from vdna_metrics.files import sha256_of_file
+from vdna_metrics.images.containers import near_files
 from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
-from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceName, ReferenceRecord, group_place
+from vdna_metrics.references.records import (
+    AnyRecord,
+    Manifest,
+    OneRecord,
+    RangesRecord,
+    ReferenceName,
+    ReferenceRecord,
+    group_place,
+)
 
 MANIFEST = "manifest.json"
 STORES = "VDNA_METRICS_STORES"
@@ -30,7 +39,6 @@ HUB_STORE = "hub:"
 IN_STORE = "::"  # STORE::NAME
 _LOOKUPS = 100  # each but the first needs a writer in between
 
-AnyRecord = TypeVar("AnyRecord", bound=ReferenceRecord | RangesRecord)
 Read = TypeVar("Read")
 
 
@@ -78,7 +86,7 @@ class ReferenceStore:
             raise ValueError(f"no store at {self.location}: it has no {MANIFEST}")
         return Manifest.parse(path.read_text("utf-8"), str(path))
 
-    def file(self, record: ReferenceRecord | RangesRecord) -> Path:
+    def file(self, record: AnyRecord) -> Path:
         """The file of a record, downloaded where that is needed, with the sha256 that the record states.
 
         Whoever replaces a reference removes its file; `read_records` looks up the new one.
@@ -130,8 +138,8 @@ def _version(store: ReferenceStore) -> tuple[int, int] | None:
 
 
 def read_records(
-    find: Callable[[], list[tuple[ReferenceStore, AnyRecord]]],
-    read: Callable[[list[tuple[ReferenceStore, AnyRecord]]], Read],
+    find: Callable[[], list[tuple[ReferenceStore, OneRecord]]],
+    read: Callable[[list[tuple[ReferenceStore, OneRecord]]], Read],
 ) -> Read:
     """Read files of records that a writer may replace meanwhile: then they are looked up anew.
 
@@ -230,40 +238,42 @@ def list_references(store: str | None = None) -> list[ReferenceRecord]:
     return [record for _, record in _entries(store) if not record.group]
 
 
-class UnknownReferenceError(ValueError):
-    """No record has the name; ``of_known_set`` says whether others of its image set are there."""
-
-    def __init__(self, message: str, *, of_known_set: bool) -> None:
-        super().__init__(message)
-        self.of_known_set = of_known_set
+def _parse(name: str, extractor: str | None, kind: str | None) -> tuple[str | None, ReferenceName]:
+    """Location of a store, where the name has one, and what of it is asked for."""
+    location, _, inside = name.rpartition(IN_STORE)
+    asked = ReferenceName.parse(inside)
+    return location or None, replace(
+        asked, extractor=asked.extractor or (extractor or "").lower(), kind=asked.kind or (kind or "").lower()
+    )
 
 
 def matching_references(name: str, *, extractor: str | None = None, kind: str | None = None) -> list[Entry]:
-    """All records that a name may stand for, groups too, with their stores; see `find_reference`.
-
-    Raises:
-        ValueError: when there is none; near names are named.
-    """
-    location, _, inside = name.rpartition(IN_STORE)
-    asked = ReferenceName.parse(inside)
-    asked = replace(
-        asked, extractor=asked.extractor or (extractor or "").lower(), kind=asked.kind or (kind or "").lower()
-    )
-    entries = _entries(location or None)
+    """All records that a name may stand for, groups too, with their stores; see `find_reference`."""
+    location, asked = _parse(name, extractor, kind)
+    entries = _entries(location)
     found = [entry for entry in entries if asked.fits(entry[1])]
     if not found and asked.kind == "gaussian":
         found = [entry for entry in entries if replace(asked, kind="layer_gaussian").fits(entry[1])]
-    if found:
-        spelled = [(place, r) for place, r in found if inside.lower() in (r.name.lower(), r.exact_name.lower())]
-        exact = [record for _, record in spelled if not record.group]
-        groups = [entry for entry in found if any(entry[1].is_group_of(whole) for whole in exact)]
-        return [entry for entry in spelled if entry not in groups] + groups if spelled else found
-    where = location or "the store"
-    nor = "" if location else ", nor a file of that name"
-    of_known_set = any(record.dataset.lower() == asked.dataset for _, record in entries)
-    raise UnknownReferenceError(
-        f"no reference {str(asked)!r} in {where}{nor}; {_near(inside, asked, entries)}", of_known_set=of_known_set
-    )
+    inside = name.rpartition(IN_STORE)[2].lower()
+    spelled = [entry for entry in found if inside in (entry[1].name.lower(), entry[1].exact_name.lower())]
+    exact = [record for _, record in spelled if not record.group]
+    groups = [entry for entry in found if any(entry[1].is_group_of(whole) for whole in exact)]
+    return [entry for entry in spelled if entry not in groups] + groups or found
+
+
+def unknown_reference(name: str, *, extractor: str | None = None, kind: str | None = None) -> ValueError:
+    """The error for a name that nothing fits, with what there is of that image set, else what is spelled like it."""
+    location, asked = _parse(name, extractor, kind)
+    inside, where = name.rpartition(IN_STORE)[2], f" in {location}" if location else ""
+    names = list(dict.fromkeys(record.name for _, record in _entries(location) if not record.group))
+    same = [known for known in names if known.lower().startswith(f"{asked.dataset}/")]
+    if same:
+        return ValueError(f"no reference {str(asked)!r}{where}; of that image set there are: {', '.join(same)}")
+    near = near_names(inside, names if "#" in inside else list(dict.fromkeys(n.partition("@")[0] for n in names)))
+    if near.startswith("known"):
+        near = "`vdna-metrics references list` shows what there is"
+    what = "reference" if location else "file, folder or reference"
+    return ValueError(f"no {what} {inside!r}{where}; {near if location else near_files(name) or near}")
 
 
 def find_reference(
@@ -286,8 +296,10 @@ def find_reference(
     fitting = [entry for entry in whole if entry[1].holds(layers)] or whole
     if len(fitting) == 1:
         return fitting[0]
+    if not found:
+        raise unknown_reference(name, extractor=extractor, kind=kind)
     if not fitting:
-        raise ValueError(f"{found[0][1].name} is there in groups alone: load_grouped_reference loads them")
+        raise ValueError(f"{found[0][1].name} is there in groups alone: resolve loads them")
     raise ValueError(f"reference {name!r} could be: {names_of(fitting)}")
 
 
@@ -352,39 +364,6 @@ def load_groups(family: Sequence[Entry]) -> GroupedDNA:
     return GroupedDNA(tuple(load_vdna(store.file(record)) for store, record in family))
 
 
-def load_grouped_reference(
-    name: str, *, extractor: str | None = None, kind: str | None = None, layers: Sequence[str] | None = None
-) -> GroupedDNA:
-    """Load a reference as the DNAs of its K groups, for error bars.
-
-    Args:
-        name: see `find_reference`.
-        extractor: see `find_reference`.
-        kind: see `find_reference`.
-        layers: see `find_reference`.
-
-    Raises:
-        ValueError: when the name stands for no groups or those of several DNAs, when a group is missing or was changed,
-            or when the groups do not have the images of the whole DNA.
-
-    Examples:
-        >>> load_grouped_reference("bsds500/trainval", extractor="vdna_tiny", kind="histogram").sizes[:3]
-        (30, 30, 30)
-    """
-
-    def find() -> list[Entry]:
-        families = group_families(matching_references(name, extractor=extractor, kind=kind))
-        fitting = [family for family in families if family[0][1].holds(layers)]
-        if len(fitting) > 1:
-            raise ValueError(f"groups of {name!r} could be of: {names_of([family[0] for family in fitting])}")
-        if not fitting:
-            has = f" with these layers; groups have {', '.join(families[0][0][1].layers)}" if families else ""
-            raise ValueError(f"{name} is not there in groups{has}")
-        return fitting[0]
-
-    return read_records(find, load_groups)
-
-
 # -------------------------------------------------------------------------------------------------- ranges
 def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "calibrate"]:
     """Whether activation ranges are in a known store, are published elsewhere, or are to be made by calibration.
@@ -397,11 +376,6 @@ def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal[
     if _find_ranges_record(name) is not None:
         return "ship"
     return "calibrate" if spec is None or spec.ranges is None else "published"
-
-
-def has_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> bool:
-    """Whether activation ranges are in a known store or are published with an extractor; no ranges are downloaded."""
-    return ranges_origin(extractor) != "calibrate"
 
 
 def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> ActivationRanges:
@@ -440,7 +414,7 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
 
 def own_ranges(extractor: FeatureExtractor) -> ActivationRanges | None:
     """The ranges that `find_ranges` has for an extractor, where there are some and they are of its weights."""
-    if not has_ranges(extractor):
+    if ranges_origin(extractor) == "calibrate":
         return None
     ranges = find_ranges(extractor)
     if ranges.fingerprint is not None and ranges.fingerprint.differences(extractor.fingerprint, precision=False):
@@ -465,14 +439,3 @@ def names_of(entries: Sequence[Entry]) -> str:
     records = [record for _, record in entries]
     names = [record.name for record in records]
     return ", ".join(record.exact_name if names.count(record.name) > 1 else record.name for record in records)
-
-
-def _near(typed: str, asked: ReferenceName, entries: Sequence[Entry]) -> str:
-    """Names of the same image set, else those that are spelled like it."""
-    names = list(dict.fromkeys(record.name for _, record in entries if not record.group))
-    same = [name for name in names if name.lower().startswith(f"{asked.dataset}/")]
-    sets = list(dict.fromkeys(name.partition("@")[0] for name in names))
-    near = near_names(typed, names if "#" in typed else sets)
-    if same:
-        return f"of that image set there are: {', '.join(same)}"
-    return near if not near.startswith("known") else "`vdna-metrics references list` shows what there is"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
-from vdna_metrics.analysis.exemplars import Exemplars
 from vdna_metrics.analysis.explain import Explanation, NeuronContribution
 from vdna_metrics.analysis.matrices import DistanceMatrix, GroupReport
 from vdna_metrics.analysis.sample_size import SampleSizeCurve
+from vdna_metrics.analysis.single_images import Exemplars
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
 

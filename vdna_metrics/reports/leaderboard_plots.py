@@ -98,7 +98,7 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
             xytext=(4 if rightwards else -4, 0), textcoords="offset points", ha="left" if rightwards else "right",
             va="center", fontsize=_SIZE - 1, color=INK,
         )  # fmt: skip
-    _title(ax, f"{kind.title} in {shortened(network, _IN_TITLE)}")
+    _title(ax, f"{shortened(kind.title, 2 * _IN_TITLE)} in {shortened(network, _IN_TITLE)}")
     if kind.distance.higher_is_better:
         ax.set_xlabel("better →", loc="right", fontsize=_SIZE - 1, color=INK)
     else:

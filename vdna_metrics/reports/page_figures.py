@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
-from vdna_metrics.analysis.exemplars import Exemplar
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
+from vdna_metrics.analysis.single_images import Exemplar
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import neuron_histograms
 from vdna_metrics.dna.vdna import VDNA

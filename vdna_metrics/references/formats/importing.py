@@ -3,7 +3,7 @@
 Nearly all of them are mean and covariance of one layer: the 2048 neurons before the classifier of the FID Inception,
 our layer ``block_3``, or the class token of DINOv2. They serve LayerFrechetDistance, FrechetInceptionDistance and, by
 the diagonal, NeuronFrechetDistance; there is no histogram in them. What each format holds, and what it leaves to be
-said, is in `FORMATS`.
+said, is in docs/references.md.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,25 +114,22 @@ def import_statistics(
         raise FileNotFoundError(f"no such file: {path}")
     if is_ours(path):
         return [_exported(path, what, mode, n_images, name)]
-    contents = _contents(path, what)
-    format = _format(contents, format, mode, what)
-    number = n_images if n_images is not None or format != "torch-fidelity" else _cached_number(path)
-    origin = (
-        f"{format} (ddof {FORMATS[format].ddof}): {address if remote else path.name}, sha256 {sha256_of_file(path)}"
-    )
+    container, parts = _contents(path, what)
+    format = _format(container, parts, format, mode, what)
+    count = _agreed("n_images", _stated_number(format, parts, path, what), n_images, what)
+    if count is None:
+        raise ValueError(f"{what} does not record of how many images it is: give n_images=")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
+        raise ValueError(f"{what}: a covariance needs 2 images or more, n_images is {count!r}")
+    file = address if remote else path.name
+    origin = f"{format} (ddof {FORMATS[format].ddof}): {file}, sha256 {sha256_of_file(path)}"
     sources = (name or (published.name.partition(":")[2] if published else path.stem),)
     dnas = []
-    for part in _parts(format, contents.parts, mode, what):
-        count = _agreed("n_images", part.n_images, number, what)
-        if count is None:
-            raise ValueError(f"{what} does not record of how many images it is: give n_images=")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 2:
-            raise ValueError(f"{what}: a covariance needs 2 images or more, n_images is {count!r}")
-        fingerprint = ExtractorFingerprint(
-            part.extractor.architecture_id, "", part.extractor.preprocess.id, {part.layer: part.path}
-        )
-        provenance = Provenance(part.extractor.name, sources, origin=origin)
-        dnas.append(VDNA(part.distribution(count), fingerprint, provenance))
+    for spec, distribution in _distributions(format, parts, mode, count, what):
+        (layer,) = distribution.layout
+        paths = {layer: SPATIAL_PATH if layer == SPATIAL_LAYER else spec.paths[layer]}
+        fingerprint = ExtractorFingerprint(spec.architecture_id, "", spec.preprocess.id, paths)
+        dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, sources, origin=origin)))
     return dnas
 
 
@@ -145,33 +142,23 @@ def holds_statistics(source: str | Path) -> bool:
     path = Path(source)
     if find_published(str(source)) is not None or _is_vdna(path):
         return True
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        magic = file.read(2)
-    if magic != b"PK":
-        return magic[:1] == b"\x80"  # of a pickle of protocol 2 and later
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
+        container, names = _container(path) if path.is_file() else (None, set())
     except zipfile.BadZipFile:
         return False
-    statistics = {"mu", "sigma"} <= names or {"model", "reps"} <= names
-    return statistics or any(name.endswith("data.pkl") for name in names)
+    return container in ("pickle", "torch") or any(of <= names for kind, of, _ in _HOLDS if kind == container)
 
 
 def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: int | None, name: str | None) -> VDNA:
     header, arrays = read_npz(path, (EXPORTED,))
-    fingerprint, provenance = (
-        ExtractorFingerprint.from_json(header["fingerprint"]),
-        Provenance.from_json(header["provenance"]),
-    )
+    fingerprint = ExtractorFingerprint.from_json(header["fingerprint"])
+    provenance = Provenance.from_json(header["provenance"])
     _agreed("mode", fingerprint.preprocessing.partition(":")[0], mode, what)
     count = _agreed("n_images", header["n_images"], n_images, what)
     (layer,) = fingerprint.paths
     if name is not None:
         provenance = replace(provenance, sources=(name,))
-    return VDNA(_moments(layer, arrays, "mu", "sigma", what)(count), fingerprint, provenance)
+    return VDNA(_of_moments(layer, arrays, count, what), fingerprint, provenance)
 
 
 def _agreed(what: str, known: Any, given: Any, file: str) -> Any:
@@ -185,55 +172,57 @@ def _is_vdna(path: Path) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ what a file holds
-@dataclass(frozen=True)
-class _Contents:
-    """Parts of a file by name, and the names of all it has."""
-
-    container: Literal["npz", "torch", "pickle"]
-    parts: Mapping[str, Any]
-    names: Sequence[str]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One DNA to be."""
-
-    extractor: ExtractorSpec
-    layer: str
-    path: str
-    distribution: Callable[[int], LayerGaussianDistribution]
-    n_images: int | None = None
-
+Container = Literal["npz", "torch", "pickle"]
 
 # ADM's images are gigabytes, and dgm-eval's hparams are a pickle.
 _ARRAYS = ("mu", "sigma", "mu_s", "sigma_s", "model", "reps")
 _ROWS = 4096  # of features that are summed at once
 _SUM, _OUTER, _NUMBER = "real_features_sum", "real_features_cov_sum", "real_features_num_samples"
+_HOLDS: Sequence[tuple[Container, set[str], tuple[Format, ...]]] = (
+    ("torch", {_SUM}, ("torchmetrics",)),
+    ("torch", {"mu", "sigma"}, ("torch-fidelity",)),
+    ("pickle", {"num_items", "raw_mean", "raw_cov"}, ("StyleGAN3",)),
+    ("pickle", {"num_images"}, ("EDM2",)),
+    ("npz", {"model", "reps"}, ("dgm-eval",)),
+    ("npz", {"mu", "sigma", "mu_s"}, ("ADM",)),
+    ("npz", {"mu", "sigma"}, ("clean-fid", "pytorch-fid", "EDM")),
+)
+"""Kind of file and names in it, and the formats that have them; the first that fits."""
 
 
-def _contents(path: Path, what: str) -> _Contents:
+def _container(path: Path) -> tuple[Container | None, set[str]]:
+    """Kind of a file by its contents, ``None`` for others; and the names of an archive's arrays."""
     with open(path, "rb") as file:
-        magic = file.read(1)
+        magic = file.read(2)
+    if magic != b"PK":
+        return ("pickle" if magic[:1] == b"\x80" else None), set()  # of protocol 2 and later
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    return ("torch" if any(name.endswith("data.pkl") for name in names) else "npz"), names
+
+
+def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
+    """Kind of a file, and its parts by name; of an ``.npz`` those that statistics consist of."""
     try:
-        if magic == b"P":  # of a zip archive
-            with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-            if any(member.endswith("data.pkl") for member in members):
-                parts = _torch_parts(path, what)
-                return _Contents("torch", parts, list(parts))
-            return _Contents("npz", *read_arrays(path, _ARRAYS))
-        if magic == b"\x80":  # of a pickle of protocol 2 and later
-            loaded = load_pickle(path.read_bytes(), what)
-            if not isinstance(loaded, dict):
-                raise ValueError(f"{what} holds a {type(loaded).__name__}, statistics are a dict")
-            return _Contents("pickle", loaded, list(map(str, loaded)))
+        container, names = _container(path)
+        if container == "torch":
+            return container, _torch_parts(path, what)
+        if container == "npz":
+            return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
+        if container == "pickle":
+            return container, _dict(load_pickle(path.read_bytes(), what), what)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{what} is damaged ({str(error) or type(error).__name__})") from error
     raise ValueError(f"{what} is no file of statistics: neither an .npz or torch file nor a pickle")
 
 
+def _dict(loaded: Any, what: str) -> dict[str, Any]:
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"{what} holds a {type(loaded).__name__}, statistics are a dict")
+    return {str(name): value for name, value in loaded.items()}
+
+
 def _torch_parts(path: Path, what: str) -> dict[str, Any]:
-    loaded: Any
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -245,43 +234,97 @@ def _torch_parts(path: Path, what: str) -> dict[str, Any]:
         raise ValueError(f"{what} is damaged ({error})") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping):
-        raise ValueError(f"{what} holds a {type(loaded).__name__}, statistics are a dict")
-    return {str(name): value for name, value in loaded.items()}
+    parts = _dict(loaded, what)
+    sums = [name for name in parts if name.endswith(_SUM)]
+    if len(sums) > 1:
+        raise ValueError(f"{what} holds states of several metrics: {', '.join(sums)}; save one")
+    if not sums:
+        return parts
+    prefix = sums[0].removesuffix(_SUM)
+    missing = [prefix + name for name in (_OUTER, _NUMBER) if prefix + name not in parts]
+    if missing:
+        raise ValueError(f"{what} has {sums[0]} and not {', '.join(missing)}")
+    return {name: parts[prefix + name] for name in (_SUM, _OUTER, _NUMBER)}
 
 
-def _format(contents: _Contents, format: Format | None, mode: PreprocessingMode | None, what: str) -> Format:
+def _format(
+    container: Container, parts: Mapping[str, Any], format: Format | None, mode: PreprocessingMode | None, what: str
+) -> Format:
     """The format that the content is of, which has to be the given one."""
-    names = set(contents.names)
-    possible: tuple[Format, ...] = ()
-    if contents.container == "torch":
-        if any(name.endswith(_SUM) for name in names):
-            possible = ("torchmetrics",)
-        elif {"mu", "sigma"} <= names:
-            possible = ("torch-fidelity",)
-    elif contents.container == "pickle":
-        if {"num_items", "raw_mean", "raw_cov"} <= names:
-            possible = ("StyleGAN3",)
-        elif "num_images" in names:
-            possible = ("EDM2",)
-    elif {"model", "reps"} <= names:
-        possible = ("dgm-eval",)
-    elif {"mu", "sigma"} <= names:
-        possible = ("ADM",) if "mu_s" in names else ("clean-fid", "pytorch-fid", "EDM")
+    fitting = (formats for kind, names, formats in _HOLDS if kind == container and names <= parts.keys())
+    possible = next(fitting, ())
     if not possible:
-        raise ValueError(f"{what} is of no known format: it holds {', '.join(sorted(names)[:8]) or 'nothing'}")
-    if format is not None:
-        if format not in FORMATS:
-            raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
-        if format not in possible:
-            raise ValueError(f"{what} is of format {' or '.join(possible)}, got {format!r}")
-        return format
-    if len(possible) > 1 and mode is None:
+        raise ValueError(f"{what} is of no known format: it holds {', '.join(sorted(parts)[:8]) or 'nothing'}")
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    if format is not None and format not in possible:
+        raise ValueError(f"{what} is of format {' or '.join(possible)}, got {format!r}")
+    if format is None and len(possible) > 1 and mode is None:
         raise ValueError(
             f"{what} holds mu and sigma alone, as {', '.join(possible)} write them, and does not say how images were "
             "resized: give format=, or mode= ('clean', 'legacy_tensorflow' or 'legacy_pytorch')"
         )
-    return possible[0]
+    return format or possible[0]
+
+
+def _stated_number(format: Format, parts: Mapping[str, Any], path: Path, what: str) -> int | None:
+    """Of how many images the file, or a name that its maker gave it, says that it is."""
+    if format == "dgm-eval":
+        return len(np.atleast_1d(parts["reps"]))
+    if format == "torch-fidelity":
+        return TORCH_FIDELITY_INPUTS.get(re.sub(r"-inception-v3-compat-stat-fid-\d+$", "", path.stem))
+    part = {"StyleGAN3": "num_items", "torchmetrics": _NUMBER, "EDM2": "num_images"}.get(format)
+    if part is None:
+        return None
+    try:
+        number = int(parts[part])
+    except (TypeError, ValueError):
+        number = None
+    if number is None or number != parts[part]:
+        raise ValueError(f"{what}: {part} is {parts[part]!r}, expected a whole number")
+    return number
+
+
+# ------------------------------------------------------------------------------------------------ from it to DNAs
+def _distributions(
+    format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | None, n: int, what: str
+) -> list[tuple[ExtractorSpec, LayerGaussianDistribution]]:
+    """Those of a file, each with the extractor whose activations it holds."""
+    dinov2, modes, how = CATALOGUE["fd_dinov2"], FORMATS[format].modes, ""
+    if format == "torchmetrics":
+        how = " (antialias=True, its default, or antialias=False)"
+    if format == "dgm-eval":
+        model, features, how = str(parts["model"]), parts["reps"], " (with --clean_resize, or dgm-eval's default)"
+        if model not in ("dinov2", "inception"):
+            raise ValueError(f"{what} is of dgm-eval's model {model!r}; known here are dinov2 and inception")
+        if model == "dinov2":
+            _mode(modes[:1], mode, what)
+            return [(dinov2, _of_features("class_token", features, what, dinov2.neurons))]
+        layer, chosen = _layer(format, np.shape(features)[-1], what), _mode(modes, mode, what, how)
+        # It always scales to [-1, 1], as pytorch-fid.
+        spec = CATALOGUE["inception"] if chosen == "clean" else FID_INCEPTIONS[chosen]
+        return [(spec, _of_features(layer, features, what))]
+    spec = FID_INCEPTIONS[_mode(modes, mode, what, how)]
+    if format == "torchmetrics":
+        return [(spec, _of_sums(format, parts[_SUM], parts[_OUTER], n, what))]
+    if format == "StyleGAN3" and parts.get("capture_mean_cov", True):
+        return [(spec, _of_sums(format, parts["raw_mean"], parts["raw_cov"], n, what))]
+    if format == "StyleGAN3":
+        features = np.concatenate(parts["all_features"] or [np.zeros((0, 0))])
+        return [(spec, _of_features(_layer(format, features.shape[-1], what), features, what))]
+    found = []
+    inception = parts.get("fid") if format == "EDM2" else parts
+    if inception is not None:
+        layer = _layer(format, len(_values(inception, "mu", what)), what)
+        found.append((spec, _of_moments(layer, inception, n, what)))
+    if format == "ADM":
+        found.append((spec, _of_moments(SPATIAL_LAYER, parts, n, what, suffix="_s", width=SPATIAL_WIDTH)))
+    if format == "EDM2" and "fd_dinov2" in parts:
+        of = f"{what}: fd_dinov2"
+        found.append((dinov2, _of_moments("class_token", parts["fd_dinov2"], n, of, width=dinov2.neurons)))
+    if not found:
+        raise ValueError(f"{what} has statistics of neither fid nor fd_dinov2; it holds {', '.join(parts)}")
+    return found
 
 
 def _mode(
@@ -296,65 +339,6 @@ def _mode(
     return mode
 
 
-def _cached_number(path: Path) -> int | None:
-    found = re.fullmatch(r"(.+)-inception-v3-compat-stat-fid-\d+", path.stem)
-    return TORCH_FIDELITY_INPUTS.get(found[1]) if found else None
-
-
-# ------------------------------------------------------------------------------------------------ from it to DNAs
-def _parts(format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | None, what: str) -> list[_Part]:
-    modes = FORMATS[format].modes
-    if format == "StyleGAN3":
-        spec, n = FID_INCEPTIONS[_mode(modes, mode, what)], _whole(parts["num_items"], f"{what}: num_items")
-        if parts.get("capture_mean_cov", True):
-            return [_sums(format, spec, parts["raw_mean"], parts["raw_cov"], n, what)]
-        features = np.concatenate(parts["all_features"] or [np.zeros((0, 0))])
-        return [_features(spec, _layer(format, features.shape[-1], what), features, what)]
-    if format == "torchmetrics":
-        sums = [name for name in parts if name.endswith(_SUM)]
-        if len(sums) != 1:
-            raise ValueError(f"{what} holds states of several metrics: {', '.join(sums)}; save one")
-        prefix = sums[0].removesuffix(_SUM)
-        missing = [prefix + name for name in (_OUTER, _NUMBER) if prefix + name not in parts]
-        if missing:
-            raise ValueError(f"{what} has {sums[0]} and not {', '.join(missing)}")
-        spec = FID_INCEPTIONS[_mode(modes, mode, what, " (antialias=True, its default, or antialias=False)")]
-        n = _whole(parts[prefix + _NUMBER], f"{what}: {_NUMBER}")
-        return [_sums(format, spec, parts[sums[0]], parts[prefix + _OUTER], n, what)]
-    if format == "dgm-eval":
-        model = str(parts["model"])
-        if model == "dinov2":
-            _mode(modes[:1], mode, what)
-            return [_features(CATALOGUE["fd_dinov2"], "class_token", parts["reps"], what)]
-        if model != "inception":
-            raise ValueError(f"{what} is of dgm-eval's model {model!r}; known here are dinov2 and inception")
-        chosen = _mode(modes, mode, what, " (with --clean_resize, or dgm-eval's default)")
-        # It always scales to [-1, 1], as pytorch-fid.
-        spec = CATALOGUE["inception"] if chosen == "clean" else FID_INCEPTIONS[chosen]
-        return [_features(spec, _layer(format, np.shape(parts["reps"])[-1], what), parts["reps"], what)]
-    spec = FID_INCEPTIONS[_mode(modes, mode, what)]
-    found = []
-    n_images = None
-    inception: Any = parts
-    if format == "EDM2":
-        n_images, inception = _whole(parts["num_images"], f"{what}: num_images"), parts.get("fid")
-    if inception is not None:
-        mean = _values(inception, "mu", what)
-        layer = _layer(format, len(mean), what)
-        found.append(_Part(spec, layer, spec.paths[layer], _moments(layer, inception, "mu", "sigma", what), n_images))
-    if format == "ADM":
-        build = _moments(SPATIAL_LAYER, parts, "mu_s", "sigma_s", what, SPATIAL_WIDTH)
-        found.append(_Part(spec, SPATIAL_LAYER, SPATIAL_PATH, build))
-    if format == "EDM2" and "fd_dinov2" in parts:
-        dinov2 = CATALOGUE["fd_dinov2"]
-        ((layer, path),) = dinov2.paths.items()
-        build = _moments(layer, parts["fd_dinov2"], "mu", "sigma", f"{what}: fd_dinov2", dinov2.neurons)
-        found.append(_Part(dinov2, layer, path, build, n_images))
-    if not found:
-        raise ValueError(f"{what} has statistics of neither fid nor fd_dinov2; it holds {', '.join(parts)}")
-    return found
-
-
 def _layer(format: Format, width: int, what: str) -> str:
     """The layer of the FID Inception that has as many neurons."""
     widths = FORMATS[format].widths
@@ -362,16 +346,6 @@ def _layer(format: Format, width: int, what: str) -> str:
         needed = " or ".join(map(str, widths))
         raise ValueError(f"{what} has {width} neurons, statistics of {format} have {needed} of the FID Inception")
     return FID_LAYERS[width]
-
-
-def _whole(value: Any, what: str) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = None
-    if number is None or number != value:
-        raise ValueError(f"{what} is {value!r}, expected a whole number")
-    return number
 
 
 def _values(parts: Any, name: str, what: str, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -398,48 +372,35 @@ def _symmetric(matrix: Tensor, what: str) -> Tensor:
     return (matrix + matrix.T) / 2
 
 
-def _moments(
-    layer: str, parts: Any, mean_name: str, covariance_name: str, what: str, width: int | None = None
-) -> Callable[[int], LayerGaussianDistribution]:
-    mean = _values(parts, mean_name, what, None if width is None else (width,))
-    covariance = _symmetric(_values(parts, covariance_name, what, (len(mean),) * 2), f"{what}: {covariance_name}")
-
-    def build(n: int) -> LayerGaussianDistribution:
-        distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(mean)}), centre=mean)
-        distribution.scatters()[layer].copy_(covariance * (n - 1))
-        distribution.state[0] = n
-        return distribution
-
-    return build
+def _of_moments(
+    layer: str, parts: Any, n: int, what: str, *, suffix: str = "", width: int | None = None
+) -> LayerGaussianDistribution:
+    mean = _values(parts, f"mu{suffix}", what, None if width is None else (width,))
+    covariance = _values(parts, f"sigma{suffix}", what, (len(mean),) * 2)
+    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(mean)}), centre=mean)
+    distribution.scatters()[layer].copy_(_symmetric(covariance, f"{what}: sigma{suffix}") * (n - 1))
+    distribution.state[0] = n
+    return distribution
 
 
-def _sums(format: Format, spec: ExtractorSpec, total: Any, outer: Any, n: int, what: str) -> _Part:
+def _of_sums(format: Format, total: Any, outer: Any, n: int, what: str) -> LayerGaussianDistribution:
     """Sums are what a state is: they are taken as they are, about 0."""
     first = _values({"sum": total}, "sum", what)
+    scatter = _values({"outer": outer}, "outer", what, (len(first),) * 2)
     layer = _layer(format, len(first), what)
-    scatter = _symmetric(_values({"outer": outer}, "outer", what, (len(first),) * 2), f"{what}: the sum of products")
-
-    def build(count: int) -> LayerGaussianDistribution:
-        distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(first)}))
-        distribution.first.copy_(first)
-        distribution.scatters()[layer].copy_(scatter)
-        distribution.state[0] = count
-        return distribution
-
-    return _Part(spec, layer, spec.paths[layer], build, n)
+    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(first)}))
+    distribution.first.copy_(first)
+    distribution.scatters()[layer].copy_(_symmetric(scatter, f"{what}: the sum of products"))
+    distribution.state[0] = n
+    return distribution
 
 
-def _features(spec: ExtractorSpec, layer: str, features: Any, what: str) -> _Part:
-    width = spec.neurons if len(spec.paths) == 1 else features.shape[-1]
-    if features.ndim != 2 or features.shape[1] != width:
-        raise ValueError(f"{what}: features are {list(features.shape)}, expected [images, {width}]")
-
-    def build(count: int) -> LayerGaussianDistribution:
-        centre = torch.from_numpy(features.mean(axis=0, dtype=np.float64))
-        distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: features.shape[1]}), centre=centre)
-        for start in range(0, count, _ROWS):
-            rows = torch.from_numpy(np.asarray(features[start : start + _ROWS], np.float64))
-            distribution.fill_({layer: rows.T[:, :, None]})
-        return distribution
-
-    return _Part(spec, layer, spec.paths[layer], build, len(features))
+def _of_features(layer: str, features: Any, what: str, width: int | None = None) -> LayerGaussianDistribution:
+    if features.ndim != 2 or width not in (None, features.shape[1]):
+        raise ValueError(f"{what}: features are {list(features.shape)}, expected [images, {width or 'neurons'}]")
+    centre = torch.from_numpy(features.mean(axis=0, dtype=np.float64))
+    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: features.shape[1]}), centre=centre)
+    for start in range(0, len(features), _ROWS):
+        rows = torch.from_numpy(np.asarray(features[start : start + _ROWS], np.float64))
+        distribution.fill_({layer: rows.T[:, :, None]})
+    return distribution

@@ -11,106 +11,44 @@ from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.layout import near_names
 
 Format = Literal[
-    "clean-fid",
-    "pytorch-fid",
-    "ADM",
-    "EDM",
-    "EDM2",
-    "StyleGAN3",
-    "torch-fidelity",
-    "torchmetrics",
-    "dgm-eval",
-    "vdna",
+    "clean-fid", "pytorch-fid", "ADM", "EDM", "EDM2", "StyleGAN3", "torch-fidelity", "torchmetrics", "dgm-eval", "vdna"
 ]
 ExportFormat = Literal["clean-fid", "vdna"]
 
 
-@dataclass(frozen=True)
-class FormatDescription:
-    """What files of a format hold.
-
-    Args:
-        content: kind of file, and names of its parts.
-        features: whose activations.
-        modes: how images were resized; several where the file does not say which, and ``mode=`` has to.
-        widths: numbers of neurons that a file of the FID Inception may have, each of another layer.
-        ddof: of the covariance that its publisher compares; ours, of ddof 1, is made from the same sums.
-        n_images: where their number comes from.
-    """
-
-    content: str
-    features: str
-    modes: tuple[PreprocessingMode, ...]
-    widths: tuple[int, ...] = (2048,)
-    ddof: Literal[0, 1] = 1
-    n_images: str = "asked for"
-
-
-_POOL = "2048 neurons before the FID Inception's classifier"
-_ANY_LAYER = "a layer of the FID Inception, by its number of neurons"
 FID_LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
 _WIDTHS = tuple(FID_LAYERS)
 EXPORTED = "statistics"  # kind of file, as our header has it
 # The sum behind sFID: 7 channels of the first branch of Mixed_6d, each of its 17 x 17 positions a neuron.
 SPATIAL_LAYER, SPATIAL_PATH, SPATIAL_WIDTH = "mixed_6_conv", "mixed_6/conv:0[..., :7]", 2023
 
+
+@dataclass(frozen=True)
+class FormatDescription:
+    """What a file of a format leaves to be known; what it holds is in docs/references.md.
+
+    Args:
+        modes: how images were resized; several where the file does not say which, and ``mode=`` has to.
+        widths: numbers of neurons that a file of the FID Inception may have, each of another layer.
+        ddof: of the covariance that its publisher compares; ours, of ddof 1, is made from the same sums.
+    """
+
+    modes: tuple[PreprocessingMode, ...]
+    widths: tuple[int, ...] = (2048,)
+    ddof: Literal[0, 1] = 1
+
+
 FORMATS: Mapping[Format, FormatDescription] = {
-    "clean-fid": FormatDescription(
-        "npz: mu, sigma",
-        _POOL,
-        ("clean", "legacy_tensorflow", "legacy_pytorch"),
-        n_images="the published name, else asked for",
-    ),
-    "pytorch-fid": FormatDescription("npz: mu, sigma", _ANY_LAYER, ("legacy_pytorch",), _WIDTHS),
-    "ADM": FormatDescription(
-        "npz: mu, sigma, mu_s, sigma_s, arr_0",
-        f"{_POOL}; and the {SPATIAL_WIDTH} of sFID, 7 channels of Mixed_6d at each position",
-        ("legacy_tensorflow",),
-        n_images="the published name of ImageNet, else asked for",
-    ),
-    "EDM": FormatDescription(
-        "npz: mu, sigma", _POOL, ("legacy_tensorflow",), n_images="some published names, else asked for"
-    ),
-    "EDM2": FormatDescription(
-        "pickle: num_images, fid, fd_dinov2",
-        f"{_POOL}; and the 1024 of the class token of DINOv2 ViT-L/14",
-        ("legacy_tensorflow",),
-        n_images="the file",
-    ),
-    "StyleGAN3": FormatDescription(
-        "pickle: num_items, raw_mean, raw_cov, all_features",
-        _POOL,
-        ("legacy_tensorflow",),
-        ddof=0,
-        n_images="the file",
-    ),
-    "torch-fidelity": FormatDescription(
-        "torch: mu, sigma",
-        _ANY_LAYER,
-        ("legacy_tensorflow",),
-        _WIDTHS,
-        n_images="the name of a cached data set, else asked for",
-    ),
-    "torchmetrics": FormatDescription(
-        "torch: real_features_sum, real_features_cov_sum, real_features_num_samples",
-        _ANY_LAYER,
-        ("torchmetrics", "legacy_tensorflow"),
-        _WIDTHS,
-        n_images="the file",
-    ),
-    "dgm-eval": FormatDescription(
-        "npz: model, reps, hparams",
-        f"{_POOL} (model inception), or the 1024 of the class token of DINOv2 ViT-L/14 (model dinov2)",
-        ("clean", "legacy_pytorch"),
-        n_images="the file",
-    ),
-    "vdna": FormatDescription(
-        "json and npz",
-        "all layers of an extractor of the catalogue: histograms, Gaussians, layer Gaussians",
-        (),
-        (),
-        n_images="the file",
-    ),
+    "clean-fid": FormatDescription(("clean", "legacy_tensorflow", "legacy_pytorch")),
+    "pytorch-fid": FormatDescription(("legacy_pytorch",), _WIDTHS),
+    "ADM": FormatDescription(("legacy_tensorflow",)),
+    "EDM": FormatDescription(("legacy_tensorflow",)),
+    "EDM2": FormatDescription(("legacy_tensorflow",)),
+    "StyleGAN3": FormatDescription(("legacy_tensorflow",), ddof=0),
+    "torch-fidelity": FormatDescription(("legacy_tensorflow",), _WIDTHS),
+    "torchmetrics": FormatDescription(("torchmetrics", "legacy_tensorflow"), _WIDTHS),
+    "dgm-eval": FormatDescription(("clean", "legacy_pytorch")),
+    "vdna": FormatDescription(()),
 }
 
 
@@ -154,22 +92,21 @@ _CLEAN_FID: Mapping[str, tuple[tuple[int, ...], Mapping[str, int]]] = {
     "cat2dog": ((256,), {"test": 500}),
 }
 _IMAGENET = 1_281_167
-# The statistics are of the whole training sets; what LSUN's held at that time is not stated.
-_ADM: Mapping[str, tuple[str, int | None]] = {
-    "imagenet/64": ("imagenet/64/VIRTUAL_imagenet64_labeled.npz", _IMAGENET),
-    "imagenet/128": ("imagenet/128/VIRTUAL_imagenet128_labeled.npz", _IMAGENET),
-    "imagenet/256": ("imagenet/256/VIRTUAL_imagenet256_labeled.npz", _IMAGENET),
-    "imagenet/512": ("imagenet/512/VIRTUAL_imagenet512.npz", _IMAGENET),
-    "lsun/bedroom": ("lsun/bedroom/VIRTUAL_lsun_bedroom256.npz", None),
-    "lsun/cat": ("lsun/cat/VIRTUAL_lsun_cat256.npz", None),
-    "lsun/horse": ("lsun/horse/VIRTUAL_lsun_horse256.npz", None),
-}
-_EDM: Mapping[str, int | None] = {
-    "cifar10-32x32": 50_000,
-    "ffhq-64x64": 70_000,
-    "afhqv2-64x64": None,
-    "imagenet-64x64": _IMAGENET,
-    "imagenet-64x64-baseline": None,
+# Files below the addresses. The statistics are of the whole training sets; what LSUN's held then is not stated.
+_TENSORFLOW: Mapping[str, tuple[str, int | None]] = {
+    "ADM:imagenet/64": ("imagenet/64/VIRTUAL_imagenet64_labeled.npz", _IMAGENET),
+    "ADM:imagenet/128": ("imagenet/128/VIRTUAL_imagenet128_labeled.npz", _IMAGENET),
+    "ADM:imagenet/256": ("imagenet/256/VIRTUAL_imagenet256_labeled.npz", _IMAGENET),
+    "ADM:imagenet/512": ("imagenet/512/VIRTUAL_imagenet512.npz", _IMAGENET),
+    "ADM:lsun/bedroom": ("lsun/bedroom/VIRTUAL_lsun_bedroom256.npz", None),
+    "ADM:lsun/cat": ("lsun/cat/VIRTUAL_lsun_cat256.npz", None),
+    "ADM:lsun/horse": ("lsun/horse/VIRTUAL_lsun_horse256.npz", None),
+    "EDM:cifar10-32x32": ("cifar10-32x32.npz", 50_000),
+    "EDM:ffhq-64x64": ("ffhq-64x64.npz", 70_000),
+    "EDM:afhqv2-64x64": ("afhqv2-64x64.npz", None),
+    "EDM:imagenet-64x64": ("imagenet-64x64.npz", _IMAGENET),
+    "EDM:imagenet-64x64-baseline": ("imagenet-64x64-baseline.npz", None),
+    "EDM2:img512": ("img512.pkl", None),
 }
 # What torch-fidelity itself calls these inputs, as its cache files begin.
 TORCH_FIDELITY_INPUTS: Mapping[str, int] = {
@@ -198,14 +135,11 @@ def published_statistics() -> list[PublishedStatistics]:
                     name = f"clean-fid:{dataset}/{split}/{resolution}" + (f"/{mode}" if mode != "clean" else "")
                     address = f"{ADDRESSES['clean-fid']}/{dataset}_{mode}_{split}_{resolution}.npz"
                     entries.append(PublishedStatistics(name, "clean-fid", address, mode, count))
-    tensorflow: PreprocessingMode = "legacy_tensorflow"
-    for name, (file, number) in _ADM.items():
-        address = f"{ADDRESSES['ADM']}/{file}"
-        entries.append(PublishedStatistics(f"ADM:{name}", "ADM", address, tensorflow, number))
-    for name, number in _EDM.items():
-        address = f"{ADDRESSES['EDM']}/{name}.npz"
-        entries.append(PublishedStatistics(f"EDM:{name}", "EDM", address, tensorflow, number))
-    entries.append(PublishedStatistics("EDM2:img512", "EDM2", f"{ADDRESSES['EDM2']}/img512.pkl", tensorflow))
+    for name, (file, number) in _TENSORFLOW.items():
+        publisher = name.partition(":")[0]
+        for format, address in ADDRESSES.items():
+            if format == publisher:
+                entries.append(PublishedStatistics(name, format, f"{address}/{file}", "legacy_tensorflow", number))
     return entries
 
 

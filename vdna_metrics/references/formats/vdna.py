@@ -46,7 +46,7 @@ _HALF = ("clip_im_vit_b16",)  # which vdna computes in half precision
 
 
 def read_vdna_package(
-    root: str | Path, *, ranges: RangesLike | None = None, extractor: str | ExtractorSpec | None = None
+    root: str | Path, *, ranges: RangesLike | None = None, extractor: ExtractorSpec | None = None
 ) -> VDNA | ActivationRanges:
     """Read a DNA, or activation ranges, that the vdna package wrote.
 
@@ -59,7 +59,7 @@ def read_vdna_package(
         ranges: of a histogram: those that it was made with, as `ActivationRanges`, a file of them, vdna's
             ``activation_ranges.json`` or its package of activation ranges. Not needed where vdna publishes them for
             the extractor, and took these: they are downloaded.
-        extractor: name in the catalogue or spec, where the one that the file names is not in the catalogue.
+        extractor: spec of the extractor, where the one that the file names is not in the catalogue.
 
     Raises:
         ValueError: when a file is damaged or lacks something, when its settings have no counterpart here (images
@@ -72,25 +72,20 @@ def read_vdna_package(
         kind, n_images, name = settings["type"], settings["num_images"], settings["feature_extractor_name"]
         # By name, for vdna leaves an empty pickle beside each layer's moments.
         parts = [""] if kind == "histogram" else [f"{part}-" for part in ("mu", "var", "sigma", "min", "max")]
-        arrays, _ = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
+        arrays = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
         ours = settings.get(_OURS, {})
-        if kind == "activation-ranges":
-            low, high = (_parts(arrays_path, arrays, layout, f"{part}-") for part in ("min", "max"))
-            if "ranges" in ours:
-                return ActivationRanges.from_header(ours["ranges"], low, high)
-        fingerprint = (
-            ExtractorFingerprint.from_json(ours["fingerprint"])
-            if ours.get("fingerprint")
-            else _fingerprint(settings_path, settings, layout, extractor)
-        )
-        origin = f"vdna package: {arrays_path.name}, sha256 {sha256_of_file(arrays_path)}"
-        provenance = (
-            Provenance.from_json(ours["provenance"])
-            if "provenance" in ours
-            else Provenance(_name(extractor) or name, (_source(settings["data_settings"]["source"]),), origin=origin)
-        )
+        if ours:
+            fingerprint = ExtractorFingerprint.from_json(ours["fingerprint"])
+            provenance = Provenance.from_json(ours["provenance"])
+        else:
+            fingerprint = _fingerprint(settings_path, settings, layout, extractor)
+            stated = settings["data_settings"]["source"]
+            source = f"{len(stated)} files" if isinstance(stated, list) else Path(stated).name or str(stated)
+            origin = f"vdna package: {arrays_path.name}, sha256 {sha256_of_file(arrays_path)}"
+            provenance = Provenance(extractor.name if extractor else name, (source,), origin=origin)
         distribution: Distribution
         if kind == "activation-ranges":
+            low, high = (_parts(arrays_path, arrays, layout, f"{part}-") for part in ("min", "max"))
             return ActivationRanges(layout, low, high, "vdna", n_images, provenance.sources, fingerprint)
         if kind == "histogram":
             bins = settings["distribution"]["hist_nb_bins"]
@@ -115,19 +110,16 @@ def read_vdna_package(
     return VDNA(distribution, fingerprint, provenance)
 
 
-def write_vdna_package(
-    contents: VDNA | ActivationRanges, root: str | Path, *, extractor: str = ""
-) -> tuple[Path, Path]:
-    """Write a DNA, or activation ranges, as the vdna package reads them.
+def write_vdna_package(dna: VDNA, root: str | Path) -> tuple[Path, Path]:
+    """Write a DNA as the vdna package reads it.
 
-    vdna loads them by `load_vdna_from_files(root)`, or `load_vdna_from_files(f"{root}.json")` where the name of the
+    vdna loads it by `load_vdna_from_files(root)`, or `load_vdna_from_files(f"{root}.json")` where the name of the
     root has a dot, of which vdna takes what follows for a suffix. Its EMD, NFD and FD are then ours; Gaussians are
     rounded to float32 as in all its files.
 
     Args:
-        contents: DNA of whole layers, or ranges.
+        dna: DNA of whole layers.
         root: path of both files without their suffixes.
-        extractor: name of the extractor as vdna compares it; by default the DNA's, needed for ranges.
 
     Returns:
         The paths of settings and arrays.
@@ -136,81 +128,61 @@ def write_vdna_package(
         ValueError: when a count does not fit vdna's int32, or layers are not whole.
 
     Examples:
-        >>> ranges = ActivationRanges.from_extremes({"conv": [0.0]}, {"conv": [1.0]}, widen="vdna")
+        >>> from vdna_metrics import load_reference
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = write_vdna_package(ranges, f"{folder}/ranges", extractor="mine")
-        ...     read_vdna_package(f"{folder}/ranges").high
-        tensor([1.2000])
+        ...     _ = write_vdna_package(load_reference("bsds500/test@vdna_tiny#gaussian"), f"{folder}/test")
+        ...     read_vdna_package(f"{folder}/test").n_images
+        200
     """
-    layout = contents.layout
+    layout, distribution = dna.layout, dna.distribution
     if layout.neurons:
         raise ValueError(
             f"files of vdna hold whole layers, of {', '.join(layout.neurons)} there are some neurons: "
             "export the DNA before it is selected from"
         )
+    distribution.check_finite()
     settings_path, arrays_path = _paths(root)
-    ours: dict[str, Any] = {"fingerprint": contents.fingerprint.to_json() if contents.fingerprint else None}
-    extraction: dict[str, Any] = {}
+    kind = name = _KINDS[dna.kind]
+    ours: dict[str, Any] = {"fingerprint": dna.fingerprint.to_json(), "provenance": dna.provenance.to_json()}
+    extraction: dict[str, Any] = {"average_feats_spatially": True}
     stated: dict[str, Any] = {}
     arrays: dict[str, NDArray[Any]] = {}
-
-    def add(prefix: str, values: Tensor, dtype: type[np.floating[Any]]) -> None:
-        parts = layout.split(values.cpu()).items()
-        arrays.update({f"{prefix}-{layer}": part.numpy().astype(dtype) for layer, part in parts})
-
-    if isinstance(contents, ActivationRanges):
-        if not extractor:
-            raise ValueError("ranges do not say the name of their extractor: give extractor=, as vdna is to compare it")
-        kind = name = "activation-ranges"
-        n_images, sources = contents.n_images, contents.sources
-        ours["ranges"] = contents.header()
-        extraction = {"keep_only_min_max": True}
-        add("min", contents.observed_low, np.float32)
-        add("max", contents.observed_high, np.float32)
-    else:
-        distribution = contents.distribution
-        distribution.check_finite()
-        kind = name = _KINDS[contents.kind]
-        n_images, sources = contents.n_images, contents.provenance.sources
-        extractor = extractor or contents.provenance.extractor
-        ours["provenance"] = contents.provenance.to_json()
-        extraction = {"average_feats_spatially": True}
-        if isinstance(distribution, HistogramDistribution):
-            name, stated = f"{kind}-{distribution.bins}", {"hist_nb_bins": distribution.bins}
-            extraction = {
-                "accumulate_spatial_feats_in_hist": True,
-                "accumulate_sample_feats_in_hist": True,
-                "normalise_feats": True,
-                "hist_nb_bins": distribution.bins,
-                "range_scale_for_norm_params": _SCALES.get(distribution.ranges.widen),
-            }
-            ours["ranges"] = distribution.ranges.digest
-            arrays.update(_as_int32(distribution))
-        elif isinstance(distribution, GaussianDistribution):
-            for prefix, moment in zip(("mu", "var"), distribution.mean_and_variance(), strict=True):
-                add(prefix, moment, np.float32)
-        elif isinstance(distribution, LayerGaussianDistribution):
-            for layer in layout:
-                mean, covariance = distribution.mean_and_covariance(layer)
-                arrays[f"mu-{layer}"], arrays[f"sigma-{layer}"] = mean.cpu().numpy(), covariance.cpu().numpy()
-    preprocessing = contents.fingerprint.preprocessing if contents.fingerprint else "clean"
-    _, _, crop = preprocessing.partition("crop=")
+    if isinstance(distribution, HistogramDistribution):
+        name, stated = f"{kind}-{distribution.bins}", {"hist_nb_bins": distribution.bins}
+        extraction = {
+            "accumulate_spatial_feats_in_hist": True,
+            "accumulate_sample_feats_in_hist": True,
+            "normalise_feats": True,
+            "hist_nb_bins": distribution.bins,
+            "range_scale_for_norm_params": _SCALES.get(distribution.ranges.widen),
+        }
+        ours["ranges"] = distribution.ranges.digest
+        arrays = _as_int32(distribution)
+    elif isinstance(distribution, GaussianDistribution):
+        for prefix, moment in zip(("mu", "var"), distribution.mean_and_variance(), strict=True):
+            parts = layout.split(moment.cpu().float())
+            arrays |= {f"{prefix}-{layer}": part.numpy() for layer, part in parts.items()}
+    elif isinstance(distribution, LayerGaussianDistribution):
+        for layer in layout:
+            mean, covariance = distribution.mean_and_covariance(layer)
+            arrays |= {f"mu-{layer}": mean.cpu().numpy(), f"sigma-{layer}": covariance.cpu().numpy()}
+    resize, _, crop = dna.fingerprint.preprocessing.partition("crop=")
     settings = {
         "vdna_version": _VERSION,
         "distribution": stated,
         "type": kind,
         "name": name,
         "data_settings": {
-            "source": ", ".join(sources),
+            "source": ", ".join(dna.provenance.sources),
             "crop_to_square_pre_resize": crop.partition(":")[0] or "none",
-            "resize_mode": preprocessing.partition(":")[0],
+            "resize_mode": resize.partition(":")[0],
             "shuffle_files": False,
             "num_images": -1,
         },
         "extraction_settings": {"range_scale_for_norm_params": 1.2, "hist_range": [-1.0, 1.0], **extraction},
-        "num_images": n_images,
-        "feature_extractor_name": extractor,
+        "num_images": dna.n_images,
+        "feature_extractor_name": dna.provenance.extractor,
         "neurons_list": dict(layout),
         _OURS: ours,
     }
@@ -239,12 +211,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read_arrays(path: Path, only: Sequence[str]) -> tuple[Arrays, list[str]]:
-    """Arrays of an ``.npz`` file of others by name, those of the names that it has, and all its names."""
+def read_arrays(path: Path, only: Sequence[str]) -> Arrays:
+    """Arrays of an ``.npz`` file of others by name, those of the names that it has."""
     try:
         # Opened here, for NumPy leaves a damaged file open.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in only}, list(file.files)
+            return {name: file[name] for name in file.files if name in only}
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise types of their own
@@ -256,7 +228,7 @@ def _part(path: Path, arrays: Arrays, name: str, shape: tuple[int, ...]) -> Tens
         raise ValueError(f"{path} has no array {name!r}; {near_names(name, list(arrays))}")
     values = torch.from_numpy(arrays[name]).to(torch.float64)
     if values.numel() != int(np.prod(shape)) or not values.isfinite().all():
-        raise ValueError(f"{path}: {name!r} is {list(values.shape)}, needed are {list(shape)} finite numbers")
+        raise ValueError(f"{path}: {name!r} is {list(values.shape)}, expected {list(shape)} finite numbers")
     return values.reshape(shape)  # of one neuron vdna squeezes
 
 
@@ -269,7 +241,7 @@ def _counts(path: Path, arrays: Arrays, layout: NeuronLayout, bins: int) -> Tens
         found = arrays.get(layer)
         if found is None or found.shape != (count, bins) or found.dtype.kind not in "iu" or (found < 0).any():
             shown = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
-            raise ValueError(f"{path}: counts of layer {layer!r} are {shown}, needed are {[count, bins]} from 0")
+            raise ValueError(f"{path}: counts of layer {layer!r} are {shown}, expected {[count, bins]} from 0")
     return torch.cat([torch.from_numpy(arrays[layer].astype(np.int64)) for layer in layout])
 
 
@@ -282,22 +254,12 @@ def _as_int32(distribution: HistogramDistribution) -> dict[str, NDArray[Any]]:
     return {layer: part.numpy().astype(np.int32) for layer, part in parts.items()}
 
 
-def _name(extractor: str | ExtractorSpec | None) -> str | None:
-    return extractor.name if isinstance(extractor, ExtractorSpec) else extractor
-
-
-def _source(stated: Any) -> str:
-    if isinstance(stated, list):
-        return f"{len(stated)} files"
-    return Path(stated).name or str(stated)
-
-
 def _fingerprint(
-    path: Path, settings: Mapping[str, Any], layout: NeuronLayout, extractor: str | ExtractorSpec | None
+    path: Path, settings: Mapping[str, Any], layout: NeuronLayout, extractor: ExtractorSpec | None
 ) -> ExtractorFingerprint:
     """Of the catalogue's entry of that name, as vdna's settings have it resize and crop."""
-    name = _name(extractor) or settings["feature_extractor_name"]
-    spec = extractor if isinstance(extractor, ExtractorSpec) else CATALOGUE.get(name)
+    name = settings["feature_extractor_name"]
+    spec = extractor or CATALOGUE.get(name)
     if spec is None:
         raise ValueError(
             f"{path} is of extractor {name!r}, which is not in the catalogue; {near_names(name, list(CATALOGUE))} "
@@ -345,8 +307,8 @@ def _ranges(
             raise ValueError(
                 f"{path} does not hold the activation ranges of its histogram: give ranges=, those it was made with"
             )
-        file = source_file(spec.ranges)
-        found = load_vdna_ranges(file, layout, source=spec.ranges, fingerprint=fingerprint)
+        published = source_file(spec.ranges)
+        found = load_vdna_ranges(published, layout, source=spec.ranges, fingerprint=fingerprint)
     elif isinstance(ranges, ActivationRanges):
         found = ranges
     else:
@@ -354,12 +316,12 @@ def _ranges(
     found.check_fingerprint(fingerprint)
     found = found.for_layout(layout)
     if digest not in (None, found.digest):
-        raise ValueError(f"{path} was made with other activation ranges: {digest[:12]}, given {found.digest[:12]}")
+        raise ValueError(f"{path} was made with other activation ranges: {digest[:12]}, got {found.digest[:12]}")
     scale = extraction.get("range_scale_for_norm_params", 1.2)
     if digest is None and (scale != _SCALES.get(found.widen) or extraction["hist_range"] != [-1.0, 1.0]):
         raise ValueError(
-            f"{path} was made with extremes times {scale} in bins over {extraction['hist_range']}, the given ranges "
-            f"have the rule {found.widen!r}: needed are 'vdna' (times 1.2) or 'none' (times 1), and [-1.0, 1.0]"
+            f"{path} was made with extremes times {scale} in bins over {extraction['hist_range']}, the ranges have "
+            f"the rule {found.widen!r}; expected 'vdna' (times 1.2) or 'none' (times 1), and [-1.0, 1.0]"
         )
     return found
 
@@ -372,5 +334,5 @@ def _load_ranges(path: Path, layout: NeuronLayout, fingerprint: ExtractorFingerp
         return load_vdna_ranges(settings, layout, fingerprint=fingerprint)
     found = read_vdna_package(path)
     if not isinstance(found, ActivationRanges):
-        raise ValueError(f"{path} holds a {found.kind} DNA, needed are activation ranges")
+        raise ValueError(f"{path} holds a {found.kind} DNA, expected activation ranges")
     return found

@@ -1,15 +1,19 @@
-"""Distances between images: one against many, or pair by pair."""
+"""Single images: distances between them, and those that show what sets two sets apart."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
+from vdna_metrics.analysis.explain import Explanation
 from vdna_metrics.analysis.ranking import ImageRanking, column_with, default_distance, rank_by, settings_of
 from vdna_metrics.build.dnas import empty_distribution
-from vdna_metrics.build.passes import ActivationBatch, identity
+from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
 from vdna_metrics.distributions import Distribution, HistogramDistribution
 from vdna_metrics.dna.columns import Column
@@ -17,7 +21,8 @@ from vdna_metrics.dna.distances import bin_widths
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.functional.emd import EMDUnit, image_pair_emd
+from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, image_pair_emd
+from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.images.batches import ImageBatch, iterate_images
@@ -152,3 +157,132 @@ def _of_pairs(
         return found
 
     return emd
+
+
+Side = Literal["reference", "generated"]
+
+
+@dataclass(frozen=True, eq=False)
+class Exemplar:
+    """An image in which a neuron does what sets the two sets apart.
+
+    Args:
+        name: of the image in its source.
+        index: its place there.
+        pull: how much the image moves the neuron's EMD, in bins, see `find_exemplars`.
+        image: uint8 ``[3, H, W]``, at the network's size.
+    """
+
+    name: str
+    index: int
+    pull: float
+    image: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Exemplars:
+    """Exemplar images of some neurons.
+
+    Args:
+        side: of which of the two sets the images are.
+        source: name of the images.
+        n_images: how many were looked at.
+        neurons: ``{(layer, neuron): exemplars}``, the most telling first.
+        mean_pull: of all images, ``{(layer, neuron): bins}``.
+    """
+
+    side: Side
+    source: str
+    n_images: int
+    neurons: Mapping[tuple[str, int], tuple[Exemplar, ...]]
+    mean_pull: Mapping[tuple[str, int], float]
+
+
+def find_exemplars(
+    explanation: Explanation,
+    images: NumberedImages,
+    extractor: ExtractorLike,
+    *,
+    side: Side = "generated",
+    neurons: int = 4,
+    number: int = 5,
+    reading: Reading = DEFAULT_READING,
+) -> Exemplars:
+    """The images that tell most what sets two sets apart, for each of the neurons that contribute most.
+
+    An image's **pull** on a neuron is the mean over its positions of ``ψ(bin)``, where ``ψ`` rises by 1 from a bin to
+    the next where the reference's cumulative share is above the other's, falls by 1 where it is below, and has mean 0
+    over the reference. (It is the potential of the optimal transport: no other function that changes by at most 1 a bin
+    tells the two better apart.) Then the mean pull of the images of the reference is 0 and that of the generated ones
+    is the neuron's EMD in bins, so the pull of a generated image is its own part of it. Generated exemplars have the
+    highest pull, reference exemplars the lowest.
+
+    One pass over the images; the exemplars are read again at its end.
+
+    Args:
+        explanation: of two histogram DNAs.
+        images: of one of the two sets, or others.
+        extractor: that of the DNAs, or its name.
+        side: whether these are images of the reference or generated.
+        neurons: number of top neurons.
+        number: of images for each.
+        reading: how images are read.
+
+    Raises:
+        ValueError: when the explanation is not of histograms, the extractor is another, or images cannot be read.
+    """
+    if side not in get_args(Side):
+        raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
+    if neurons < 1 or number < 1:
+        raise ValueError(f"at least one neuron and one image are needed, got {neurons} and {number}")
+    a, b = explanation.reference.distribution, explanation.generated.distribution
+    if not isinstance(a, HistogramDistribution) or not isinstance(b, HistogramDistribution):
+        raise ValueError(
+            f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
+        )
+    network, source = create_extractor(extractor), open_numbered(images)
+    top = explanation.top(neurons)
+    wanted: dict[str, list[int]] = {}
+    for neuron in top:
+        wanted.setdefault(neuron.layer, []).append(neuron.neuron)
+    explanation.reference.select(list(wanted)).check_fingerprint(network.fingerprint.select(list(wanted)))
+    layout = explanation.layout.select(neurons=wanted)
+    keys = [(layer, neuron) for layer in layout for neuron in layout.neurons.get(layer, range(layout[layer]))]
+    a, b, max_positions = a.select(layout), b.select(layout), explanation.reference.provenance.max_positions
+    potentials = _potentials(a.counts.cpu(), b.counts.cpu())
+    potential_of = layout.split(potentials.to(reading.device))
+    low, high = (layout.split(end.to(reading.device)) for end in (a.ranges.low, a.ranges.high))
+    pulls = torch.zeros(len(source), len(keys), dtype=torch.float64)
+
+    def fill_(batch: ActivationBatch) -> None:
+        found = []
+        for layer, activations in batch.activations.items():
+            some = subsample_positions(activations, max_positions)
+            bins = bin_index(some, low[layer], high[layer], a.bins).long()
+            found.append(potential_of[layer].gather(1, bins.flatten(1)).view(bins.shape).mean(dim=2).cpu())
+        pulls[list(batch.indices)] = torch.cat(found).T
+
+    digest = hashlib.sha256(potentials.numpy().tobytes()).hexdigest()
+    settings = ["pulls", network.fingerprint.digest, layout.to_json(), a.ranges.digest, max_positions, digest]
+    seen = run_pass(source, network, layout, reading, {"pulls": pulls}, settings, fill_)
+    pull, sign = seen.rows(pulls), 1 if side == "generated" else -1
+    rows = (sign * pull).argsort(dim=0, descending=True, stable=True)[:number]
+    pictures = read_pictures(source, [seen.indices[row] for row in rows.flatten().tolist()], network)
+    names, means = seen.seen_names, (pull.sum(dim=0) / max(1, seen.count)).tolist()
+    exemplars, mean_pull = {}, {}
+    for neuron in top:
+        column = keys.index((neuron.layer, neuron.neuron))
+        exemplars[neuron.layer, neuron.neuron] = tuple(
+            Exemplar(names[row], seen.indices[row], float(pull[row, column]), pictures[seen.indices[row]])
+            for row in rows[:, column].tolist()
+        )
+        mean_pull[neuron.layer, neuron.neuron] = means[column]
+    return Exemplars(side, source.name, seen.count, exemplars, mean_pull)
+
+
+def _potentials(counts_a: Tensor, counts_b: Tensor) -> Tensor:
+    """``ψ`` of each bin, ``[neurons, bins]`` float64."""
+    rises = (cumulative_shares(counts_a) - cumulative_shares(counts_b)).sign()
+    potential = rises.cumsum(dim=1) - rises
+    shares = counts_a / counts_a.sum(dim=1, keepdim=True).double()
+    return potential - (shares * potential).sum(dim=1, keepdim=True)
