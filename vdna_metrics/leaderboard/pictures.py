@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from vdna_metrics.analysis.explain import explain
-from vdna_metrics.analysis.ranking import ImageRanking, rank_images
+from vdna_metrics.analysis.ranking import ImageRanking, default_distance, rank_images
 from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.vdna import VDNA
@@ -68,8 +68,9 @@ def add_pictures_(
     reading = reader.watched(f"pictures: {generator.name}", some)
     if reading.progress is not None:
         reading.progress(0, len(some))
+    distance = Column(default_distance(shown.reference.kind), weights=column.weights)
     shown.rankings[generator.name] = rank_images(
-        some, shown.reference, network, weights=column.weights, pictures=_EXTREMES, reading=reading
+        some, shown.reference, network, distance=distance, pictures=_EXTREMES, reading=reading
     )
     if column.kind != "histogram":
         return
