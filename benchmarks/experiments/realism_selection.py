@@ -35,6 +35,7 @@ from vdna_metrics.analysis import rank_images, select_sensitive
 from vdna_metrics.build import Reading
 from vdna_metrics.build.passes import ActivationBatch, run_pass
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna import Column
 from vdna_metrics.functional import cumulative_shares, image_emd
 from vdna_metrics.images import ImageSource, select_images
 from vdna_metrics.images.procedural import PROCEDURAL_WORLDS
@@ -196,7 +197,8 @@ def _sheet(
     selection: NeuronSelection,
     what: str,
 ) -> str:
-    ranking = rank_images(source, reference, network.extractor, neurons=selection, pictures=8, reading=Reading(BATCH))
+    column = Column("emd", neurons=selection)
+    ranking = rank_images(source, reference, network.extractor, distance=column, pictures=8, reading=Reading(BATCH))
     title = f"{len(ranking)} of {source.name}, by {len(selection)} neurons of {network.name} chosen on other worlds"
     figure = contact_sheet(ranking, nearest=8, farthest=8, columns=8, title=title)
     return experiment.save_picture(figure, f"{experiment.name}_{what}")

@@ -24,7 +24,7 @@ from vdna_metrics.analysis import (
     split_of,
 )
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
-from vdna_metrics.dna import VDNA, Distance
+from vdna_metrics.dna import VDNA, Column, Distance
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images import open_images
 from vdna_metrics.layout import NeuronLayout
@@ -183,7 +183,7 @@ def test_what_cannot_be_learnt_is_refused(train: Any, validation: Any, attribute
 def test_distances_of_other_neurons_do_not_mix() -> None:
     """The splits are distances of one kind over the same neurons, and so are all attributes."""
     dnas = _planted("histogram", 0, images=4)
-    whole, part = attribute_distances(dnas), attribute_distances(dnas, neurons={"late": [0, 5]})
+    whole, part = attribute_distances(dnas), attribute_distances(dnas, distance=Column("emd", neurons={"late": [0, 5]}))
     assert {len(row) for row in part.values.values()} == {2}
     with pytest.raises(ValueError, match="train and validation are other distances, or of other neurons"):
         desensitise(whole, part, "tint")
@@ -207,7 +207,7 @@ def test_distances_are_those_of_the_registry() -> None:
     assert (found.distance, found.unit, found.per) == ("variation", None, "neuron")
     expected: Any = distance(dnas["blur", True], dnas["blur", False], reduction="none")
     assert torch.equal(found.values["blur"], torch.cat(list(expected.values())))
-    assert attribute_distances(dnas, unit="range").unit == "range"
+    assert attribute_distances(dnas, distance=Column("emd", unit="range")).unit == "range"
     for other in (replace(distance, per=None), replace(distance, arity=1)):
         with pytest.raises(ValueError, match="total variation has no distances by neuron or layer between two sets"):
             attribute_distances(dnas, distance=other)

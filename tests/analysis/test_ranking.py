@@ -15,6 +15,8 @@ from helpers.image_files import encode, pixels
 
 from vdna_metrics import VDNA, NeuronSelection, NeuronWeights, Reading, build_dnas, calibrate, compare
 from vdna_metrics.analysis import rank_images
+from vdna_metrics.analysis.ranking import default_distance
+from vdna_metrics.dna import Column
 from vdna_metrics.dna.distances import EMD, NFD, Distance
 from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.functional import image_means
@@ -49,7 +51,7 @@ def _dna(image: np.ndarray, extractor: Any, like: VDNA) -> VDNA:
 def test_a_score_is_the_emd_of_the_images_own_dna(unit: EMDUnit, max_positions: int | None) -> None:
     """Score and layers are what `compare.emd` says of a DNA of that image alone, over the same positions."""
     extractor, images, dnas = _setting(max_positions)
-    found = rank_images(images, dnas["histogram"], extractor, unit=unit, reading=ONE)
+    found = rank_images(images, dnas["histogram"], extractor, distance=Column("emd", unit=unit), reading=ONE)
     assert (found.source, found.reference, found.layers) == ("array", "real", ("first", "second"))
     for row, image in enumerate(images):
         one = _dna(image, extractor, dnas["histogram"])
@@ -77,7 +79,7 @@ def test_selected_and_weighed_neurons_are_those_of_compare() -> None:
         {"neurons": selection, "weights": values},
     ]
     for chosen in options:
-        found = rank_images(images, reference, extractor, reading=ONE, **chosen)
+        found = rank_images(images, reference, extractor, reading=ONE, distance=Column("emd", **chosen))
         assert float(found.scores[3]) == pytest.approx(float(compare.emd(reference, one, **chosen)), rel=1e-12)
         by_layer: Any = compare.emd(reference, one, reduction="layer", **chosen)
         assert found.layers == tuple(by_layer)
@@ -113,7 +115,9 @@ def test_a_gaussian_reference_sees_an_image_as_a_point() -> None:
             ("layer_gaussian", {"first": 3, "second": -0.5}, 3 * sums[0] - sums[1] / 2),
         ]
         for kind, weights, score in expected:
-            found = rank_images(images[row : row + 1], dnas[kind], extractor, weights=weights)
+            found = rank_images(
+                images[row : row + 1], dnas[kind], extractor, distance=Column(default_distance(kind), weights=weights)
+            )
             assert float(found.scores[0]) == pytest.approx(score, rel=1e-9)
 
 
@@ -198,14 +202,14 @@ def test_what_cannot_be_ranked_is_refused() -> None:
     with pytest.raises(ValueError, match="not made with this extractor: weights differ"):
         rank_images(images, reference, tiny_extractor(seed=1))
     with pytest.raises(ValueError, match="unit must be one of bins"):
-        rank_images(images, reference, extractor, unit="metre")  # type: ignore[arg-type]
+        rank_images(images, reference, extractor, distance=Column("emd", unit="metre"))
     with pytest.raises(ValueError, match="pictures must be at least 0, got -1"):
         rank_images(images, reference, extractor, pictures=-1)
     few = build_dnas(images[:1], extractor, ["gaussian"])["gaussian"]
     with pytest.raises(ValueError, match="a gaussian reference needs at least 2 images, it has 1"):
         rank_images(images, few, extractor)
     with pytest.raises(ValueError, match="weights: unknown layer 'fist'; did you mean 'first'"):
-        rank_images(images, reference, extractor, weights={"fist": [1.0]})
+        rank_images(images, reference, extractor, distance=Column("emd", weights={"fist": [1.0]}))
 
 
 def test_activations_that_are_not_finite_are_refused() -> None:
@@ -248,7 +252,7 @@ def test_any_distance_ranks_by_its_own_values(options: Any) -> None:
     """A distance from outside the package gives what it says of a DNA of each image, by layer too, and its label."""
     extractor, images, dnas = _setting(max_positions=5)
     reference = dnas["histogram"]
-    found = rank_images(images, reference, extractor, distance=JENSEN_SHANNON, reading=ONE, **options)
+    found = rank_images(images, reference, extractor, distance=Column(JENSEN_SHANNON, **options), reading=ONE)
     assert (found.distance, found.label, found.unit) == ("jsd", "Jensen-Shannon", "nats")
     assert json.loads(json.dumps(found.to_json()))["distance"] == "jsd"
     for row, image in enumerate(images):
@@ -271,7 +275,7 @@ def test_a_score_of_images_alone_puts_the_highest_first() -> None:
     assert (ranking.layers, ranking.nearest(1)[0].layers) == ((), ())
     assert set(ranking.pictures) == {ranking.nearest(1)[0].index, ranking.farthest(1)[0].index}
     with pytest.raises(ValueError, match="evenness has no parts that could be weighted"):
-        rank_images(images, dnas["histogram"], extractor, distance=EVENNESS, weights={"first": [1.0]})
+        rank_images(images, dnas["histogram"], extractor, distance=Column(EVENNESS, weights={"first": [1.0]}))
 
 
 def test_the_distance_must_fit_the_reference_and_single_images() -> None:
@@ -280,7 +284,7 @@ def test_the_distance_must_fit_the_reference_and_single_images() -> None:
     with pytest.raises(ValueError, match="Jensen-Shannon needs a reference of kind 'histogram', got 'gaussian'"):
         rank_images(images, dnas["gaussian"], extractor, distance=JENSEN_SHANNON)
     with pytest.raises(ValueError, match="nfd has no option 'unit'"):
-        rank_images(images, dnas["gaussian"], extractor, unit="range")
+        rank_images(images, dnas["gaussian"], extractor, distance=Column("nfd", unit="range"))
     slow = replace(NFD, name="slow", of_images=None, aliases=())
     with pytest.raises(ValueError, match="cannot rank single images: a gaussian DNA needs at least 2 images"):
         rank_images(images, dnas["gaussian"], extractor, distance=slow)
@@ -292,6 +296,6 @@ def test_the_fast_way_is_that_of_dnas() -> None:
     """Without its fast way, the EMD ranks by the same numbers."""
     extractor, images, dnas = _setting()
     slow = replace(EMD, name="slow", of_images=None)
-    fast = rank_images(images, dnas["histogram"], extractor, unit="activation", reading=ONE)
-    found = rank_images(images, dnas["histogram"], extractor, distance=slow, unit="activation", reading=ONE)
+    fast = rank_images(images, dnas["histogram"], extractor, distance=Column("emd", unit="activation"), reading=ONE)
+    found = rank_images(images, dnas["histogram"], extractor, distance=Column(slow, unit="activation"), reading=ONE)
     torch.testing.assert_close(found.layer_distances, fast.layer_distances, rtol=1e-12, atol=0)

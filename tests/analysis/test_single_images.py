@@ -14,6 +14,7 @@ from vdna_metrics import VDNA, Reading, build_dnas, calibrate, compare, open_ima
 from vdna_metrics.analysis import compare_images
 from vdna_metrics.analysis.explain import Explanation, explain as explain_dnas
 from vdna_metrics.analysis.single_images import find_exemplars
+from vdna_metrics.dna import Column
 from vdna_metrics.functional import image_means
 
 BINS = 50
@@ -58,7 +59,8 @@ def test_pairs_of_images_are_compared_as_their_dnas(max_positions: int | None) -
     assert to_one.scores.tolist() == pytest.approx([float(compare.emd(a[2], y)) for y in a])
     assert float(to_one.scores[2]) == 0
     weights = {"first": range(6), "second": range(5)}
-    weighed = compare_images(images[2:3], images, extractor, weights=weights, unit="activation", **options)
+    column = Column("emd", weights=weights, unit="activation")
+    weighed = compare_images(images[2:3], images, extractor, distance=column, **options)
     expected = [float(compare.emd(a[2], y, weights=weights, unit="activation")) for y in a]
     assert weighed.scores.tolist() == pytest.approx(expected)
 
@@ -73,9 +75,9 @@ def test_pairs_by_gaussians_are_between_means(batch_size: int) -> None:
         for side in (images, others)
     ]
     reading = Reading(batch_size=batch_size)
-    pairs = compare_images(images, others, extractor, kind="gaussian", reading=reading)
+    pairs = compare_images(images, others, extractor, distance="nfd", reading=reading)
     torch.testing.assert_close(pairs.scores, (means[0] - means[1]).square().mean(dim=1), rtol=1e-5, atol=0)
-    to_one = compare_images(images[:1], others, extractor, kind="gaussian", reading=reading)
+    to_one = compare_images(images[:1], others, extractor, distance="nfd", reading=reading)
     torch.testing.assert_close(to_one.scores, (means[0][:1] - means[1]).square().mean(dim=1), rtol=1e-5, atol=0)
 
 
@@ -83,11 +85,11 @@ def test_images_that_make_no_pairs_are_refused() -> None:
     """Sides of different lengths, pairs that might lose an image, and unknown kinds are errors."""
     extractor, images, _ = _setting()
     with pytest.raises(ValueError, match="one image or as many as the other side are needed, got 4 and 9"):
-        compare_images(images[:4], images, extractor, kind="gaussian")
+        compare_images(images[:4], images, extractor, distance="nfd")
     with pytest.raises(ValueError, match="give skip_bad=False"):
-        compare_images(images, images, extractor, kind="gaussian", reading=Reading(skip_bad=True))
-    with pytest.raises(ValueError, match="kind must be histogram or gaussian, got 'layer_gaussian'"):
-        compare_images(images, images, extractor, kind="layer_gaussian")  # type: ignore[arg-type]
+        compare_images(images, images, extractor, distance="nfd", reading=Reading(skip_bad=True))
+    with pytest.raises(ValueError, match=r"EMD or the neuron Fréchet distance, got Column\(lfd"):
+        compare_images(images, images, extractor, distance="lfd")
 
 
 def _sets() -> tuple[Any, np.ndarray, np.ndarray, Explanation]:

@@ -67,7 +67,7 @@ PASSES: dict[str, Callable[[Reading], Any]] = {
     "rank by EMD": lambda r: _ranking(rank_images(IMAGES, REAL["histogram"], EXTRACTOR, pictures=2, reading=r)),
     "rank by LFD": lambda r: _ranking(rank_images(IMAGES, REAL["layer_gaussian"], EXTRACTOR, pictures=2, reading=r)),
     "pairs": lambda r: _ranking(compare_images(OTHERS, IMAGES, EXTRACTOR, ranges=RANGES, pictures=1, reading=r)),
-    "one to many": lambda r: _ranking(compare_images(OTHERS[:1], IMAGES, EXTRACTOR, kind="gaussian", reading=r)),
+    "one to many": lambda r: _ranking(compare_images(OTHERS[:1], IMAGES, EXTRACTOR, distance="nfd", reading=r)),
     "exemplars": _exemplars,
     "features": _features,
 }

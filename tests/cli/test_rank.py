@@ -12,6 +12,7 @@ from PIL import Image
 
 from vdna_metrics import build_dnas, calibrate, create_extractor, load_vdna
 from vdna_metrics.analysis import rank_images
+from vdna_metrics.dna import Column
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,10 @@ def test_rank_by_other_distances_and_neurons() -> None:
     run("select", "a.npz", "real.histogram.npz", "--top", 4, "-o", "top.npz")
     chosen = run_json("rank", "gen_a", "--reference", "real.histogram.npz", "--neurons", "top.npz", "--unit", "range")
     ranking = rank_images(
-        "gen_a", load_vdna("real.histogram.npz"), create_extractor("tiny"), neurons="top.npz", unit="range"
+        "gen_a",
+        load_vdna("real.histogram.npz"),
+        create_extractor("tiny"),
+        distance=Column("emd", neurons="top.npz", unit="range"),
     )
     assert chosen["nearest"] == ranking.to_json()["nearest"]
     stored = run_json("rank", "gen_a", "--reference", "bsds500/test@vdna_tiny", "--layers", "blocks.0", "--top", 1)

@@ -16,10 +16,9 @@ from torch import Tensor
 from vdna_metrics.dna.columns import ColumnLike, find_column
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import NeuronLayout, near_names
-from vdna_metrics.neurons import NeuronsLike, NeuronWeights, Per
+from vdna_metrics.neurons import NeuronWeights, Per
 
 Split = Literal["train", "validation", "test"]
 AttributeDNAs = Mapping[tuple[str, bool], VDNA]
@@ -208,24 +207,19 @@ def attribute_distances(
     dnas: AttributeDNAs,
     *,
     distance: ColumnLike = "emd",
-    unit: EMDUnit | None = None,
-    neurons: NeuronsLike | None = None,
 ) -> AttributeDistances:
     """Distance of every neuron, or layer, between images with and without each attribute.
 
     Args:
         dnas: ``{(attribute, whether it is there): DNA}``, what `build_dnas` makes of the partition `attributes`.
-        distance: a distance or column with parts by neuron or by layer, or the name of one.
-        unit: of the EMD, by default bins.
-        neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
+        distance: one with parts by neuron or by layer: its name, or a `Column` with layers, neurons and options; its
+            weights are passed over.
 
     Raises:
         ValueError: for no attribute, one of which a side is missing, an unknown distance or one without parts, or DNAs
             that cannot be compared.
     """
-    column = find_column(distance)
-    changes = {name: value for name, value in (("unit", unit), ("neurons", neurons)) if value is not None}
-    column = column.replace(**changes, weights=None)
+    column = find_column(distance).replace(weights=None)
     per = column.distance.per
     if per is None or column.distance.arity != 2:
         raise ValueError(f"{column.title} has no distances by neuron or layer between two sets: it cannot be weighed")

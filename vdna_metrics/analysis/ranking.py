@@ -18,11 +18,10 @@ from vdna_metrics.dna.distances import Distance, find_distance, list_distances
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_weights
+from vdna_metrics.neurons import chosen_weights
 
 
 # -------------------------------------------------------------------------------------------------------------- values
@@ -152,10 +151,6 @@ def rank_images(
     extractor: ExtractorLike,
     *,
     distance: ColumnLike | None = None,
-    layers: Sequence[str] | None = None,
-    neurons: NeuronsLike | None = None,
-    weights: NeuronWeightsLike | None = None,
-    unit: EMDUnit | None = None,
     pictures: int = 0,
     reading: Reading = DEFAULT_READING,
 ) -> ImageRanking:
@@ -178,12 +173,9 @@ def rank_images(
         images: the images.
         reference: DNA, of the kind that the distance needs.
         extractor: that of the reference, or its name.
-        distance: a distance or column, or the name of one; by default the first of the reference's kind: ``"emd"``,
-            ``"nfd"`` or ``"lfd"``. A score of images alone takes layout, bins and ranges from the reference.
-        layers: layers to look at, ``None`` for all.
-        neurons: of the neurons to look at, as in `compare`.
-        weights: as in `compare`.
-        unit: of the EMD, by default bins.
+        distance: its name, or a `Column` with layers, neurons, weights and options, as ``Column("emd", unit="range")``;
+            by default the first of the reference's kind: ``"emd"``, ``"nfd"`` or ``"lfd"``. A score of images alone
+            takes layout, bins and ranges from the reference.
         pictures: how many of the nearest and of the farthest images to keep.
         reading: how images are read.
 
@@ -202,9 +194,7 @@ def rank_images(
         [1, 0]
     """
     network, source = create_extractor(extractor), open_numbered(images)
-    column = column_with(default_distance(reference.kind) if distance is None else distance, weights, unit)
-    changes = {name: value for name, value in (("layers", layers), ("neurons", neurons)) if value is not None}
-    column = column.replace(**changes) if changes else column
+    column = find_column(default_distance(reference.kind) if distance is None else distance)
     reference = column.select(reference.as_kind(column.kind))
     layout = reference.layout
     if reference.kind != column.kind:
@@ -239,12 +229,6 @@ def default_distance(kind: Kind) -> Distance:
     """The first distance of a kind of DNA: EMD, neuron or layer Fréchet distance."""
     every = map(find_distance, list_distances())
     return next(distance for distance in every if distance.kind == kind and distance.arity == 2)
-
-
-def column_with(distance: ColumnLike, weights: NeuronWeightsLike | None, unit: EMDUnit | None) -> Column:
-    """A distance as a column, with weights and unit where they are given."""
-    changes = {name: value for name, value in (("weights", weights), ("unit", unit)) if value is not None}
-    return find_column(distance).replace(**changes) if changes else find_column(distance)
 
 
 def _double_device(device: torch.device | str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.explain import Explanation
-from vdna_metrics.analysis.ranking import ImageRanking, column_with, default_distance, rank_by, settings_of
+from vdna_metrics.analysis.ranking import ImageRanking, rank_by, settings_of
 from vdna_metrics.build.dnas import empty_distribution
 from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
 from vdna_metrics.distributions import Distribution, HistogramDistribution
-from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.distances import bin_widths
+from vdna_metrics.dna.columns import Column, ColumnLike, find_column
+from vdna_metrics.dna.distances import EMD, NFD, bin_widths
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, image_pair_emd
+from vdna_metrics.functional.emd import cumulative_shares, image_pair_emd
 from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.images.batches import ImageBatch, iterate_images
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, chosen_neurons
+from vdna_metrics.neurons import chosen_neurons
 from vdna_metrics.ranges import ActivationRanges
 
 
@@ -37,13 +37,9 @@ def compare_images(
     b: NumberedImages,
     extractor: ExtractorLike,
     *,
-    kind: Literal["histogram", "gaussian"] = "histogram",
+    distance: ColumnLike = "emd",
     bins: int = 1000,
     ranges: ActivationRanges | None = None,
-    layers: Sequence[str] | None = None,
-    neurons: NeuronsLike | None = None,
-    weights: NeuronWeightsLike | None = None,
-    unit: EMDUnit | None = None,
     max_positions: int | None = None,
     pictures: int = 0,
     reading: Reading = DEFAULT_READING,
@@ -57,13 +53,9 @@ def compare_images(
         a: one image, or as many as ``b``.
         b: the images; their i-th is compared with the one, or with the i-th of ``a``.
         extractor: frozen network, or its name.
-        kind: which distance.
+        distance: the EMD or the neuron Fréchet distance: its name, or a `Column`, as in `rank_images`.
         bins: bins of the histograms.
         ranges: activation ranges of the histograms, by default those that ship for the extractor.
-        layers: layers to look at, ``None`` for all.
-        neurons: of the neurons to look at, as in `compare`.
-        weights: as in `compare`.
-        unit: of the EMD, by default bins.
         max_positions: of each image's positions at most so many are counted in histograms.
         pictures: how many of the nearest and of the farthest images of ``b`` to keep.
         reading: how images are read.
@@ -82,17 +74,17 @@ def compare_images(
         >>> [image.index for image in found.nearest(1)]
         [0]
     """
-    if kind not in ("histogram", "gaussian"):
-        raise ValueError(f"kind must be histogram or gaussian, got {kind!r}")
+    column = find_column(distance)
+    if column.distance not in (EMD, NFD):
+        raise ValueError(f"two images are compared by the EMD or the neuron Fréchet distance, got {column!r}")
     check_max_positions(max_positions)
-    column = column_with(default_distance(kind), weights, unit)
     network, left, right = create_extractor(extractor), open_numbered(a), open_numbered(b)
     if len(left) not in (1, len(right)):
         raise ValueError(f"one image or as many as the other side are needed, got {len(left)} and {len(right)}")
     if len(left) > 1 and reading.skip_bad:
         raise ValueError("pairs of images cannot be kept together when bad ones are skipped; give skip_bad=False")
-    layout = network.layout.select(layers, chosen_neurons(neurons, network.fingerprint))
-    empty = empty_distribution(kind, layout, network, bins=bins, ranges=ranges)
+    layout = network.layout.select(column.layers, chosen_neurons(column.neurons, network.fingerprint))
+    empty = empty_distribution(column.kind, layout, network, bins=bins, ranges=ranges)
     partner, of_pair = _partners(left, network, layout, reading), _of_pairs(empty, column, max_positions)
     return rank_by(
         right,
