@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -138,15 +139,9 @@ def _one_over_f_noise(rng: np.random.Generator, size: int) -> Image:
     return _to_uint8(_colours(rng, _power_law_noise(rng, size, 3)))
 
 
-def _dead_leaves_squares(rng: np.random.Generator, size: int) -> Image:
-    """Flat squares of all sizes and angles that hide one another."""
-    leaves = _dead_leaves(rng, size, ["square"], smallest=size / 64)
-    return _expose(_leaf_colours(rng, leaves.x.size)[leaves.owner])
-
-
-def _dead_leaves_disks(rng: np.random.Generator, size: int) -> Image:
-    """Flat disks of all sizes that hide one another."""
-    leaves = _dead_leaves(rng, size, ["disk"], smallest=size / 64)
+def _dead_leaves_flat(shape: str, rng: np.random.Generator, size: int) -> Image:
+    """Flat leaves of one shape, of all sizes and angles, that hide one another."""
+    leaves = _dead_leaves(rng, size, [shape], smallest=size / 64)
     return _expose(_leaf_colours(rng, leaves.x.size)[leaves.owner])
 
 
@@ -190,8 +185,8 @@ PROCEDURAL_WORLDS: Mapping[str, Callable[[np.random.Generator, int], Image]] = M
     {
         "white_noise": _white_noise,
         "one_over_f_noise": _one_over_f_noise,
-        "dead_leaves_squares": _dead_leaves_squares,
-        "dead_leaves_disks": _dead_leaves_disks,
+        "dead_leaves_squares": partial(_dead_leaves_flat, "square"),
+        "dead_leaves_disks": partial(_dead_leaves_flat, "disk"),
         "dead_leaves_textured": _dead_leaves_textured,
     }
 )

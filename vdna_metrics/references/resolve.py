@@ -94,7 +94,8 @@ def _resolve(
     if isinstance(source, ImageSet):
         return source
     if isinstance(source, VDNA | GroupedDNA):
-        return _of_dnas(", ".join(_sources_of(source)) or "DNA", (source,))
+        total = source.total if isinstance(source, GroupedDNA) else source
+        return _of_dnas(", ".join(dict.fromkeys(total.provenance.sources)) or "DNA", (source,))
     if isinstance(source, str | Path):
         return _of_text(str(source), kinds, extractors, root)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or _are_paths(source):
@@ -152,10 +153,6 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
 
 def _are_paths(source: object) -> bool:
     return isinstance(source, Sequence) and (not source or isinstance(source[0], str | Path))
-
-
-def _sources_of(dna: AnyDNA) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((dna.total if isinstance(dna, GroupedDNA) else dna).provenance.sources))
 
 
 def _of_dnas(source: str, dnas: Sequence[AnyDNA], **more: Any) -> ImageSet:
