@@ -1,27 +1,61 @@
-"""Write the tables of `docs/references.md` from the manifest and the catalogues of formats and datasets.
+"""Write the tables of the documentation from the catalogues and the manifest, between `<!-- NAME -->` and `<!-- end -->`.
 
-Without `--write` it fails when the page is not what they say.
+Without `--write` it fails when a page is not what they say.
 
-    python scripts/write_references_page.py --write
+    python scripts/write_pages.py --write
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.extractors.weights import weights_address
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.references.formats.published import FORMATS, PublishedStatistics, published_statistics
-from vdna_metrics.references.store import bundled_store
+from vdna_metrics.references.store import bundled_store, ranges_origin
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "references.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def _number(count: int | None) -> str:
     return "not stated" if count is None else f"{count:,}".replace(",", " ")
+
+
+def _input(spec: ExtractorSpec) -> str:
+    size = spec.preprocess.size
+    return "own size" if size is None else f"{size[0]}×{size[1]}"
+
+
+def _layers(spec: ExtractorSpec) -> str:
+    """Names of layers, runs of numbers shortened: `block_0 … block_11, last_norm`."""
+    shortened = []
+    for stem, run in groupby(spec.layers, key=lambda name: name.rstrip("0123456789")):
+        names = [f"`{name}`" for name in run]
+        shortened += names if len(names) < 4 or not stem else [f"{names[0]} … {names[-1]}"]
+    return ", ".join(shortened)
+
+
+def extractors() -> Iterator[str]:
+    """Every network of the catalogue: a row, then a section."""
+    yield "| name | layers | neurons | input | ranges | licence of the weights |"
+    yield "|---|---:|---:|---|---|---|"
+    for spec in CATALOGUE.values():
+        cells = [f"[`{spec.name}`](#{spec.name})", str(len(spec.layers)), _number(spec.neurons)]
+        yield f"| {' | '.join([*cells, _input(spec), ranges_origin(spec), spec.licence])} |"
+    for spec in CATALOGUE.values():
+        address = weights_address(spec)
+        if address.startswith("http"):
+            address = f"<{address}>"
+        elif spec.weights is not None and spec.weights.startswith("package:"):
+            address = "in the package"
+        yield f"\n## {spec.name} {{ #{spec.name} }}\n\n{spec.note[0].upper()}{spec.note[1:]}.\n"
+        yield f"- layers: {_layers(spec)}\n- weights: {address}\n- input: `{spec.preprocess.id}`"
 
 
 def bundled() -> Iterator[str]:
@@ -82,27 +116,22 @@ def standard() -> Iterator[str]:
         yield f"| `{record.name}` | {', '.join(splits)} | `{command}` |"
 
 
-TABLES = {"bundled": bundled, "ranges": ranges, "formats": formats, "published": published, "standard": standard}
+TABLES = {table.__name__: table for table in (extractors, bundled, ranges, formats, published, standard)}
 
 
-def filled(page: str) -> str:
-    """The page with its tables between `<!-- NAME -->` and `<!-- end -->` made anew."""
-
-    def table(match: re.Match[str]) -> str:
-        rows: Iterable[str] = TABLES[match[1]]()
-        return f"<!-- {match[1]} -->\n" + "\n".join(rows) + "\n<!-- end -->"
-
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
+def _filled(match: re.Match[str]) -> str:
+    return f"<!-- {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
 
 
 def main() -> None:
-    """Write the page, or compare."""
-    before = PAGE.read_text()
-    after = filled(before)
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(after)
-    elif before != after:
-        sys.exit(f"{PAGE} is not what the manifest says: python scripts/write_references_page.py --write")
+    """Write the pages, or compare."""
+    for page in (DOCS / "extractors.md", DOCS / "references.md"):
+        before = page.read_text()
+        after = re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", _filled, before, flags=re.DOTALL)
+        if "--write" in sys.argv[1:]:
+            page.write_text(after)
+        elif before != after:
+            sys.exit(f"{page} is not what the package says: python scripts/write_pages.py --write")
 
 
 if __name__ == "__main__":
