@@ -1,6 +1,6 @@
-"""Write the tables of the documentation from the catalogues and the manifest, between `<!-- NAME -->` and `<!-- end -->`.
+"""Write the tables of the documentation from the catalogues and the manifest.
 
-Without `--write` it fails when a page is not what they say.
+They stand between `<!-- NAME -->` and `<!-- end -->`. Without `--write` it fails when a page is not what they say.
 
     python scripts/write_pages.py --write
 """
