@@ -47,8 +47,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/python scripts/write_extractor_page.py
-	$(BIN)/python scripts/write_references_page.py
+	$(BIN)/python scripts/write_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-test

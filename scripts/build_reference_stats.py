@@ -18,9 +18,8 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from vdna_metrics.build.groups import build_set
-
-from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor, open_images
+from vdna_metrics import VDNA, GroupedDNA, Reading, build_dnas, calibrate, create_extractor, open_images
+from vdna_metrics.build import build_set
 from vdna_metrics.distributions import Kind
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
@@ -48,9 +47,9 @@ REFERENCES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "seeded_resnet18": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": ALL},
     "seeded_resnet50": {"bsds500/trainval": SMALL, "bsds500/test": MOMENTS, "mnist/test": MOMENTS},
 }
-# Also dealt into groups, for the error bars of leaderboards.
+# Also in groups, for the error bars of leaderboards.
 GROUPS = 10
-DEALT = {"vdna_tiny": {"bsds500/trainval": ("train", "val"), "bsds500/test": ("test",)}}
+GROUPED = {"vdna_tiny": {"bsds500/trainval": ("train", "val"), "bsds500/test": ("test",)}}
 # Without the 1280 neurons of conv_head, whose covariance 200 images cannot tell: 6 MB less.
 TELLABLE = ["blocks.0", "blocks.2", "blocks.4"]
 COVARIANCES = {("vdna_tiny", "bsds500/test"): TELLABLE}
@@ -89,69 +88,53 @@ def main() -> None:
             extractor = create_extractor(name)
             if name not in {record.extractor for record in STORE.manifest().ranges}:
                 print(f"ranges of {name}", file=sys.stderr)
-                found = [
-                    calibrate(images, extractor, name=part, reading=reading)
-                    for part, images in image_sets["calibration"]
-                ]
+                parts = image_sets["calibration"]
+                found = [calibrate(images, extractor, name=part, reading=reading) for part, images in parts]
                 add_ranges(reduce(add, found), STORE, extractor=name)
             ranges = find_ranges(extractor)
             for image_set, kinds in wanted.items():
-                dataset, split = image_set.split("/")
-                there = {(r.dataset, r.split, r.extractor) for r in STORE.manifest().references if not r.group}
-                if (dataset, split, name) in there:
+                if is_there(image_set, name, grouped=False):
                     continue
-                print(f"{image_set} seen by {name}", file=sys.stderr)
                 made: dict[Kind, VDNA] = {}
                 for part, images in image_sets[image_set]:
                     dnas = build_dnas(images, extractor, kinds, ranges=ranges, name=part, reading=reading)
                     made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
                 if (name, image_set) in COVARIANCES:
                     made["layer_gaussian"] = made["layer_gaussian"].select(COVARIANCES[name, image_set])
-                add_reference(
-                    list(made.values()),
-                    STORE,
-                    dataset=dataset,
-                    split=split,
-                    licence=LICENCES[dataset],
-                    origin="scripts/build_reference_stats.py",
-                )
+                add_all(list(made.values()), image_set)
         build_groups(Path(sys.argv[1]), reading)
     shutil.rmtree(CHECKPOINTS, ignore_errors=True)
+
+
+def is_there(image_set: str, extractor: str, *, grouped: bool) -> bool:
+    """Whether the store has an image set as an extractor sees it; what is not there is announced."""
+    records = [record for record in STORE.manifest().references if bool(record.group) == grouped]
+    found = any((f"{record.dataset}/{record.split}", record.extractor) == (image_set, extractor) for record in records)
+    if not found:
+        print(f"{'groups of ' * grouped}{image_set} seen by {extractor}", file=sys.stderr)
+    return found
+
+
+def add_all(dnas: list[VDNA] | list[GroupedDNA], image_set: str) -> None:
+    """Put the DNAs of an image set into the store."""
+    dataset, split = image_set.split("/")
+    origin = "scripts/build_reference_stats.py"
+    add_reference(dnas, STORE, dataset=dataset, split=split, licence=LICENCES[dataset], origin=origin)
 
 
 def build_groups(shared: Path, reading: Reading) -> None:
     """The DNAs of groups that are missing."""
     photographs = open_images(shared / "data" / "bsds500.zip")
-    for name, image_sets in DEALT.items():
+    for name, image_sets in GROUPED.items():
         extractor = create_extractor(name)
         layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in ALL} | {"layer_gaussian": TELLABLE}
         for image_set, splits in image_sets.items():
-            dataset, split = image_set.split("/")
-            there = {(r.dataset, r.split, r.extractor) for r in STORE.manifest().references if r.group}
-            if (dataset, split, name) in there:
+            if is_there(image_set, name, grouped=True):
                 continue
-            print(f"groups of {image_set} seen by {name}", file=sys.stderr)
-            images = select_images(
-                photographs, [place for place, group in enumerate(photographs.groups) if group in splits]
-            )
-            found = build_set(
-                images,
-                extractor,
-                ALL,
-                groups=GROUPS,
-                ranges=find_ranges(extractor),
-                layers=layers,
-                name=image_set,
-                reading=reading,
-            )
-            add_reference(
-                list(found.dnas.values()),
-                STORE,
-                dataset=dataset,
-                split=split,
-                licence=LICENCES[dataset],
-                origin="scripts/build_reference_stats.py",
-            )
+            chosen = [place for place, group in enumerate(photographs.groups) if group in splits]
+            images = select_images(photographs, chosen)
+            found = build_set(images, extractor, ALL, groups=GROUPS, layers=layers, name=image_set, reading=reading)
+            add_all(list(found.dnas.values()), image_set)
             (manifest,) = found.dnas["gaussian"].groups[0].provenance.manifests
             add_image_digests(STORE, manifest, dict(zip(found.names, found.digests, strict=True)))
 

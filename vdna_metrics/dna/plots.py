@@ -130,13 +130,13 @@ def _bins(distribution: Distribution) -> tuple[Tensor, float, float]:
     return distribution.counts[0].double().cpu(), low, (high - low) / distribution.bins
 
 
-def axis_or_new(ax: Axes | None) -> Axes:
-    """The axis that was given, or one of a new figure."""
+def axis_or_new(ax: Axes | None, size: tuple[float, float] = (8, 4.5)) -> Axes:
+    """The axis that was given, or one of a new figure of so many inches."""
     if ax is not None:
         return ax
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(8, 4.5), layout="constrained").add_subplot()
+    return Figure(figsize=size, layout="constrained").add_subplot()
 
 
 def unbox(ax: Axes) -> None:

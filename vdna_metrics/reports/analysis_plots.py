@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from vdna_metrics.analysis.explain import Explanation, NeuronContribution
 from vdna_metrics.analysis.matrices import DistanceMatrix, GroupReport
 from vdna_metrics.analysis.sample_size import SampleSizeCurve
 from vdna_metrics.analysis.single_images import Exemplars
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, neuron_histograms
+from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, axis_or_new, neuron_histograms, unbox
+from vdna_metrics.reports.plots import INK, SIZE, name_bars, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-_SIZE = 9
-_INK = "#4d4d4d"
 _PARTS = {"shift": COLOURS[0], "spread": COLOURS[4], "shape": COLOURS[2]}
 
 
@@ -69,22 +68,22 @@ def plot_distance_matrix(matrix: DistanceMatrix) -> Figure:
     tree, heat = figure.subplots(1, 2, width_ratios=(0.35, 1))
     drawn = hierarchy.dendrogram(matrix.linkage(), orientation="left", no_plot=True)
     for x, y in zip(drawn["dcoord"], drawn["icoord"], strict=True):
-        tree.plot(x, [(end - 5) / 10 for end in y], color=_INK, linewidth=1.3)  # SciPy's leaves lie at 5, 15, 25, ...
+        tree.plot(x, [(end - 5) / 10 for end in y], color=INK, linewidth=1.3)  # SciPy's leaves lie at 5, 15, 25, ...
     tree.set(xlim=(1.03 * max(map(max, drawn["dcoord"])), 0), ylim=(len(names) - 0.5, -0.5), yticks=[])
-    tree.set_xlabel(distance_label(matrix.distance, matrix.unit), fontsize=_SIZE)
-    tree.tick_params(labelsize=_SIZE - 1)
+    tree.set_xlabel(distance_label(matrix.distance, matrix.unit), fontsize=SIZE)
+    tree.tick_params(labelsize=SIZE - 1)
     tree.spines[["left", "top", "right"]].set_visible(False)
 
     heat.imshow(values, cmap="Blues", vmin=0, aspect="auto")
-    heat.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=_SIZE)
-    heat.set_yticks(range(len(names)), names, fontsize=_SIZE)
+    heat.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=SIZE)
+    heat.set_yticks(range(len(names)), names, fontsize=SIZE)
     heat.tick_params(length=0)
     heat.spines[:].set_visible(False)
     if len(names) <= 16:
         for i, row in enumerate(values):
             for j, value in enumerate(row):
-                colour = "white" if value > 0.6 * values.max() else _INK
-                heat.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=_SIZE - 1, color=colour)
+                colour = "white" if value > 0.6 * values.max() else INK
+                heat.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=SIZE - 1, color=colour)
     return figure
 
 
@@ -104,10 +103,7 @@ def plot_sample_sizes(curves: Mapping[str, SampleSizeCurve], *, share: float = 0
     """
     if not curves:
         raise ValueError("no curve to draw")
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(7.5, 4.2), layout="constrained").add_subplot()
+    ax = axis_or_new(ax, (7.5, 4.2))
     for place, (name, curve) in enumerate(curves.items()):
         if not curve.final > 0:
             raise ValueError(f"{name!r}: a curve that ends at {curve.final:g} has no relative values")
@@ -116,12 +112,10 @@ def plot_sample_sizes(curves: Mapping[str, SampleSizeCurve], *, share: float = 0
         label = f"{name}: within {100 * share:g} % from {settled} images"
         ax.plot(curve.sizes, mean, color=colour, linewidth=1.8, marker="o", markersize=3.5, label=label)
         ax.fill_between(curve.sizes, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
-        ax.plot(
-            settled, mean[curve.sizes.index(settled)],
-            marker="o", markersize=10, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.6,
-        )  # fmt: skip
+        ring: Any = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        ax.plot(settled, mean[curve.sizes.index(settled)], markeredgecolor=colour, **ring)
     for end in (1 - share, 1 + share):
-        ax.axhline(end, color=_INK, linewidth=0.9, linestyle="--")
+        ax.axhline(end, color=INK, linewidth=0.9, linestyle="--")
     sizes = [size for curve in curves.values() for size in curve.sizes]
     ax.set_xscale("log")
     if min(sizes) < max(sizes):
@@ -130,11 +124,11 @@ def plot_sample_sizes(curves: Mapping[str, SampleSizeCurve], *, share: float = 0
     ticks += [10**k for k in range(3, 8) if min(sizes) <= 10**k <= max(sizes)]
     ax.set_xticks(ticks, [f"{tick:g}" if tick < 10**4 else f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("images in the subset", fontsize=_SIZE)
-    ax.set_ylabel("distance, as a multiple of that of all images", fontsize=_SIZE)
-    ax.tick_params(labelsize=_SIZE - 1)
-    ax.legend(frameon=False, fontsize=_SIZE)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("images in the subset", fontsize=SIZE)
+    ax.set_ylabel("distance, as a multiple of that of all images", fontsize=SIZE)
+    ax.tick_params(labelsize=SIZE - 1)
+    ax.legend(frameon=False, fontsize=SIZE)
+    unbox(ax)
     return ax
 
 
@@ -147,29 +141,17 @@ def plot_groups(report: GroupReport, *, number: int = 20, ax: Axes | None = None
         ax: axis to draw on, a new one by default.
     """
     shown = report.groups[:number]
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(7, 1.3 + 0.27 * len(shown)), layout="constrained").add_subplot()
+    ax = axis_or_new(ax, (7, 1.3 + 0.27 * len(shown)))
     ax.barh(range(len(shown)), [group.distance for group in shown], color=COLOURS[0], height=0.7)
-    ax.set_yticks(range(len(shown)), [f"{group.group} ({group.n_images})" for group in shown], fontsize=_SIZE)
-    ax.set_ylim(len(shown) - 0.4, -0.6)
+    name_bars(ax, [f"{group.group} ({group.n_images})" for group in shown])
     for place, group in enumerate(shown):
-        ax.annotate(
-            f"{group.distance:.3g}", (group.distance, place), xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=_SIZE - 1, color=_INK,
-        )  # fmt: skip
-    ax.axvline(report.pooled, color=_INK, linewidth=1, linestyle="--")
+        write_beside(ax, group.distance, place, f"{group.distance:.3g}")
+    ax.axvline(report.pooled, color=INK, linewidth=1, linestyle="--")
     ax.set_xlim(0, 1.1 * max(report.pooled, *(group.distance for group in shown)) or 1)
-    left_out = (
-        f"; {len(report.groups) - len(shown)} nearer ones are left out" if len(shown) < len(report.groups) else ""
-    )
-    ax.set_xlabel(
-        f"{distance_label(report.distance, report.unit)}; dashed: all together, {report.pooled:.3g}{left_out}",
-        fontsize=_SIZE,
-    )
-    ax.tick_params(labelsize=_SIZE - 1)
-    ax.spines[["top", "right"]].set_visible(False)
+    text = f"{distance_label(report.distance, report.unit)}; dashed: all together, {report.pooled:.3g}"
+    if len(shown) < len(report.groups):
+        text += f"; {len(report.groups) - len(shown)} nearer ones are left out"
+    ax.set_xlabel(text, fontsize=SIZE)
     return ax
 
 
@@ -226,20 +208,13 @@ def _draw_layers(ax: Axes, explanation: Explanation) -> None:
         left += widths
     for place, layer in enumerate(layers):
         share = 100 * layer.contribution / explanation.score if explanation.score else 0.0
-        text = f"{share:.0f} %; {layer.distance:.3g} a neuron"
-        ax.annotate(
-            text, (max(0.0, layer.contribution), place), xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=_SIZE - 1, color=_INK,
-        )  # fmt: skip
-    ax.set_yticks(range(len(layers)), [f"{layer.layer} ({layer.neurons})" for layer in layers], fontsize=_SIZE)
-    ax.set_ylim(len(layers) - 0.4, -0.6)
+        write_beside(ax, max(0.0, layer.contribution), place, f"{share:.0f} %; {layer.distance:.3g} a neuron")
+    name_bars(ax, [f"{layer.layer} ({layer.neurons})" for layer in layers])
     ax.set_xlim(right=1.55 * max(1e-12, *(layer.contribution for layer in layers)))  # room for the words
-    ax.set_title("what each layer adds (its number of neurons)", fontsize=_SIZE, loc="left")
-    ax.set_xlabel(_unit(explanation.unit), fontsize=_SIZE)
-    ax.tick_params(labelsize=_SIZE - 1)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title("what each layer adds (its number of neurons)", fontsize=SIZE, loc="left")
+    ax.set_xlabel(_unit(explanation.unit), fontsize=SIZE)
     # Below, where no bar can be.
-    ax.legend(frameon=False, fontsize=_SIZE, loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncol=3)
+    ax.legend(frameon=False, fontsize=SIZE, loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncol=3)
 
 
 def _draw_neurons(
@@ -251,46 +226,30 @@ def _draw_neurons(
     names: tuple[str, str],
 ) -> None:
     axes = figure.subplots(len(top), 1 + sum(columns), width_ratios=(3.3, *[1.08] * sum(columns)), squeeze=False)
-    for row, neuron in zip(axes, top, strict=True):
-        neuron_histograms(
-            {names[1]: explanation.generated},
-            neuron.layer,
-            neuron.neuron,
-            reference=explanation.reference,
-            colours={names[1]: COLOURS[1]},
-            ax=row[0],
-        )
+    generated, reference = {names[1]: explanation.generated}, explanation.reference
+    for ax, neuron in zip(axes[:, 0], top, strict=True):
+        colours = {names[1]: COLOURS[1]}
+        neuron_histograms(generated, neuron.layer, neuron.neuron, reference=reference, colours=colours, ax=ax)
         total = neuron.shift + neuron.spread + neuron.shape
         shares = [f"{part} {100 * getattr(neuron, part) / total:.0f} %" for part in _PARTS] if total else []
         title = f"{neuron.layer}, neuron {neuron.neuron}: {neuron.distance:.3g} {_unit(explanation.unit)}"
-        row[0].set_title(title, fontsize=_SIZE, loc="left")
-        row[0].set_xlabel(", ".join(shares), fontsize=_SIZE - 1, color=_INK, labelpad=1)
-        row[0].tick_params(labelsize=_SIZE - 2, length=2)
-        start = 1
-        for found, count in zip(exemplars, columns, strict=True):
-            pictures = found.neurons[neuron.layer, neuron.neuron]
-            for place, ax in enumerate(row[start : start + count]):
-                ax.set(xticks=[], yticks=[])
-                ax.spines[:].set_visible(False)
-                if place >= len(pictures):
-                    continue
-                ax.imshow(_pixels(pictures[place].image))
-                ax.set_xlabel(f"pull {pictures[place].pull:+.0f} bins", fontsize=_SIZE - 2, color=_INK, labelpad=1)
-                ax.spines[:].set_visible(True)
-                ax.spines[:].set(color=REFERENCE_COLOUR if found.side == "reference" else COLOURS[1], linewidth=1.4)
-            start += count
-    start = 1
-    for found, count in zip(exemplars, columns, strict=True):
-        if count and len(top):
-            name = names[0] if found.side == "reference" else names[1]
-            title = f"{name}, most telling" if count > 1 else name
-            first = axes[0][start]
+        ax.set_title(title, fontsize=SIZE, loc="left")
+        ax.set_xlabel(", ".join(shares), fontsize=SIZE - 1, color=INK, labelpad=1)
+        ax.tick_params(labelsize=SIZE - 2, length=2)
+    for ax in axes[:, 1:].flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for found, count, end in zip(exemplars, columns, accumulate(columns), strict=True):
+        own = axes[:, 1 + end - count : 1 + end]
+        real = found.side == "reference"
+        for row, neuron in zip(own, top, strict=True):
+            for ax, picture in zip(row, found.neurons[neuron.layer, neuron.neuron], strict=False):
+                ax.imshow(picture.image.permute(1, 2, 0).numpy())
+                ax.set_xlabel(f"pull {picture.pull:+.0f} bins", fontsize=SIZE - 2, color=INK, labelpad=1)
+                ax.spines[:].set(color=REFERENCE_COLOUR if real else COLOURS[1], linewidth=1.4, visible=True)
+        if own.size:
+            title = names[0 if real else 1] + ", most telling" * (count > 1)
             # Out of the layout, else its column would be as wide as the words.
-            first.text(0, 1.07, title, transform=first.transAxes, fontsize=_SIZE).set_in_layout(False)
-        start += count
+            own[0, 0].text(0, 1.07, title, transform=own[0, 0].transAxes, fontsize=SIZE).set_in_layout(False)
     handles, _ = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, fontsize=_SIZE, loc="outside lower left", ncol=2)
-
-
-def _pixels(image: Tensor) -> np.ndarray:
-    return image.permute(1, 2, 0).numpy()
+    figure.legend(handles, names, frameon=False, fontsize=SIZE, loc="outside lower left", ncol=2)

@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 from torch import Tensor
 
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.reports.leaderboard_plots import HEAT, INK, RULE
+from vdna_metrics.reports.leaderboard_plots import HEAT
+from vdna_metrics.reports.plots import INK, RULE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

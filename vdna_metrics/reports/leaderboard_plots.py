@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vdna_metrics.dna.columns import Column, find_column
-from vdna_metrics.dna.plots import COLOURS, unbox
+from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
 from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, Score
 from vdna_metrics.reports.formatting import shortened, significant
-from vdna_metrics.reports.plots import layer_profile, plain_numbers
+from vdna_metrics.reports.plots import INK, RULE, SIZE, layer_profile, plain_numbers, write_beside
 from vdna_metrics.reports.summary import score_text
 from vdna_metrics.reports.tables import rank_text
 from vdna_metrics.reports.wording import is_distance, titled
@@ -18,10 +18,7 @@ from vdna_metrics.reports.wording import is_distance, titled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK = "#4d4d4d"
-RULE = "#e6e6e6"
 HEAT = "#0b5c9e"
-_SIZE = 9
 _LONGEST, _IN_TITLE = 26, 22  # letters of a name beside a chart, and of each in a title
 _LOG_FROM = 8.0  # ratio of the largest to the smallest value from which a scale is logarithmic
 
@@ -56,10 +53,7 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
 
     column, kind = _scores(leaderboard, network, metric), find_column(metric)
     colours, floor = generator_colours(leaderboard), leaderboard.floor(network, metric)
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(5.0, 1.05 + 0.29 * len(column)), layout="constrained").add_subplot()
+    ax = axis_or_new(ax, (5.0, 1.05 + 0.29 * len(column)))
     values = [score.value for score in column] + ([floor.value] if floor else [])
     estimates = [score.estimate for score in column if score.estimate is not None]
     ends = [end for each in estimates for end in (each.low, each.corrected, each.high)]
@@ -85,26 +79,23 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
             if score.estimate.corrected > left:  # a logarithmic scale has no place for the others
                 ax.plot([score.estimate.corrected], [place], color=colour, marker="|", markersize=10, markeredgewidth=2)
         ax.plot([score.value], [place], color=colour, marker="o", markersize=4.5)
-        ax.text(1.02, place, score_text(score), transform=right, va="center", fontsize=_SIZE, color=INK)
+        ax.text(1.02, place, score_text(score), transform=right, va="center", fontsize=SIZE, color=INK)
     names = [f"{places(score)} {shortened(score.generator, _LONGEST)}".lstrip() for score in column]
-    ax.set_yticks(range(len(column)), names, fontsize=_SIZE, parse_math=False)
+    ax.set_yticks(range(len(column)), names, fontsize=SIZE, parse_math=False)
     ax.set_ylim(len(column) - 0.5, -0.5 - 0.6 * (floor is not None))
     if floor is not None:
         ax.axvline(floor.value, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
         half = sum(ax.transScale.transform(end)[0] for end in ((left, 0), (ax.get_xlim()[1], 0))) / 2
         rightwards = ax.transScale.transform((floor.value, 0))[0] < half
-        ax.annotate(
-            f"noise floor {significant(floor.value, 3)} (n = {floor.n_images})", (floor.value, -0.75),
-            xytext=(4 if rightwards else -4, 0), textcoords="offset points", ha="left" if rightwards else "right",
-            va="center", fontsize=_SIZE - 1, color=INK,
-        )  # fmt: skip
+        text = f"noise floor {significant(floor.value, 3)} (n = {floor.n_images})"
+        write_beside(ax, floor.value, -0.75, text, points=4 if rightwards else -4)
     _title(ax, f"{shortened(kind.title, 2 * _IN_TITLE)} in {shortened(network, _IN_TITLE)}")
     if kind.distance.higher_is_better:
-        ax.set_xlabel("better →", loc="right", fontsize=_SIZE - 1, color=INK)
+        ax.set_xlabel("better →", loc="right", fontsize=SIZE - 1, color=INK)
     else:
-        ax.set_xlabel("← nearer" if is_distance(kind) else "← better", loc="left", fontsize=_SIZE - 1, color=INK)
+        ax.set_xlabel("← nearer" if is_distance(kind) else "← better", loc="left", fontsize=SIZE - 1, color=INK)
     plain_numbers(ax.xaxis, log)
-    ax.tick_params(labelsize=_SIZE)
+    ax.tick_params(labelsize=SIZE)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=RULE)
     ax.set_axisbelow(True)
@@ -128,23 +119,18 @@ def leaderboard_profile(leaderboard: Leaderboard, network: str, metric: str, *, 
     column, floor, kind = _scores(leaderboard, network, metric), leaderboard.floor(network, metric), find_column(metric)
     if not all(score.layers for score in column):
         raise ValueError(f"the {kind.title} in {network!r} has no parts by layer")
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        height = max(4.0, 1.4 + 0.21 * (len(column) + 1))  # a line for each name
-        ax = Figure(figsize=(9.0, height), layout="constrained").add_subplot()
     # In the order of the leaderboard, which decides the colours, as in all its pictures.
     scores = [score for record in leaderboard.generators for score in column if score.generator == record.name]
-    layers = floor.layers if floor and floor.layers else None
-    every = [value for score in scores for value in score.layers.values()] + list((layers or {}).values())
+    layers = floor.layers if floor else {}
+    every = [value for each in (*(score.layers for score in scores), layers) for value in each.values()]
     return layer_profile(
         {score.generator: score.layers for score in scores},
         ylabel=titled(kind),
         log=min(every) > 0 and max(every) > _LOG_FROM * min(every),
         zero=_starts_at_zero(kind, every),
-        floor=layers,
+        floor=layers or None,
         colours=generator_colours(leaderboard),
-        ax=ax,
+        ax=axis_or_new(ax, (9.0, max(4.0, 1.4 + 0.21 * (len(column) + 1)))),  # a line for each name
     )
 
 
@@ -175,12 +161,7 @@ def quantile_heat_map(
     kind = find_column(metric)
     if not score.quantiles:
         raise ValueError(f"the {kind.title} of {generator!r} has no quantiles over neurons")
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        longest = max(map(len, score.quantiles))
-        size = (4.4 + 0.075 * longest, 1.0 + 0.25 * len(score.quantiles))
-        ax = Figure(figsize=size, layout="constrained").add_subplot()
+    ax = axis_or_new(ax, (4.4 + 0.075 * max(map(len, score.quantiles)), 1.0 + 0.25 * len(score.quantiles)))
     every = [value for row in score.quantiles.values() for value in row]
     least = 0.0 if _starts_at_zero(kind, every) else min(every)
     width = max(every) - least
@@ -189,16 +170,15 @@ def quantile_heat_map(
             share = math.sqrt((value - least) / width) if width > 0 else 0.0  # of a root small values still differ
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=HEAT, alpha=0.04 + 0.9 * share, linewidth=0))
             colour = "#ffffff" if share > 0.6 else "#000000"
-            ax.text(x, y, significant(value, 3), ha="center", va="center", fontsize=_SIZE - 1, color=colour)
+            ax.text(x, y, significant(value, 3), ha="center", va="center", fontsize=SIZE - 1, color=colour)
     ax.set_xlim(-0.5, len(QUANTILES) - 0.5)
     ax.set_ylim(len(score.quantiles) - 0.5, -0.5)
-    ax.set_xticks(range(len(QUANTILES)), [quantile_text(quantile) for quantile in QUANTILES], fontsize=_SIZE)
-    ax.set_yticks(range(len(score.quantiles)), list(score.quantiles), fontsize=_SIZE, parse_math=False)
+    ax.set_xticks(range(len(QUANTILES)), [quantile_text(quantile) for quantile in QUANTILES], fontsize=SIZE)
+    ax.set_yticks(range(len(score.quantiles)), list(score.quantiles), fontsize=SIZE, parse_math=False)
     _title(ax, f"{shortened(generator, _IN_TITLE)} in {shortened(network, _IN_TITLE)}")
     gap = "\n" if len(kind.title) > _IN_TITLE else " "
-    ax.set_xlabel(
-        f"{kind.title}{gap}of a layer's neurons, up to this share of them", fontsize=_SIZE, color=INK, parse_math=False
-    )
+    text = f"{kind.title}{gap}of a layer's neurons, up to this share of them"
+    ax.set_xlabel(text, fontsize=SIZE, color=INK, parse_math=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
@@ -231,7 +211,7 @@ def _title(ax: Axes, text: str) -> None:
     """A title that begins where the axis's names do, not where its first line stands."""
     title = ax.annotate(
         text, (0, 1), xytext=(0, 8), xycoords=("figure fraction", "axes fraction"), textcoords="offset points",
-        fontsize=_SIZE + 1, fontweight="bold", annotation_clip=False, parse_math=False,
+        fontsize=SIZE + 1, fontweight="bold", annotation_clip=False, parse_math=False,
     )  # fmt: skip
     title.set_in_layout(False)
-    ax.set_title(" ", fontsize=_SIZE + 1, pad=11)  # room for it
+    ax.set_title(" ", fontsize=SIZE + 1, pad=11)  # room for it

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-_LABEL_SIZE = 9
+INK = "#4d4d4d"
+RULE = "#e6e6e6"
+SIZE = 9
+_DASHED: Any = {"color": INK, "linewidth": 1, "linestyle": "--"}
 _LONGEST = 30  # letters of a name beside its line
 # When the colours are used up they begin anew with the next of these.
 _STROKES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
@@ -75,8 +78,8 @@ def layer_profile(
     if floor is not None:
         if list(floor) != layers:
             raise ValueError(f"layers differ: {', '.join(layers)} and, of the floor, {', '.join(floor)}")
-        ax.plot(range(len(layers)), list(floor.values()), color="#4d4d4d", linewidth=1.2, linestyle=(0, (4, 3)))
-        ends.append((floor[layers[-1]], "noise floor", "#4d4d4d"))
+        ax.plot(range(len(layers)), list(floor.values()), color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        ends.append((floor[layers[-1]], "noise floor", INK))
     ax.set_xticks(range(len(layers)), layers)
     if _points(ax.get_window_extent().width, ax) < 7 * sum(map(len, layers)):  # a letter is about 6 points wide
         ax.set_xticks(range(len(layers)), layers, rotation=30, ha="right", rotation_mode="anchor")
@@ -87,7 +90,7 @@ def layer_profile(
         ax.set_ylim(bottom=0)
     plain_numbers(ax.yaxis, log)
     ax.set_ylabel(ylabel, parse_math=False)
-    ax.grid(axis="y", color="#e6e6e6")
+    ax.grid(axis="y", color=RULE)
     ax.set_axisbelow(True)
     _label_ends(ax, ends, len(layers) - 1)
     unbox(ax)
@@ -121,29 +124,28 @@ def plot_coverage(coverage: Coverage) -> Figure:
     figure.suptitle(f"These activation ranges {words} {images}", fontsize=11, ha="left", x=0.01)
 
     below, above = ([100 * getattr(part, end) for part in layers.values()] for end in ("below", "above"))
-    _layer_bars(outside, list(layers), below, COLOURS[0], "below")
-    _layer_bars(outside, list(layers), above, COLOURS[1], "above", left=below)
-    outside.set_title("outside, % of a layer's activations", fontsize=_LABEL_SIZE, loc="left")
+    outside.barh(range(len(layers)), below, color=COLOURS[0], height=0.7, label="below")
+    outside.barh(range(len(layers)), above, left=below, color=COLOURS[1], height=0.7, label="above")
+    name_bars(outside, layers)
+    outside.set_title("outside, % of a layer's activations", fontsize=SIZE, loc="left")
     largest = max(part.outside for part in layers.values())
     outside.set_xlim(0, 125 * max(OUTSIDE, largest))  # room for the numbers
     for place, part in enumerate(layers.values()):
-        outside.annotate(
-            "0" if not part.outside else "< 0.01" if part.outside < 1e-4 else f"{100 * part.outside:.2f}",
-            (100 * part.outside, place), xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=_LABEL_SIZE - 1, color="#4d4d4d",
-        )  # fmt: skip
-    outside.axvline(100 * OUTSIDE, color="#4d4d4d", linewidth=1, linestyle="--")
-    outside.set_xlabel(f"dashed: beyond {100 * OUTSIDE:g} %, too narrow", fontsize=_LABEL_SIZE)
+        text = "0" if not part.outside else "< 0.01" if part.outside < 1e-4 else f"{100 * part.outside:.2f}"
+        write_beside(outside, 100 * part.outside, place, text)
+    outside.axvline(100 * OUTSIDE, **_DASHED)
+    outside.set_xlabel(f"dashed: beyond {100 * OUTSIDE:g} %, too narrow", fontsize=SIZE)
     # Below, where no bar can be.
-    outside.legend(frameon=False, fontsize=_LABEL_SIZE - 1, loc="upper right", bbox_to_anchor=(1, -0.2), ncol=2)
+    outside.legend(frameon=False, fontsize=SIZE - 1, loc="upper right", bbox_to_anchor=(1, -0.2), ncol=2)
 
     # A range without width has no share that could be used.
-    _layer_bars(used, list(layers), [100 * (part.used or 0) for part in layers.values()], COLOURS[2])
-    used.set_title("used by the median neuron, % of its range", fontsize=_LABEL_SIZE, loc="left")
+    used.barh(range(len(layers)), [100 * (part.used or 0) for part in layers.values()], color=COLOURS[2], height=0.7)
+    name_bars(used, layers)
+    used.set_title("used by the median neuron, % of its range", fontsize=SIZE, loc="left")
     used.set_xlim(0, 100)
     used.set_yticklabels([])
-    used.axvline(100 * USED, color="#4d4d4d", linewidth=1, linestyle="--")
-    used.set_xlabel(f"dashed: short of {100 * USED:g} %, too wide", fontsize=_LABEL_SIZE)
+    used.axvline(100 * USED, **_DASHED)
+    used.set_xlabel(f"dashed: short of {100 * USED:g} %, too wide", fontsize=SIZE)
 
     shares = coverage.outside.sort(descending=True).values.numpy()
     places = 100 * (torch.arange(len(shares)) + 1).numpy() / len(shares)
@@ -152,30 +154,33 @@ def plot_coverage(coverage: Coverage) -> Figure:
     neurons.set_yscale("log")
     neurons.set(xlim=(0, 100), ylim=(1e-4, 130))
     neurons.yaxis.set_major_formatter("{x:g}")
-    neurons.axhline(100 * OUTSIDE, color="#4d4d4d", linewidth=1, linestyle="--")
-    neurons.set_title("outside, % of a neuron's activations", fontsize=_LABEL_SIZE, loc="left")
+    neurons.axhline(100 * OUTSIDE, **_DASHED)
+    neurons.set_title("outside, % of a neuron's activations", fontsize=SIZE, loc="left")
     over, none, moved = int((shares > OUTSIDE).sum()), int((~some).sum()), int(coverage.moved.sum())
     text = f"neurons, the worst first, %\n{over} of {len(shares)} are over {100 * OUTSIDE:g} %, {none} at 0"
     if moved:
         text += f"\n{moved} had no width and moved"
-    neurons.set_xlabel(text, fontsize=_LABEL_SIZE)
-    for ax in (outside, used, neurons):
-        ax.tick_params(labelsize=_LABEL_SIZE - 1)
-        unbox(ax)
+    neurons.set_xlabel(text, fontsize=SIZE)
+    neurons.tick_params(labelsize=SIZE - 1)
+    unbox(neurons)
     return figure
 
 
-def _layer_bars(
-    ax: Axes,
-    layers: list[str],
-    widths: list[float],
-    colour: str,
-    label: str | None = None,
-    left: list[float] | None = None,
-) -> None:
-    ax.barh(range(len(layers)), widths, left=left or 0, color=colour, height=0.7, label=label)
-    ax.set_yticks(range(len(layers)), layers)
-    ax.set_ylim(len(layers) - 0.4, -0.6)
+def name_bars(ax: Axes, names: Iterable[str]) -> None:
+    """Give horizontal bars their names, the first on top, and the axis its small ticks and two lines."""
+    labels = list(names)
+    ax.set_yticks(range(len(labels)), labels, fontsize=SIZE)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.tick_params(labelsize=SIZE - 1)
+    unbox(ax)
+
+
+def write_beside(ax: Axes, x: float, y: float, text: str, *, points: float = 3) -> None:
+    """Write to the right of a place, or to the left of it for negative points."""
+    ax.annotate(
+        text, (x, y), xytext=(points, 0), textcoords="offset points", ha="left" if points > 0 else "right",
+        va="center", fontsize=SIZE - 1, color=INK,
+    )  # fmt: skip
 
 
 def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None:
@@ -183,7 +188,7 @@ def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None
     ends = sorted(ends)
     ax.get_ylim()  # matplotlib finds the limits only when they are asked for
     to_share = ax.transScale + ax.transLimits
-    gap = 1.35 * _LABEL_SIZE / _points(ax.get_window_extent().height, ax)
+    gap = 1.35 * SIZE / _points(ax.get_window_extent().height, ax)
     places: list[float] = []
     for value, _, _ in ends:
         place = float(to_share.transform((last, value))[1])
@@ -192,16 +197,9 @@ def _label_ends(ax: Axes, ends: list[tuple[float, str, str]], last: int) -> None
         places[i] = min(places[i], places[i + 1] - gap if i + 1 < len(places) else 1.0)
     for place, (value, name, colour) in zip(places, ends, strict=True):
         ax.annotate(
-            shortened(name, _LONGEST),
-            (last, value),
-            xytext=(last + 0.15, place),
-            textcoords=("data", "axes fraction"),
-            color=colour,
-            va="center",
-            fontsize=_LABEL_SIZE,
-            annotation_clip=False,
-            parse_math=False,
-        )
+            shortened(name, _LONGEST), (last, value), xytext=(last + 0.15, place), textcoords=("data", "axes fraction"),
+            color=colour, va="center", fontsize=SIZE, annotation_clip=False, parse_math=False,
+        )  # fmt: skip
 
 
 def _points(pixels: float, ax: Axes) -> float:
