@@ -18,9 +18,8 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from vdna_metrics.build.groups import build_set
-
 from vdna_metrics import VDNA, Reading, build_dnas, calibrate, create_extractor, open_images
+from vdna_metrics.build import build_set
 from vdna_metrics.distributions import Kind
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
@@ -48,9 +47,9 @@ REFERENCES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "seeded_resnet18": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": ALL},
     "seeded_resnet50": {"bsds500/trainval": SMALL, "bsds500/test": MOMENTS, "mnist/test": MOMENTS},
 }
-# Also dealt into groups, for the error bars of leaderboards.
+# In groups too, for the error bars of leaderboards.
 GROUPS = 10
-DEALT = {"vdna_tiny": {"bsds500/trainval": ("train", "val"), "bsds500/test": ("test",)}}
+GROUPED = {"vdna_tiny": {"bsds500/trainval": ("train", "val"), "bsds500/test": ("test",)}}
 # Without the 1280 neurons of conv_head, whose covariance 200 images cannot tell: 6 MB less.
 TELLABLE = ["blocks.0", "blocks.2", "blocks.4"]
 COVARIANCES = {("vdna_tiny", "bsds500/test"): TELLABLE}
@@ -122,7 +121,7 @@ def main() -> None:
 def build_groups(shared: Path, reading: Reading) -> None:
     """The DNAs of groups that are missing."""
     photographs = open_images(shared / "data" / "bsds500.zip")
-    for name, image_sets in DEALT.items():
+    for name, image_sets in GROUPED.items():
         extractor = create_extractor(name)
         layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in ALL} | {"layer_gaussian": TELLABLE}
         for image_set, splits in image_sets.items():

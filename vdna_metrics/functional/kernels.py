@@ -46,8 +46,8 @@ def kernel_distance(
 
     Returns:
         Mean and standard deviation (over n) of the subsets' values, float64 scalars on the device of the features (on
-        the CPU for MPS). The deviation is of a subset's value: it is no error of the mean, and 0 where a subset is all
-        there is.
+        the CPU for MPS). The deviation is of a subset's value: it is not an error of the mean, and 0 where a subset is
+        all there is.
 
     Raises:
         ValueError: if shapes do not fit, a set has fewer images than a subset, an option is out of range, or a feature

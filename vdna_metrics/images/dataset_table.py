@@ -102,7 +102,7 @@ def _ffhq(size: int, folder: str) -> DatasetRecord:
         (folder, f"{folder}.zip:{folder}"),
         "https://github.com/NVlabs/ffhq-dataset",
         "CC BY-NC-SA 4.0; each photograph under its own licence",
-        "the official PNG files; other sizes are made by their users in various ways, and are no official dataset",
+        "the official PNG files; other sizes are made by their users in various ways, and are not an official dataset",
     )
 
 

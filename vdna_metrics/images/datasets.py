@@ -294,7 +294,7 @@ def _open_hub(record: DatasetRecord, split: str, root: Path) -> ImageSource:
             f"{record.name} is read by the package datasets: pip install datasets, or 'vdna_metrics[datasets]'"
         ) from error
 
-    if not any(root.rglob("*.parquet")):  # a name that is no folder would be asked for at the hub
+    if not any(root.rglob("*.parquet")):  # a name that is not a folder would be asked for at the hub
         raise ValueError(f"{record.name}/{split} is not in {str(root)!r}: no Parquet files. {_advice(record)}")
     rows = datasets.load_dataset(str(root), split=split)
     labels = rows.features["label"]

@@ -94,8 +94,8 @@ def add_reference(
         Its record; of a grouped DNA the records of its groups.
 
     Raises:
-        ValueError: for a name that is none, that ships with the package, or that the store has with other contents.
-        TypeError: for what is no DNA.
+        ValueError: for a malformed name, one that ships with the package, or that the store has with other contents.
+        TypeError: for what is not a DNA.
     """
     records = add_references(
         [dna],
@@ -315,7 +315,7 @@ def _replaced(
     there: Sequence[AnyRecord],
     made: Mapping[str, AnyRecord],
 ) -> list[AnyRecord]:
-    """What of a store's records a new one takes the place of: its name's, and groups of a whole that is no more."""
+    """Records of a store that a new one replaces: those of its name, and groups of a whole DNA that is replaced."""
     found = [old for old in there if old.key == record.key and old.sha256 != record.sha256]
     if not isinstance(record, ReferenceRecord):
         return found

@@ -70,8 +70,8 @@ def load_dna_folder(path: str | Path) -> DNAFolder:
         header, arrays = read_npz(file, ("features",))
         seen_through = ExtractorFingerprint.from_json(header["fingerprint"])
         features.append((seen_through, torch.from_numpy(arrays["vectors"])))
-    dealt = (GroupedDNA(tuple(dnas)) if len(dnas) > 1 else dnas[0] for dnas in families.values())
-    return DNAFolder(tuple(dealt), tuple(features), digests)
+    found = (GroupedDNA(tuple(dnas)) if len(dnas) > 1 else dnas[0] for dnas in families.values())
+    return DNAFolder(tuple(found), tuple(features), digests)
 
 
 def write_image_digests(folder: Path, digests: Mapping[str, str]) -> None:

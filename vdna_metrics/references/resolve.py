@@ -258,7 +258,7 @@ def resolve(
     Raises:
         ValueError: when nothing is there, near names are named; when a name stands for several, they are listed; for
             statistics of others that do not tell what they are of.
-        TypeError: for what is no source.
+        TypeError: for what is not a source.
 
     Examples:
         >>> [dna.kind for dna in resolve("bsds500/trainval", extractors=["vdna_tiny"]).dnas]

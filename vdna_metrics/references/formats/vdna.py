@@ -256,7 +256,7 @@ def _part(path: Path, arrays: Arrays, name: str, shape: tuple[int, ...]) -> Tens
         raise ValueError(f"{path} has no array {name!r}; {near_names(name, list(arrays))}")
     values = torch.from_numpy(arrays[name]).to(torch.float64)
     if values.numel() != int(np.prod(shape)) or not values.isfinite().all():
-        raise ValueError(f"{path}: {name!r} is {list(values.shape)}, needed are {list(shape)} finite numbers")
+        raise ValueError(f"{path}: expected {list(shape)} finite numbers in {name!r}, got {list(values.shape)}")
     return values.reshape(shape)  # of one neuron vdna squeezes
 
 
@@ -268,8 +268,8 @@ def _counts(path: Path, arrays: Arrays, layout: NeuronLayout, bins: int) -> Tens
     for layer, count in layout.items():
         found = arrays.get(layer)
         if found is None or found.shape != (count, bins) or found.dtype.kind not in "iu" or (found < 0).any():
-            shown = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
-            raise ValueError(f"{path}: counts of layer {layer!r} are {shown}, needed are {[count, bins]} from 0")
+            shown = "none" if found is None else f"{found.dtype} {list(found.shape)}"
+            raise ValueError(f"{path}: expected counts {[count, bins]} from 0 of layer {layer!r}, got {shown}")
     return torch.cat([torch.from_numpy(arrays[layer].astype(np.int64)) for layer in layout])
 
 
@@ -354,12 +354,14 @@ def _ranges(
     found.check_fingerprint(fingerprint)
     found = found.for_layout(layout)
     if digest not in (None, found.digest):
-        raise ValueError(f"{path} was made with other activation ranges: {digest[:12]}, given {found.digest[:12]}")
+        raise ValueError(
+            f"{path} was made with other activation ranges: expected {digest[:12]}, got {found.digest[:12]}"
+        )
     scale = extraction.get("range_scale_for_norm_params", 1.2)
     if digest is None and (scale != _SCALES.get(found.widen) or extraction["hist_range"] != [-1.0, 1.0]):
         raise ValueError(
-            f"{path} was made with extremes times {scale} in bins over {extraction['hist_range']}, the given ranges "
-            f"have the rule {found.widen!r}: needed are 'vdna' (times 1.2) or 'none' (times 1), and [-1.0, 1.0]"
+            f"expected bins over [-1.0, 1.0] of extremes times 1.2 (rule 'vdna') or 1 (rule 'none'), got "
+            f"{extraction['hist_range']}, times {scale}, in {path}, and ranges of the rule {found.widen!r}"
         )
     return found
 
@@ -372,5 +374,5 @@ def _load_ranges(path: Path, layout: NeuronLayout, fingerprint: ExtractorFingerp
         return load_vdna_ranges(settings, layout, fingerprint=fingerprint)
     found = read_vdna_package(path)
     if not isinstance(found, ActivationRanges):
-        raise ValueError(f"{path} holds a {found.kind} DNA, needed are activation ranges")
+        raise ValueError(f"expected activation ranges, {path} holds a {found.kind} DNA")
     return found
