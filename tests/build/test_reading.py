@@ -39,7 +39,7 @@ def test_too_much_is_refused_before_an_image_is_read(monkeypatch: pytest.MonkeyP
         _build(Reading(memory_limit=10_000))
     monkeypatch.setenv(LIMIT_VARIABLE, "10000")
     with pytest.raises(
-        ValueError, match=rf"{LIMIT_VARIABLE}\): .*Take fewer groups or parts, kinds, layers, neurons or"
+        ValueError, match=rf"{LIMIT_VARIABLE}\), got .*Take fewer groups or parts, kinds, layers, neurons or"
     ):
         _build(Reading())
     monkeypatch.delenv(LIMIT_VARIABLE)
