@@ -4,7 +4,7 @@
     python scripts/run_docs.py --write README.md docs/quickstart.md docs/cli.md
 
 Each page runs from top to bottom in a folder that holds nothing but `examples/`. A `console` block holds commands after
-`$ `, each with what it prints (progress is left out); a `python` block continues those before it, and a `text` block
+`$ `, each with what it prints (without progress); a `python` block continues those before it, and a `text` block
 right after it is what it prints. A block after a line `<!-- not run: why -->` is left alone, and so are blocks of other
 languages.
 """
@@ -30,6 +30,8 @@ _BLOCK = re.compile(
     r"(?P<output>\n*^```text\n(?P<printed>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
+# Progress, and what memory a pass takes.
+_LEFT_OUT = (" images/s", "B of memory for ")
 # The command of this checkout, as an installation would give it.
 _PRELUDE = 'vdna-metrics() { "$PYTHON" -m vdna_metrics "$@"; }; python() { "$PYTHON" "$@"; }; '
 
@@ -73,7 +75,7 @@ def _python(body: str, namespace: dict[str, Any]) -> str:
 
 def _tidy(printed: str) -> str:
     shown = printed.replace(f"{Path.cwd()}{os.sep}", "")
-    lines = [line.rstrip() for line in shown.splitlines() if " images/s" not in line]
+    lines = [line.rstrip() for line in shown.splitlines() if not any(words in line for words in _LEFT_OUT)]
     return "\n".join(lines).strip("\n") + "\n" if any(lines) else ""
 
 

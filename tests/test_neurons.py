@@ -100,9 +100,9 @@ def test_files_of_the_first_schema_are_read() -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     """Weights are no selection, and neither is a DNA: the message says what the file holds."""
-    with pytest.raises(ValueError, match="holds 'weights', needed is 'selection'"):
+    with pytest.raises(ValueError, match=r"expected 'selection', .* holds 'weights'"):
         load_selection(_weights().save(tmp_path / "w"))
-    with pytest.raises(ValueError, match="holds 'gaussian', needed is 'weights'"):
+    with pytest.raises(ValueError, match=r"expected 'weights', .* holds 'gaussian'"):
         load_weights(make_dna("gaussian").save(tmp_path / "d"))
 
 
@@ -220,7 +220,7 @@ def test_values_are_checked() -> None:
         NeuronSelection(LAYOUT, torch.ones(9, dtype=torch.int64), make_fingerprint())
     with pytest.raises(ValueError, match=r"the layout has 9 neurons, the mask \[8\]"):
         _selection([True] * 8)
-    with pytest.raises(ValueError, match=r"3 weights are needed, one a layer, got \[9\]"):
+    with pytest.raises(ValueError, match=r"expected 3 weights, one a layer, got \[9\]"):
         _weights(per="layer")
     with pytest.raises(ValueError, match="weights must be finite, 1 are not"):
         _weights(values=torch.tensor([0.0] * 8 + [torch.nan]))

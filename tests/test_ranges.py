@@ -282,7 +282,7 @@ def test_ranges_come_in_the_order_of_a_layout() -> None:
     ("layout", "message"),
     [
         (NeuronLayout({"z": 1}), r"layers: unknown layer 'z'; known: conv1, conv2, norm"),
-        (NeuronLayout({"conv1": 5}), r"layer 'conv1' has 4 neurons in them, needed are 5"),
+        (NeuronLayout({"conv1": 5}), r"expected 5 neurons in layer 'conv1', got 4"),
         (NeuronLayout({"conv1": 1}, {"conv1": (7,)}), r"layer 'conv1' has no neuron 7"),
     ],
 )
@@ -295,7 +295,7 @@ def test_ranges_of_another_network_do_not_fit_a_layout(layout: NeuronLayout, mes
 def test_selected_ranges_do_not_fit_the_whole_layer() -> None:
     """Ranges of some neurons are not taken for those of a layer that happens to be as large."""
     some = make_ranges().select(LAYOUT.select(neurons={"conv1": [0, 2]}))
-    with pytest.raises(ValueError, match=r"layer 'conv1' has 2 selected neurons in them, needed are 2"):
+    with pytest.raises(ValueError, match=r"expected 2 neurons in layer 'conv1', got 2 selected"):
         some.for_layout(NeuronLayout({"conv1": 2}))
 
 
@@ -329,9 +329,9 @@ def test_a_file_keeps_all(tmp_path: Path, widen: str, fingerprint: ExtractorFing
 def test_ranges_and_other_files_are_told_apart(tmp_path: Path) -> None:
     """A file of another kind is not read as ranges."""
     path = write_npz(tmp_path / "x.npz", "histogram", {}, {})
-    with pytest.raises(ValueError, match=r"x\.npz holds 'histogram', needed is 'ranges'"):
+    with pytest.raises(ValueError, match=r"expected 'ranges', .*x\.npz holds 'histogram'"):
         load_ranges(path)
-    with pytest.raises(ValueError, match=r"r\.npz holds 'ranges', needed is 'histogram'"):
+    with pytest.raises(ValueError, match=r"expected 'histogram'.*r\.npz holds 'ranges'"):
         read_npz(make_ranges().save(tmp_path / "r"), ("histogram",))
 
 
@@ -385,13 +385,11 @@ def test_layers_that_the_extractor_lacks_are_left_out(tmp_path: Path) -> None:
     one = LAYOUT.select(["conv2"])
     assert load_vdna_ranges(path, one).equals(load_vdna_ranges(path, LAYOUT).for_layout(one))
     with pytest.raises(
-        ValueError, match=r"of layers conv1, conv2, norm have \{'last': 0\} .* needed are \{'last': 5\}"
+        ValueError, match=r"expected .* of \{'last': 5\} neurons, got \{'last': 0\} \(of layers conv1, conv2, norm\)"
     ):
         load_vdna_ranges(path, NeuronLayout({"conv1": 4, "last": 5}))
     path = _vdna_file(path, high={"norm": {"0": 1.0}})
-    with pytest.raises(
-        ValueError, match=r"maxs_per_neuron of layers .* have \{'norm': 1\} .* needed are \{'norm': 2\}"
-    ):
+    with pytest.raises(ValueError, match=r"expected maxs_per_neuron of \{'norm': 2\} neurons, got \{'norm': 1\}"):
         load_vdna_ranges(path, LAYOUT)
 
 

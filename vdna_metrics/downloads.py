@@ -113,7 +113,7 @@ def fetch(
         >>> fetch("ftp://host/weights.pth", "weights.pth")
         Traceback (most recent call last):
         ...
-        vdna_metrics.downloads.DownloadError: ftp://host/weights.pth is no address to download from: ...
+        vdna_metrics.downloads.DownloadError: ftp://host/weights.pth is not an address to download from: ...
     """
     from filelock import FileLock
 
@@ -276,7 +276,7 @@ def _check_address(address: str) -> None:
     secure = parts.scheme == "https" and parts.hostname
     if not (secure or (parts.scheme == "http" and parts.hostname in _LOOPBACK)) or len(address.split()) != 1:
         raise DownloadError(
-            f"{address} is no address to download from: it has to begin with https:// and have no blanks"
+            f"{address} is not an address to download from: it has to begin with https:// and have no blanks"
         )
 
 
@@ -346,7 +346,9 @@ def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float
         total = int(length) + have * resumed if length is not None else None
         if resumed and not str(response.headers.get("Content-Range")).startswith(f"bytes {have}-"):
             part.unlink()
-            raise _InterruptedError(f"the server went on at {response.headers.get('Content-Range')}, asked was {have}")
+            raise _InterruptedError(
+                f"expected the server to go on at {have}, got {response.headers.get('Content-Range')}"
+            )
         etag = response.headers.get("ETag")
         strong = None if etag is None or etag.startswith("W/") else etag
         validator = strong or response.headers.get("Last-Modified")
@@ -377,7 +379,7 @@ def _receive(
             report(target.name, size, total)
         try:
             block = response.read1(_BLOCK)
-        except (OSError, HTTPException) as error:  # from the network only: what the disk says is no interruption
+        except (OSError, HTTPException) as error:  # from the network only: what the disk says is not an interruption
             raise _InterruptedError(f"{_reason(error, timeout)} after {size} of {total or 'unknown'} bytes") from error
         if not block:
             break

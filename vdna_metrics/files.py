@@ -166,7 +166,7 @@ def read_npz(path: str | Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], 
     """
     header = read_header(path)
     if header.get("kind") not in kinds:
-        raise ValueError(f"{path} holds {header.get('kind')!r}, needed is {' or '.join(map(repr, kinds))}")
+        raise ValueError(f"expected {' or '.join(map(repr, kinds))}, {path} holds {header.get('kind')!r}")
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _read_arrays(archive, [name for name in archive.namelist() if name != f"{_HEADER}.npy"])

@@ -183,7 +183,7 @@ class NeuronWeights:
         values = torch.as_tensor(self.values).detach().to("cpu", torch.float64).clone()
         needed = self.layout.total if self.per == "neuron" else len(self.layout)
         if values.shape != (needed,):
-            raise ValueError(f"{needed} weights are needed, one a {self.per}, got {list(values.shape)}")
+            raise ValueError(f"expected {needed} weights, one a {self.per}, got {list(values.shape)}")
         if not values.isfinite().all():
             raise ValueError(f"weights must be finite, {int((~values.isfinite()).sum())} are not")
         object.__setattr__(self, "values", values)

@@ -223,8 +223,8 @@ class ActivationRanges:
             if found[layer] != count or found.neurons.get(layer) != layout.neurons.get(layer):
                 selected = " selected" if layer in found.neurons else ""
                 raise ValueError(
-                    f"these activation ranges do not fit: layer {layer!r} has {found[layer]}{selected} neurons in "
-                    f"them, needed are {count}"
+                    f"these activation ranges do not fit: expected {count} neurons in layer {layer!r}, got "
+                    f"{found[layer]}{selected}"
                 )
         return self.select(layout)
 
@@ -371,8 +371,8 @@ def load_vdna_ranges(
         lacking = {layer: count for layer, count in layout.items() if found.get(layer) != count}
         if lacking:
             raise ValueError(
-                f"{path} does not fit the extractor: {part} of layers {', '.join(contents[part])} have "
-                f"{ {layer: found.get(layer, 0) for layer in lacking} } neurons, needed are {lacking}"
+                f"{path} does not fit the extractor: expected {part} of {lacking} neurons, got "
+                f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(contents[part])})"
             )
     return ActivationRanges(
         layout=layout,

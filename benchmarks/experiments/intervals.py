@@ -2,7 +2,7 @@
 
     python benchmarks/experiments/intervals.py
 
-200 neurons in three layers look at n real and n generated images, 4 positions each, dealt into 10 groups a side. Of the
+200 neurons in three layers look at n real and n generated images, 4 positions each, in 10 groups a side. Of the
 generated images a quarter of the neurons is shifted, a quarter stretched, a quarter has two modes, each by another
 random amount, and a quarter is as in the real ones; neurons are independent, or half of an image's part is of 8 common
 factors. Besides, nothing may differ at all. 200 repetitions each; true distances are integrals, not samples.
@@ -131,7 +131,7 @@ class World:
         shares[:, -1] = 1
         return shares
 
-    def dealt(self, distance: str, activations: torch.Tensor) -> GroupedDNA:
+    def grouped(self, distance: str, activations: torch.Tensor) -> GroupedDNA:
         """The DNA of activations in groups."""
         parts = []
         for group in range(GROUPS):
@@ -164,7 +164,9 @@ def examine(world: World, n: int, repetitions: int, distance: str) -> Found:
     truth, estimates = world.truth[distance], []
     for repetition in range(repetitions):
         stream = np.random.default_rng((repetition, n))
-        real, made = (world.dealt(distance, world.draw(n, stream, generated=generated)) for generated in (False, True))
+        real, made = (
+            world.grouped(distance, world.draw(n, stream, generated=generated)) for generated in (False, True)
+        )
         estimates.append(jackknife_distance(real, made, distance=distance).score)
     corrected = np.array([estimate.corrected for estimate in estimates])
     return Found(
@@ -184,13 +186,13 @@ def compare_alike(world: World, n: int, repetitions: int) -> dict[str, float]:
     called: dict[str, list[tuple[bool, float]]] = {"independent": [], "paired": [], "paired, not told": []}
     for repetition in range(repetitions):
         stream = np.random.default_rng((repetition, n))
-        reference = world.dealt("emd", world.draw(n, stream, generated=False))
+        reference = world.grouped("emd", world.draw(n, stream, generated=False))
         first, second = (world.draw(n, stream, generated=True) for _ in range(2))
         copied = (
             first + 0.8 * torch.from_numpy(stream.standard_normal(first.shape, dtype=np.float32)) for _ in range(2)
         )
-        own = [jackknife_distance(reference, world.dealt("emd", each)) for each in (first, second)]
-        same = [jackknife_distance(reference, world.dealt("emd", each)) for each in copied]
+        own = [jackknife_distance(reference, world.grouped("emd", each)) for each in (first, second)]
+        same = [jackknife_distance(reference, world.grouped("emd", each)) for each in copied]
         for name, pair, paired in (
             ("independent", own, False),
             ("paired", same, True),
@@ -217,7 +219,7 @@ def check_floor(n: int, sizes: tuple[int, ...], repetitions: int) -> list[tuple[
             for repetition in range(repetitions):
                 stream = np.random.default_rng((repetition, n, size))
                 reference, new = (
-                    world.dealt(distance, world.draw(many, stream, generated=False)) for many in (n, size)
+                    world.grouped(distance, world.draw(many, stream, generated=False)) for many in (n, size)
                 )
                 floors.append(noise_floor(reference, size, distance=distance).value)
                 found.append(find_column(distance)(reference.total, new.total))
@@ -231,8 +233,8 @@ def check_extrapolation(world: World, n: int, repetitions: int) -> dict[str, flo
     truth = world.truth["lfd"]
     for repetition in range(repetitions):
         stream = np.random.default_rng((repetition, n))
-        reference = world.dealt("lfd", world.draw(20 * n, stream, generated=False))
-        generated = world.dealt("lfd", world.draw(n, stream, generated=True))
+        reference = world.grouped("lfd", world.draw(20 * n, stream, generated=False))
+        generated = world.grouped("lfd", world.draw(n, stream, generated=True))
         score = jackknife_distance(reference, generated, distance="lfd").score
         errors["plain"].append(score.value - truth)
         errors["corrected"].append(score.corrected - truth)

@@ -291,7 +291,7 @@ def test_ranges_of_another_network_are_refused() -> None:
     with pytest.raises(ValueError, match=r"were not made with this extractor: weights differ: ranges \w+, extractor "):
         _build(IMAGES, ranges=foreign)
     small = ActivationRanges.from_extremes({"first": [0.0], "second": [0.0]}, {"first": [1.0], "second": [1.0]})
-    with pytest.raises(ValueError, match=r"layer 'first' has 1 neurons in them, needed are 6"):
+    with pytest.raises(ValueError, match=r"expected 6 neurons in layer 'first', got 1"):
         _build(IMAGES, ranges=small)
 
 
@@ -334,7 +334,7 @@ def test_calibrations_merge_to_the_whole() -> None:
 @given(st.lists(st.integers(0, 2), min_size=11, max_size=11), st.sampled_from(["margin", "vdna", "none"]))
 @settings(max_examples=20)
 def test_extremes_of_any_sets_merge_to_those_of_all(side: list[int], widen: Any) -> None:
-    """However images are dealt out to sets, merged ranges are those of all images, in any order of merging."""
+    """However images are distributed over sets, merged ranges are those of all images, in any order of merging."""
     one_by_one = Reading(batch_size=1)  # kernels for other batch sizes round otherwise
     parts = [IMAGES[[i for i in range(11) if side[i] == which]] for which in range(3)]
     found = [calibrate(part, tiny_extractor(), widen=widen, reading=one_by_one) for part in parts if len(part)]

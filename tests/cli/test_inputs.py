@@ -38,7 +38,7 @@ def test_memory_is_limited() -> None:
     """`--memory-limit` in GB refuses what takes more, before the work, with what takes how much."""
     words = ("make", "real", "-o", "x", "--extractor", "seeded_resnet18")
     error = run(*words, "--memory-limit", "0.001", exit_code=1).stderr
-    assert "of memory are needed, the limit is 0.001 GB" in error
+    assert "expected at most 1 MB of memory (memory_limit), got " in error
     assert not Path("x.npz").exists()
 
 

@@ -116,7 +116,7 @@ def test_ranks_build_the_references_of_one_process() -> None:
     ("arguments", "exit_code", "error"),
     [
         (("real",), 2, "--name is needed"),
-        (("real", "--name", "cats"), 2, "'cats' is no DATASET/SPLIT"),
+        (("real", "--name", "cats"), 2, "'cats' is not DATASET/SPLIT"),
         (("real", "--name", "Cats/train"), 1, "dataset 'Cats': expected lower-case letters"),
         (("real", "--name", "cats/train", "--extractor", "other"), 1, "no activation ranges ship for 'other'"),
         (("real", "--name", "cats/train", "--root", "."), 2, "--root is for a dataset:NAME/SPLIT"),

@@ -191,7 +191,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "are two histogram DNAs of tiny"),
         (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "real.npz lacks layer_gaussian, it has"),
         (["gen_a", "--reference", "ranges.npz"], "holds 'ranges', and no images"),
-        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz holds 'histogram', needed is"),
+        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "expected 'ranges', real.npz holds 'histogram'"),
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
         (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),
@@ -271,8 +271,8 @@ def test_a_name_of_the_store_is_one_reference_everywhere() -> None:
     scored = run("score", "gen_a", "--reference", name, "--metrics", "lfd,emd", *options, "--json")
     printed = json.loads(scored.stdout)
     (result,) = printed["results"]
-    board = ("leaderboard", "gen_a", "--reference", name, "--metrics", "lfd,emd", "--groups", 2, "--pictures", 0)
-    scores = run_json(*board, "--no-fidelity", "-o", "report", *options)["scores"]
+    arguments = ("leaderboard", "gen_a", "--reference", name, "--metrics", "lfd,emd", "--groups", 2, "--pictures", 0)
+    scores = run_json(*arguments, "--no-fidelity", "-o", "report", *options)["scores"]
     for score in scores:
         assert score["value"] == pytest.approx(result[score["metric"]], rel=1e-9)
         metric = ("--metric", score["metric"])

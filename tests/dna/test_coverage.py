@@ -55,7 +55,7 @@ def test_shares_are_those_of_the_raw_activations() -> None:
 
 @given(st.lists(st.integers(0, 2), min_size=12, max_size=12))
 def test_coverage_adds_as_dnas_do(side: list[int]) -> None:
-    """Of images dealt out to three sets, numbers of activations, below and above add up to those of all."""
+    """Of images distributed over three sets, numbers of activations, below and above add up to those of all."""
     activations, ranges = make_activations(12), ranges_between(-1.0, 1.0)
     whole = _covered(activations, ranges)
     parts = [[i for i in range(12) if side[i] == which] for which in range(3)]
@@ -208,7 +208,7 @@ def test_no_more_than_the_levels_lie_outside(images: int, seed: int, bins: int, 
 
 @given(st.lists(st.integers(0, 1), min_size=12, max_size=12), st.sampled_from([(0.01, 0.99), (0.2, 0.8)]))
 def test_quantiles_of_merged_dnas_are_those_of_the_union(side: list[int], levels: Levels) -> None:
-    """However images are dealt out to two sets, the quantiles of the summed DNAs are those of all images in one."""
+    """However images are distributed over two sets, the quantiles of the summed DNAs are those of all images in one."""
     activations = make_activations(12)
     extremes = _extremes(activations)
     parts = [images_of(activations, [i for i in range(12) if side[i] == which]) for which in (0, 1)]

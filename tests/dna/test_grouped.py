@@ -15,7 +15,7 @@ from vdna_metrics.dna.vdna import VDNA
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def _dealt(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
+def _grouped(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
     centres = [torch.full((9,), float(i)) if centred else None for i in range(groups)]
     parts = [make_dna(kind, 5 + i, i, centre=centre) for i, centre in enumerate(centres)]
     return GroupedDNA(tuple(replace(part, provenance=Provenance("tiny", ("set",), (), ("m",))) for part in parts))
@@ -25,15 +25,15 @@ def _dealt(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
 @pytest.mark.parametrize("groups", [2, 3, 5])
 def test_leaving_out_is_the_sum_of_the_others(kind: Kind, groups: int) -> None:
     """`without(i)` is the sum of all other groups, exactly for counts, and to 1e-12 for moments about any centres."""
-    dealt = _dealt(kind, groups, centred=kind != "histogram")
+    grouped = _grouped(kind, groups, centred=kind != "histogram")
     for index in range(groups):
-        first, *others = [group for place, group in enumerate(dealt.groups) if place != index]
-        left = dealt.without(index)
+        first, *others = [group for place, group in enumerate(grouped.groups) if place != index]
+        left = grouped.without(index)
         assert_same_state(left.distribution, sum((part.distribution for part in others), first.distribution))
-        assert left.n_images == dealt.n_images - dealt.sizes[index]
-    assert_same_state(dealt.union(range(groups)).distribution, dealt.total.distribution)
+        assert left.n_images == grouped.n_images - grouped.sizes[index]
+    assert_same_state(grouped.union(range(groups)).distribution, grouped.total.distribution)
     with pytest.raises(IndexError, match=f"no group {groups} of {groups}"):
-        dealt.without(groups)
+        grouped.without(groups)
 
 
 def test_leaving_out_of_moments_does_not_cancel() -> None:
@@ -47,22 +47,22 @@ def test_leaving_out_of_moments_does_not_cancel() -> None:
 @pytest.mark.parametrize("groups", [4, 32])
 def test_leaving_out_adds_few_times(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All DNAs without one group of Gaussians take less than four additions a group."""
-    dealt = _dealt("gaussian", groups)
+    grouped = _grouped("gaussian", groups)
     added = []
-    kind = type(dealt.groups[0].distribution)
+    kind = type(grouped.groups[0].distribution)
     add = kind.__add__
     monkeypatch.setattr(kind, "__add__", lambda a, b: added.append(1) or add(a, b))
     for index in range(groups):
-        dealt.without(index)
+        grouped.without(index)
     assert len(added) < 4 * groups
 
 
 def test_factors_of_covariances_are_kept() -> None:
     """The whole and the layer Gaussians without a group are the same objects when asked again, with their factors."""
-    dealt = _dealt("layer_gaussian")
-    assert dealt.total is dealt.total
-    factor = dealt.without(2).distribution.factor("conv1")  # type: ignore[attr-defined]
-    assert dealt.without(2).distribution.factor("conv1") is factor  # type: ignore[attr-defined]
+    grouped = _grouped("layer_gaussian")
+    assert grouped.total is grouped.total
+    factor = grouped.without(2).distribution.factor("conv1")  # type: ignore[attr-defined]
+    assert grouped.without(2).distribution.factor("conv1") is factor  # type: ignore[attr-defined]
 
 
 def test_the_whole_reads_as_one_set() -> None:
@@ -71,11 +71,11 @@ def test_the_whole_reads_as_one_set() -> None:
     for place in range(3):
         provenance = Provenance("tiny", ("photos",), ((f"{place}.png", "cut"),), (f"{place % 2}",))
         parts.append(replace(make_dna("gaussian", 5, place), provenance=provenance))
-    dealt = GroupedDNA(tuple(parts))
+    grouped = GroupedDNA(tuple(parts))
     skipped = tuple((f"{place}.png", "cut") for place in range(3))
-    assert dealt.total.provenance == Provenance("tiny", ("photos",), skipped, ("0", "1"))
-    assert dealt.without(1).provenance == Provenance("tiny", ("photos",), (skipped[0], skipped[2]), ("0",))
-    assert repr(dealt).startswith("GroupedDNA(3 groups of VDNA(gaussian of 15 images of photos: 9 neurons")
+    assert grouped.total.provenance == Provenance("tiny", ("photos",), skipped, ("0", "1"))
+    assert grouped.without(1).provenance == Provenance("tiny", ("photos",), (skipped[0], skipped[2]), ("0",))
+    assert repr(grouped).startswith("GroupedDNA(3 groups of VDNA(gaussian of 15 images of photos: 9 neurons")
 
 
 def test_one_group_of_unknown_weights_makes_the_whole_unknown() -> None:
@@ -87,13 +87,13 @@ def test_one_group_of_unknown_weights_makes_the_whole_unknown() -> None:
 @kinds
 def test_a_selection_is_of_every_group(kind: Kind) -> None:
     """Selecting commutes with adding and leaving out; selecting everything is the same DNA."""
-    dealt = _dealt(kind)
+    grouped = _grouped(kind)
     neurons = {"conv1": [3, 1], "norm": [0]}
-    chosen = dealt.select(neurons=neurons)
-    assert chosen.layout == dealt.layout.select(neurons=neurons)
-    assert_same_state(chosen.total.distribution, dealt.total.select(neurons=neurons).distribution)
-    assert_same_state(chosen.without(1).distribution, dealt.without(1).select(neurons=neurons).distribution)
-    assert dealt.select() is dealt
+    chosen = grouped.select(neurons=neurons)
+    assert chosen.layout == grouped.layout.select(neurons=neurons)
+    assert_same_state(chosen.total.distribution, grouped.total.select(neurons=neurons).distribution)
+    assert_same_state(chosen.without(1).distribution, grouped.without(1).select(neurons=neurons).distribution)
+    assert grouped.select() is grouped
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_other_ranges_are_not_one_set() -> None:
 @pytest.mark.parametrize("chosen", [[], [0, 0]])
 def test_a_union_is_of_some_groups_once(chosen: list[int]) -> None:
     """A union of no groups, or of one twice, is refused; of some it has their images."""
-    dealt = _dealt("gaussian")
+    grouped = _grouped("gaussian")
     with pytest.raises(ValueError, match="once each and at least one"):
-        dealt.union(chosen)
-    assert dealt.union([2, 0]).n_images == 7 + 5
+        grouped.union(chosen)
+    assert grouped.union([2, 0]).n_images == 7 + 5

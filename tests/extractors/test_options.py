@@ -170,7 +170,7 @@ def test_options_make_extractors_of_their_own() -> None:
 def test_a_built_extractor_is_not_rebuilt() -> None:
     """Asking a built extractor for another option is an error with both sides."""
     extractor = create_extractor(SPEC)
-    with pytest.raises(ValueError, match=r"'r' is built with precision='fp32', asked is 'bf16': give its name"):
+    with pytest.raises(ValueError, match=r"expected precision='bf16', 'r' is built with 'fp32': give its name"):
         create_extractor(extractor, precision="bf16")
     assert create_extractor(extractor, precision="fp32") is extractor
 

@@ -288,7 +288,7 @@ def test_ranges_that_do_not_fit_are_refused() -> None:
     """Ranges of another network, of other layers or of another number of neurons are errors of the constructor."""
     low, high = {"conv": [-1.0] * 4, "last": [-1.0] * 3}, {"conv": [1.0] * 4, "last": [1.0] * 3}
     wide = ActivationRanges.from_extremes(low | {"conv": [-1.0] * 5}, high | {"conv": [1.0] * 5})
-    with pytest.raises(ValueError, match="do not fit: layer 'conv' has 5 neurons in them, needed are 4"):
+    with pytest.raises(ValueError, match="do not fit: expected 4 neurons in layer 'conv', got 5"):
         make("emd", ranges=wide)
     with pytest.raises(ValueError, match="layers: unknown layer 'last'"):
         make("emd", ranges=ActivationRanges.from_extremes({"conv": [-1.0] * 4}, {"conv": [1.0] * 4}))

@@ -258,9 +258,19 @@ def test_score_and_leaderboard_compare_the_same(tmp_path: Path, monkeypatch: pyt
     source, options = "procedural:white_noise/4", ("--reference", "bsds500/trainval", "--metrics", "lfd")
     for layers in ((), ("--layers", "blocks.0")):
         scored = run_json("score", source, *options, "--extractor", "vdna_tiny", *layers)
-        board = (*options, "--extractors", "vdna_tiny", "--groups", "2", "--pictures", "0", "--no-fidelity", *layers)
-        run("leaderboard", source, *board, "-o", "board")
-        record = load_leaderboard("board/leaderboard.json")
+        arguments = (
+            *options,
+            "--extractors",
+            "vdna_tiny",
+            "--groups",
+            "2",
+            "--pictures",
+            "0",
+            "--no-fidelity",
+            *layers,
+        )
+        run("leaderboard", source, *arguments, "-o", "report")
+        record = load_leaderboard("report/leaderboard.json")
         (score,) = record.scores
         assert score.value == pytest.approx(scored["results"][0]["lfd"], rel=1e-6)  # batches of the groups differ
         assert any("groups lack conv_head" in note for note in record.notes) == (not layers)

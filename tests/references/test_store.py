@@ -231,7 +231,7 @@ def test_ranges_that_cannot_be_had_say_how_to_calibrate(hub: FileServer) -> None
     ):
         find_ranges(_PUBLISHED)
     hub.serve("a/b/resolve/main/net/ranges.json", b'{"mins_per_neuron": {"l": {}}, "maxs_per_neuron": {"l": {}}}')
-    with pytest.raises(ValueError, match=r"of layers l have .* needed are .*calibrate IMAGES"):
+    with pytest.raises(ValueError, match=r"expected .* got .*of layers l.*calibrate IMAGES"):
         find_ranges(_PUBLISHED)
 
 
@@ -504,8 +504,8 @@ def test_a_name_that_ships_is_not_taken(tmp_path: Path) -> None:
         ({"references": [{"file": "../x"}]}, "names '../x', which is outside the store"),
         ({"references": [{"file": "/x"}]}, "names '/x', which is outside the store"),
         ({"references": [{"file": "x", "mood": 1}]}, "has a record with mood, which this version does not know"),
-        ({"references": [{"file": "x"}]}, "is no manifest of a store"),
-        ({"references": 3}, "is no manifest of a store"),
+        ({"references": [{"file": "x"}]}, "is not a manifest of a store"),
+        ({"references": 3}, "is not a manifest of a store"),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(change: dict[str, Any], error: str, tmp_path: Path) -> None:

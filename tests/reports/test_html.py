@@ -24,7 +24,7 @@ HOSTILE = ('<script>alert("a")</script>', "a$b$ & 'c'_{", "生成器 \u202e\n2",
 
 
 def without_estimates(leaderboard: Leaderboard) -> Leaderboard:
-    """A leaderboard of sets that were not dealt into groups."""
+    """A leaderboard of sets that are not in groups."""
     scores = tuple(
         replace(score, estimate=None, layer_estimates={}, rank=None, extrapolated=None) for score in leaderboard.scores
     )

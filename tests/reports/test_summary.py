@@ -53,7 +53,7 @@ def test_differences_are_counted(tied: int, sentence: str) -> None:
 
 
 def test_without_error_bars_it_says_so() -> None:
-    """A leaderboard whose sets were not dealt into groups does not pretend that differences are real."""
+    """A leaderboard whose sets are not in groups does not pretend that differences are real."""
     scores = tuple(replace(score, estimate=None, rank=None) for score in LEADERBOARD.scores)
     for leaderboard in (replace(LEADERBOARD, scores=scores), replace(LEADERBOARD, scores=scores[:1])):
         said = _said(leaderboard)

@@ -114,9 +114,9 @@ def build_dnas(
         >>> from vdna_metrics.build import labelled
         >>> images, extractor = np.zeros((5, 8, 8, 3), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
         >>> build_dnas(images, extractor, ["gaussian"], name="black")["gaussian"]
-        VDNA(gaussian of 5 images of black: 3 neurons in 1 layers of AvgPool2d)
+        VDNA(gaussian of 5 images of black: 3 neurons in 1 layer of AvgPool2d)
         >>> build_dnas(images, extractor, ["gaussian"], partition=labelled("abaab"))["gaussian"]["b"]
-        VDNA(gaussian of 2 images of array/b: 3 neurons in 1 layers of AvgPool2d)
+        VDNA(gaussian of 2 images of array/b: 3 neurons in 1 layer of AvgPool2d)
     """
     network = create_extractor(extractor)
     layout = network.layout.select(layers, chosen_neurons(neurons, network.fingerprint))

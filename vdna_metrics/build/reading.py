@@ -159,13 +159,13 @@ def check_memory(name: str, sizes: Sequence[StateSize], reading: Reading) -> Non
 
     Examples:
         >>> check_memory("photos", [StateSize("histogram", 10, 11_000_000)], Reading(notice=print))
-        photos: 0.11 GB of memory for histogram: 10 x 0.011 GB
+        photos: 110 MB of memory for histogram: 10 x 11 MB
     """
     total, limit, of = sum(size.total for size in sizes), *_limit(reading)
     parts = ", ".join(map(str, sorted(sizes, key=lambda size: -size.total)))
     if limit is not None and total > limit:
         raise ValueError(
-            f"{name}: {_size(total)} of memory are needed, the limit is {_size(limit)} ({of}): {parts}. Take fewer "
+            f"{name}: expected at most {_size(limit)} of memory ({of}), got {_size(total)}: {parts}. Take fewer "
             f"groups or parts, kinds, layers, neurons or bins, or raise the limit: Reading(memory_limit=bytes), or the "
             f"environment variable {LIMIT_VARIABLE}"
         )
@@ -193,4 +193,6 @@ def _limit(reading: Reading) -> tuple[int | None, str]:
 
 
 def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2g} GB" if n_bytes < 10**10 else f"{n_bytes / 1e9:.0f} GB"
+    of, unit = next((known for known in ((1e9, "GB"), (1e6, "MB")) if n_bytes >= known[0]), (1e3, "kB"))
+    size = n_bytes / of
+    return f"{size:.2g} {unit}" if size < 10 else f"{size:.0f} {unit}"

@@ -319,7 +319,7 @@ def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: b
 def _split(name: str) -> tuple[str, str]:
     dataset, slash, split = name.partition("/")
     if not slash or not dataset or not split:
-        raise click.BadParameter(f"{name!r} is no DATASET/SPLIT, as in bsds500/trainval", param_hint="--name")
+        raise click.BadParameter(f"{name!r} is not DATASET/SPLIT, as in bsds500/trainval", param_hint="--name")
     return dataset, split
 
 

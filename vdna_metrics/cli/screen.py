@@ -36,7 +36,7 @@ def watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -
 
 @contextmanager
 def progress_bars() -> Iterator[StartBar]:
-    """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
+    """Bars on the error stream: images done, images a second, time left. Where that is not a terminal, a line each."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -110,8 +110,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     cells = [[_shown(cell) for cell in row] for row in rows]
     widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
     numeric = [not isinstance(cell, str) for cell in rows[0]]
-    # Numbers and short names are never folded, however narrow the terminal. The room that they leave is dealt out to
-    # those first that want least.
+    # Numbers and short names are never folded, however narrow the terminal. The room that they leave goes first to
+    # those that want least.
     widths = [wide if number else min(wide, 16) for wide, number in zip(widest, numeric, strict=True)]
     wanted = [max(len(column), wide) - width for column, wide, width in zip(columns, widest, widths, strict=True)]
     # A pipe has no width of its own: nothing is folded there, unless it is given one.

@@ -25,7 +25,7 @@ class Column:
     """A distance with its extractor, layers, neurons, weights and options; frozen.
 
     What the functions of `analysis` take as ``distance=`` beside a plain name, and what a leaderboard has one of for
-    each of its metrics. Called with two DNAs it gives the distance of what it selects of them.
+    each of its metrics. A call measures all neurons of two DNAs: take what `select` gives of each.
 
     Args:
         distance: a distance, or its name.
@@ -135,7 +135,7 @@ class Column:
         )
 
     def __call__(self, reference: VDNA | None, generated: VDNA) -> float:
-        """The same as a number."""
+        """The same as a number, of what was selected."""
         return float(cast(Tensor, self.measure(reference, generated)))
 
     def by_layer(self, reference: VDNA | None, generated: VDNA) -> dict[str, float]:

@@ -41,8 +41,8 @@ def quantile_ranges(dna: VDNA, lower: float = LEVELS[0], upper: float = LEVELS[1
         Ranges whose rule is ``"quantile"`` with both levels.
 
     Raises:
-        ValueError: when the DNA is no histogram or has seen no image, the levels are not in [0, 1] and in order, or a
-            quantile lies outside the ranges of the DNA.
+        ValueError: when the DNA is not a histogram or has seen no image, the levels are not in [0, 1] and in order, or
+            a quantile lies outside the ranges of the DNA.
 
     Examples:
         >>> from vdna_metrics import build_dnas, calibrate, create_extractor

@@ -67,7 +67,7 @@ class Distance:
         short: label for the heads of tables, by default ``label``.
 
     Raises:
-        ValueError: for a name that is none, or an unknown kind, direction, arity or part.
+        ValueError: for a malformed name, or an unknown kind, direction, arity or part.
 
     Examples:
         >>> def entropy(generated):

@@ -162,9 +162,10 @@ class VDNA:
 
     def __repr__(self) -> str:
         sources = ", ".join(self.provenance.sources) or "unknown source"
+        layers = f"{len(self.layout)} layer{'s' * (len(self.layout) != 1)}"
         return (
             f"VDNA({self.kind} of {self.n_images} images of {sources}: {self.layout.total} neurons in "
-            f"{len(self.layout)} layers of {self.provenance.extractor})"
+            f"{layers} of {self.provenance.extractor})"
         )
 
     def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:

@@ -135,7 +135,7 @@ def create_extractor(
         for name, value in execution.items():
             if value != getattr(extractor.spec, name):
                 raise ValueError(
-                    f"{extractor.name!r} is built with {name}={getattr(extractor.spec, name)!r}, asked is {value!r}: "
+                    f"expected {name}={value!r}, {extractor.name!r} is built with {getattr(extractor.spec, name)!r}: "
                     "give its name, spec or module to build another"
                 )
         return extractor

@@ -43,7 +43,7 @@ def open_container(source: str | Path) -> ImageSource:
     openers = {".zip": _open_zip, ".tar": _open_tar, ".txt": _open_list, ".npy": _open_npy, ".npz": _open_npz}
     if suffix not in openers:
         known = f"folders, {', '.join(openers)}, {_KNOWN}"
-        raise ValueError(f"{path!r} is no image source: its suffix is {suffix!r}; known are {known}")
+        raise ValueError(f"{path!r} is not an image source: its suffix is {suffix!r}; known are {known}")
     try:
         return openers[suffix](name, path, folder)
     except (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, EOFError) as error:
@@ -151,7 +151,7 @@ def open_sequence(paths: Sequence[str | Path]) -> ImageSource:
     """Image files in this order.
 
     Raises:
-        TypeError: for what is no path.
+        TypeError: for what is not a path.
     """
     if wrong := [path for path in paths if not isinstance(path, (str, Path))]:
         raise TypeError(f"a sequence as image source holds paths, got {type(wrong[0]).__name__}")

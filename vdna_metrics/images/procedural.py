@@ -229,7 +229,7 @@ def open_procedural(source: str) -> ImageSource:
         source: ``"WORLD/N"``.
 
     Raises:
-        ValueError: If the world is unknown, or N is no number above 0.
+        ValueError: If the world is unknown, or N is not a number above 0.
 
     Examples:
         >>> source = open_procedural("white_noise/3")

@@ -367,7 +367,7 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
     """Read a leaderboard that `Leaderboard.save` wrote.
 
     Raises:
-        ValueError: when the file is no such leaderboard; what is wrong is named.
+        ValueError: when the file is not such a leaderboard; what is wrong is named.
     """
     try:
         data = json.loads(Path(path).read_text("utf-8"))

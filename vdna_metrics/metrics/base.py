@@ -87,7 +87,7 @@ class DistanceMetric(ExtractorMetric):
         **metric_kwargs: Any,
     ) -> None:
         if not hasattr(self, "distance"):
-            raise TypeError(f"{type(self).__name__} is no metric yet: make a subclass that names its distance")
+            raise TypeError(f"{type(self).__name__} is not a metric yet: make a subclass that names its distance")
         self.distance.check_reduction(reduction)
         built, layout = extractor_and_layout(extractor, layers, neurons, weights_path)
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)

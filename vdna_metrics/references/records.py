@@ -134,7 +134,7 @@ class ReferenceName:
 
     @classmethod
     def parse(cls, text: str) -> ReferenceName:
-        """Of ``dataset/split@extractor#kind[layers]%ranges``; what is no such name fits no record."""
+        """Of ``dataset/split@extractor#kind[layers]%ranges``; another text fits no record."""
         found = _NAME.fullmatch(text.strip().lower())
         return cls(text) if found is None else cls(**{part: word or "" for part, word in found.groupdict().items()})
 
@@ -242,7 +242,7 @@ class Manifest:
         """Inverse of `dump`.
 
         Raises:
-            ValueError: when the text is no manifest, or one of a newer schema.
+            ValueError: when the text is not a manifest, or one of a newer schema.
         """
         try:
             data = json.loads(text)
@@ -254,7 +254,7 @@ class Manifest:
             kinds: dict[str, type[AnyRecord]] = {"references": ReferenceRecord, "ranges": RangesRecord}
             return cls.of([_record(kinds[part], record, where) for part in kinds for record in data[part]])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{where} is no manifest of a store ({type(error).__name__}: {error})") from error
+            raise ValueError(f"{where} is not a manifest of a store ({type(error).__name__}: {error})") from error
 
 
 def group_place(record: ReferenceRecord) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class ReferenceStore:
 
     @property
     def folder(self) -> Path:
-        """Where a store that is no remote one lies.
+        """Where a store on this machine lies.
 
         Raises:
             ValueError: for a remote one.

@@ -106,7 +106,7 @@ def _themed(tag: str, name: str, value: str) -> str:
     if name != "style":
         return value
     if tag == "path":
-        value = value.replace("fill: #ffffff", "fill: none")  # backgrounds; white words are no paths
+        value = value.replace("fill: #ffffff", "fill: none")  # backgrounds; white words are not paths
     value = _COLOUR.sub(lambda found: _VARIABLES[found[0]], value)
     return _FONT.sub(r"\1 var(--font)", _FAMILY.sub("", value))
 

@@ -117,6 +117,6 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that is no markup: names come from folders."""
+    """Text that is not markup: names come from folders."""
     escaped = "".join(f"\\{sign}" if sign in "\\`*_[]<>|#" else sign for sign in text)
     return " ".join(escaped.split())

@@ -109,7 +109,7 @@ def test_units_scale_the_whole_estimate() -> None:
 
 @distances
 def test_a_side_that_is_not_dealt_is_taken_as_it_is(distance: str) -> None:
-    """It adds neither bias nor error, the result says so, and without a dealt side there is no interval."""
+    """It adds neither bias nor error, the result says so, and without a grouped side there is no interval."""
     reference, generated = make_grouped(distance, 0), make_grouped(distance, 1, shift=0.4)
     both = jackknife_distance(reference, generated, distance=distance)
     left = jackknife_distance(reference, generated.total, distance=distance)

@@ -31,8 +31,8 @@ def _known(
     score: float, of_reference: list[float], of_generated: list[float], sizes: tuple[int, ...] = (5, 5, 5)
 ) -> JackknifedDistance:
     def side(name: str, deviations: list[float], sizes: tuple[int, ...]) -> Side:
-        dealt = torch.tensor(deviations, dtype=torch.float64)
-        return Side(Provenance("net", (name,)), sizes, dealt, len(deviations) - 1.0)
+        deviating = torch.tensor(deviations, dtype=torch.float64)
+        return Side(Provenance("net", (name,)), sizes, deviating, len(deviations) - 1.0)
 
     estimate = Estimate(score + 1, score, 0.1, score - 0.2, score + 0.2)
     reference, generated = side("real", of_reference, (6, 6, 6)), side("made", of_generated, sizes)

@@ -50,7 +50,7 @@ def test_noise_is_extrapolated_to_none() -> None:
 
 @pytest.mark.parametrize("groups", [2, 3, 5, 10])
 def test_halves_are_unlike(groups: int) -> None:
-    """Each parting has every group once, in halves that differ by one at most; their degrees are at most groups − 1."""
+    """Each split has every group once, in halves that differ by one at most; their degrees are at most groups − 1."""
     halves, freedom = rules._halves(groups)
     for first, second in halves:
         assert sorted(first + second) == list(range(groups))

@@ -348,7 +348,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for path, message in (
         (cut, "cut.npz is damaged"),
         (tmp_path / "flipped.npz", "flipped.npz is damaged"),
-        (text, "text.npz is no file of statistics"),
+        (text, "text.npz is not a file of statistics"),
         (other, "other.npz is of no known format: it holds weights"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -363,7 +363,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         (lambda mu, sigma: (mu, sigma[:-1]), r"sigma is \[63, 64\], expected \[64, 64\]"),
         (lambda mu, sigma: (mu * np.nan, sigma), "mu holds NaN or infinity"),
         (lambda mu, sigma: (mu.astype(str), sigma), "mu is <U32, expected numbers"),
-        (lambda mu, sigma: (mu, np.triu(sigma)), "sigma is no covariance: it is not symmetric"),
+        (lambda mu, sigma: (mu, np.triu(sigma)), "sigma is not a covariance: it is not symmetric"),
         (lambda mu, sigma: (mu, -sigma), "or has negative variances"),
         (lambda mu, sigma: (mu[None], sigma), r"mu is \[1, 64\], expected \['neurons'\]"),
     ],
@@ -390,7 +390,7 @@ def test_formats_are_checked_by_content(tmp_path: Path) -> None:
         import_statistics(path, format="ADM", n_images=40)
     with pytest.raises(ValueError, match="unknown format 'fid'; known: clean-fid, pytorch-fid, ADM"):
         import_statistics(path, format="fid", n_images=40)
-    with pytest.raises(ValueError, match="is no vdna package, ranges= is for their histograms"):
+    with pytest.raises(ValueError, match="is not a vdna package; ranges= is for its histograms"):
         import_statistics(path, mode="clean", n_images=40, ranges="ranges.npz")
 
 

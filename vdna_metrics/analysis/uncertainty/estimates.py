@@ -86,7 +86,7 @@ def distance_estimate(
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise ``ValueError`` for what is no confidence."""
+    """Raise ``ValueError`` for what is not a confidence."""
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
 

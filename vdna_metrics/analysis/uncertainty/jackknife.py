@@ -329,7 +329,7 @@ def noise_floor(
     number, total = len(chosen.groups), chosen.n_images
     expected = _noise(n_images, total)
 
-    def mismatch(groups: int) -> Fraction:  # exact: a tie is no matter of rounding
+    def mismatch(groups: int) -> Fraction:  # exact: a tie must not depend on rounding
         ratio = _noise(groups, number - groups) * number / total / expected
         return max(ratio, 1 / ratio)
 

@@ -109,7 +109,7 @@ def import_statistics(
         _agreed("mode", read.fingerprint.preprocessing.partition(":")[0], mode, what)
         return [read if name is None else replace(read, provenance=replace(read.provenance, sources=(name,)))]
     if ranges is not None:
-        raise ValueError(f"{what} is no vdna package, ranges= is for their histograms")
+        raise ValueError(f"{what} is not a vdna package; ranges= is for its histograms")
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     if is_ours(path):
@@ -137,7 +137,7 @@ def holds_statistics(source: str | Path) -> bool:
     """Whether a file is of a format in `FORMATS`, by its contents; a name is, when it is of `published_statistics`.
 
     Raises:
-        ValueError: for a name that begins as published ones do and is none.
+        ValueError: for an unknown name that begins as published ones do.
     """
     path = Path(source)
     if find_published(str(source)) is not None or _is_vdna(path):
@@ -213,7 +213,7 @@ def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
             return container, _dict(load_pickle(path.read_bytes(), what), what)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{what} is damaged ({str(error) or type(error).__name__})") from error
-    raise ValueError(f"{what} is no file of statistics: neither an .npz or torch file nor a pickle")
+    raise ValueError(f"{what} is not a file of statistics: neither an .npz or torch file nor a pickle")
 
 
 def _dict(loaded: Any, what: str) -> dict[str, Any]:
@@ -368,7 +368,7 @@ def _symmetric(matrix: Tensor, what: str) -> Tensor:
     """A covariance or scatter, symmetric to the last bit, since files keep one triangle."""
     skew = float((matrix - matrix.T).amax())
     if skew > 1e-6 * float(matrix.abs().amax()) or float(matrix.diagonal().amin()) < -1e-9 * float(matrix.abs().amax()):
-        raise ValueError(f"{what} is no covariance: it is not symmetric, or has negative variances")
+        raise ValueError(f"{what} is not a covariance: it is not symmetric, or has negative variances")
     return (matrix + matrix.T) / 2
 
 

@@ -144,7 +144,7 @@ def published_statistics() -> list[PublishedStatistics]:
 
 
 def find_published(source: str) -> PublishedStatistics | None:
-    """The published statistics of a name; ``None`` for what is no such name.
+    """The published statistics of a name; ``None`` for another text.
 
     Raises:
         ValueError: for a name that begins with a publisher and is unknown; near ones are named.
