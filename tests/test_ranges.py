@@ -232,9 +232,9 @@ def test_merging_keeps_the_known_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (make_ranges(widen="margin"), r"widening rules differ: none and margin"),
-        (make_ranges(fingerprint=make_fingerprint(weights="cd" * 32)), r"weights differ: (ab){6} and (cd){6}"),
-        (_of([0], [1], widen="none"), r"layouts differ: \{'conv1': 4, 'conv2': 3, 'norm': 2\} and \{'a': 1\}"),
+        (make_ranges(widen="margin"), r"widening rules differ: first none, second margin"),
+        (make_ranges(fingerprint=make_fingerprint(weights="cd" * 32)), r"weights differ: first (ab){6}, second (cd)+"),
+        (_of([0], [1], widen="none"), r"layouts differ: first \{'conv1': 4, .*\}, second \{'a': 1\}"),
     ],
 )
 def test_unlike_ranges_do_not_merge(other: ActivationRanges, message: str) -> None:
