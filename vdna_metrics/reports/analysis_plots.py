@@ -27,6 +27,13 @@ def _unit(name: str) -> str:
     return "of the range" if name == "range" else name
 
 
+def parts_text(neuron: NeuronContribution) -> str:
+    """By what a neuron differs, ``"shift 60 %, spread 30 %, shape 10 %"``; nothing where no split is known."""
+    parts = {part: getattr(neuron, part) for part in _PARTS}
+    total = sum(parts.values())
+    return ", ".join(f"{part} {100 * size / total:.0f} %" for part, size in parts.items()) if total else ""
+
+
 def distance_label(distance: str, unit: str = "") -> str:
     """Label of a distance or column, by its name, with the unit where it has several, for an axis.
 
@@ -230,11 +237,9 @@ def _draw_neurons(
     for ax, neuron in zip(axes[:, 0], top, strict=True):
         colours = {names[1]: COLOURS[1]}
         neuron_histograms(generated, neuron.layer, neuron.neuron, reference=reference, colours=colours, ax=ax)
-        total = neuron.shift + neuron.spread + neuron.shape
-        shares = [f"{part} {100 * getattr(neuron, part) / total:.0f} %" for part in _PARTS] if total else []
         title = f"{neuron.layer}, neuron {neuron.neuron}: {neuron.distance:.3g} {_unit(explanation.unit)}"
         ax.set_title(title, fontsize=SIZE, loc="left")
-        ax.set_xlabel(", ".join(shares), fontsize=SIZE - 1, color=INK, labelpad=1)
+        ax.set_xlabel(parts_text(neuron), fontsize=SIZE - 1, color=INK, labelpad=1)
         ax.tick_params(labelsize=SIZE - 2, length=2)
     for ax in axes[:, 1:].flat:
         ax.set(xticks=[], yticks=[])

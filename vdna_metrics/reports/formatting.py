@@ -1,10 +1,12 @@
-"""Numbers and names as people read them."""
+"""Numbers, names and columns as people read them; sets are nearer by a distance, better by a score."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 from collections.abc import Sequence
+
+from vdna_metrics.dna.columns import Column, find_column
 
 
 def significant(value: float, digits: int = 4) -> str:
@@ -102,3 +104,40 @@ def listed(words: Sequence[str], most: int = 6) -> str:
     if len(words) > most:
         shown.append(f"{len(words) - most} more")
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
+
+
+def is_distance(column: Column) -> bool:
+    """Whether a column says how far two sets are apart: then the smallest value is the nearest.
+
+    Examples:
+        >>> is_distance(find_column("fid"))
+        True
+    """
+    return column.distance.arity == 2 and not column.distance.higher_is_better
+
+
+def are_distances(metrics: Sequence[str]) -> bool:
+    """Whether all of some metrics are distances, by their names."""
+    return all(is_distance(find_column(metric)) for metric in metrics)
+
+
+def titled(column: Column) -> str:
+    """A column's title, with its direction where that is not the usual one.
+
+    Examples:
+        >>> titled(find_column("emd"))
+        'VDNA-EMD (bins)'
+    """
+    return f"{column.title}, higher is better" if column.distance.higher_is_better else column.title
+
+
+def headed(column: Column, reference: str) -> str:
+    """A column's title with what it is measured from.
+
+    Examples:
+        >>> headed(find_column("fid"), "real")
+        'FID from real'
+    """
+    if is_distance(column):
+        return f"{column.title} from {reference}"
+    return titled(column) if column.distance.arity == 1 else f"{titled(column)}, against {reference}"

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import replacing
-from vdna_metrics.leaderboard.record import Evidence, Leaderboard
+from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import listed, one_line, significant
-from vdna_metrics.reports.page_figures import PageFigures, example_pictures, neuron_sections, ranking_ends
-from vdna_metrics.reports.page_tables import (
-    agreement_table,
-    class_tables,
-    fidelity_tables,
-    score_rows,
-    setting_texts,
+from vdna_metrics.reports.formatting import (
+    are_distances,
+    fixed,
+    is_distance,
+    listed,
+    one_line,
+    significant,
+    titled,
+    with_error,
 )
-from vdna_metrics.reports.summary import percent, summarise
-from vdna_metrics.reports.wording import are_distances
+from vdna_metrics.reports.leaderboard_plots import places
+from vdna_metrics.reports.page_figures import PageFigures
+from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
+
+_CLASSES = 20  # rows of a table of classes
+_FIDELITY = {
+    "precision": ("precision", "share of generated images that lie among the real ones: fidelity"),
+    "recall": ("recall", "share of real images that lie among the generated ones: diversity"),
+    "density": (
+        "density",
+        "how many real neighbourhoods hold a generated image, over how many would; about 1 where both are alike",
+    ),
+    "coverage": ("coverage", "share of real images with a generated image nearby: diversity"),
+    "vendi_generated": ("Vendi score", "effective number of different images"),
+    "kernel_distance": ("kernel distance", "as in KID, with the deviation of one subset; 0 where both are alike"),
+}
 
 
 def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Path) -> Path:
@@ -41,17 +58,18 @@ def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Pat
     Raises:
         ValueError: for a leaderboard without scores.
     """
-    folder, figures = Path(folder), PageFigures(leaderboard)
+    folder = Path(folder)
     with drawing():
-        page = _page(leaderboard, evidence, figures).encode("utf-8", "replace")  # names of files need not be text
+        page, figures = _page(leaderboard, evidence)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, content in [*((f"figures/{name}", data) for name, data in figures.files.items()), ("index.html", page)]:
+    for name, content in [*((f"figures/{name}", data) for name, data in figures.items()), ("index.html", page)]:
         with replacing(folder / name) as file:
             file.write(content)
     return folder / "index.html"
 
 
-def _page(leaderboard: Leaderboard, evidence: Evidence, figures: PageFigures) -> str:
+def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str, bytes]]:
+    """The page, and the files of its figures."""
     import jinja2
 
     summary = summarise(leaderboard)
@@ -66,16 +84,14 @@ def _page(leaderboard: Leaderboard, evidence: Evidence, figures: PageFigures) ->
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*leaderboard.columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]
-    sets = [leaderboard.reference, *leaderboard.generators]
-    examples = [
-        (name, example_pictures(evidence.examples.get(name, ()), name)) for name in (leaderboard.reference.name, *order)
-    ]
+    figures = PageFigures(leaderboard, evidence, order)
+    examples = [(name, figures.examples(name)) for name in (leaderboard.reference.name, *order)]
     metrics = [find_column(metric) for metric in leaderboard.metrics]
     estimated = {score.metric for score in leaderboard.scores if score.estimate}
-    return environment.get_template("leaderboard.html.j2").render(
+    page = environment.get_template("leaderboard.html.j2").render(
         leaderboard=leaderboard,
         summary=[sentence.replace(" %", "\u00a0%") for sentence in summary],
-        sets=sets,
+        sets=[leaderboard.reference, *leaderboard.generators],
         names=listed([record.name for record in leaderboard.networks]),
         percent=percent(leaderboard),
         intervals=bool(estimated),
@@ -88,26 +104,126 @@ def _page(leaderboard: Leaderboard, evidence: Evidence, figures: PageFigures) ->
         exemplified=any(evidence.exemplars.values()),
         colour={record.name: place % len(COLOURS) for place, record in enumerate(leaderboard.generators)},
         columns=[(network, find_column(metric)) for network, metric in leaderboard.columns],
-        rows=score_rows(leaderboard, order),
-        thumbs={name: example_pictures(images, name, 1) for name, images in evidence.examples.items()},
+        rows=[
+            (record, [_cell(leaderboard, record.name, *column) for column in leaderboard.columns])
+            for record in sorted(leaderboard.generators, key=lambda record: order.index(record.name))
+        ],
+        thumbs={name: figures.examples(name, 1) for name in evidence.examples},
         examples=[(name, pictures) for name, pictures in examples if pictures],
         rankings=[figures.ranking(network, metric) for network, metric in leaderboard.columns],
         profiles=figures.profiles(),
-        heat_maps=figures.heat_maps(order),
-        neurons=neuron_sections(figures, evidence, order),
-        ends=ranking_ends(evidence.rankings, order),
-        classes=class_tables(leaderboard),
-        fidelity=fidelity_tables(leaderboard, order),
-        agreement=agreement_table(leaderboard),
+        heat_maps=figures.heat_maps(),
+        neurons=figures.neurons(),
+        ends=figures.ends(),
+        classes=_class_tables(leaderboard),
+        fidelity=_fidelity_tables(leaderboard, order),
+        agreement=_agreement_table(leaderboard),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
-        settings=setting_texts(leaderboard),
+        settings=_setting_texts(leaderboard),
         glossary=[_explained(column) for column in metrics],
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return page.encode("utf-8", "replace"), figures.files  # names of files need not be text
 
 
 def _explained(column: Column) -> tuple[str, str]:
     """Names and meaning of a column, as a glossary has them."""
     direction = " Higher is better." if column.distance.higher_is_better else ""
     return ", ".join(dict.fromkeys([column.short, column.label])), f"{column.meaning}{direction}"
+
+
+def _cell(leaderboard: Leaderboard, generator: str, network: str, metric: str) -> dict[str, Any] | None:
+    """A generator's score in the table; ``key`` sorts, the others are shown."""
+    score = next((each for each in leaderboard.column(network, metric) if each.generator == generator), None)
+    if score is None:
+        return None
+    floor, interval = leaderboard.floor(network, metric), ""
+    if score.estimate is not None:
+        corrected, low, high = interval_text(score.estimate)
+        interval = f"{corrected} [{low}, {high}]"
+    return {
+        "key": score.compared,
+        "value": score_text(score),
+        "rank": places(score),
+        "interval": interval,
+        "extrapolated": with_error(*score.extrapolated) if score.extrapolated is not None else "",
+        "at_floor": floor is not None and at_floor(score, floor),
+    }
+
+
+def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
+    """A table of each column with classes: the worst of each generator, and the worst rows."""
+    found = []
+    for network, metric in leaderboard.columns:
+        classes, column = leaderboard.classes_of(network, metric), find_column(metric)
+        records = [record for own in classes.values() for record in own]
+        records.sort(key=lambda record: -column.sort_key(record.value))
+        groups = list(dict.fromkeys(record.group for record in records))
+        cells = {(record.group, record.generator): record for record in records}
+        table = {
+            "network": network,
+            "metric": titled(column),
+            "better": "nearer" if is_distance(column) else "better",
+            "generators": list(classes),
+            "worst": {name: worst for name, (worst, *_) in classes.items()},
+            "rows": [(group, [cells.get((group, name)) for name in classes]) for group in groups[:_CLASSES]],
+            "left_out": max(0, len(groups) - _CLASSES),
+        }
+        found += [table] * bool(classes)
+    return found
+
+
+def _fidelity_tables(leaderboard: Leaderboard, order: Sequence[str]) -> list[dict[str, Any]]:
+    """A table of each network and layer with fidelities."""
+    found = []
+    ordered = sorted(leaderboard.fidelity, key=lambda record: order.index(record.generator))
+    for network, layer in dict.fromkeys((record.network, record.layer) for record in leaderboard.fidelity):
+        records = [record for record in ordered if (record.network, record.layer) == (network, layer)]
+        measures = {key: words for key, words in _FIDELITY.items() if any(key in record.values for record in records)}
+        real = next((record.values["vendi_real"] for record in records if "vendi_real" in record.values), None)
+        if real is not None and "vendi_generated" in measures:
+            name, what = measures["vendi_generated"]
+            measures["vendi_generated"] = (name, f"{what}; the reference has {significant(real, 3)}")
+        settings = [f"{key.replace('_', ' ')} {value:g}" for key, value in records[0].settings.items()]
+        rows = [(record.generator, [_fidelity_text(record, key) for key in measures]) for record in records]
+        table = {"network": network, "layer": layer, "measures": list(measures.values()), "rows": rows}
+        found.append({**table, "settings": ", ".join(settings)})
+    return found
+
+
+def _agreement_table(leaderboard: Leaderboard) -> dict[str, Any] | None:
+    """Rank correlations of the columns, where there are several."""
+    record = leaderboard.agreement
+    if record is None or len(record.columns) < 2:
+        return None
+    names = []
+    for column in record.columns:  # "emd vdna_tiny" -> "VDNA-EMD vdna_tiny"
+        metric, _, network = column.partition(" ")
+        names.append(f"{find_column(metric).short} {network}")
+    rows = [
+        [None if i == j else (fixed(rho, 2), fixed(tau, 2)) for j, (rho, tau) in enumerate(zip(*pair, strict=True))]
+        for i, pair in enumerate(zip(record.spearman, record.kendall, strict=True))
+    ]
+    return {"columns": names, "rows": list(zip(names, rows, strict=True)), "notes": record.notes}
+
+
+def _setting_texts(leaderboard: Leaderboard) -> list[tuple[str, str]]:
+    """What is one word or a few; the rest is in the record."""
+    found = []
+    for name, value in leaderboard.settings.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        if value is not None and all(isinstance(each, str | int | float) for each in values):
+            words = [{True: "yes", False: "no"}[each] if isinstance(each, bool) else str(each) for each in values]
+            found.append((name.replace("_", " "), ", ".join(words)))
+    return found
+
+
+def _fidelity_text(record: FidelityRecord, key: str) -> str:
+    value = record.values.get(key)
+    if value is None:
+        return "–"
+    deviation = record.values.get(f"{key}_std")
+    if deviation is not None:
+        return with_error(value, deviation)
+    return f"{value:.2f}" if key != "vendi_generated" else significant(value, 3)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
 from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, Score
-from vdna_metrics.reports.formatting import shortened, significant
+from vdna_metrics.reports.formatting import is_distance, shortened, significant, titled
 from vdna_metrics.reports.plots import INK, RULE, SIZE, layer_profile, plain_numbers, write_beside
 from vdna_metrics.reports.summary import score_text
 from vdna_metrics.reports.tables import rank_text
-from vdna_metrics.reports.wording import is_distance, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,7 @@ from collections import Counter
 from vdna_metrics.analysis.uncertainty import Estimate
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score
-from vdna_metrics.reports.formatting import decimals, fixed, listed, quoted, significant
-from vdna_metrics.reports.wording import are_distances, is_distance
+from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
 
 
 def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import io
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score
+from vdna_metrics.reports.formatting import are_distances, headed, titled
 from vdna_metrics.reports.summary import percent
-from vdna_metrics.reports.wording import are_distances, headed, titled
 
 COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "first_rank", "last_rank", "value", "corrected",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from helpers.dnas import LAYOUT, make_dna
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.leaderboard.evidence import most_different_neurons
+from vdna_metrics.reports.analysis_plots import parts_text
+from vdna_metrics.reports.page_figures import most_different_neurons
 
 
 @pytest.mark.parametrize(("metric", "kind"), [("emd", "histogram"), ("nfd", "gaussian")])
@@ -18,10 +21,10 @@ def test_they_are_those_of_the_explanation(metric: str, kind: str) -> None:
     found = most_different_neurons(find_column(metric), reference, generated, 4)
     expected = explain(reference, generated).top(4)
     assert [(each.layer, each.neuron) for each in found] == [(each.layer, each.neuron) for each in expected]
-    assert [each.value for each in found] == pytest.approx([each.distance for each in expected])
+    assert [each.distance for each in found] == pytest.approx([each.distance for each in expected])
     for each, other in zip(found, expected, strict=True):
-        assert sum(each.shares.values()) == pytest.approx(1)
-        assert each.shares["shift"] == pytest.approx(other.shift / other.contribution)
+        assert each.shift / each.contribution == pytest.approx(other.shift / other.contribution)
+        assert sum(map(float, re.findall(r"\d+", parts_text(each)))) == pytest.approx(100, abs=1)
         assert (each.means, each.deviations) == (other.means, other.deviations)
 
 
@@ -33,10 +36,10 @@ def test_other_distances_have_their_own_order_and_no_parts() -> None:
         found = most_different_neurons(column, reference, generated, 20)
         values = column.measure(reference, generated, "none")
     assert isinstance(values, dict)
-    assert [each.value for each in found] == sorted((each.value for each in found), reverse=True)
-    assert all(each.value == float(values[each.layer][each.neuron]) for each in found)
+    assert [each.distance for each in found] == sorted((each.distance for each in found), reverse=True)
+    assert all(each.distance == float(values[each.layer][each.neuron]) for each in found)
     assert len(found) == LAYOUT.total - 1  # one is dead
-    assert not any(each.shares for each in found)
+    assert not any(parts_text(each) for each in found)
     assert any(each.means[0] != each.means[1] for each in found)
 
 
