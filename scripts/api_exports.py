@@ -1,4 +1,4 @@
-"""For the API pages: the exports that `__init__.pyi` lists, as `lazy_loader` reads them; inherited keyword arguments."""
+"""For the API pages: exports as `__init__.pyi` lists them, for `lazy_loader` too; inherited keyword arguments."""
 
 from __future__ import annotations
 
