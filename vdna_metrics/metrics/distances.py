@@ -67,15 +67,16 @@ class GaussianDistanceMetric(DistanceMetric):
 class HistogramDistanceMetric(DistanceMetric):
     """A distance between histograms as a metric; a subclass names its ``distance``, and gives its options if any.
 
+    Other arguments are those of `DistanceMetric`.
+
     Args:
-        extractor: as in `DistanceMetric`, and so are ``options``.
+        extractor: as in `DistanceMetric`.
         bins: bins of each histogram; those of the reference must agree.
         ranges: activation ranges, or a path to them. By default those of the reference, else those that ship for the
             extractor.
         max_positions: look at no more positions of each image and layer than so many, always the same ones (see
             `subsample_positions`); counting costs less, and the distance is an estimate. By default all.
         allow_subsampled: take a reference of which other positions were looked at.
-        options: as in `DistanceMetric`.
 
     Raises:
         ValueError: for unknown names, a reference that does not fit the extractor, or when no ranges are known.
@@ -136,7 +137,8 @@ class HistogramDistanceMetric(DistanceMetric):
 class VDNAEarthMoversDistance(HistogramDistanceMetric):
     """VDNA-EMD: mean earth mover's distance between real and generated activations of every neuron.
 
-    `EMD_i = Σ_k |F_ik − G_ik|` over the cumulative, normalised counts of neuron i.
+    `EMD_i = Σ_k |F_ik − G_ik|` over the cumulative, normalised counts of neuron i. Keyword arguments
+    that are not listed are those of ``torchmetrics.Metric``.
 
     Args:
         extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
@@ -158,7 +160,6 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         allow_subsampled: take a reference of which other positions were looked at.
         state_device: where counts are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        metric_kwargs: of ``torchmetrics.Metric``.
 
     Raises:
         ValueError: for unknown names, a reference that does not fit the extractor, or when no ranges are known.
@@ -198,7 +199,8 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
     """Neuron Fréchet distance: mean over neurons of `(μ_r − μ_g)² + (σ_r − σ_g)²`.
 
     Each image counts once: a neuron's positions are averaged first. All of them, there is no ``max_positions=``: a mean
-    over some would add variance from within the images to that between them.
+    over some would add variance from within the images to that between them. Keyword arguments that are not
+    listed are those of ``torchmetrics.Metric``.
 
     Args:
         extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
@@ -213,7 +215,6 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        metric_kwargs: of ``torchmetrics.Metric``.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -237,7 +238,7 @@ class LayerFrechetDistance(GaussianDistanceMetric):
     """Layer Fréchet distance, mean over layers of the Fréchet distance between their Gaussians.
 
     `|μ_r − μ_g|² + tr Σ_r + tr Σ_g − 2 tr (Σ_r Σ_g)^½` of the neurons of a layer, positions averaged first. On the last
-    layer of the FID Inception this is FID.
+    layer of the FID Inception this is FID. Keyword arguments that are not listed are those of ``torchmetrics.Metric``.
 
     Args:
         extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
@@ -253,7 +254,6 @@ class LayerFrechetDistance(GaussianDistanceMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        metric_kwargs: of ``torchmetrics.Metric``.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
