@@ -63,11 +63,8 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
     for network, metric in leaderboard.columns:
         floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
         for score in leaderboard.column(network, metric):
-            row = {
-                **(vars(score.estimate) if score.estimate else {}),
-                **vars(score),
-                "n_images": sizes[score.generator],
-            }
+            estimate = vars(score.estimate) if score.estimate else {}
+            row = {**estimate, **vars(score), "n_images": sizes[score.generator]}
             row["first_rank"], row["last_rank"] = score.rank or ("", "")
             row["extrapolated"], row["extrapolated_error"] = score.extrapolated or ("", "")
             row["floor"] = floor.value if floor else ""
