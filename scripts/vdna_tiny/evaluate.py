@@ -14,7 +14,7 @@ import gzip
 import json
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +68,10 @@ def image_sets(shared: Path) -> dict[str, Pixels]:
     sets["digits"] = mnist[16:].reshape(-1, 28, 28, 1)[:N].repeat(3, 3)
     for world in PROCEDURAL_WORLDS:
         sets[world.replace("_", " ")] = np.stack(list(procedural_images(world, N, size=160, seed=77)))
-    for name in (*DISTURBANCES, *UNSEEN_DISTURBANCES):
-        for strength in STRENGTHS:
-            sets[f"{name} {strength}"] = _disturbed(sets["photographs B"], name, strength)
-    for name in ("blur", "noise", "jpeg"):
-        sets[f"imagenet 2, {name} 0.3"] = _disturbed(sets["imagenet 2"], name, 0.3)
-        sets[f"cifar, {name} 0.3"] = _disturbed(sets["cifar"], name, 0.3)
+    for name, strength in product((*DISTURBANCES, *UNSEEN_DISTURBANCES), STRENGTHS):
+        sets[f"{name} {strength}"] = _disturbed(sets["photographs B"], name, strength)
+    for name, of in product(("blur", "noise", "jpeg"), ("imagenet 2", "cifar")):
+        sets[f"{of}, {name} 0.3"] = _disturbed(sets[of], name, 0.3)
     return sets
 
 

@@ -98,12 +98,11 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
             flat[f"{name}, rank"] = ("-".join(map(str, score.rank)), 0.0)
         if score.extrapolated is not None:
             flat[f"{name}, extrapolated"] = (score.extrapolated[0], score.value)
-    scales = {(score.generator, score.network, score.metric): score.value for score in leaderboard.scores}
     for pair in pairs:
         a, b = sorted((pair.a, pair.b))
         sign, ends = (1, (pair.low, pair.high)) if a == pair.a else (-1, (-pair.high, -pair.low))
         name = f"{a} minus {b}, {pair.metric} of {pair.network}"
-        scale = max(scales[a, pair.network, pair.metric], scales[b, pair.network, pair.metric])
+        scale = max(leaderboard.score(each, pair.network, pair.metric).value for each in (a, b))
         flat[name] = (sign * pair.difference, scale)
         flat[f"{name}, low"], flat[f"{name}, high"] = (ends[0], scale), (ends[1], scale)
         flat[f"{name}, p"] = (pair.p_value, 1.0)

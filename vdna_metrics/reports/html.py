@@ -13,16 +13,7 @@ from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import replacing
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import (
-    are_distances,
-    fixed,
-    is_distance,
-    listed,
-    one_line,
-    significant,
-    titled,
-    with_error,
-)
+from vdna_metrics.reports.formatting import are_distances, fixed, listed, one_line, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
@@ -158,7 +149,7 @@ def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
         table = {
             "network": network,
             "metric": titled(column),
-            "better": "nearer" if is_distance(column) else "better",
+            "better": "nearer" if are_distances([metric]) else "better",
             "generators": list(classes),
             "worst": {name: worst for name, (worst, *_) in classes.items()},
             "rows": [(group, [cells.get((group, name)) for name in classes]) for group in groups[:_CLASSES]],

@@ -131,10 +131,8 @@ class PageFigures:
 
     def _heat_map(self, score: Score) -> Panel:
         half = QUANTILES.index(0.5)
-        layers = [
-            f"{layer} {significant(row[half], 3)} and {significant(row[-1], 3)}"
-            for layer, row in score.quantiles.items()
-        ]
+        rows = score.quantiles.items()
+        layers = [f"{layer} {significant(row[half], 3)} and {significant(row[-1], 3)}" for layer, row in rows]
         label = (
             f"{titled(find_column(score.metric))}: {score.generator} in {score.network}, the median and the largest "
             f"value of the neurons of each layer: {'; '.join(layers)}."
