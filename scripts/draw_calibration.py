@@ -61,22 +61,16 @@ def main() -> None:
         "MNIST": resized(digits.reshape(-1, 28, 28)[:300]),
     }
 
-    def counted(
-        images: NDArray[np.uint8], ranges: dict[str, ActivationRanges], name: str, bins: int = 1000
-    ) -> dict[str, VDNA]:
-        """The histograms of images in several ranges."""
-        return {
-            rule: build_dnas(images, extractor, ranges=chosen, bins=bins, name=name)["histogram"]
-            for rule, chosen in ranges.items()
-        }
+    def counted(images: NDArray[np.uint8], name: str, ranges: ActivationRanges, bins: int = 1000) -> VDNA:
+        return build_dnas(images, extractor, ranges=ranges, bins=bins, name=name)["histogram"]
 
     extremes = calibrate(photographs, extractor)
-    fine = counted(photographs, {"fine": extremes}, "BSDS500 train", 4096)["fine"]
+    fine = counted(photographs, "BSDS500 train", extremes, 4096)
     ranges = {rule: replace(extremes, widen=rule) for rule in RULES}
     ranges |= {name: quantile_ranges(fine, *levels) for name, levels in LEVELS.items()}
 
-    real = counted(photographs, ranges, "BSDS500 train")
-    fake = {name: counted(images, ranges, name) for name, images in sets.items()}
+    real = {rule: counted(photographs, "BSDS500 train", own) for rule, own in ranges.items()}
+    fake = {name: {rule: counted(images, name, own) for rule, own in ranges.items()} for name, images in sets.items()}
     print("| rule | " + " | ".join(f"{name}: outside, used, EMD" for name in sets) + " |")
     for rule in ranges:
         cells = []

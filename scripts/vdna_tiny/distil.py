@@ -74,15 +74,10 @@ def ask_teacher(shared: Path, work: Path, n: int) -> dict[str, np.ndarray]:
     shapes |= {layer: (2 * network.layout[layer], cells, cells) for layer, cells in TARGETS.items()}
     done_file = work / "views_done"
     done = int(done_file.read_text()) if done_file.exists() else 0
-    files = {
-        name: np.lib.format.open_memmap(
-            work / f"{name}.npy",
-            mode="r+" if (work / f"{name}.npy").exists() else "w+",
-            dtype=np.uint8 if name == "views" else np.float16,
-            shape=(n, *shape),
-        )
-        for name, shape in shapes.items()
-    }
+    files = {}
+    for name, shape in shapes.items():
+        path, kind = work / f"{name}.npy", np.uint8 if name == "views" else np.float16
+        files[name] = np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", kind, (n, *shape))
     small = Preprocessing(size=(SIZE, SIZE))
     views = training_views(shared, n, done)
     begin, first = time.monotonic(), done

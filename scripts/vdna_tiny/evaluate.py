@@ -14,7 +14,7 @@ import gzip
 import json
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +27,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from vdna_metrics import (
-    VDNA,
-    FeatureExtractor,
-    Reading,
-    build_dnas,
-    calibrate,
-    compare,
-    create_extractor,
-)
+from vdna_metrics import VDNA, FeatureExtractor, Reading, build_dnas, calibrate, compare, create_extractor
 from vdna_metrics.images.procedural import PROCEDURAL_WORLDS, procedural_images
 
 N = 100
@@ -76,12 +68,10 @@ def image_sets(shared: Path) -> dict[str, Pixels]:
     sets["digits"] = mnist[16:].reshape(-1, 28, 28, 1)[:N].repeat(3, 3)
     for world in PROCEDURAL_WORLDS:
         sets[world.replace("_", " ")] = np.stack(list(procedural_images(world, N, size=160, seed=77)))
-    for name in (*DISTURBANCES, *UNSEEN_DISTURBANCES):
-        for strength in STRENGTHS:
-            sets[f"{name} {strength}"] = _disturbed(sets["photographs B"], name, strength)
-    for name in ("blur", "noise", "jpeg"):
-        sets[f"imagenet 2, {name} 0.3"] = _disturbed(sets["imagenet 2"], name, 0.3)
-        sets[f"cifar, {name} 0.3"] = _disturbed(sets["cifar"], name, 0.3)
+    for name, strength in product((*DISTURBANCES, *UNSEEN_DISTURBANCES), STRENGTHS):
+        sets[f"{name} {strength}"] = _disturbed(sets["photographs B"], name, strength)
+    for name, of in product(("blur", "noise", "jpeg"), ("imagenet 2", "cifar")):
+        sets[f"{of}, {name} 0.3"] = _disturbed(sets[of], name, 0.3)
     return sets
 
 
@@ -106,16 +96,11 @@ def image_pairs(sets: dict[str, Pixels]) -> list[tuple[str, str, str]]:
 
 
 # ------------------------------------------------------------------------------------------------------- measurements
-def tiny(weights: Path) -> FeatureExtractor:
-    """`vdna_tiny` with the weights of a file."""
-    return create_extractor("vdna_tiny", weights_path=weights)
-
-
 def measure_pairs(extractors: dict[str, FeatureExtractor], shared: Path) -> dict[str, object]:
     """VDNA-EMD of every pair by every extractor, and the rank correlations with the first."""
     sets = image_sets(shared)
     pairs = image_pairs(sets)
-    seen = [image for image in photographs(shared, "bsds500.zip:train") + photographs(shared, "bsds500.zip:val")]
+    seen = photographs(shared, "bsds500.zip:train") + photographs(shared, "bsds500.zip:val")
     small = np.stack(photographs(shared, "cifar10_jpeg_train.zip")[::500])
     distances: dict[str, list[float]] = {}
     for name, extractor in extractors.items():
@@ -130,14 +115,11 @@ def measure_pairs(extractors: dict[str, FeatureExtractor], shared: Path) -> dict
     groups = {"all": range(len(pairs))}
     groups |= {group: [i for i, p in enumerate(pairs) if p[0] == group] for group in dict.fromkeys(p[0] for p in pairs)}
     first = next(iter(extractors))
-    correlations = {
-        name: {
-            group: float(spearmanr([distances[first][i] for i in rows], [values[i] for i in rows])[0])
-            for group, rows in groups.items()
-        }
-        for name, values in distances.items()
-        if name != first
-    }
+    correlations: dict[str, dict[str, float]] = {}
+    for name in list(distances)[1:]:
+        for group, rows in groups.items():
+            one, other = ([distances[which][i] for i in rows] for which in (first, name))
+            correlations.setdefault(name, {})[group] = float(spearmanr(one, other)[0])
     counts = {group: len(rows) for group, rows in groups.items()}
     return {"pairs": pairs, "distances": distances, "spearman": correlations, "n_pairs": counts}
 
@@ -147,10 +129,8 @@ def _tensor(images: Pixels) -> Tensor:
 
 
 def _means(extractor: FeatureExtractor, images: Pixels) -> Tensor:
-    parts = []
-    for batch in _tensor(images).split(50):
-        parts.append(torch.cat([activations.mean(2) for activations in extractor(batch).values()]).T.clone())
-    return torch.cat(parts).float()
+    answers = map(extractor, _tensor(images).split(50))
+    return torch.cat([torch.cat([layer.mean(2) for layer in answer.values()]).T for answer in answers]).float()
 
 
 def probe(extractor: FeatureExtractor, shared: Path, n_train: int, n_test: int) -> float:
@@ -221,7 +201,7 @@ def main() -> None:
     options = parser.parse_args()
     extractors = {
         "MobileNetV2": teacher(options.shared),
-        "vdna_tiny": tiny(options.weights),
+        "vdna_tiny": create_extractor("vdna_tiny", weights_path=options.weights),
         "seeded_resnet18": create_extractor("seeded_resnet18"),
     }
     figures = json.loads(options.output.read_text()) if options.output.exists() else {}
@@ -231,10 +211,9 @@ def main() -> None:
         print(json.dumps(figures["pairs"]["spearman"], indent=1))
     if "probe" in options.only:
         figures["probe"] = {
-            "vdna_tiny, 50000 and 10000 images": probe(extractors["vdna_tiny"], options.shared, 50_000, 10_000)
+            f"{name}, {train} and {test} images": probe(extractors[name], options.shared, train, test)
+            for name, train, test in [("vdna_tiny", 50_000, 10_000), *((name, 5_000, 2_000) for name in extractors)]
         }
-        for name, extractor in extractors.items():
-            figures["probe"][f"{name}, 5000 and 2000 images"] = probe(extractor, options.shared, 5_000, 2_000)
         print(json.dumps(figures["probe"], indent=1))
     if "speed" in options.only:
         figures["speed"] = speeds(extractors)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.reports.embedding import drawing, image_uri, inline_svg, svg_of
+from vdna_metrics.reports.embedding import drawing, file_of, image_uri, inline_svg
 
 
 def _figure(name: str = "line") -> Figure:
@@ -28,7 +28,7 @@ def _figure(name: str = "line") -> Figure:
 def test_a_figure_takes_the_colours_and_the_font_of_its_page() -> None:
     """Lines are variables, words are words in the page's ink, and no background hides what lies behind."""
     with drawing():
-        text = inline_svg(svg_of(_figure()), "f1", 'A "line" <from> 0 to 1')
+        text = inline_svg(file_of(_figure(), "svg"), "f1", 'A "line" <from> 0 to 1')
     assert "stroke: var(--series-0)" in text
     assert "currentColor" in text
     assert COLOURS[0].lower() not in text.lower()
@@ -44,7 +44,7 @@ def test_a_figure_takes_the_colours_and_the_font_of_its_page() -> None:
 def test_figures_of_a_page_do_not_share_names() -> None:
     """Each id begins with the figure's key, each is used, and what refers to one finds it."""
     with drawing():
-        svg = svg_of(_figure())
+        svg = file_of(_figure(), "svg")
         texts = [inline_svg(svg, key, "label") for key in ("f1", "f2")]
     for key, text in zip(("f1", "f2"), texts, strict=True):
         names, used = set(re.findall(r' id="([^"]+)"', text)), set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
@@ -56,7 +56,7 @@ def test_figures_of_a_page_do_not_share_names() -> None:
 def test_the_same_figure_is_the_same_bytes_without_complaint() -> None:
     """No date, no random names; letters that the font lacks are left to the reader's fonts, silently."""
     with drawing():
-        assert svg_of(_figure("生成器")) == svg_of(_figure("生成器"))
+        assert file_of(_figure("生成器"), "svg") == file_of(_figure("生成器"), "svg")
 
 
 @pytest.mark.parametrize(("size", "kind", "expected"), [((200, 100), "jpeg", (88, 44)), ((32, 32), "png", (32, 32))])

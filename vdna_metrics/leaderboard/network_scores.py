@@ -25,11 +25,12 @@ from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE
-from vdna_metrics.leaderboard.features import class_records, fidelity_and_copies
-from vdna_metrics.leaderboard.pictures import (
+from vdna_metrics.leaderboard.evidence import (
     ShownEvidence,
     add_pictures_,
+    class_records,
     example_images,
+    fidelity_and_copies,
     shown_column,
     shown_dna,
 )

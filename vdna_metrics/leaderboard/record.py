@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Estimate
@@ -327,11 +327,8 @@ class Leaderboard:
         best = find_column(metric).sort_key
         found: dict[str, list[ClassRecord]] = {}
         for score in self.column(network, metric):
-            own = [
-                record
-                for record in self.classes
-                if (record.generator, record.network, record.metric) == (score.generator, network, metric)
-            ]
+            key = (score.generator, network, metric)
+            own = [record for record in self.classes if (record.generator, record.network, record.metric) == key]
             if own:
                 found[score.generator] = sorted(own, key=lambda record: best(record.value), reverse=True)
         return found
@@ -404,15 +401,10 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 
 def _built(kind: type[Record], data: Any, where: str) -> Record:
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{where} must be an object, got {type(data).__name__}")
+    _check(data, Mapping, "an object", where)
     fields = {item.name: item for item in dataclasses.fields(kind)}
-    unknown = [name for name in data if name not in fields]
-    missing = [
-        name
-        for name, item in fields.items()
-        if name not in data and item.default is item.default_factory is dataclasses.MISSING
-    ]
+    needed = [name for name, item in fields.items() if item.default is item.default_factory is dataclasses.MISSING]
+    unknown, missing = [name for name in data if name not in fields], [name for name in needed if name not in data]
     if unknown or missing:
         raise ValueError(f"{where} has unknown fields {unknown} and lacks {missing}")
     hints = _hints(kind)
@@ -423,27 +415,27 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin, parts = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in parts:
-            return None
-        return _value(next(part for part in parts if part is not type(None)), value, where)
+    if origin in (Union, types.UnionType):  # of something and None
+        return None if value is None else _value(parts[0], value, where)
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} must be a list, got {type(value).__name__}")
+        _check(value, list | tuple, "a list", where)
         hints = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
         if len(hints) != len(value):
             raise ValueError(f"{where} must have {len(hints)} values, got {len(value)}")
-        return tuple(
-            _value(part, item, f"{where}[{place}]") for place, (part, item) in enumerate(zip(hints, value, strict=True))
-        )
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be an object, got {type(value).__name__}")
+        pairs = enumerate(zip(hints, value, strict=True))
+        return tuple(_value(part, item, f"{where}[{place}]") for place, (part, item) in pairs)
+    if origin is Mapping:
+        _check(value, Mapping, "an object", where)
         return {name: _value(parts[1], item, f"{where}.{name}") for name, item in value.items()}
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _built(hint, value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if dataclasses.is_dataclass(hint):
+        return _built(cast("type[Any]", hint), value, where)
+    if hint is float and type(value) is int:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{where} must be a {hint.__name__}, got {value!r}")
     return value
+
+
+def _check(value: Any, kind: Any, words: str, where: str) -> None:
+    if not isinstance(value, kind):
+        raise ValueError(f"{where} must be {words}, got {type(value).__name__}")

@@ -85,37 +85,32 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
     parts = ("corrected", "standard_error", "low", "high") if intervals else ("corrected",)
     pairs = leaderboard.pairs if intervals else ()
     sure = {(pair.network, pair.metric) for pair in pairs}
-    for pair in pairs:
-        if abs(pair.p_value - margin) < 0.1 * margin:
-            sure.discard((pair.network, pair.metric))
+    sure -= {(pair.network, pair.metric) for pair in pairs if abs(pair.p_value - margin) < 0.1 * margin}
     for score in leaderboard.scores:
         name = f"{score.generator}, {score.metric} of {score.network}"
         flat[name] = (score.value, 0.0)
-        for layer, value in score.layers.items():
-            flat[f"{name}, {layer}"] = (value, 0.0)
+        flat |= {f"{name}, {layer}": (value, 0.0) for layer, value in score.layers.items()}
         estimates = {"": score.estimate, **{f", {layer}": each for layer, each in score.layer_estimates.items()}}
         for layer, estimate in estimates.items():
             if estimate is not None:
-                for part in parts:
-                    flat[f"{name}{layer}, {part}"] = (getattr(estimate, part), estimate.value)
+                flat |= {f"{name}{layer}, {part}": (getattr(estimate, part), estimate.value) for part in parts}
         if score.rank is not None and (score.network, score.metric) in sure:
             flat[f"{name}, rank"] = ("-".join(map(str, score.rank)), 0.0)
         if score.extrapolated is not None:
             flat[f"{name}, extrapolated"] = (score.extrapolated[0], score.value)
-    scales = {(score.generator, score.network, score.metric): score.value for score in leaderboard.scores}
     for pair in pairs:
         a, b = sorted((pair.a, pair.b))
         sign, ends = (1, (pair.low, pair.high)) if a == pair.a else (-1, (-pair.high, -pair.low))
         name = f"{a} minus {b}, {pair.metric} of {pair.network}"
-        scale = max(scales[a, pair.network, pair.metric], scales[b, pair.network, pair.metric])
+        scale = max(leaderboard.score(each, pair.network, pair.metric).value for each in (a, b))
         flat[name] = (sign * pair.difference, scale)
         flat[f"{name}, low"], flat[f"{name}, high"] = (ends[0], scale), (ends[1], scale)
         flat[f"{name}, p"] = (pair.p_value, 1.0)
     for floor in leaderboard.floors:
         flat[f"floor, {floor.metric} of {floor.network}"] = (floor.value, 0.0)
     for fidelity in leaderboard.fidelity:
-        for what, value in fidelity.values.items():
-            flat[f"{fidelity.generator}, {what} of {fidelity.network}"] = (value, 1.0)
+        own = fidelity.values.items()
+        flat |= {f"{fidelity.generator}, {what} of {fidelity.network}": (value, 1.0) for what, value in own}
     for copies in leaderboard.copies:
         flat[f"{copies.generator}, copies by {copies.network}"] = (str(len(copies.found)), 0.0)
     for each in leaderboard.classes:

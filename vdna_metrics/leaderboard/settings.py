@@ -95,13 +95,10 @@ class NetworkColumns:
 
     def layers(self, kind: Kind | None = None) -> list[str] | None:
         """Layers that columns (of a kind) compare, in the network's order; ``None`` where one compares all."""
-        named: set[str] = set()
-        for column in self.columns:
-            if kind in (None, column.kind):
-                if column.layers is None:
-                    return None
-                named.update(column.layers)
-        return [layer for layer in self.extractor.layout if layer in named]
+        named = [column.layers for column in self.columns if kind in (None, column.kind)]
+        if None in named:
+            return None
+        return [layer for layer in self.extractor.layout if any(layer in (some or ()) for some in named)]
 
     @property
     def last_layer(self) -> str:
@@ -130,8 +127,7 @@ def group_by_network(
             layers, and neurons or weights with several networks.
     """
     columns = settings.columns
-    free = tuple(column for column in columns if column.extractor is None)
-    if bool(free) != bool(extractors):
+    if any(column.extractor is None for column in columns) != bool(extractors):
         raise ValueError(f"{len(extractors)} extractors for the metrics {', '.join(settings.metrics)}")
     own = list(dict.fromkeys(column.extractor for column in columns if column.extractor is not None))
     unused = [name for name in networks if name not in own]
@@ -139,10 +135,8 @@ def group_by_network(
         raise ValueError(f"no column names the network {unused[0]!r}; they name {', '.join(own) or 'none'}")
     # Equal networks are one object while it lives.
     found: dict[int, tuple[FeatureExtractor, list[Column]]] = {}
-    for extractor in map(create_extractor, extractors):
-        found.setdefault(id(extractor), (extractor, []))[1].extend(free)
-    for name in own:
-        extractor = create_extractor(networks.get(name, name))
+    for name, given in [*((None, each) for each in extractors), *((name, networks.get(name, name)) for name in own)]:
+        extractor = create_extractor(given)
         found.setdefault(id(extractor), (extractor, []))[1].extend(each for each in columns if each.extractor == name)
     labels = _unique([extractor.name for extractor, _ in found.values()])
     if (neurons is not None or weights is not None) and len(found) > 1:
@@ -163,8 +157,5 @@ def _in_order(column: Column, extractor: FeatureExtractor, weights: NeuronWeight
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for name in names:
-        same = names[: len(found)].count(name)
-        found.append(name if not same else f"{name} ({same + 1})")
-    return found
+    earlier = [names[:place].count(name) for place, name in enumerate(names)]
+    return [f"{name} ({same + 1})" if same else name for name, same in zip(names, earlier, strict=True)]

@@ -4,12 +4,8 @@ from .analysis_plots import (
     plot_groups as plot_groups,
     plot_sample_sizes as plot_sample_sizes,
 )
-from .contact_sheets import (
-    contact_sheet as contact_sheet,
-)
-from .html import (
-    write_report as write_report,
-)
+from .contact_sheets import contact_sheet as contact_sheet
+from .html import write_report as write_report
 from .leaderboard_plots import (
     leaderboard_profile as leaderboard_profile,
     quantile_heat_map as quantile_heat_map,
@@ -20,9 +16,7 @@ from .plots import (
     neuron_histograms as neuron_histograms,
     plot_coverage as plot_coverage,
 )
-from .summary import (
-    summarise as summarise,
-)
+from .summary import summarise as summarise
 from .tables import (
     leaderboard_csv as leaderboard_csv,
     leaderboard_markdown as leaderboard_markdown,

@@ -87,10 +87,9 @@ def plot_distance_matrix(matrix: DistanceMatrix) -> Figure:
     heat.tick_params(length=0)
     heat.spines[:].set_visible(False)
     if len(names) <= 16:
-        for i, row in enumerate(values):
-            for j, value in enumerate(row):
-                colour = "white" if value > 0.6 * values.max() else INK
-                heat.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=SIZE - 1, color=colour)
+        for (i, j), value in np.ndenumerate(values):
+            colour = "white" if value > 0.6 * values.max() else INK
+            heat.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=SIZE - 1, color=colour)
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.dna.plots import COLOURS
+from vdna_metrics.reports.plots import INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK = "#4d4d4d"
 _WIDTH, _GAP, _LINE, _HEADING = 1.4, 0.12, 0.135, 0.44  # inches: of a picture, between, of a line of words, of a title
 _COLOURS = {"nearest": COLOURS[0], "farthest": COLOURS[1]}
 _WORDS = {"nearest": "below", "farthest": "above"}
@@ -54,19 +54,17 @@ def contact_sheet(
     from matplotlib.figure import Figure
 
     ends = {"nearest": ranking.nearest(nearest), "farthest": ranking.farthest(farthest)}
-    shown = {end: tuple(takewhile(_has_picture, images)) for end, images in ends.items()}
-    shown = {end: images for end, images in shown.items() if images}
-    if not shown:
+    pictures = {end: shown for end, images in ends.items() if (shown := _with_pixels(images))}
+    if not pictures:
         raise ValueError(
             f"no picture to show: {len(ranking.pictures)} were kept (rank_images(pictures=)) to show the {nearest} "
             f"nearest and the {farthest} farthest"
         )
-    columns = max(1, min(columns, max(map(len, shown.values()))))
-    pictures = {end: [(image, _pixels(image)) for image in images] for end, images in shown.items()}
+    columns = max(1, min(columns, max(map(len, pictures.values()))))
     tallest = max(pixels.shape[0] / pixels.shape[1] for images in pictures.values() for _, pixels in images)
     cell = _WIDTH * tallest + 3 * _LINE + 2 * _GAP
     width = max(columns * (_WIDTH + _GAP) + _GAP, 6.0)
-    height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in shown.values())
+    height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in pictures.values())
     figure = Figure(figsize=(width, height))
     distance = f"{ranking.label} ({ranking.unit})" if ranking.kind == "histogram" else ranking.label
     whole = f"{len(ranking)} images of {ranking.source}, by {distance} from {ranking.reference}"
@@ -88,20 +86,19 @@ def contact_sheet(
             for line, text in enumerate(lines):
                 down = (upper - tall - 0.06 - line * _LINE) / height
                 weight = "bold" if line == 0 else "normal"
-                figure.text(left / width, down, text, fontsize=7.5, va="top", color=_INK, weight=weight)
+                figure.text(left / width, down, text, fontsize=7.5, va="top", color=INK, weight=weight)
         top -= -(-len(images) // columns) * cell
     return figure
 
 
-def _has_picture(image: RankedImage) -> bool:
-    return image.image is not None
-
-
-def _pixels(image: RankedImage) -> NDArray[np.uint8]:
-    if image.image is None:
-        raise ValueError(f"no picture of {image.name} was kept")
-    pixels: NDArray[np.uint8] = image.image.permute(1, 2, 0).numpy()
-    return pixels
+def _with_pixels(images: Sequence[RankedImage]) -> list[tuple[RankedImage, NDArray[np.uint8]]]:
+    """Images up to the first of which no picture was kept."""
+    found = []
+    for image in images:
+        if image.image is None:
+            break
+        found.append((image, image.image.permute(1, 2, 0).numpy()))
+    return found
 
 
 def _shortened(name: str, letters: int = 23) -> str:

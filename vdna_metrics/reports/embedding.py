@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
 from torch import Tensor
@@ -48,17 +48,11 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def svg_of(figure: Figure) -> bytes:
-    """A figure as an SVG file."""
+def file_of(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
+    """A figure as an SVG or PNG file."""
     file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
-def png_of(figure: Figure) -> bytes:
-    """A figure as a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=160)
+    options: dict[str, Any] = {"dpi": 160} if kind == "png" else {"metadata": {"Date": None}}
+    figure.savefig(file, format=kind, **options)
     return file.getvalue()
 
 
@@ -66,7 +60,7 @@ def inline_svg(svg: bytes, key: str, label: str) -> str:
     """A matplotlib figure as an element of a page: no background, the page's colours and font, unique names.
 
     Args:
-        svg: what `svg_of` gives.
+        svg: what `file_of` gives.
         key: begins the names inside, so that several figures of a page do not meet.
         label: what the figure shows, for those who do not see it.
     """

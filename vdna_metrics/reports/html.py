@@ -8,21 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vdna_metrics.dna.columns import Column, find_column
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import replacing
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import (
-    are_distances,
-    fixed,
-    is_distance,
-    listed,
-    one_line,
-    significant,
-    titled,
-    with_error,
-)
+from vdna_metrics.reports.formatting import are_distances, fixed, listed, one_line, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
@@ -120,17 +111,11 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         agreement=_agreement_table(leaderboard),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
         settings=_setting_texts(leaderboard),
-        glossary=[_explained(column) for column in metrics],
+        glossary=[(", ".join(dict.fromkeys([column.short, column.label])), column) for column in metrics],
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return page.encode("utf-8", "replace"), figures.files  # names of files need not be text
-
-
-def _explained(column: Column) -> tuple[str, str]:
-    """Names and meaning of a column, as a glossary has them."""
-    direction = " Higher is better." if column.distance.higher_is_better else ""
-    return ", ".join(dict.fromkeys([column.short, column.label])), f"{column.meaning}{direction}"
 
 
 def _cell(leaderboard: Leaderboard, generator: str, network: str, metric: str) -> dict[str, Any] | None:
@@ -164,7 +149,7 @@ def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
         table = {
             "network": network,
             "metric": titled(column),
-            "better": "nearer" if is_distance(column) else "better",
+            "better": "nearer" if are_distances([metric]) else "better",
             "generators": list(classes),
             "worst": {name: worst for name, (worst, *_) in classes.items()},
             "rows": [(group, [cells.get((group, name)) for name in classes]) for group in groups[:_CLASSES]],
@@ -220,10 +205,9 @@ def _setting_texts(leaderboard: Leaderboard) -> list[tuple[str, str]]:
 
 
 def _fidelity_text(record: FidelityRecord, key: str) -> str:
-    value = record.values.get(key)
+    value, deviation = record.values.get(key), record.values.get(f"{key}_std")
     if value is None:
         return "–"
-    deviation = record.values.get(f"{key}_std")
     if deviation is not None:
         return with_error(value, deviation)
     return f"{value:.2f}" if key != "vendi_generated" else significant(value, 3)

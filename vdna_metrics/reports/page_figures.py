@@ -16,7 +16,7 @@ from vdna_metrics.dna.plots import neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.leaderboard.record import QUANTILES, Evidence, Leaderboard, Score
 from vdna_metrics.reports.analysis_plots import parts_text
-from vdna_metrics.reports.embedding import image_uri, inline_svg, png_of, svg_of
+from vdna_metrics.reports.embedding import file_of, image_uri, inline_svg
 from vdna_metrics.reports.formatting import is_distance, one_line, significant, titled
 from vdna_metrics.reports.leaderboard_plots import (
     generator_colours,
@@ -72,10 +72,10 @@ class PageFigures:
     def panel(self, file: str, ax: Axes, label: str, caption: str = "", name: str = "", *, save: bool = True) -> Panel:
         """A figure with the text that is read instead of it, and its files where it is to be saved."""
         figure = cast("Figure", ax.figure)
-        svg = svg_of(figure)
+        svg = file_of(figure, "svg")
         if save:
             figure.set_layout_engine("none")  # as it was laid out for the first
-            self.files[f"{file}.svg"], self.files[f"{file}.png"] = svg, png_of(figure)
+            self.files[f"{file}.svg"], self.files[f"{file}.png"] = svg, file_of(figure, "png")
         self.drawn += 1
         return Panel(inline_svg(svg, f"f{self.drawn}", one_line(label)), caption, name)
 
@@ -131,10 +131,8 @@ class PageFigures:
 
     def _heat_map(self, score: Score) -> Panel:
         half = QUANTILES.index(0.5)
-        layers = [
-            f"{layer} {significant(row[half], 3)} and {significant(row[-1], 3)}"
-            for layer, row in score.quantiles.items()
-        ]
+        rows = score.quantiles.items()
+        layers = [f"{layer} {significant(row[half], 3)} and {significant(row[-1], 3)}" for layer, row in rows]
         label = (
             f"{titled(find_column(score.metric))}: {score.generator} in {score.network}, the median and the largest "
             f"value of the neurons of each layer: {'; '.join(layers)}."

@@ -27,14 +27,10 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     network, metric = leaderboard.columns[0]
     scores, column = leaderboard.column(network, metric), find_column(metric)
     sentences = [_first(leaderboard, scores, network, column)]
-    if column.distance.bias is None:
-        sentences.append(
-            f"There are no error bars: {column.title} has no rule for them, so small differences may be chance."
-        )
-    elif any(score.estimate is None for score in scores):
-        sentences.append(
-            "There are no error bars: images were not split into groups, so small differences may be chance."
-        )
+    if column.distance.bias is None or any(score.estimate is None for score in scores):
+        has_rule = column.distance.bias is not None
+        why = "images were not split into groups" if has_rule else f"{column.title} has no rule for them"
+        sentences.append(f"There are no error bars: {why}, so small differences may be chance.")
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
@@ -80,19 +76,19 @@ def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: 
     name, reference = quoted(best.generator), quoted(leaderboard.reference.name)
     # First for certain only where no other generator may be.
     rivals = [quoted(score.generator) for score in scores[1:] if score.rank is not None and score.rank[0] == 1]
-    tied = f", but is tied with {listed(rivals)}."
-    if is_distance(column):
-        if len(scores) == 1:
-            return f"{name} is at {number} from {reference}, {by}."
-        if rivals:
-            return f"{name} has the smallest distance from {reference}, {number}, {by}{tied}"
-        return f"{name} is nearest to {reference}: {number}, {by}."
     direction = f"{column.distance.direction} is better"
-    if len(scores) == 1:
-        return f"{name} scores {number} {by}; {direction}."
+    if is_distance(column):
+        alone, tied = (
+            f"is at {number} from {reference}, {by}",
+            f"has the smallest distance from {reference}, {number}, {by}",
+        )
+        first = f"is nearest to {reference}: {number}, {by}"
+    else:
+        alone, tied = f"scores {number} {by}; {direction}", f"has the best value, {number}, {by} ({direction})"
+        first = f"is best: {number}, {by}; {direction}"
     if rivals:
-        return f"{name} has the best value, {number}, {by} ({direction}){tied}"
-    return f"{name} is best: {number}, {by}; {direction}."
+        return f"{name} {tied}, but is tied with {listed(rivals)}."
+    return f"{name} {first if len(scores) > 1 else alone}."
 
 
 def _differences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
@@ -142,10 +138,9 @@ def _copies(leaderboard: Leaderboard) -> list[str]:
     from scipy.stats import binom
 
     unlikely = 1 - float(leaderboard.settings.get("confidence", 0.95))
-    found = [
-        f"{len(record.found)} of {record.n_checked} images of {quoted(record.generator)}"
-        for record in leaderboard.copies
+    found = []
+    for record in leaderboard.copies:
         # The chance of so many false alarms, or more.
-        if binom.sf(len(record.found) - 1, record.n_checked, record.false_alarms) < unlikely
-    ]
+        if binom.sf(len(record.found) - 1, record.n_checked, record.false_alarms) < unlikely:
+            found.append(f"{len(record.found)} of {record.n_checked} images of {quoted(record.generator)}")
     return [f"More images than chance explains look like copies of reference images: {listed(found)}."] if found else []

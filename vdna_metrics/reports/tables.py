@@ -40,13 +40,15 @@ def ranking_table(
     heads += ["corrected", "interval"] * any(score.estimate for score in column)
     rows = []
     for score in column:
+        each = score.estimate
         cells: dict[str, str | float] = {
-            "rank": rank_text(score), "generator": score.generator, "n": sizes[score.generator], "value": score.value,
-            "corrected": "", "interval": "",
-        }  # fmt: skip
-        if score.estimate is not None:
-            cells["corrected"] = f"{score.estimate.corrected:#.4g}"
-            cells["interval"] = f"{score.estimate.low:#.4g} to {score.estimate.high:#.4g}"
+            "rank": rank_text(score),
+            "generator": score.generator,
+            "n": sizes[score.generator],
+            "value": score.value,
+            "corrected": f"{each.corrected:#.4g}" if each else "",
+            "interval": f"{each.low:#.4g} to {each.high:#.4g}" if each else "",
+        }
         rows.append([cells[head] for head in heads])
     real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
     return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
@@ -56,31 +58,18 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
     """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
     sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
     for network, metric in leaderboard.columns:
         floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
         for score in leaderboard.column(network, metric):
-            row: dict[str, object] = {
-                "network": network,
-                "metric": metric,
-                "generator": score.generator,
-                "n_images": sizes[score.generator],
-                "value": score.value,
-            }
-            if score.rank is not None:
-                row["first_rank"], row["last_rank"] = score.rank
-            if score.estimate is not None:
-                for part in ("corrected", "standard_error", "low", "high"):
-                    row[part] = getattr(score.estimate, part)
-            if score.extrapolated is not None:
-                row["extrapolated"], row["extrapolated_error"] = score.extrapolated
-            if floor is not None:
-                row["floor"] = floor.value
+            estimate = vars(score.estimate) if score.estimate else {}
+            row = {**estimate, **vars(score), "n_images": sizes[score.generator]}
+            row["first_rank"], row["last_rank"] = score.rank or ("", "")
+            row["extrapolated"], row["extrapolated_error"] = score.extrapolated or ("", "")
+            row["floor"] = floor.value if floor else ""
             writer.writerow(row)
-            for record in classes.get(score.generator, ()):
-                own = {"class": record.group, "n_images": record.n_images, "value": record.value}
-                writer.writerow({"network": network, "metric": metric, "generator": score.generator, **own})
+            writer.writerows({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))
     return text.getvalue()
 
 

@@ -1,13 +1,17 @@
-"""What a report shows beside the numbers: some images of each set, its best and worst, and exemplars of neurons."""
+"""Beside the scores: fidelity, copies, classes, and what a report shows of the images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.explain import explain
+from vdna_metrics.analysis.features import Features, find_copies, measure_fidelity
+from vdna_metrics.analysis.matrices import compare_groups
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
 from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
 from vdna_metrics.dna.columns import Column
@@ -15,7 +19,9 @@ from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.images.batches import ImageDataset
-from vdna_metrics.images.sources import ImageSource, evenly_spaced
+from vdna_metrics.images.sources import evenly_spaced
+from vdna_metrics.layout import near_names
+from vdna_metrics.leaderboard.record import ClassRecord, CopyRecord, FidelityRecord
 from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
 from vdna_metrics.references.image_sets import ImageSet
 
@@ -74,12 +80,47 @@ def add_pictures_(
     if column.kind != "histogram":
         return
     explanation = explain(shown.reference, shown.generated[generator.name], distance=column)
-    sides: list[tuple[Literal["reference", "generated"], ImageSource]] = [("generated", some)]
+    options: Any = {"neurons": _NEURONS, "number": _EXEMPLARS, "reading": reader.reading}
+    found: tuple[Exemplars, ...] = (find_exemplars(explanation, some, network, side="generated", **options),)
     if reference.images is not None:
-        sides.insert(0, ("reference", evenly_spaced(reference.images, most)))
-    shown.exemplars[generator.name] = tuple(
-        find_exemplars(
-            explanation, images, network, side=side, neurons=_NEURONS, number=_EXEMPLARS, reading=reader.reading
-        )
-        for side, images in sides
+        real = evenly_spaced(reference.images, most)
+        found = (find_exemplars(explanation, real, network, side="reference", **options), *found)
+    shown.exemplars[generator.name] = found
+
+
+def fidelity_and_copies(
+    generator: str, network: str, real: Features, fake: Features, *, seed: int, device: torch.device | str
+) -> tuple[FidelityRecord, CopyRecord]:
+    """Fidelity and diversity, and suspected copies, of one generator.
+
+    Raises:
+        ValueError: for too few images.
+    """
+    layer = ", ".join(real.fingerprint.paths) if real.fingerprint is not None else ""
+    found = measure_fidelity(real, fake, seed=seed, device=device).to_json()
+    copies = find_copies(fake, real, device=device)
+    suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
+    return (
+        FidelityRecord(generator, network, layer, found["values"], found["settings"]),
+        CopyRecord(generator, network, suspects, len(copies.matches), copies.threshold, copies.false_alarms),
     )
+
+
+def class_records(
+    generator: str, network: str, columns: Sequence[Column], real: SetDNAs, fake: SetDNAs
+) -> Iterator[ClassRecord]:
+    """The value of each class of a generator against the same class of the reference, where both have classes.
+
+    Raises:
+        ValueError: for a class that the reference does not have.
+    """
+    for column in columns:
+        classes, own = fake.classes.get(column.kind), real.classes.get(column.kind)
+        if classes is None or own is None:
+            continue
+        unknown = [label for label in classes if label not in own]
+        if unknown:
+            near = near_names(unknown[0], list(own))
+            raise ValueError(f"{generator}: class {unknown[0]!r} is not in the reference; {near}")
+        for group in compare_groups(classes, own, distance=column).groups:
+            yield ClassRecord(generator, network, column.name, group.group, group.n_images, group.distance)
