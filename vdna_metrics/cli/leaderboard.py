@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -29,11 +29,21 @@ from vdna_metrics.cli.options import (
 )
 from vdna_metrics.cli.reports import check_folder, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
-
-if TYPE_CHECKING:
-    from vdna_metrics.build.reading import Reading
-    from vdna_metrics.dna import Column
-    from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan
+from vdna_metrics.dna import Column
+from vdna_metrics.extractors import create_extractor
+from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
+from vdna_metrics.leaderboard import (
+    Leaderboard,
+    LeaderboardPlan,
+    LeaderboardSettings,
+    append_to_leaderboard,
+    load_leaderboard,
+    make_leaderboard,
+    replay_leaderboard,
+)
+from vdna_metrics.leaderboard.plan import named_source
+from vdna_metrics.ranges import load_ranges
+from vdna_metrics.references import resolve
 
 _OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
 _OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
@@ -137,7 +147,7 @@ class SettingsOptions:
 @takes("settings", SettingsOptions)
 @takes("networks", NetworksOptions)
 @takes("neurons", NeuronOptions)
-@takes("histograms", HistogramOptions, default=f"the reference's, else {DEFAULT_BINS}")
+@takes("histograms", HistogramOptions, default="the reference's, else ")
 @takes("reading", ReadingOptions)
 @as_json
 def leaderboard(
@@ -163,16 +173,19 @@ def leaderboard(
     part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
     metric costs only what is new. Writes a report to read in a browser.
     """
-    from vdna_metrics.leaderboard import (
-        LeaderboardPlan,
-        LeaderboardSettings,
-        append_to_leaderboard,
-        load_leaderboard,
-        make_leaderboard,
-    )
-    from vdna_metrics.leaderboard.plan import named_source
-
-    _check_usage(sources, references, output, replay, append, tolerance)
+    fresh = replay is None and append is None
+    for wrong, message in (
+        (
+            replay is not None and (append is not None or sources or references),
+            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
+        ),
+        (replay is None and tolerance is not None, "--tolerance is for --replay"),
+        (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
+        (fresh and not references, "Missing option '--reference'."),
+        (fresh and output is None, "Missing option '-o' / '--output'."),
+    ):
+        if wrong:
+            raise click.UsageError(message)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
@@ -184,10 +197,16 @@ def leaderboard(
     pass_ = replace(reading_of(reading, kept), checkpoint=None)
     if recorded is not None:
         _check_given("--append" if replay is None else "--replay", recorded)
+    options: dict[str, Any] = {"cache": kept, "reading": pass_}
     if recorded is not None and replay is not None:
-        return _replay(recorded, folder, kept, pass_, reading.root, tolerance, as_json)
-    command = shlex.join(["vdna-metrics", *sys.argv[1:]]) if sys.argv else ""
-    options: dict[str, Any] = {"title": title or "", "command": command, "cache": kept, "reading": pass_}
+        with progress_bars() as start:
+            found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, start=start, **options)
+        if folder is not None:
+            write_report_to(*found, folder)
+        if not print_comparison(recorded, found[0], tolerance, as_json):
+            raise click.exceptions.Exit(1)
+        return
+    options |= {"title": title or "", "command": shlex.join(["vdna-metrics", *sys.argv[1:]])}
     named = tuple(map(named_source, sources))
     if recorded is None:
         check_root(reading.root, *(source for _, source in named), *references)
@@ -220,33 +239,8 @@ def leaderboard(
     print_result(found[0], folder, as_json)
 
 
-def _check_usage(
-    sources: Sequence[str],
-    references: Sequence[str],
-    output: str | None,
-    replay: str | None,
-    append: str | None,
-    tolerance: float | None,
-) -> None:
-    """Refuse options that do not go together."""
-    if replay is not None and (append is not None or sources or references):
-        raise click.UsageError(
-            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append"
-        )
-    if tolerance is not None and replay is None:
-        raise click.UsageError("--tolerance is for --replay")
-    if replay is None and not sources:
-        raise click.UsageError("no generators: give their images, or --replay a leaderboard")
-    if replay is None and append is None and not references:
-        raise click.UsageError("Missing option '--reference'.")
-    if output is None and replay is None and append is None:
-        raise click.UsageError("Missing option '-o' / '--output'.")
-
-
 def _check_given(option: str, recorded: Leaderboard) -> None:
     """Refuse settings that are given and are not the leaderboard's."""
-    from vdna_metrics.leaderboard import LeaderboardPlan, LeaderboardSettings
-
     context = click.get_current_context()
     given = {
         name: value
@@ -267,8 +261,6 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 # ------------------------------------------------------------------------------------------------------------- the plan
 def _check_histograms(plan: LeaderboardPlan, columns: Sequence[Column], histograms: HistogramOptions) -> None:
     """Refuse bins and ranges that no column needs, or that the reference has otherwise."""
-    from vdna_metrics.ranges import load_ranges
-
     check_histogram_options(kinds_of(columns), histograms)
     ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
@@ -277,10 +269,6 @@ def _check_histograms(plan: LeaderboardPlan, columns: Sequence[Column], histogra
 
 def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: NetworksOptions) -> LeaderboardPlan:
     """With the networks that options name, else those of the reference, which is opened."""
-    from vdna_metrics.extractors import create_extractor
-    from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-    from vdna_metrics.references import resolve
-
     own = {column.extractor for column in columns if column.extractor is not None}
     free = [column for column in columns if column.extractor is None]
     names: tuple[str, ...] = given.extractors or ()
@@ -328,25 +316,3 @@ def _weights(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
         else:
             raise click.UsageError(f"--weights {text}: say of which network, {names[0]}=FILE for example")
     return weights
-
-
-# ------------------------------------------------------------------------------------------------------------- replays
-def _replay(
-    recorded: Leaderboard,
-    folder: Path | None,
-    cache: Path | None,
-    reading: Reading,
-    root: str | None,
-    tolerance: float | None,
-    as_json: bool,
-) -> None:
-    from vdna_metrics.leaderboard import replay_leaderboard
-
-    with progress_bars() as start:
-        leaderboard, evidence = replay_leaderboard(
-            recorded, pictures=folder is not None, cache=cache, root=root, reading=reading, start=start
-        )
-    if folder is not None:
-        write_report_to(leaderboard, evidence, folder)
-    if not print_comparison(recorded, leaderboard, tolerance, as_json):
-        raise click.exceptions.Exit(1)

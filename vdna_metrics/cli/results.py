@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from vdna_metrics.cli.options import NeuronOptions
 from vdna_metrics.cli.screen import say
-
-if TYPE_CHECKING:
-    from vdna_metrics.cli.options import NeuronOptions
-    from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna.compare import coverage_warning, rank_warning
 
 
 def measured(
@@ -71,8 +70,6 @@ class Notes:
 
     def add_warnings(self, name: str, dna: VDNA) -> None:
         """What cannot be told from a DNA."""
-        from vdna_metrics.dna.compare import coverage_warning, rank_warning
-
         self.add(name, filter(None, (coverage_warning(dna), rank_warning(dna))))
 
     def say(self) -> list[str]:
@@ -85,10 +82,10 @@ class Notes:
         return sentences
 
 
-def report_skipped(dna: VDNA) -> None:
+def report_skipped(source: str, skipped: Iterable[tuple[str, str]]) -> None:
     """A line for each image that was left out."""
-    for name, reason in dna.provenance.skipped:
-        say(f"skipped: {', '.join(dna.provenance.sources)}: {name}: {reason}")
+    for name, reason in skipped:
+        say(f"skipped: {source}: {name}: {reason}")
 
 
 def described(dna: VDNA) -> dict[str, Any]:

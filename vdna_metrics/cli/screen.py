@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.images.sources import ImageSource
 
-    Report = Callable[[int, int | None], None]  # images done, images in all
-    StartBar = Callable[[str, int], Report]  # what to call it, images in all
+Report = Callable[[int, "int | None"], None]  # images done, images in all
+StartBar = Callable[[str, int], Report]  # what to call it, images in all
 
 
 def is_main() -> bool:
@@ -154,6 +154,15 @@ def print_by_layer(heading: str, metric: str, columns: list[str], results: Seque
     parts = [result[f"{metric}_by_layer"] for result in results]
     rows = [[layer, *(part[layer] for part in parts)] for layer in parts[0]]
     print_table(f"{heading} by layer", ["layer", *columns], rows)
+
+
+def print_lines(lines: Mapping[str, str]) -> None:
+    """What there is to tell of one thing, folded; an address is to be copied, so it is not."""
+    wide = max(map(len, lines)) + 1
+    for title, text in lines.items():
+        line = f"{title:{wide}}{text}"
+        folded = textwrap.fill(line, 100, subsequent_indent=" " * wide, break_on_hyphens=False)
+        click.echo(folded if " " in text else line)
 
 
 def print_json(value: Any) -> None:
