@@ -36,7 +36,7 @@ def test_a_block_is_one_value() -> None:
 
     @click.command()
     @click.option("--first")
-    @takes("network", NetworkOptions, default="the tests'")
+    @takes("network", NetworkOptions, default="the tests', else ")
     @click.option("--last")
     def command(first: str, network: NetworkOptions, last: str) -> None:
         got.extend([first, network, last])
@@ -49,7 +49,7 @@ def test_a_block_is_one_value() -> None:
         shown.index(flag) for flag in ("--first", "--extractor", "--layers", "--precision", "--compile", "--last")
     ]
     assert places == sorted(places)
-    assert "[default: the tests']" in " ".join(shown.split())
+    assert "[default: the tests', else mugs_vit_base]" in " ".join(shown.split())
 
 
 def test_two_blocks_keep_apart() -> None:
