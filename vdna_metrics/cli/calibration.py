@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -17,14 +16,13 @@ from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, find_set, reading_of
 from vdna_metrics.cli.outputs import forget, output_paths, picture_path
 from vdna_metrics.cli.results import report_skipped
-from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import VDNA
 from vdna_metrics.dna.coverage import Coverage, coverage as find_coverage, quantile_ranges
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.ranges import ActivationRanges, check_levels, load_ranges
-from vdna_metrics.references import ImageSet
 from vdna_metrics.reports import plot_coverage
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
@@ -97,12 +95,16 @@ def calibrate(
     sets = [find_set(source, reading.root, ["histogram"], network.extractor) for source in sources]
     of_dnas = [each for each in sets if each.images is None]
     if of_dnas and quantiles is not None:
-        _check_only_dnas(sets, of_dnas, network.extractor, part)
-        dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets)).select(
-            network.layers
-        )
-        _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
-        return
+        others = [each.source for each in sets if each.images is not None]
+        if others:
+            raise ValueError(
+                f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
+            )
+        if network.extractor is not None or part is not None:
+            raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
+        dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets))
+        dna = dna.select(network.layers)
+        return _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
     if of_dnas:
         raise ValueError(f"{of_dnas[0].source} is a DNA, no images: give --quantiles, or the images")
     if quantiles is not None and part is not None:
@@ -113,48 +115,31 @@ def calibrate(
     pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
     images = [(each.source, each.images) for each in sets if each.images is not None]
     settings = find_settings(network, NO_HISTOGRAMS)
-    ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_)
-    if quantiles is not None:
-        settings = replace(settings, bins=FINE_BINS, ranges=ranges)
-        ranges = quantile_ranges(_histogram(images, settings, pass_), *quantiles)
+    with progress_bars() as start:
+        ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_, start)
+        if quantiles is not None:
+            settings = replace(settings, bins=FINE_BINS, ranges=ranges)
+            made = (
+                settings.make(source, ["histogram"], watched(pass_, start, f"histograms: {name}", source))
+                for name, source in images
+            )
+            ranges = quantile_ranges(reduce(add, (dnas["histogram"] for dnas in made)), *quantiles)
     if is_main():
         _write(ranges, path, settings.extractor, as_json)
         forget(pass_.checkpoint)
 
 
-def _check_only_dnas(
-    sets: Sequence[ImageSet], of_dnas: Sequence[ImageSet], extractor: str | None, part: tuple[int, int] | None
-) -> None:
-    others = [each.source for each in sets if each not in of_dnas]
-    if others:
-        raise ValueError(
-            f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
-        )
-    if extractor is not None or part is not None:
-        raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
-
-
 def _extremes(
-    images: list[tuple[str, ImageSource]], settings: DNASettings, widen: Any, reading: Reading
+    images: list[tuple[str, ImageSource]], settings: DNASettings, widen: Any, reading: Reading, start: StartBar
 ) -> ActivationRanges:
     if not reading.all_ranks:  # a small set may have nothing for this part, as long as another has
         images = [item for item in images if reading.images_of_part(len(item[1]))] or images
     found = []
-    with progress_bars() as start:
-        for name, source in images:
-            watching = watched(reading, start, f"ranges: {name}", source)
-            layers = list(settings.layout)
-            found.append(calibrate_images(source, settings.built, widen=widen, layers=layers, reading=watching))
+    for name, source in images:
+        watching = watched(reading, start, f"ranges: {name}", source)
+        layers = list(settings.layout)
+        found.append(calibrate_images(source, settings.built, widen=widen, layers=layers, reading=watching))
     return reduce(add, found)
-
-
-def _histogram(images: list[tuple[str, ImageSource]], settings: DNASettings, reading: Reading) -> VDNA:
-    with progress_bars() as start:
-        made = [
-            settings.make(source, ["histogram"], watched(reading, start, f"histograms: {name}", source))["histogram"]
-            for name, source in images
-        ]
-    return reduce(add, made)
 
 
 def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) -> None:

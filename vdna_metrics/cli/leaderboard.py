@@ -12,21 +12,9 @@ from typing import Any
 
 import click
 
+from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
-from vdna_metrics.cli.options import (
-    DEFAULT_BINS,
-    DEFAULT_EXTRACTOR,
-    HistogramOptions,
-    Names,
-    NeuronOptions,
-    ReadingOptions,
-    RunningOptions,
-    as_json,
-    columns_option,
-    nested,
-    option,
-    takes,
-)
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.reports import check_folder, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.dna import Column
@@ -55,14 +43,14 @@ class NetworksOptions:
 
     extractors: tuple[str, ...] | None = option(
         "--extractors",
-        type=Names(),
+        type=options.Names(),
         metavar="A,B",
-        help=f"Networks.  [default: the reference's, else {DEFAULT_EXTRACTOR}]",
+        help=f"Networks.  [default: the reference's, else {options.DEFAULT_EXTRACTOR}]",
     )
     weights: tuple[str, ...] = option(
         "--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network."
     )
-    layers: tuple[str, ...] | None = option("--layers", type=Names(), help="Layers to compare; of one network.")
+    layers: tuple[str, ...] | None = option("--layers", type=options.Names(), help="Layers to compare; of one network.")
     fid_weights: str | None = option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
     fid_mode: Any = option(
         "--fid-mode",
@@ -71,7 +59,7 @@ class NetworksOptions:
         show_default=True,
         help="How images are resized for fid; papers mostly have legacy_tensorflow.",
     )
-    running: RunningOptions = nested(RunningOptions)
+    running: options.RunningOptions = nested(options.RunningOptions)
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ class SettingsOptions:
     metavar="REFERENCE",
     help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
 )
-@columns_option("--metrics", default="emd,nfd,lfd", several=True)
+@options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
 @click.option(
     "-o",
     "--output",
@@ -144,12 +132,12 @@ class SettingsOptions:
     help="Share by which a number may differ in --replay.  [default: 0.001]",
 )
 @click.option("--title", metavar="TEXT", help="Of the report.")
-@takes("settings", SettingsOptions)
-@takes("networks", NetworksOptions)
-@takes("neurons", NeuronOptions)
-@takes("histograms", HistogramOptions, default="the reference's, else ")
-@takes("reading", ReadingOptions)
-@as_json
+@options.takes("settings", SettingsOptions)
+@options.takes("networks", NetworksOptions)
+@options.takes("neurons", options.NeuronOptions)
+@options.takes("histograms", options.HistogramOptions, default="the reference's, else ")
+@options.takes("reading", options.ReadingOptions)
+@options.as_json
 def leaderboard(
     sources: tuple[str, ...],
     references: tuple[str, ...],
@@ -162,9 +150,9 @@ def leaderboard(
     title: str | None,
     settings: SettingsOptions,
     networks: NetworksOptions,
-    neurons: NeuronOptions,
-    histograms: HistogramOptions,
-    reading: ReadingOptions,
+    neurons: options.NeuronOptions,
+    histograms: options.HistogramOptions,
+    reading: options.ReadingOptions,
     as_json: bool,
 ) -> None:
     """Rank generators by their distance from real images.
@@ -197,46 +185,25 @@ def leaderboard(
     pass_ = replace(reading_of(reading, kept), checkpoint=None)
     if recorded is not None:
         _check_given("--append" if replay is None else "--replay", recorded)
-    options: dict[str, Any] = {"cache": kept, "reading": pass_}
-    if recorded is not None and replay is not None:
-        with progress_bars() as start:
-            found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, start=start, **options)
-        if folder is not None:
-            write_report_to(*found, folder)
-        if not print_comparison(recorded, found[0], tolerance, as_json):
-            raise click.exceptions.Exit(1)
-        return
-    options |= {"title": title or "", "command": shlex.join(["vdna-metrics", *sys.argv[1:]])}
-    named = tuple(map(named_source, sources))
-    if recorded is None:
-        check_root(reading.root, *(source for _, source in named), *references)
-        plan = LeaderboardPlan(
-            references=references,
-            generators=named,
-            extractors=(),
-            settings=LeaderboardSettings(
-                metrics=tuple(column.name for column in columns),
-                layers=networks.layers,
-                bins=histograms.bins or DEFAULT_BINS,
-                max_positions=histograms.max_positions,
-                **vars(settings),
-            ),
-            ranges=histograms.ranges,
-            **vars(neurons),
-            root=reading.root,
-        )
-        plan = _with_networks(plan, columns, networks)
-        _check_histograms(plan, columns, histograms)
-        with progress_bars() as start:
-            found = make_leaderboard(plan, start=start, **options)
-    else:
-        with progress_bars() as start:
-            found = append_to_leaderboard(
-                recorded, named, references=references, root=reading.root, start=start, **options
-            )
-    assert folder is not None
-    write_report_to(*found, folder)
-    print_result(found[0], folder, as_json)
+    command = shlex.join(["vdna-metrics", *sys.argv[1:]])
+    with progress_bars() as start:
+        work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
+        told: dict[str, Any] = {"title": title or "", "command": command}
+        if recorded is None:
+            plan = _plan(sources, references, columns, settings, networks, neurons, histograms, reading.root)
+            found = make_leaderboard(plan, **told, **work)
+        elif replay is not None:
+            found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, **work)
+        else:
+            named = tuple(map(named_source, sources))
+            found = append_to_leaderboard(recorded, named, references=references, root=reading.root, **told, **work)
+    if folder is not None:
+        write_report_to(*found, folder)
+    if recorded is None or replay is None:
+        assert folder is not None
+        print_result(found[0], folder, as_json)
+    elif not print_comparison(recorded, found[0], tolerance, as_json):
+        raise click.exceptions.Exit(1)
 
 
 def _check_given(option: str, recorded: Leaderboard) -> None:
@@ -259,12 +226,40 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
-def _check_histograms(plan: LeaderboardPlan, columns: Sequence[Column], histograms: HistogramOptions) -> None:
-    """Refuse bins and ranges that no column needs, or that the reference has otherwise."""
+def _plan(
+    sources: Sequence[str],
+    references: tuple[str, ...],
+    columns: Sequence[Column],
+    settings: SettingsOptions,
+    networks: NetworksOptions,
+    neurons: options.NeuronOptions,
+    histograms: options.HistogramOptions,
+    root: str | None,
+) -> LeaderboardPlan:
+    """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
+    named = tuple(map(named_source, sources))
+    check_root(root, *(source for _, source in named), *references)
+    plan = LeaderboardPlan(
+        references=references,
+        generators=named,
+        extractors=(),
+        settings=LeaderboardSettings(
+            metrics=tuple(column.name for column in columns),
+            layers=networks.layers,
+            bins=histograms.bins or options.DEFAULT_BINS,
+            max_positions=histograms.max_positions,
+            **vars(settings),
+        ),
+        ranges=histograms.ranges,
+        **vars(neurons),
+        root=root,
+    )
+    plan = _with_networks(plan, columns, networks)
     check_histogram_options(kinds_of(columns), histograms)
     ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
         check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)
+    return plan
 
 
 def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: NetworksOptions) -> LeaderboardPlan:
@@ -279,26 +274,26 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     for name in _OF_ONE_NETWORK:
         if click.get_current_context().params[name] is not None and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
-    options, reference = vars(given.running), None
+    running, reference = vars(given.running), None
     if free and not names:
         reference = resolve(*plan.references, kinds=kinds_of(free), root=plan.root)
-        names = reference.networks or (DEFAULT_EXTRACTOR,)
+        names = reference.networks or (options.DEFAULT_EXTRACTOR,)
         precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
-        options = {**options, "precision": options["precision"] or precision}
+        running = {**running, "precision": running["precision"] or precision}
     weights, layers = _weights(given.weights, names), given.layers
     extractors = (
         create_extractor(
             name,
             layers=list(layers) if layers and name.startswith("timm:") else None,
             weights_path=weights.get(name),
-            **options,
+            **running,
         )
         for name in names
     )
     fid = FID_INCEPTIONS[given.fid_mode]
-    networks = {name: create_extractor(name, **options) for name in own if name != "fid_inception"}
+    networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:
-        networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **options)
+        networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **running)
     plan = replace(plan, extractors=tuple(extractors), networks=networks)
     # Without the DNAs of columns' own networks.
     opened = reference is not None and (not own or not reference.dnas)

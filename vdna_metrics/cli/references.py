@@ -24,22 +24,18 @@ from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references import (
-    RangesRecord,
-    ReferenceRecord,
+from vdna_metrics.references import export_statistics, import_statistics, resolve_images
+from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, publish, verify_store
+from vdna_metrics.references.records import RangesRecord, ReferenceRecord
+from vdna_metrics.references.store import (
     ReferenceStore,
-    add_ranges,
-    add_reference,
-    export_statistics,
     find_ranges,
-    import_statistics,
+    find_reference,
+    known_stores,
     list_references,
-    publish,
-    resolve_images,
-    verify_store,
+    read_records,
+    user_store,
 )
-from vdna_metrics.references.adding import add_card, check_new_name
-from vdna_metrics.references.store import find_reference, known_stores, read_records, user_store
 
 _store = click.option(
     "--store",

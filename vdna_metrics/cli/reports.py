@@ -40,14 +40,7 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     for note in leaderboard.notes:
         say(f"note: {note}")
     if as_json:
-        print_json(leaderboard.to_json())
-    else:
-        _print_leaderboard(leaderboard)
-        click.echo(f"Report: {(folder / 'index.html').resolve()}")
-
-
-def _print_leaderboard(leaderboard: Leaderboard) -> None:
-    """A table a metric and network."""
+        return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:
         print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
@@ -63,6 +56,7 @@ def _print_leaderboard(leaderboard: Leaderboard) -> None:
             click.echo(note)
         if len(notes) > _NOTES:
             click.echo(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")
+    click.echo(f"Report: {(folder / 'index.html').resolve()}")
 
 
 def print_comparison(recorded: Leaderboard, found: Leaderboard, tolerance: float | None, as_json: bool) -> bool:

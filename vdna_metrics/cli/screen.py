@@ -37,16 +37,8 @@ def watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -
 @contextmanager
 def progress_bars() -> Iterator[StartBar]:
     """Bars on the error stream: images done, images a second, time left. Where that is no terminal, a line each."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task as ProgressTask,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
     def log(name: str, _total: int) -> Report:
@@ -59,8 +51,8 @@ def progress_bars() -> Iterator[StartBar]:
 
         return report
 
-    class Speed(ProgressColumn):
-        def render(self, task: ProgressTask) -> Text:
+    class Speed(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             seconds = task.finished_time or task.elapsed
             return Text(f"{task.completed / seconds:.1f} images/s" if task.completed and seconds else "")
 
@@ -69,13 +61,13 @@ def progress_bars() -> Iterator[StartBar]:
         yield log
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(),
         Speed(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console) as bars:
+    with progress.Progress(*columns, console=console) as bars:
 
         def draw(name: str, total: int) -> Report:
             # The end of a path tells more than its beginning.

@@ -11,16 +11,7 @@ import click
 
 from vdna_metrics.build import build_dnas, calibrate
 from vdna_metrics.build.reading import Reading
-from vdna_metrics.cli.inputs import (
-    check_histogram_options,
-    check_parts,
-    check_same_bins,
-    find_set,
-    in_unit,
-    kinds_in,
-    kinds_of,
-    reading_of,
-)
+from vdna_metrics.cli import inputs
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
@@ -135,7 +126,7 @@ def find_settings(
         sets: what is compared, the reference first.
         builds: whether the network is needed whatever the sets are.
     """
-    given = _first_dnas(sets, kinds_of(columns), options.extractor)
+    given = _first_dnas(sets, inputs.kinds_of(columns), options.extractor)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
     if (
@@ -162,7 +153,7 @@ def find_settings(
     if "histogram" in given:
         own = given["histogram"].distribution
         assert isinstance(own, HistogramDistribution)
-        check_same_bins(given["histogram"], bins, ranges)
+        inputs.check_same_bins(given["histogram"], bins, ranges)
         bins, ranges = own.bins, own.ranges
         max_positions = max_positions or given["histogram"].provenance.max_positions
     extractor = network.name if network is not None else seen.provenance.extractor  # type: ignore[union-attr]
@@ -244,7 +235,7 @@ class Comparison:
     @property
     def kinds(self) -> list[Kind]:
         """Kinds of the DNAs that are compared."""
-        return kinds_of(self.columns)
+        return inputs.kinds_of(self.columns)
 
     def real_dnas(self, start: StartBar) -> tuple[Comparison, dict[Kind, VDNA]]:
         """The DNAs of the reference, and the comparison with the ranges that its histograms have."""
@@ -304,17 +295,17 @@ def find_comparison(
         builds: whether the network is needed whatever the sets are.
         checkpoint: folder where an interrupt keeps what was done.
     """
-    kinds, network, root = kinds_of(columns), options.network, options.reading.root
-    check_histogram_options(kinds, options.histograms)
-    check_parts(columns, by, neurons)
-    columns = tuple(in_unit(column, unit) for column in columns)
-    reading = reading_of(options.reading, checkpoint)
+    kinds, network, root = inputs.kinds_of(columns), options.network, options.reading.root
+    inputs.check_histogram_options(kinds, options.histograms)
+    inputs.check_parts(columns, by, neurons)
+    columns = tuple(inputs.in_unit(column, unit) for column in columns)
+    reading = inputs.reading_of(options.reading, checkpoint)
     extractors = None if network.extractor is None else [network.extractor]
     reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
     extractor = network.extractor or next(iter(reference.networks), None)
-    generated = [find_set(source, root, kinds, extractor) for source in sources]
+    generated = [inputs.find_set(source, root, kinds, extractor) for source in sources]
     for each in (reference, *generated):
-        has = kinds_in(each)
+        has = inputs.kinds_in(each)
         missing = [kind for kind in kinds if kind not in has]
         if missing and each.images is None:
             raise ValueError(
