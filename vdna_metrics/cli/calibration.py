@@ -14,8 +14,7 @@ from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, find_set, reading_of
-from vdna_metrics.cli.outputs import forget, output_paths, picture_path
-from vdna_metrics.cli.results import report_skipped
+from vdna_metrics.cli.results import forget, output_paths, picture_path, report_skipped
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import HistogramDistribution

@@ -8,8 +8,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, reading_of
-from vdna_metrics.cli.outputs import forget, output_paths
-from vdna_metrics.cli.results import Notes, described, report_skipped
+from vdna_metrics.cli.results import Notes, described, forget, output_paths, report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind

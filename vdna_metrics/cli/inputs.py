@@ -1,4 +1,4 @@
-"""What commands are given: images, references, networks, files to write."""
+"""What commands are given: images, references, distances."""
 
 from __future__ import annotations
 

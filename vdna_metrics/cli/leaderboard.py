@@ -280,11 +280,11 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         names = reference.networks or (options.DEFAULT_EXTRACTOR,)
         precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
         running = {**running, "precision": running["precision"] or precision}
-    weights, layers = _weights(given.weights, names), given.layers
+    weights, layers = _weights(given.weights, names), list(given.layers or ()) or None
     extractors = (
         create_extractor(
             name,
-            layers=list(layers) if layers and name.startswith("timm:") else None,
+            layers=layers if name.startswith("timm:") else None,
             weights_path=weights.get(name),
             **running,
         )

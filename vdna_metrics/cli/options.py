@@ -154,7 +154,7 @@ class RunningOptions:
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Which network, which of its layers, and how it is run; see `find_extractor`."""
+    """Which network, which of its layers, and how it is run; see `find_settings`."""
 
     extractor: str | None = option(
         "--extractor",

@@ -12,8 +12,7 @@ from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root
-from vdna_metrics.cli.outputs import check_writable, picture_path
-from vdna_metrics.cli.results import described, heading, report_skipped, seen_by
+from vdna_metrics.cli.results import check_writable, described, heading, picture_path, report_skipped, seen_by
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
@@ -24,12 +23,7 @@ from vdna_metrics.reports import contact_sheet as draw
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "--reference",
-    required=True,
-    metavar="REFERENCE",
-    help="Real images, or a DNA of them (a SOURCE).",
-)
+@click.option("--reference", required=True, metavar="REFERENCE", help="Real images, or a DNA of them (a SOURCE).")
 @options.columns_option("--metric", default="emd")
 @click.option("--top", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N nearest.")
 @click.option(

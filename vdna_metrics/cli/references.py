@@ -15,8 +15,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
-from vdna_metrics.cli.outputs import check_writable, forget
-from vdna_metrics.cli.results import described, report_skipped
+from vdna_metrics.cli.results import check_writable, described, forget, report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind

@@ -9,8 +9,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
-from vdna_metrics.cli.outputs import forget
-from vdna_metrics.cli.results import described, distance_from, heading, measured, seen_by
+from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind

@@ -135,7 +135,7 @@ def find_settings(
         or replace(options, layers=None) != NO_NETWORK
         or any(each.images is not None for each in sets)
     ):
-        network, layers = find_extractor(options, columns, first)
+        network, layers = _find_extractor(options, columns, first)
     seen = network or first
     assert seen is not None
     for dna in given.values():
@@ -173,42 +173,31 @@ def _first_dnas(sets: Sequence[ImageSet], kinds: Sequence[Kind], extractor: str 
     return given
 
 
-def find_extractor(
-    options: NetworkOptions, columns: Sequence[Column] = (), reference: VDNA | None = None
+def _find_extractor(
+    options: NetworkOptions, columns: Sequence[Column], reference: VDNA | None
 ) -> tuple[FeatureExtractor, list[str] | None]:
     """The network, and the names of the layers that were asked for."""
-    name, layers, running = options.extractor, options.layers, options.running
+    name, layers = options.extractor, options.layers
     own = {column.name: column.extractor for column in columns}
     if name is None and reference is None and columns and len(set(own.values())) == 1:
         name = next(iter(own.values()))
-    precision = running.precision
+    running = vars(options.running)
     if reference is not None:
         if name in (None, reference.provenance.extractor):
             name = reference.provenance.extractor
             if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
                 layers = tuple(reference.layout)
-        precision = precision or reference.fingerprint.precision
+        running = {**running, "precision": running["precision"] or reference.fingerprint.precision}
     name = name or DEFAULT_EXTRACTOR
-    _check_defined_in(name, own)
-    built = create_extractor(
-        name,
-        layers=layers if name.startswith("timm:") else None,
-        weights_path=options.weights,
-        precision=precision,
-        channels_last=running.channels_last,
-        compile=running.compile,
-    )
-    network, layout = extractor_and_layout(built, layers)
-    return network, None if layers is None else list(layout)
-
-
-def _check_defined_in(name: str, own: Mapping[str, str | None]) -> None:
-    """Refuse columns of another network; how that resizes its images is left to the user."""
-    for column, extractor in own.items():
+    for column, extractor in own.items():  # how a network resizes its images is left to the user
         if extractor is not None and get_spec(extractor).architecture != get_spec(name).architecture:
             raise click.UsageError(
                 f"{column} is defined in {extractor}, and these images are seen by {name}: score {column} by itself"
             )
+    paths = layers if name.startswith("timm:") else None
+    built = create_extractor(name, layers=paths, weights_path=options.weights, **running)
+    network, layout = extractor_and_layout(built, layers)
+    return network, None if layers is None else list(layout)
 
 
 # ----------------------------------------------------------------------------------------------------------- comparison

@@ -104,16 +104,14 @@ def score_leaderboard(
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     _note_sizes(notes, records[1:])
     read = [note for entry in (real, *fakes) for note in entry.notes]
-    tables: dict[str, Any] = {
-        table: tuple(chain.from_iterable(getattr(part, table) for part in found))
-        for table in ("scores", "pairs", "floors", "fidelity", "copies", "classes")
-    }
+    scores = tuple(score for part in found for score in part.scores)
     leaderboard = Leaderboard(
         title=title,
         reference=records[0],
         generators=tuple(records[1:]),
         networks=tuple(part.network for part in found),
         metrics=settings.metrics,
+        scores=scores,
         settings={
             **dataclasses.asdict(settings),
             "networks": [part.spec for part in found],
@@ -125,9 +123,13 @@ def score_leaderboard(
         command=command,
         versions=_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        agreement=_agreement(tables["scores"], len(fakes)),
+        pairs=tuple(chain.from_iterable(part.pairs for part in found)),
+        floors=tuple(chain.from_iterable(part.floors for part in found)),
+        fidelity=tuple(chain.from_iterable(part.fidelity for part in found)),
+        copies=tuple(chain.from_iterable(part.copies for part in found)),
+        classes=tuple(chain.from_iterable(part.classes for part in found)),
+        agreement=_agreement(scores, [entry.name for entry in fakes]),
         notes=notes.sentences(),
-        **tables,
     )
     return leaderboard, _evidence(found)
 
@@ -190,13 +192,13 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _agreement(scores: Sequence[Score], n_generators: int) -> AgreementRecord | None:
+def _agreement(scores: Sequence[Score], generators: Sequence[str]) -> AgreementRecord | None:
     columns: dict[str, dict[str, float]] = {}
     for score in scores:
         value = score.value if score.estimate is None else score.estimate.corrected
         column = columns.setdefault(f"{score.metric} {score.network}", {})
         column[score.generator] = find_column(score.metric).sort_key(value)
-    if len(columns) < 2 or n_generators < 3:
+    if len(columns) < 2 or len(generators) < 3:
         return None
     found = agreement(columns)
     return AgreementRecord(found.columns, found.spearman, found.kendall, found.notes)
