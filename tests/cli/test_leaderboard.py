@@ -33,7 +33,7 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images and networks of every test; no page is drawn, which has tests of its own."""
     put_small_sources(tmp_path, monkeypatch)
     monkeypatch.setattr(
-        "vdna_metrics.reports.write_report", lambda leaderboard, evidence, folder: folder / "index.html"
+        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder: folder / "index.html"
     )
 
 
@@ -44,7 +44,7 @@ def _make(*sources: str, options: tuple[str, ...] = QUICK, output: str = "report
 
 def test_a_leaderboard_is_printed_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table, JSON, CSV, Markdown and page have each generator by its name, with rank, interval and floor."""
-    monkeypatch.setattr("vdna_metrics.reports.write_report", write_report)
+    monkeypatch.setattr("vdna_metrics.cli.reports.write_report", write_report)
     options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4")
     command = ("leaderboard", "gen_a/", "zip=gen_b.zip", "gen_c.npz", *options)
     monkeypatch.setattr("sys.argv", ["/usr/bin/vdna-metrics", *command])

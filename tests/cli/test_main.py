@@ -66,13 +66,22 @@ def test_help_fits_a_terminal(command: str) -> None:
     assert all(summary.endswith(".") and not summary.endswith("..") for summary in summaries)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_summary_is_the_first_sentence_of_a_commands_help(command: str) -> None:
+    """What the list of commands says, without loading them, is what each says of itself."""
+    listed = run("--help", columns=120).stdout.partition("Commands:\n")[2].splitlines()
+    summary = next(line.split(maxsplit=1)[1] for line in listed if line.split()[0] == command)
+    shown = run(command, "--help", columns=120).stdout.splitlines()
+    assert shown[2].strip() == summary
+
+
 def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a shell, without a traceback."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", interrupt)
+    monkeypatch.setattr("vdna_metrics.cli.settings.build_dnas", interrupt)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=130)
     assert result.stderr.strip() == "interrupted"
 
@@ -84,7 +93,7 @@ def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("vdna_metrics.build.dnas.build_dnas", fail)
+    monkeypatch.setattr("vdna_metrics.cli.settings.build_dnas", fail)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
     assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
 

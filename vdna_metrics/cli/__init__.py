@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from typing import Any
 
 import click
 
+from vdna_metrics import downloads
 from vdna_metrics._version import __version__
-from vdna_metrics.cli import calibration, demo, dnas, extractors, leaderboard, rank, references, score, selection
 from vdna_metrics.cli.screen import report_download, say
+
+# Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
+_COMMANDS = {
+    "calibrate": ("calibration", "Find a network's activation ranges over sets of images."),
+    "compare": ("score", "Compare DNAs, or sets of images, with the first."),
+    "coverage": ("calibration", "Tell whether activation ranges fit a set of images."),
+    "demo": ("demo", "Score procedural images against photographs, offline."),
+    "desensitise": ("selection", "Learn weights that make a distance ignore one attribute."),
+    "extractors": ("extractors", "List the networks that are known by name, or show one."),
+    "leaderboard": ("leaderboard", "Rank generators by their distance from real images."),
+    "make": ("dnas", "Make the DNA of a set of images, in one pass for all kinds."),
+    "merge": ("dnas", "Merge DNA files, or files of activation ranges, into one."),
+    "rank": ("rank", "Rank single images by their distance from real ones."),
+    "references": ("references", "Reference DNAs and activation ranges, by name."),
+    "score": ("score", "Score sets of generated images against real ones."),
+    "select": ("selection", "Select the neurons that tell two DNAs apart."),
+}
 
 
 class _Group(click.Group):
     """Errors with the data end in one line and exit code 1, an interrupt in 130 as in a shell."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,27 +68,7 @@ def app() -> None:
     (procedural:white_noise/100). Or it is DNAs of images: a file, a folder of files, a name of the store (bsds500/test,
     STORE::NAME), or statistics of another tool.
     """
-    from vdna_metrics import downloads
-
     click.get_current_context().with_resource(downloads.progress(report_download()))
-
-
-for _command in (
-    demo.demo,
-    score.score,
-    leaderboard.leaderboard,
-    dnas.make,
-    dnas.compare,
-    dnas.merge,
-    rank.rank,
-    calibration.calibrate,
-    calibration.coverage,
-    selection.select,
-    selection.desensitise,
-    references.references,
-    extractors.extractors,
-):
-    app.add_command(_command)
 
 
 def main() -> None:

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from vdna_metrics.cli.inputs import (
-    check_root,
-    find_set,
-    load_ranges,
-    reading_of,
-)
-from vdna_metrics.cli.options import (
-    DEFAULT_EXTRACTOR,
-    PICTURES,
-    NetworkOptions,
-    ReadingOptions,
-    as_json,
-    output_file,
-    part_of_images,
-    takes,
-)
-from vdna_metrics.cli.outputs import forget, output_paths, picture_path
-from vdna_metrics.cli.results import report_skipped
-from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
+from vdna_metrics.build import calibrate as calibrate_images
+from vdna_metrics.build.reading import Reading
+from vdna_metrics.cli import options
+from vdna_metrics.cli.inputs import check_root, find_set, reading_of
+from vdna_metrics.cli.results import forget, output_paths, picture_path, report_skipped
+from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
-
-if TYPE_CHECKING:
-    from vdna_metrics.build.reading import Reading
-    from vdna_metrics.dna import VDNA
-    from vdna_metrics.dna.coverage import Coverage
-    from vdna_metrics.images.sources import ImageSource
-    from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import ImageSet
+from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna import VDNA
+from vdna_metrics.dna.coverage import Coverage, coverage as find_coverage, quantile_ranges
+from vdna_metrics.images.sources import ImageSource
+from vdna_metrics.ranges import ActivationRanges, check_levels, load_ranges
+from vdna_metrics.reports import plot_coverage
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
 # extremes are no more than 34 times as wide as the range.
@@ -58,8 +42,6 @@ class _Levels(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
         """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
-        from vdna_metrics.ranges import check_levels
-
         if isinstance(value, tuple):
             return value
         try:
@@ -72,7 +54,7 @@ class _Levels(click.ParamType):  # type: ignore[type-arg]
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@output_file
+@options.output_file
 @click.option(
     "--widen",
     type=click.Choice(["margin", "vdna", "none"]),
@@ -86,17 +68,17 @@ class _Levels(click.ParamType):  # type: ignore[type-arg]
     help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may then "
     "be a histogram DNA.",
 )
-@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
-@takes("reading", ReadingOptions)
-@part_of_images
-@as_json
+@options.takes("network", options.NetworkOptions)
+@options.takes("reading", options.ReadingOptions)
+@options.part_of_images
+@options.as_json
 def calibrate(
     sources: tuple[str, ...],
     output: str,
     widen: Any,
     quantiles: tuple[float, float] | None,
-    network: NetworkOptions,
-    reading: ReadingOptions,
+    network: options.NetworkOptions,
+    reading: options.ReadingOptions,
     part: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
@@ -104,8 +86,6 @@ def calibrate(
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
-    from vdna_metrics.dna.coverage import quantile_ranges
-
     check_root(reading.root, *sources)
     context = click.get_current_context()
     if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
@@ -114,12 +94,16 @@ def calibrate(
     sets = [find_set(source, reading.root, ["histogram"], network.extractor) for source in sources]
     of_dnas = [each for each in sets if each.images is None]
     if of_dnas and quantiles is not None:
-        _check_only_dnas(sets, of_dnas, network.extractor, part)
-        dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets)).select(
-            network.layers
-        )
-        _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
-        return
+        others = [each.source for each in sets if each.images is not None]
+        if others:
+            raise ValueError(
+                f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
+            )
+        if network.extractor is not None or part is not None:
+            raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
+        dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets))
+        dna = dna.select(network.layers)
+        return _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
     if of_dnas:
         raise ValueError(f"{of_dnas[0].source} is a DNA, no images: give --quantiles, or the images")
     if quantiles is not None and part is not None:
@@ -130,56 +114,36 @@ def calibrate(
     pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
     images = [(each.source, each.images) for each in sets if each.images is not None]
     settings = find_settings(network, NO_HISTOGRAMS)
-    ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_)
-    if quantiles is not None:
-        settings = replace(settings, bins=FINE_BINS, ranges=ranges)
-        ranges = quantile_ranges(_histogram(images, settings, pass_), *quantiles)
+    with progress_bars() as start:
+        ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_, start)
+        if quantiles is not None:
+            settings = replace(settings, bins=FINE_BINS, ranges=ranges)
+            made = (
+                settings.make(source, ["histogram"], watched(pass_, start, f"histograms: {name}", source))
+                for name, source in images
+            )
+            ranges = quantile_ranges(reduce(add, (dnas["histogram"] for dnas in made)), *quantiles)
     if is_main():
         _write(ranges, path, settings.extractor, as_json)
         forget(pass_.checkpoint)
 
 
-def _check_only_dnas(
-    sets: Sequence[ImageSet], of_dnas: Sequence[ImageSet], extractor: str | None, part: tuple[int, int] | None
-) -> None:
-    others = [each.source for each in sets if each not in of_dnas]
-    if others:
-        raise ValueError(
-            f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
-        )
-    if extractor is not None or part is not None:
-        raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
-
-
 def _extremes(
-    images: list[tuple[str, ImageSource]], settings: DNASettings, widen: Any, reading: Reading
+    images: list[tuple[str, ImageSource]], settings: DNASettings, widen: Any, reading: Reading, start: StartBar
 ) -> ActivationRanges:
-    from vdna_metrics.build import calibrate as calibrate_images
-
     if not reading.all_ranks:  # a small set may have nothing for this part, as long as another has
         images = [item for item in images if reading.images_of_part(len(item[1]))] or images
     found = []
-    with progress_bars() as start:
-        for name, source in images:
-            watching = watched(reading, start, f"ranges: {name}", source)
-            layers = list(settings.layout)
-            found.append(calibrate_images(source, settings.built, widen=widen, layers=layers, reading=watching))
+    for name, source in images:
+        watching = watched(reading, start, f"ranges: {name}", source)
+        layers = list(settings.layout)
+        found.append(calibrate_images(source, settings.built, widen=widen, layers=layers, reading=watching))
     return reduce(add, found)
-
-
-def _histogram(images: list[tuple[str, ImageSource]], settings: DNASettings, reading: Reading) -> VDNA:
-    with progress_bars() as start:
-        made = [
-            settings.make(source, ["histogram"], watched(reading, start, f"histograms: {name}", source))["histogram"]
-            for name, source in images
-        ]
-    return reduce(add, made)
 
 
 def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) -> None:
     for images in ranges.sets:
-        for name, reason in images.skipped:
-            say(f"skipped: {images.name}: {name}: {reason}")
+        report_skipped(images.name, images.skipped)
     written = {
         "file": str(ranges.save(path)),
         "extractor": extractor,
@@ -191,8 +155,7 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
         "sets": [images.to_json() for images in ranges.sets],
     }
     if as_json:
-        print_json(written)
-        return
+        return print_json(written)
     click.echo(
         "{file}: activation ranges of {neurons} neurons of {extractor} over {n_images} images, "
         "{dead} neurons dead".format(**written)
@@ -201,33 +164,31 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option("-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(PICTURES)}.")
+@click.option("-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(options.PICTURES)}.")
 @click.option(
     "--ranges", "ranges_file", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
 )
-@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
-@takes("reading", ReadingOptions)
-@as_json
+@options.takes("network", options.NetworkOptions)
+@options.takes("reading", options.ReadingOptions)
+@options.as_json
 def coverage(
     source: str,
     output: str | None,
     ranges_file: str | None,
-    network: NetworkOptions,
-    reading: ReadingOptions,
+    network: options.NetworkOptions,
+    reading: options.ReadingOptions,
     as_json: bool,
 ) -> None:
     """Tell whether activation ranges fit a set of images.
 
     SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
     """
-    from vdna_metrics.dna.coverage import coverage as find_coverage
-
     check_root(reading.root, source)
     picture = None if output is None else picture_path(output)
     of = find_set(source, reading.root, ["histogram"], network.extractor)
     if of.images is None:
         dna = of.one_dna(layers=network.layers).total.select(network.layers)
-        _check_own(dna, load_ranges(ranges_file), network.extractor)
+        _check_own(dna, None if ranges_file is None else load_ranges(ranges_file), network.extractor)
     else:
         pass_ = reading_of(reading)
         settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file))
@@ -235,15 +196,12 @@ def coverage(
             dna = settings.make(of.images, ["histogram"], watched(pass_, start, source, of.images))["histogram"]
     if not is_main():
         return
-    report_skipped(dna)
+    report_skipped(", ".join(dna.provenance.sources), dna.provenance.skipped)
     found = find_coverage(dna)
     if picture is not None:
-        from vdna_metrics.reports import plot_coverage
-
         plot_coverage(found).savefig(picture, dpi=150)
     if as_json:
-        print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": output})
-        return
+        return print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": output})
     _print_coverage(found, f"{dna.n_images} images of {source}, seen by {dna.provenance.extractor}")
     if picture is not None:
         click.echo(f"Picture: {picture.resolve()}")
@@ -251,8 +209,6 @@ def coverage(
 
 def _check_own(dna: VDNA, ranges: ActivationRanges | None, extractor: str | None) -> None:
     """Refuse to judge a DNA by ranges or a network that are not its own."""
-    from vdna_metrics.distributions import HistogramDistribution
-
     if extractor is not None and extractor != dna.provenance.extractor:
         raise ValueError(f"--extractor {extractor}: the DNA is of {dna.provenance.extractor}; leave --extractor out")
     if ranges is None or not isinstance(dna.distribution, HistogramDistribution):
@@ -269,15 +225,7 @@ def _print_coverage(found: Coverage, title: str) -> None:
         return "-" if share is None else round(100 * share, 3)
 
     rows = [
-        [
-            layer,
-            percent(part.outside),
-            percent(part.below),
-            percent(part.above),
-            percent(part.used),
-            part.dead,
-            part.moved,
-        ]
+        [layer, *map(percent, (part.outside, part.below, part.above, part.used)), part.dead, part.moved]
         for layer, part in found.layers.items()
     ]
     columns = ["layer", "outside %", "below %", "above %", "used %", "dead", "moved"]

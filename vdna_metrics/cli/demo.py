@@ -9,6 +9,7 @@ import click
 from vdna_metrics.cli.options import as_json
 from vdna_metrics.cli.reports import check_folder, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
+from vdna_metrics.demo import run_demo
 
 
 @click.command()
@@ -28,8 +29,6 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
 
     Prints a leaderboard with error bars and writes its report, to read in a browser. Needs no download.
     """
-    from vdna_metrics.demo import run_demo
-
     folder = Path(output)
     check_folder(folder)
     with progress_bars() as start:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from vdna_metrics.cli.options import as_json
-from vdna_metrics.cli.screen import print_json, print_table
-
-if TYPE_CHECKING:
-    from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.cli.screen import print_json, print_lines, print_table
+from vdna_metrics.extractors import ExtractorSpec, create_extractor, get_spec, list_extractors
+from vdna_metrics.extractors.weights import cached_weights, weights_address
+from vdna_metrics.references.store import ranges_origin
 
 
 @click.group(invoke_without_command=True)
@@ -21,13 +21,9 @@ def extractors(context: click.Context, as_json: bool) -> None:
     """List the networks that are known by name, or show one."""
     if context.invoked_subcommand is not None:
         return
-    from vdna_metrics.extractors import get_spec, list_extractors
-
     cards = [_card(get_spec(name)) for name in list_extractors()]
     if as_json:
-        print_json(cards)
-        return
-    columns = ["name", "layers", "neurons", "input", "weights", "ranges", "licence"]
+        return print_json(cards)
     rows = [
         [
             card["name"],
@@ -40,6 +36,7 @@ def extractors(context: click.Context, as_json: bool) -> None:
         ]
         for card in cards
     ]
+    columns = ["name", "layers", "neurons", "input", "weights", "ranges", "licence"]
     print_table("Extractors; besides these, timm:NAME takes any timm network", columns, rows)
 
 
@@ -51,15 +48,12 @@ def show_extractor(name: str, as_json: bool) -> None:
 
     NAME is one of the list, or timm:NAME.
     """
-    from vdna_metrics.extractors import create_extractor, get_spec
-
     spec = get_spec(name)
     if not spec.layers:  # found by building it
         spec = create_extractor(spec).spec
     card = _card(spec)
     if as_json:
-        print_json(card)
-        return
+        return print_json(card)
     click.secho(card["name"], bold=True)
     click.echo(textwrap.fill(card["note"], 100))
     click.echo()
@@ -76,17 +70,11 @@ def show_extractor(name: str, as_json: bool) -> None:
         else f"none: vdna-metrics calibrate IMAGES --extractor {name} -o ranges.npz",
         "licence": card["licence"],
     }
-    for title, text in lines.items():
-        whole = " " not in text  # an address is to be copied
-        line = f"{title:14}{text}"
-        click.echo(line if whole else textwrap.fill(line, 100, subsequent_indent=" " * 14, break_on_hyphens=False))
+    print_lines(lines)
 
 
 def _card(spec: ExtractorSpec) -> dict[str, Any]:
     """What there is to know of an extractor without building it."""
-    from vdna_metrics.extractors.weights import cached_weights, weights_address
-    from vdna_metrics.references.store import ranges_origin
-
     needs_file = spec.weights is not None and not spec.weights.startswith(("seeded:", "package:"))
     address = "in the package" if str(spec.weights).startswith("package:") else weights_address(spec)
     cached = cached_weights(spec) if needs_file else None

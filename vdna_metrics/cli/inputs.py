@@ -1,4 +1,4 @@
-"""What commands are given: images, references, networks, files to write."""
+"""What commands are given: images, references, distances."""
 
 from __future__ import annotations
 
@@ -7,26 +7,17 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import torch
 
-from vdna_metrics.cli.options import (
-    DATASET,
-    HistogramOptions,
-    NetworkOptions,
-    NeuronOptions,
-    ReadingOptions,
-)
+from vdna_metrics.build.reading import Reading
+from vdna_metrics.cli.options import DATASET, HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
-
-if TYPE_CHECKING:
-    from vdna_metrics.build.reading import Reading
-    from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA, Column
-    from vdna_metrics.images.sources import ImageSource
-    from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import ImageSet
+from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.dna import VDNA, Column, find_column, find_distance, list_distances
+from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.references import ImageSet, resolve
 
 
 # ------------------------------------------------------------------------------------------------------------ distances
@@ -53,24 +44,12 @@ def check_parts(columns: Sequence[Column], by: str | None, neurons: NeuronOption
             raise click.UsageError(f"--by neuron: {distance.label} has one number a layer: use --by layer")
 
 
-def weighted(columns: Sequence[Column], neurons: NeuronOptions) -> tuple[Column, ...]:
-    """Columns with the weights of `--neuron-weights`, whose file is read."""
-    return tuple(column.replace(weights=neurons.neuron_weights) for column in columns)
-
-
 def kinds_of(columns: Sequence[Column]) -> list[Kind]:
     """Kinds of the DNAs that columns need."""
     return list(dict.fromkeys(column.kind for column in columns))
 
 
 # ---------------------------------------------------------------------------------------------------- what options name
-def load_ranges(path: str | None) -> ActivationRanges | None:
-    """A file of activation ranges, where one is given."""
-    from vdna_metrics.ranges import load_ranges
-
-    return None if path is None else load_ranges(path)
-
-
 def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:
     """Refuse what is for histograms where none are made."""
     if "histogram" in kinds:
@@ -82,8 +61,6 @@ def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) 
 
 def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
     """Refuse what was asked for in so many words and the reference has otherwise."""
-    from vdna_metrics.distributions import HistogramDistribution
-
     own = reference.distribution
     if not isinstance(own, HistogramDistribution):
         return
@@ -98,40 +75,11 @@ def find_set(
     source: str, root: str | None, kinds: Sequence[Kind] | None = None, extractor: str | None = None
 ) -> ImageSet:
     """A source, opened before any work is done so that a wrong name is refused at once."""
-    from vdna_metrics.references import resolve
-
     return resolve(source, kinds=kinds, extractors=None if extractor is None else [extractor], root=root)
-
-
-def find_sets(
-    references: Sequence[str],
-    sources: Sequence[str],
-    columns: Sequence[Column],
-    network: NetworkOptions,
-    root: str | None,
-) -> tuple[ImageSet, list[ImageSet]]:
-    """The set of real images, and those that are compared with it, through one network."""
-    from vdna_metrics.references import resolve
-
-    kinds = kinds_of(columns)
-    extractors = None if network.extractor is None else [network.extractor]
-    reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
-    extractor = network.extractor or next(iter(reference.networks), None)
-    sets = [find_set(source, root, kinds, extractor) for source in sources]
-    for each in (reference, *sets):
-        has = kinds_in(each)
-        missing = [kind for kind in kinds if kind not in has]
-        if missing and each.images is None:
-            raise ValueError(
-                f"{each.source} lacks {' and '.join(missing)}, it has {', '.join(has)}; add such a DNA, or the images"
-            )
-    return reference, sets
 
 
 def default_column(source: str, network: NetworkOptions, root: str | None, *, by_neuron: bool = False) -> Column:
     """The first distance that takes a set's DNAs, of images the first of all; if asked one with parts by neuron."""
-    from vdna_metrics.dna import find_column, find_distance, list_distances
-
     found = find_set(source, root, extractor=network.extractor)
     kinds = kinds_in(found) if by_neuron else {dna.kind for dna in found.dnas}
     known = map(find_distance, list_distances())
@@ -145,18 +93,6 @@ def kinds_in(images: ImageSet) -> list[Kind]:
     return [*kinds, "gaussian"] if "layer_gaussian" in kinds and "gaussian" not in kinds else kinds
 
 
-def load_dna(source: str, layers: Sequence[str] | None = None) -> VDNA:
-    """The one DNA of a source."""
-    return find_set(source, None).one_dna(layers=layers).total
-
-
-def open_images(source: str, root: str | None) -> ImageSource:
-    """The images of a source."""
-    from vdna_metrics.references import resolve_images
-
-    return resolve_images(source, root=root)
-
-
 def check_root(root: str | None, *sources: str) -> None:
     """Refuse a `--root` that no source wants."""
     if root is not None and not any(source.startswith(DATASET) for source in sources):
@@ -165,8 +101,6 @@ def check_root(root: str | None, *sources: str) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- reading
 def _device(name: str) -> str:
-    import torch
-
     if name == "auto":
         if torch.cuda.is_available():
             return "cuda"
@@ -183,16 +117,12 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
 
     What that takes, a process group and a handler of signals, ends with the command.
     """
-    from vdna_metrics.build.reading import Reading
-
     context = click.get_current_context()
     rank, ranks = (int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1)))
     if ranks > 1 and part is not None:
         raise click.UsageError(f"--shard is for processes that know nothing of each other, these are {ranks} ranks")
     device = _device(options.device)
     if ranks > 1:
-        import torch.distributed
-
         if device == "cuda":
             device = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(device)

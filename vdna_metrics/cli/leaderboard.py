@@ -8,32 +8,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
-from vdna_metrics.cli.options import (
-    DEFAULT_BINS,
-    DEFAULT_EXTRACTOR,
-    HistogramOptions,
-    Names,
-    NeuronOptions,
-    ReadingOptions,
-    RunningOptions,
-    as_json,
-    columns_option,
-    nested,
-    option,
-    takes,
-)
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.reports import check_folder, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
-
-if TYPE_CHECKING:
-    from vdna_metrics.build.reading import Reading
-    from vdna_metrics.dna import Column
-    from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan
+from vdna_metrics.dna import Column
+from vdna_metrics.extractors import create_extractor
+from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
+from vdna_metrics.leaderboard import (
+    Leaderboard,
+    LeaderboardPlan,
+    LeaderboardSettings,
+    append_to_leaderboard,
+    load_leaderboard,
+    make_leaderboard,
+    replay_leaderboard,
+)
+from vdna_metrics.leaderboard.plan import named_source
+from vdna_metrics.ranges import load_ranges
+from vdna_metrics.references import resolve
 
 _OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
 _OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
@@ -45,14 +43,14 @@ class NetworksOptions:
 
     extractors: tuple[str, ...] | None = option(
         "--extractors",
-        type=Names(),
+        type=options.Names(),
         metavar="A,B",
-        help=f"Networks.  [default: the reference's, else {DEFAULT_EXTRACTOR}]",
+        help=f"Networks.  [default: the reference's, else {options.DEFAULT_EXTRACTOR}]",
     )
     weights: tuple[str, ...] = option(
         "--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network."
     )
-    layers: tuple[str, ...] | None = option("--layers", type=Names(), help="Layers to compare; of one network.")
+    layers: tuple[str, ...] | None = option("--layers", type=options.Names(), help="Layers to compare; of one network.")
     fid_weights: str | None = option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
     fid_mode: Any = option(
         "--fid-mode",
@@ -61,7 +59,7 @@ class NetworksOptions:
         show_default=True,
         help="How images are resized for fid; papers mostly have legacy_tensorflow.",
     )
-    running: RunningOptions = nested(RunningOptions)
+    running: options.RunningOptions = nested(options.RunningOptions)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class SettingsOptions:
     metavar="REFERENCE",
     help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
 )
-@columns_option("--metrics", default="emd,nfd,lfd", several=True)
+@options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
 @click.option(
     "-o",
     "--output",
@@ -134,12 +132,12 @@ class SettingsOptions:
     help="Share by which a number may differ in --replay.  [default: 0.001]",
 )
 @click.option("--title", metavar="TEXT", help="Of the report.")
-@takes("settings", SettingsOptions)
-@takes("networks", NetworksOptions)
-@takes("neurons", NeuronOptions)
-@takes("histograms", HistogramOptions, default=f"the reference's, else {DEFAULT_BINS}")
-@takes("reading", ReadingOptions)
-@as_json
+@options.takes("settings", SettingsOptions)
+@options.takes("networks", NetworksOptions)
+@options.takes("neurons", options.NeuronOptions)
+@options.takes("histograms", options.HistogramOptions, default="the reference's, else ")
+@options.takes("reading", options.ReadingOptions)
+@options.as_json
 def leaderboard(
     sources: tuple[str, ...],
     references: tuple[str, ...],
@@ -152,9 +150,9 @@ def leaderboard(
     title: str | None,
     settings: SettingsOptions,
     networks: NetworksOptions,
-    neurons: NeuronOptions,
-    histograms: HistogramOptions,
-    reading: ReadingOptions,
+    neurons: options.NeuronOptions,
+    histograms: options.HistogramOptions,
+    reading: options.ReadingOptions,
     as_json: bool,
 ) -> None:
     """Rank generators by their distance from real images.
@@ -163,16 +161,19 @@ def leaderboard(
     part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
     metric costs only what is new. Writes a report to read in a browser.
     """
-    from vdna_metrics.leaderboard import (
-        LeaderboardPlan,
-        LeaderboardSettings,
-        append_to_leaderboard,
-        load_leaderboard,
-        make_leaderboard,
-    )
-    from vdna_metrics.leaderboard.plan import named_source
-
-    _check_usage(sources, references, output, replay, append, tolerance)
+    fresh = replay is None and append is None
+    for wrong, message in (
+        (
+            replay is not None and (append is not None or sources or references),
+            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
+        ),
+        (replay is None and tolerance is not None, "--tolerance is for --replay"),
+        (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
+        (fresh and not references, "Missing option '--reference'."),
+        (fresh and output is None, "Missing option '-o' / '--output'."),
+    ):
+        if wrong:
+            raise click.UsageError(message)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
@@ -184,69 +185,29 @@ def leaderboard(
     pass_ = replace(reading_of(reading, kept), checkpoint=None)
     if recorded is not None:
         _check_given("--append" if replay is None else "--replay", recorded)
-    if recorded is not None and replay is not None:
-        return _replay(recorded, folder, kept, pass_, reading.root, tolerance, as_json)
-    command = shlex.join(["vdna-metrics", *sys.argv[1:]]) if sys.argv else ""
-    options: dict[str, Any] = {"title": title or "", "command": command, "cache": kept, "reading": pass_}
-    named = tuple(map(named_source, sources))
-    if recorded is None:
-        check_root(reading.root, *(source for _, source in named), *references)
-        plan = LeaderboardPlan(
-            references=references,
-            generators=named,
-            extractors=(),
-            settings=LeaderboardSettings(
-                metrics=tuple(column.name for column in columns),
-                layers=networks.layers,
-                bins=histograms.bins or DEFAULT_BINS,
-                max_positions=histograms.max_positions,
-                **vars(settings),
-            ),
-            ranges=histograms.ranges,
-            **vars(neurons),
-            root=reading.root,
-        )
-        plan = _with_networks(plan, columns, networks)
-        _check_histograms(plan, columns, histograms)
-        with progress_bars() as start:
-            found = make_leaderboard(plan, start=start, **options)
-    else:
-        with progress_bars() as start:
-            found = append_to_leaderboard(
-                recorded, named, references=references, root=reading.root, start=start, **options
-            )
-    assert folder is not None
-    write_report_to(*found, folder)
-    print_result(found[0], folder, as_json)
-
-
-def _check_usage(
-    sources: Sequence[str],
-    references: Sequence[str],
-    output: str | None,
-    replay: str | None,
-    append: str | None,
-    tolerance: float | None,
-) -> None:
-    """Refuse options that do not go together."""
-    if replay is not None and (append is not None or sources or references):
-        raise click.UsageError(
-            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append"
-        )
-    if tolerance is not None and replay is None:
-        raise click.UsageError("--tolerance is for --replay")
-    if replay is None and not sources:
-        raise click.UsageError("no generators: give their images, or --replay a leaderboard")
-    if replay is None and append is None and not references:
-        raise click.UsageError("Missing option '--reference'.")
-    if output is None and replay is None and append is None:
-        raise click.UsageError("Missing option '-o' / '--output'.")
+    command = shlex.join(["vdna-metrics", *sys.argv[1:]])
+    with progress_bars() as start:
+        work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
+        told: dict[str, Any] = {"title": title or "", "command": command}
+        if recorded is None:
+            plan = _plan(sources, references, columns, settings, networks, neurons, histograms, reading.root)
+            found = make_leaderboard(plan, **told, **work)
+        elif replay is not None:
+            found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, **work)
+        else:
+            named = tuple(map(named_source, sources))
+            found = append_to_leaderboard(recorded, named, references=references, root=reading.root, **told, **work)
+    if folder is not None:
+        write_report_to(*found, folder)
+    if recorded is None or replay is None:
+        assert folder is not None
+        print_result(found[0], folder, as_json)
+    elif not print_comparison(recorded, found[0], tolerance, as_json):
+        raise click.exceptions.Exit(1)
 
 
 def _check_given(option: str, recorded: Leaderboard) -> None:
     """Refuse settings that are given and are not the leaderboard's."""
-    from vdna_metrics.leaderboard import LeaderboardPlan, LeaderboardSettings
-
     context = click.get_current_context()
     given = {
         name: value
@@ -265,22 +226,44 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
-def _check_histograms(plan: LeaderboardPlan, columns: Sequence[Column], histograms: HistogramOptions) -> None:
-    """Refuse bins and ranges that no column needs, or that the reference has otherwise."""
-    from vdna_metrics.ranges import load_ranges
-
+def _plan(
+    sources: Sequence[str],
+    references: tuple[str, ...],
+    columns: Sequence[Column],
+    settings: SettingsOptions,
+    networks: NetworksOptions,
+    neurons: options.NeuronOptions,
+    histograms: options.HistogramOptions,
+    root: str | None,
+) -> LeaderboardPlan:
+    """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
+    named = tuple(map(named_source, sources))
+    check_root(root, *(source for _, source in named), *references)
+    plan = LeaderboardPlan(
+        references=references,
+        generators=named,
+        extractors=(),
+        settings=LeaderboardSettings(
+            metrics=tuple(column.name for column in columns),
+            layers=networks.layers,
+            bins=histograms.bins or options.DEFAULT_BINS,
+            max_positions=histograms.max_positions,
+            **vars(settings),
+        ),
+        ranges=histograms.ranges,
+        **vars(neurons),
+        root=root,
+    )
+    plan = _with_networks(plan, columns, networks)
     check_histogram_options(kinds_of(columns), histograms)
     ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
         check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)
+    return plan
 
 
 def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: NetworksOptions) -> LeaderboardPlan:
     """With the networks that options name, else those of the reference, which is opened."""
-    from vdna_metrics.extractors import create_extractor
-    from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-    from vdna_metrics.references import resolve
-
     own = {column.extractor for column in columns if column.extractor is not None}
     free = [column for column in columns if column.extractor is None]
     names: tuple[str, ...] = given.extractors or ()
@@ -291,26 +274,26 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     for name in _OF_ONE_NETWORK:
         if click.get_current_context().params[name] is not None and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
-    options, reference = vars(given.running), None
+    running, reference = vars(given.running), None
     if free and not names:
         reference = resolve(*plan.references, kinds=kinds_of(free), root=plan.root)
-        names = reference.networks or (DEFAULT_EXTRACTOR,)
+        names = reference.networks or (options.DEFAULT_EXTRACTOR,)
         precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
-        options = {**options, "precision": options["precision"] or precision}
-    weights, layers = _weights(given.weights, names), given.layers
+        running = {**running, "precision": running["precision"] or precision}
+    weights, layers = _weights(given.weights, names), list(given.layers or ()) or None
     extractors = (
         create_extractor(
             name,
-            layers=list(layers) if layers and name.startswith("timm:") else None,
+            layers=layers if name.startswith("timm:") else None,
             weights_path=weights.get(name),
-            **options,
+            **running,
         )
         for name in names
     )
     fid = FID_INCEPTIONS[given.fid_mode]
-    networks = {name: create_extractor(name, **options) for name in own if name != "fid_inception"}
+    networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:
-        networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **options)
+        networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **running)
     plan = replace(plan, extractors=tuple(extractors), networks=networks)
     # Without the DNAs of columns' own networks.
     opened = reference is not None and (not own or not reference.dnas)
@@ -328,25 +311,3 @@ def _weights(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
         else:
             raise click.UsageError(f"--weights {text}: say of which network, {names[0]}=FILE for example")
     return weights
-
-
-# ------------------------------------------------------------------------------------------------------------- replays
-def _replay(
-    recorded: Leaderboard,
-    folder: Path | None,
-    cache: Path | None,
-    reading: Reading,
-    root: str | None,
-    tolerance: float | None,
-    as_json: bool,
-) -> None:
-    from vdna_metrics.leaderboard import replay_leaderboard
-
-    with progress_bars() as start:
-        leaderboard, evidence = replay_leaderboard(
-            recorded, pictures=folder is not None, cache=cache, root=root, reading=reading, start=start
-        )
-    if folder is not None:
-        write_report_to(leaderboard, evidence, folder)
-    if not print_comparison(recorded, leaderboard, tolerance, as_json):
-        raise click.exceptions.Exit(1)

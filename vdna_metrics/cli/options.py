@@ -7,12 +7,11 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    from vdna_metrics.dna import Column
+from vdna_metrics.dna import Column, find_column, list_columns
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,44 +42,29 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
-class _ColumnNames(click.ParamType):  # type: ignore[type-arg]
-    """Comma-separated names of columns, as columns."""
+class _Columns(click.ParamType):  # type: ignore[type-arg]
+    """Comma-separated names of columns, as columns, or the name of one, as a column."""
 
-    name = "A,B"
+    def __init__(self, several: bool) -> None:
+        self.several = several
+        self.name = "A,B" if several else "NAME"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Column, ...]:
-        from vdna_metrics.dna import find_column
-
-        if isinstance(value, tuple):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple | Column):
             return value
         try:
-            return tuple(find_column(name) for name in Names().convert(value, param, ctx))
+            columns = tuple(find_column(name) for name in Names().convert(value, param, ctx))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class _ColumnName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a column, as a column."""
-
-    name = "NAME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Column:
-        from vdna_metrics.dna import Column
-
-        if isinstance(value, Column):
-            return value
-        columns = _ColumnNames().convert(value, param, ctx)
-        if len(columns) > 1:
+        if not self.several and len(columns) > 1:
             self.fail(f"expected one name, got {value!r}", param, ctx)
-        return columns[0]
+        return columns if self.several else columns[0]
 
 
 class _ColumnOption(click.Option):
-    """Its help tells of every distance there is; the registry, and with it torch, is read when help is shown."""
+    """Its help tells of every distance there is; the registry is read when help is shown."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from vdna_metrics.dna import find_column, list_columns
-
         told = []
         for column in map(find_column, list_columns()):
             text = column.label if column.extractor is None else f"{column.label}, in {column.extractor}"
@@ -122,7 +106,7 @@ def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Comman
     Args:
         name: of the command's argument.
         block: class of the value.
-        default: what takes the place of ``{default}`` in help.
+        default: what takes the place of ``{default}`` in help, before the name of what is taken else.
     """
 
     def decorate(command: Command) -> Command:
@@ -170,12 +154,12 @@ class RunningOptions:
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Which network, which of its layers, and how it is run; see `find_extractor`."""
+    """Which network, which of its layers, and how it is run; see `find_settings`."""
 
     extractor: str | None = option(
         "--extractor",
         metavar="NAME",
-        help="Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {default}]",
+        help=f"Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {{default}}{DEFAULT_EXTRACTOR}]",
     )
     weights: str | None = option("--weights", metavar="FILE", help="Local file of the network's weights.")
     layers: tuple[str, ...] | None = option(
@@ -189,7 +173,10 @@ class HistogramOptions:
     """How activations are counted."""
 
     bins: int | None = option(
-        "--bins", type=click.IntRange(1), metavar="N", help="Bins of each histogram; {default} by default."
+        "--bins",
+        type=click.IntRange(1),
+        metavar="N",
+        help=f"Bins of each histogram; {{default}}{DEFAULT_BINS} by default.",
     )
     ranges: str | None = option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
     max_positions: int | None = option(
@@ -251,6 +238,15 @@ class ReadingOptions:
 
 
 @dataclass(frozen=True)
+class DNAOptions:
+    """How DNAs are made of images."""
+
+    network: NetworkOptions = nested(NetworkOptions)
+    histograms: HistogramOptions = nested(HistogramOptions)
+    reading: ReadingOptions = nested(ReadingOptions)
+
+
+@dataclass(frozen=True)
 class StoringOptions:
     """Where DNAs are stored, and what is said of them there."""
 
@@ -269,7 +265,7 @@ def columns_option(flag: str, *, default: str | None = None, several: bool = Fal
         flag,
         "columns" if several else "column",
         cls=_ColumnOption,
-        type=_ColumnNames() if several else _ColumnName(),
+        type=_Columns(several),
         default=default,
         show_default=default is not None,
         help=None if default else "[default: that of the DNAs' kind]",

@@ -5,65 +5,38 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from vdna_metrics.cli.comparing import reference_dnas
-from vdna_metrics.cli.inputs import (
-    check_histogram_options,
-    check_parts,
-    check_root,
-    find_sets,
-    in_unit,
-    open_images,
-    reading_of,
-    weighted,
-)
-from vdna_metrics.cli.options import (
-    DEFAULT_BINS,
-    DEFAULT_EXTRACTOR,
-    PICTURES,
-    HistogramOptions,
-    NetworkOptions,
-    NeuronOptions,
-    ReadingOptions,
-    as_json,
-    columns_option,
-    takes,
-    unit_option,
-)
-from vdna_metrics.cli.outputs import check_writable, picture_path
-from vdna_metrics.cli.results import Notes, described, heading, seen_by
-from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
-from vdna_metrics.cli.settings import find_settings
-
-if TYPE_CHECKING:
-    from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
-    from vdna_metrics.dna import Column
+from vdna_metrics.analysis import rank_images
+from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
+from vdna_metrics.cli import options
+from vdna_metrics.cli.inputs import check_root
+from vdna_metrics.cli.results import check_writable, described, heading, picture_path, report_skipped, seen_by
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.settings import find_comparison
+from vdna_metrics.dna import Column
+from vdna_metrics.files import replacing
+from vdna_metrics.references import resolve_images
+from vdna_metrics.reports import contact_sheet as draw
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "--reference",
-    required=True,
-    metavar="REFERENCE",
-    help="Real images, or a DNA of them (a SOURCE).",
-)
-@columns_option("--metric", default="emd")
+@click.option("--reference", required=True, metavar="REFERENCE", help="Real images, or a DNA of them (a SOURCE).")
+@options.columns_option("--metric", default="emd")
 @click.option("--top", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N nearest.")
 @click.option(
     "--bottom", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N farthest."
 )
-@click.option("--contact-sheet", metavar="FILE", help=f"Picture of these images to write: {', '.join(PICTURES)}.")
+@click.option(
+    "--contact-sheet", metavar="FILE", help=f"Picture of these images to write: {', '.join(options.PICTURES)}."
+)
 @click.option("-o", "--output", metavar="FILE", help="File of all scores to write, .csv.")
-@unit_option
-@takes("neurons", NeuronOptions)
-@takes("network", NetworkOptions, default=f"the reference's, else {DEFAULT_EXTRACTOR}")
-@takes("histograms", HistogramOptions, default=f"the reference's, else {DEFAULT_BINS}")
-@takes("reading", ReadingOptions)
-@as_json
+@options.unit_option
+@options.takes("neurons", options.NeuronOptions)
+@options.takes("making", options.DNAOptions, default="the reference's, else ")
+@options.as_json
 def rank(
     source: str,
     reference: str,
@@ -73,10 +46,8 @@ def rank(
     contact_sheet: str | None,
     output: str | None,
     unit: str | None,
-    neurons: NeuronOptions,
-    network: NetworkOptions,
-    histograms: HistogramOptions,
-    reading: ReadingOptions,
+    neurons: options.NeuronOptions,
+    making: options.DNAOptions,
     as_json: bool,
 ) -> None:
     """Rank single images by their distance from real ones.
@@ -85,25 +56,17 @@ def rank(
     what is usual in that layer, in standard deviations over all ranked images, of the nearest the one where it is
     lowest.
     """
-    from vdna_metrics.analysis import rank_images
-
-    check_root(reading.root, source, reference)
-    check_histogram_options([column.kind], histograms)
-    check_parts([column], None, neurons)
-    column = in_unit(column, unit)
+    root = making.reading.root
+    check_root(root, source, reference)
     picture = None if contact_sheet is None else picture_path(contact_sheet, "--contact-sheet")
     if picture is not None and top == bottom == 0:
         raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
     table = None if output is None else _table_path(output)
-    pass_ = reading_of(reading)
-    images = open_images(source, reading.root)
-    real_images, _ = find_sets([reference], [], [column], network, reading.root)
-    (column,) = weighted([column], neurons)
-    settings = find_settings(network, histograms, columns=[column], neurons=neurons, sets=[real_images], builds=True)
-    notes = Notes()
+    images = resolve_images(source, root=root)
+    task = find_comparison([reference], [], [column], making, neurons, unit=unit, builds=True)
+    (column,), settings = task.columns, task.settings
     with progress_bars() as start:
-        dnas, settings = reference_dnas(real_images, [column.kind], settings, pass_, start, notes)
-        real = dnas[column.kind]
+        real = task.real_dnas(start)[1][column.kind]
         if settings.max_positions != real.provenance.max_positions and column.kind == "histogram":
             raise ValueError(
                 f"max_positions differ: the reference has {real.provenance.max_positions or 'all'}, "
@@ -115,35 +78,30 @@ def rank(
             settings.built,
             distance=column,
             pictures=0 if picture is None else max(top, bottom),
-            reading=watched(pass_, start, source, images),
+            reading=watched(task.reading, start, source, images),
         )
     if not is_main():
         return
-    sentences = notes.say()
-    for name, reason in ranking.skipped:
-        say(f"skipped: {ranking.source}: {name}: {reason}")
+    warnings = task.notes.say()
+    report_skipped(ranking.source, ranking.skipped)
     if table is not None:
         _write_scores(ranking, table)
     if picture is not None:
-        from vdna_metrics.reports import contact_sheet as draw
-
         draw(ranking, nearest=top, farthest=bottom).savefig(picture, dpi=110)
     if as_json:
-        print_json(
+        return print_json(
             {
                 "metric": column.name,
                 "extractor": settings.extractor,
-                "neurons": neurons.neurons,
-                "neuron_weights": neurons.neuron_weights,
+                **vars(neurons),
                 "scores": None if table is None else str(table),
                 "contact_sheet": contact_sheet,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
-                "read": notes.read,
-                "warnings": sentences,
+                "read": task.notes.read,
+                "warnings": warnings,
             }
         )
-        return
     of = "from" if column.distance.arity == 2 else "beside"
     seen = f"{heading(column, unit=True)} {of} {reference}, {seen_by(settings.extractor, neurons)}"
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
@@ -172,8 +130,6 @@ def _table_path(output: str) -> Path:
 
 
 def _write_scores(ranking: ImageRanking, path: Path) -> None:
-    from vdna_metrics.files import replacing
-
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(["index", "name", "score", *ranking.layers])

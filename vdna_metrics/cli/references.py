@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import shlex
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from vdna_metrics.cli.inputs import (
-    check_histogram_options,
-    check_root,
-    load_dna,
-    open_images,
-    reading_of,
-)
-from vdna_metrics.cli.options import (
-    DATASET,
-    DEFAULT_BINS,
-    DEFAULT_EXTRACTOR,
-    HistogramOptions,
-    Names,
-    NetworkOptions,
-    ReadingOptions,
-    StoringOptions,
-    as_json,
-    takes,
-)
-from vdna_metrics.cli.outputs import check_writable, forget
-from vdna_metrics.cli.results import described, report_skipped
-from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli import options
+from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
+from vdna_metrics.cli.results import check_writable, described, forget, report_skipped
+from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
-
-if TYPE_CHECKING:
-    from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA
-    from vdna_metrics.references.records import ReferenceRecord
-    from vdna_metrics.references.store import ReferenceStore
+from vdna_metrics.distributions import Kind
+from vdna_metrics.dna import VDNA, load_vdna
+from vdna_metrics.files import is_ours, read_header
+from vdna_metrics.images.datasets import list_datasets
+from vdna_metrics.ranges import load_ranges
+from vdna_metrics.references import export_statistics, import_statistics, resolve_images
+from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, publish, verify_store
+from vdna_metrics.references.records import RangesRecord, ReferenceRecord
+from vdna_metrics.references.store import (
+    ReferenceStore,
+    find_ranges,
+    find_reference,
+    known_stores,
+    list_references,
+    read_records,
+    user_store,
+)
 
 _store = click.option(
     "--store",
@@ -65,17 +57,14 @@ def references() -> None:
 @references.command("list")
 @click.argument("dataset", required=False, metavar="[DATASET]")
 @_store
-@as_json
+@options.as_json
 def list_command(dataset: str | None, location: str | None, as_json: bool) -> None:
     """List what there is, all or of one image set."""
-    from vdna_metrics.references import list_references
-
     records = [
         record for record in list_references(location) if dataset is None or record.dataset.lower() == dataset.lower()
     ]
     if as_json:
-        print_json([{"name": record.name, **asdict(record)} for record in records])
-        return
+        return print_json([{"name": record.name, **asdict(record)} for record in records])
     if not records:
         raise ValueError(f"no references{f' of {dataset}' if dataset else ''}; `references build` makes one")
     rows = [[record.name, record.n_images, record.resolution] for record in records]
@@ -84,27 +73,22 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
 
 @references.command()
 @click.argument("name", metavar="NAME")
-@as_json
+@options.as_json
 def show(name: str, as_json: bool) -> None:
     """Show all that is known of one reference."""
-    from vdna_metrics.files import read_header
-    from vdna_metrics.references.store import find_reference, read_records
-
     store, record, header = read_records(
         lambda: [find_reference(name)], lambda entries: (*entries[0], read_header(entries[0][0].file(entries[0][1])))
     )
     if as_json:
-        print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
-        return
+        return print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
     provenance, fingerprint = header["provenance"], header["fingerprint"]
+    layers = f", {len(header['layout']['layers'])} layers" if "layers" in header["layout"] else ""
     lines = {
         "images": f"{record.n_images} of {', '.join(provenance['sources'])}",
         "resolution": record.resolution or "not recorded",
         "left out": f"{len(provenance['skipped'])} images that cannot be read" if provenance["skipped"] else "",
         "image hash": record.images or "not recorded",
-        "extractor": f"{record.extractor}: {fingerprint['architecture']}, {len(header['layout']['layers'])} layers"
-        if "layers" in header["layout"]
-        else f"{record.extractor}: {fingerprint['architecture']}",
+        "extractor": f"{record.extractor}: {fingerprint['architecture']}{layers}",
         "weights": fingerprint["weights"] or "not recorded",
         "preprocessing": record.preprocessing,
         "ranges": record.ranges,
@@ -115,21 +99,14 @@ def show(name: str, as_json: bool) -> None:
         "sha256": record.sha256,
     }
     click.secho(record.name, bold=True)
-    for title, text in lines.items():
-        if text:
-            line = f"{title:15}{text}"
-            whole = " " not in text
-            click.echo(line if whole else textwrap.fill(line, 100, subsequent_indent=" " * 15, break_on_hyphens=False))
+    print_lines({title: text for title, text in lines.items() if text})
 
 
 @references.command()
 @_store
-@as_json
+@options.as_json
 def verify(location: str | None, as_json: bool) -> None:
     """Read every file again, and compare it with the manifest."""
-    from vdna_metrics.references.adding import verify_store
-    from vdna_metrics.references.store import ReferenceStore, known_stores
-
     results = []
     for store in known_stores() if location is None else [ReferenceStore(location)]:
         for name, problem in verify_store(store):
@@ -154,47 +131,40 @@ def verify(location: str | None, as_json: bool) -> None:
 )
 @click.option(
     "--kinds",
-    type=Names("histogram", "gaussian", "layer_gaussian"),
+    type=options.Names("histogram", "gaussian", "layer_gaussian"),
     default="histogram,gaussian,layer_gaussian",
     show_default=True,
     help="Which DNAs to make, in one pass over the images.",
 )
-@takes("network", NetworkOptions, default=DEFAULT_EXTRACTOR)
-@takes("histograms", HistogramOptions, default=str(DEFAULT_BINS))
-@takes("reading", ReadingOptions)
-@takes("storing", StoringOptions)
-@as_json
+@options.takes("making", options.DNAOptions)
+@options.takes("storing", options.StoringOptions)
+@options.as_json
 def build(
     sources: tuple[str, ...],
     name: str | None,
     kinds: tuple[Kind, ...],
-    network: NetworkOptions,
-    histograms: HistogramOptions,
-    reading: ReadingOptions,
-    storing: StoringOptions,
+    making: options.DNAOptions,
+    storing: options.StoringOptions,
     as_json: bool,
 ) -> None:
     """Make reference DNAs of images, and put them into a store.
 
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
-    from vdna_metrics.images.datasets import list_datasets
-    from vdna_metrics.references.adding import check_new_name
-    from vdna_metrics.references.store import find_ranges
-
-    check_root(reading.root, *sources)
-    check_histogram_options(kinds, histograms)
-    standard = sources[0].removeprefix(DATASET).lower() if sources[0].startswith(DATASET) and not sources[1:] else None
-    if name is None and standard is None:
+    check_root(making.reading.root, *sources)
+    check_histogram_options(kinds, making.histograms)
+    standard = ""
+    if len(sources) == 1 and sources[0].startswith(options.DATASET):
+        standard = sources[0].removeprefix(options.DATASET).lower()
+    if not (name or standard):
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
-    dataset, split = _split(name or standard or "")
-    if standard is not None:
-        known = next((record for record in list_datasets() if record.name == standard.partition("/")[0]), None)
-        storing = replace(storing, licence=storing.licence or (known.licence if known else ""))
+    dataset, split = _split(name or standard)
+    licences = {record.name: record.licence for record in list_datasets()}
+    storing = replace(storing, licence=storing.licence or licences.get(standard.partition("/")[0], ""))
     store = _writable_store(storing.location)
-    text = _card(storing.card)
-    images = [(source, open_images(source, reading.root)) for source in sources]
-    settings = find_settings(network, histograms)
+    text = _card(storing)
+    images = [(source, resolve_images(source, root=making.reading.root)) for source in sources]
+    settings = find_settings(making.network, making.histograms)
     extractor = settings.extractor
     for kind in kinds:
         counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
@@ -202,16 +172,15 @@ def build(
     if "histogram" in kinds and settings.ranges is None:
         settings = replace(settings, ranges=find_ranges(settings.built))
     checkpoint = store.folder / f".{dataset}-{split}-{extractor.replace('/', '-')}.checkpoint"
-    pass_ = reading_of(reading, checkpoint)
+    pass_ = reading_of(making.reading, checkpoint)
     with progress_bars() as start:
         parts = [settings.make(opened, kinds, watched(pass_, start, source, opened)) for source, opened in images]
     if not is_main():
         return
     dnas = [reduce(add, (part[kind] for part in parts)) for kind in kinds]
-    report_skipped(dnas[0])
-    records = _add(store, dnas, dataset, split, storing, text, origin=_command())
+    report_skipped(", ".join(dnas[0].provenance.sources), dnas[0].provenance.skipped)
+    _add(store, dnas, dataset, split, storing, text, as_json, origin=shlex.join(["vdna-metrics", *sys.argv[1:]]))
     forget(checkpoint)
-    _print_added(store, records, as_json)
 
 
 @references.command("import")
@@ -224,8 +193,8 @@ def build(
 @click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
 @click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
 @click.option("--resolution", default="", metavar="WxH", help="Of the images before they were resized, as in 32x32.")
-@takes("storing", StoringOptions)
-@as_json
+@options.takes("storing", options.StoringOptions)
+@options.as_json
 def import_command(
     source: str,
     name: str,
@@ -234,7 +203,7 @@ def import_command(
     n_images: int | None,
     ranges_file: str | None,
     resolution: str,
-    storing: StoringOptions,
+    storing: options.StoringOptions,
     as_json: bool,
 ) -> None:
     """Put a DNA, or others' statistics, into a store.
@@ -242,12 +211,6 @@ def import_command(
     SOURCE is a DNA, activation ranges, a file of another tool, its https address, or the name under which it is
     published (clean-fid:cifar10/train/32; see docs/references.md).
     """
-    from vdna_metrics.dna import load_vdna
-    from vdna_metrics.files import is_ours, read_header
-    from vdna_metrics.ranges import load_ranges
-    from vdna_metrics.references.adding import add_ranges
-    from vdna_metrics.references.formats.importing import import_statistics
-
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
         if "/" in name:
@@ -255,12 +218,12 @@ def import_command(
         store = _writable_store(storing.location)
         added = add_ranges(load_ranges(source), store, extractor=name, overwrite=storing.overwrite)
         if as_json:
-            print_json({"name": added.name, "store": store.location, **asdict(added)})
+            print_json(_listed([added], store.location)[0])
         else:
             click.echo(f"{added.name}: over {added.n_images} images, in {store.location}")
         return
     dataset, split = _split(name)
-    text = _card(storing.card)
+    text = _card(storing)
     if kind in ("histogram", "gaussian", "layer_gaussian"):
         dnas = [load_vdna(source)]
     else:
@@ -268,8 +231,7 @@ def import_command(
             source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
         )
     store = _writable_store(storing.location)
-    records = _add(store, dnas, dataset, split, storing, text, resolution=resolution)
-    _print_added(store, records, as_json)
+    _add(store, dnas, dataset, split, storing, text, as_json, resolution=resolution)
 
 
 @references.command()
@@ -284,17 +246,14 @@ def import_command(
     help="clean-fid: mean and covariance, for clean-fid and pytorch-fid too; vdna: the package's .json and .npz.",
 )
 @click.option("--layer", metavar="NAME", help="Layer whose mean and covariance to write, where there are several.")
-@as_json
+@options.as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
-    from vdna_metrics.references.formats.exporting import export_statistics
-
-    dna = load_dna(name)
+    dna = find_set(name, None).one_dna().total
     check_writable(Path(output))
     written = [str(path) for path in export_statistics(dna, output, format=file_format, layer=layer)]
     if as_json:
-        print_json({"files": written, **described(dna)})
-        return
+        return print_json({"files": written, **described(dna)})
     click.echo(f"{', '.join(written)}: {dna!r}")
 
 
@@ -303,15 +262,12 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
 @click.option("--to", required=True, metavar="STORE", help="hub:OWNER/NAME, made where there is none, or a folder.")
 @click.option("--private", is_flag=True, help="Make a repository that only its members see.")
 @click.option("--overwrite", is_flag=True, help="Replace what the store has under these names.")
-@as_json
+@options.as_json
 def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
     """Copy references into another store, with their ranges and cards."""
-    from vdna_metrics.references.adding import publish
-
     records = publish(names, to, overwrite=overwrite, private=private)
     if as_json:
-        print_json([{"name": record.name, "store": to, **asdict(record)} for record in records])
-        return
+        return print_json(_listed(records, to))
     for name in dict.fromkeys(record.name for record in records):
         click.echo(f"{name}: in {to}")
 
@@ -324,8 +280,6 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _writable_store(location: str | None) -> ReferenceStore:
-    from vdna_metrics.references.store import ReferenceStore, user_store
-
     store = user_store() if location is None else ReferenceStore(location)
     folder = store.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -333,13 +287,12 @@ def _writable_store(location: str | None) -> ReferenceStore:
     return store
 
 
-def _card(path: str | None) -> str | None:
-    return None if path is None else Path(path).read_text("utf-8")
+def _card(storing: options.StoringOptions) -> str | None:
+    return None if storing.card is None else Path(storing.card).read_text("utf-8")
 
 
-def _command() -> str:
-    """The command as it was given, for the record."""
-    return shlex.join(["vdna-metrics", *sys.argv[1:]])
+def _listed(records: Sequence[ReferenceRecord | RangesRecord], store: str) -> list[dict[str, Any]]:
+    return [{"name": record.name, "store": store, **asdict(record)} for record in records]
 
 
 def _add(
@@ -347,14 +300,14 @@ def _add(
     dnas: list[VDNA],
     dataset: str,
     split: str,
-    storing: StoringOptions,
+    storing: options.StoringOptions,
     card: str | None,
+    as_json: bool,
     *,
-    resolution: str = "",
     origin: str = "",
-) -> tuple[ReferenceRecord, ...]:
-    from vdna_metrics.references.adding import add_card, add_reference
-
+    resolution: str = "",
+) -> None:
+    """Add to a store, and say so."""
     records = add_reference(
         dnas,
         store,
@@ -367,12 +320,7 @@ def _add(
     )
     if card is not None:
         add_card(store, dataset, card)
-    return records
-
-
-def _print_added(store: ReferenceStore, records: Sequence[ReferenceRecord], as_json: bool) -> None:
     if as_json:
-        print_json([{"name": record.name, "store": store.location, **asdict(record)} for record in records])
-        return
+        return print_json(_listed(records, store.location))
     for record in records:
         click.echo(f"{record.name}: {record.n_images} images, in {store.location}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vdna_metrics.cli.screen import number, print_json, print_table, say
-
-if TYPE_CHECKING:
-    from vdna_metrics.leaderboard import Evidence, Leaderboard
+from vdna_metrics.files import replacing
+from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
+from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
+from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
 
 _FILE = "leaderboard.json"
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -25,9 +25,6 @@ def check_folder(folder: Path) -> None:
 
 def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
     """The record first: a page can be drawn again, numbers cannot."""
-    from vdna_metrics.files import replacing
-    from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
-
     leaderboard.save(folder / _FILE)
     for name, text in (
         ("leaderboard.csv", leaderboard_csv(leaderboard)),
@@ -43,16 +40,7 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     for note in leaderboard.notes:
         say(f"note: {note}")
     if as_json:
-        print_json(leaderboard.to_json())
-    else:
-        _print_leaderboard(leaderboard)
-        click.echo(f"Report: {(folder / 'index.html').resolve()}")
-
-
-def _print_leaderboard(leaderboard: Leaderboard) -> None:
-    """A table a metric and network."""
-    from vdna_metrics.reports import ranking_table
-
+        return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:
         print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
@@ -68,13 +56,11 @@ def _print_leaderboard(leaderboard: Leaderboard) -> None:
             click.echo(note)
         if len(notes) > _NOTES:
             click.echo(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")
+    click.echo(f"Report: {(folder / 'index.html').resolve()}")
 
 
 def print_comparison(recorded: Leaderboard, found: Leaderboard, tolerance: float | None, as_json: bool) -> bool:
     """What came out otherwise in a replay; whether nothing did."""
-    from vdna_metrics.leaderboard import leaderboard_differences
-    from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
-
     tolerance = TOLERANCE if tolerance is None else tolerance
     differences = leaderboard_differences(recorded, found, tolerance=tolerance)
     intervals = intervals_are_comparable(recorded)

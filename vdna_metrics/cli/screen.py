@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.images.sources import ImageSource
 
-    Report = Callable[[int, int | None], None]  # images done, images in all
-    StartBar = Callable[[str, int], Report]  # what to call it, images in all
+Report = Callable[[int, "int | None"], None]  # images done, images in all
+StartBar = Callable[[str, int], Report]  # what to call it, images in all
 
 
 def is_main() -> bool:
@@ -37,16 +37,8 @@ def watched(reading: Reading, start: StartBar, name: str, images: ImageSource) -
 @contextmanager
 def progress_bars() -> Iterator[StartBar]:
     """Bars on the error stream: images done, images a second, time left. Where that is not a terminal, a line each."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task as ProgressTask,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
     def log(name: str, _total: int) -> Report:
@@ -59,8 +51,8 @@ def progress_bars() -> Iterator[StartBar]:
 
         return report
 
-    class Speed(ProgressColumn):
-        def render(self, task: ProgressTask) -> Text:
+    class Speed(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             seconds = task.finished_time or task.elapsed
             return Text(f"{task.completed / seconds:.1f} images/s" if task.completed and seconds else "")
 
@@ -69,13 +61,13 @@ def progress_bars() -> Iterator[StartBar]:
         yield log
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(),
         Speed(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console) as bars:
+    with progress.Progress(*columns, console=console) as bars:
 
         def draw(name: str, total: int) -> Report:
             # The end of a path tells more than its beginning.
@@ -154,6 +146,15 @@ def print_by_layer(heading: str, metric: str, columns: list[str], results: Seque
     parts = [result[f"{metric}_by_layer"] for result in results]
     rows = [[layer, *(part[layer] for part in parts)] for layer in parts[0]]
     print_table(f"{heading} by layer", ["layer", *columns], rows)
+
+
+def print_lines(lines: Mapping[str, str]) -> None:
+    """What there is to tell of one thing, folded; an address is to be copied, so it is not."""
+    wide = max(map(len, lines)) + 1
+    for title, text in lines.items():
+        line = f"{title:{wide}}{text}"
+        folded = textwrap.fill(line, 100, subsequent_indent=" " * wide, break_on_hyphens=False)
+        click.echo(folded if " " in text else line)
 
 
 def print_json(value: Any) -> None:

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import click
 
-from vdna_metrics.cli.inputs import check_same_bins, kinds_of, load_ranges
+from vdna_metrics.build import build_dnas, calibrate
+from vdna_metrics.build.reading import Reading
+from vdna_metrics.cli import inputs
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
+    DNAOptions,
     HistogramOptions,
     NetworkOptions,
     NeuronOptions,
     RunningOptions,
 )
-from vdna_metrics.cli.screen import say, watched
-
-if TYPE_CHECKING:
-    from vdna_metrics.build.reading import Reading
-    from vdna_metrics.cli.screen import StartBar
-    from vdna_metrics.distributions import Kind
-    from vdna_metrics.dna import VDNA, Column
-    from vdna_metrics.extractors import FeatureExtractor
-    from vdna_metrics.fingerprint import ExtractorFingerprint
-    from vdna_metrics.images.sources import ImageSource
-    from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
-    from vdna_metrics.ranges import ActivationRanges
-    from vdna_metrics.references import ImageSet
-    from vdna_metrics.references.image_sets import ChosenDNA
+from vdna_metrics.cli.results import Notes, report_skipped
+from vdna_metrics.cli.screen import StartBar, say, watched
+from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout, get_spec
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.images.sources import ImageSource
+from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.neurons import chosen_neurons, chosen_weights
+from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.references import ImageSet, resolve
+from vdna_metrics.references.image_sets import ChosenDNA
+from vdna_metrics.references.store import own_ranges
 
 NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, False, False))
 NO_HISTOGRAMS = HistogramOptions(None, None, None)
+ALL_NEURONS = NeuronOptions(None, None)
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,6 @@ class DNASettings:
 
     def with_ranges(self, images: ImageSource, reading: Reading, start: StartBar) -> DNASettings:
         """With the ranges that ship, else ranges calibrated on these images, which costs a pass of its own."""
-        from vdna_metrics.build import calibrate
-        from vdna_metrics.references.store import own_ranges
-
         ranges = self.ranges or own_ranges(self.built)
         if ranges is None:
             say(f"no activation ranges ship for {self.extractor}: calibrating on {images.name} first")
@@ -80,21 +81,20 @@ class DNASettings:
             ranges = calibrate(images, self.built, layers=list(self.layout), reading=watching)
         return replace(self, ranges=ranges)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of `build_dnas`."""
+        return {
+            "bins": self.bins,
+            "ranges": self.ranges,
+            "layers": list(self.layout),
+            "neurons": self.layout.neurons,
+            "max_positions": self.max_positions,
+        }
+
     def make(self, images: ImageSource, kinds: Sequence[Kind], reading: Reading) -> dict[Kind, VDNA]:
         """The DNAs of a set of images."""
-        from vdna_metrics.build.dnas import build_dnas
-
-        return build_dnas(
-            images,
-            self.built,
-            kinds,
-            bins=self.bins,
-            ranges=self.ranges,
-            layers=list(self.layout),
-            neurons=self.layout.neurons,
-            max_positions=self.max_positions,
-            reading=reading,
-        )
+        return build_dnas(images, self.built, kinds, reading=reading, **self.options)
 
     def choose(self, images: ImageSet, kind: Kind, like: VDNA | None = None) -> ChosenDNA | None:
         """The DNA of a kind that a set has, of the neurons that are asked for, or of those of another DNA."""
@@ -112,7 +112,7 @@ def find_settings(
     histograms: HistogramOptions,
     *,
     columns: Sequence[Column] = (),
-    neurons: NeuronOptions | None = None,
+    neurons: str | None = None,
     sets: Sequence[ImageSet] = (),
     builds: bool = False,
 ) -> DNASettings:
@@ -122,14 +122,11 @@ def find_settings(
         options: of the network; by default it is that of the first DNA.
         histograms: their options; by default those of the first DNA.
         columns: distances that are to be measured.
-        neurons: which neurons, and the weights that these columns have.
+        neurons: file of the selection of neurons that are looked at.
         sets: what is compared, the reference first.
         builds: whether the network is needed whatever the sets are.
     """
-    from vdna_metrics.distributions import HistogramDistribution
-    from vdna_metrics.neurons import chosen_neurons, chosen_weights
-
-    given = _first_dnas(sets, kinds_of(columns), options.extractor)
+    given = _first_dnas(sets, inputs.kinds_of(columns), options.extractor)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
     if (
@@ -138,24 +135,25 @@ def find_settings(
         or replace(options, layers=None) != NO_NETWORK
         or any(each.images is not None for each in sets)
     ):
-        network, layers = find_extractor(options, columns, first)
+        network, layers = _find_extractor(options, columns, first)
     seen = network or first
     assert seen is not None
     for dna in given.values():
         dna.check_fingerprint(seen.fingerprint)
     if layers is None and columns and all(column.layers for column in columns):
         layers = list(dict.fromkeys(layer for column in columns for layer in column.layers or ()))
-    picked = chosen_neurons(None if neurons is None else neurons.neurons, seen.fingerprint)
+    picked = chosen_neurons(neurons, seen.fingerprint)
     layout = (first or seen).layout.select(layers, picked)
     for column in columns:  # before the work
         if column.weights is not None:
             per = column.distance.per or "neuron"
             chosen_weights(column.weights, layout.select(column.layers), seen.fingerprint, per)
-    bins, ranges, max_positions = histograms.bins, load_ranges(histograms.ranges), histograms.max_positions
+    bins, max_positions = histograms.bins, histograms.max_positions
+    ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     if "histogram" in given:
         own = given["histogram"].distribution
         assert isinstance(own, HistogramDistribution)
-        check_same_bins(given["histogram"], bins, ranges)
+        inputs.check_same_bins(given["histogram"], bins, ranges)
         bins, ranges = own.bins, own.ranges
         max_positions = max_positions or given["histogram"].provenance.max_positions
     extractor = network.name if network is not None else seen.provenance.extractor  # type: ignore[union-attr]
@@ -175,43 +173,140 @@ def _first_dnas(sets: Sequence[ImageSet], kinds: Sequence[Kind], extractor: str 
     return given
 
 
-def find_extractor(
-    options: NetworkOptions, columns: Sequence[Column] = (), reference: VDNA | None = None
+def _find_extractor(
+    options: NetworkOptions, columns: Sequence[Column], reference: VDNA | None
 ) -> tuple[FeatureExtractor, list[str] | None]:
     """The network, and the names of the layers that were asked for."""
-    from vdna_metrics.extractors import create_extractor, extractor_and_layout
-
-    name, layers, running = options.extractor, options.layers, options.running
+    name, layers = options.extractor, options.layers
     own = {column.name: column.extractor for column in columns}
     if name is None and reference is None and columns and len(set(own.values())) == 1:
         name = next(iter(own.values()))
-    precision = running.precision
+    running = vars(options.running)
     if reference is not None:
         if name in (None, reference.provenance.extractor):
             name = reference.provenance.extractor
             if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
                 layers = tuple(reference.layout)
-        precision = precision or reference.fingerprint.precision
+        running = {**running, "precision": running["precision"] or reference.fingerprint.precision}
     name = name or DEFAULT_EXTRACTOR
-    _check_defined_in(name, own)
-    built = create_extractor(
-        name,
-        layers=layers if name.startswith("timm:") else None,
-        weights_path=options.weights,
-        precision=precision,
-        channels_last=running.channels_last,
-        compile=running.compile,
-    )
-    network, layout = extractor_and_layout(built, layers)
-    return network, None if layers is None else list(layout)
-
-
-def _check_defined_in(name: str, own: Mapping[str, str | None]) -> None:
-    """Refuse columns of another network; how that resizes its images is left to the user."""
-    from vdna_metrics.extractors import get_spec
-
-    for column, extractor in own.items():
+    for column, extractor in own.items():  # how a network resizes its images is left to the user
         if extractor is not None and get_spec(extractor).architecture != get_spec(name).architecture:
             raise click.UsageError(
                 f"{column} is defined in {extractor}, and these images are seen by {name}: score {column} by itself"
             )
+    paths = layers if name.startswith("timm:") else None
+    built = create_extractor(name, layers=paths, weights_path=options.weights, **running)
+    network, layout = extractor_and_layout(built, layers)
+    return network, None if layers is None else list(layout)
+
+
+# ----------------------------------------------------------------------------------------------------------- comparison
+@dataclass(frozen=True)
+class Comparison:
+    """Sets of images that are measured against one, whatever they are given as.
+
+    Args:
+        reference: the real images.
+        generated: what is compared with them.
+        columns: distances to measure.
+        settings: of the DNAs.
+        reading: how images are read.
+        notes: what a reader of the numbers should know.
+    """
+
+    reference: ImageSet
+    generated: list[ImageSet]
+    columns: tuple[Column, ...]
+    settings: DNASettings
+    reading: Reading
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Kinds of the DNAs that are compared."""
+        return inputs.kinds_of(self.columns)
+
+    def real_dnas(self, start: StartBar) -> tuple[Comparison, dict[Kind, VDNA]]:
+        """The DNAs of the reference, and the comparison with the ranges that its histograms have."""
+        images, found = self.reference.images, self
+        if "histogram" in self.kinds and images is not None and not self.settings.choose(self.reference, "histogram"):
+            found = replace(self, settings=self.settings.with_ranges(images, self.reading, start))
+        name = f"real: {self.reference.source if images is None else images.name}"
+        real = found.dnas_of(self.reference, start, name)
+        for dna in real.values():
+            self.notes.add_warnings("reference", dna)
+        return found, real
+
+    def dnas_of(
+        self, images: ImageSet, start: StartBar, name: str, like: Mapping[Kind, VDNA] | None = None
+    ) -> dict[Kind, VDNA]:
+        """DNAs of a set: those that it has, the others of its images; of the layers and neurons of others, if given."""
+        self.notes.read += images.notes
+        dnas: dict[Kind, VDNA] = {}
+        for kind in self.kinds:
+            chosen = self.settings.choose(images, kind, None if like is None else like[kind])
+            if chosen is not None:
+                dnas[kind] = chosen.total
+                self.notes.add(images.source, chosen.notes)
+        missing = [kind for kind in self.kinds if kind not in dnas]
+        if missing:
+            assert images.images is not None
+            made = self.settings.make(images.images, missing, watched(self.reading, start, name, images.images))
+            report_skipped(images.images.name, made[missing[0]].provenance.skipped)
+            for kind, dna in made.items():  # kinds of a reference may differ in their layers
+                of = None if like is None else like[kind].layout
+                dnas[kind] = dna if of is None else dna.select(list(of), of.neurons)
+        return {kind: dnas[kind] for kind in self.kinds}
+
+
+def find_comparison(
+    references: Sequence[str],
+    sources: Sequence[str],
+    columns: Sequence[Column],
+    options: DNAOptions,
+    neurons: NeuronOptions = ALL_NEURONS,
+    *,
+    by: str | None = None,
+    unit: str | None = None,
+    builds: bool = False,
+    checkpoint: Path | None = None,
+) -> Comparison:
+    """Open the set of real images, and those that are compared with it, through one network; refused before the work.
+
+    Args:
+        references: sources of the real images.
+        sources: sets that are compared with them.
+        columns: distances to measure.
+        options: how DNAs are made.
+        neurons: which neurons, and their weights.
+        by: parts to measure too, ``"layer"`` or ``"neuron"``.
+        unit: of the distance.
+        builds: whether the network is needed whatever the sets are.
+        checkpoint: folder where an interrupt keeps what was done.
+    """
+    kinds, network, root = inputs.kinds_of(columns), options.network, options.reading.root
+    inputs.check_histogram_options(kinds, options.histograms)
+    inputs.check_parts(columns, by, neurons)
+    columns = tuple(inputs.in_unit(column, unit) for column in columns)
+    reading = inputs.reading_of(options.reading, checkpoint)
+    extractors = None if network.extractor is None else [network.extractor]
+    reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
+    extractor = network.extractor or next(iter(reference.networks), None)
+    generated = [inputs.find_set(source, root, kinds, extractor) for source in sources]
+    for each in (reference, *generated):
+        has = inputs.kinds_in(each)
+        missing = [kind for kind in kinds if kind not in has]
+        if missing and each.images is None:
+            raise ValueError(
+                f"{each.source} lacks {' and '.join(missing)}, it has {', '.join(has)}; add such a DNA, or the images"
+            )
+    columns = tuple(column.replace(weights=neurons.neuron_weights) for column in columns)
+    settings = find_settings(
+        network,
+        options.histograms,
+        columns=columns,
+        neurons=neurons.neurons,
+        sets=[reference, *generated],
+        builds=builds,
+    )
+    return Comparison(reference, generated, columns, settings, reading)

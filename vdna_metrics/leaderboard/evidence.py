@@ -58,7 +58,8 @@ def example_images(entry: ImageSet, extractor: FeatureExtractor) -> tuple[Tensor
 
 def shown_column(columns: tuple[Column, ...]) -> Column | None:
     """The column whose neurons and images a report shows: of histograms where there is one, else of Gaussians."""
-    by_neuron = [column for column in columns if column.distance.per == "neuron" and column.distance.arity == 2]
+    explained = (one for one in columns if one.distance.arity == 2 and not one.distance.higher_is_better)
+    by_neuron = [column for column in explained if column.distance.per == "neuron"]
     histograms = [column for column in by_neuron if column.kind == "histogram"]
     return next(iter([*histograms, *by_neuron]), None)
 

@@ -143,9 +143,12 @@ def score_network(
     for column in network.columns:
         if len(jackknifed[column.name]) == len(generators):
             _add_ranks_(found, column, jackknifed[column.name], paired, settings.confidence)
-        dna = real.dnas.get(column.name)
-        if isinstance(dna, GroupedDNA) and _has_floor(column):
-            found.floors.append(_floor_record(column, network.label, dna, most, settings.seed))
+        dna, distance = real.dnas.get(column.name), column.distance
+        has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
+        if isinstance(dna, GroupedDNA) and has_floor:
+            floor = noise_floor(dna, most, distance=column, seed=settings.seed)
+            known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
+            found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
     if settings.fidelity and real.features is None:
         notes.add("Fidelity, diversity and copies need the images of the reference.")
     return found
@@ -220,24 +223,6 @@ def _add_ranks_(
         )
 
 
-def _has_floor(column: Column) -> bool:
-    distance = column.distance
-    return distance.bias is not None and distance.neutral is not None and distance.arity == 2
-
-
-def _floor_record(column: Column, network: str, real: GroupedDNA, n_images: int, seed: int) -> FloorRecord:
-    floor = noise_floor(real, n_images, distance=column, seed=seed)
-    return FloorRecord(
-        network=network,
-        metric=column.name,
-        value=floor.value,
-        spread=floor.spread,
-        n_images=floor.n_images,
-        measured_at=floor.measured_at,
-        layers=dict(floor.layers),
-    )
-
-
 def _add_features_(
     found: NetworkScores, network: str, generator: str, real: SetDNAs, fake: SetDNAs, reader: SetReader, notes: Notes
 ) -> None:
@@ -264,12 +249,7 @@ def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
 # -------------------------------------------------------------------------------------------------------------- records
 def _network_record(label: str, extractor: FeatureExtractor, real: SetDNAs) -> NetworkRecord:
     fingerprint = extractor.fingerprint
-    parts = {
-        "architecture": fingerprint.architecture,
-        "weights": fingerprint.weights,
-        "preprocessing": fingerprint.preprocessing,
-        "precision": fingerprint.precision,
-    }
+    parts = {part: getattr(fingerprint, part) for part in ("architecture", "weights", "preprocessing", "precision")}
     if fingerprint.options:
         parts["options"] = ", ".join(fingerprint.options)
     compared = {layer: count for dna in real.dnas.values() for layer, count in dna.layout.items()}

@@ -186,9 +186,7 @@ def make_leaderboard(
     Raises:
         ValueError: as `resolve` and `score_leaderboard`.
     """
-    plan = plan.with_networks()
-    sets, _ = _open_sets(plan, None, cache)
-    return _scored(plan, sets, title, command, cache, reading, start)
+    return _scored(plan, None, title, command, cache, reading, start)
 
 
 def append_to_leaderboard(
@@ -222,12 +220,11 @@ def append_to_leaderboard(
         ValueError: when the record does not tell how it was made, or images, networks or settings are not what they
             were; both sides are shown.
     """
-    plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
+    plan = LeaderboardPlan.from_leaderboard(recorded)
     plan = replace(plan, references=tuple(references) or plan.references, generators=(*plan.generators, *generators))
-    sets, notes = _open_sets(plan, recorded, cache)
-    leaderboard, evidence = _scored(plan, sets, title or recorded.title, command, cache, reading, start)
-    _check_comparable(recorded, leaderboard)
-    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
+    found = _scored(plan, recorded, title or recorded.title, command, cache, reading, start)
+    _check_comparable(recorded, found[0])
+    return found
 
 
 def replay_leaderboard(
@@ -253,29 +250,27 @@ def replay_leaderboard(
         ValueError: when the record does not tell how it was made, or images or networks are not what they were; both
             sides are shown.
     """
-    plan = LeaderboardPlan.from_leaderboard(recorded).with_networks()
+    plan = LeaderboardPlan.from_leaderboard(recorded)
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
-    kept = {name: recorded.settings[name] for name in ("batch_size", "skip_bad")}
-    sets, notes = _open_sets(plan, recorded, cache)
-    leaderboard, evidence = _scored(
-        plan, sets, recorded.title, recorded.command, cache, replace(reading, **kept), start
-    )
-    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
+    reading = replace(reading, **{name: recorded.settings[name] for name in ("batch_size", "skip_bad")})
+    return _scored(plan, recorded, recorded.title, recorded.command, cache, reading, start)
 
 
 def _scored(
     plan: LeaderboardPlan,
-    sets: Sequence[ImageSet],
+    recorded: Leaderboard | None,
     title: str,
     command: str,
     cache: Path | None,
     reading: Reading,
     start: Start | None,
 ) -> tuple[Leaderboard, Evidence]:
-    reference, *generators = sets
+    """The sets of images of a plan, which must be what they were where there is a record, are opened and scored."""
+    plan = plan.with_networks()
+    (reference, *generators), notes = _open_sets(plan, recorded, cache)
     ranges = None if plan.ranges is None else load_ranges(plan.ranges)
-    return score_leaderboard(
+    leaderboard, evidence = score_leaderboard(
         reference,
         generators,
         plan.extractors,
@@ -291,6 +286,7 @@ def _scored(
         reading=reading,
         start=start,
     )
+    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
 
 
 # ------------------------------------------------------------------------------------------------------- sets of images

@@ -40,8 +40,8 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("work was done")
 
-    monkeypatch.setattr("vdna_metrics.extractors.extractor_and_layout", refuse)
-    monkeypatch.setattr("vdna_metrics.dna.serialization.load_merged", refuse)
+    monkeypatch.setattr("vdna_metrics.cli.settings.extractor_and_layout", refuse)
+    monkeypatch.setattr("vdna_metrics.cli.dnas.load_merged", refuse)
     missing = run(*command, "-o", "nowhere/a.npz", exit_code=1)
     assert "folder nowhere does not exist" in missing.stderr
     assert "it is a folder" in run(*command, "-o", "folder", exit_code=1).stderr
