@@ -3,6 +3,7 @@ from ._version import __version__ as __version__
 from .build import Reading as Reading, build_dnas as build_dnas, calibrate as calibrate
 from .dna import (
     VDNA as VDNA,
+    Column as Column,
     Distance as Distance,
     GroupedDNA as GroupedDNA,
     compare as compare,

@@ -55,9 +55,11 @@ def test_a_column_is_a_value() -> None:
      {"neurons": {"norm": [1]}, "weights": {"norm": [2.0]}}],
 )  # fmt: skip
 def test_a_column_measures_what_it_selects(options: dict[str, Any]) -> None:
-    """On what it selects of two DNAs it gives the distance with all its arguments, as a number and by layer."""
+    """Of whole DNAs, and of what it selects of them, it gives the distance with its arguments, whole and by layer."""
     column = Column("emd", **options)
     sides = column.select(A), column.select(B)
+    assert column(A, B) == column(*sides)
+    assert column.by_layer(A, B) == column.by_layer(*sides)
     assert column(*sides) == pytest.approx(float(EMD(A, B, **options)), rel=1e-12)
     found = column.by_layer(*sides)
     assert found == {layer: float(value) for layer, value in EMD(A, B, reduction="layer", **options).items()}

@@ -25,7 +25,7 @@ class Column:
     """A distance with its extractor, layers, neurons, weights and options; frozen.
 
     What the functions of `analysis` take as ``distance=`` beside a plain name, and what a leaderboard has one of for
-    each of its metrics. A call measures all neurons of two DNAs: take what `select` gives of each.
+    each of its metrics. A call measures what `select` gives of two DNAs.
 
     Args:
         distance: a distance, or its name.
@@ -92,7 +92,7 @@ class Column:
             object.__setattr__(self, field, value)
 
     def __repr__(self) -> str:
-        of = [", ".join(self.layers)] if self.layers else []
+        of = [", ".join(self.layers)] if self.layers and "[" not in self.name else []
         return f"Column({self.name}: {' of '.join([self.title, *of, *filter(None, [self.extractor])])})"
 
     def replace(self, **changes: Any) -> Column:
@@ -124,10 +124,12 @@ class Column:
     def measure(
         self, reference: VDNA | None, generated: VDNA, reduction: Reduction = "mean", *, allow_subsampled: bool = False
     ) -> DistanceResult:
-        """The distance of two DNAs of which what is compared was selected; see `Distance`."""
+        """The distance of what it selects of two DNAs; see `Distance`."""
         return self.distance(
             reference,
             generated,
+            layers=self.layers,
+            neurons=self.neurons,
             weights=self.weights,
             reduction=reduction,
             allow_subsampled=allow_subsampled,
@@ -135,7 +137,7 @@ class Column:
         )
 
     def __call__(self, reference: VDNA | None, generated: VDNA) -> float:
-        """The same as a number, of what was selected."""
+        """The same as a number."""
         return float(cast(Tensor, self.measure(reference, generated)))
 
     def by_layer(self, reference: VDNA | None, generated: VDNA) -> dict[str, float]:
