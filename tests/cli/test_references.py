@@ -161,10 +161,10 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         import pytest
         from helpers.commands import put_small_networks
         from vdna_metrics.cli.references import build
-        from vdna_metrics.build import checkpoint
+        from vdna_metrics.build import passes
         from vdna_metrics.extractors.network import FeatureExtractor
         put_small_networks(pytest.MonkeyPatch())
-        checkpoint.Checkpoint.is_due = lambda *_, **__: True
+        passes.Checkpoint.is_due = lambda *_, **__: True
         forward, seen = FeatureExtractor.from_resized, []
         def count(self, images):
             seen.append(len(images))

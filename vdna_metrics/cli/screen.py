@@ -150,7 +150,7 @@ def print_by_layer(heading: str, metric: str, columns: list[str], results: Seque
 
 def print_lines(lines: Mapping[str, str]) -> None:
     """What there is to tell of one thing, folded; an address is to be copied, so it is not."""
-    wide = max(map(len, lines)) + 1
+    wide = max(map(len, lines)) + 2
     for title, text in lines.items():
         line = f"{title:{wide}}{text}"
         folded = textwrap.fill(line, 100, subsequent_indent=" " * wide, break_on_hyphens=False)
