@@ -38,8 +38,5 @@ def run_demo(n_images: int = 100, *, start: Start | None = None) -> tuple[Leader
         name=REFERENCE,
     )
     return make_leaderboard(
-        plan,
-        title="Procedural images among photographs",
-        command=f"vdna-metrics demo --images {n_images}",
-        start=start,
+        plan, title="Procedural images among photographs", command=f"vdna-metrics demo --images {n_images}", start=start
     )

@@ -65,12 +65,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_npz(
-    path: str | Path,
-    kind: str,
-    header: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
-    *,
-    compress: bool = True,
+    path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, compress: bool = True
 ) -> Path:
     """Write arrays and header to ``path`` through a temporary file that is renamed when complete.
 

@@ -291,11 +291,7 @@ def _describe(layout: NeuronLayout) -> str:
 
 
 def _header(value: NeuronSelection | NeuronWeights) -> dict[str, Any]:
-    return {
-        "layout": value.layout.to_json(),
-        "fingerprint": value.fingerprint.to_json(),
-        "made": dict(value.made),
-    }
+    return {"layout": value.layout.to_json(), "fingerprint": value.fingerprint.to_json(), "made": dict(value.made)}
 
 
 def _from_header(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,12 +38,7 @@ from scipy import ndimage
 
 from vdna_metrics import VDNA, compare
 from vdna_metrics.analysis import AttributeDistances, attribute_distances, desensitise
-from vdna_metrics.analysis.desensitise import (
-    Split,
-    sensitivity_deviation,
-    sensitivity_removal,
-    split_of,
-)
+from vdna_metrics.analysis.desensitise import Split, sensitivity_deviation, sensitivity_removal, split_of
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.images import ImageSource, select_images

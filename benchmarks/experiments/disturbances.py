@@ -140,9 +140,7 @@ def measure(experiment: Experiment, network: Network) -> tuple[Curves, dict[str,
     order = np.arange(len(test))
     numbers = [round(share * len(test)) for share in SHARES]
     others = experiment.look(
-        network,
-        draw(experiment.open("cifar10_jpeg_test.zip:test"), len(test)),
-        {str(n): order < n for n in numbers},
+        network, draw(experiment.open("cifar10_jpeg_test.zip:test"), len(test)), {str(n): order < n for n in numbers}
     )
     kept = experiment.look(
         network, changed(draw(test, len(test)), f"mixed, {SIZE} px", lambda image, _: image),

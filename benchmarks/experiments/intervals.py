@@ -45,11 +45,7 @@ LAYOUT = NeuronLayout({"first": 100, "second": 60, "third": 40})
 FINGERPRINT = ExtractorFingerprint("synthetic", "", "none", {layer: layer for layer in LAYOUT})
 NEURONS, POSITIONS, FACTORS, GROUPS, BINS = LAYOUT.total, 4, 8, 10, 64
 OF_IMAGE = 0.6  # share of a neuron's variance that an image's positions have in common
-KINDS: dict[str, Kind] = {
-    "emd": "histogram",
-    "nfd": "gaussian",
-    "lfd": "layer_gaussian",
-}
+KINDS: dict[str, Kind] = {"emd": "histogram", "nfd": "gaussian", "lfd": "layer_gaussian"}
 TITLES = {"emd": "VDNA-EMD", "nfd": "neuron Fréchet distance", "lfd": "layer Fréchet distance"}
 HERE = Path(__file__).resolve().parent
 

@@ -26,9 +26,7 @@ def main() -> None:
     accelerator = Accelerator()
     generator = tiny.Generator()
     generator, optimizer, training = accelerator.prepare(
-        generator,
-        torch.optim.Adam(generator.parameters(), lr=0.02),
-        DataLoader(tiny.noise(32, seed=10), batch_size=8),
+        generator, torch.optim.Adam(generator.parameters(), lr=0.02), DataLoader(tiny.noise(32, seed=10), batch_size=8)
     )
     metric = VDNAEarthMoversDistance(tiny.extractor(), reference=tiny.references()["histogram"])
     metric.to(accelerator.device)  # and not through prepare()

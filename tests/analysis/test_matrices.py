@@ -99,11 +99,7 @@ def test_near_sets_are_neighbours_in_the_order() -> None:
         ({"a": make_dna("histogram"), "b": make_dna("histogram", 0)}, {}, "the b DNA has seen no image"),
         (_some("histogram", 2), {"distance": "fdi"}, "unknown distance 'fdi'; did you mean 'nfd' or"),
         (_some("histogram", 2), {"distance": EVENNESS}, r"0 between a set and itself .*got Column\(evenness"),
-        (
-            _some("histogram", 2),
-            {"distance": Column("emd", weights={"conv1": [1.0]})},
-            "has 4 neurons",
-        ),
+        (_some("histogram", 2), {"distance": Column("emd", weights={"conv1": [1.0]})}, "has 4 neurons"),
     ],
 )
 def test_what_cannot_be_put_in_a_matrix_is_refused(dnas: Any, options: Any, message: str) -> None:

@@ -32,8 +32,7 @@ def _plain(kind: Kind = "histogram", seed: int = 0, images: int = 80, ranges: An
 
 
 @pytest.mark.parametrize(
-    ("kind", "distance"),
-    [("histogram", "emd"), ("histogram", JSD), ("gaussian", "nfd"), ("layer_gaussian", "nfd")],
+    ("kind", "distance"), [("histogram", "emd"), ("histogram", JSD), ("gaussian", "nfd"), ("layer_gaussian", "nfd")]
 )
 def test_planted_neurons_are_found(kind: Kind, distance: Any) -> None:
     """The neurons that an attribute moves are the ones selected, by any distance of neurons."""

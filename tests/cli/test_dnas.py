@@ -11,15 +11,7 @@ import pytest
 import torch
 from helpers.commands import put_small_sources, run, run_json, small_images
 
-from vdna_metrics import (
-    Reading,
-    build_dnas,
-    calibrate,
-    compare,
-    create_extractor,
-    load_ranges,
-    load_vdna,
-)
+from vdna_metrics import Reading, build_dnas, calibrate, compare, create_extractor, load_ranges, load_vdna
 from vdna_metrics.references.store import find_ranges
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")

@@ -12,13 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.commands import (
-    process_environment,
-    put_small_sources,
-    run,
-    start,
-    stopped_at_work,
-)
+from helpers.commands import process_environment, put_small_sources, run, start, stopped_at_work
 
 
 @pytest.fixture(autouse=True)

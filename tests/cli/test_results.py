@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import put_small_sources, run
 
-from vdna_metrics import (
-    load_vdna,
-)
+from vdna_metrics import load_vdna
 
 
 @pytest.fixture(autouse=True)

@@ -12,14 +12,7 @@ import pytest
 import torch
 from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
 
-from vdna_metrics import (
-    build_dnas,
-    calibrate,
-    compare,
-    create_extractor,
-    load_reference,
-    load_vdna,
-)
+from vdna_metrics import build_dnas, calibrate, compare, create_extractor, load_reference, load_vdna
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 

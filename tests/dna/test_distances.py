@@ -14,15 +14,7 @@ from helpers.distances import EVENNESS, JSD, OURS, registered
 from helpers.dnas import LAYOUT, make_dna
 
 from vdna_metrics import compare
-from vdna_metrics.dna.distances import (
-    EMD,
-    LFD,
-    NFD,
-    Distance,
-    find_distance,
-    list_distances,
-    register_distance,
-)
+from vdna_metrics.dna.distances import EMD, LFD, NFD, Distance, find_distance, list_distances, register_distance
 
 A, B = make_dna("histogram", 30), make_dna("histogram", 20, seed=1, shift=0.4)
 

@@ -248,10 +248,7 @@ def test_other_weights_are_refused(vae_file: Path, unet_file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weights", "neurons"),
-    [
-        ("ddpm_unet", 113_673_219, [512, 256, 256, 256, 128] * 3),
-        ("sd_v1_4_vae", 34_163_664, [4 * 32 * 32]),
-    ],
+    [("ddpm_unet", 113_673_219, [512, 256, 256, 256, 128] * 3), ("sd_v1_4_vae", 34_163_664, [4 * 32 * 32])],
 )
 def test_catalogue_networks_have_their_published_shapes(
     diffusers: Any, name: str, weights: int, neurons: list[int]

@@ -496,9 +496,7 @@ def test_another_reading_of_the_same_images_is_another_run(
     assert count == [2]
 
 
-def test_inference_tensors_are_right_for_every_reader(
-    shared_network: tuple[object, list[object], list[int]],
-) -> None:
+def test_inference_tensors_are_right_for_every_reader(shared_network: tuple[object, list[object], list[int]]) -> None:
     """Images made under inference mode count no versions: each reader gets the values of what they are now."""
     extractor, readers, _ = shared_network
     with torch.inference_mode():

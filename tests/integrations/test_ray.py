@@ -15,10 +15,7 @@ from vdna_metrics import build_dnas, load_vdna
 
 @pytest.mark.slow
 def test_partial_dnas_add_up(
-    launch: Callable[..., str],
-    recipe: Callable[[str], ModuleType],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    launch: Callable[..., str], recipe: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DNAs of batches of paths, made by two workers, add up to the counts of a single pass."""
     pytest.importorskip("ray.data", reason="needs the extra `training`, or Ray has no build for this Python")

@@ -3,12 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional import (
-    earth_movers_distance,
-    frechet_distance,
-    histogram_counts,
-    neuron_frechet_distance,
-)
+from vdna_metrics.functional import earth_movers_distance, frechet_distance, histogram_counts, neuron_frechet_distance
 
 pytestmark = [
     pytest.mark.parity,

@@ -20,14 +20,7 @@ from vdna_metrics import build_dnas, compare, create_extractor
 from vdna_metrics.dna import VDNA, GroupedDNA
 from vdna_metrics.images import open_images
 from vdna_metrics.leaderboard import load_leaderboard
-from vdna_metrics.references import (
-    ImageSet,
-    add_reference,
-    load_reference,
-    resolve,
-    resolve_images,
-    store,
-)
+from vdna_metrics.references import ImageSet, add_reference, load_reference, resolve, resolve_images, store
 
 PIXELS = small_images(6, 0)
 LAYERS = list(LAYOUT)

@@ -203,11 +203,7 @@ class AttributeDistances:
     per: Per = "neuron"
 
 
-def attribute_distances(
-    dnas: AttributeDNAs,
-    *,
-    distance: ColumnLike = "emd",
-) -> AttributeDistances:
+def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") -> AttributeDistances:
     """Distance of every neuron, or layer, between images with and without each attribute.
 
     Args:

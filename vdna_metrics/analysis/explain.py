@@ -238,12 +238,7 @@ class Explanation:
         }
 
 
-def explain(
-    reference: VDNA,
-    generated: VDNA,
-    *,
-    distance: ColumnLike | None = None,
-) -> Explanation:
+def explain(reference: VDNA, generated: VDNA, *, distance: ColumnLike | None = None) -> Explanation:
     """Which neurons make the distance between two DNAs, and by what.
 
     A neuron contributes its distance over the number of neurons, or times its weight; so contributions add up to the

@@ -84,11 +84,7 @@ class DistanceMatrix:
         return {"distance": self.distance, "unit": self.unit, "values": values}
 
 
-def distance_matrix(
-    dnas: Mapping[str, VDNA],
-    *,
-    distance: ColumnLike = "emd",
-) -> DistanceMatrix:
+def distance_matrix(dnas: Mapping[str, VDNA], *, distance: ColumnLike = "emd") -> DistanceMatrix:
     """The distances between every two of some DNAs, each computed once.
 
     For the EMD, each DNA's histograms are cumulated once, some neurons of all DNAs at a time; for the layer Fréchet
@@ -150,12 +146,7 @@ class Neighbour:
     distance: float
 
 
-def nearest(
-    dna: VDNA,
-    references: Mapping[str, VDNA],
-    *,
-    distance: ColumnLike = "emd",
-) -> tuple[Neighbour, ...]:
+def nearest(dna: VDNA, references: Mapping[str, VDNA], *, distance: ColumnLike = "emd") -> tuple[Neighbour, ...]:
     """References in the order of their distance from a DNA, the nearest first.
 
     Args:
@@ -237,10 +228,7 @@ class GroupReport:
 
 
 def compare_groups(
-    groups: Mapping[Any, VDNA],
-    reference: VDNA | Mapping[Any, VDNA],
-    *,
-    distance: ColumnLike = "emd",
+    groups: Mapping[Any, VDNA], reference: VDNA | Mapping[Any, VDNA], *, distance: ColumnLike = "emd"
 ) -> GroupReport:
     """How far each group is from a reference, or from a reference of its own, the farthest first.
 

@@ -201,9 +201,7 @@ def build_set(
             kept.save(made)
         if found is not None:
             made = replace(
-                made,
-                dnas={**found.dnas, **made.dnas},
-                features=made.features if lacks_features else found.features,
+                made, dnas={**found.dnas, **made.dnas}, features=made.features if lacks_features else found.features
             )
         found = made
     assert found is not None

@@ -127,9 +127,7 @@ class SettingsOptions:
 )
 @click.option("--append", metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
 @click.option(
-    "--tolerance",
-    type=click.FloatRange(0, 1),
-    help="Share by which a number may differ in --replay.  [default: 0.001]",
+    "--tolerance", type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
 )
 @click.option("--title", metavar="TEXT", help="Of the report.")
 @options.takes("settings", SettingsOptions)
@@ -283,10 +281,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     weights, layers = _weights(given.weights, names), list(given.layers or ()) or None
     extractors = (
         create_extractor(
-            name,
-            layers=layers if name.startswith("timm:") else None,
-            weights_path=weights.get(name),
-            **running,
+            name, layers=layers if name.startswith("timm:") else None, weights_path=weights.get(name), **running
         )
         for name in names
     )

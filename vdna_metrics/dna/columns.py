@@ -172,7 +172,7 @@ _NAMED = {
         meaning="The layer Fréchet distance on the pooled output of the FID Inception.",
         extractor="fid_inception",
         layers=("block_3",),
-    ),
+    )
 }
 
 

@@ -13,12 +13,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import (
-    GaussianDistribution,
-    HistogramDistribution,
-    Kind,
-    LayerGaussianDistribution,
-)
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
 from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, earth_movers_distance, image_emd
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance

@@ -99,9 +99,7 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
     if device is not None:
         distribution = distribution.to(device)
     return VDNA(
-        distribution,
-        ExtractorFingerprint.from_json(header["fingerprint"]),
-        Provenance.from_json(header["provenance"]),
+        distribution, ExtractorFingerprint.from_json(header["fingerprint"]), Provenance.from_json(header["provenance"])
     )
 
 

@@ -195,9 +195,7 @@ class VDNA:
         if selection == self.layout:
             return self
         return replace(
-            self,
-            distribution=self.distribution.select(selection),
-            fingerprint=self.fingerprint.select(list(selection)),
+            self, distribution=self.distribution.select(selection), fingerprint=self.fingerprint.select(list(selection))
         )
 
     def as_kind(self, kind: Kind) -> VDNA:

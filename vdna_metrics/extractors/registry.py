@@ -38,10 +38,7 @@ def list_extractors() -> list[str]:
 
 
 def get_spec(
-    name: str,
-    *,
-    weights_path: str | Path | None = None,
-    architecture_kwargs: Mapping[str, Any] | None = None,
+    name: str, *, weights_path: str | Path | None = None, architecture_kwargs: Mapping[str, Any] | None = None
 ) -> ExtractorSpec:
     """The spec of a catalogue name or ``timm:NAME``.
 

@@ -21,12 +21,7 @@ from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
 from vdna_metrics.leaderboard.record import AgreementRecord, Evidence, ImageSetRecord, Leaderboard, Score
 from vdna_metrics.leaderboard.sets import SetReader, Start
-from vdna_metrics.leaderboard.settings import (
-    DEFAULT_SETTINGS,
-    LeaderboardSettings,
-    NetworkColumns,
-    group_by_network,
-)
+from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references.image_sets import ImageSet

@@ -18,13 +18,7 @@ from helpers.dnas import LAYOUT, make_dna
 from scipy import stats
 
 from vdna_metrics import compare
-from vdna_metrics.analysis.uncertainty import (
-    extrapolate_frechet,
-    jackknife,
-    jackknife_distance,
-    noise_floor,
-    rules,
-)
+from vdna_metrics.analysis.uncertainty import extrapolate_frechet, jackknife, jackknife_distance, noise_floor, rules
 from vdna_metrics.distributions import LayerGaussianDistribution
 from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.dna.columns import Column, find_column

@@ -316,10 +316,7 @@ def _cut(path: Path) -> None:
         (lambda root: _cut(root.with_suffix(".json")), r"set\.json is damaged or not JSON"),
         (lambda root: root.with_suffix(".json").write_text("{}"), r"set\.json does not hold settings"),
         (lambda root: np.savez(root.with_suffix(".npz"), conv1=np.ones((4, 8))), "layer 'conv1' are float64"),
-        (
-            lambda root: np.savez(root.with_suffix(".npz"), conv1=np.ones((4, 7), int)),
-            r"are int64 \[4, 7\], expected",
-        ),
+        (lambda root: np.savez(root.with_suffix(".npz"), conv1=np.ones((4, 7), int)), r"are int64 \[4, 7\], expected"),
         (lambda root: np.savez(root.with_suffix(".npz"), conv1=-np.ones((4, 8), int)), r"expected \[4, 8\] from 0"),
         (lambda root: np.savez(root.with_suffix(".npz"), other=np.ones(1)), "counts of layer 'conv1' are missing"),
         (lambda root: np.savez(root.with_suffix(".npz"), conv1=np.array([None])), r"set\.npz is damaged or not"),

@@ -165,9 +165,7 @@ def jackknife_distance(
     }
     first, second = (
         Side(
-            total.provenance,
-            side.sizes if isinstance(side, GroupedDNA) else (side.n_images,),
-            *chance.of_score(shares),
+            total.provenance, side.sizes if isinstance(side, GroupedDNA) else (side.n_images,), *chance.of_score(shares)
         )
         for total, side, chance in zip(totals, (fixed, chosen), chances, strict=True)
     )
@@ -293,12 +291,7 @@ class NoiseFloor:
 
 
 def noise_floor(
-    reference: GroupedDNA,
-    n_images: int,
-    *,
-    distance: ColumnLike = "emd",
-    draws: int = 10,
-    seed: int = 0,
+    reference: GroupedDNA, n_images: int, *, distance: ColumnLike = "emd", draws: int = 10, seed: int = 0
 ) -> NoiseFloor:
     """What perfect images would score: nobody can be expected to win below it.
 
