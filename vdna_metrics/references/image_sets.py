@@ -113,7 +113,8 @@ class ImageSet:
             return None  # it can be built
         if not holding:
             have = "; ".join(dict.fromkeys(", ".join(dna.layout) for dna in found))
-            raise ValueError(f"{self.name}: no {kind} DNA has {', '.join(asked)}; it has {have}")
+            lacking = [layer for layer in asked if all(layer not in dna.layout for dna in found)] or asked
+            raise ValueError(f"{self.name}: no {kind} DNA has {', '.join(lacking)}; it has {have}")
         whole = self._only([dna for dna in holding if isinstance(dna, VDNA)])
         grouped = self._only([dna for dna in holding if isinstance(dna, GroupedDNA)])
         dna = whole or grouped
