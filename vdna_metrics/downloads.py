@@ -275,9 +275,7 @@ def _check_address(address: str) -> None:
     parts = urlsplit(address)
     secure = parts.scheme == "https" and parts.hostname
     if not (secure or (parts.scheme == "http" and parts.hostname in _LOOPBACK)) or len(address.split()) != 1:
-        raise DownloadError(
-            f"{address} is not an address to download from: it has to begin with https:// and have no blanks"
-        )
+        raise DownloadError(f"{address} is not an address to download from: expected https:// and no blanks")
 
 
 def _published_sha256(headers: Any) -> str | None:
@@ -330,12 +328,10 @@ def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float
         error.close()
         if error.code == 416:  # nothing there from where we stopped: not the same file
             part.unlink(missing_ok=True)
-        reason = error.headers.get("X-Error-Message") or error.reason
+        reason = f"HTTP {error.code} {error.headers.get('X-Error-Message') or error.reason}"
         if error.code in (*_TRANSIENT, 416):
-            raise _InterruptedError(f"HTTP {error.code} {reason}") from error
-        raise DownloadError(
-            f"{address} could not be downloaded to {target}: HTTP {error.code} {reason}", error.code
-        ) from error
+            raise _InterruptedError(reason) from error
+        raise DownloadError(f"{address} could not be downloaded to {target}: {reason}", error.code) from error
     except URLError:
         raise
     except (OSError, HTTPException) as error:
@@ -344,11 +340,10 @@ def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float
         resumed = response.status == 206
         length = response.headers.get("Content-Length")
         total = int(length) + have * resumed if length is not None else None
-        if resumed and not str(response.headers.get("Content-Range")).startswith(f"bytes {have}-"):
+        sent = response.headers.get("Content-Range")
+        if resumed and not str(sent).startswith(f"bytes {have}-"):
             part.unlink()
-            raise _InterruptedError(
-                f"expected the server to go on at {have}, got {response.headers.get('Content-Range')}"
-            )
+            raise _InterruptedError(f"expected the server to go on at {have}, got {sent}")
         etag = response.headers.get("ETag")
         strong = None if etag is None or etag.startswith("W/") else etag
         validator = strong or response.headers.get("Last-Modified")
@@ -367,13 +362,9 @@ def _receive(
     report = _REPORT.get()
     size = file.tell()
     large = total is None or total - size > _LARGE
-    _LOG.log(
-        logging.WARNING if large and report is None else logging.INFO,
-        "downloading %s from %s to %s",
-        "a file" if total is None else f"{total / 1e6:.0f} MB",
-        address,
-        target,
-    )
+    level = logging.WARNING if large and report is None else logging.INFO
+    amount = "a file" if total is None else f"{total / 1e6:.0f} MB"
+    _LOG.log(level, "downloading %s from %s to %s", amount, address, target)
     while True:
         if report is not None:
             report(target.name, size, total)
@@ -434,9 +425,8 @@ def _checked(path: Path, sha256: str | None, address: str) -> Path:
     record = _record_path(path)
     recorded = record.read_text().split()[:1] if record.is_file() else []
     if recorded and recorded != [found]:
-        raise DownloadError(
-            f"{path} was changed: it has sha256 {found}, at its first use it had {recorded[0]}: {again}"
-        )
+        before = recorded[0]
+        raise DownloadError(f"{path} was changed: it has sha256 {found}, at its first use it had {before}: {again}")
     if not recorded:
         _record(path, found)
     return path

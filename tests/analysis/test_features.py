@@ -104,11 +104,11 @@ def test_features_of_other_layers_are_refused() -> None:
 
 def test_features_need_a_name_each() -> None:
     """Names, digests and vectors are as many, and mirrored features have the others' shape."""
-    with pytest.raises(ValueError, match="2 names need as many vectors and digests, got 3, 0"):
+    with pytest.raises(ValueError, match="expected 2 vectors and digests, got 3, 0"):
         Features(("a", "b"), (), torch.zeros(3, 4))
     with pytest.raises(ValueError, match="got 2, 1"):
         Features(("a", "b"), ("00",), torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"mirrored features \[1, 4\] must be as the others, \[2, 4\]"):
+    with pytest.raises(ValueError, match=r"expected mirrored features \[2, 4\], as the others, got \[1, 4\]"):
         Features(("a", "b"), (), torch.zeros(2, 4), torch.zeros(1, 4))
 
 

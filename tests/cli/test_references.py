@@ -122,7 +122,7 @@ def test_ranks_build_the_references_of_one_process() -> None:
         (("real", "--name", "cats/train", "--root", "."), 2, "--root is for a dataset:NAME/SPLIT"),
         (("real", "--name", "cats/train", "--store", "hub:lab/references"), 1, "is not on this machine"),
         (("real", "--name", "bsds500/test", "--extractor", "vdna_tiny"), 1, "ships with the package"),
-        (("dataset:cifar10", "--extractor", "tiny"), 2, "no DATASET/SPLIT"),
+        (("dataset:cifar10", "--extractor", "tiny"), 2, "is not DATASET/SPLIT"),
     ],
 )
 def test_build_refuses(arguments: tuple[str, ...], exit_code: int, error: str) -> None:

@@ -182,11 +182,8 @@ def coding_share(dna: VDNA, *, epsilon_squared: float = 0.5) -> dict[str, float 
         first, scatter = distribution.first[rows], distribution.scatters()[layer]
         moment = recentre_scatter(dna.n_images, first, scatter, -distribution.centre[rows])[1] / dna.n_images
         energy = moment.trace()
-        if energy > 0:
-            length = coding_length(moment / energy, epsilon_squared=epsilon_squared)
-            found[layer] = length / (largest * len(moment))
-        else:
-            found[layer] = None
+        length = coding_length(moment / energy, epsilon_squared=epsilon_squared) if energy > 0 else None
+        found[layer] = None if length is None else length / (largest * len(moment))
     return found
 
 

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -272,29 +272,23 @@ def desensitise(
     """
     if (train.layout, train.distance, train.unit) != (validation.layout, validation.distance, validation.unit):
         raise ValueError("train and validation are other distances, or of other neurons")
-    values = learn_weights(
-        train.values,
-        validation.values,
-        attribute,
-        non_negative=non_negative,
-        learning_rate=learning_rate,
-        patience=patience,
-        max_steps=max_steps,
-    )
+    options: dict[str, Any] = {
+        "non_negative": non_negative,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "max_steps": max_steps,
+    }
+    values = learn_weights(train.values, validation.values, attribute, **options)
+    removal = sensitivity_removal(validation.values, values, attribute)
+    deviation = sensitivity_deviation(validation.values, values, attribute)
     made = {
         "method": "desensitise",
         "attribute": attribute,
         "attributes": list(train.values),
         "distance": train.distance,
         "unit": train.unit,
-        "non_negative": non_negative,
-        "learning_rate": learning_rate,
-        "patience": patience,
-        "max_steps": max_steps,
-        "validation": {
-            "removal": sensitivity_removal(validation.values, values, attribute),
-            "deviation": sensitivity_deviation(validation.values, values, attribute),
-        },
+        **options,
+        "validation": {"removal": removal, "deviation": deviation},
     }
     return NeuronWeights(train.layout, values, train.fingerprint, train.per, made)
 
@@ -410,15 +404,12 @@ def choose_attributes(
         >>> choose_attributes({"train": (images, has)}, "blue")
         (['blue', 'red'], ['rare'])
     """
-    known = list(next(has for _, has in splits.values()))
+    parts = [has for _, has in splits.values()]
+    known = list(parts[0])
     if attribute not in known:
         raise ValueError(f"the table has no attribute {attribute!r}; {near_names(attribute, known)}")
-    of_each = {name: [has[name] for _, has in splits.values()] for name in known}
-    few = [
-        name
-        for name, parts in of_each.items()
-        if min(min(sum(part), len(part) - sum(part)) for part in parts) < _FEWEST
-    ]
+    fewest = {name: min(min(sum(has[name]), len(has[name]) - sum(has[name])) for has in parts) for name in known}
+    few = [name for name in known if fewest[name] < _FEWEST]
     chosen = [name for name in known if name not in (*few, attribute)]
     if attribute in few or not chosen:
         raise ValueError(

@@ -14,14 +14,9 @@ from vdna_metrics.build.passes import ActivationBatch, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory, open_numbered
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
 from vdna_metrics.functional.moments import image_means
-from vdna_metrics.functional.neighbours import (
-    density_coverage,
-    kernel_distance,
-    nearest_neighbours,
-    precision_recall,
-    vendi_score,
-)
+from vdna_metrics.functional.neighbours import nearest_neighbours
 
 # A neuron whose deviation is below this share of its mean says the same of every image but for rounding, which
 # standardising would blow up.
@@ -54,13 +49,10 @@ class Features:
     def __post_init__(self) -> None:
         n = len(self.names)
         if len(self.vectors) != n or len(self.digests) not in (0, n):
-            raise ValueError(
-                f"{n} names need as many vectors and digests, got {len(self.vectors)}, {len(self.digests)}"
-            )
+            raise ValueError(f"expected {n} vectors and digests, got {len(self.vectors)}, {len(self.digests)}")
         if self.mirrored is not None and self.mirrored.shape != self.vectors.shape:
-            raise ValueError(
-                f"mirrored features {list(self.mirrored.shape)} must be as the others, {list(self.vectors.shape)}"
-            )
+            here, there = list(self.vectors.shape), list(self.mirrored.shape)
+            raise ValueError(f"expected mirrored features {here}, as the others, got {there}")
 
     def __len__(self) -> int:
         return len(self.names)

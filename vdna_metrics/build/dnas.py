@@ -12,13 +12,8 @@ from torch import Tensor
 from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
-from vdna_metrics.distributions import (
-    Distribution,
-    GaussianDistribution,
-    HistogramDistribution,
-    Kind,
-    LayerGaussianDistribution,
-)
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -228,9 +223,7 @@ def make_dnas(
         extractor.layout.check_layers([features], what="features")
         sizes.append(StateSize("features", n_images or 0, 4 * extractor.layout[features]))
     check_memory(known_as, sizes, reading)
-    filled = {
-        key: request.fresh(extractor, reading.device, partitions[key].n_states) for key, request in requests.items()
-    }
+    filled = {key: each.fresh(extractor, reading.device, partitions[key].n_states) for key, each in requests.items()}
     # Those that see the same of the activations are filled together.
     alike: dict[Any, list[Key]] = {}
     for key, request in requests.items():
@@ -303,17 +296,11 @@ def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[
     for place, suffix in enumerate(partition.suffixes):
         here = members.get(place, ())
         digests, sizes = [seen.digests[i] for i in here], [seen.sizes[i] for i in here]
-        skipped = [seen.skipped[i] for i in left_out.get(place, ())]
-        manifest = manifest_hash([partition.image_name(names[i]) for i in here], digests)
-        found.append(
-            Provenance(
-                extractor,
-                sources=(seen.name + suffix,),
-                skipped=tuple((partition.image_name(name), reason) for name, reason in skipped),
-                manifests=(manifest,) if digests else (),
-                sizes=ImageSizes.of(sizes) if sizes else None,
-            )
-        )
+        bad = [seen.skipped[i] for i in left_out.get(place, ())]
+        skipped = tuple((partition.image_name(name), reason) for name, reason in bad)
+        manifests = (manifest_hash([partition.image_name(names[i]) for i in here], digests),) if digests else ()
+        known = ImageSizes.of(sizes) if sizes else None
+        found.append(Provenance(extractor, (seen.name + suffix,), skipped=skipped, manifests=manifests, sizes=known))
     return found
 
 

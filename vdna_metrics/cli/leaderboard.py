@@ -20,16 +20,8 @@ from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.dna import Column
 from vdna_metrics.extractors import create_extractor
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-from vdna_metrics.leaderboard import (
-    Leaderboard,
-    LeaderboardPlan,
-    LeaderboardSettings,
-    append_to_leaderboard,
-    load_leaderboard,
-    make_leaderboard,
-    replay_leaderboard,
-)
-from vdna_metrics.leaderboard.plan import named_source
+from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
+from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_source, replay_leaderboard
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import resolve
 
@@ -207,11 +199,8 @@ def leaderboard(
 def _check_given(option: str, recorded: Leaderboard) -> None:
     """Refuse settings that are given and are not the leaderboard's."""
     context = click.get_current_context()
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    }
+    typed = click.core.ParameterSource.COMMANDLINE
+    given = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is typed}
     for name in _OF_NETWORKS:
         if name in given:
             name = name.replace("_", "-")
@@ -278,18 +267,14 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         names = reference.networks or (options.DEFAULT_EXTRACTOR,)
         precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
         running = {**running, "precision": running["precision"] or precision}
-    weights, layers = _weights(given.weights, names), list(given.layers or ()) or None
-    extractors = (
-        create_extractor(
-            name, layers=layers if name.startswith("timm:") else None, weights_path=weights.get(name), **running
-        )
-        for name in names
-    )
+    files, layers = _weights(given.weights, names), list(given.layers or ()) or None
+    chosen = {name: layers for name in names if name.startswith("timm:")}
+    made = [create_extractor(name, layers=chosen.get(name), weights_path=files.get(name), **running) for name in names]
     fid = FID_INCEPTIONS[given.fid_mode]
     networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:
         networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **running)
-    plan = replace(plan, extractors=tuple(extractors), networks=networks)
+    plan = replace(plan, extractors=tuple(made), networks=networks)
     # Without the DNAs of columns' own networks.
     opened = reference is not None and (not own or not reference.dnas)
     return replace(plan, reference=reference if opened else plan.open_set("", plan.references))

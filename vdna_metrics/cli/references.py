@@ -23,18 +23,10 @@ from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references import export_statistics, import_statistics, resolve_images
+from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
 from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, publish, verify_store
 from vdna_metrics.references.records import RangesRecord, ReferenceRecord
-from vdna_metrics.references.store import (
-    ReferenceStore,
-    find_ranges,
-    find_reference,
-    known_stores,
-    list_references,
-    read_records,
-    user_store,
-)
+from vdna_metrics.references.store import ReferenceStore, find_reference, known_stores, read_records, user_store
 
 _store = click.option(
     "--store",
@@ -60,9 +52,8 @@ def references() -> None:
 @options.as_json
 def list_command(dataset: str | None, location: str | None, as_json: bool) -> None:
     """List what there is, all or of one image set."""
-    records = [
-        record for record in list_references(location) if dataset is None or record.dataset.lower() == dataset.lower()
-    ]
+    known = list_references(location)
+    records = [record for record in known if dataset is None or record.dataset.lower() == dataset.lower()]
     if as_json:
         return print_json([{"name": record.name, **asdict(record)} for record in records])
     if not records:

@@ -11,13 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import (
-    Distribution,
-    GaussianDistribution,
-    HistogramDistribution,
-    Kind,
-    LayerGaussianDistribution,
-)
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.files import read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint

@@ -98,9 +98,8 @@ def _check_official(record: DatasetRecord, split: str, source: ImageSource, wher
     official = record.splits[split]
     other = f"open another copy by its path, as open_images({where!r}), and name it otherwise"
     if len(source) != official:
-        raise ValueError(
-            f"{source.name}: {len(source)} images found in {where}, the official split has {official}; {other}"
-        )
+        found = f"{len(source)} images found in {where}"
+        raise ValueError(f"{source.name}: {found}, the official split has {official}; {other}")
     if record.resolution == "various":
         return
     first = source.read(0)
@@ -125,9 +124,8 @@ def _place(record: DatasetRecord, split: str, root: Path) -> str:
         path = f"{root}/{place}"
         if os.path.exists(path) or (".zip:" in path and os.path.isfile(path.rpartition(":")[0])):
             return path
-    raise ValueError(
-        f"{record.name}/{split} is not in {str(root)!r}: none of {', '.join(places)} is there. {_advice(record)}"
-    )
+    lacking = f"none of {', '.join(places)} is there"
+    raise ValueError(f"{record.name}/{split} is not in {str(root)!r}: {lacking}. {_advice(record)}")
 
 
 def _advice(record: DatasetRecord) -> str:
@@ -136,10 +134,8 @@ def _advice(record: DatasetRecord) -> str:
         "huggingface": "it is downloaded from there (download=True)",
         "local copy": f"it is looked for in {_cached(record)}",
     }[record.loader]
-    return (
-        f"Get it from {record.home} (licence: {record.licence}) and give the folder that holds it as root= (--root); "
-        f"without root= {without}"
-    )
+    get = f"Get it from {record.home} (licence: {record.licence}) and give the folder that holds it as root= (--root)"
+    return f"{get}; without root= {without}"
 
 
 def _open_files(record: DatasetRecord, split: str, root: Path) -> ImageSource:
@@ -231,9 +227,8 @@ def _package(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ValueError(
-            f"this dataset is read by the package {name}: pip install {name}, or 'vdna_metrics[datasets]'"
-        ) from error
+        advice = f"pip install {name}, or 'vdna_metrics[datasets]'"
+        raise ValueError(f"this dataset is read by the package {name}: {advice}") from error
 
 
 # ------------------------------------------------------------------------------------------------------ lmdb
@@ -333,9 +328,8 @@ def _download(record: DatasetRecord, split: str, folder: Path) -> None:
         with FileLock(folder / ".lock"), redirect_stdout(sys.stderr):
             _torchvision(record, split, folder, download=True)
     except (OSError, RuntimeError, HTTPException, ImportError) as error:
-        raise DownloadError(
-            f"{record.name}/{split} could not be downloaded to {folder}: {error}. {_advice(record)}"
-        ) from error
+        failed = f"{record.name}/{split} could not be downloaded to {folder}"
+        raise DownloadError(f"{failed}: {error}. {_advice(record)}") from error
 
 
 def _snapshot(record: DatasetRecord, split: str, download: bool) -> Path:
@@ -345,9 +339,8 @@ def _snapshot(record: DatasetRecord, split: str, download: bool) -> Path:
     try:
         path = snapshot_download(repository, repo_type="dataset", allow_patterns=files, local_files_only=not download)
     except (OSError, ValueError) as error:
-        raise DownloadError(
-            f"{record.name}/{split} could not be had from the hub's {repository}: {error}. {_advice(record)}"
-        ) from error
+        failed = f"{record.name}/{split} could not be had from the hub's {repository}"
+        raise DownloadError(f"{failed}: {error}. {_advice(record)}") from error
     return Path(path)
 
 

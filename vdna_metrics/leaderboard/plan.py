@@ -68,13 +68,9 @@ class LeaderboardPlan:
                 raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
             specs = [ExtractorSpec(**spec) for spec in recorded["networks"]]
             spec_of = {network.name: spec for network, spec in zip(leaderboard.networks, specs, strict=True)}
-            own, free = {}, {}
-            for network, metric in leaderboard.columns:
-                named = find_column(metric).extractor
-                if named is None:
-                    free[network] = spec_of[network]
-                else:
-                    own[named] = spec_of[network]
+            named = [(find_column(metric).extractor, network) for network, metric in leaderboard.columns]
+            own = {name: spec_of[network] for name, network in named if name is not None}
+            free = {network: spec_of[network] for name, network in named if name is None}
             settings = {item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
             if settings["layers"] is None and len(free) == 1:
                 settings["layers"] = _incomplete_layers(leaderboard, *free.items()) or None
@@ -91,9 +87,8 @@ class LeaderboardPlan:
                 name=leaderboard.reference.name,
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(
-                f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
-            ) from error
+            message = f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
+            raise ValueError(message) from error
 
     def record(self) -> dict[str, Any]:
         """What `from_leaderboard` needs beside what `score_leaderboard` records."""
@@ -136,14 +131,9 @@ class LeaderboardPlan:
             name: on the leaderboard.
             sources: where they are, see `resolve`.
         """
-        columns = self.settings.columns
-        return resolve(
-            *sources,
-            name=name,
-            kinds=list(dict.fromkeys(column.kind for column in columns)),
-            extractors=[_name_of(network) for network in (*self.extractors, *self.networks.values())],
-            root=self.root,
-        )
+        kinds = list(dict.fromkeys(column.kind for column in self.settings.columns))
+        extractors = [_name_of(network) for network in (*self.extractors, *self.networks.values())]
+        return resolve(*sources, name=name, kinds=kinds, extractors=extractors, root=self.root)
 
 
 def _incomplete_layers(leaderboard: Leaderboard, network: tuple[str, ExtractorSpec]) -> dict[str, tuple[str, ...]]:
@@ -369,10 +359,8 @@ def _changed_images(recorded: Leaderboard, sets: Sequence[ImageSet]) -> list[str
 
 def _changed_networks(recorded: Leaderboard, plan: LeaderboardPlan) -> list[str]:
     """Likewise of the networks."""
-    now = {
-        network.label: network.extractor.fingerprint.digest
-        for network in group_by_network(plan.settings, plan.extractors, plan.networks)
-    }
+    networks = group_by_network(plan.settings, plan.extractors, plan.networks)
+    now = {network.label: network.extractor.fingerprint.digest for network in networks}
     return [
         f"network {network.name} changed: fingerprint {network.fingerprint[:12]} when the leaderboard was made, now "
         f"{now.get(network.name, 'none')[:12]}"

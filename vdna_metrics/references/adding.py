@@ -104,11 +104,8 @@ def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: s
     """Raise ``ValueError`` for a name that `add_reference` would refuse whatever the DNA, before it is made."""
     for what, word in (("dataset", dataset), ("split", split)):
         if not _WORD.fullmatch(word):
-            raise ValueError(
-                f"{what} {word!r}: expected lower-case letters, digits and . _ + -, as in bsds500/trainval"
-            )
-    bundled = bundled_store()
-    asked = (dataset, split, extractor.lower(), kind)
+            raise ValueError(f"{what} {word!r}: expected lower-case letters, digits and . _ + -, as in bsds500/test")
+    bundled, asked = bundled_store(), (dataset, split, extractor.lower(), kind)
     shipped = {(r.dataset, r.split, r.extractor.lower(), r.kind) for r in bundled.manifest().references}
     if asked in shipped and store.folder.resolve() != bundled.folder.resolve():
         name = f"{dataset}/{split}@{extractor}#{kind}"
@@ -287,8 +284,7 @@ def verify_store(store: StoreLike) -> Iterator[tuple[str, str | None]]:
     for record in manifest.records:
         yield record.title, _problem(store, record)
     for family in group_families([(store, record) for record in manifest.references]):
-        problem = family_problem(family)
-        if problem is not None:
+        if (problem := family_problem(family)) is not None:
             yield f"{family[0][1].name} in groups", problem
 
 
@@ -351,11 +347,9 @@ def _copy(found: Sequence[Entry], target: ReferenceStore, overwrite: bool) -> li
         for each in copy_records(store, [record, *groups, *ranges], target, overwrite=overwrite):
             copied[each.key] = each
         for group in groups[:1]:
-            digests = store.image_digests(group)
-            if digests:
+            if digests := store.image_digests(group):
                 add_image_digests(target, group.images, digests)
-        card = store.card(record.dataset)
-        if card is not None:
+        if (card := store.card(record.dataset)) is not None:
             add_card(target, record.dataset, card)
     return list(copied.values())
 
@@ -381,18 +375,13 @@ def _to_hub(found: Sequence[Entry], repository: str, overwrite: bool, private: b
                 if path.is_file() and path.relative_to(folder).as_posix() not in there
             ]
             gone = there.difference(record.file for record in staged.manifest().records)
-            api.create_commit(
-                repository,
-                [*added, *(CommitOperationDelete(path_in_repo=place) for place in sorted(gone))],
-                commit_message=f"Add {', '.join(dict.fromkeys(record.name for record in copied))}",
-                repo_type="dataset",
-                parent_commit=parent,
-            )
+            changes: list[Any] = [*added, *(CommitOperationDelete(path_in_repo=place) for place in sorted(gone))]
+            message = f"Add {', '.join(dict.fromkeys(record.name for record in copied))}"
+            api.create_commit(repository, changes, commit_message=message, repo_type="dataset", parent_commit=parent)
     except HfHubHTTPError as error:
         log_in = "set HF_TOKEN to a token that may write there, or run `hf auth login`"
-        advice = {401: log_in, 403: log_in, 412: "somebody else published meanwhile, publish again"}.get(
-            error.response.status_code, "nothing was changed"
-        )
+        known = {401: log_in, 403: log_in, 412: "somebody else published meanwhile, publish again"}
+        advice = known.get(error.response.status_code, "nothing was changed")
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"hub:{repository} could not be published to: {reason}: {advice}") from error
     except (HFValidationError, OSError) as error:

@@ -282,7 +282,7 @@ def test_ones_own_histogram_needs_its_own_ranges(tmp_path: Path) -> None:
     assert torch.equal(back.distribution.counts, dna.distribution.counts)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="was made with other activation ranges"):
         read_vdna_package(settings, ranges=make_ranges(widen="none"))
-    with pytest.raises(ValueError, match="does not hold the activation ranges of its histogram: give ranges="):
+    with pytest.raises(ValueError, match="does not hold the ranges of its histogram: give ranges="):
         read_vdna_package(settings)
 
 

@@ -20,12 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import (
-    Distribution,
-    GaussianDistribution,
-    HistogramDistribution,
-    LayerGaussianDistribution,
-)
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -37,6 +33,7 @@ from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
 
 RangesLike = ActivationRanges | str | Path
 Arrays = Mapping[str, NDArray[Any]]
+Settings = Mapping[str, Any]
 
 _OURS = "vdna_metrics"
 _VERSION = "0.1.1"
@@ -104,9 +101,8 @@ def read_vdna_package(
             raise ValueError(f"{settings_path} is of type {kind!r}, known are {', '.join(_KINDS.values())}")
         distribution.state[0] = n_images
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{settings_path} does not hold settings as the vdna package writes them ({type(error).__name__}: {error})"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{settings_path} does not hold settings as the vdna package writes them ({why})") from error
     return VDNA(distribution, fingerprint, provenance)
 
 
@@ -255,7 +251,7 @@ def _as_int32(distribution: HistogramDistribution) -> dict[str, NDArray[Any]]:
 
 
 def _fingerprint(
-    path: Path, settings: Mapping[str, Any], layout: NeuronLayout, extractor: ExtractorSpec | None
+    path: Path, settings: Settings, layout: NeuronLayout, extractor: ExtractorSpec | None
 ) -> ExtractorFingerprint:
     """Of the catalogue's entry of that name, as vdna's settings have it resize and crop."""
     name = settings["feature_extractor_name"]
@@ -276,37 +272,26 @@ def _fingerprint(
     if transformed:
         raise ValueError(f"{path} was made with {transformed[0]}, which it does not hold")
     paths = spec.paths
-    for layer in layout:
-        if layer not in paths:
-            raise ValueError(
-                f"{path} has layer {layer!r}, extractor {spec.name!r} not; {near_names(layer, list(paths))}"
-            )
+    lacked = next((layer for layer in layout if layer not in paths), None)
+    if lacked is not None:
+        raise ValueError(f"{path} has layer {lacked!r}, extractor {spec.name!r} not; {near_names(lacked, list(paths))}")
     if len(layout) == len(paths) and spec.neurons not in (None, layout.total):
         raise ValueError(f"{path} has {layout.total} neurons, extractor {spec.name!r} has {spec.neurons}")
-    return ExtractorFingerprint(
-        spec.architecture_id,
-        "",
-        replace(spec, preprocessing=resize, crop=crop).preprocess.id,
-        {layer: paths[layer] for layer in layout},
-        "fp16" if spec.name in _HALF else spec.precision,
-    )
+    preprocessing = replace(spec, preprocessing=resize, crop=crop).preprocess.id
+    precision = "fp16" if spec.name in _HALF else spec.precision
+    chosen = {layer: paths[layer] for layer in layout}
+    return ExtractorFingerprint(spec.architecture_id, "", preprocessing, chosen, precision)
 
 
 def _ranges(
-    ranges: RangesLike | None,
-    path: Path,
-    settings: Mapping[str, Any],
-    layout: NeuronLayout,
-    fingerprint: ExtractorFingerprint,
+    ranges: RangesLike | None, path: Path, settings: Settings, layout: NeuronLayout, fingerprint: ExtractorFingerprint
 ) -> ActivationRanges:
     """The ranges of a histogram, which its files do not hold."""
     extraction, digest = settings["extraction_settings"], settings.get(_OURS, {}).get("ranges")
     if ranges is None:
         spec = CATALOGUE.get(settings["feature_extractor_name"])
         if spec is None or spec.ranges is None or digest is not None:
-            raise ValueError(
-                f"{path} does not hold the activation ranges of its histogram: give ranges=, those it was made with"
-            )
+            raise ValueError(f"{path} does not hold the ranges of its histogram: give ranges=, those it was made with")
         published = source_file(spec.ranges)
         found = load_vdna_ranges(published, layout, source=spec.ranges, fingerprint=fingerprint)
     elif isinstance(ranges, ActivationRanges):
