@@ -116,7 +116,7 @@ def test_layers_of_the_reference_are_the_layers_that_are_scored() -> None:
     assert list(scored["emd_by_layer"]) == ["second"]
     assert chosen == scored
     refused = run("score", "gen_a", "--reference", "second.npz", "--layers", "first", exit_code=1)
-    assert "unknown layer 'first'" in refused.stderr
+    assert "no histogram DNA has first; it has second" in refused.stderr
 
 
 def test_a_timm_network_is_read_at_the_layers_of_its_reference() -> None:

@@ -93,7 +93,7 @@ def test_an_installed_package_registers_a_distance(tmp_path: Path) -> None:
     [
         ("broken = broken_plugin:X", "raise RuntimeError('out of order')", "RuntimeError: out of order"),
         ("broken = broken_plugin:X", "", "AttributeError"),
-        ("broken = broken_plugin:X", "X = 3", "AttributeError"),
+        ("broken = broken_plugin:X", "X = 3", "TypeError: expected a Distance, got int"),
         (
             "emd = broken_plugin:X",
             PLUGIN.replace('"nothing", "n', '"emd", "n') + "X = NOTHING",
@@ -175,3 +175,36 @@ def test_what_cannot_be_compared_is_said_by_the_label() -> None:
         JSD(A, make_dna("histogram", 0))
     with pytest.raises(ValueError, match="needs at least 2 images: reference 12, generated 1"):
         NFD(make_dna("gaussian"), make_dna("gaussian", 1))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda layout: {"x": torch.zeros(3)}, "odd: its function has to give the shapes .*got .'x': .3"),
+        (
+            lambda layout: {layer: torch.full((n,), torch.nan) for layer, n in layout.items()},
+            "odd is not finite in layer",
+        ),
+        (lambda layout: torch.zeros(3), "odd: its function has to give the shapes"),
+    ],
+)
+def test_what_a_function_gives_is_checked(result: Any, message: str) -> None:
+    """A plugin's result of other layers or shapes, or not finite, is an error that names the distance."""
+    odd = Distance("odd", "odd", "Odd.", "histogram", lambda a, b: result(a.layout))
+    with pytest.raises(ValueError, match=message):
+        odd(make_dna("histogram"), make_dna("histogram"))
+
+
+def test_single_precision_results_are_taken() -> None:
+    """A function may compute in float32; values are float64 all the same."""
+    half = Distance(
+        "half", "half", "Half.", "histogram", lambda a, b: {x: torch.ones(n) / 2 for x, n in a.layout.items()}
+    )
+    found = half(make_dna("histogram"), make_dna("histogram"), reduction="none")
+    assert {part.dtype for part in found.values()} == {torch.float64}  # type: ignore[union-attr]
+
+
+def test_names_of_columns_are_taken() -> None:
+    """A distance cannot be called as a column is."""
+    with pytest.raises(ValueError, match="the name 'fid' is that of a column"):
+        register_distance(Distance("fid", "mine", "Mine.", "histogram", lambda a, b: {}))

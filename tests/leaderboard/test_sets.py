@@ -14,8 +14,9 @@ from helpers.distances import EVENNESS, JSD, registered
 from vdna_metrics import Reading, build_dnas, calibrate, compare, create_extractor, open_images
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.leaderboard import LeaderboardSettings, score_leaderboard, sets
-from vdna_metrics.leaderboard.sets import SetReader, total_of
+from vdna_metrics.leaderboard.sets import SetReader
 from vdna_metrics.leaderboard.settings import group_by_network
 from vdna_metrics.references import ImageSet, resolve
 
@@ -84,7 +85,9 @@ def test_groups_are_taken_where_they_hold_the_compared_layers() -> None:
     whole, grouped = found.dnas.values()
     assert not isinstance(whole, GroupedDNA)
     assert isinstance(grouped, GroupedDNA)
-    assert found.notes == ("its groups lack conv_head: the whole layer_gaussian DNA is compared, no error bars",)
+    assert found.notes == (
+        "its groups lack conv_head: the whole layer_gaussian DNA is compared, which has no error bars",
+    )
     assert "conv_head" in whole.layout
     distance = compare.layer_frechet(total_of(grouped), whole.select(["blocks.0", "blocks.2"]))
     assert float(distance) < 1e-3

@@ -16,7 +16,7 @@ from helpers.dnas import LAYOUT, make_dna, make_fingerprint, tiny_extractor
 from helpers.image_files import encode
 from torch.utils.data import DataLoader
 
-from vdna_metrics import build_dnas, compare, create_extractor
+from vdna_metrics import build_dnas, calibrate, compare, create_extractor
 from vdna_metrics.dna import VDNA, GroupedDNA
 from vdna_metrics.images import open_images
 from vdna_metrics.leaderboard import load_leaderboard
@@ -137,14 +137,39 @@ def test_dnas_are_no_images(tmp_path: Path) -> None:
 
 def test_sources_of_one_set_go_together(tmp_path: Path) -> None:
     """DNAs of several kinds and one source of images are one set; a second one of either is refused."""
-    paths = {kind: make_dna(kind).save(tmp_path / f"{kind}.npz") for kind in ("histogram", "gaussian")}  # type: ignore[arg-type]
-    both = resolve(*paths.values(), PIXELS, name="real")
+    paths = {}
+    for kind in ("histogram", "gaussian"):
+        dna = make_dna(kind)  # type: ignore[arg-type]
+        unknown = replace(dna, provenance=replace(dna.provenance, manifests=()))
+        paths[kind] = unknown.save(tmp_path / f"{kind}.npz")
+    both = resolve(*paths.values(), small_images(12, 0), name="real")
     assert (both.name, [dna.kind for dna in both.dnas]) == ("real", ["histogram", "gaussian"])
     assert both.images is not None
     with pytest.raises(ValueError, match=r"gaussian\.npz and .*gaussian\.npz are two gaussian DNAs of tiny: merge"):
         resolve(paths["gaussian"], paths["gaussian"])
     with pytest.raises(ValueError, match="only one source can be images, got array and array"):
         resolve(PIXELS, PIXELS)
+    with pytest.raises(ValueError, match=r"of the same images, got .* 12 images .* and 6 images of array"):
+        resolve(paths["gaussian"], PIXELS)
+
+
+def test_a_set_of_other_images_is_refused(tmp_path: Path) -> None:
+    """DNAs and images that are given as one set are of the same images, which manifests tell where numbers do not."""
+    extractor, dark = tiny_extractor(), PIXELS // 2
+    write_folder(tmp_path / "real", PIXELS)
+    write_folder(tmp_path / "dark", dark)
+    ranges = calibrate(PIXELS, extractor)
+    real = build_dnas(tmp_path / "real", extractor, ranges=ranges)["histogram"]
+    other = build_dnas(tmp_path / "dark", extractor, ["gaussian"])["gaussian"]
+    assert len(resolve(real, tmp_path / "real").dnas) == 1
+    for wrong in (other, tmp_path / "dark"):
+        with pytest.raises(ValueError, match=r"one set has to be of the same images, got .* images of real"):
+            resolve(real, wrong)
+    (tmp_path / "twice").mkdir()
+    for name in ("a", "b"):
+        real.save(tmp_path / "twice" / name)
+    with pytest.raises(ValueError, match=r"groups have to be disjoint, b\.npz is of the same images"):
+        resolve(tmp_path / "twice")
 
 
 # ---- names
@@ -202,7 +227,7 @@ def test_groups_are_compared_where_they_hold_the_layers() -> None:
     chosen = both.choose_dna("layer_gaussian")
     assert chosen is not None
     assert chosen.dna is whole
-    assert chosen.notes == ("its groups lack norm: the whole layer_gaussian DNA is compared, no error bars",)
+    assert chosen.notes == ("its groups lack norm: the whole layer_gaussian DNA is compared, which has no error bars",)
     few = both.choose_dna("layer_gaussian", layers=LAYERS[:1])
     assert few is not None
     assert isinstance(few.dna, GroupedDNA)

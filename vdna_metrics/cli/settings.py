@@ -126,7 +126,10 @@ def find_settings(
         sets: what is compared, the reference first.
         builds: whether the network is needed whatever the sets are.
     """
-    given = _first_dnas(sets, inputs.kinds_of(columns), options.extractor)
+    asked = options.layers
+    if asked is None and columns and all(column.layers for column in columns):
+        asked = tuple(dict.fromkeys(layer for column in columns for layer in column.layers or ()))
+    given = _first_dnas(sets, inputs.kinds_of(columns), options.extractor, asked)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
     if (
@@ -140,8 +143,7 @@ def find_settings(
     assert seen is not None
     for dna in given.values():
         dna.check_fingerprint(seen.fingerprint)
-    if layers is None and columns and all(column.layers for column in columns):
-        layers = list(dict.fromkeys(layer for column in columns for layer in column.layers or ()))
+    layers = layers if layers is not None or asked is None else list(asked)
     picked = chosen_neurons(neurons, seen.fingerprint)
     layout = (first or seen).layout.select(layers, picked)
     for column in columns:  # before the work
@@ -162,12 +164,14 @@ def find_settings(
     )
 
 
-def _first_dnas(sets: Sequence[ImageSet], kinds: Sequence[Kind], extractor: str | None) -> dict[Kind, VDNA]:
+def _first_dnas(
+    sets: Sequence[ImageSet], kinds: Sequence[Kind], extractor: str | None, layers: Sequence[str] | None
+) -> dict[Kind, VDNA]:
     """Of each kind the DNA of the first set that has one."""
     given: dict[Kind, VDNA] = {}
     for images in sets:
         for kind in kinds:
-            chosen = images.choose_dna(kind, extractor if len(images.networks) > 1 else None)
+            chosen = images.choose_dna(kind, extractor if len(images.networks) > 1 else None, layers=layers)
             if chosen is not None and kind not in given:
                 given[kind] = chosen.total
     return given

@@ -82,7 +82,7 @@ class Column:
             "short": short or label or known.short,
             "meaning": meaning or known.meaning,
             "extractor": extractor,
-            "layers": None if layers is None else tuple(layers),
+            "layers": None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers),
             # Files are read once, not once a distance.
             "neurons": load_selection(neurons) if isinstance(neurons, str | Path) else neurons,
             "weights": load_weights(weights) if isinstance(weights, str | Path) else weights,

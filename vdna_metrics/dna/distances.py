@@ -18,7 +18,7 @@ from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, earth_movers_distance, image_emd
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
 from vdna_metrics.functional.moments import image_means
-from vdna_metrics.layout import near_names
+from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, chosen_weights
 
 Reduction = Literal["mean", "layer", "none"]
@@ -26,6 +26,7 @@ DistanceResult = Tensor | dict[str, Tensor]
 OfImages = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """Takes ``{layer: [neurons, images, positions]}``, gives ``{layer: [images, parts]}`` float64."""
 ENTRY_POINTS = "vdna_metrics.distances"
+RESERVED = ("fid",)  # names of columns
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -164,12 +165,25 @@ class Distance:
         chosen = self.checked_options(options)
         given = {"reference": reference, "generated": generated} if self.arity == 2 else {"generated": generated}
         sides = self.prepared(given, layers, neurons, allow_subsampled=allow_subsampled)
-        found = self.function(*(side.distribution for side in sides), **chosen)
+        found = self._checked(self.function(*(side.distribution for side in sides), **chosen), sides[0].layout)
         if isinstance(found, Tensor):
             if weights is not None:
                 raise ValueError(f"{self.label} has no parts that could be weighted; leave weights= out")
             return found
-        return self._reduced(dict(found), sides[0], weights, reduction)
+        return self._reduced(found, sides[0], weights, reduction)
+
+    def _checked(self, found: Mapping[str, Tensor] | Tensor, layout: NeuronLayout) -> dict[str, Tensor] | Tensor:
+        """What its function gave, in float64; refused where it is not what the distance states."""
+        sizes = {} if self.per is None else {layer: n if self.per == "neuron" else 1 for layer, n in layout.items()}
+        parts = {"": found} if isinstance(found, Tensor) else dict(found)
+        shapes = {layer: list(part.shape) for layer, part in parts.items()}
+        expected = {layer: [size] for layer, size in sizes.items()} or {"": []}
+        if shapes != expected:
+            raise ValueError(f"{self.name}: its function has to give the shapes {expected}, got {shapes}")
+        bad = [layer for layer, part in parts.items() if not part.isfinite().all()]
+        if bad:
+            raise ValueError(f"{self.name} is not finite in layers {', '.join(bad) or 'of all'}")
+        return parts[""].double() if self.per is None else {layer: part.double() for layer, part in parts.items()}
 
     def check_reduction(self, reduction: str) -> None:
         """Raise ``ValueError`` for a reduction that it does not have."""
@@ -252,7 +266,11 @@ def register_distance(distance: Distance) -> Distance:
         >>> register_distance(find_distance("emd")).label
         'VDNA-EMD'
     """
+    if not isinstance(distance, Distance):
+        raise TypeError(f"expected a Distance, got {type(distance).__name__}")
     for name in (distance.name, *distance.aliases):
+        if name in RESERVED:
+            raise ValueError(f"the name {name!r} is that of a column: give {distance.label} another one")
         known = _REGISTRY.get(name, distance)
         if known is not distance:
             raise ValueError(f"the name {name!r} stands for {known.label} already: give {distance.label} another one")

@@ -147,3 +147,8 @@ class GroupedDNA:
         # Groups of one set have its name each.
         sources, manifests = (tuple(dict.fromkeys(names)) for names in (every.sources, every.manifests))
         return VDNA(distribution, self.fingerprint, replace(every, sources=sources, manifests=manifests))
+
+
+def total_of(dna: VDNA | GroupedDNA) -> VDNA:
+    """The DNA of all images."""
+    return dna.total if isinstance(dna, GroupedDNA) else dna

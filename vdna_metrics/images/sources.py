@@ -38,6 +38,12 @@ class ImageSource(ABC):
         """First folder below the root of each image (its class or split), ``""`` where it lies in the root."""
         return tuple(name.partition("/")[0] if "/" in name else "" for name in self.names)
 
+    def manifest(self) -> str:
+        """`manifest_hash` of all images as they are stored, each read once."""
+        stored = map(self.read, range(len(self)))
+        raws = (raw if isinstance(raw, bytes) else raw.tobytes() for raw in stored)
+        return manifest_hash(self.names, (hashlib.sha256(raw).hexdigest() for raw in raws))
+
     @abstractmethod
     def read(self, index: int) -> bytes | NDArray[np.uint8]:
         """Read an undecoded file, or an array's row as stored."""

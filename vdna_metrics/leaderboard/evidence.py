@@ -15,6 +15,7 @@ from vdna_metrics.analysis.matrices import compare_groups
 from vdna_metrics.analysis.ranking import ImageRanking, rank_images
 from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
 from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
@@ -22,7 +23,7 @@ from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import near_names
 from vdna_metrics.leaderboard.record import ClassRecord, CopyRecord, FidelityRecord
-from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
+from vdna_metrics.leaderboard.sets import SetDNAs, SetReader
 from vdna_metrics.references.image_sets import ImageSet
 
 _EXAMPLES = 6  # images of each set that a report may show

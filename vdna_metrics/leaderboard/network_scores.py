@@ -21,7 +21,7 @@ from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
-from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE
@@ -45,7 +45,7 @@ from vdna_metrics.leaderboard.record import (
     PairRecord,
     Score,
 )
-from vdna_metrics.leaderboard.sets import SetDNAs, SetReader, total_of
+from vdna_metrics.leaderboard.sets import SetDNAs, SetReader
 from vdna_metrics.leaderboard.settings import LeaderboardSettings
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet
 

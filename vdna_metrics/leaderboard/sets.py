@@ -11,7 +11,7 @@ from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, content_digests, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.leaderboard.record import ImageSetRecord
@@ -23,11 +23,6 @@ from vdna_metrics.references.store import own_ranges
 
 Start = Callable[[str, int], Progress]
 """Called with a name and a number of images when they begin to be read; gives what is called after each batch."""
-
-
-def total_of(dna: AnyDNA) -> VDNA:
-    """The DNA of all images."""
-    return dna.total if isinstance(dna, GroupedDNA) else dna
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,9 @@ class ImageSet:
         lacks = [] if groups is None else [layer for layer in wanted if layer not in groups.layout]
         notes = []
         if lacks:
-            notes.append(f"its groups lack {', '.join(lacks)}: the whole {kind} DNA is compared, no error bars")
+            notes.append(
+                f"its groups lack {', '.join(lacks)}: the whole {kind} DNA is compared, which has no error bars"
+            )
         else:
             dna = groups or dna
         missing = [layer for layer in known if layer not in dna.layout and not asked]

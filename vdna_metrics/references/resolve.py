@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution, Kind
-from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.files import is_ours, json_hash, read_header, read_npz, replacing
@@ -73,8 +73,8 @@ def resolve(
 
     Raises:
         ValueError: when nothing is there, near names are named; when a name stands for several, they are listed; for
-            statistics of others that do not tell what they are of; for two sources of images, or two DNAs of one kind
-            and network.
+            statistics of others that do not tell what they are of; for two sources of images, two DNAs of one kind and
+            network, or DNAs and images of one set that are of different images.
         TypeError: for what is no source.
 
     Examples:
@@ -85,6 +85,7 @@ def resolve(
     """
     parts = [_resolve(source, kinds, extractors, root) for source in sources]
     found = parts[0] if len(parts) == 1 else _together(parts)
+    _check_same_images(found)
     return found if name is None else replace(found, name=name)
 
 
@@ -94,8 +95,7 @@ def _resolve(
     if isinstance(source, ImageSet):
         return source
     if isinstance(source, VDNA | GroupedDNA):
-        total = source.total if isinstance(source, GroupedDNA) else source
-        return _of_dnas(", ".join(dict.fromkeys(total.provenance.sources)) or "DNA", (source,))
+        return _of_dnas(", ".join(dict.fromkeys(total_of(source).provenance.sources)) or "DNA", (source,))
     if isinstance(source, str | Path):
         return _of_text(str(source), kinds, extractors, root)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or _are_paths(source):
@@ -127,6 +127,20 @@ def _together(parts: Sequence[ImageSet]) -> ImageSet:
         digests={image: digest for part in parts for image, digest in part.digests.items()},
         notes=tuple(note for part in parts for note in part.notes),
     )
+
+
+def _check_same_images(found: ImageSet) -> None:
+    """What is given as one set has to be of the same images, as far as manifests and numbers tell."""
+    seen = [(repr(total), total.n_images, total.provenance.manifests) for total in map(total_of, found.dnas)]
+    images = found.images
+    if images is not None and seen:
+        skipped = max(len(total_of(dna).provenance.skipped) for dna in found.dnas)
+        manifests = (images.manifest(),) if not skipped and len(images) == seen[0][1] else ()
+        seen.append((f"{len(images)} images of {images.name}", len(images) - skipped, manifests))
+    for (one, n, manifest), (other, m, another) in combinations(seen, 2):
+        told = len(manifest) == len(another) == 1 and manifest != another
+        if n != m or told:
+            raise ValueError(f"{found.source}: one set has to be of the same images, got {one} and {other}")
 
 
 def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> ImageSource:
@@ -258,7 +272,10 @@ def load_dna_folder(path: str | Path) -> ImageSet:
         settings: list[Any] = [dna.kind, dna.fingerprint.to_json(), dna.layout.to_json(), dna.provenance.max_positions]
         if isinstance(distribution, HistogramDistribution):
             settings += [distribution.bins, distribution.ranges.digest]
-        families.setdefault(json_hash(settings), []).append(dna)
+        family = families.setdefault(json_hash(settings), [])
+        if any(dna.provenance.manifests == other.provenance.manifests != () for other in family):
+            raise ValueError(f"{path}: groups have to be disjoint, {file.name} is of the same images as another file")
+        family.append(dna)
     if not families:
         raise ValueError(f"{path} has no DNA file in it")
     digests = json.loads((folder / IMAGES).read_bytes()) if (folder / IMAGES).exists() else {}

@@ -361,7 +361,13 @@ def load_groups(family: Sequence[Entry]) -> GroupedDNA:
     problem = family_problem(family)
     if problem is not None:
         raise ValueError(f"{family[0][1].name} in groups cannot be loaded: {problem}")
-    return GroupedDNA(tuple(load_vdna(store.file(record)) for store, record in family))
+    groups = tuple(load_vdna(store.file(record)) for store, record in family)
+    for (_, record), group in zip(family, groups, strict=True):
+        found = f"{group.n_images} images {' '.join(group.provenance.manifests)[:12]}"
+        stated = f"{record.n_images} images {record.images[:12]}"
+        if stated != found:
+            raise ValueError(f"{record.title}: the store's manifest says {stated}, the file has {found}")
+    return GroupedDNA(groups)
 
 
 # -------------------------------------------------------------------------------------------------- ranges

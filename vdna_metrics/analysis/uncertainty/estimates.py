@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout
 
@@ -89,11 +88,6 @@ def check_confidence(confidence: float) -> None:
     """Raise ``ValueError`` for what is not a confidence."""
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
-
-
-def total_of(dna: VDNA | GroupedDNA) -> VDNA:
-    """The DNA of all images."""
-    return dna.total if isinstance(dna, GroupedDNA) else dna
 
 
 def parts_of(column: Column, reference: VDNA, generated: VDNA) -> Tensor:

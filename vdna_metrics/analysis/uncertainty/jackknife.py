@@ -19,11 +19,10 @@ from vdna_metrics.analysis.uncertainty.estimates import (
     names_of_parts,
     parts_of,
     shares_of,
-    total_of,
 )
 from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA, Provenance
 
 

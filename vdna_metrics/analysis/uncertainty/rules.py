@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.analysis.matrices import emd_scale, histogram_of
-from vdna_metrics.analysis.uncertainty.estimates import Chance, parts_of, total_of
+from vdna_metrics.analysis.uncertainty.estimates import Chance, parts_of
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 
 _BLOCK = 1 << 22  # cumulative counts held at once, 32 MiB, beside about three times as much
