@@ -35,10 +35,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    module.forget_remote_manifests()
     with hub_server() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         yield running
-    module._remote_manifest.cache_clear()
+    module.forget_remote_manifests()
 
 
 def _named(kind: str) -> str:

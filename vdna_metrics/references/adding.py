@@ -31,6 +31,7 @@ from vdna_metrics.references.store import (
     digests_file,
     family_problem,
     find_reference,
+    forget_remote_manifests,
     group_families,
     read_records,
 )
@@ -378,6 +379,7 @@ def _to_hub(found: Sequence[Entry], repository: str, overwrite: bool, private: b
             changes: list[Any] = [*added, *(CommitOperationDelete(path_in_repo=place) for place in sorted(gone))]
             message = f"Add {', '.join(dict.fromkeys(record.name for record in copied))}"
             api.create_commit(repository, changes, commit_message=message, repo_type="dataset", parent_commit=parent)
+            forget_remote_manifests()
     except HfHubHTTPError as error:
         log_in = "set HF_TOKEN to a token that may write there, or run `hf auth login`"
         known = {401: log_in, 403: log_in, 412: "somebody else published meanwhile, publish again"}

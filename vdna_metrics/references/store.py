@@ -184,6 +184,11 @@ def _remote_manifest(store: ReferenceStore) -> Manifest:
 Entry = tuple[ReferenceStore, ReferenceRecord]
 
 
+def forget_remote_manifests() -> None:
+    """Ask remote stores again for what they have."""
+    _remote_manifest.cache_clear()
+
+
 # -------------------------------------------------------------------------------------------------- which stores
 def bundled_store() -> ReferenceStore:
     """The store ``reference_stats`` that comes with the package."""

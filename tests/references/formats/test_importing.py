@@ -453,7 +453,7 @@ def test_addresses_are_downloaded_once(server: FileServer, tmp_path: Path) -> No
     assert len(server.requests) == 1
     with pytest.raises(downloads.DownloadError, match="HTTP 404"):
         import_statistics(f"{server.address}/none.npz", mode="clean", n_images=40)
-    with pytest.raises(ValueError, match="has to begin with https://"):
+    with pytest.raises(ValueError, match="expected https://"):
         import_statistics("http://example.org/stats.npz")
     with pytest.raises(ValueError, match="a vdna package is two files"):
         import_statistics(address, format="vdna")
