@@ -500,7 +500,7 @@ def test_a_name_that_ships_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"schema": 3}, r"manifest\.json has schema 3, this version reads up to 2: upgrade"),
+        ({"schema": 3}, r"manifest\.json has schema 3, expected up to 2: upgrade"),
         ({"references": [{"file": "../x"}]}, "names '../x', which is outside the store"),
         ({"references": [{"file": "/x"}]}, "names '/x', which is outside the store"),
         ({"references": [{"file": "x", "mood": 1}]}, "has a record with mood, which this version does not know"),

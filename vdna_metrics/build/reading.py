@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.references.image_sets import ImageSet
-from vdna_metrics.references.resolve import resolve_images
+from vdna_metrics.references.resolve import are_paths, resolve_images
 
 NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
 """Images that have places and names: a source or set, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""
@@ -100,7 +100,7 @@ DEFAULT_READING = Reading()
 def open_any(images: ImagesLike) -> ImageSource | Iterable[Any]:
     """The source of images that can be read by number, else their batches as they come."""
     known = ImageSource | ImageSet | str | Path | np.ndarray | Tensor
-    return resolve_images(images) if isinstance(images, known) or _are_paths(images) else images
+    return resolve_images(images) if isinstance(images, known) or are_paths(images) else images
 
 
 def open_numbered(images: NumberedImages) -> ImageSource:
@@ -117,10 +117,6 @@ def open_numbered(images: NumberedImages) -> ImageSource:
             f"{type(images).__name__}"
         )
     return found
-
-
-def _are_paths(images: object) -> TypeGuard[Sequence[str | Path]]:
-    return isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], str | Path)
 
 
 @dataclass(frozen=True)

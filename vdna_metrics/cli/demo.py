@@ -14,13 +14,7 @@ from vdna_metrics.demo import run_demo
 
 @click.command()
 @click.option(
-    "--images",
-    "n_images",
-    type=click.IntRange(10),
-    metavar="N",
-    default=100,
-    show_default=True,
-    help="Images of each world.",
+    "--images", "n_images", type=click.IntRange(10), metavar="N", default=100, show_default=True, help="Images a world."
 )
 @click.option("-o", "--output", default="vdna_demo", show_default=True, metavar="FOLDER", help="Where the report goes.")
 @as_json

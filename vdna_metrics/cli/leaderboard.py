@@ -104,10 +104,7 @@ class SettingsOptions:
 )
 @options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
 @click.option(
-    "-o",
-    "--output",
-    metavar="FOLDER",
-    help="Where the report goes: index.html, figures, leaderboard.json, .csv and .md.",
+    "-o", "--output", metavar="FOLDER", help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md."
 )
 @click.option(
     "--cache", metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"

@@ -173,10 +173,7 @@ class HistogramOptions:
     """How activations are counted."""
 
     bins: int | None = option(
-        "--bins",
-        type=click.IntRange(1),
-        metavar="N",
-        help=f"Bins of each histogram; {{default}}{DEFAULT_BINS} by default.",
+        "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of histograms; {{default}}{DEFAULT_BINS} by default."
     )
     ranges: str | None = option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
     max_positions: int | None = option(

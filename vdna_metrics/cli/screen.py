@@ -99,7 +99,7 @@ def say(text: str) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A title, names of columns, and rows, no wider than the terminal."""
-    cells = [[_shown(cell) for cell in row] for row in rows]
+    cells = [[number(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
     numeric = [not isinstance(cell, str) for cell in rows[0]]
     # Numbers and short names are never folded, however narrow the terminal. The room that they leave goes first to
@@ -130,10 +130,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
             rule = "─" if (sys.stdout.encoding or "").lower().startswith("utf") else "-"
             click.echo(rule * (sum(widths) + 3 * (len(columns) - 1)))
     click.echo()
-
-
-def _shown(cell: Any) -> str:
-    return number(cell) if isinstance(cell, float) else str(cell)
 
 
 def number(value: float) -> str:

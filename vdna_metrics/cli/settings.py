@@ -305,12 +305,8 @@ def find_comparison(
                 f"{each.source} lacks {' and '.join(missing)}, it has {', '.join(has)}; add such a DNA, or the images"
             )
     columns = tuple(column.replace(weights=neurons.neuron_weights) for column in columns)
+    sets = [reference, *generated]
     settings = find_settings(
-        network,
-        options.histograms,
-        columns=columns,
-        neurons=neurons.neurons,
-        sets=[reference, *generated],
-        builds=builds,
+        network, options.histograms, columns=columns, neurons=neurons.neurons, sets=sets, builds=builds
     )
     return Comparison(reference, generated, columns, settings, reading)

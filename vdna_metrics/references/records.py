@@ -248,9 +248,7 @@ class Manifest:
             data = json.loads(text)
             schema = data["schema"]
             if schema > SCHEMA:
-                raise ValueError(
-                    f"{where} has schema {schema}, this version reads up to {SCHEMA}: upgrade vdna_metrics"
-                )
+                raise ValueError(f"{where} has schema {schema}, expected up to {SCHEMA}: upgrade vdna_metrics")
             kinds: dict[str, type[AnyRecord]] = {"references": ReferenceRecord, "ranges": RangesRecord}
             return cls.of([_record(kinds[part], record, where) for part in kinds for record in data[part]])
         except (KeyError, TypeError, json.JSONDecodeError) as error:

@@ -98,7 +98,7 @@ def _resolve(
         return _of_dnas(", ".join(dict.fromkeys(total_of(source).provenance.sources)) or "DNA", (source,))
     if isinstance(source, str | Path):
         return _of_text(str(source), kinds, extractors, root)
-    if isinstance(source, ImageSource | np.ndarray | Tensor) or _are_paths(source):
+    if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
         images = open_images(source)  # type: ignore[arg-type]
         return ImageSet(images.name, images.name, images)
     if isinstance(source, Iterable):
@@ -165,7 +165,8 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
     raise ValueError(f"expected images, {found.source} is a DNA: {found.dnas[0]!r}")
 
 
-def _are_paths(source: object) -> bool:
+def are_paths(source: object) -> bool:
+    """Whether a source is a sequence of paths."""
     return isinstance(source, Sequence) and (not source or isinstance(source[0], str | Path))
 
 
