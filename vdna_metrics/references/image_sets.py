@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna.grouped import GroupedDNA
+from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -36,7 +36,7 @@ class ChosenDNA:
     @property
     def total(self) -> VDNA:
         """The DNA of all images."""
-        return self.dna.total if isinstance(self.dna, GroupedDNA) else self.dna
+        return total_of(self.dna)
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,11 +128,9 @@ class ReferenceStore:
 
 def _version(store: ReferenceStore) -> tuple[int, int] | None:
     """Tells whether the manifest was written meanwhile; a remote one stays the same as long as the process."""
-    if store.is_remote:
-        return None
     try:
         status = (store.folder / MANIFEST).stat()
-    except OSError:
+    except (OSError, ValueError):  # a remote store has no folder
         return None
     return status.st_ino, status.st_mtime_ns
 
