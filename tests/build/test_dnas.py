@@ -269,7 +269,7 @@ def test_overflow_names_its_layer(value: int) -> None:
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        ([], {}, r"tensors: no images"),
+        ([], {}, r"lists no images"),
         (IMAGES, {"kinds": ["histograms"]}, r"unknown kind 'histograms'; known: histogram, gaussian, layer_gaussian"),
         (IMAGES, {"layers": ["frist"]}, r"layers: unknown layer 'frist'; did you mean 'first'\?"),
         (IMAGES, {"neurons": {"first": [6]}}, r"layer 'first' has no neuron 6; it has 6 neurons, 0 to 5"),
@@ -369,7 +369,7 @@ def test_calibrating_chosen_layers() -> None:
     """Of some layers only, ranges are those of these layers."""
     some = calibrate(IMAGES, tiny_extractor(), layers=["second"], reading=READING)
     assert some.equals(_ranges().select(NeuronLayout({"second": 5})))
-    with pytest.raises(ValueError, match="tensors: no images"):
+    with pytest.raises(ValueError, match="lists no images"):
         calibrate([], tiny_extractor())
 
 
