@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tiny
 import torch
+import torch.distributed as dist
 from lightning.fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 
@@ -45,6 +46,8 @@ def main() -> None:
     # --8<-- [end:loop]
     if fabric.is_global_zero:
         print(json.dumps({"processes": fabric.world_size, "distances": distances}))
+    if dist.is_initialized():  # Lightning leaves it open, and a gloo that is open at exit can abort the process
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

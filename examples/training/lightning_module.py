@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning
 import tiny
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
@@ -89,6 +90,8 @@ def main() -> None:
     [tested] = runner.test(training, batches(seed=12), verbose=False)
     if runner.is_global_zero:
         print(json.dumps({"processes": runner.world_size, **tested}))
+    if dist.is_initialized():  # Lightning leaves it open, and a gloo that is open at exit can abort the process
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
