@@ -129,7 +129,7 @@ def test_it_is_the_layer_frechet_distance() -> None:
     from vdna_metrics import compare
 
     metric = filled("fid")
-    assert_same(metric.compute(), compare.layer_frechet(metric.dna(real=True), metric.dna()).float())
+    assert_same(metric.compute(), compare.layer_frechet(metric.dna(real=True), metric.dna()))
 
 
 def test_fewer_images_than_features() -> None:
@@ -154,7 +154,7 @@ def test_fewer_images_than_features() -> None:
     [
         ({"feature": 100}, ValueError, r"feature must be one of \(64, 192, 768, 2048\), got 100"),
         ({"feature": "2048"}, TypeError, "feature must be an int or a torch.nn.Module, got str"),
-        ({"feature": True}, TypeError, "feature must be an int or a torch.nn.Module, got bool"),
+        ({"feature": True}, ValueError, r"feature must be one of \(64, 192, 768, 2048\), got True"),
         ({"feature": FEATURES, "reset_real_features": 2, "input_img_size": (3, 12, 12)}, ValueError, "must be a bool"),
         ({"feature": FEATURES, "neurons": [3], "input_img_size": (3, 12, 12)}, ValueError, "has no neuron 3"),
         (

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.layout import NeuronLayout
@@ -51,7 +52,18 @@ class ExtractorMetric(Metric, ABC):
         self._lease = extractor.lease(list(layout))
         self._state_device = None if state_device is None else torch.device(state_device)
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Update, and compute of this batch alone; one that raises changes nothing."""
+        before = dict(self.__dict__)
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
     def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
+        if self._is_synced:
+            raise TorchMetricsUserError("the metric is synced: call unsync() before it sees more images")
         if isinstance(imgs, Tensor) and imgs.device != self.device:
             raise ValueError(
                 f"images are on {imgs.device}, the metric on {self.device}: "
@@ -122,7 +134,13 @@ class ExtractorMetric(Metric, ABC):
         # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
         self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
         options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
-        self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
+        self._add_own_state("settings", torch.tensor([*self._settings, *options]), "max")
+
+    def _add_own_state(self, name: str, default: Tensor, reduction: str) -> None:
+        # A subclass that overrides `add_state`, as many of torchmetrics' FID do to make buffers of its states, wants them
+        # saved; it knows no other states than those.
+        saved = type(self).add_state is not Metric.add_state
+        Metric.add_state(self, name, default, reduction, persistent=saved)
 
     def _state_settings(self) -> tuple[Any, ...]:
         fingerprint = replace(self.fingerprint, options=())
