@@ -27,6 +27,7 @@ from helpers.distances import EVENNESS, JSD
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection, MetricTracker
 from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics.wrappers import BootStrapper
 
 from vdna_metrics import (
@@ -381,6 +382,31 @@ class MetricContract:
                 feed(metric, wrong)
         assert_states(metric, before)
 
+    def test_a_synced_metric_sees_no_images(self) -> None:
+        """Between `sync` and `unsync` images would be forgotten: update and forward raise, and go on after it."""
+        metric = filled(self.kind)
+        before = states(metric)
+        metric.sync(lambda x, group=None: [x, x], distributed_available=lambda: True)
+        for see in (metric.update, metric.forward):
+            with pytest.raises(TorchMetricsUserError, match="unsync"):
+                see(images(3, 8))
+        metric.unsync()
+        assert_states(metric, before)
+        feed(metric, images(3, 8))
+
+    def test_forward_that_raises_changes_nothing(self) -> None:
+        """A forward whose images are refused loses and counts nothing, and the metric goes on as without it."""
+        metric, expected = filled(self.kind), filled(self.kind)
+        with pytest.raises(TypeError, match="got ndarray"):
+            metric(images(2).numpy())
+        assert_states(metric, states(expected))
+        assert metric.update_count == expected.update_count
+        for each in (metric, expected):
+            each(images(3, 8))
+            feed(each, images(4, 9))
+        assert_states(metric, states(expected))
+        assert_same(metric.compute(), expected.compute())
+
     def test_floats_are_images(self) -> None:
         """With normalize=True, floats in [0, 1] give exactly the states of the uint8 images they came from."""
         floats, integers = make(self.kind, normalize=True), make(self.kind)
@@ -516,15 +542,8 @@ class DistanceContract(MetricContract):
             feed(expected, images(6, seed))
         assert_states(metric, states(expected))
 
-    def test_forward_that_fails_keeps_what_was_seen(self) -> None:
-        """A forward whose images are refused, or that has no real images yet, loses nothing and counts nothing."""
-        metric = filled(self.kind)
-        before = states(metric)
-        count = metric.update_count
-        with pytest.raises(TypeError):
-            metric(images(2).numpy())
-        assert_states(metric, before)
-        assert metric.update_count == count
+    def test_forward_without_real_images_does_not_count(self) -> None:
+        """A forward that has no real images to compare with raises, and its batch is not counted."""
         early = make(self.kind)
         with pytest.raises(ValueError, match=r"no real images yet: call update\(imgs, real=True\) first"):
             early(images(6, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -369,6 +370,25 @@ def test_too_few_images_for_a_covariance_warn_once() -> None:
     (sentence,) = _warnings_of(early)
     assert sentence.startswith("real images: 2 images are too few to estimate the covariance of conv (4 neurons), last")
     assert _warnings_of(filled("lfd")) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda metric: metric.compute(),
+        lambda metric: metric(images(3, 2)),
+        lambda metric: metric.forward(images(3, 2)),
+        lambda metric: MetricCollection({"lfd": metric}).compute(),
+        lambda metric: MetricCollection({"lfd": metric})(images(3, 2)),
+    ],
+    ids=["compute", "call", "forward", "collection", "call of a collection"],
+)
+def test_warnings_name_the_line_of_the_caller(call: Callable[[Any], object]) -> None:
+    """A warning of a result points at the user's own line, however the result was asked for."""
+    metric = filled("lfd", real=2, generated=3)
+    with pytest.warns(UserWarning, match="too few to estimate") as seen:
+        call(metric)
+    assert {(warning.filename, warning.lineno) for warning in seen} == {(__file__, call.__code__.co_firstlineno)}
 
 
 @pytest.mark.parametrize("kind", ["nfd", "lfd"])

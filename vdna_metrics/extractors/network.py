@@ -58,8 +58,8 @@ class FeatureExtractor:
         network: the network.
         spec: what it is; ``layers`` must not be empty.
         weights: sha256 of its weights.
-        probe: images to find out the layers' neurons with, ``[1, 3, H, W]`` network input; or the neurons, for a network
-            that is read at its output alone.
+        probe: images to find out the layers' neurons with, ``[1, 3, H, W]`` network input; or the neurons, where only
+            the output is read.
 
     Raises:
         ValueError: when a layer does not exist, is not reached, or does not give one tensor.

@@ -327,9 +327,11 @@ class DistanceMetric(ExtractorMetric):
 
 
 def _levels_to_caller() -> int:
-    """The ``stacklevel`` by which a warning of `compute` names the line that called it, past torch and torchmetrics."""
+    """The ``stacklevel`` by which a warning names the line that called for a result, past torch and torchmetrics."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "torchmetrics", "vdna_metrics"):
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(
+        ("torch.", "torchmetrics.", "vdna_metrics.")
+    ):
         frame, level = frame.f_back, level + 1
     return level
 

@@ -137,10 +137,8 @@ class ExtractorMetric(Metric, ABC):
         self._add_own_state("settings", torch.tensor([*self._settings, *options]), "max")
 
     def _add_own_state(self, name: str, default: Tensor, reduction: str) -> None:
-        # A subclass that overrides `add_state`, as many of torchmetrics' FID do to make buffers of its states, wants them
-        # saved; it knows no other states than those.
-        saved = type(self).add_state is not Metric.add_state
-        Metric.add_state(self, name, default, reduction, persistent=saved)
+        # Many a subclass of torchmetrics' FID overrides `add_state` to make buffers of its states: it wants them saved.
+        Metric.add_state(self, name, default, reduction, persistent=type(self).add_state is not Metric.add_state)
 
     def _state_settings(self) -> tuple[Any, ...]:
         fingerprint = replace(self.fingerprint, options=())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from vdna_metrics.neurons import NeuronSelection
 
 _SELECTIONS = (NeuronSelection, str, Path)
 _LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
-Moment = Literal["sum", "cov_sum", "num_samples"]
 
 
 class FeatureNetwork(nn.Module):
@@ -48,8 +47,8 @@ class FeatureNetwork(nn.Module):
     def forward(self) -> Callable[[Tensor], Tensor]:
         """The call itself.
 
-        ``torchmetrics.wrappers.FeatureShare`` assigns its cache here, which takes a reused buffer for an old batch. It is
-        left out, and the batch kept for another reader instead.
+        ``torchmetrics.wrappers.FeatureShare`` assigns a cache here, which takes a reused buffer for an old batch. It is
+        left out, and batches are kept for one more reader instead.
         """
         return self._features
 
@@ -81,7 +80,7 @@ class FeatureNetwork(nn.Module):
 
 
 class _State:
-    """A state that takes up, before anybody reads it, what has been done to the moments given out of it."""
+    """A state that takes up, before anybody reads it, what was done to the moments given out of it."""
 
     def __init__(self, *, real: bool) -> None:
         self.real = real
@@ -98,23 +97,24 @@ class _State:
         metric.__dict__[self.name] = state
 
 
-class _MomentOfTorchmetrics:
-    """A state of torchmetrics' class, of one side: to be read, set and changed in place."""
+class _Moment:
+    """A state of torchmetrics' class, by side and place: to be read, set and changed in place."""
 
-    def __init__(self, moment: Moment, *, real: bool) -> None:
-        self.moment: Moment = moment
+    def __init__(self, place: int, *, real: bool) -> None:
+        self.place = place
         self.real = real
 
     def __get__(self, metric: FrechetInceptionDistance | None, owner: type) -> Any:
-        return self if metric is None else metric._moments(self.real)[self.moment]
+        return self if metric is None else metric._moments(self.real)[self.place]
 
-    def __set__(self, metric: FrechetInceptionDistance, value: Tensor) -> None:
+    def __set__(self, metric: FrechetInceptionDistance, value: Tensor | float) -> None:
+        moment = metric._moments(self.real)[self.place]
+        if value is moment:  # after a change in place
+            return
         if self.real and metric.reference is not None:
             raise ValueError("real features cannot be set: the real side of this metric is its reference")
-        moment = metric._moments(self.real)[self.moment]
-        if value is not moment:  # else it was changed in place
-            with torch.inference_mode(False):
-                moment.copy_(torch.as_tensor(value).detach())
+        with torch.inference_mode(False):
+            moment.copy_(torch.as_tensor(value).detach())
 
 
 class FrechetInceptionDistance(GaussianDistanceMetric):
@@ -173,12 +173,12 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
     orig_dtype: torch.dtype
     real_state = _State(real=True)
     generated_state = _State(real=False)
-    real_features_sum = _MomentOfTorchmetrics("sum", real=True)
-    real_features_cov_sum = _MomentOfTorchmetrics("cov_sum", real=True)
-    real_features_num_samples = _MomentOfTorchmetrics("num_samples", real=True)
-    fake_features_sum = _MomentOfTorchmetrics("sum", real=False)
-    fake_features_cov_sum = _MomentOfTorchmetrics("cov_sum", real=False)
-    fake_features_num_samples = _MomentOfTorchmetrics("num_samples", real=False)
+    real_features_sum = _Moment(0, real=True)
+    real_features_cov_sum = _Moment(1, real=True)
+    real_features_num_samples = _Moment(2, real=True)
+    fake_features_sum = _Moment(0, real=False)
+    fake_features_cov_sum = _Moment(1, real=False)
+    fake_features_num_samples = _Moment(2, real=False)
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         state_device: torch.device | str | None = None,
         **metric_kwargs: Any,
     ) -> None:
-        self._given: dict[bool, tuple[dict[Moment, Tensor], list[int]]] = {}  # moments of a side, and their versions
+        self._given: dict[bool, tuple[list[Tensor], list[int]]] = {}  # moments of a side, and their versions
         extractor, layer = _extractor(
             feature, normalize, input_img_size, feature_extractor_weights_path, antialias, preprocessing
         )
@@ -246,31 +246,30 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
     def _about_zero(self, state: Tensor) -> LayerGaussianDistribution:
         return LayerGaussianDistribution(self.layout, state, state.new_zeros(self.layout.total))
 
-    def _moments(self, real: bool) -> dict[Moment, Tensor]:
+    def _moments(self, real: bool) -> list[Tensor]:
         if real not in self._given:
-            self._computed = None  # a change in place tells nobody
+            self._computed = None  # nobody tells of a change in place
+            reference = self.reference if real else None
             with torch.inference_mode(False):
-                reference = self.reference if real else None
                 side = self._side(real) if reference is None else reference.distribution
-                side = self._about_zero(torch.zeros_like(side.state)) + side
+                side = self._about_zero(torch.zeros_like(side.state))._add(side)
                 (scatter,) = side.scatters().values()
-                moments = side.first.clone(), scatter.clone(), side.state[0].long()
-            given = dict(zip(get_args(Moment), moments, strict=True))
+                moments = [side.first.clone(), scatter.clone(), side.state[0].long()]
             if reference is not None:
-                return given
-            self._given[real] = given, [moment._version for moment in moments]
+                return moments
+            self._given[real] = moments, [moment._version for moment in moments]
         return self._given[real][0]
 
     def _take_up(self, real: bool) -> None:
-        given, versions = self._given.pop(real, ({}, []))
-        if [moment._version for moment in given.values()] == versions:
+        moments, versions = self._given.pop(real, ([], []))
+        if [moment._version for moment in moments] == versions:
             return
+        first, scatter, n_images = moments
         state = self.real_state if real else self.generated_state
         with torch.inference_mode():
-            cov_sum = given["cov_sum"].triu() + given["cov_sum"].triu(1).T  # files keep one triangle
-            parts = given["num_samples"].view(1), state[1:2], given["sum"], cov_sum.flatten()
-            empty = self._empty.with_state(torch.zeros_like(state))
-            state.copy_((empty + self._about_zero(torch.cat(parts))).state)
+            scatter = scatter.triu() + scatter.triu(1).T  # files keep one triangle
+            whole = self._about_zero(torch.cat([n_images.view(1), state[1:2], first, scatter.flatten()]))
+            state.copy_((self._empty.with_state(torch.zeros_like(state)) + whole).state)
 
     def __getstate__(self) -> dict[str, Any]:
         for real in list(self._given):
@@ -279,19 +278,15 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # What torchmetrics' class saves: its network, and its states where they were made persistent.
-        of_network = {name for name in state_dict if name.startswith(f"{prefix}inception.")}
-        weights = {name.removeprefix(f"{prefix}inception."): state_dict.pop(name) for name in of_network}
+        network = f"{prefix}inception."
+        names = [name for name in state_dict if name.startswith(network)]
+        weights = {name.removeprefix(network): state_dict.pop(name) for name in names}
         if weights and self.used_custom_model and weights_sha256(weights) != self.fingerprint.weights:
-            raise ValueError(
-                "the checkpoint has other weights of the feature network than the metric: load them into the module that "
-                "is given as feature="
-            )
-        for side in ("real", "fake"):
-            for moment in get_args(Moment):
-                name = f"{side}_features_{moment}"
-                if f"{prefix}{name}" in state_dict:
-                    setattr(self, name, state_dict.pop(f"{prefix}{name}"))
-                    self._update_count = max(1, self._update_count)  # else compute warns of no update
+            raise ValueError("the checkpoint has other weights of the network than feature=: load them into it before")
+        for name, moment in vars(FrechetInceptionDistance).items():
+            if isinstance(moment, _Moment) and prefix + name in state_dict:
+                setattr(self, name, state_dict.pop(prefix + name))
+                self._update_count = max(1, self._update_count)  # else compute warns of no update
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
