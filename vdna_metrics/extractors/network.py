@@ -267,7 +267,7 @@ class FeatureExtractor:
     def _to_neurons(self, layer: str, output: Tensor, images: int) -> Tensor:
         if not output.is_floating_point():
             raise ValueError(f"layer {layer!r} gives {output.dtype}, activations must be floating point")
-        if output.ndim == 1 and images == 1:  # a module that squeezes
+        if output.ndim == 1 and images == 1 and not self._places[layer][0]:  # the whole, which may squeeze its output
             output = output[None]
         if output.ndim in (2, 3, 4) and output.shape[0] != images:  # windows or tokens first
             raise ValueError(

@@ -169,7 +169,9 @@ def _check_images(images: Tensor, *, normalize: bool) -> None:
     if 0 in images.shape[2:]:
         raise ValueError(f"images have no pixels: {list(images.shape)}")
     if normalize and not images.is_floating_point():
-        raise ImageTypeError(f"normalize=True takes floats in [0, 1], got {images.dtype}; uint8 needs normalize=False")
+        raise ImageTypeError(
+            f"normalize=True takes floats in [0, 1], got {images.dtype}; for uint8 use normalize=False"
+        )
     if not normalize and images.dtype != torch.uint8:
         hint = "; for floats in [0, 1] use normalize=True" if images.is_floating_point() else ""
         raise ImageTypeError(f"images must be uint8 in [0, 255], got {images.dtype}{hint}")
