@@ -130,8 +130,8 @@ def _real_by_position(cls: FID) -> Any:
 
 
 @usage
-def _every_argument_by_position(cls: FID) -> Any:
-    metric = cls(Features(), False, True, SIZE, None, True)
+def _arguments_by_position(cls: FID) -> Any:
+    metric = cls(Features(), False, True, SIZE)
     return feed(metric, REAL / 255, FAKE / 255).compute()
 
 

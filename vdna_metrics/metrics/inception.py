@@ -26,7 +26,7 @@ _SELECTIONS = (NeuronSelection, str, Path)
 _LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
 
 
-class FeatureNetwork(nn.Module):
+class _FeatureNetwork(nn.Module):
     """The network of a FID as torchmetrics' metrics hold theirs: images in, ``[N, d]`` out.
 
     It runs as the metric does: in eval mode, without gradients, once a batch for all that share it. What else is asked
@@ -60,7 +60,7 @@ class FeatureNetwork(nn.Module):
         (activations,) = self._layout.pick(self._extractor(images)).values()
         return activations.mean(dim=2).T.contiguous()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FeatureNetwork:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _FeatureNetwork:
         device = fn(torch.zeros(1)).device
         with torch.inference_mode(False):
             self.network.to(device)
@@ -72,7 +72,7 @@ class FeatureNetwork(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("network"), name)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureNetwork:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _FeatureNetwork:
         return self
 
     def __repr__(self) -> str:
@@ -121,14 +121,18 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
     r"""FID: the Fréchet distance between Gaussians of the FID Inception's features.
 
     The first six arguments are those of ``torchmetrics.image.fid.FrechetInceptionDistance``, and so are the attributes
-    that code reads and writes: one changed import is enough. What is better here is in the documentation ("In place of
-    torchmetrics' FID"): floats are scaled with rounding where torchmetrics truncates, covariances that are rank
-    deficient give a correct distance, ``forward`` does not count real images twice, and states reduce over ranks
-    instead of being gathered.
+    that code reads and writes: one changed import is enough. The page "In place of FID" lists what is better here: for
+    example, floats are scaled with rounding where torchmetrics truncates, and covariances that are rank deficient give
+    a correct distance.
 
-    ``real_features_sum``, ``real_features_cov_sum``, ``real_features_num_samples`` and the same of ``fake_features``
-    are torchmetrics' states: ``[d]`` and ``[d, d]`` float64, and an int64 scalar. They may be read, set and changed in
-    place; the metric's own state is another, around a centre.
+    Attributes of torchmetrics' class:
+        real_features_sum, fake_features_sum: sum of the features, ``[d]`` float64. This and the next two may be read,
+            set and changed in place; the metric's own state is another, around a centre.
+        real_features_cov_sum, fake_features_cov_sum: sum of their products, ``[d, d]`` float64.
+        real_features_num_samples, fake_features_num_samples: number of images, an int64 scalar.
+        inception: the network, a ``torch.nn.Module`` that gives ``[N, d]``.
+        used_custom_model: whether it is the user's.
+        orig_dtype: type of its features; the distance has it, or that of ``set_dtype``, whichever is wider.
 
     Args:
         feature: 64, 192, 768 or 2048, the layer of the FID Inception by its number of neurons; or a
@@ -204,9 +208,6 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
             reference=reference,
             layers=[layer],
             neurons=neurons if neurons is None or isinstance(neurons, _SELECTIONS) else {layer: neurons},
-            weights=None,
-            weights_path=None,
-            reduction="mean",
             normalize=normalize,
             reset_real_features=reset_real_features,
             state_device=state_device,
@@ -217,9 +218,9 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         self.orig_dtype = next(filter(lambda dtype: dtype.is_floating_point, dtypes), torch.float32)
 
     @property
-    def inception(self) -> FeatureNetwork:
+    def inception(self) -> _FeatureNetwork:
         """The network, on the metric's device."""
-        return FeatureNetwork(self.extractor, self.layout).to(self.device)
+        return _FeatureNetwork(self.extractor, self.layout).to(self.device)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Not a setter: torch registers a module before it would look for one. The network comes back moved or wrapped.
@@ -228,7 +229,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
             return
         network, cached = self.extractor.network, isinstance(value, NetworkCache)
         if cached and value.network is network:  # another metric is the first of a FeatureShare
-            del network.forward  # its cache, see `FeatureNetwork.forward`
+            del network.forward  # its cache, see `_FeatureNetwork.forward`
             value.network = self.inception
             value.network.forward = None
         if not cached and all(part is not network for part in getattr(value, "modules", list)()):
@@ -282,7 +283,10 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         names = [name for name in state_dict if name.startswith(network)]
         weights = {name.removeprefix(network): state_dict.pop(name) for name in names}
         if weights and self.used_custom_model and weights_sha256(weights) != self.fingerprint.weights:
-            raise ValueError("the checkpoint has other weights of the network than feature=: load them into it before")
+            raise ValueError(
+                "the network of the checkpoint has other weights than feature=: load them into that module first, then "
+                "build the metric"
+            )
         for name, moment in vars(FrechetInceptionDistance).items():
             if isinstance(moment, _Moment) and prefix + name in state_dict:
                 setattr(self, name, state_dict.pop(prefix + name))
