@@ -164,7 +164,7 @@ class DistanceMetric(ExtractorMetric):
         # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
         self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
         for side in ("real", "generated") if self._needs_real_images else ("generated",):
-            self._add_own_state(f"{side}_state", empty.state.clone(), "sum")
+            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx="sum")
             self._defaults[f"{side}_state"] = self._empty.state
         self._add_settings()
         self._warned: set[tuple[str, str]] = set()

@@ -134,11 +134,7 @@ class ExtractorMetric(Metric, ABC):
         # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
         self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
         options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
-        self._add_own_state("settings", torch.tensor([*self._settings, *options]), "max")
-
-    def _add_own_state(self, name: str, default: Tensor, reduction: str) -> None:
-        # Many a subclass of torchmetrics' FID overrides `add_state` to make buffers of its states: it wants them saved.
-        Metric.add_state(self, name, default, reduction, persistent=type(self).add_state is not Metric.add_state)
+        self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
 
     def _state_settings(self) -> tuple[Any, ...]:
         fingerprint = replace(self.fingerprint, options=())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.wrappers.feature_share import NetworkCache
 
 from vdna_metrics.distributions import LayerGaussianDistribution
@@ -61,9 +63,7 @@ class _FeatureNetwork(nn.Module):
         return activations.mean(dim=2).T.contiguous()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _FeatureNetwork:
-        device = fn(torch.zeros(1)).device
-        with torch.inference_mode(False):
-            self.network.to(device)
+        self._extractor._move_to(fn(torch.zeros(1)).device)
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -200,6 +200,10 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         **metric_kwargs: Any,
     ) -> None:
         self._given: dict[bool, tuple[list[Tensor], list[int]]] = {}  # moments of a side, and their versions
+        # Many a subclass of torchmetrics' overrides `add_state` to make buffers of its states. It knows no others: ours
+        # are made without it, and saved as buffers would be.
+        own = type(self).add_state is not Metric.add_state
+        self.__dict__["add_state"] = partial(Metric.add_state, self, persistent=own)
         extractor, layer = _extractor(
             feature, normalize, input_img_size, feature_extractor_weights_path, antialias, preprocessing
         )
@@ -213,6 +217,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
             state_device=state_device,
             **metric_kwargs,
         )
+        del self.__dict__["add_state"]
         self.used_custom_model = isinstance(feature, nn.Module)
         dtypes = (parameter.dtype for parameter in extractor.network.parameters())
         self.orig_dtype = next(filter(lambda dtype: dtype.is_floating_point, dtypes), torch.float32)
@@ -265,12 +270,14 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         moments, versions = self._given.pop(real, ([], []))
         if [moment._version for moment in moments] == versions:
             return
-        first, scatter, n_images = moments
         state = self.real_state if real else self.generated_state
         with torch.inference_mode():
-            scatter = scatter.triu() + scatter.triu(1).T  # files keep one triangle
-            whole = self._about_zero(torch.cat([n_images.view(1), state[1:2], first, scatter.flatten()]))
-            state.copy_((self._empty.with_state(torch.zeros_like(state)) + whole).state)
+            side = self._about_zero(state.clone())
+            (scatter,) = side.scatters().values()
+            side.first.copy_(moments[0])
+            scatter.copy_(moments[1].triu() + moments[1].triu(1).T)  # files keep one triangle
+            side.state[0] = moments[2]
+            state.copy_((self._empty.with_state(torch.zeros_like(state)) + side).state)
 
     def __getstate__(self) -> dict[str, Any]:
         for real in list(self._given):
