@@ -721,6 +721,10 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
     seen["local"] = states(metric)
     seen["value"] = metric.compute()
     seen["after compute"] = states(metric)
+    counted = _fed(kind, rank)
+    counted.add_state("seen", torch.tensor(rank + 1), dist_reduce_fx="sum")  # as a subclass may
+    with counted.sync_context():
+        seen["a further state"] = int(counted.seen)
     metric.sync()
     seen["synced"] = states(metric)
     metric.unsync()

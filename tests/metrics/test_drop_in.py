@@ -122,6 +122,14 @@ def _two_sides(cls: FID) -> Any:
 
 
 @usage
+def _images_by_keyword(cls: FID) -> Any:
+    metric = build(cls)
+    for imgs, real in ((REAL, 1), (FAKE, 0)):
+        metric.update(imgs=imgs, real=real)
+    return metric.compute()
+
+
+@usage
 def _real_by_position(cls: FID) -> Any:
     metric = build(cls)
     metric.update(REAL, True)
@@ -444,6 +452,48 @@ def _a_subclass_with_its_own_update(cls: FID) -> Any:
 
     metric = feed(Own(Features(), input_img_size=SIZE))
     return metric.compute(), moments(metric)
+
+
+@usage
+def _a_subclass_with_its_own_reset(cls: FID) -> Any:
+    class Keeping(cls):
+        def reset(self) -> None:
+            kept = {name: copy.deepcopy(getattr(self, name)) for name in NAMES[:3]}
+            super().reset()
+            for name, value in kept.items():
+                setattr(self, name, value)
+
+    metric = feed(Keeping(Features(), input_img_size=SIZE))
+    metric.reset()
+    return feed(metric, None, FAKE[:9]).compute(), moments(metric)
+
+
+@usage
+def _a_subclass_with_states_of_its_own(cls: FID) -> Any:
+    class Counting(cls):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.add_state("batches", torch.tensor(0), dist_reduce_fx="sum")
+
+        def update(self, imgs: Tensor, real: bool) -> None:
+            super().update(imgs, real)
+            self.batches += 1
+
+    metric, other = (feed(Counting(Features(), input_img_size=SIZE)) for _ in range(2))
+    metric.merge_state(other)
+    seen = metric.batches.clone()
+    metric.reset()
+    return seen, metric.batches, feed(metric).compute()
+
+
+@usage
+def _a_compiled_module(cls: FID) -> Any:
+    return feed(build(cls, torch.compile(Features(), backend="eager"))).compute()
+
+
+@usage
+def _a_module_in_parallel(cls: FID) -> Any:
+    return feed(build(cls, nn.DataParallel(Features()))).compute()
 
 
 @usage

@@ -21,15 +21,11 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.positions import subsample_positions
-from vdna_metrics.metrics.extractor_metric import ExtractorMetric
+from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
 from vdna_metrics.references.resolve import resolve
 
 ReferenceLike = VDNA | str | Path
-
-
-class TooFewImagesError(ValueError, RuntimeError):
-    """A side has fewer images than its kind of DNA needs; as a ``RuntimeError`` torchmetrics' FID raises it."""
 
 
 class DistanceMetric(ExtractorMetric):
@@ -66,10 +62,11 @@ class DistanceMetric(ExtractorMetric):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = dict(inspect.signature(cls.__init__).parameters)
-        if own.pop("options", None) is not None:
+        if own.pop("options", None) is not None and all(part.kind != part.VAR_POSITIONAL for part in own.values()):
             # `help()` and `inspect` show what ``**options`` stand for: the arguments of the class above.
             above = inspect.signature(super(cls, cls).__init__).parameters
             parts = [*own.values(), *(part for name, part in above.items() if name not in own)]
+            parts.sort(key=lambda part: (part.kind, part.default is not part.empty))
             cls.__init__.__dict__["__signature__"] = inspect.Signature(parts)
         if "distance" in cls.__dict__:
             cls.higher_is_better = cls.distance.higher_is_better
@@ -229,9 +226,9 @@ class DistanceMetric(ExtractorMetric):
         sides = {name: side for name, side in (("real", real), ("generated", generated)) if side is not None}
         for name, side in sides.items():
             if not side.n_images:
-                raise TooFewImagesError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
+                raise RefusedError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
             if side.n_images < (least := side.distribution.min_images):
-                raise TooFewImagesError(f"expected at least {least} {name} images, got {side.n_images}")
+                raise RefusedError(f"expected at least {least} {name} images, got {side.n_images}")
         for name, side in sides.items():
             for what, sentence in (("coverage", coverage_warning(side)), ("rank", rank_warning(side))):
                 if sentence is not None and (name, what) not in self._warned:
