@@ -58,7 +58,7 @@ class ExtractorMetric(Metric, ABC):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Update, and compute of this batch alone; one that raises changes nothing."""
-        before = dict(self.__dict__)
+        before = {**self.__dict__, "_defaults": dict(self._defaults)}
         try:
             return super().forward(*args, **kwargs)
         except BaseException:
