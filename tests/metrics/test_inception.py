@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.metric_tester import FEATURES, NETWORK, Features, Network, assert_same, feed, filled, images, make, states
+from helpers.metric_tester import FEATURES, NETWORK, Features, Network, assert_same, feed, filled, images, make
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance as TorchmetricsFID
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -225,8 +225,8 @@ def test_moments_beside_a_reference() -> None:
     """With a reference, sums about its means are given out as sums about 0 and taken back; its own are not set."""
     whole = filled("fid")
     metric = make("fid", reference=whole.dna(real=True))
-    assert metric._side(False).centre.all()
     feed(metric, images(9, 2))
+    assert metric._side(False).centre.all()
     names = [f"{side}_features_{moment}" for side in ("real", "fake") for moment in ("sum", "cov_sum", "num_samples")]
     for name in names:
         assert_same(getattr(metric, name), getattr(whole, name), rtol=1e-12, atol=1e-9)
@@ -245,7 +245,7 @@ def test_moments_only_read_change_nothing() -> None:
     """Reading torchmetrics' states leaves the metric's own as they are, bit for bit."""
     metric = make("fid", reference=filled("fid").dna(real=True))
     feed(metric, images(9, 2))
-    before = states(metric)
+    before = {name: state.clone() for name, state in metric.metric_state.items()}
     for name in ("fake_features_sum", "fake_features_cov_sum", "fake_features_num_samples", "real_features_sum"):
         getattr(metric, name)
     assert all(torch.equal(before[name], state) for name, state in metric.metric_state.items())
