@@ -277,6 +277,9 @@ class DistanceMetric(ExtractorMetric):
 
         Returns:
             As `compute`, of this batch's generated images against all real ones so far; ``None`` for real images.
+
+        Raises:
+            ValueError: as `update` and `compute`; then nothing is counted.
         """
         result: DistanceResult | None = super().forward(imgs, real)
         return result
