@@ -27,6 +27,7 @@ from helpers.distances import EVENNESS, JSD
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection, MetricTracker
 from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics.wrappers import BootStrapper
 
 from vdna_metrics import (
@@ -175,7 +176,7 @@ class MetricContract:
             assert getattr(metric, name) is value
             with pytest.raises(RuntimeError, match="Can't change const"):
                 setattr(metric, name, True)
-        assert metric.feature_network == "extractor"
+        assert metric.feature_network == ("inception" if self.kind == "fid" else "extractor")
 
     def test_update_accumulates(self) -> None:
         """Batches accumulate to what one pass over all images gives, however they are cut, empty ones included."""
@@ -366,7 +367,7 @@ class MetricContract:
         """Images that are refused leave the states as they were."""
         metric = filled(self.kind)
         before = states(metric)
-        for wrong, error, message in (
+        wrongs: list[tuple[Any, type[Exception], str]] = [
             (images(2).float() / 255, TypeError, "use normalize=True"),
             (images(2)[0], ValueError, r"must be \[N, 3, H, W\]"),
             (images(2).numpy(), TypeError, "must be a torch.Tensor, got ndarray"),
@@ -375,10 +376,36 @@ class MetricContract:
                 ValueError,
                 r"images are on meta, the metric on cpu: move one, e.g. metric.to\('meta'\)",
             ),
-        ):
+        ]
+        for wrong, error, message in wrongs[2 if self.kind == "fid" else 0 :]:  # its module takes what it is given
             with pytest.raises(error, match=message):
                 feed(metric, wrong)
         assert_states(metric, before)
+
+    def test_a_synced_metric_sees_no_images(self) -> None:
+        """Between `sync` and `unsync` images would be forgotten: update and forward raise, and go on after it."""
+        metric = filled(self.kind)
+        before = states(metric)
+        metric.sync(lambda x, group=None: [x, x], distributed_available=lambda: True)
+        for see in (metric.update, metric.forward):
+            with pytest.raises(TorchMetricsUserError, match="unsync"):
+                see(images(3, 8))
+        metric.unsync()
+        assert_states(metric, before)
+        feed(metric, images(3, 8))
+
+    def test_forward_that_raises_changes_nothing(self) -> None:
+        """A forward whose images are refused loses and counts nothing, and the metric goes on as without it."""
+        metric, expected = filled(self.kind), filled(self.kind)
+        with pytest.raises(TypeError, match="got ndarray"):
+            metric(images(2).numpy())
+        assert_states(metric, states(expected))
+        assert metric.update_count == expected.update_count
+        for each in (metric, expected):
+            each(images(3, 8))
+            feed(each, images(4, 9))
+        assert_states(metric, states(expected))
+        assert_same(metric.compute(), expected.compute())
 
     def test_floats_are_images(self) -> None:
         """With normalize=True, floats in [0, 1] give exactly the states of the uint8 images they came from."""
@@ -515,22 +542,15 @@ class DistanceContract(MetricContract):
             feed(expected, images(6, seed))
         assert_states(metric, states(expected))
 
-    def test_forward_that_fails_keeps_what_was_seen(self) -> None:
-        """A forward whose images are refused, or that has no real images yet, loses nothing."""
-        metric = filled(self.kind)
-        before = states(metric)
-        with pytest.raises(TypeError):
-            metric(images(2).float())
-        assert_states(metric, before)
+    def test_forward_without_real_images_does_not_count(self) -> None:
+        """A forward that has no real images to compare with raises, and its batch is not counted."""
         early = make(self.kind)
         with pytest.raises(ValueError, match=r"no real images yet: call update\(imgs, real=True\) first"):
             early(images(6, 2))
+        assert (early.dna().n_images, early.update_count) == (0, 0)
         feed(early, images(12, 1), real=True)
-        assert early.dna().n_images == 6
-        expected = make(self.kind)
-        feed(expected, images(12, 1), real=True)
-        feed(expected, images(6, 2))
-        assert_same(early.compute(), expected.compute())
+        feed(early, images(9, 2))
+        assert_same(early.compute(), filled(self.kind).compute())
 
     def test_no_generated_images(self) -> None:
         """Without generated images there is no distance, and the error says which side is missing."""
@@ -624,10 +644,10 @@ class DistanceContract(MetricContract):
         metric = filled(self.kind)
         default = metric.compute()
         before = states(metric)
-        assert default.dtype == torch.float32
+        assert default.dtype == (torch.float64 if self.kind == "fid" else torch.float32)  # as its features
         double = metric.set_dtype(torch.float64).compute()
         assert double.dtype == torch.float64
-        assert torch.equal(double.float(), default)
+        assert torch.equal(double.to(default.dtype), default)
         assert_states(metric, before)
 
     def test_tracker(self) -> None:
@@ -701,6 +721,10 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
     seen["local"] = states(metric)
     seen["value"] = metric.compute()
     seen["after compute"] = states(metric)
+    counted = _fed(kind, rank)
+    counted.add_state("seen", torch.tensor(rank + 1), dist_reduce_fx="sum")  # as a subclass may
+    with counted.sync_context():
+        seen["a further state"] = int(counted.seen)
     metric.sync()
     seen["synced"] = states(metric)
     metric.unsync()

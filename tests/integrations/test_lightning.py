@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from torchmetrics import Metric
+
+from vdna_metrics import NeuronFrechetDistance
 
 Recipe = Callable[[str], ModuleType]
 
@@ -98,6 +101,40 @@ def test_sanity_checks_do_not_count(recipe: Recipe) -> None:
     _, unchecked = _validated(recipe, num_sanity_val_steps=0)
     assert len(checked) == 3
     assert checked == unchecked
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*`(training_step|LightningModule.configure_optimizers)` returned `None`:UserWarning"
+)
+@pytest.mark.parametrize("steps", [0, 1])
+def test_real_images_of_a_sanity_check_are_kept(steps: int) -> None:
+    """With reset_real_features=False, real images that validation gives count in the sanity check and in each epoch."""
+    import lightning
+
+    class Training(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metric = NeuronFrechetDistance(torch.nn.AvgPool2d(8), reset_real_features=False)
+
+        def training_step(self, batch: torch.Tensor) -> None:
+            """Nothing to learn."""
+
+        def validation_step(self, batch: torch.Tensor) -> None:
+            for real in (True, False):
+                self.metric.update(batch, real=real)
+            self.log("distance", self.metric)
+
+        def configure_optimizers(self) -> None:
+            """None."""
+
+    training, images = Training(), torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_epochs=2, logger=False, num_sanity_val_steps=steps, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(training, DataLoader(images, 3), DataLoader(images, 3))
+    assert training.metric.dna(real=True).n_images == 2 * 6 + 3 * steps
+    assert training.metric.dna().n_images == 0
 
 
 def test_every_validation_starts_anew(recipe: Recipe) -> None:

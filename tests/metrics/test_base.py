@@ -432,6 +432,10 @@ class TestTwoProcesses:
         for seen in ranks:
             assert_same(seen[kind]["gathered value"], single_process(kind).compute())
 
+    def test_states_of_subclasses_are_reduced(self, kind: str, ranks: list[dict[str, Any]]) -> None:
+        """A state that a subclass adds is reduced as it says, in torchmetrics' way."""
+        assert [seen[kind]["a further state"] for seen in ranks] == [1 + 2] * 2
+
     def test_one_collective_for_all_states(self, kind: str, ranks: list[dict[str, Any]]) -> None:
         """Both sides are reduced in one call, without a barrier; calibration has a minimum, a maximum and a sum."""
         for seen in ranks:

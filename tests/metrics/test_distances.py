@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -371,13 +372,30 @@ def test_too_few_images_for_a_covariance_warn_once() -> None:
     assert _warnings_of(filled("lfd")) == []
 
 
-@pytest.mark.parametrize(("kind", "word"), [("nfd", "gaussian"), ("lfd", "layer gaussian")])
-def test_one_image_is_no_gaussian(kind: str, word: str) -> None:
-    """Gaussian kinds refuse a side of one image, showing both numbers; a histogram takes it."""
-    for real, generated in ((12, 1), (1, 9)):
-        with pytest.raises(
-            ValueError, match=f"a {word} needs at least 2 images: reference {real}, generated {generated}"
-        ):
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda metric: metric.compute(),
+        lambda metric: metric(images(3, 2)),
+        lambda metric: metric.forward(images(3, 2)),
+        lambda metric: MetricCollection({"lfd": metric}).compute(),
+        lambda metric: MetricCollection({"lfd": metric})(images(3, 2)),
+    ],
+    ids=["compute", "call", "forward", "collection", "call of a collection"],
+)
+def test_warnings_name_the_line_of_the_caller(call: Callable[[Any], object]) -> None:
+    """A warning of a result points at the user's own line, however the result was asked for."""
+    metric = filled("lfd", real=2, generated=3)
+    with pytest.warns(UserWarning, match="too few to estimate") as seen:
+        call(metric)
+    assert {(warning.filename, warning.lineno) for warning in seen} == {(__file__, call.__code__.co_firstlineno)}
+
+
+@pytest.mark.parametrize("kind", ["nfd", "lfd"])
+def test_one_image_is_no_gaussian(kind: str) -> None:
+    """Gaussian kinds refuse a side of one image, saying which; a histogram takes it."""
+    for real, generated, side in ((12, 1, "generated"), (1, 9, "real")):
+        with pytest.raises(ValueError, match=f"expected at least 2 {side} images, got 1"):
             filled(kind, real=real, generated=generated).compute()
     assert filled("emd", real=1, generated=1).compute() > 0
 

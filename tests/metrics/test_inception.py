@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.metric_tester import FEATURES, assert_same, feed, filled, images, make
+from helpers.metric_tester import FEATURES, NETWORK, Features, Network, assert_same, feed, filled, images, make
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance as TorchmetricsFID
+from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.wrappers import FeatureShare
 
 from vdna_metrics import FrechetInceptionDistance, functional
 from vdna_metrics.extractors.architectures import fid_inception
@@ -129,7 +132,7 @@ def test_it_is_the_layer_frechet_distance() -> None:
     from vdna_metrics import compare
 
     metric = filled("fid")
-    assert_same(metric.compute(), compare.layer_frechet(metric.dna(real=True), metric.dna()).float())
+    assert_same(metric.compute(), compare.layer_frechet(metric.dna(real=True), metric.dna()))
 
 
 def test_fewer_images_than_features() -> None:
@@ -149,12 +152,117 @@ def test_fewer_images_than_features() -> None:
     assert 0 <= found <= 1e-9 * scale
 
 
+def test_floats_need_normalize(weights: Path) -> None:
+    """Floats for the Inception without normalize=True are a ValueError, as with torchmetrics, and a TypeError."""
+    metric = FrechetInceptionDistance(64, feature_extractor_weights_path=weights)
+    for error in (ValueError, TypeError):
+        with pytest.raises(error, match=r"for floats in .* use normalize=True"):
+            metric.update(images(2, 1) / 255, real=True)
+
+
+def test_the_inception_gives_features(weights: Path) -> None:
+    """`inception` gives the vectors `[N, d]` that are counted, in the network's own type."""
+    metric = FrechetInceptionDistance(64, feature_extractor_weights_path=weights, neurons=[5, 2, 7])
+    metric.update(images(3, 1), real=True)
+    features = metric.inception(images(3, 1))
+    assert features.shape == (3, 3)
+    assert (features.dtype, features.is_inference(), features.is_contiguous()) == (torch.float32, False, True)
+    assert_same(metric.real_features_sum, features.double().sum(dim=0), rtol=1e-6, atol=1e-9)
+    assert not metric.used_custom_model
+
+
+@pytest.fixture
+def forwards() -> Iterator[list[int]]:
+    """How often the small network has run."""
+    count = [0]
+    handle = NETWORK.conv.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    yield count
+    handle.remove()
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save all:UserWarning")
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+def test_feature_share_with_torchmetrics(order: int, forwards: list[int]) -> None:
+    """With torchmetrics' KID the network runs once a batch, and a buffer filled again is a new batch for both."""
+    kid = KernelInceptionDistance(FEATURES, subset_size=5, subsets=2)
+    share = FeatureShare([make("fid"), kid][::order])
+    alone, buffer = make("fid"), images(9, 1)
+    forwards[0] = 0
+    for n, (seed, real) in enumerate([(1, True), (4, True), (2, False), (5, False)], 1):
+        buffer.copy_(images(9, seed))
+        share.update(buffer, real=real)
+        assert forwards == [n]
+    for seed, real in ((1, True), (4, True), (2, False), (5, False)):
+        alone.update(images(9, seed), real=real)
+    assert_same(share.compute()["FrechetInceptionDistance"], alone.compute())
+    with torch.no_grad():
+        assert_same(torch.cat(kid.fake_features), torch.cat([FEATURES(images(9, seed)) for seed in (2, 5)]))
+    assert "forward" not in vars(FEATURES)
+
+
+def test_the_network_stays() -> None:
+    """`inception` may be moved, wrapped and asked for anything; casts have no effect and another network is refused."""
+    metric = make("fid")
+    metric.inception = nn.Sequential(metric.inception.half().to("cpu"))
+    assert next(FEATURES.parameters()).dtype == torch.float64
+    assert metric.inception.network.network is NETWORK
+    assert list(metric.modules()) == [metric]
+    with pytest.raises(AttributeError, match="no attribute 'fc'"):
+        _ = metric.inception.fc
+    for other in (nn.Identity(), None):
+        with pytest.raises(ValueError, match="a metric keeps its network: build"):
+            metric.inception = other
+
+
+def test_checkpoints_with_another_network_are_refused() -> None:
+    """The weights of a module in torchmetrics' checkpoint must be those of the module that is given."""
+    theirs = TorchmetricsFID(Features(Network(seed=1)), input_img_size=(3, 12, 12))
+    with pytest.raises(ValueError, match="the network of the checkpoint has other weights"):
+        make("fid").load_state_dict(theirs.state_dict())
+
+
+def test_moments_beside_a_reference() -> None:
+    """With a reference, sums about its means are given out as sums about 0 and taken back; its own are not set."""
+    whole = filled("fid")
+    metric = make("fid", reference=whole.dna(real=True))
+    feed(metric, images(9, 2))
+    assert metric._side(False).centre.all()
+    names = [f"{side}_features_{moment}" for side in ("real", "fake") for moment in ("sum", "cov_sum", "num_samples")]
+    for name in names:
+        assert_same(getattr(metric, name), getattr(whole, name), rtol=1e-12, atol=1e-9)
+    expected = metric.compute()
+    for name in names[3:]:
+        value = getattr(whole, name).clone()
+        getattr(metric, name).zero_()
+        setattr(metric, name, value)
+    assert metric.compute() is not expected
+    assert_same(metric.compute(), expected, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="the real side of this metric is its reference"):
+        metric.real_features_sum += 1
+
+
+def test_moments_only_read_change_nothing() -> None:
+    """Reading torchmetrics' states leaves the metric's own as they are, bit for bit."""
+    metric = make("fid", reference=filled("fid").dna(real=True))
+    feed(metric, images(9, 2))
+    before = {name: state.clone() for name, state in metric.metric_state.items()}
+    for name in ("fake_features_sum", "fake_features_cov_sum", "fake_features_num_samples", "real_features_sum"):
+        getattr(metric, name)
+    assert all(torch.equal(before[name], state) for name, state in metric.metric_state.items())
+
+
+def test_moments_of_another_size_are_refused() -> None:
+    """Sums of another number of features cannot be set."""
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        make("fid").real_features_sum = torch.zeros(4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"feature": 100}, ValueError, r"feature must be one of \(64, 192, 768, 2048\), got 100"),
         ({"feature": "2048"}, TypeError, "feature must be an int or a torch.nn.Module, got str"),
-        ({"feature": True}, TypeError, "feature must be an int or a torch.nn.Module, got bool"),
+        ({"feature": True}, ValueError, r"feature must be one of \(64, 192, 768, 2048\), got True"),
         ({"feature": FEATURES, "reset_real_features": 2, "input_img_size": (3, 12, 12)}, ValueError, "must be a bool"),
         ({"feature": FEATURES, "neurons": [3], "input_img_size": (3, 12, 12)}, ValueError, "has no neuron 3"),
         (

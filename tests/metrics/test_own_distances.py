@@ -113,6 +113,25 @@ def test_signatures_show_every_argument(metric: Any, own: set[str]) -> None:
     assert len(COMMON) == 9
 
 
+@pytest.mark.parametrize("above", [DISTANCES["fid"], DISTANCES["emd"]])
+def test_subclasses_take_arguments_as_they_like(above: Any) -> None:
+    """A subclass may have arguments of every kind beside ``**options``."""
+
+    class Positional(above):
+        def __init__(self, path: str, **options: Any) -> None: ...
+
+    class Keyword(above):
+        def __init__(self, *, path: str, **options: Any) -> None: ...
+
+    class Anything(above):
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+    for cls in (Positional, Keyword, Anything):
+        cls(path="path")
+        parts = inspect.signature(cls).parameters
+        assert ("normalize" in parts) == (cls is not Anything)
+
+
 def test_the_lists_of_arguments_agree() -> None:
     """The list for type checkers has the base class's arguments and torchmetrics', and that of histograms theirs."""
     of_torchmetrics = set(DistanceMetricOptions.__annotations__) - COMMON

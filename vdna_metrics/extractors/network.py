@@ -58,13 +58,14 @@ class FeatureExtractor:
         network: the network.
         spec: what it is; ``layers`` must not be empty.
         weights: sha256 of its weights.
-        probe: images to find out the layers' neurons with, ``[1, 3, H, W]`` network input.
+        probe: images to find out the layers' neurons with, ``[1, 3, H, W]`` network input; or the neurons, where only
+            the output is read.
 
     Raises:
         ValueError: when a layer does not exist, is not reached, or does not give one tensor.
     """
 
-    def __init__(self, network: nn.Module, spec: ExtractorSpec, weights: str, probe: Tensor) -> None:
+    def __init__(self, network: nn.Module, spec: ExtractorSpec, weights: str, probe: Tensor | NeuronLayout) -> None:
         self.spec = spec
         self.network = network
         self.preprocess: Preprocessing = spec.preprocess
@@ -82,7 +83,7 @@ class FeatureExtractor:
         if spec.channels_last:
             with torch.inference_mode(False):  # as in `_move_to`
                 network.to(memory_format=torch.channels_last)
-        self.layout = self._probe(probe)
+        self.layout = self._probe(probe) if isinstance(probe, Tensor) else probe
 
     @property
     def name(self) -> str:
@@ -231,14 +232,18 @@ class FeatureExtractor:
                 raise _AllSeenError
 
         with contextlib.ExitStack() as stack:
-            for layer in layers:
+            inner = [layer for layer in layers if self._places[layer][0]]
+            for layer in inner:
                 handle = self._module(layer).register_forward_hook(
                     lambda _module, _inputs, output, layer=layer: observe(layer, output)
                 )
                 stack.callback(handle.remove)
             stack.enter_context(self._as_configured(x.device))
             stack.enter_context(contextlib.suppress(_AllSeenError))
-            self.network(self._as_input(x))
+            output = self.network(self._as_input(x))
+            for layer in layers:
+                if layer not in inner:  # what the call gives: a class may override `__call__`, of which no hook knows
+                    observe(layer, output)
         missing = [layer for layer in layers if layer not in outputs]
         if missing:
             raise ValueError(f"layers {', '.join(missing)} of {self.name!r} are not run in its forward")
@@ -262,6 +267,8 @@ class FeatureExtractor:
     def _to_neurons(self, layer: str, output: Tensor, images: int) -> Tensor:
         if not output.is_floating_point():
             raise ValueError(f"layer {layer!r} gives {output.dtype}, activations must be floating point")
+        if output.ndim == 1 and images == 1 and not self._places[layer][0]:  # the whole, which may squeeze its output
+            output = output[None]
         if output.ndim in (2, 3, 4) and output.shape[0] != images:  # windows or tokens first
             raise ValueError(
                 f"layer {layer!r} gives a tensor of shape {list(output.shape)} for {images} images; choose a module "

@@ -16,6 +16,10 @@ Crop = Literal["none", "center", "short_side_center"]
 Interpolation = Literal["bicubic", "bilinear"]
 
 
+class ImageTypeError(TypeError, ValueError):
+    """Images of a type that is not taken; as a ``ValueError`` the peers' FID raises it."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Resizing, cropping and normalisation of images.
@@ -116,17 +120,19 @@ class Preprocessing:
         """Check, resize and normalise a batch.
 
         Args:
-            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``.
+            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``; anything in mode "none".
             normalize: whether images are floats in [0, 1]; they are scaled to [0, 255] with rounding.
 
         Raises:
-            TypeError: for another dtype.
+            TypeError: for another dtype, also a ``ValueError``.
             ValueError: for another shape, and on CPU for values outside [0, 1]. On other devices such images become
                 NaN instead, so that nothing waits for the device; the error then comes from ``compute``.
         """
-        _check_images(images, normalize=normalize, any_channels=self.mode == "none")
+        if not isinstance(images, Tensor):
+            raise ImageTypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
         if self.mode == "none":
             return images
+        _check_images(images, normalize=normalize)
         if normalize:
             images = _scale_to_255(images)
         return self.normalise(self.resize(images))
@@ -157,18 +163,18 @@ def _channels(values: tuple[float, float, float], device: torch.device) -> Tenso
     return torch.tensor([255 * v for v in values], dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
-def _check_images(images: Tensor, *, normalize: bool, any_channels: bool) -> None:
-    if not isinstance(images, Tensor):
-        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
-    if images.ndim != 4 or (images.shape[1] != 3 and not any_channels):
+def _check_images(images: Tensor, *, normalize: bool) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be [N, 3, H, W] (RGB), got {list(images.shape)}")
     if 0 in images.shape[2:]:
         raise ValueError(f"images have no pixels: {list(images.shape)}")
     if normalize and not images.is_floating_point():
-        raise TypeError(f"normalize=True takes floats in [0, 1], got {images.dtype}; for uint8 use normalize=False")
+        raise ImageTypeError(
+            f"normalize=True takes floats in [0, 1], got {images.dtype}; for uint8 use normalize=False"
+        )
     if not normalize and images.dtype != torch.uint8:
         hint = "; for floats in [0, 1] use normalize=True" if images.is_floating_point() else ""
-        raise TypeError(f"images must be uint8 in [0, 255], got {images.dtype}{hint}")
+        raise ImageTypeError(f"images must be uint8 in [0, 255], got {images.dtype}{hint}")
 
 
 def _scale_to_255(images: Tensor) -> Tensor:

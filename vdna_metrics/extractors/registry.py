@@ -190,11 +190,16 @@ def _takes_layers(extractor: ExtractorLike) -> bool:
     return isinstance(extractor, nn.Module) or (isinstance(extractor, str) and extractor.startswith("timm:"))
 
 
-def raw_module_extractor(network: nn.Module, *, probe: torch.Tensor) -> FeatureExtractor:
-    """An extractor that hands images to a module exactly as they come and reads its output ``[N, d]``."""
+def raw_module_extractor(network: nn.Module, *, probe: torch.Tensor | int) -> FeatureExtractor:
+    """An extractor that hands images to a module exactly as they come and reads its output ``[N, d]``.
+
+    Args:
+        network: the module.
+        probe: an input that finds its ``d``, or ``d``.
+    """
     architecture = f"{MODULE}{type(network).__module__}.{type(network).__qualname__}"
     spec = ExtractorSpec(type(network).__name__, architecture, {"output": ""}, None, preprocessing="none")
-    return _from_module(network, spec, probe)
+    return _from_module(network, spec, NeuronLayout({"output": probe}) if isinstance(probe, int) else probe)
 
 
 def automatic_layers(network: nn.Module, probe: torch.Tensor) -> list[str]:
@@ -303,11 +308,13 @@ class _Reader:
         return shape[1] if len(shape) == 4 and not last else shape[-1]
 
 
-def _from_module(network: nn.Module, spec: ExtractorSpec, probe: torch.Tensor | tuple[int, int]) -> FeatureExtractor:
+def _from_module(
+    network: nn.Module, spec: ExtractorSpec, probe: torch.Tensor | NeuronLayout | tuple[int, int]
+) -> FeatureExtractor:
     key = (id(network), spec)  # alive extractors hold their module, so its id cannot be another's
     alive = _ALIVE.get(key)
     if alive is None:
-        if not isinstance(probe, torch.Tensor):
+        if isinstance(probe, tuple):
             probe = torch.zeros(1, 3, *(spec.preprocess.size or probe))
         alive = FeatureExtractor(network, spec, weights_sha256(network.state_dict()), probe)
         _ALIVE[key] = alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution, Kind, differences
@@ -21,7 +21,7 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.functional.positions import subsample_positions
-from vdna_metrics.metrics.extractor_metric import ExtractorMetric
+from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
 from vdna_metrics.references.resolve import resolve
 
@@ -62,10 +62,11 @@ class DistanceMetric(ExtractorMetric):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = dict(inspect.signature(cls.__init__).parameters)
-        if own.pop("options", None) is not None:
+        if own.pop("options", None) is not None and all(part.kind != part.VAR_POSITIONAL for part in own.values()):
             # `help()` and `inspect` show what ``**options`` stand for: the arguments of the class above.
             above = inspect.signature(super(cls, cls).__init__).parameters
             parts = [*own.values(), *(part for name, part in above.items() if name not in own)]
+            parts.sort(key=lambda part: (part.kind, part.default is not part.empty))
             cls.__init__.__dict__["__signature__"] = inspect.Signature(parts)
         if "distance" in cls.__dict__:
             cls.higher_is_better = cls.distance.higher_is_better
@@ -195,7 +196,8 @@ class DistanceMetric(ExtractorMetric):
             ValueError: for another shape, images out of range, or real images when there is a reference. On CUDA,
                 images out of range and activations that are not finite are reported by `compute`, so that
                 nothing waits here.
-            TypeError: for another dtype.
+            TypeError: for another dtype; a ``ValueError`` too.
+            TorchMetricsUserError: between ``sync`` and ``unsync``, which would forget the images.
         """
         if real and self.reference is not None:
             raise ValueError(
@@ -217,19 +219,21 @@ class DistanceMetric(ExtractorMetric):
             ``"none"``, in the metric's floating type (``set_dtype``).
 
         Raises:
-            ValueError: when a side has too few images, or saw activations that are not finite.
+            ValueError: when a side has too few images, also a ``RuntimeError``, or saw activations that are not finite.
         """
         real = self._dna(real=True) if self._needs_real_images else self.reference
         generated = self._dna(real=False)
-        for name, side in (("real", real), ("generated", generated)):
-            if side is None:
-                continue
+        sides = {name: side for name, side in (("real", real), ("generated", generated)) if side is not None}
+        for name, side in sides.items():
             if not side.n_images:
-                raise ValueError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
+                raise RefusedError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
+            if side.n_images < (least := side.distribution.min_images):
+                raise RefusedError(f"expected at least {least} {name} images, got {side.n_images}")
+        for name, side in sides.items():
             for what, sentence in (("coverage", coverage_warning(side)), ("rank", rank_warning(side))):
                 if sentence is not None and (name, what) not in self._warned:
                     self._warned.add((name, what))
-                    warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=2)
+                    warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=_levels_to_caller())
         distance = self.distance(
             real, generated, weights=self.weights, reduction=self.reduction,
             allow_subsampled=self.allow_subsampled, **self._options(),
@@ -273,9 +277,14 @@ class DistanceMetric(ExtractorMetric):
 
         Returns:
             As `compute`, of this batch's generated images against all real ones so far; ``None`` for real images.
+
+        Raises:
+            ValueError: as `update` and `compute`; then nothing is counted.
         """
-        if self._is_synced:
-            raise TorchMetricsUserError("the metric is synced: call unsync() before forward()")
+        result: DistanceResult | None = super().forward(imgs, real)
+        return result
+
+    def _forward_reduce_state_update(self, imgs: Tensor, real: bool = False) -> DistanceResult | None:
         # New tensors on both sides: metrics of one compute group may hold the same old ones.
         if real:
             if self._needs_real_images:
@@ -285,14 +294,13 @@ class DistanceMetric(ExtractorMetric):
         so_far = self.generated_state
         self.generated_state = torch.zeros_like(so_far)
         to_sync, self._to_sync = self._to_sync, self.dist_sync_on_step
-        try:
-            self.update(imgs)
-            batch: DistanceResult = self.compute()
-        finally:
-            self.generated_state = so_far + self.generated_state
-            self._to_sync, self._computed = to_sync, None
-        self.__dict__["_forward_cache"] = batch  # torchmetrics declares it as None
+        self.update(imgs)
+        batch: DistanceResult = self.compute()
+        self.generated_state = so_far + self.generated_state
+        self._to_sync, self._computed = to_sync, None
         return batch
+
+    _forward_full_state_update = _forward_reduce_state_update
 
     def reset(self) -> None:
         """Forget the images seen; a reference stays, and so do real images with ``reset_real_features=False``."""
@@ -316,6 +324,16 @@ class DistanceMetric(ExtractorMetric):
             Figure and axis.
         """
         return self._plot(val, ax)
+
+
+def _levels_to_caller() -> int:
+    """The ``stacklevel`` by which a warning names the line that called for a result, past torch and torchmetrics."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(
+        ("torch.", "torchmetrics.", "vdna_metrics.")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _misfit(found: list[tuple[str, str, str]]) -> str:

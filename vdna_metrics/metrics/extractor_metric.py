@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.layout import NeuronLayout
+
+
+class RefusedError(ValueError, RuntimeError):
+    """What a metric cannot do as things are; torchmetrics has a ``RuntimeError`` where we have a ``ValueError``."""
 
 
 class ExtractorMetric(Metric, ABC):
@@ -51,9 +56,20 @@ class ExtractorMetric(Metric, ABC):
         self._lease = extractor.lease(list(layout))
         self._state_device = None if state_device is None else torch.device(state_device)
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Update, and compute of this batch alone; one that raises changes nothing."""
+        before = {**self.__dict__, "_defaults": dict(self._defaults)}
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
     def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
+        if self._is_synced:
+            raise TorchMetricsUserError("the metric is synced: call unsync() before it sees more images")
         if isinstance(imgs, Tensor) and imgs.device != self.device:
-            raise ValueError(
+            raise RefusedError(
                 f"images are on {imgs.device}, the metric on {self.device}: "
                 f"move one, e.g. metric.to({str(imgs.device)!r})"
             )
@@ -79,6 +95,12 @@ class ExtractorMetric(Metric, ABC):
         if dist_sync_fn is not gather_all_tensors:
             super()._sync_dist(dist_sync_fn, process_group=process_group)
             return
+        all_reductions = self._reductions
+        try:  # states that a subclass adds are torchmetrics' business
+            self._reductions = {name: all_reductions[name] for name in all_reductions if name not in self._own_states}
+            super()._sync_dist(dist_sync_fn, process_group=process_group)
+        finally:
+            self._reductions = all_reductions
         group = process_group or self.process_group
         together: dict[Any, list[str]] = {}
         for name, reduction in self._sync_reductions().items():
@@ -123,6 +145,7 @@ class ExtractorMetric(Metric, ABC):
         self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
         options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
         self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
+        self._own_states = frozenset(self._defaults)
 
     def _state_settings(self) -> tuple[Any, ...]:
         fingerprint = replace(self.fingerprint, options=())
