@@ -79,11 +79,13 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
         _array(distribution.below)[:] = arrays["below"]
         _array(distribution.above)[:] = arrays["above"]
     elif header["kind"] == "gaussian":
-        distribution = GaussianDistribution.empty(layout, centre=torch.from_numpy(arrays["centre"]))
+        distribution = GaussianDistribution.empty(layout)
+        _array(distribution.centre)[:] = arrays["centre"]
         _array(distribution.first)[:] = arrays["first"]
         _array(distribution.second)[:] = arrays["second"]
     else:
-        distribution = LayerGaussianDistribution.empty(layout, centre=torch.from_numpy(arrays["centre"]))
+        distribution = LayerGaussianDistribution.empty(layout)
+        _array(distribution.centre)[:] = arrays["centre"]
         _array(distribution.first)[:] = arrays["first"]
         ends = np.cumsum([count * (count + 1) // 2 for count in layout.values()])
         triangles = np.split(arrays["scatter"], ends[:-1])

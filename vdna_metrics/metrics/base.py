@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
@@ -137,14 +137,6 @@ class DistanceMetric(ExtractorMetric):
                 raise ValueError(_misfit([(f"neurons of layer {layer!r}", str(kept.layout[layer]), str(count))]))
         return kept
 
-    def _centre(self) -> Tensor | None:
-        # Sums are taken about the reference's means, so that no digits are lost where means are large.
-        if self.reference is None or not isinstance(
-            self.reference.distribution, GaussianDistribution | LayerGaussianDistribution
-        ):
-            return None
-        return self.reference.distribution.mean()
-
     def _prepare_states(self, empty: Distribution) -> None:
         """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
         if self.reference is not None:
@@ -160,7 +152,7 @@ class DistanceMetric(ExtractorMetric):
         # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
         self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
         for side in ("real", "generated") if self._needs_real_images else ("generated",):
-            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx="sum")
+            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx=self._empty.merged)
             self._defaults[f"{side}_state"] = self._empty.state
         self._add_settings()
         self._warned: set[tuple[str, str]] = set()
@@ -170,9 +162,7 @@ class DistanceMetric(ExtractorMetric):
         return self.reference is None and self.distance.arity == 2
 
     def _state_settings(self) -> tuple[Any, ...]:
-        centre = self._centre()
-        about = None if centre is None else centre.cpu().numpy().tobytes()
-        return (*super()._state_settings(), self.reset_real_features, self.reference is not None, about)
+        return (*super()._state_settings(), self.reset_real_features, self.reference is not None)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         super()._apply(fn, exclude_state)
@@ -289,7 +279,7 @@ class DistanceMetric(ExtractorMetric):
             self.update(imgs)
             batch: DistanceResult = self.compute()
         finally:
-            self.generated_state = so_far + self.generated_state
+            self.generated_state = self._empty.merged([so_far, self.generated_state])
             self._to_sync, self._computed = to_sync, None
         self.__dict__["_forward_cache"] = batch  # torchmetrics declares it as None
         return batch
@@ -301,9 +291,21 @@ class DistanceMetric(ExtractorMetric):
         if kept is not None:
             self.real_state = kept
 
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        super()._sync_dist(dist_sync_fn, process_group)
+        if dist_sync_fn is not gather_all_tensors:
+            return
+        group, sides = process_group or self.process_group, [name for name in self._defaults if name.endswith("_state")]
+
+        def all_reduce(tensor: Tensor) -> Tensor:
+            return self._all_reduced(tensor, torch.distributed.ReduceOp.SUM, group)
+
+        states = self._empty.sum_over_ranks([getattr(self, name) for name in sides], all_reduce)
+        for name, state in zip(sides, states, strict=True):
+            setattr(self, name, state)
+
     def _sync_reductions(self) -> Mapping[str, Any]:
-        sides = [name for name in self._defaults if name.endswith("_state")]
-        return dict.fromkeys(sides, torch.distributed.ReduceOp.SUM)
+        return {}  # how sides are summed is their distribution's knowledge
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot one value or several; see `torchmetrics.Metric.plot`.

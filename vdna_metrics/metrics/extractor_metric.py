@@ -83,17 +83,18 @@ class ExtractorMetric(Metric, ABC):
         together: dict[Any, list[str]] = {}
         for name, reduction in self._sync_reductions().items():
             together.setdefault((reduction, getattr(self, name).dtype), []).append(name)
-        for (reduction, dtype), names in together.items():
+        for (reduction, _), names in together.items():
             states = [getattr(self, name) for name in names]
-            sizes = [state.numel() for state in states]
-            home = states[0].device
-            # One buffer, and one wait for the other ranks, for all states of a dtype; NCCL reduces on the GPU only.
-            total = torch.empty(sum(sizes), dtype=dtype, device=home if self.device.type == "mps" else self.device)
-            for part, state in zip(total.split(sizes), states, strict=True):
-                part.copy_(state.reshape(-1))
-            torch.distributed.all_reduce(total, op=reduction, group=group)
-            for name, state, part in zip(names, states, total.to(home).split(sizes), strict=True):
+            # One buffer, and one wait for the other ranks, for all states of a dtype.
+            total = self._all_reduced(torch.cat([state.reshape(-1) for state in states]), reduction, group)
+            for name, state, part in zip(names, states, total.split([*map(torch.numel, states)]), strict=True):
                 setattr(self, name, part.view(state.shape))
+
+    def _all_reduced(self, tensor: Tensor, reduction: Any, group: Any) -> Tensor:
+        # NCCL reduces on the GPU only.
+        there = tensor if self.device.type == "mps" else tensor.to(self.device)
+        torch.distributed.all_reduce(there, op=reduction, group=group)
+        return there.to(tensor.device)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and
