@@ -120,6 +120,13 @@ def assert_same_state(a: Distribution, b: Distribution) -> None:
             torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12 * float(y.abs().max()))
 
 
+def about_zero(distribution: Distribution) -> Tensor:
+    """The state, of moments with sums about 0: their centre depends on which image came first, and on merges."""
+    if isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
+        distribution = distribution.about(torch.zeros_like(distribution.centre))
+    return distribution.state.clone()
+
+
 def moments(distribution: Distribution) -> tuple[Tensor, ...]:
     """Means and variances, or means and covariances of each layer."""
     if isinstance(distribution, GaussianDistribution):

@@ -90,7 +90,8 @@ def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Ten
             "a factor carries no gradient, and the covariance requires one: give covariance.detach(), or the "
             "covariance itself to frechet_distance"
         )
-    forgiven = 8 * len(covariance) * _eps(covariance) * float(scale)
+    # Products of numbers below 1e-154 are rounded to multiples of 5e-324.
+    forgiven = 8 * len(covariance) * _eps(covariance) * float(scale) + torch.finfo(torch.float64).tiny
     covariance = to_float64(covariance)
     lowest, highest = covariance.aminmax()
     largest = torch.maximum(-lowest, highest)
