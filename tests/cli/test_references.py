@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
 from helpers.dnas import assert_same_state
 from helpers.hub_server import TOKEN, hub_server

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.degenerate import (
-    SETS,
-    Table,
-    allowed_error,
-    exact_layer_distance,
-    exact_neuron_distance,
-    images_of_places,
-)
+from helpers.degenerate import SETS, Table, allowed_error, exact_layer_distance, exact_neuron_distance, images_of_places
 from torch import Tensor
 
 from vdna_metrics import FrechetInceptionDistance, LayerFrechetDistance, NeuronFrechetDistance

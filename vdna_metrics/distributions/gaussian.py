@@ -98,8 +98,8 @@ class _Moments(Distribution):
         """The distribution over the images that are not in a part of them."""
         if not isinstance(part, type(self)):
             raise TypeError(f"a {self.kind} has no part that is a {part.kind}")
-        state = self.state - part.to(self.state.device).about(self.centre).state
-        return self._centred(state, self.centre)
+        moved = self.with_state(part.state.to(self.state.device)).about(self.centre)
+        return self._centred(self.state - moved.state, self.centre)
 
     def merged(self, states: Iterable[Tensor]) -> Tensor:
         """The state of several sets of images from their states, at least two."""
@@ -184,7 +184,8 @@ class LayerGaussianDistribution(_Moments):
 
     Args:
         layout: the neurons.
-        state: flat float64 ``[images | not finite a layer | centre c | sum of x - c | sum of (x - c)(x - c)ᵀ a layer]``.
+        state: flat float64 ``[images | not finite a layer | centre c | sum of x - c | a layer's sum of
+            (x - c)(x - c)ᵀ, each]``.
     """
 
     kind: ClassVar[Kind] = "layer_gaussian"

@@ -230,10 +230,11 @@ class _BetweenCovariances(torch.autograd.Function):
             overlap = values.sum()
         else:
             overlap = _nuclear_norm(product, rest + traces)
-        return (traces - 2 * overlap).clamp_(min=0)
+        spreads: Tensor = (traces - 2 * overlap).clamp_(min=0)
+        return spreads
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         factor_a, factor_b, *transports = ctx.saved_tensors
         found: list[Tensor | None] = []
