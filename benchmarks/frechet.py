@@ -107,7 +107,9 @@ def differentiate(batch: Tensor, real: Tensor, repeats: int) -> None:
             for name, times in seconds.items():
                 start = time.perf_counter()
                 with torch.set_grad_enabled(name != "forward"):
-                    distance = frechet_distance(batch.mean(dim=0), torch.cov(batch.T), mean, covariance, factor_b=factor)
+                    distance = frechet_distance(
+                        batch.mean(dim=0), torch.cov(batch.T), mean, covariance, factor_b=factor
+                    )
                 if distance.requires_grad:
                     distance.backward()
                 times.append(time.perf_counter() - start)

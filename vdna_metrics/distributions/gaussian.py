@@ -84,20 +84,14 @@ class _Moments(Distribution):
         """Nothing: the centre is only where the sums are taken about."""
         return []
 
-    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
+    def _centre_for_(self, rows: slice, features: Tensor) -> Tensor:
+        """The centre of a layer, set when its first features ``[images, neurons]`` come."""
         centre = self.centre[rows]
         # Images are counted before they are added, so these are the first where they are all.
-        centre.copy_(torch.where(self.state[0] == len(summary), summary[0], centre))
-        self._add_features_(layer, rows, summary, centre)
-
-    @abstractmethod
-    def _add_features_(self, layer: str, rows: slice, features: Tensor, centre: Tensor) -> None:
-        """Add the features ``[images, neurons]`` of one layer."""
+        return centre.copy_(torch.where(self.state[0] == len(features), features[0], centre))
 
     def without(self, part: Distribution) -> Self:
         """The distribution over the images that are not in a part of them."""
-        if not isinstance(part, type(self)):
-            raise TypeError(f"a {self.kind} has no part that is a {part.kind}")
         moved = self.with_state(part.state.to(self.state.device)).about(self.centre)
         return self._centred(self.state - moved.state, self.centre)
 
@@ -168,8 +162,8 @@ class GaussianDistribution(_Moments):
         """Mean and variance (ddof=1), ``[neurons]`` float64 each; needs two images."""
         return mean_and_variance(self.n_images, self.first, self.second, self.centre)
 
-    def _add_features_(self, layer: str, rows: slice, features: Tensor, centre: Tensor) -> None:
-        accumulate_moments_(self.first[rows], self.second[rows], features, centre)
+    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
+        accumulate_moments_(self.first[rows], self.second[rows], summary, self._centre_for_(rows, summary))
 
     def _recentred(self, shift: Tensor) -> list[Tensor]:
         return list(recentre(self.state[0], self.first, self.second, shift))
@@ -224,8 +218,8 @@ class LayerGaussianDistribution(_Moments):
         self._factors.clear()
         super().fill_(activations)
 
-    def _add_features_(self, layer: str, rows: slice, features: Tensor, centre: Tensor) -> None:
-        accumulate_scatter_(self.first[rows], self.scatters()[layer], features, centre)
+    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
+        accumulate_scatter_(self.first[rows], self.scatters()[layer], summary, self._centre_for_(rows, summary))
 
     def _recentred(self, shift: Tensor) -> list[Tensor]:
         firsts, scatters = [], []

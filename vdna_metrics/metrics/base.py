@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -303,9 +303,6 @@ class DistanceMetric(ExtractorMetric):
         states = self._empty.sum_over_ranks([getattr(self, name) for name in sides], all_reduce)
         for name, state in zip(sides, states, strict=True):
             setattr(self, name, state)
-
-    def _sync_reductions(self) -> Mapping[str, Any]:
-        return {}  # how sides are summed is their distribution's knowledge
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot one value or several; see `torchmetrics.Metric.plot`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,15 +80,8 @@ class ExtractorMetric(Metric, ABC):
             super()._sync_dist(dist_sync_fn, process_group=process_group)
             return
         group = process_group or self.process_group
-        together: dict[Any, list[str]] = {}
         for name, reduction in self._sync_reductions().items():
-            together.setdefault((reduction, getattr(self, name).dtype), []).append(name)
-        for (reduction, _), names in together.items():
-            states = [getattr(self, name) for name in names]
-            # One buffer, and one wait for the other ranks, for all states of a dtype.
-            total = self._all_reduced(torch.cat([state.reshape(-1) for state in states]), reduction, group)
-            for name, state, part in zip(names, states, total.split([*map(torch.numel, states)]), strict=True):
-                setattr(self, name, part.view(state.shape))
+            setattr(self, name, self._all_reduced(getattr(self, name).clone(), reduction, group))
 
     def _all_reduced(self, tensor: Tensor, reduction: Any, group: Any) -> Tensor:
         # NCCL reduces on the GPU only.
@@ -167,9 +160,9 @@ class ExtractorMetric(Metric, ABC):
                 state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    @abstractmethod
     def _sync_reductions(self) -> Mapping[str, Any]:
-        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce."""
+        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce number by number."""
+        return {}
 
 
 def _moved(default: Tensor, device: torch.device) -> Tensor:
