@@ -9,6 +9,8 @@
 The covariances are those of 5000 images of features on scales that differ a hundredfold, or of fewer images than
 features (`deficient`). `error` is relative to the distance from the singular values of the centred features themselves,
 without any covariance: `‖S_a^½ S_b^½‖_* = ‖X_a X_bᵀ‖_* / √((n_a − 1)(n_b − 1))`.
+
+Last, what a gradient costs: the distance of one batch's features, as a loss, forward alone and with its backward.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from vdna_metrics.functional import covariance_factor, frechet_distance
 # Features and images of each side.
 CASES = {"full rank": ((768, 5000), (2048, 5000)), "deficient": ((768, 500), (2048, 1000))}
 QUICK = {"full rank": ((256, 1000),), "deficient": ((256, 100),)}
+BATCH, BATCH_FEATURES, REAL_IMAGES = 64, 2048, 4000
 
 
 def features(d: int, images: int) -> Tensor:
@@ -60,6 +63,8 @@ def main() -> None:
     for rank, sizes in cases.items():
         for d, images in sizes:
             compare(f"{rank}, d = {d}", features(d, images), features(d, images), repeats)
+    d = 256 if arguments.quick else BATCH_FEATURES
+    differentiate(features(d, BATCH), features(d, 2 * d if arguments.quick else REAL_IMAGES), repeats)
 
 
 def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> None:
@@ -89,6 +94,29 @@ def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> None:
             f"{title if name == 'ours' else '':22}{name:14}{median(times):10.3f}{median(times) / ours:8.1f}x"
             f"{distances[name]:16.9f}{error:10.0e}",
             flush=True,
+        )
+
+
+def differentiate(batch: Tensor, real: Tensor, repeats: int) -> None:
+    """Print the rows of a batch's distance from real images, with and without its gradient."""
+    mean, covariance = real.mean(dim=0), torch.cov(real.T)
+    batch.requires_grad_()
+    for title, factor in (("factors", None), ("one factor kept", covariance_factor(covariance))):
+        seconds: dict[str, list[float]] = {"forward": [], "forward and backward": []}
+        for _ in range(repeats + 1):  # the first makes threads and workspaces
+            for name, times in seconds.items():
+                start = time.perf_counter()
+                with torch.set_grad_enabled(name != "forward"):
+                    distance = frechet_distance(
+                        batch.mean(dim=0), torch.cov(batch.T), mean, covariance, factor_b=factor
+                    )
+                if distance.requires_grad:
+                    distance.backward()
+                times.append(time.perf_counter() - start)
+        forward, both = (median(times[1:]) for times in seconds.values())
+        print(
+            f"gradient, {len(batch)} x {batch.shape[1]}, {title}: forward {forward:.3f} s, with backward {both:.3f} s, "
+            f"{both / forward:.1f}x"
         )
 
 

@@ -29,8 +29,9 @@ from vdna_metrics.layout import NeuronLayout
 def _of_vectors(vectors: Tensor, centre: Tensor | None = None) -> VDNA:
     """A layer Gaussian DNA of one layer that saw vectors ``[N, d]``."""
     layout = NeuronLayout({"norm": vectors.shape[1]})
-    distribution = LayerGaussianDistribution.empty(layout, centre=centre)
+    distribution = LayerGaussianDistribution.empty(layout)
     distribution.fill_({"norm": vectors.double().T[:, :, None]})
+    distribution = distribution if centre is None else distribution.about(centre)
     return VDNA(distribution, make_fingerprint().select(["norm"]))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.dnas import LAYOUT, Activations, make_activations, make_distribution, make_empty, moments
+from helpers.dnas import LAYOUT, Activations, images_of, make_activations, make_distribution, make_empty, moments
 
 from vdna_metrics.distributions import GaussianDistribution, Kind, LayerGaussianDistribution
 
@@ -54,22 +56,40 @@ def test_covariances_are_those_of_numpy(centre: torch.Tensor | None) -> None:
         assert torch.equal(covariance, covariance.T)
 
 
-def test_a_centre_keeps_the_digits_of_large_means() -> None:
-    """About a centre near the mean, a deviation of a millionth of the mean keeps its digits."""
+def _parts(activations: Activations, starts: list[int]) -> list[Activations]:
+    ends = [*starts[1:], next(iter(activations.values())).shape[1]]
+    return [images_of(activations, range(*ends)) for ends in zip(starts, ends, strict=True)]
+
+
+@pytest.mark.parametrize("starts", [[0], [0, 1, 30], [0, 25, 49]])
+def test_large_means_keep_the_digits_of_what_images_differ_by(starts: list[int]) -> None:
+    """Deviations of a millionth of the mean keep their digits in one batch, several, and in merged sets."""
     activations = {layer: 1e6 + x.double() for layer, x in make_activations(50).items()}
-    centre = torch.full((LAYOUT.total,), 1e6, dtype=torch.float64)
-    values = np.concatenate(list(_image_means(make_activations(50)).values()))
-    _, variance = _gaussian(activations, centre=centre).mean_and_variance()
-    np.testing.assert_allclose(variance, values.var(axis=1, ddof=1), rtol=1e-8, atol=1e-14)
+    values = np.concatenate(list(_image_means(activations).values()))
+    batched = make_empty("gaussian")
+    for part in _parts(activations, starts):
+        batched.fill_(part)
+    merged = reduce(add, [_gaussian(part) for part in _parts(activations, starts)])
+    for made in (batched, merged):
+        assert isinstance(made, GaussianDistribution)
+        np.testing.assert_allclose(made.mean_and_variance()[1], values.var(axis=1, ddof=1), rtol=1e-12, atol=1e-20)
 
 
 def test_a_constant_neuron_has_no_variance() -> None:
-    """A neuron that always gives the same has variance 0, never below and never NaN."""
-    activations = {layer: torch.full_like(x, 0.1) for layer, x in make_activations(7).items()}
+    """A neuron that always gives the same has its value for a mean and variance 0, exactly."""
+    activations = {layer: torch.full_like(x, 0.1).mean(dim=2, keepdim=True) for layer, x in make_activations(7).items()}
     mean, variance = _gaussian(activations).mean_and_variance()
-    assert bool((variance >= 0).all())
-    torch.testing.assert_close(variance, torch.zeros_like(variance), atol=1e-15, rtol=0)
-    torch.testing.assert_close(mean, torch.full_like(mean, 0.1), atol=1e-8, rtol=0)
+    assert mean.tolist() == [float(torch.tensor(0.1))] * LAYOUT.total
+    assert variance.tolist() == [0.0] * LAYOUT.total
+
+
+@gaussian_kinds
+def test_moments_without_a_part_are_those_of_the_rest(kind: Kind) -> None:
+    """Taking away a part of the images leaves the moments of the others."""
+    whole, part, rest = (make_distribution(kind, make_activations(n, s)) for n, s in ((9, 0), (9, 1), (6, 2)))
+    both = whole + part + rest
+    for x, y in zip(moments(both.without(part)), moments(whole + rest), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-13)
 
 
 def test_the_diagonal_of_a_layer_gaussian_is_a_gaussian() -> None:
@@ -122,10 +142,3 @@ def test_two_images_are_needed(kind: Kind, images: int) -> None:
     distribution.fill_(make_activations(images))
     with pytest.raises(ValueError, match=rf"a (co)?variance needs at least 2 images, got n = {images}"):
         moments(distribution)
-
-
-@gaussian_kinds
-def test_a_centre_of_another_size_is_refused(kind: Kind) -> None:
-    """A centre has one number a neuron."""
-    with pytest.raises(ValueError, match=r"centre has shape \(8,\), the layout 9 neurons"):
-        make_empty(kind, centre=torch.zeros(8))

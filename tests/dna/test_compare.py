@@ -239,9 +239,9 @@ def test_the_references_factor_is_computed_once(monkeypatch: pytest.MonkeyPatch)
     first = compare.layer_frechet(a, b)
     factored: list[int] = []
 
-    def factor(covariance: torch.Tensor) -> torch.Tensor:
+    def factor(covariance: torch.Tensor, *, scale: torch.Tensor) -> torch.Tensor:
         factored.append(len(covariance))
-        return covariance_factor(covariance)
+        return covariance_factor(covariance, scale=scale)
 
     monkeypatch.setattr("vdna_metrics.distributions.gaussian.covariance_factor", factor)
     assert compare.layer_frechet(a, b) == first

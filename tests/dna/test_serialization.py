@@ -219,6 +219,7 @@ def _schema1(kind: Kind) -> VDNA:
     layout = NeuronLayout({"first": 2, "last": 1}, {"first": (5, 3)})
     fingerprint = ExtractorFingerprint("resnet18", "0123" * 16, "clean:32", {"first": "layer1", "last": "fc"})
     distribution: Distribution
+    centre = [0.5, 0.0, -0.1]
     if kind == "histogram":
         ranges = ActivationRanges(
             layout,
@@ -233,14 +234,12 @@ def _schema1(kind: Kind) -> VDNA:
         state = torch.tensor([3, 0, 0, *counts, 1, 0, 0, 0, 2, 0])
         distribution = HistogramDistribution(layout, state, ranges, 4)
     elif kind == "gaussian":
-        centre = torch.tensor([0.5, 0.0, -0.1], dtype=torch.float64)
-        state = torch.tensor([3, 0, 0, 1.5, -2.25, 1 / 3, 4.0, 5.5, 0.1], dtype=torch.float64)
-        distribution = GaussianDistribution(layout, state, centre)
+        state = torch.tensor([3, 0, 0, *centre, 1.5, -2.25, 1 / 3, 4.0, 5.5, 0.1], dtype=torch.float64)
+        distribution = GaussianDistribution(layout, state)
     else:
-        centre = torch.tensor([0.5, 0.0, -0.1], dtype=torch.float64)
         scatter = [4.0, -0.7, -0.7, 5.5, 0.1]
-        state = torch.tensor([3, 0, 0, 1.5, -2.25, 1 / 3, *scatter], dtype=torch.float64)
-        distribution = LayerGaussianDistribution(layout, state, centre)
+        state = torch.tensor([3, 0, 0, *centre, 1.5, -2.25, 1 / 3, *scatter], dtype=torch.float64)
+        distribution = LayerGaussianDistribution(layout, state)
     provenance = Provenance("seeded_resnet18", ("ffhq-0.5", "ü"), (("cut.png", "the file is empty"),), ("ab" * 32,))
     return VDNA(distribution, fingerprint, provenance)
 

@@ -1,10 +1,10 @@
 import math
 
-import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from helpers.degenerate import SETS, allowed_error, exact_layer_distance
 from hypothesis import given, strategies as st
 from torch import Tensor
 
@@ -35,25 +35,6 @@ def by_square_root(a: Gaussian, b: Gaussian) -> float:
     (mean_a, covariance_a), (mean_b, covariance_b) = ((mean.numpy(), covariance.numpy()) for mean, covariance in (a, b))
     root = scipy.linalg.sqrtm(covariance_a @ covariance_b).real
     return float(((mean_a - mean_b) ** 2).sum() + np.trace(covariance_a + covariance_b - 2 * root))
-
-
-def by_sixty_digits(a: Tensor, b: Tensor) -> float:
-    """The distance of two sets of features by the eigenvalues of the product of their covariances, in sixty digits.
-
-    From the features, because the rounding of a covariance in float64 already fills its null space.
-    """
-    with mpmath.workdps(60):
-        means, covariances = [], []
-        for values in (a, b):
-            matrix = mpmath.matrix(values.tolist())
-            ones = mpmath.ones(matrix.rows, 1)
-            means.append(ones.T * matrix / matrix.rows)
-            centred = matrix - ones * means[-1]
-            covariances.append(centred.T * centred / (matrix.rows - 1))
-        eigenvalues = mpmath.eig(covariances[0] * covariances[1], left=False, right=False)
-        overlap = mpmath.fsum(mpmath.re(mpmath.sqrt(value)) for value in eigenvalues)
-        traces = mpmath.fsum(covariance[i, i] for covariance in covariances for i in range(covariance.rows))
-        return float(mpmath.norm(means[0] - means[1]) ** 2 + traces - 2 * overlap)
 
 
 def test_neuron_distance_by_hand() -> None:
@@ -141,8 +122,42 @@ def test_rank_deficient_distances_agree_with_sixty_digits(images_a: int, images_
     """Covariances of few images, whose null spaces differ, keep twelve digits; roots of the product keep half."""
     a, b = features(8, images_a), features(8, images_b)
     scale = float(fitted(a)[1].trace() + fitted(b)[1].trace())
-    expected = by_sixty_digits(a, b)
+    expected = exact_layer_distance(a, b)
     assert abs(frechet_distance(*fitted(a), *fitted(b)).item() - expected) < 1e-12 * scale
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_degenerate_sets_have_the_right_distance(name: str) -> None:
+    """Sets of a collapsed generator, on either side or both, are off by no more than rounding of their features."""
+    make, plain = SETS[name], SETS["normal"](17)
+    some = [pair for n in (2, 3, 8, 17) for pair in ((make(n), plain), (plain, make(n)))]
+    for a, b in [*some, (make(3), make(17)), (some[0][0], some[0][0])]:
+        expected = exact_layer_distance(a, b)
+        found = frechet_distance(*fitted(a), *fitted(b)).item()
+        assert abs(found - expected) <= allowed_error(a, b, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SETS)
+def test_covariances_that_are_rounding_are_taken(name: str, dtype: torch.dtype) -> None:
+    """Covariances of one pass, `E xxᵀ − μμᵀ`, have negative eigenvalues as large as rounding of squared means."""
+    for n in (2, 3, 17):
+        sides = []
+        for features in (SETS[name](n).to(dtype), SETS["normal"](17).to(dtype)):
+            mean = features.mean(dim=0)
+            sides.append((mean, features.T @ features / len(features) - mean.outer(mean)))
+        for a, b in (sides, sides[::-1], [sides[0]] * 2):
+            assert 0 <= frechet_distance(*a, *b).item() < torch.inf
+
+
+def test_negative_eigenvalues_beyond_rounding_are_an_error_whatever_the_means() -> None:
+    """A covariance of a real direction with negative variance is refused, also beside a mean of a thousand."""
+    good, bad = torch.eye(2, dtype=torch.float64), torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)
+    for size in (0.0, 1e3):
+        mean = torch.full((2,), size, dtype=torch.float64)
+        for sides in ((mean, good, mean, bad), (mean, bad, mean, good)):
+            with pytest.raises(ValueError, match="not positive semi-definite: its eigenvalues go from -1 to 3"):
+                frechet_distance(*sides)
 
 
 def test_null_spaces_without_overlap_leave_the_traces() -> None:
@@ -265,3 +280,84 @@ def test_shapes_must_agree() -> None:
         frechet_distance(*two, *three)
     with pytest.raises(ValueError, match=r"mean_a \[1, 2\]"):
         frechet_distance(torch.zeros(1, 2), torch.eye(2), *two)
+
+
+# ----------------------------------------------------------------------------------------------------------- gradients
+def of_features(a: Tensor, b: Tensor) -> Tensor:
+    """The distance of two sets of features."""
+    return frechet_distance(*fitted(a), *fitted(b))
+
+
+@pytest.mark.parametrize(
+    ("images_a", "images_b"), [(12, 9), (5, 12), (12, 5), (6, 6), (4, 4), (3, 5), (5, 3), (2, 12), (12, 2), (2, 2)]
+)
+def test_gradients_in_features_are_those_of_finite_differences(images_a: int, images_b: int) -> None:
+    """With more images than the five features, as many, and fewer, on one side and on both."""
+    a, b = (torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (images_a, images_b))
+    assert torch.autograd.gradcheck(of_features, (a, b))
+    assert torch.autograd.gradcheck(lambda x: of_features(x, b.detach()), (a,))
+    assert torch.autograd.gradcheck(lambda x: of_features(a.detach(), x), (b,))
+
+
+@pytest.mark.parametrize("kept", ["factor_a", "factor_b"])
+def test_a_kept_factor_does_not_change_the_gradient(kept: str) -> None:
+    """A reference's kept factor, or a side's own, gives the same distance and the same gradient."""
+    a, b = torch.randn(6, 9, dtype=torch.float64, requires_grad=True), torch.randn(20, 9, dtype=torch.float64)
+    factor = covariance_factor(fitted(a.detach() if kept == "factor_a" else b)[1])
+    (expected,) = torch.autograd.grad(of_features(a, b), a)
+    (found,) = torch.autograd.grad(frechet_distance(*fitted(a), *fitted(b), **{kept: factor}), a)
+    assert torch.equal(found, expected)
+
+
+def test_a_factor_that_would_carry_a_gradient_is_refused() -> None:
+    """The gradient is of covariances: a factor that requires one, or is asked to, is an error that says what to do."""
+    mean, covariance = gaussian(4, 20)
+    factor = covariance_factor(covariance).requires_grad_()
+    with pytest.raises(ValueError, match=r"give factor\.detach\(\), with a covariance that requires the gradient"):
+        frechet_distance(mean, covariance, mean, covariance, factor_a=factor)
+    with pytest.raises(ValueError, match=r"a factor carries no gradient, .* give covariance\.detach\(\)"):
+        covariance_factor(covariance.clone().requires_grad_())
+
+
+def test_gradients_in_covariances_lie_in_directions_that_keep_the_rank() -> None:
+    """Between two null vectors the gradient is 0; else it is that of finite differences along the rank."""
+    factor, other = torch.randn(6, 3, dtype=torch.float64), gaussian(6, 30)
+    covariance = (factor @ factor.T).requires_grad_()
+    frechet_distance(other[0], covariance, *other).backward()
+    gradient = covariance.grad
+    assert gradient is not None
+    null = torch.linalg.qr(factor, mode="complete").Q[:, 3:]
+    assert float((null.T @ gradient @ null).abs().max()) < 1e-12
+    step = 1e-6 * torch.randn(6, 3, dtype=torch.float64)
+    ahead, behind = (
+        frechet_distance(other[0], (factor + sign * step) @ (factor + sign * step).T, *other) for sign in (1, -1)
+    )
+    change = 2 * (gradient * (step @ factor.T + factor @ step.T)).sum()
+    assert float(ahead - behind) == pytest.approx(float(change), rel=1e-6)
+
+
+def test_where_nothing_overlaps_the_gradient_is_that_of_means_and_traces() -> None:
+    """At the kink of singular values that are 0, those are left out."""
+    a = torch.randn(7, 6, dtype=torch.float64)
+    b = torch.randn(9, 6, dtype=torch.float64)
+    a[:, 3:], b[:, :3] = 0, 0
+    a.requires_grad_()
+    (found,) = torch.autograd.grad(of_features(a, b), a)
+    (mean, covariance), other = fitted(a), fitted(b)
+    (expected,) = torch.autograd.grad((mean - other[0]).square().sum() + covariance.trace(), a)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("images", [2, 4, 20])
+def test_gradients_of_degenerate_sets_are_finite(images: int) -> None:
+    """The gradient from itself is 0; a constant set, and float32 features, have one in the features' type."""
+    x = torch.randn(images, 5, dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(of_features(x, x.detach()), x)
+    assert float(found.abs().max()) < 1e-12
+    plain = torch.randn(20, 5)
+    constant = torch.full((images, 5), 0.3, requires_grad=True)
+    distance = of_features(constant, plain)
+    assert distance.dtype == torch.float64
+    (found,) = torch.autograd.grad(distance, constant)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, (2 / images * (0.3 - plain.mean(dim=0))).expand(images, 5), rtol=1e-4, atol=1e-6)

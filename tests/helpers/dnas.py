@@ -57,15 +57,13 @@ def make_ranges(low: float = -3.0, high: float = 3.0, **changes: object) -> Acti
     return ActivationRanges(LAYOUT, ends[0], ends[1], **options)  # type: ignore[arg-type]
 
 
-def make_empty(
-    kind: Kind, *, bins: int = 8, ranges: ActivationRanges | None = None, centre: Tensor | None = None
-) -> Distribution:
+def make_empty(kind: Kind, *, bins: int = 8, ranges: ActivationRanges | None = None) -> Distribution:
     """A distribution of `LAYOUT` that has seen no image."""
     if kind == "histogram":
         return HistogramDistribution.empty(ranges or make_ranges(), bins)
     if kind == "gaussian":
-        return GaussianDistribution.empty(LAYOUT, centre=centre)
-    return LayerGaussianDistribution.empty(LAYOUT, centre=centre)
+        return GaussianDistribution.empty(LAYOUT)
+    return LayerGaussianDistribution.empty(LAYOUT)
 
 
 def make_distribution(
@@ -76,9 +74,11 @@ def make_distribution(
     ranges: ActivationRanges | None = None,
     centre: Tensor | None = None,
 ) -> Distribution:
-    """The distribution of some activations, in one batch."""
-    distribution = make_empty(kind, bins=bins, ranges=ranges, centre=centre)
+    """The distribution of some activations, in one batch; moments about a centre where one is given."""
+    distribution = make_empty(kind, bins=bins, ranges=ranges)
     distribution.fill_(activations)
+    if centre is not None and isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
+        return distribution.about(centre)
     return distribution
 
 
@@ -118,6 +118,13 @@ def assert_same_state(a: Distribution, b: Distribution) -> None:
         assert a.n_images == b.n_images
         for x, y in zip(moments(a), moments(b), strict=True):
             torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12 * float(y.abs().max()))
+
+
+def about_zero(distribution: Distribution) -> Tensor:
+    """The state, of moments with sums about 0: their centre depends on which image came first, and on merges."""
+    if isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
+        distribution = distribution.about(torch.zeros_like(distribution.centre))
+    return distribution.state.clone()
 
 
 def moments(distribution: Distribution) -> tuple[Tensor, ...]:

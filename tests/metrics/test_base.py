@@ -243,22 +243,17 @@ def test_a_group_keeps_its_real_images() -> None:
     assert len(collection.compute_groups) == 1
 
 
-def _references() -> tuple[Any, Any]:
-    return filled("nfd", seed=1).dna(real=True), filled("nfd", seed=3).dna(real=True)
-
-
 @pytest.mark.parametrize("first", [0, 8], ids=["empty first batch", "first batch"])
 def test_metrics_of_other_settings_never_share_states(first: int) -> None:
     """Metrics whose states differ in meaning are never grouped, even while their states look alike."""
-    one, other = _references()
     groups = {
         "histograms": make("emd"),
         "other ranges": make("emd", ranges=replace(RANGES, widen="margin")),
         "kept": make("emd", reset_real_features=False),
         "first neurons": make("nfd", neurons={"conv": [0, 1], "last": [0]}),
         "other neurons": make("nfd", neurons={"conv": [2, 3], "last": [0]}),
-        "one reference": make("nfd", reference=one),
-        "another reference": make("nfd", reference=other),
+        "no reference": make("nfd"),
+        "a reference": make("nfd", reference=filled("nfd").dna(real=True)),
         "range": make("range"),
         "range of a twin": ActivationRange(Network(seed=1), layers=LAYERS),
         "fid": make("fid"),
@@ -288,20 +283,19 @@ def test_options_of_the_extractor_need_not_agree(kind: str, option: Literal["com
     metric.load_state_dict({name: state for name, state in merged.metric_state.items()})
 
 
-def test_metrics_of_other_references_differ_in_their_sums() -> None:
-    """Sums are taken about the reference's means: metrics of different references cannot be merged by mistake."""
-    one, other = _references()
-    about_one, about_other, about_zero = (make("nfd", reference=reference) for reference in (one, other, None))
-    for metric in (about_one, about_other, about_zero):
-        feed(metric, images(9, 2))
-    assert not torch.equal(about_one.generated_state, about_other.generated_state)
-    for wrong in (about_other, about_zero):
-        with pytest.raises(ValueError, match=r"another extractor, layers, .* reference"):
-            about_one.merge_state(wrong)
-    again = make("nfd", reference=one)
-    feed(again, images(4, 3))
-    about_one.merge_state(again)
-    assert about_one.dna().n_images == 13
+def test_sums_know_nothing_of_a_reference() -> None:
+    """Metrics of several references share and merge states; one without a reference has another side to keep."""
+    one, other = (filled("nfd", seed=seed).dna(real=True) for seed in (1, 3))
+    of_one, of_other, of_none = (make("nfd", reference=reference) for reference in (one, other, None))
+    collection = MetricCollection({"one": of_one, "other": of_other})
+    collection.update(images(9, 2))
+    assert list(collection.compute_groups.values()) == [["one", "other"]]
+    for name, reference in (("one", one), ("other", other)):
+        expected = make("nfd", reference=reference)
+        feed(expected, images(9, 2))
+        assert_same(collection.compute()[name], expected.compute())
+    with pytest.raises(ValueError, match=r"another extractor, layers, .* reference"):
+        of_one.merge_state(of_none)
 
 
 # --------------------------------------------------------------------------------------------------------- references
@@ -437,9 +431,12 @@ class TestTwoProcesses:
         assert [seen[kind]["a further state"] for seen in ranks] == [1 + 2] * 2
 
     def test_one_collective_for_all_states(self, kind: str, ranks: list[dict[str, Any]]) -> None:
-        """Both sides are reduced in one call, without a barrier; calibration has a minimum, a maximum and a sum."""
+        """Both sides are reduced in one call, without a barrier; moments agree on a centre in one more.
+
+        Calibration has a minimum, a maximum and a sum.
+        """
         for seen in ranks:
-            assert seen[kind]["collectives"] == {"all_reduce": 3 if kind == "range" else 1}
+            assert seen[kind]["collectives"] == {"all_reduce": {"range": 3, "emd": 1}.get(kind, 2)}
 
     def test_forward_may_sync(self, kind: str, ranks: list[dict[str, Any]]) -> None:
         """With dist_sync_on_step, `forward` gives the result of all processes' batches, and local states stay local."""

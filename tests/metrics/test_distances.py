@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.dnas import assert_same_state
 from helpers.metric_tester import EXTRACTOR, LAYERS, NETWORK, RANGES, assert_same, feed, filled, images, make, states
 from numpy.typing import NDArray
 from scipy import linalg
@@ -144,7 +145,7 @@ def test_selections_are_parts_of_the_whole(kind: str, selection: dict[str, Any])
     assert_same(metric.compute(), expected.float())
     dna = whole.dna().select(layers, selection.get("neurons"))
     assert metric.dna().layout == dna.layout
-    torch.testing.assert_close(metric.dna().distribution.state, dna.distribution.state, rtol=1e-12, atol=1e-12)
+    assert_same_state(metric.dna().distribution, dna.distribution)
 
 
 def test_only_chosen_layers_are_run() -> None:
@@ -163,7 +164,7 @@ def test_a_metrics_dna_is_that_of_the_images() -> None:
     for kind in ("emd", "nfd", "lfd"):
         dna = filled(kind).dna(real=True)
         expected = built[dna.kind]
-        torch.testing.assert_close(dna.distribution.state, expected.distribution.state, rtol=1e-12, atol=1e-12)
+        assert_same_state(dna.distribution, expected.distribution)
         assert dna.fingerprint == expected.fingerprint
 
 
@@ -413,7 +414,7 @@ def test_activations_that_are_not_finite_are_refused(kind: str) -> None:
     before = states(metric)
     with pytest.raises(ValueError, match=r"activations are not finite .* in layer 1: "):
         metric.update(images(4, 2))
-    assert all(torch.equal(before[name], state) for name, state in metric.metric_state.items())
+    assert all(torch.equal(before[name], state) for name, state in states(metric).items())
 
 
 def test_the_covariance_of_many_neurons_from_few_images() -> None:

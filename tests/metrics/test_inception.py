@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.degenerate import allowed_error, exact_layer_distance
 from helpers.metric_tester import FEATURES, NETWORK, Features, Network, assert_same, feed, filled, images, make
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance as TorchmetricsFID
@@ -54,6 +55,19 @@ def test_features_are_layers_of_the_inception(feature: int, layer: str, weights:
     metric = FrechetInceptionDistance(feature, feature_extractor_weights_path=weights)
     assert dict(metric.layout) == {layer: feature}
     assert metric.fingerprint.architecture == "fid_inception"
+
+
+@pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
+def test_images_that_are_all_alike_have_a_fid(weights: Path) -> None:
+    """A collapsed generator, real images that are all alike, and both, are as far as their features."""
+    varied, grey = images(5, 1), torch.full_like(images(5, 1), 128)
+    for real, generated in ((varied, grey), (grey, varied), (grey, grey)):
+        metric = FrechetInceptionDistance(64, feature_extractor_weights_path=weights).set_dtype(torch.float64)
+        metric.update(real, real=True)
+        metric.update(generated)
+        a, b = (metric.extractor(side)["block_0"].mean(dim=2, dtype=torch.float64).T for side in (real, generated))
+        expected = exact_layer_distance(a, b)
+        assert abs(float(metric.compute()) - expected) <= allowed_error(a, b, expected)
 
 
 def test_antialias_is_part_of_the_fingerprint(weights: Path) -> None:

@@ -161,6 +161,7 @@ class DNARequest:
         """What decides the DNAs, beside the images and their parts."""
         settings: list[Any] = [self.kind, self.layout.to_json(), extractor.fingerprint.select(list(self.layout)).digest]
         empty = self.empty(extractor)
+        settings.append(empty.state_size())
         if isinstance(empty, HistogramDistribution):
             settings += [empty.bins, empty.ranges.digest, self.max_positions]
         return settings
@@ -229,15 +230,17 @@ def make_dnas(
     for key, request in requests.items():
         seen_of_it = str(request.layout.to_json()), request.max_positions, id(partitions[key])
         alike.setdefault(seen_of_it, []).append(key)
-    states = {f"{place}-{i}": each.state for place, some in enumerate(filled.values()) for i, each in enumerate(some)}
+    states: dict[str, Tensor | Distribution] = {
+        f"{place}-{i}": each for place, some in enumerate(filled.values()) for i, each in enumerate(some)
+    }
     if features is not None:
-        states["features"] = torch.zeros(n_images or 0, extractor.layout[features])
+        states["features"] = vectors = torch.zeros(n_images or 0, extractor.layout[features])
     layers = {features, *(layer for request in requests.values() for layer in request.layout)}
     layout = extractor.layout.select([layer for layer in extractor.layout if layer in layers])
 
     def fill_(batch: ActivationBatch) -> None:
         if features is not None:
-            states["features"][list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
+            vectors[list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
         for keys in alike.values():
             request = requests[keys[0]]
             x = request.layout.pick(batch.activations)
@@ -259,8 +262,8 @@ def make_dnas(
                 distribution.check_finite()
                 provenance = replace(origin, max_positions=request.max_positions)
                 dnas[key][part] = VDNA(distribution.to("cpu"), fingerprint, provenance)
-    vectors = None if features is None else seen.rows(states["features"])
-    return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), vectors)
+    kept = None if features is None else seen.rows(vectors)
+    return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), kept)
 
 
 def _parts_of(
@@ -284,7 +287,7 @@ def _complemented(distributions: list[Distribution], partition: Partition[Any]) 
     if not partition.complements:
         return distributions
     *chosen, every = distributions
-    return [side for one in chosen for side in (one, every.with_state(every.state - one.state))]
+    return [side for one in chosen for side in (one, every.without(one))]
 
 
 def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[Provenance]:

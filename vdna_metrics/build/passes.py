@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
+from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -31,6 +32,8 @@ _COST = 0.05  # of the time, at most
 
 _WORTH_KEEPING = 10.0  # seconds of work
 _SMALL = 1 << 22  # bytes of states that cost nothing to keep
+
+States: TypeAlias = Mapping[str, Tensor | Distribution]
 
 
 class Checkpoint:
@@ -109,35 +112,41 @@ class Seen:
     next_batch: int = 0
     names: tuple[str, ...] = ()  # of all images of the source
 
-    def save(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
+    def save(self, checkpoint: Checkpoint, states: States) -> None:
         """Write this and the states."""
-        arrays = {name: state.cpu().numpy() for name, state in states.items()}
+        arrays = {name: _tensor(state).cpu().numpy() for name, state in states.items()}
         arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
         arrays["sizes"] = np.array(self.sizes, np.int64).reshape(-1, 2)
         values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
         checkpoint.save(values, arrays)
 
-    def restore_(self, checkpoint: Checkpoint, states: Mapping[str, Tensor]) -> None:
+    def restore_(self, checkpoint: Checkpoint, states: States) -> None:
         """Read what `save` wrote, where there is something."""
         values, arrays = checkpoint.restore() or ({}, {})
         if not values:
             return
         for name, state in states.items():
-            state.copy_(torch.from_numpy(arrays[name]))
+            _tensor(state).copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
         self.sizes = [(width, height) for width, height in arrays["sizes"].tolist()]
         self.count, self.next_batch = values["count"], values["next_batch"]
         self.skipped = [(name, reason) for name, reason in values["skipped"]]
 
-    def sum_over_ranks_(self, states: Mapping[str, Tensor], device: torch.device | str) -> None:
+    def sum_over_ranks_(self, states: States, device: torch.device | str) -> None:
         """Make this and the states those of all ranks, in the order of the source's names."""
-        reduce = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}
-        for name, state in states.items():
+
+        def reduced(tensor: Tensor, operation: Any = dist.ReduceOp.SUM) -> Tensor:
             # NCCL sums on its devices only.
-            there = state.to(device) if dist.get_backend() == "nccl" else state
-            dist.all_reduce(there, reduce.get(name, dist.ReduceOp.SUM))
-            if there is not state:
-                state.copy_(there)
+            there = tensor.to(device) if dist.get_backend() == "nccl" else tensor
+            dist.all_reduce(there, operation)
+            return there.to(tensor.device)
+
+        for name, state in states.items():
+            if isinstance(state, Distribution):
+                state.state.copy_(state.sum_over_ranks([state.state], reduced)[0])
+            else:
+                operation = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}.get(name, dist.ReduceOp.SUM)
+                state.copy_(reduced(state, operation))
         parts: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.sizes))
         self.count = sum(part[0] for part in parts)
@@ -165,12 +174,16 @@ class Seen:
 Fill = Callable[[ActivationBatch], None]
 
 
+def _tensor(state: Tensor | Distribution) -> Tensor:
+    return state.state if isinstance(state, Distribution) else state
+
+
 def run_pass(
     images: ImagesLike,
     extractor: FeatureExtractor,
     layout: NeuronLayout,
     reading: Reading,
-    states: Mapping[str, Tensor],
+    states: States,
     settings: Sequence[Any],
     fill_: Fill,
 ) -> Seen:
@@ -218,7 +231,7 @@ def _see_source_(
     extractor: FeatureExtractor,
     layout: NeuronLayout,
     reading: Reading,
-    states: Mapping[str, Tensor],
+    states: States,
     settings: Sequence[Any],
     fill_: Fill,
 ) -> None:
@@ -254,7 +267,7 @@ def _see_source_(
         if stopping:
             raise KeyboardInterrupt
     if checkpoint is not None:  # another pass, over other images or for other states, may be interrupted
-        small = sum(state.nbytes for state in states.values()) <= _SMALL
+        small = sum(_tensor(state).nbytes for state in states.values()) <= _SMALL
         if checkpoint.is_due(every=0 if small else _WORTH_KEEPING):
             seen.save(checkpoint, states)
 

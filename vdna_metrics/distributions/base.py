@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import ClassVar, Literal
 
 import torch
@@ -20,9 +21,9 @@ Kind = Literal["histogram", "gaussian", "layer_gaussian"]
 class Distribution(ABC):
     """Distribution of every neuron's activations over a set of images.
 
-    All that was seen lies in one flat tensor, ``state``, which is additive: the state of two sets is the sum of
-    their states. That makes merging files, batches and ranks the same addition. It starts with the number of images
-    and, per layer, a count of summaries that were not finite; what follows is the subclass's.
+    All that was seen lies in one flat tensor, ``state``, and `merged` makes the state of several sets of their states:
+    files, batches and ranks are all merged by it. It starts with the number of images and, per layer, a count of
+    summaries that were not finite; what follows is the subclass's.
 
     Args:
         layout: the neurons.
@@ -93,7 +94,7 @@ class Distribution(ABC):
             # State on another device than the network (state_device="cpu"): sum the batch where it was made.
             part = self.with_state(torch.zeros_like(self.state, device=device))
             part.fill_(batch)
-            self.state.add_(part.state.to(self.state.device))
+            self.state.copy_(self.merged([self.state, part.state.to(self.state.device)]))
             return
         summaries = {layer: self._summarise(x) for layer, x in batch.items()}
         finite = torch.stack([summary.isfinite().all() for summary in summaries.values()])
@@ -148,10 +149,25 @@ class Distribution(ABC):
         problems = differences(self, other)
         if problems:
             raise ValueError("these distributions cannot be merged: " + describe_differences(problems))
-        return self._add(other)
+        return self.with_state(self.merged([self.state, other.state.to(self.state.device)]))
 
-    def _add(self, other: Distribution) -> Distribution:
-        return self.with_state(self.state + other.state.to(self.state.device))
+    def without(self, part: Distribution) -> Distribution:
+        """The distribution over the images that are not in a part of them."""
+        return self.with_state(self.state - part.state.to(self.state.device))
+
+    def merged(self, states: Iterable[Tensor]) -> Tensor:
+        """The state of several sets of images from their states, at least two."""
+        return reduce(torch.add, states)
+
+    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """States over the images of all ranks.
+
+        Args:
+            states: of this rank, one or several.
+            all_reduce: sums a tensor over the ranks, in as few calls as possible.
+        """
+        total = all_reduce(torch.cat([*states]))
+        return list(total.split([len(state) for state in states]))
 
 
 def differences(a: Distribution, b: Distribution) -> list[tuple[str, str, str]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -29,25 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class _Moments(Distribution):
-    """First moments of every neuron and second ones of a subclass, about a centre; positions are averaged first."""
+    """First moments of every neuron and second ones of a subclass, about a centre; positions are averaged first.
+
+    The centre is the first image, so that no digits are lost where means are large against what images differ by, and
+    it moves to the common mean when states are merged.
+    """
 
     min_images: ClassVar[int] = 2
     dtype: ClassVar[torch.dtype] = torch.float64
 
-    centre: Tensor
-
     @classmethod
-    def empty(
-        cls, layout: NeuronLayout, *, centre: Tensor | None = None, device: torch.device | str | None = None
-    ) -> Self:
-        """One that has seen no image; without a ``centre`` values are not shifted."""
-        if centre is None:
-            centre = torch.zeros(layout.total, dtype=torch.float64, device=device)
-        if centre.shape != (layout.total,):
-            raise ValueError(f"centre has shape {tuple(centre.shape)}, the layout {layout.total} neurons")
-        size = 1 + len(layout) + layout.total + cls._seconds(layout)
-        state = torch.zeros(size, dtype=torch.float64, device=device)
-        return cls(layout, state, centre.to(device=device, dtype=torch.float64))
+    def empty(cls, layout: NeuronLayout, *, device: torch.device | str | None = None) -> Self:
+        """One that has seen no image."""
+        size = 1 + len(layout) + 2 * layout.total + cls._seconds(layout)
+        return cls(layout, torch.zeros(size, dtype=torch.float64, device=device))
 
     @staticmethod
     @abstractmethod
@@ -55,22 +51,31 @@ class _Moments(Distribution):
         """Number of second moments."""
 
     def body_size(self) -> int:
-        """First and second moments."""
-        return self.layout.total + self._seconds(self.layout)
+        """Centre, first and second moments."""
+        return 2 * self.layout.total + self._seconds(self.layout)
+
+    @property
+    def centre(self) -> Tensor:
+        """What sums are taken about, ``c``, ``[neurons]``, a view of the state."""
+        return self.body[: self.layout.total]
 
     @property
     def first(self) -> Tensor:
         """Sum of ``x - c``, ``[neurons]``, a view of the state."""
-        return self.body[: self.layout.total]
+        return self.body[self.layout.total : 2 * self.layout.total]
 
     @property
     def second(self) -> Tensor:
         """Sums of products of ``x - c``, flat, a view of the state."""
-        return self.body[self.layout.total :]
+        return self.body[2 * self.layout.total :]
 
     def mean(self) -> Tensor:
         """Mean of each neuron, ``[neurons]`` float64."""
         return self.centre + self.first / self.n_images
+
+    def with_state(self, state: Tensor) -> Self:
+        """The same settings around another state."""
+        return type(self)(self.layout, state)
 
     def _summarise(self, activations: Tensor) -> Tensor:
         return image_means(activations)
@@ -79,18 +84,49 @@ class _Moments(Distribution):
         """Nothing: the centre is only where the sums are taken about."""
         return []
 
-    def with_state(self, state: Tensor) -> Self:
-        """The same settings around another state."""
-        return replace(self, state=state, centre=self.centre.to(state.device))
+    def _centre_for_(self, rows: slice, features: Tensor) -> Tensor:
+        """The centre of a layer, set when its first features ``[images, neurons]`` come."""
+        centre = self.centre[rows]
+        # Images are counted before they are added, so these are the first where they are all.
+        return centre.copy_(torch.where(self.state[0] == len(features), features[0], centre))
 
-    def _add(self, other: Distribution) -> Self:
-        if not isinstance(other, type(self)):
-            raise TypeError(f"a {self.kind} cannot be merged with {type(other).__name__}")
-        shift = self.centre.to(other.centre.device) - other.centre
-        if shift.any():
-            head = other.state[: 1 + len(self.layout)]
-            other = other.with_state(torch.cat([head, *other._recentred(shift)]))
-        return self.with_state(self.state + other.state.to(self.state.device))
+    def without(self, part: Distribution) -> Self:
+        """The distribution over the images that are not in a part of them."""
+        moved = self.with_state(part.state.to(self.state.device)).about(self.centre)
+        return self._centred(self.state - moved.state, self.centre)
+
+    def merged(self, states: Iterable[Tensor]) -> Tensor:
+        """The state of several sets of images from their states, at least two."""
+        sets = [self.with_state(state) for state in states]
+        centre = self._common_mean(reduce(torch.add, (each._totals() for each in sets)))
+        return self._centred(super().merged(each.about(centre).state for each in sets), centre).state
+
+    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """States over the images of all ranks; these agree on a centre first, since sums about several do not add."""
+        sets = [self.with_state(state) for state in states]
+        centres = [*map(self._common_mean, all_reduce(torch.stack([each._totals() for each in sets])))]
+        moved = [each.about(centre).state for each, centre in zip(sets, centres, strict=True)]
+        summed = super().sum_over_ranks(moved, all_reduce)
+        return [self._centred(state, centre).state for state, centre in zip(summed, centres, strict=True)]
+
+    def _totals(self) -> Tensor:
+        """Number of images and sum of each neuron, ``[1 + neurons]``."""
+        return torch.cat([self.state[:1], self.state[0] * self.centre + self.first])
+
+    @staticmethod
+    def _common_mean(totals: Tensor) -> Tensor:
+        return totals[1:] / totals[0].clamp(min=1)
+
+    def _centred(self, state: Tensor, centre: Tensor) -> Self:
+        """What has this state, but for its centre."""
+        found = self.with_state(state)
+        found.centre.copy_(centre)
+        return found
+
+    def about(self, centre: Tensor) -> Self:
+        """The same images, with sums about another centre, ``[neurons]``."""
+        head, shift = self.state[: 1 + len(self.layout)], centre - self.centre
+        return self.with_state(torch.cat([head, centre, *self._recentred(shift)]))
 
     @abstractmethod
     def _recentred(self, shift: Tensor) -> list[Tensor]:
@@ -99,8 +135,8 @@ class _Moments(Distribution):
     def select(self, selection: NeuronLayout) -> Self:
         """Keep the neurons of a selection of the layout; of covariances, their rows and columns."""
         rows = self.layout.rows_of(selection).to(self.state.device)
-        state = torch.cat([self._selected_head(selection), self.first[rows], *self._selected_seconds(selection)])
-        return type(self)(selection, state, self.centre[rows.to(self.centre.device)])
+        firsts = [self._selected_head(selection), self.centre[rows], self.first[rows]]
+        return type(self)(selection, torch.cat([*firsts, *self._selected_seconds(selection)]))
 
     @abstractmethod
     def _selected_seconds(self, selection: NeuronLayout) -> list[Tensor]:
@@ -113,8 +149,7 @@ class GaussianDistribution(_Moments):
 
     Args:
         layout: the neurons.
-        state: flat float64 ``[images | not finite a layer | sum of x - c | sum of (x - c)²]``.
-        centre: the fixed shift ``c`` of each neuron, ``[neurons]`` float64.
+        state: flat float64 ``[images | not finite a layer | centre c | sum of x - c | sum of (x - c)²]``.
     """
 
     kind: ClassVar[Kind] = "gaussian"
@@ -128,10 +163,10 @@ class GaussianDistribution(_Moments):
         return mean_and_variance(self.n_images, self.first, self.second, self.centre)
 
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
-        accumulate_moments_(self.first[rows], self.second[rows], summary, self.centre[rows].to(summary.device))
+        accumulate_moments_(self.first[rows], self.second[rows], summary, self._centre_for_(rows, summary))
 
     def _recentred(self, shift: Tensor) -> list[Tensor]:
-        return list(recentre(self.n_images, self.first, self.second, shift))
+        return list(recentre(self.state[0], self.first, self.second, shift))
 
     def _selected_seconds(self, selection: NeuronLayout) -> list[Tensor]:
         return [self.second[self.layout.rows_of(selection).to(self.state.device)]]
@@ -143,13 +178,13 @@ class LayerGaussianDistribution(_Moments):
 
     Args:
         layout: the neurons.
-        state: flat float64 ``[images | not finite a layer | sum of x - c | sum of (x - c)(x - c)ᵀ a layer]``.
-        centre: the fixed shift ``c`` of each neuron, ``[neurons]`` float64.
+        state: flat float64 ``[images | not finite a layer | centre c | sum of x - c | a layer's sum of
+            (x - c)(x - c)ᵀ, each]``.
     """
 
     kind: ClassVar[Kind] = "layer_gaussian"
 
-    _factors: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _factors: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def _seconds(layout: NeuronLayout) -> int:
@@ -168,14 +203,15 @@ class LayerGaussianDistribution(_Moments):
     def factor(self, layer: str) -> Tensor:
         """Factor ``A [d, r]`` of a layer's covariance ``A Aᵀ``, computed once."""
         if layer not in self._factors:
-            self._factors[layer] = covariance_factor(self.mean_and_covariance(layer)[1])
+            scale = self.scatters()[layer].diagonal().amax() / (self.n_images - 1)
+            self._factors[layer] = covariance_factor(self.mean_and_covariance(layer)[1], scale=scale)
         return self._factors[layer]
 
     def gaussian(self) -> GaussianDistribution:
         """The neurons' own means and variances: the diagonal."""
         diagonals = [scatter.diagonal() for scatter in self.scatters().values()]
-        state = torch.cat([self.state[: 1 + len(self.layout)], self.first, *diagonals])
-        return GaussianDistribution(self.layout, state, self.centre)
+        state = torch.cat([self.state[: 1 + len(self.layout)], self.centre, self.first, *diagonals])
+        return GaussianDistribution(self.layout, state)
 
     def fill_(self, activations: Mapping[str, Tensor]) -> None:
         """Add a batch; see `Distribution.fill_`."""
@@ -183,20 +219,14 @@ class LayerGaussianDistribution(_Moments):
         super().fill_(activations)
 
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
-        centre = self.centre[rows].to(summary.device)
-        accumulate_scatter_(self.first[rows], self.scatters()[layer], summary, centre)
-
-    def with_state(self, state: Tensor) -> Self:
-        """The same settings around another state."""
-        return replace(super().with_state(state), _factors={})
+        accumulate_scatter_(self.first[rows], self.scatters()[layer], summary, self._centre_for_(rows, summary))
 
     def _recentred(self, shift: Tensor) -> list[Tensor]:
         firsts, scatters = [], []
         for layer, rows in self.layout.slices().items():
-            first, scatter = recentre_scatter(self.n_images, self.first[rows], self.scatters()[layer], shift[rows])
+            first, scatter = recentre_scatter(self.state[0], self.first[rows], self.scatters()[layer], shift[rows])
             firsts.append(first)
-            # Symmetric to the last bit, since files keep one triangle.
-            scatters.append(scatter.triu().add_(scatter.triu(1).T).flatten())
+            scatters.append(scatter.flatten())
         return [*firsts, *scatters]
 
     def _selected_seconds(self, selection: NeuronLayout) -> list[Tensor]:

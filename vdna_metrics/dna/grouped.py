@@ -113,8 +113,7 @@ class GroupedDNA:
             raise IndexError(f"there is no group {index} of {len(self.groups)}")
         total = self.total.distribution
         if isinstance(total, HistogramDistribution):  # counts are whole numbers: the difference is exact
-            group = self.groups[index].distribution.state.to(total.state.device)
-            return self._of(total.with_state(total.state - group), others)
+            return self._of(total.without(self.groups[index].distribution), others)
         return self._of(self._leave_outs[index], others)
 
     @cached_property

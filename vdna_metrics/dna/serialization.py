@@ -46,13 +46,11 @@ def save_vdna(dna: VDNA, path: str | Path) -> Path:
         arrays["lengths"], arrays["counts"] = _packed(_array(distribution.counts))
         arrays["below"] = _smallest(_array(distribution.below))
         arrays["above"] = _smallest(_array(distribution.above))
-    elif isinstance(distribution, GaussianDistribution):
-        arrays["centre"] = _array(distribution.centre)
-        arrays["first"] = _array(distribution.first)
+    elif isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
+        arrays["centre"], arrays["first"] = _array(distribution.centre), _array(distribution.first)
+    if isinstance(distribution, GaussianDistribution):
         arrays["second"] = _array(distribution.second)
     elif isinstance(distribution, LayerGaussianDistribution):
-        arrays["centre"] = _array(distribution.centre)
-        arrays["first"] = _array(distribution.first)
         scatters = [_array(scatter) for scatter in distribution.scatters().values()]
         arrays["scatter"] = np.concatenate([scatter[np.triu_indices(len(scatter))] for scatter in scatters])
     return write_npz(path, dna.kind, header, arrays)
@@ -71,7 +69,7 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
     """
     header, arrays = read_npz(path, get_args(Kind))
     layout = NeuronLayout.from_json(header["layout"])
-    distribution: Distribution
+    distribution: HistogramDistribution | GaussianDistribution | LayerGaussianDistribution
     if header["kind"] == "histogram":
         ranges = ActivationRanges.from_header(header["ranges"], arrays["low"], arrays["high"])
         distribution = HistogramDistribution.empty(ranges, header["bins"])
@@ -79,22 +77,21 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
         _array(distribution.below)[:] = arrays["below"]
         _array(distribution.above)[:] = arrays["above"]
     elif header["kind"] == "gaussian":
-        distribution = GaussianDistribution.empty(layout, centre=torch.from_numpy(arrays["centre"]))
-        _array(distribution.first)[:] = arrays["first"]
+        distribution = GaussianDistribution.empty(layout)
         _array(distribution.second)[:] = arrays["second"]
     else:
-        distribution = LayerGaussianDistribution.empty(layout, centre=torch.from_numpy(arrays["centre"]))
-        _array(distribution.first)[:] = arrays["first"]
+        distribution = LayerGaussianDistribution.empty(layout)
         ends = np.cumsum([count * (count + 1) // 2 for count in layout.values()])
         triangles = np.split(arrays["scatter"], ends[:-1])
         for scatter, triangle in zip(distribution.scatters().values(), triangles, strict=True):
             rows, columns = np.triu_indices(len(scatter))
             _array(scatter)[rows, columns] = _array(scatter)[columns, rows] = triangle
+    if not isinstance(distribution, HistogramDistribution):
+        _array(distribution.centre)[:], _array(distribution.first)[:] = arrays["centre"], arrays["first"]
     distribution.state[0] = header["n_images"]
-    if device is not None:
-        distribution = distribution.to(device)
+    placed: Distribution = distribution if device is None else distribution.to(device)
     return VDNA(
-        distribution, ExtractorFingerprint.from_json(header["fingerprint"]), Provenance.from_json(header["provenance"])
+        placed, ExtractorFingerprint.from_json(header["fingerprint"]), Provenance.from_json(header["provenance"])
     )
 
 

@@ -1,7 +1,10 @@
 """Fréchet distances between Gaussians: a neuron at a time, and a layer with its full covariance."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vdna_metrics.functional.moments import to_float64
 
@@ -10,8 +13,8 @@ _WELL_CONDITIONED = 1e-9
 # Asymmetry and negative eigenvalues, relative to the largest entry or eigenvalue, that are taken for rounding. Many a
 # float64 covariance was float32 once, and its dtype does not tell.
 _ROUNDING = 1e-6
-# What may be lost of a distance, relative to the traces of its covariances.
-_TOLERANCE = 1e-11
+# What may be lost of a distance, relative to itself.
+_TOLERANCE = 5e-10
 
 
 def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, variance_b: Tensor) -> Tensor:
@@ -52,31 +55,43 @@ def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, 
     return (to_float64(mean_a) - to_float64(mean_b)).square() + (deviation_a - deviation_b).square()
 
 
-def covariance_factor(covariance: Tensor) -> Tensor:
+def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Tensor:
     """A factor of a covariance, `Σ = AAᵀ`, without columns for its null space.
 
     Well conditioned covariances have their Cholesky factor, `r = d`. Others have, on a CPU, one with pivots, which ends
     where what is left is rounding, so that a covariance of `n <= d` images keeps `r = n - 1` columns; it takes a
     hundredth of the time of eigenvectors. Where it does not give the covariance back, and elsewhere, the factor is the
-    eigenvectors, scaled by the roots of their eigenvalues; eigenvalues below `d * eps` of the largest are left out.
+    eigenvectors, scaled by the roots of their eigenvalues; eigenvalues below `d * eps` of the largest are left out, and
+    those below twice the most negative one, which shows how large rounding is.
 
     Args:
         covariance: `[d, d]` symmetric, positive semi-definite.
+        scale: largest second moment that the covariance is a difference of. Its rounding may be more than all of the
+            covariance, as where a generator makes one image only.
 
     Returns:
         `[d, r]` float64, on the device of the covariance (on the CPU for MPS, which has no float64).
 
     Raises:
         ValueError: if the covariance is not square, not finite, not symmetric, or has eigenvalues below zero beyond
-            rounding.
+            rounding; or if it requires a gradient, which a factor does not carry and `frechet_distance` does.
 
     Examples:
         >>> covariance_factor(torch.tensor([[4.0, 0.0], [0.0, 0.0]])).abs()
         tensor([[2.],
                 [0.]], dtype=torch.float64)
+        >>> covariance_factor(torch.tensor([[-1e-8]]), scale=1.0).shape
+        torch.Size([1, 0])
     """
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or covariance.shape[0] == 0:
         raise ValueError(f"a covariance must be [d, d] with d > 0, got {list(covariance.shape)}")
+    if covariance.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            "a factor carries no gradient, and the covariance requires one: give covariance.detach(), or the "
+            "covariance itself to frechet_distance"
+        )
+    # Products of numbers below 1e-154 are rounded to multiples of 5e-324.
+    forgiven = 8 * len(covariance) * _eps(covariance) * float(scale) + torch.finfo(torch.float64).tiny
     covariance = to_float64(covariance)
     lowest, highest = covariance.aminmax()
     largest = torch.maximum(-lowest, highest)
@@ -84,7 +99,7 @@ def covariance_factor(covariance: Tensor) -> Tensor:
         raise ValueError("the covariance holds NaN or infinity")
     # Antisymmetric, so that its highest entry is also its largest.
     skew = (covariance - covariance.T).amax()
-    if bool(skew > _ROUNDING * largest):
+    if bool(skew > (_ROUNDING * largest).clamp(min=forgiven)):
         raise ValueError(f"the covariance is not symmetric: entries across the diagonal differ by {skew.item():.3g}")
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
@@ -95,12 +110,12 @@ def covariance_factor(covariance: Tensor) -> Tensor:
         return pivoted
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     top = eigenvalues.abs().max()
-    if bool(eigenvalues[0] < -_ROUNDING * top):
+    if bool(eigenvalues[0] < -(_ROUNDING * top).clamp(min=forgiven)):
         raise ValueError(
             f"the covariance is not positive semi-definite: its eigenvalues go from {eigenvalues[0].item():.3g} "
             f"to {eigenvalues[-1].item():.3g}"
         )
-    kept = eigenvalues > len(eigenvalues) * torch.finfo(torch.float64).eps * top
+    kept = eigenvalues > torch.maximum(len(eigenvalues) * torch.finfo(torch.float64).eps * top, -2 * eigenvalues[0])
     factor = eigenvectors[:, kept] * eigenvalues[kept].sqrt()
     return factor
 
@@ -112,7 +127,7 @@ def _pivoted_cholesky(covariance: Tensor, largest: Tensor) -> Tensor | None:
     # The sums that a covariance comes from leave about as much in its null space; LAPACK's own tolerance, a quarter of
     # this, lets some of it through on some CPUs.
     rounding = 2 * len(covariance) * torch.finfo(torch.float64).eps * float(largest)
-    packed, pivots, rank, _ = dpstrf(covariance.detach().numpy(), tol=rounding, lower=1)
+    packed, pivots, rank, _ = dpstrf(covariance.numpy(), tol=rounding, lower=1)
     if not rank:
         return None
     factor = torch.empty(len(covariance), rank, dtype=torch.float64)
@@ -136,6 +151,14 @@ def frechet_distance(
     are the square roots of the eigenvalues of `Σ_a Σ_b`. They come from symmetric factors, because a square root of the
     product, or its eigenvalues, lose up to half of the digits when a covariance is rank deficient.
 
+    The distance is differentiable in means and covariances, and through them in features. With `AᵀB = U S Vᵀ`, the
+    gradient in `Σ_a` is `I − T`, where `T = B V S⁻¹ Vᵀ Bᵀ` is symmetric and `T A = B V Uᵀ`; likewise in `Σ_b`. Where
+    `Σ_a` is rank deficient, as of fewer images than features, this is the derivative along directions that keep the
+    rank, which are those that moving features of as many images can take; between two null vectors of `Σ_a` it is put
+    to 0. Across the rank the derivative is `−∞` wherever `Σ_b` has variance there: a little variance in a new direction
+    shortens the distance by its root. Where `AᵀB` has fewer singular values above rounding than rows and columns, the
+    distance has a kink, and the gradient is the subgradient that leaves those out (`1/s = 0`).
+
     Args:
         mean_a: `[d]`.
         covariance_a: `[d, d]` symmetric, positive semi-definite.
@@ -148,7 +171,8 @@ def frechet_distance(
         Scalar float64, at least 0, on the device of the means (on the CPU for MPS, which has no float64).
 
     Raises:
-        ValueError: if shapes differ, or a covariance is refused by `covariance_factor`.
+        ValueError: if shapes differ, a covariance is refused by `covariance_factor`, or a factor requires a gradient,
+            which only a covariance can carry.
 
     Source: Dowson and Landau, "The Fréchet distance between multivariate normal distributions", 1982.
 
@@ -156,38 +180,101 @@ def frechet_distance(
         >>> zero, one = torch.zeros(2), torch.ones(2)
         >>> frechet_distance(zero, torch.eye(2), one, 4 * torch.eye(2))
         tensor(4., dtype=torch.float64)
+        >>> covariance = torch.eye(2).requires_grad_()
+        >>> frechet_distance(zero, covariance, zero, 4 * torch.eye(2)).backward()
+        >>> covariance.grad
+        tensor([[-1.,  0.],
+                [ 0., -1.]])
     """
-    sides = (mean_a, covariance_a), (mean_b, covariance_b)
-    if mean_a.ndim != 1 or any(m.shape != mean_a.shape or c.shape != mean_a.shape * 2 for m, c in sides):
+    sides = (mean_a, covariance_a, factor_a), (mean_b, covariance_b, factor_b)
+    if mean_a.ndim != 1 or any(m.shape != mean_a.shape or c.shape != mean_a.shape * 2 for m, c, _ in sides):
         raise ValueError(
             "means must be [d] and covariances [d, d], got "
             f"mean_a {list(mean_a.shape)}, covariance_a {list(covariance_a.shape)}, "
             f"mean_b {list(mean_b.shape)}, covariance_b {list(covariance_b.shape)}"
         )
-    factor_a = covariance_factor(covariance_a) if factor_a is None else factor_a
-    factor_b = covariance_factor(covariance_b) if factor_b is None else factor_b
+    factors = []
+    for mean, covariance, factor in sides:
+        if factor is None:
+            # A covariance of one pass over the images is the difference of its diagonal and squared means.
+            scale = (covariance.detach().diagonal().abs() + mean.detach().square()).max()
+            factor = covariance_factor(covariance.detach(), scale=scale)
+        elif factor.requires_grad:
+            raise ValueError(
+                "a factor requires a gradient, and carries none: give factor.detach(), with a covariance that requires "
+                "the gradient"
+            )
+        factors.append(factor)
     between_means = (to_float64(mean_a) - to_float64(mean_b)).square().sum()
-    traces = to_float64(covariance_a).trace() + to_float64(covariance_b).trace()
-    overlap = _nuclear_norm(factor_a.T @ factor_b, _TOLERANCE * traces)
-    return between_means + (traces - 2 * overlap).clamp_(min=0)
+    spreads: Tensor = _BetweenCovariances.apply(
+        to_float64(covariance_a), to_float64(covariance_b), *factors, between_means.detach()
+    )
+    return between_means + spreads
 
 
-def _nuclear_norm(matrix: Tensor, tolerance: Tensor) -> Tensor:
-    """Sum of the singular values, to within a tolerance."""
+class _BetweenCovariances(torch.autograd.Function):
+    """`tr Σ_a + tr Σ_b − 2 ‖AᵀB‖_*`, at least 0, and its gradient in the covariances."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, covariance_a: Tensor, covariance_b: Tensor, factor_a: Tensor, factor_b: Tensor, rest: Tensor
+    ) -> Tensor:
+        traces, product = covariance_a.trace() + covariance_b.trace(), factor_a.T @ factor_b
+        if any(ctx.needs_input_grad):
+            left, values, right = torch.linalg.svd(product, full_matrices=False)
+            kept = values > max(product.shape) * torch.finfo(torch.float64).eps * product.norm()
+            # T is CCᵀ of these: `B V S^-½` for the first covariance, `A U S^-½` for the second.
+            roots = values[kept].sqrt()
+            transports = factor_b @ right.T[:, kept] / roots, factor_a @ left[:, kept] / roots
+            ctx.save_for_backward(factor_a, factor_b, *transports)
+            overlap = values.sum()
+        else:
+            overlap = _nuclear_norm(product, rest + traces)
+        spreads: Tensor = (traces - 2 * overlap).clamp_(min=0)
+        return spreads
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        factor_a, factor_b, *transports = ctx.saved_tensors
+        found: list[Tensor | None] = []
+        for needed, factor, transport in zip(ctx.needs_input_grad, (factor_a, factor_b), transports, strict=False):
+            found.append(gradient * _rank_keeping_gradient(factor, transport) if needed else None)
+        return *found, None, None, None
+
+
+def _rank_keeping_gradient(factor: Tensor, transport: Tensor) -> Tensor:
+    """`I − CCᵀ`, `[d, d]`, without what it has between two vectors that are not in the range of the factor."""
+    d, rank = factor.shape
+    found = -transport @ transport.T
+    if rank >= d:
+        found.diagonal().add_(1)
+        return found
+    basis = torch.linalg.qr(factor).Q
+    outside = transport - basis @ (basis.T @ transport)
+    return found.addmm_(outside, outside.T).addmm_(basis, basis.T)
+
+
+def _nuclear_norm(matrix: Tensor, rest: Tensor) -> Tensor:
+    """Sum of the singular values, to within the tolerance of a distance that is the rest less twice the sum."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     # The eigenvalues of the square take less than half as long, but their rounding, a little of the largest, is much of
     # the smallest; then, as where there are none, only the singular values will do.
     squares = torch.linalg.eigvalsh(tall.T @ tall)
     values: Tensor = squares.clamp(min=0).sqrt()
     rounding = 4 * torch.finfo(torch.float64).eps * squares.amax() if len(squares) else torch.inf
-    if not bool((rounding / (2 * values)).sum() <= tolerance):
+    if not bool((rounding / values).sum() <= _TOLERANCE * (rest - 2 * values.sum())):
         values = torch.linalg.svdvals(tall)
     return values.sum()
 
 
+def _eps(tensor: Tensor) -> float:
+    return torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0.0
+
+
 def _deviation(mean: Tensor, variance: Tensor, side: str) -> Tensor:
     # Sums over many images leave more than one rounding of the dtype in a variance.
-    rounding = 1e4 * torch.finfo(variance.dtype).eps if variance.is_floating_point() else 0.0
+    rounding = 1e4 * _eps(variance)
     mean, variance = to_float64(mean), to_float64(variance)
     if not bool((mean.isfinite() & variance.isfinite()).all()):
         raise ValueError(f"mean_{side} or variance_{side} holds NaN or infinity")

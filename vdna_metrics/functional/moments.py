@@ -1,4 +1,4 @@
-"""Additive first and second moments of image features, in float64 around a fixed centre."""
+"""First and second moments of image features, in float64 sums around a centre."""
 
 import torch
 from torch import Tensor
@@ -111,10 +111,10 @@ def accumulate_scatter_(first: Tensor, scatter: Tensor, features: Tensor, centre
     scatter.add_(product.triu().add_(product.triu(1).T))
 
 
-def recentre(n: int, first: Tensor, second: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def recentre(n: int | Tensor, first: Tensor, second: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Move the shifted sums of `accumulate_moments_` to the centre `c + shift`.
 
-    `s₁' = s₁ − nδ` and `s₂' = s₂ − 2δs₁ + nδ²`.
+    `s₁' = s₁ − nδ` and `s₂' = s₂ − 2δs₁ + nδ²`, as `s₂ − δ(s₁ + s₁')`.
 
     Args:
         n: number of images in the sums.
@@ -129,13 +129,14 @@ def recentre(n: int, first: Tensor, second: Tensor, shift: Tensor) -> tuple[Tens
         >>> recentre(2, torch.tensor([1.0]), torch.tensor([5.0]), torch.tensor([-2.0]))
         (tensor([5.]), tensor([17.]))
     """
-    return first - n * shift, second - 2 * shift * first + n * shift.square()
+    moved = first - n * shift
+    return moved, second - shift * (first + moved)
 
 
-def recentre_scatter(n: int, first: Tensor, scatter: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def recentre_scatter(n: int | Tensor, first: Tensor, scatter: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Move the shifted sums of `accumulate_scatter_` to the centre `c + shift`.
 
-    `s₁' = s₁ − nδ` and `S' = S − δs₁ᵀ − s₁δᵀ + nδδᵀ`.
+    `s₁' = s₁ − nδ` and `S' = S − δs₁ᵀ − s₁δᵀ + nδδᵀ`, symmetric to the last bit where `S` is.
 
     Args:
         n: number of images in the sums.
@@ -150,8 +151,9 @@ def recentre_scatter(n: int, first: Tensor, scatter: Tensor, shift: Tensor) -> t
         >>> recentre_scatter(2, torch.tensor([1.0]), torch.tensor([[5.0]]), torch.tensor([-2.0]))
         (tensor([5.]), tensor([[17.]]))
     """
-    cross = torch.outer(shift, first)
-    return first - n * shift, scatter - cross - cross.T + n * torch.outer(shift, shift)
+    moved = first - n * shift
+    cross = torch.outer(shift, (first + moved) / 2)
+    return moved, scatter - (cross + cross.T)
 
 
 def mean_and_variance(n: int, first: Tensor, second: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
-from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
@@ -138,14 +138,6 @@ class DistanceMetric(ExtractorMetric):
                 raise ValueError(_misfit([(f"neurons of layer {layer!r}", str(kept.layout[layer]), str(count))]))
         return kept
 
-    def _centre(self) -> Tensor | None:
-        # Sums are taken about the reference's means, so that no digits are lost where means are large.
-        if self.reference is None or not isinstance(
-            self.reference.distribution, GaussianDistribution | LayerGaussianDistribution
-        ):
-            return None
-        return self.reference.distribution.mean()
-
     def _prepare_states(self, empty: Distribution) -> None:
         """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
         if self.reference is not None:
@@ -161,7 +153,7 @@ class DistanceMetric(ExtractorMetric):
         # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
         self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
         for side in ("real", "generated") if self._needs_real_images else ("generated",):
-            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx="sum")
+            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx=self._empty.merged)
             self._defaults[f"{side}_state"] = self._empty.state
         self._add_settings()
         self._warned: set[tuple[str, str]] = set()
@@ -171,9 +163,7 @@ class DistanceMetric(ExtractorMetric):
         return self.reference is None and self.distance.arity == 2
 
     def _state_settings(self) -> tuple[Any, ...]:
-        centre = self._centre()
-        about = None if centre is None else centre.cpu().numpy().tobytes()
-        return (*super()._state_settings(), self.reset_real_features, self.reference is not None, about)
+        return (*super()._state_settings(), self.reset_real_features, self.reference is not None)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         super()._apply(fn, exclude_state)
@@ -296,7 +286,7 @@ class DistanceMetric(ExtractorMetric):
         to_sync, self._to_sync = self._to_sync, self.dist_sync_on_step
         self.update(imgs)
         batch: DistanceResult = self.compute()
-        self.generated_state = so_far + self.generated_state
+        self.generated_state = self._empty.merged([so_far, self.generated_state])
         self._to_sync, self._computed = to_sync, None
         return batch
 
@@ -309,9 +299,18 @@ class DistanceMetric(ExtractorMetric):
         if kept is not None:
             self.real_state = kept
 
-    def _sync_reductions(self) -> Mapping[str, Any]:
-        sides = [name for name in self._defaults if name.endswith("_state")]
-        return dict.fromkeys(sides, torch.distributed.ReduceOp.SUM)
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        super()._sync_dist(dist_sync_fn, process_group)
+        if dist_sync_fn is not gather_all_tensors:
+            return
+        group, sides = process_group or self.process_group, [name for name in self._defaults if name.endswith("_state")]
+
+        def all_reduce(tensor: Tensor) -> Tensor:
+            return self._all_reduced(tensor, torch.distributed.ReduceOp.SUM, group)
+
+        states = self._empty.sum_over_ranks([getattr(self, name) for name in sides], all_reduce)
+        for name, state in zip(sides, states, strict=True):
+            setattr(self, name, state)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot one value or several; see `torchmetrics.Metric.plot`.

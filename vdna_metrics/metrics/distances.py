@@ -61,7 +61,7 @@ class GaussianDistanceMetric(DistanceMetric):
     def __init__(self, extractor: ExtractorLike = "mugs_vit_base", **options: Unpack[DistanceMetricOptions]) -> None:
         super().__init__(extractor, **options)
         of = LayerGaussianDistribution if self.kind == "layer_gaussian" else GaussianDistribution
-        self._prepare_states(of.empty(self.layout, centre=self._centre()))
+        self._prepare_states(of.empty(self.layout))
 
 
 class HistogramDistanceMetric(DistanceMetric):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -102,20 +102,14 @@ class ExtractorMetric(Metric, ABC):
         finally:
             self._reductions = all_reductions
         group = process_group or self.process_group
-        together: dict[Any, list[str]] = {}
         for name, reduction in self._sync_reductions().items():
-            together.setdefault((reduction, getattr(self, name).dtype), []).append(name)
-        for (reduction, dtype), names in together.items():
-            states = [getattr(self, name) for name in names]
-            sizes = [state.numel() for state in states]
-            home = states[0].device
-            # One buffer, and one wait for the other ranks, for all states of a dtype; NCCL reduces on the GPU only.
-            total = torch.empty(sum(sizes), dtype=dtype, device=home if self.device.type == "mps" else self.device)
-            for part, state in zip(total.split(sizes), states, strict=True):
-                part.copy_(state.reshape(-1))
-            torch.distributed.all_reduce(total, op=reduction, group=group)
-            for name, state, part in zip(names, states, total.to(home).split(sizes), strict=True):
-                setattr(self, name, part.view(state.shape))
+            setattr(self, name, self._all_reduced(getattr(self, name).clone(), reduction, group))
+
+    def _all_reduced(self, tensor: Tensor, reduction: Any, group: Any) -> Tensor:
+        # NCCL reduces on the GPU only.
+        there = tensor if self.device.type == "mps" else tensor.to(self.device)
+        torch.distributed.all_reduce(there, op=reduction, group=group)
+        return there.to(tensor.device)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and
@@ -189,9 +183,9 @@ class ExtractorMetric(Metric, ABC):
                 state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    @abstractmethod
     def _sync_reductions(self) -> Mapping[str, Any]:
-        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce."""
+        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce number by number."""
+        return {}
 
 
 def _moved(default: Tensor, device: torch.device) -> Tensor:

@@ -377,7 +377,8 @@ def _of_moments(
 ) -> LayerGaussianDistribution:
     mean = _values(parts, f"mu{suffix}", what, None if width is None else (width,))
     covariance = _values(parts, f"sigma{suffix}", what, (len(mean),) * 2)
-    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(mean)}), centre=mean)
+    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(mean)}))
+    distribution.centre.copy_(mean)
     distribution.scatters()[layer].copy_(_symmetric(covariance, f"{what}: sigma{suffix}") * (n - 1))
     distribution.state[0] = n
     return distribution
@@ -398,8 +399,7 @@ def _of_sums(format: Format, total: Any, outer: Any, n: int, what: str) -> Layer
 def _of_features(layer: str, features: Any, what: str, width: int | None = None) -> LayerGaussianDistribution:
     if features.ndim != 2 or width not in (None, features.shape[1]):
         raise ValueError(f"{what}: features are {list(features.shape)}, expected [images, {width or 'neurons'}]")
-    centre = torch.from_numpy(features.mean(axis=0, dtype=np.float64))
-    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: features.shape[1]}), centre=centre)
+    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: features.shape[1]}))
     for start in range(0, len(features), _ROWS):
         rows = torch.from_numpy(np.asarray(features[start : start + _ROWS], np.float64))
         distribution.fill_({layer: rows.T[:, :, None]})

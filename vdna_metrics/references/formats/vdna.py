@@ -90,10 +90,12 @@ def read_vdna_package(
             distribution = HistogramDistribution.empty(found, bins)
             distribution.counts.copy_(_counts(arrays_path, arrays, layout, bins))
         elif kind == "gaussian":
-            distribution = GaussianDistribution.empty(layout, centre=_parts(arrays_path, arrays, layout, "mu-"))
+            distribution = GaussianDistribution.empty(layout)
+            distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
             distribution.second.copy_(_parts(arrays_path, arrays, layout, "var-") * (n_images - 1))
         elif kind == "layer-gaussian":
-            distribution = LayerGaussianDistribution.empty(layout, centre=_parts(arrays_path, arrays, layout, "mu-"))
+            distribution = LayerGaussianDistribution.empty(layout)
+            distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
             for layer, scatter in distribution.scatters().items():
                 sigma = _part(arrays_path, arrays, f"sigma-{layer}", (layout[layer], layout[layer]))
                 scatter.copy_((sigma + sigma.T) / 2 * (n_images - 1))
