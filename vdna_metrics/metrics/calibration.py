@@ -50,10 +50,11 @@ class ActivationRange(ExtractorMetric):
     ) -> None:
         built, layout = extractor_and_layout(extractor, layers, weights_path=weights_path)
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
-        infinite = torch.full((self.layout.total,), torch.inf)
+        infinite = torch.full((self.layout.total,), torch.inf, dtype=torch.float32, device=self._states_device)
         self.add_state("low", infinite, dist_reduce_fx="min")
         self.add_state("high", -infinite, dist_reduce_fx="max")
-        self.add_state("n_images", torch.tensor(0), dist_reduce_fx="sum")
+        count = torch.zeros((), dtype=torch.int64, device=self._states_device)
+        self.add_state("n_images", count, dist_reduce_fx="sum")
         self._add_settings()
 
     # Hooks and inference mode are not for the compiler.
@@ -81,6 +82,7 @@ class ActivationRange(ExtractorMetric):
         Raises:
             ValueError: when no image was seen, or activations were not finite.
         """
+        self._check_images()
         if not self.n_images:
             raise ValueError("no images yet: call update(imgs) first")
         both = torch.stack([self.low, self.high], dim=1)
@@ -111,4 +113,5 @@ class ActivationRange(ExtractorMetric):
 
     def _sync_reductions(self) -> Mapping[str, Any]:
         operations = torch.distributed.ReduceOp
-        return {"low": operations.MIN, "high": operations.MAX, "n_images": operations.SUM}
+        sums = dict.fromkeys(("n_images", "changed_batches"), operations.SUM)
+        return {"low": operations.MIN, "high": operations.MAX, **sums}

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
 
 
@@ -31,6 +32,8 @@ class ExtractorMetric(Metric, ABC):
     full_state_update = False
     feature_network: str = "extractor"
     settings: Tensor
+    changed_batches: Tensor
+    _keeps_real = False
 
     def __init__(
         self,
@@ -41,6 +44,9 @@ class ExtractorMetric(Metric, ABC):
         **metric_kwargs: Any,
     ) -> None:
         super().__init__(**metric_kwargs)
+        self._dtype = torch.float32  # of results, whatever the default is
+        if self._device.type == "meta":  # a context for modules that get their weights later; here images are counted
+            self._device = torch.device("cpu")
         if not isinstance(normalize, bool):
             raise ValueError(f"normalize must be a bool, got {normalize!r}")
         self.normalize = normalize
@@ -51,14 +57,60 @@ class ExtractorMetric(Metric, ABC):
         self._lease = extractor.lease(list(layout))
         self._state_device = None if state_device is None else torch.device(state_device)
 
-    def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
+    def _activations(self, imgs: Tensor, real: bool = False) -> dict[str, Tensor]:
         if isinstance(imgs, Tensor) and imgs.device != self.device:
             raise ValueError(
                 f"images are on {imgs.device}, the metric on {self.device}: "
                 f"move one, e.g. metric.to({str(imgs.device)!r})"
             )
         # By the lease, because FeatureShare makes the first metric's extractor everybody's.
-        return self._lease.extractor(imgs, normalize=self.normalize)
+        with self._lease.extractor.locked():
+            activations, changed = self._lease(imgs, self.normalize)
+            self._follow(self._lease.extractor.fingerprint.weights, holds_images=self._update_count > 1)
+        if changed is not None:
+            counted = self.changed_batches.clone()  # not in place: metrics of one compute group may hold the same
+            counted[int(real)] += changed.to(counted.device)
+            self.changed_batches = counted
+        return activations
+
+    def _follow(self, weights: str, *, holds_images: bool) -> None:
+        # The first images since the last reset say which weights a metric is about.
+        if weights == self.fingerprint.weights:
+            return
+        if holds_images or self._keeps_real:
+            keeps = ", and this metric keeps real images over reset(): build it anew" * self._keeps_real
+            raise ValueError(
+                f"the weights of {self.extractor_name!r} have changed since this metric's first images: expected "
+                f"{self.fingerprint.weights[:12]}, got {weights[:12]}. Images seen by both cannot be compared{keeps}; "
+                "reset() starts anew with the weights as they are then"
+            )
+        self._adopt(replace(self.fingerprint, weights=weights))
+        self._set_settings()
+
+    def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
+        """Be about other weights; ``ValueError`` where what the metric was given was made with the former ones."""
+        self.fingerprint = fingerprint
+
+    def _check_images(self) -> None:
+        """Raise ``ValueError`` where the weights, or a batch that was shared, are not those of the images seen."""
+        weights = self._lease.extractor.weights(contents=True)
+        holds_images = self._update_count > 0
+        if holds_images and weights != self.fingerprint.weights and self._settings_with(weights) == self._seen_with():
+            holds_images = False  # in a compute group another metric has seen the images, and followed its weights
+        self._follow(weights, holds_images=holds_images)
+        if self._seen_with() != self._settings:
+            raise ValueError(f"the weights of {self.extractor_name!r} have changed between this metric's images")
+        changed = int(self.changed_batches.sum())
+        if changed:
+            raise ValueError(
+                f"{changed} batches were filled with other images between two metrics of {self.extractor_name!r}, and "
+                "torch did not count it, as for a replayed CUDA graph or a kernel of one's own: give each metric a "
+                "copy, update(imgs.clone()), or all metrics their update before the next images; then reset()"
+            )
+
+    @property
+    def _states_device(self) -> torch.device:
+        return self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         # States follow the metric to another device and nothing else: counts and float64 sums are never cast, and
@@ -67,7 +119,7 @@ class ExtractorMetric(Metric, ABC):
         super()._apply(fn, exclude_state=list(self._defaults))
         if not self._dtype_convert:
             self._dtype = dtype
-        device = self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
+        device = self._states_device
         for name, default in self._defaults.items():
             if isinstance(default, Tensor):
                 self._defaults[name] = _moved(default, device)
@@ -116,13 +168,37 @@ class ExtractorMetric(Metric, ABC):
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
-    def _add_settings(self) -> None:
+    def _add_settings(self, dtype: torch.dtype = torch.int64) -> None:
+        """Register the states that are not of the images themselves.
+
+        Args:
+            dtype: of the others, with which they are reduced.
+        """
         # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
         # equal states, and a checkpoint from being loaded into a metric with other settings. An extractor's options
         # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
-        self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
+        self.add_state("settings", torch.zeros(64, dtype=torch.int64, device=self._states_device), dist_reduce_fx="max")
+        self._set_settings()
+        # Batches, generated and real, that another metric of the network had seen with other contents.
+        none = torch.zeros(2, dtype=dtype, device=self._states_device)
+        self.add_state("changed_batches", none, dist_reduce_fx="sum")
+
+    def _set_settings(self) -> None:
+        self._settings = self._settings_with(self.fingerprint.weights)
         options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
-        self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
+        self.settings = torch.tensor([*self._settings, *options], dtype=torch.int64, device=self.settings.device)
+        self._defaults["settings"] = self.settings.clone()
+
+    def _settings_with(self, weights: str) -> list[int]:
+        own, self.fingerprint = self.fingerprint, replace(self.fingerprint, weights=weights)
+        try:
+            return list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
+        finally:
+            self.fingerprint = own
+
+    def _seen_with(self) -> list[int]:
+        settings: list[int] = self.settings.tolist()
+        return settings[: len(self._settings)]
 
     def _state_settings(self) -> tuple[Any, ...]:
         fingerprint = replace(self.fingerprint, options=())
