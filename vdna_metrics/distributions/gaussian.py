@@ -37,9 +37,7 @@ class _Moments(Distribution):
     centre: Tensor
 
     @classmethod
-    def empty(
-        cls, layout: NeuronLayout, *, centre: Tensor | None = None, device: torch.device | str | None = None
-    ) -> Self:
+    def empty(cls, layout: NeuronLayout, *, centre: Tensor | None = None, device: torch.device | str = "cpu") -> Self:
         """One that has seen no image; without a ``centre`` values are not shifted."""
         if centre is None:
             centre = torch.zeros(layout.total, dtype=torch.float64, device=device)

@@ -39,11 +39,10 @@ def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
     check_architecture(spec.architecture)
     seeded = spec.weights is not None and spec.weights.startswith(_SEEDED)
     path = None if seeded or spec.weights is None else _weights_file(spec)
-    state_dict = None if path is None else read_state_dict(path, spec.state_dict_key)
     with hermetic():
         network = build_architecture(spec.architecture, spec.architecture_kwargs)
-        if path is not None and state_dict is not None:
-            _load_into(network, state_dict, spec, path)
+        if path is not None:
+            _load_into(network, read_state_dict(path, spec.state_dict_key), spec, path)
         elif seeded:
             network.load_state_dict(seeded_state_dict(network, int(str(spec.weights).removeprefix(_SEEDED))))
         network.eval().requires_grad_(False)

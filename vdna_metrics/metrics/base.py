@@ -164,7 +164,7 @@ class DistanceMetric(ExtractorMetric):
         for side in ("real", "generated") if self._needs_real_images else ("generated",):
             self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx="sum")
             self._defaults[f"{side}_state"] = self._empty.state
-        self._add_settings(empty.dtype)
+        self._add_settings()
         self._warned: set[tuple[str, str]] = set()
 
     def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
@@ -215,10 +215,13 @@ class DistanceMetric(ExtractorMetric):
             )
         if real and self.distance.arity == 1:
             return
-        activations = self._activations(imgs, real)
+        activations, changed = self._activations(imgs)
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
             picked = self.layout.pick(activations).items()
-            self._side(real).fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
+            side = self._side(real)
+            side.fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
+            if changed is not None:
+                side.note_changed_(changed)
 
     def compute(self) -> DistanceResult:
         """The distance between both sides.
@@ -230,7 +233,7 @@ class DistanceMetric(ExtractorMetric):
         Raises:
             ValueError: when a side has too few images, or saw activations that are not finite.
         """
-        self._check_images()
+        self._check_weights()
         real = self._dna(real=True) if self._needs_real_images else self.reference
         generated = self._dna(real=False)
         for name, side in (("real", real), ("generated", generated)):
@@ -266,7 +269,7 @@ class DistanceMetric(ExtractorMetric):
             return self.reference
         if real and not self._needs_real_images:
             raise ValueError(f"{type(self).__name__} scores generated images alone, it has no real side")
-        self._check_images()
+        self._check_weights()
         dna = self._dna(real)
         dna.distribution.check_finite()
         return VDNA(dna.distribution.with_state(dna.distribution.state.clone()), dna.fingerprint, dna.provenance)
@@ -311,14 +314,14 @@ class DistanceMetric(ExtractorMetric):
         """Forget the images seen; a reference stays, and so do real images with ``reset_real_features=False``."""
         keeps = not self.reset_real_features and self._needs_real_images
         self._keeps_real = keeps and (self._keeps_real or self._update_count > 0)
-        kept = (self.real_state, self.changed_batches[1:]) if keeps else None
+        kept = self.real_state if keeps else None
         super().reset()
         if kept is not None:
-            self.real_state, self.changed_batches[1:] = kept
+            self.real_state = kept
 
     def _sync_reductions(self) -> Mapping[str, Any]:
-        sums = [name for name in self._defaults if name.endswith("_state") or name == "changed_batches"]
-        return dict.fromkeys(sums, torch.distributed.ReduceOp.SUM)
+        sides = [name for name in self._defaults if name.endswith("_state")]
+        return dict.fromkeys(sides, torch.distributed.ReduceOp.SUM)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot one value or several; see `torchmetrics.Metric.plot`.

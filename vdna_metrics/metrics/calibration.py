@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vdna_metrics.distributions.base import CHANGED, check_unchanged
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
@@ -69,12 +70,14 @@ class ActivationRange(ExtractorMetric):
             ValueError: for another shape or images out of range.
             TypeError: for another dtype.
         """
-        activations = self._activations(imgs)
+        activations, changed = self._activations(imgs)
         if not imgs.shape[0]:
             return
         with torch.inference_mode():
             observe_extremes_(self.low, self.high, self.layout, activations)
             self.n_images += imgs.shape[0]
+            if changed is not None:
+                self.n_images += changed.to(self.n_images.device) * CHANGED
 
     def compute(self) -> dict[str, Tensor]:
         """Smallest and largest activation, ``{layer: [neurons, 2]}``.
@@ -82,7 +85,8 @@ class ActivationRange(ExtractorMetric):
         Raises:
             ValueError: when no image was seen, or activations were not finite.
         """
-        self._check_images()
+        self._check_weights()
+        check_unchanged(int(self.n_images))
         if not self.n_images:
             raise ValueError("no images yet: call update(imgs) first")
         both = torch.stack([self.low, self.high], dim=1)
@@ -113,5 +117,4 @@ class ActivationRange(ExtractorMetric):
 
     def _sync_reductions(self) -> Mapping[str, Any]:
         operations = torch.distributed.ReduceOp
-        sums = dict.fromkeys(("n_images", "changed_batches"), operations.SUM)
-        return {"low": operations.MIN, "high": operations.MAX, **sums}
+        return {"low": operations.MIN, "high": operations.MAX, "n_images": operations.SUM}

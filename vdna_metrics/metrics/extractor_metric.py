@@ -32,7 +32,6 @@ class ExtractorMetric(Metric, ABC):
     full_state_update = False
     feature_network: str = "extractor"
     settings: Tensor
-    changed_batches: Tensor
     _keeps_real = False
 
     def __init__(
@@ -57,7 +56,7 @@ class ExtractorMetric(Metric, ABC):
         self._lease = extractor.lease(list(layout))
         self._state_device = None if state_device is None else torch.device(state_device)
 
-    def _activations(self, imgs: Tensor, real: bool = False) -> dict[str, Tensor]:
+    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         if isinstance(imgs, Tensor) and imgs.device != self.device:
             raise ValueError(
                 f"images are on {imgs.device}, the metric on {self.device}: "
@@ -67,22 +66,18 @@ class ExtractorMetric(Metric, ABC):
         with self._lease.extractor.locked():
             activations, changed = self._lease(imgs, self.normalize)
             self._follow(self._lease.extractor.fingerprint.weights, holds_images=self._update_count > 1)
-        if changed is not None:
-            counted = self.changed_batches.clone()  # not in place: metrics of one compute group may hold the same
-            counted[int(real)] += changed.to(counted.device)
-            self.changed_batches = counted
-        return activations
+        return activations, changed
 
     def _follow(self, weights: str, *, holds_images: bool) -> None:
         # The first images since the last reset say which weights a metric is about.
         if weights == self.fingerprint.weights:
             return
         if holds_images or self._keeps_real:
-            keeps = ", and this metric keeps real images over reset(): build it anew" * self._keeps_real
+            anew = "reset() starts anew with the weights as they are then"
             raise ValueError(
                 f"the weights of {self.extractor_name!r} have changed since this metric's first images: expected "
-                f"{self.fingerprint.weights[:12]}, got {weights[:12]}. Images seen by both cannot be compared{keeps}; "
-                "reset() starts anew with the weights as they are then"
+                f"{self.fingerprint.weights[:12]}, got {weights[:12]}. What both have seen cannot be compared; "
+                + ("build the metric anew, for it keeps real images over reset()" if self._keeps_real else anew)
             )
         self._adopt(replace(self.fingerprint, weights=weights))
         self._set_settings()
@@ -91,8 +86,8 @@ class ExtractorMetric(Metric, ABC):
         """Be about other weights; ``ValueError`` where what the metric was given was made with the former ones."""
         self.fingerprint = fingerprint
 
-    def _check_images(self) -> None:
-        """Raise ``ValueError`` where the weights, or a batch that was shared, are not those of the images seen."""
+    def _check_weights(self) -> None:
+        """Raise ``ValueError`` where the network's weights are not those that the images were seen with."""
         weights = self._lease.extractor.weights(contents=True)
         holds_images = self._update_count > 0
         if holds_images and weights != self.fingerprint.weights and self._settings_with(weights) == self._seen_with():
@@ -100,13 +95,6 @@ class ExtractorMetric(Metric, ABC):
         self._follow(weights, holds_images=holds_images)
         if self._seen_with() != self._settings:
             raise ValueError(f"the weights of {self.extractor_name!r} have changed between this metric's images")
-        changed = int(self.changed_batches.sum())
-        if changed:
-            raise ValueError(
-                f"{changed} batches were filled with other images between two metrics of {self.extractor_name!r}, and "
-                "torch did not count it, as for a replayed CUDA graph or a kernel of one's own: give each metric a "
-                "copy, update(imgs.clone()), or all metrics their update before the next images; then reset()"
-            )
 
     @property
     def _states_device(self) -> torch.device:
@@ -168,20 +156,12 @@ class ExtractorMetric(Metric, ABC):
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
-    def _add_settings(self, dtype: torch.dtype = torch.int64) -> None:
-        """Register the states that are not of the images themselves.
-
-        Args:
-            dtype: of the others, with which they are reduced.
-        """
+    def _add_settings(self) -> None:
         # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
         # equal states, and a checkpoint from being loaded into a metric with other settings. An extractor's options
         # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
         self.add_state("settings", torch.zeros(64, dtype=torch.int64, device=self._states_device), dist_reduce_fx="max")
         self._set_settings()
-        # Batches, generated and real, that another metric of the network had seen with other contents.
-        none = torch.zeros(2, dtype=dtype, device=self._states_device)
-        self.add_state("changed_batches", none, dist_reduce_fx="sum")
 
     def _set_settings(self) -> None:
         self._settings = self._settings_with(self.fingerprint.weights)
