@@ -6,6 +6,7 @@ import contextlib
 import gc
 import random
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -139,10 +140,25 @@ def _use(metric: Any) -> tuple[dict[str, Tensor], Any]:
     return {name: state.clone() for name, state in metric.metric_state.items()}, metric.compute()
 
 
+def _used() -> dict[str, tuple[dict[str, Tensor], Any]]:
+    made = {kind: make() for kind, make in METRICS.items()}
+    return {kind: _use(metric) for kind, metric in made.items()}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, tuple[dict[str, Tensor], Any]]:
+    """States and results with nothing around."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return _used()
+
+
 @pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
 @pytest.mark.parametrize("around", [*((each,) for each in SURROUNDINGS), *PAIRS], ids="+".join)
-def test_metrics_are_the_same_whatever_surrounds_them(around: tuple[str, ...]) -> None:
-    """Made or used inside or outside, first inside or first outside, counts, sums and results have the same bits."""
+def test_metrics_are_the_same_whatever_surrounds_them(
+    around: tuple[str, ...], results: dict[str, tuple[dict[str, Tensor], Any]]
+) -> None:
+    """Made and used inside, made inside and used outside, or the reverse: all numbers have the same bits."""
 
     @contextmanager
     def inside() -> Iterator[None]:
@@ -151,23 +167,19 @@ def test_metrics_are_the_same_whatever_surrounds_them(around: tuple[str, ...]) -
                 stack.enter_context(SURROUNDINGS[name]())
             yield
 
-    gc.collect()
-    with inside():  # first, so that the network is built inside
-        kept = {kind: make() for kind, make in METRICS.items()}
-        found = [{kind: _use(metric) for kind, metric in kept.items()}]
-    for metric in kept.values():
-        metric.reset()
-    found.append({kind: _use(metric) for kind, metric in kept.items()})
-    kept.clear()
-    del metric
-    gc.collect()
-    kept.update((kind, make()) for kind, make in METRICS.items())
-    expected = {kind: _use(metric) for kind, metric in kept.items()}
+    gc.collect()  # of another test's network
     with inside():
-        found.append({kind: _use(make()) for kind, make in METRICS.items()})
-    for results in found:
-        for kind, (states, value) in expected.items():
-            other_states, other_value = results[kind]
+        made = {kind: make() for kind, make in METRICS.items()}
+        found = [{kind: _use(metric) for kind, metric in made.items()}]
+    for metric in made.values():
+        metric.reset()
+    found.append({kind: _use(metric) for kind, metric in made.items()})
+    made = {kind: make() for kind, make in METRICS.items()}
+    with inside():
+        found.append({kind: _use(metric) for kind, metric in made.items()})
+    for each in found:
+        for kind, (states, value) in results.items():
+            other_states, other_value = each[kind]
             for name, state in states.items():
                 assert other_states[name].dtype == state.dtype, (kind, name)
                 assert torch.equal(other_states[name], state), (kind, name)

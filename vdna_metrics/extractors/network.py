@@ -43,6 +43,8 @@ class Lease:
     def __call__(self, images: Tensor, normalize: bool = False) -> tuple[Activations, Tensor | None]:
         """Activations of a batch, from the forward of another lease where it has run the same batch just now.
 
+        Whoever has a network whose weights may change calls `FeatureExtractor.weights` first, which drops what is kept.
+
         Args:
             images: as for `FeatureExtractor`.
             normalize: likewise.
@@ -228,7 +230,6 @@ class FeatureExtractor:
     @torch.no_grad()
     def _shared(self, lease: Lease, images: Tensor, normalize: bool) -> tuple[Activations, Tensor | None]:
         with self.locked():
-            self.weights()
             scope = _SCOPE.get()
             if not isinstance(images, Tensor) or (scope is None and (len(self._leases) < 2 or images.is_inference())):
                 return self._alone(images, normalize), None

@@ -63,9 +63,10 @@ class ExtractorMetric(Metric, ABC):
                 f"move one, e.g. metric.to({str(imgs.device)!r})"
             )
         # By the lease, because FeatureShare makes the first metric's extractor everybody's.
-        with self._lease.extractor.locked():
+        extractor, holds_images = self._lease.extractor, self._update_count > 1
+        with extractor.locked():
+            self._follow(extractor.weights(contents=not holds_images), holds_images=holds_images)
             activations, changed = self._lease(imgs, self.normalize)
-            self._follow(self._lease.extractor.fingerprint.weights, holds_images=self._update_count > 1)
         return activations, changed
 
     def _follow(self, weights: str, *, holds_images: bool) -> None:
