@@ -302,6 +302,17 @@ def test_off_the_cpu_a_batch_is_run_once(shared: tuple[list[Any], list[int]]) ->
     assert metrics[2].ranges().n_images == 18
 
 
+def test_sharing_off_the_cpu_reads_nothing_of_the_device() -> None:
+    """Sums of bytes are taken and compared where the images are: torch's meta device has no value to be read."""
+    network, count = Network(), [0]
+    metrics = [make(kind, network).to("meta") for kind in ("nfd", "emd", "range")]
+    network.conv.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    batch = images(9, 1).to("meta")
+    for metric in metrics:
+        feed(metric, batch)
+    assert count == [1]
+
+
 @pytest.mark.parametrize("reader", [1, 2])
 def test_a_batch_that_changed_unseen_is_an_error_of_compute(shared: tuple[list[Any], list[int]], reader: int) -> None:
     """A buffer filled by what torch does not count is noticed by whoever is served the former batch; reset forgets."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import threading
 import weakref
 import zlib
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vdna_metrics.extractors.execution import CompiledForward, in_precision, locked, locks_of, random_streams_kept
+from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
 from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
 from vdna_metrics.extractors.weights import LiveWeights, checksum
@@ -294,7 +294,7 @@ class FeatureExtractor:
         forward = self._compiled.get(tuple(layers))
         if forward is None:
             modules = {layer: self._module(layer) for layer in layers}
-            keep = {layer: _part_of(self._places[layer][1], layer in self._overwritten) for layer in layers}
+            keep = {layer: keep_part(self._places[layer][1], copied=layer in self._overwritten) for layer in layers}
             forward = self._compiled[tuple(layers)] = CompiledForward(self.name, self.network, modules, keep)
         with self._as_configured(x.device):
             return forward(self._as_input(x))
@@ -342,7 +342,10 @@ class FeatureExtractor:
             # Of a module that is used twice the first use counts; another thread's use is not ours.
             if layer in outputs or threading.get_ident() != thread:
                 return
-            output = _part(layer, output, self._places[layer][1])
+            try:
+                output = part_of(output, self._places[layer][1])
+            except (IndexError, TypeError) as error:
+                raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
             if not isinstance(output, Tensor):
                 several = f"; add the index of one, as {self.fingerprint.paths[layer]}[0]"
                 raise ValueError(
@@ -404,58 +407,6 @@ class FeatureExtractor:
             f"layer {layer!r} gives a tensor of shape {list(output.shape)}; "
             "known are [N, C], [N, tokens, C] and [N, C, H, W]"
         )
-
-
-def split_path(path: str) -> tuple[str, tuple[int | slice, ...]]:
-    """A module path and the part of its output that is meant.
-
-    Args:
-        path: a module path, or one followed by an index as NumPy writes it, of integers and slices. The first number
-            picks one of a list of tensors where the module gives a list.
-
-    Raises:
-        ValueError: when the index is not made of integers and slices.
-
-    Examples:
-        >>> split_path("stages.3")
-        ('stages.3', ())
-        >>> split_path("stage4[1]")  # the second of a list of tensors
-        ('stage4', (1,))
-        >>> split_path("norm[:, 0]")  # the class token of [N, tokens, C]
-        ('norm', (slice(None, None, None), 0))
-    """
-    match = re.fullmatch(r"(.*?)\[([-0-9:, ]+)\]", path)
-    if match is None:
-        if "[" in path:
-            raise ValueError(f"{path!r}: an index has integers and slices, for example 'norm[:, 0]' or 'stage4[1]'")
-        return path, ()
-    parts = [part.strip() for part in match[2].split(",")]
-    try:
-        index = [slice(*(int(v) if v else None for v in p.split(":"))) if ":" in p else int(p) for p in parts]
-    except (TypeError, ValueError):
-        raise ValueError(f"{path!r}: {match[2]!r} is not an index of integers and slices") from None
-    return match[1], tuple(index)
-
-
-def _indexed(output: Any, index: tuple[int | slice, ...]) -> Any:
-    if index and isinstance(output, (list, tuple)):  # not `list | tuple`, which torch 2.4 cannot compile
-        output, index = output[index[0]], index[1:]
-    return output[index] if index else output
-
-
-def _part_of(index: tuple[int | slice, ...], copied: bool) -> Callable[[Any], Tensor]:
-    def part(output: Any) -> Tensor:
-        found: Tensor = _indexed(output, index)
-        return found.clone() if copied else found
-
-    return part
-
-
-def _part(layer: str, output: Any, index: tuple[int | slice, ...]) -> Any:
-    try:
-        return _indexed(output, index)
-    except (IndexError, TypeError) as error:
-        raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
 
 
 def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:

@@ -140,6 +140,7 @@ def create_extractor(
                     f"expected {name}={value!r}, {extractor.name!r} is built with {getattr(extractor.spec, name)!r}: "
                     "give its name, spec or module to build another"
                 )
+        extractor.weights(contents=True)
         return extractor
     if isinstance(extractor, nn.Module):
         architecture = f"{MODULE}{type(extractor).__module__}.{type(extractor).__qualname__}"

@@ -46,13 +46,13 @@ def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
         elif seeded:
             network.load_state_dict(seeded_state_dict(network, int(str(spec.weights).removeprefix(_SEEDED))))
         network.eval().requires_grad_(False)
-    for name, tensor in network.named_parameters():
-        if tensor.device.type != "cpu" or tensor.dtype in (torch.float16, torch.bfloat16, torch.float64):
-            raise ValueError(
-                f"{spec.name!r} was built with {name} in {tensor.dtype} on {tensor.device}, expected float32 on the "
-                "CPU: something around the call replaces torch's modules; create the extractor before it"
-            )
-    digest = weights_sha256(network.state_dict(), ignore=spec.ignore_weights)
+        for name, tensor in network.named_parameters():
+            if tensor.device.type != "cpu" or tensor.dtype in (torch.float16, torch.bfloat16, torch.float64):
+                raise ValueError(
+                    f"expected weights in float32 on the CPU, got {name} of {spec.name!r} in {tensor.dtype} on "
+                    f"{tensor.device}: something around the call replaces torch's modules; create the extractor before"
+                )
+        digest = weights_sha256(network.state_dict(), ignore=spec.ignore_weights)
     if seeded and spec.sha256 not in (None, digest):
         raise ValueError(
             f"seeded weights of {spec.name!r} have sha256 {digest[:12]}, the spec says {str(spec.sha256)[:12]}: "
