@@ -221,53 +221,27 @@ def test_what_replaces_modules_is_named() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ threads
-def _in_threads(calls: list[Callable[[], None]]) -> None:
-    """Run all at once; the first error is raised here."""
-    errors: list[BaseException] = []
-
-    def run(call: Callable[[], None]) -> None:
-        try:
-            call()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
 def test_threads_that_need_other_settings_wait_for_each_other() -> None:
-    """Runs of one setting overlap, those of another never, and the user's settings are back at the end."""
-    inside: list[tuple[str, bool]] = []
-    together = threading.Barrier(2)
+    """A run of the same setting joins, one of another waits until the last has left, and the user's own are back."""
+    entered = {"fp32": threading.Event(), "tf32": threading.Event()}
+    leave = threading.Event()
 
     def run(precision: Any) -> None:
-        for _ in range(20):
-            with in_precision(precision, "cpu"):
-                inside.append((precision, True))
-                assert len({p for p, entered in _open(inside)}) == 1
-                inside.append((precision, False))
+        with in_precision(precision, "cpu"):
+            entered[precision].set()
+            leave.wait(timeout=60)
 
-    def meet() -> None:
-        with in_precision("fp32", "cpu"):
-            together.wait(timeout=60)  # both are in
-
-    _in_threads([meet, meet])
-    _in_threads([lambda: run("fp32"), lambda: run("tf32"), lambda: run("fp32")])
-
-
-def _open(inside: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    entered: list[tuple[str, bool]] = []
-    for precision, enters in list(inside):
-        if enters:
-            entered.append((precision, True))
-        else:
-            entered.remove((precision, True))
-    return entered
+    same, other = (threading.Thread(target=run, args=(precision,)) for precision in entered)
+    with in_precision("fp32", "cpu"):
+        same.start()
+        assert entered["fp32"].wait(timeout=60)
+        other.start()
+        assert not entered["tf32"].wait(timeout=0.05)
+    assert not entered["tf32"].wait(timeout=0.05)
+    leave.set()
+    assert entered["tf32"].wait(timeout=60)
+    for thread in (same, other):
+        thread.join()
 
 
 def test_settings_of_a_run_inside_a_run() -> None:
