@@ -17,6 +17,7 @@ from .extractors import (
     FeatureExtractor as FeatureExtractor,
     create_extractor as create_extractor,
     list_extractors as list_extractors,
+    shared_forward as shared_forward,
 )
 from .images import open_images as open_images
 from .layout import NeuronLayout as NeuronLayout

@@ -106,7 +106,7 @@ class NeuronLayout(Mapping[str, int]):
         for layer, count in self.items():
             if layer not in per_layer:
                 raise ValueError(f"{what} miss layer {layer!r}; they have: {', '.join(per_layer)}")
-            part = torch.as_tensor(per_layer[layer]).detach().to("cpu", torch.float64).flatten()
+            part = torch.as_tensor(per_layer[layer], dtype=torch.float64, device="cpu").detach().flatten()
             if part.numel() != count:
                 raise ValueError(f"{what} of layer {layer!r}: {part.numel()} given, the layer has {count} neurons")
             parts.append(part)
@@ -167,7 +167,7 @@ class NeuronLayout(Mapping[str, int]):
         for layer, count in selection.items():
             wanted = selection.neurons.get(layer) or tuple(range(count))
             place = {neuron: i for i, neuron in enumerate(self.neurons.get(layer) or range(self.layers[layer]))}
-            positions[layer] = torch.tensor([place[neuron] for neuron in wanted], dtype=torch.int64)
+            positions[layer] = torch.tensor([place[neuron] for neuron in wanted], dtype=torch.int64, device="cpu")
         return positions
 
     def neuron_at(self, row: int) -> tuple[str, int]:
@@ -213,7 +213,7 @@ class NeuronLayout(Mapping[str, int]):
 
 
 def _whole_numbers(layer: str, indices: Sequence[int] | Tensor) -> tuple[int, ...]:
-    tensor = torch.as_tensor(indices).flatten()
+    tensor = torch.as_tensor(indices, device="cpu").flatten()
     if tensor.dtype == torch.bool or (len(tensor) and tensor.is_floating_point()):
         raise TypeError(
             f"neurons of layer {layer!r} must be indices, got {tensor.dtype}"

@@ -180,7 +180,7 @@ class NeuronWeights:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        values = torch.as_tensor(self.values).detach().to("cpu", torch.float64).clone()
+        values = torch.as_tensor(self.values, dtype=torch.float64, device="cpu").detach().clone()
         needed = self.layout.total if self.per == "neuron" else len(self.layout)
         if values.shape != (needed,):
             raise ValueError(f"expected {needed} weights, one a {self.per}, got {list(values.shape)}")

@@ -121,7 +121,7 @@ class ActivationRanges:
         else:
             object.__setattr__(self, "sources", names)
         for name in ("observed_low", "observed_high"):
-            values = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32).clone()
+            values = torch.as_tensor(getattr(self, name), dtype=torch.float32, device="cpu").detach().clone()
             if values.shape != (self.layout.total,):
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, the layout {self.layout.total} neurons")
             if not values.isfinite().all():
@@ -164,7 +164,7 @@ class ActivationRanges:
             n_images: number of images seen.
             sources: names of the image sets.
         """
-        layout = NeuronLayout({layer: torch.as_tensor(values).numel() for layer, values in low.items()})
+        layout = NeuronLayout({layer: torch.as_tensor(values, device="cpu").numel() for layer, values in low.items()})
         fingerprint = extractor.fingerprint if extractor is not None else None
         return cls(
             layout=layout,
@@ -292,8 +292,8 @@ class ActivationRanges:
         levels = header.get("levels")
         return cls(
             layout=NeuronLayout.from_json(header["layout"]),
-            observed_low=torch.as_tensor(low),
-            observed_high=torch.as_tensor(high),
+            observed_low=low,
+            observed_high=high,
             widen=header["widen"],
             n_images=header["n_images"],
             sources=tuple(header["sources"]),

@@ -189,7 +189,7 @@ def test_kept_activations_are_freed_after_the_last_metric() -> None:
     batch = images(4)
     metrics[0].update(batch)
     assert extractor._kept is not None
-    kept = weakref.ref(extractor._kept[2]["conv"])
+    kept = weakref.ref(extractor._kept.activations["conv"])
     metrics[1].update(batch)
     gc.collect()
     assert kept() is None

@@ -404,16 +404,19 @@ def test_one_image_is_no_gaussian(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["emd", "nfd", "lfd"])
 def test_activations_that_are_not_finite_are_refused(kind: str) -> None:
     """NaN in a network is an error that names its layers and leaves the states as they were."""
-    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1))
+
+    class Share(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / x.abs().sum(dim=1, keepdim=True)  # not a number where all are 0
+
+    network = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), Share())
     ranges = ActivationRanges.from_extremes({"0": [0.0] * 2, "1": [0.0] * 2}, {"0": [1.0] * 2, "1": [1.0] * 2})
     options = {"ranges": ranges, "bins": 4} if kind == "emd" else {}
     metric = type(make(kind))(network, layers=["0", "1"], **options)
-    metric.update(images(4, 1), real=True)
-    with torch.no_grad():
-        network[1].bias[0] = torch.nan
+    metric.update(images(4, 1).clamp(min=1), real=True)
     before = states(metric)
     with pytest.raises(ValueError, match=r"activations are not finite .* in layer 1: "):
-        metric.update(images(4, 2))
+        metric.update(torch.zeros_like(images(4, 2)))
     assert all(torch.equal(before[name], state) for name, state in states(metric).items())
 
 

@@ -16,6 +16,8 @@ from vdna_metrics.layout import NeuronLayout
 
 Kind = Literal["histogram", "gaussian", "layer_gaussian"]
 
+CHANGED = 2**40  # what a changed batch adds to a count that stays far below; so it is summed with it wherever that is
+
 
 @dataclass(frozen=True, eq=False)
 class Distribution(ABC):
@@ -105,9 +107,18 @@ class Distribution(ABC):
         for layer, rows in self.layout.slices().items():
             self._accumulate_(layer, rows, batch[layer], summaries[layer])
 
+    def note_changed_(self, changed: Tensor) -> None:
+        """Count a batch whose activations may not be of its images.
+
+        Args:
+            changed: bool, on any device; nothing waits for it. Where it is true, `check_finite` raises.
+        """
+        self.state[1] += changed.to(self.state.device) * CHANGED
+
     def check_finite(self) -> None:
-        """Raise ``ValueError``, naming the layers, when an activation was not finite."""
+        """Raise ``ValueError``, naming the layers, when an activation was not finite; or when a batch had changed."""
         bad = self.state[1 : 1 + len(self.layout)].tolist()
+        check_unchanged(int(bad[0]))
         if any(bad):
             raise ValueError(_not_finite([layer for layer, count in zip(self.layout, bad, strict=True) if count]))
 
@@ -168,6 +179,16 @@ class Distribution(ABC):
         """
         total = all_reduce(torch.cat([*states]))
         return list(total.split([len(state) for state in states]))
+
+
+def check_unchanged(count: int) -> None:
+    """Raise ``ValueError`` when a count says that batches had changed between two readers of one forward."""
+    if count >= CHANGED:
+        raise ValueError(
+            f"{count // CHANGED} batches were filled with other images between two metrics of one network, and torch "
+            "did not count it (a replayed CUDA graph, a kernel of one's own): give each metric a copy, "
+            "update(imgs.clone()), or every metric its update before the next images; this state is lost, reset it"
+        )
 
 
 def differences(a: Distribution, b: Distribution) -> list[tuple[str, str, str]]:

@@ -40,7 +40,7 @@ class _Moments(Distribution):
     dtype: ClassVar[torch.dtype] = torch.float64
 
     @classmethod
-    def empty(cls, layout: NeuronLayout, *, device: torch.device | str | None = None) -> Self:
+    def empty(cls, layout: NeuronLayout, *, device: torch.device | str = "cpu") -> Self:
         """One that has seen no image."""
         size = 1 + len(layout) + 2 * layout.total + cls._seconds(layout)
         return cls(layout, torch.zeros(size, dtype=torch.float64, device=device))

@@ -33,9 +33,7 @@ class HistogramDistribution(Distribution):
     _ends: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def empty(
-        cls, ranges: ActivationRanges, bins: int, *, device: torch.device | str | None = None
-    ) -> HistogramDistribution:
+    def empty(cls, ranges: ActivationRanges, bins: int, *, device: torch.device | str = "cpu") -> HistogramDistribution:
         """A histogram that has seen no image.
 
         Raises:

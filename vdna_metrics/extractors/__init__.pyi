@@ -1,4 +1,4 @@
-from .network import FeatureExtractor as FeatureExtractor
+from .network import FeatureExtractor as FeatureExtractor, shared_forward as shared_forward
 from .preprocess import Preprocessing as Preprocessing
 from .registry import (
     ExtractorLike as ExtractorLike,

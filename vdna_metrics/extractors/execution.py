@@ -1,14 +1,19 @@
-"""How a network is run: in which precision, and compiled."""
+"""How a network is built and run: apart from what surrounds the call, in which precision, and compiled."""
 
 from __future__ import annotations
 
 import contextlib
+import random
+import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from vdna_metrics.fingerprint import Precision
 
@@ -17,8 +22,122 @@ Hook = Callable[[nn.Module, Any, Any], None]
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+class _ProcessSettings:
+    """TF32 and the default dtype, which torch has once for all threads.
+
+    Threads that need the same values run side by side; one that needs others waits until they are done. The user's own
+    values are back when the last one leaves.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holders = 0
+        self._held = (False, torch.float32)
+        self._users_dtype = torch.float32
+        self._restore = contextlib.ExitStack()
+        self._of_thread = threading.local()
+
+    @contextlib.contextmanager
+    def hold(self, *, tf32: bool, dtype: torch.dtype | None) -> Iterator[None]:
+        """Compute with or without TF32; ``dtype`` is the default dtype, ``None`` the user's own."""
+        # A network whose forward runs another one does not compute meanwhile: what it holds is let go.
+        outer = getattr(self._of_thread, "wanted", None)
+        if outer is not None:
+            self._leave()
+        self._enter(tf32, dtype)
+        self._of_thread.wanted = (tf32, dtype)
+        try:
+            yield
+        finally:
+            self._leave()
+            self._of_thread.wanted = outer
+            if outer is not None:
+                self._enter(*outer)
+
+    def _enter(self, tf32: bool, dtype: torch.dtype | None) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._holders or self._held == (tf32, dtype or self._users_dtype))
+            if not self._holders:
+                self._users_dtype = torch.get_default_dtype()
+                self._held = (tf32, dtype or self._users_dtype)
+                self._restore.enter_context(_tf32(tf32))
+                if self._held[1] != self._users_dtype:
+                    self._restore.callback(torch.set_default_dtype, self._users_dtype)
+                    torch.set_default_dtype(self._held[1])
+            self._holders += 1
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._holders -= 1
+            if not self._holders:
+                self._restore.close()
+                self._changed.notify_all()
+
+
+_PROCESS = _ProcessSettings()
+_BUILDING = threading.RLock()
+_LOCKING = threading.Lock()
+_LOCKS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
 @contextlib.contextmanager
-def in_precision(precision: Precision, device_type: str) -> Iterator[None]:
+def hermetic() -> Iterator[None]:
+    """Build as if nothing surrounded the call: on the CPU, in float32, one thread at a time.
+
+    Default dtype and device, modes of torch functions and dispatch (an outer ``torch.device``, Lightning's empty
+    initialisation), autocast and inference mode do not reach inside; the random streams of torch, NumPy and Python
+    come out as they went in.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_PROCESS.hold(tf32=False, dtype=torch.float32))
+        stack.enter_context(_BUILDING)
+        stack.enter_context(torch._C.DisableTorchFunction())
+        stack.enter_context(_disable_current_modes())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        stack.enter_context(random_streams_kept())
+        yield
+
+
+@contextlib.contextmanager
+def random_streams_kept() -> Iterator[None]:
+    """Whatever is drawn inside, the streams of torch (of each accelerator in use), NumPy and Python go on as before."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        for accelerator in (torch.cuda, torch.xpu):
+            if accelerator.is_initialized():  # else its seed has not been drawn from
+                stack.callback(accelerator.set_rng_state_all, accelerator.get_rng_state_all())
+        if torch.backends.mps.is_available():
+            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
+        yield
+
+
+def locks_of(network: nn.Module) -> list[Any]:
+    """Locks of a network, one unless it is put together of networks that are in use by themselves.
+
+    Networks that have a module in common have its lock in common.
+    """
+    modules = [id(module) for module in network.modules()]
+    with _LOCKING:
+        own = next((lock for lock in map(_LOCKS.get, modules) if lock is not None), None) or threading.RLock()
+        locks = {id(lock): lock for lock in [_LOCKS.setdefault(module, own) for module in modules]}
+    return [locks[key] for key in sorted(locks)]  # in one order everywhere, else two threads could wait for ever
+
+
+@contextlib.contextmanager
+def locked(locks: Iterable[Any]) -> Iterator[None]:
+    """Hold several locks."""
+    with contextlib.ExitStack() as stack:
+        for lock in locks:
+            stack.enter_context(lock)
+        yield
+
+
+@contextlib.contextmanager
+def in_precision(precision: Precision, device_type: str, *, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Compute in a precision, whatever the user has chosen for his own networks; his settings are restored.
 
     A surrounding autocast is off for ``"fp32"`` and ``"tf32"``. TF32 is off but for ``"tf32"``; cuDNN's convolutions
@@ -27,6 +146,8 @@ def in_precision(precision: Precision, device_type: str) -> Iterator[None]:
     Args:
         precision: see `ExtractorSpec`.
         device_type: for example ``"cuda"``.
+        dtype: of tensors that the network makes without saying which; ``None`` leaves the user's default, and with it
+            his default device.
 
     Raises:
         ValueError: when the device cannot compute in it.
@@ -35,7 +156,9 @@ def in_precision(precision: Precision, device_type: str) -> Iterator[None]:
     if precision in _HALF and not available:
         raise ValueError(f"precision={precision!r} needs torch.autocast, which {device_type!r} devices do not have")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_tf32(precision == "tf32"))
+        stack.enter_context(_PROCESS.hold(tf32=precision == "tf32", dtype=dtype))
+        if dtype is not None and torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         if available:
             # Its cache would hand weights that were cast here, where nothing needs a gradient, to a training step
             # around us.

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vdna_metrics.extractors.execution import CompiledForward, in_precision
+from vdna_metrics.extractors.execution import CompiledForward, in_precision, locked, locks_of, random_streams_kept
+from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
 from vdna_metrics.extractors.preprocess import Preprocessing
-from vdna_metrics.extractors.spec import ExtractorSpec
+from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
+from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, near_names
 
@@ -32,13 +37,73 @@ class Lease:
     def __init__(self, extractor: FeatureExtractor, layers: Sequence[str]) -> None:
         self.layers = tuple(layers)
         self.extractor = extractor
-        extractor._leases.add(self)
+        with extractor.locked():
+            extractor._leases.add(self)
+
+    def __call__(self, images: Tensor, normalize: bool = False) -> tuple[Activations, Tensor | None]:
+        """Activations of a batch, from the forward of another lease where it has run the same batch just now.
+
+        Whoever has a network whose weights may change calls `FeatureExtractor.weights` first, which drops what is kept.
+
+        Args:
+            images: as for `FeatureExtractor`.
+            normalize: likewise.
+
+        Returns:
+            The activations; and, where they are another lease's and the images are not on the CPU, whether the images
+            have changed in between, a bool on their device.
+        """
+        return self.extractor._shared(self, images, normalize)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
         return Lease(self.extractor, self.layers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Lease, (self.extractor, self.layers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Activations of a batch that other leases may ask for."""
+
+    images: weakref.ref[Tensor]
+    key: tuple[Any, ...]
+    checksum: Tensor | None
+    scope: object
+    activations: Activations
+    readers: weakref.WeakSet[Lease] = field(default_factory=weakref.WeakSet)
+
+
+_SCOPE: ContextVar[weakref.WeakSet[FeatureExtractor] | None] = ContextVar("shared_forward", default=None)
+
+
+@contextlib.contextmanager
+def shared_forward() -> Iterator[None]:
+    """Inside, one tensor is one batch: metrics of one network run it once and nothing checks what is in it.
+
+    For those who know that no tensor is filled again inside, and want neither the checksum that is taken of a batch
+    where several metrics read a network, nor a forward for each metric where images were made under inference mode.
+
+    Examples:
+        >>> from vdna_metrics import create_extractor
+        >>> network = torch.nn.Conv2d(3, 8, 3)
+        >>> leases = [create_extractor(network).lease(["output"]) for _ in range(2)]
+        >>> with torch.inference_mode(), shared_forward():
+        ...     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        ...     one, other = (lease(images)[0] for lease in leases)
+        >>> one is other
+        True
+    """
+    extractors: weakref.WeakSet[FeatureExtractor] = weakref.WeakSet()
+    token = _SCOPE.set(extractors)
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+        for extractor in extractors:
+            with extractor.locked():
+                if extractor._kept is not None and extractor._kept.scope is extractors:
+                    extractor._kept = None
 
 
 class FeatureExtractor:
@@ -49,10 +114,14 @@ class FeatureExtractor:
     mode and without gradients, whatever surrounds it. With ``channels_last`` the network's weights are put in that
     memory format; with ``compile`` each set of layers that is asked for is compiled at its first batch.
 
-    When several metrics read one extractor, a batch is run once: the activations are kept until every reader has had
-    them, the next batch comes, or the images are gone. A batch is recognised by its tensor and that tensor's version
-    counter, on CPU also by its bytes, which NumPy may have changed; tensors made under ``torch.inference_mode`` count
-    no versions and are run for each reader.
+    When several metrics read one extractor by their leases, a batch is run once: the activations are kept until every
+    lease has had them, the next batch comes, or the images are gone. A batch is recognised by its tensor and that
+    tensor's version counter, on CPU also by its bytes, which NumPy may have changed; elsewhere by a sum of its bytes
+    that stays on the device. A lease that asks again brings a new batch. Tensors made under ``torch.inference_mode``
+    count no versions and are run for each lease. See `shared_forward` for a scope in which nothing is checked.
+
+    One thread at a time runs a network. A user's module that another thread trains or runs at that moment cannot be
+    protected: it is in eval mode for the length of our forward, and its weights are what they are just then.
 
     Args:
         network: the network.
@@ -68,22 +137,44 @@ class FeatureExtractor:
     def __init__(self, network: nn.Module, spec: ExtractorSpec, weights: str, probe: Tensor | NeuronLayout) -> None:
         self.spec = spec
         self.network = network
+        self.built_with = weights
         self.preprocess: Preprocessing = spec.preprocess
         self.fingerprint = ExtractorFingerprint(
             spec.architecture_id, weights, self.preprocess.id, spec.paths, spec.precision, spec.options
         )
         self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
+        # What a network of ours makes without saying in which type is float32; a user's module has the user's default.
+        self._default_dtype = None if spec.architecture.startswith(MODULE) else torch.float32
+        self._locks = locks_of(network)
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        self._kept: tuple[tuple[Any, ...], weakref.ref[Tensor], Activations] | None = None
-        self._served = 0
+        self._kept: _Kept | None = None
         self._overwritten: frozenset[str] = frozenset()
         self._compiled: dict[tuple[str, ...], CompiledForward] = {}
         self.probe_images = probe
-        if spec.channels_last:
-            with torch.inference_mode(False):  # as in `_move_to`
-                network.to(memory_format=torch.channels_last)
-        self.layout = self._probe(probe) if isinstance(probe, Tensor) else probe
+        with self.locked():
+            if spec.channels_last:
+                with torch.inference_mode(False):  # as in `_move_to`
+                    network.to(memory_format=torch.channels_last)
+            self._weights = LiveWeights(network, weights, spec.ignore_weights)
+            with random_streams_kept():
+                self.layout = self._probe(probe) if isinstance(probe, Tensor) else probe
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other threads out of the network; re-entrant."""
+        return locked(self._locks)
+
+    def weights(self, *, contents: bool = False) -> str:
+        """sha256 of the weights as they are now, by which the fingerprint follows them.
+
+        Args:
+            contents: whether to look into them even where nothing says that they have changed, see `LiveWeights`.
+        """
+        with self.locked():
+            found = self._weights.sha256(contents=contents)
+            if found != self.fingerprint.weights:
+                self.fingerprint, self._kept = replace(self.fingerprint, weights=found), None
+            return found
 
     @property
     def name(self) -> str:
@@ -110,7 +201,7 @@ class FeatureExtractor:
         ``torchmetrics.wrappers.FeatureShare`` assigns here a cache of its own, which could not tell a reused buffer
         from an old batch; the extractor already shares, so that assignment changes nothing.
         """
-        return self._forward
+        return self._alone
 
     @forward.setter
     def forward(self, cached: object) -> None:
@@ -133,28 +224,56 @@ class FeatureExtractor:
         return self.forward(images, normalize)
 
     @torch.no_grad()
-    def _forward(self, images: Tensor, normalize: bool = False) -> Activations:
-        readers = len(self._leases)
-        if readers < 2 or not isinstance(images, Tensor) or images.is_inference():
+    def _alone(self, images: Tensor, normalize: bool = False) -> Activations:
+        with self.locked():
             return self._run(self.preprocess(images, normalize=normalize))
-        key = (id(images), images._version, _checksum(images), normalize, tuple(self._wanted()))
-        if self._kept is None or self._kept[0] != key or self._kept[1]() is not images:
-            self._drop()  # not two batches' activations at once
-            activations = self._run(self.preprocess(images, normalize=normalize))
-            self._kept = (key, weakref.ref(images, self._drop), activations)
-            self._served = 0
-        activations = self._kept[2]
-        self._served += 1
-        if self._served >= readers:
-            self._drop()
-        return activations
 
-    def _drop(self, _: object = None) -> None:
-        self._kept = None
+    @torch.no_grad()
+    def _shared(self, lease: Lease, images: Tensor, normalize: bool) -> tuple[Activations, Tensor | None]:
+        with self.locked():
+            scope = _SCOPE.get()
+            if not isinstance(images, Tensor) or (scope is None and (len(self._leases) < 2 or images.is_inference())):
+                return self._alone(images, normalize), None
+            key: tuple[Any, ...] = (normalize, *self._wanted())
+            if scope is None:
+                key += (images._version, self._host_checksum(images))
+            kept = self._kept
+            if (
+                kept is None
+                or kept.images() is not images
+                or kept.key != key
+                or kept.scope is not scope
+                or (scope is None and lease in kept.readers)
+            ):
+                self._kept = kept = None  # not two batches' activations at once
+                on_device = checksum(images) if scope is None and key[-1] is None else None
+                activations = self._alone(images, normalize)
+                kept = self._kept = _Kept(weakref.ref(images, self._forget), key, on_device, scope, activations)
+                changed = None
+            else:
+                changed = None if kept.checksum is None else checksum(images) != kept.checksum
+            kept.readers.add(lease)
+            if scope is not None:
+                scope.add(self)
+            elif all(each in kept.readers for each in self._leases):
+                self._kept = None
+            return kept.activations, changed
+
+    def _forget(self, images: object) -> None:
+        kept = self._kept
+        if kept is not None and kept.images is images:
+            self._kept = None
+
+    @staticmethod
+    def _host_checksum(images: Tensor) -> int | None:
+        if images.device.type != "cpu":
+            return None
+        return zlib.crc32(images.detach().flatten().view(torch.uint8).numpy().data)
 
     def from_resized(self, resized: Tensor) -> Activations:
         """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]."""
-        return self._run(self.preprocess.normalise(resized))
+        with self.locked():
+            return self._run(self.preprocess.normalise(resized))
 
     def _wanted(self) -> list[str]:
         leased = {layer for lease in self._leases for layer in lease.layers}
@@ -176,7 +295,7 @@ class FeatureExtractor:
         forward = self._compiled.get(tuple(layers))
         if forward is None:
             modules = {layer: self._module(layer) for layer in layers}
-            keep = {layer: _part_of(self._places[layer][1], layer in self._overwritten) for layer in layers}
+            keep = {layer: keep_part(self._places[layer][1], copied=layer in self._overwritten) for layer in layers}
             forward = self._compiled[tuple(layers)] = CompiledForward(self.name, self.network, modules, keep)
         with self._as_configured(x.device):
             return forward(self._as_input(x))
@@ -209,18 +328,25 @@ class FeatureExtractor:
     def _move_to(self, device: torch.device) -> None:
         first = next(itertools.chain(self.network.parameters(), self.network.buffers()), None)
         if first is not None and first.device != device:
+            self.weights()  # before they lie elsewhere
             with torch.inference_mode(False):  # else a user's module could not be trained any more
                 self.network.to(device)
+            self._weights.moved()
 
     def _observe(
         self, x: Tensor, layers: Sequence[str], keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False
     ) -> Activations:
         outputs: Activations = {}
+        thread = threading.get_ident()
 
         def observe(layer: str, output: object) -> None:
-            if layer in outputs:  # a module that is used twice: its first use counts
+            # Of a module that is used twice the first use counts; another thread's use is not ours.
+            if layer in outputs or threading.get_ident() != thread:
                 return
-            output = _part(layer, output, self._places[layer][1])
+            try:
+                output = part_of(output, self._places[layer][1])
+            except (IndexError, TypeError) as error:
+                raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
             if not isinstance(output, Tensor):
                 several = f"; add the index of one, as {self.fingerprint.paths[layer]}[0]"
                 raise ValueError(
@@ -258,7 +384,8 @@ class FeatureExtractor:
 
     @contextlib.contextmanager
     def _as_configured(self, device: torch.device) -> Iterator[None]:
-        with in_precision(self.spec.precision, device.type), _in_eval_mode(self.network):
+        precision = in_precision(self.spec.precision, device.type, dtype=self._default_dtype)
+        with precision, _in_eval_mode(self.network):
             yield
 
     def _module(self, layer: str) -> nn.Module:
@@ -289,58 +416,6 @@ class FeatureExtractor:
         )
 
 
-def split_path(path: str) -> tuple[str, tuple[int | slice, ...]]:
-    """A module path and the part of its output that is meant.
-
-    Args:
-        path: a module path, or one followed by an index as NumPy writes it, of integers and slices. The first number
-            picks one of a list of tensors where the module gives a list.
-
-    Raises:
-        ValueError: when the index is not made of integers and slices.
-
-    Examples:
-        >>> split_path("stages.3")
-        ('stages.3', ())
-        >>> split_path("stage4[1]")  # the second of a list of tensors
-        ('stage4', (1,))
-        >>> split_path("norm[:, 0]")  # the class token of [N, tokens, C]
-        ('norm', (slice(None, None, None), 0))
-    """
-    match = re.fullmatch(r"(.*?)\[([-0-9:, ]+)\]", path)
-    if match is None:
-        if "[" in path:
-            raise ValueError(f"{path!r}: an index has integers and slices, for example 'norm[:, 0]' or 'stage4[1]'")
-        return path, ()
-    parts = [part.strip() for part in match[2].split(",")]
-    try:
-        index = [slice(*(int(v) if v else None for v in p.split(":"))) if ":" in p else int(p) for p in parts]
-    except (TypeError, ValueError):
-        raise ValueError(f"{path!r}: {match[2]!r} is not an index of integers and slices") from None
-    return match[1], tuple(index)
-
-
-def _indexed(output: Any, index: tuple[int | slice, ...]) -> Any:
-    if index and isinstance(output, (list, tuple)):  # not `list | tuple`, which torch 2.4 cannot compile
-        output, index = output[index[0]], index[1:]
-    return output[index] if index else output
-
-
-def _part_of(index: tuple[int | slice, ...], copied: bool) -> Callable[[Any], Tensor]:
-    def part(output: Any) -> Tensor:
-        found: Tensor = _indexed(output, index)
-        return found.clone() if copied else found
-
-    return part
-
-
-def _part(layer: str, output: Any, index: tuple[int | slice, ...]) -> Any:
-    try:
-        return _indexed(output, index)
-    except (IndexError, TypeError) as error:
-        raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
-
-
 def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     # Not `contiguous`, to which one channel, one pixel or one image may have any strides.
     strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
@@ -357,9 +432,3 @@ def _in_eval_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def _checksum(images: Tensor) -> int | None:
-    if images.device.type != "cpu":
-        return None
-    return zlib.crc32(images.detach().flatten().view(torch.uint8).numpy().data)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.extractors.execution import hermetic, locked, locks_of
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
 from vdna_metrics.extractors.weights import build_network, weights_sha256
@@ -90,6 +91,10 @@ def create_extractor(
 ) -> FeatureExtractor:
     """Build a frozen extractor, or return the one that is alive already.
 
+    A network by name or spec is built on the CPU in float32 whatever surrounds the call, and random streams go on as
+    they would without it; the architecture's own initialisation is drawn from a copy of torch's. A module keeps its
+    type, and its fingerprint follows its weights.
+
     Args:
         extractor: a name of `list_extractors`, ``"timm:NAME"``, an `ExtractorSpec`, a
             ``torch.nn.Module``, or an extractor, which is returned as it is.
@@ -135,6 +140,7 @@ def create_extractor(
                     f"expected {name}={value!r}, {extractor.name!r} is built with {getattr(extractor.spec, name)!r}: "
                     "give its name, spec or module to build another"
                 )
+        extractor.weights(contents=True)
         return extractor
     if isinstance(extractor, nn.Module):
         architecture = f"{MODULE}{type(extractor).__module__}.{type(extractor).__qualname__}"
@@ -152,14 +158,24 @@ def create_extractor(
             f"{type(extractor).__name__}"
         )
     spec = replace(spec, **execution)
-    alive = _ALIVE.get(spec)
-    if alive is None:
-        network, digest = build_network(spec)
-        probe = torch.zeros(1, 3, *(spec.preprocess.size or probe_size))
-        complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
-        alive = FeatureExtractor(network, complete, digest, probe)
-        _ALIVE[spec] = _ALIVE[complete] = alive
+    alive = _alive(spec)
+    if alive is not None:
+        return alive
+    network, digest = build_network(spec)
+    with hermetic():
+        alive = _alive(spec)  # another thread may have built it meanwhile
+        if alive is None:
+            probe = torch.zeros(1, 3, *(spec.preprocess.size or probe_size))
+            complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
+            alive = FeatureExtractor(network, complete, digest, probe)
+            _ALIVE[spec] = _ALIVE[complete] = alive
     return alive
+
+
+def _alive(spec: ExtractorSpec) -> FeatureExtractor | None:
+    alive = _ALIVE.get(spec)
+    # A name stands for its weights: a network that somebody has trained since is not it any more.
+    return alive if alive is not None and alive.weights(contents=True) == alive.built_with else None
 
 
 def extractor_and_layout(
@@ -312,12 +328,17 @@ def _from_module(
     network: nn.Module, spec: ExtractorSpec, probe: torch.Tensor | NeuronLayout | tuple[int, int]
 ) -> FeatureExtractor:
     key = (id(network), spec)  # alive extractors hold their module, so its id cannot be another's
-    alive = _ALIVE.get(key)
-    if alive is None:
-        if isinstance(probe, tuple):
-            probe = torch.zeros(1, 3, *(spec.preprocess.size or probe))
-        alive = FeatureExtractor(network, spec, weights_sha256(network.state_dict()), probe)
-        _ALIVE[key] = alive
+    with locked(locks_of(network)):
+        alive = _ALIVE.get(key)
+        if alive is None:
+            if isinstance(probe, tuple):
+                probe = torch.zeros(1, 3, *(spec.preprocess.size or probe), dtype=torch.float32, device="cpu")
+            if isinstance(probe, torch.Tensor) and probe.is_meta:
+                # Made under torch.device("meta"), which is not where to look at a user's module.
+                probe = torch.zeros(probe.shape, dtype=probe.dtype, device="cpu")
+            alive = FeatureExtractor(network, spec, weights_sha256(network.state_dict()), probe)
+            _ALIVE[key] = alive
+        alive.weights(contents=True)
     return alive
 
 
@@ -330,7 +351,7 @@ def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:
 
 
 def _reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
-    weights = extractor.fingerprint.weights
+    weights = extractor.weights(contents=True)
     if extractor.spec.is_rebuildable:
         return _rebuilt, (extractor.spec, weights)
     return FeatureExtractor, (extractor.network, extractor.spec, weights, extractor.probe_images)  # weights and all

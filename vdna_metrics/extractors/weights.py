@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import weakref
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from vdna_metrics.downloads import HUB, DownloadError, RemoteFile
 from vdna_metrics.extractors.architectures import build_architecture, check_architecture, seeded_state_dict
+from vdna_metrics.extractors.execution import hermetic
 from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.files import sha256_of_file
 
@@ -21,9 +23,11 @@ _PACKAGE = "package:"
 _SEEDED = "seeded:"
 _TIMM = "timm"
 
+_ROW, _ODD = 4096, 0x1E3779B97F4A7C15  # of `checksum`
+
 
 def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
-    """Build a spec's network with its weights.
+    """Build a spec's network with its weights, on the CPU in float32 whatever surrounds the call.
 
     Returns:
         The network in eval mode without gradients, and the sha256 of its weights.
@@ -35,13 +39,20 @@ def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
     check_architecture(spec.architecture)
     seeded = spec.weights is not None and spec.weights.startswith(_SEEDED)
     path = None if seeded or spec.weights is None else _weights_file(spec)
-    network = build_architecture(spec.architecture, spec.architecture_kwargs)
-    if path is not None:
-        _load_into(network, read_state_dict(path, spec.state_dict_key), spec, path)
-    elif seeded:
-        network.load_state_dict(seeded_state_dict(network, int(str(spec.weights).removeprefix(_SEEDED))))
-    network.eval().requires_grad_(False)
-    digest = weights_sha256(network.state_dict(), ignore=spec.ignore_weights)
+    with hermetic():
+        network = build_architecture(spec.architecture, spec.architecture_kwargs)
+        if path is not None:
+            _load_into(network, read_state_dict(path, spec.state_dict_key), spec, path)
+        elif seeded:
+            network.load_state_dict(seeded_state_dict(network, int(str(spec.weights).removeprefix(_SEEDED))))
+        network.eval().requires_grad_(False)
+        for name, tensor in network.named_parameters():
+            if tensor.device.type != "cpu" or tensor.dtype in (torch.float16, torch.bfloat16, torch.float64):
+                raise ValueError(
+                    f"expected weights in float32 on the CPU, got {name} of {spec.name!r} in {tensor.dtype} on "
+                    f"{tensor.device}: something around the call replaces torch's modules; create the extractor before"
+                )
+        digest = weights_sha256(network.state_dict(), ignore=spec.ignore_weights)
     if seeded and spec.sha256 not in (None, digest):
         raise ValueError(
             f"seeded weights of {spec.name!r} have sha256 {digest[:12]}, the spec says {str(spec.sha256)[:12]}: "
@@ -60,6 +71,92 @@ def weights_sha256(state_dict: Mapping[str, Tensor], *, ignore: tuple[str, ...] 
         digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+class LiveWeights:
+    """The sha256 of a network's weights while others may change them.
+
+    Which tensors the weights are, where they lie and how often torch has changed them is looked at each time; what is
+    in them when this says so, or when asked: by sha256 on the CPU, elsewhere by a sum that is taken where they are.
+    Weights made under inference mode count no changes, and are looked into each time.
+
+    Args:
+        network: the network.
+        sha256: of its weights as they are now.
+        ignore: as in `weights_sha256`.
+    """
+
+    def __init__(self, network: nn.Module, sha256: str, ignore: tuple[str, ...] = ()) -> None:
+        self._network = network
+        self._ignore = ignore
+        self._sha256 = sha256
+        self.moved()
+
+    def moved(self) -> None:
+        """Take note that weights are elsewhere by now, and still the same."""
+        self._note(self._device_sum())
+
+    def _note(self, device_sum: Tensor | None) -> None:
+        self._marks = [(weakref.ref(tensor), *_mark(tensor)) for tensor in self._tensors()]
+        self._sum = device_sum
+
+    def sha256(self, *, contents: bool = False) -> str:
+        """The sha256 now.
+
+        Args:
+            contents: whether to look into the weights even where nothing says that they have changed.
+        """
+        tensors = list(self._tensors())
+        if any(tensor.is_meta for tensor in tensors):  # no values
+            return self._sha256
+        known = len(tensors) == len(self._marks) and all(
+            ref() is tensor and not tensor.is_inference() and (pointer, version) == _mark(tensor)
+            for tensor, (ref, pointer, version) in zip(tensors, self._marks, strict=True)
+        )
+        if known and not contents:
+            return self._sha256
+        now = self._device_sum()
+        if now is None or self._sum is None or now.device != self._sum.device or bool(now != self._sum):
+            self._sha256 = weights_sha256(self._network.state_dict(), ignore=self._ignore)
+        self._note(now)
+        return self._sha256
+
+    def _tensors(self) -> Iterator[Tensor]:
+        for module in self._network.modules():
+            yield from (parameter for parameter in module._parameters.values() if parameter is not None)
+            unsaved = module._non_persistent_buffers_set
+            yield from (x for name, x in module._buffers.items() if x is not None and name not in unsaved)
+
+    def _device_sum(self) -> Tensor | None:
+        tensors = list(self._tensors())
+        devices = {tensor.device for tensor in tensors}
+        if len(devices) != 1 or devices.pop().type in ("cpu", "meta"):
+            return None
+        return checksum(torch.stack([checksum(tensor) for tensor in tensors]))
+
+
+def _mark(tensor: Tensor) -> tuple[int, int]:
+    try:
+        pointer = tensor.data_ptr()
+    except RuntimeError:  # tensors of other kinds than dense ones
+        pointer = 0
+    return pointer, -1 if tensor.is_inference() else tensor._version
+
+
+def checksum(tensor: Tensor) -> Tensor:
+    """A number that depends on a tensor's bytes and their places, int64 on its device; nothing waits for it.
+
+    Examples:
+        >>> a = torch.arange(9999.0)
+        >>> [bool(checksum(a) == checksum(b)) for b in (a.clone(), a + 1e-3, a.flip(0))]
+        [True, False, False]
+    """
+    flat = tensor.detach().contiguous().flatten().view(torch.uint8)
+    table, rest = flat[: len(flat) // _ROW * _ROW].view(-1, _ROW), flat[len(flat) // _ROW * _ROW :]
+    sums = torch.cat([table.sum(0, dtype=torch.int64), table.sum(1, dtype=torch.int64), rest.to(torch.int64)])
+    factors = torch.arange(1, len(sums) + 1, dtype=torch.int64, device=sums.device) * _ODD
+    factors = (factors ^ (factors >> 29)) * _ODD
+    return (sums * (factors ^ (factors >> 32))).sum()
 
 
 def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:

@@ -130,7 +130,7 @@ def _pivoted_cholesky(covariance: Tensor, largest: Tensor) -> Tensor | None:
     packed, pivots, rank, _ = dpstrf(covariance.numpy(), tol=rounding, lower=1)
     if not rank:
         return None
-    factor = torch.empty(len(covariance), rank, dtype=torch.float64)
+    factor = torch.empty(len(covariance), rank, dtype=torch.float64, device="cpu")
     factor[torch.from_numpy(pivots.astype("int64")) - 1] = torch.from_numpy(packed).tril()[:, :rank]
     lost = (factor @ factor.T).sub_(covariance).abs_().max()
     return factor if bool(lost <= 2 * rounding) else None

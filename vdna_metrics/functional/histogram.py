@@ -253,7 +253,7 @@ def _accumulate_on_cpu_(
     # Python numbers would decide the dtype of the result in NumPy 1.
     zero, last, all_bins = (start.dtype.type(number) for number in (0, bins - 1, bins))
     size = min(_PIECE_CPU, step * samples)
-    ones = torch.ones((), dtype=torch.int64).expand(size)
+    ones = torch.ones((), dtype=torch.int64, device="cpu").expand(size)
 
     def count_blocks_() -> None:
         scaled_buffer, index_buffer = np.empty(size, start.dtype), np.empty(size, np.int32)
@@ -290,7 +290,8 @@ def _extremes_on_cpu(activations: Tensor) -> tuple[Tensor, Tensor]:
     pieces = deque((block, piece) for block in blocks for piece in _MemoryOrder(activations[block]).pieces(_PIECE_CPU))
     neuron_axis = _MemoryOrder(activations).neuron_axis
     dtype = torch.promote_types(activations.dtype, torch.float32)
-    minima, maxima = (torch.full((_THREADS, neurons), end, dtype=dtype).numpy() for end in (torch.inf, -torch.inf))
+    shape = (_THREADS, neurons)
+    minima, maxima = (torch.full(shape, end, dtype=dtype, device="cpu").numpy() for end in (torch.inf, -torch.inf))
     rows = deque(range(_THREADS))
 
     def reduce_pieces() -> None:

@@ -6,6 +6,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
-from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
@@ -96,6 +97,7 @@ class DistanceMetric(ExtractorMetric):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
         self.reduction = reduction
         self.weights = None
+        self._plain_weights = not isinstance(weights, NeuronWeights | str | Path)
         if weights is not None:
             per = self.distance.per
             if per is None:
@@ -158,6 +160,15 @@ class DistanceMetric(ExtractorMetric):
         self._add_settings()
         self._warned: set[tuple[str, str]] = set()
 
+    def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
+        if self.reference is not None:
+            self.reference.check_fingerprint(fingerprint)
+        if self.weights is not None:
+            if self._plain_weights:  # numbers that name no network
+                self.weights = replace(self.weights, fingerprint=fingerprint)
+            chosen_weights(self.weights, self.layout, fingerprint, self.weights.per)
+        super()._adopt(fingerprint)
+
     @property
     def _needs_real_images(self) -> bool:
         return self.reference is None and self.distance.arity == 2
@@ -196,10 +207,13 @@ class DistanceMetric(ExtractorMetric):
             )
         if real and self.distance.arity == 1:
             return
-        activations = self._activations(imgs)
+        activations, changed = self._activations(imgs)
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
             picked = self.layout.pick(activations).items()
-            self._side(real).fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
+            side = self._side(real)
+            side.fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
+            if changed is not None:
+                side.note_changed_(changed)
 
     def compute(self) -> DistanceResult:
         """The distance between both sides.
@@ -211,6 +225,7 @@ class DistanceMetric(ExtractorMetric):
         Raises:
             ValueError: when a side has too few images, also a ``RuntimeError``, or saw activations that are not finite.
         """
+        self._check_weights()
         real = self._dna(real=True) if self._needs_real_images else self.reference
         generated = self._dna(real=False)
         sides = {name: side for name, side in (("real", real), ("generated", generated)) if side is not None}
@@ -248,6 +263,7 @@ class DistanceMetric(ExtractorMetric):
             return self.reference
         if real and not self._needs_real_images:
             raise ValueError(f"{type(self).__name__} scores generated images alone, it has no real side")
+        self._check_weights()
         dna = self._dna(real)
         dna.distribution.check_finite()
         return VDNA(dna.distribution.with_state(dna.distribution.state.clone()), dna.fingerprint, dna.provenance)
@@ -294,7 +310,9 @@ class DistanceMetric(ExtractorMetric):
 
     def reset(self) -> None:
         """Forget the images seen; a reference stays, and so do real images with ``reset_real_features=False``."""
-        kept = None if self.reset_real_features or not self._needs_real_images else self.real_state
+        keeps = not self.reset_real_features and self._needs_real_images
+        self._keeps_real = keeps and (self._keeps_real or self._update_count > 0)
+        kept = self.real_state if keeps else None
         super().reset()
         if kept is not None:
             self.real_state = kept

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vdna_metrics.distributions.base import CHANGED, check_unchanged
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
@@ -50,10 +51,11 @@ class ActivationRange(ExtractorMetric):
     ) -> None:
         built, layout = extractor_and_layout(extractor, layers, weights_path=weights_path)
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
-        infinite = torch.full((self.layout.total,), torch.inf)
+        infinite = torch.full((self.layout.total,), torch.inf, dtype=torch.float32, device=self._states_device)
         self.add_state("low", infinite, dist_reduce_fx="min")
         self.add_state("high", -infinite, dist_reduce_fx="max")
-        self.add_state("n_images", torch.tensor(0), dist_reduce_fx="sum")
+        count = torch.zeros((), dtype=torch.int64, device=self._states_device)
+        self.add_state("n_images", count, dist_reduce_fx="sum")
         self._add_settings()
 
     # Hooks and inference mode are not for the compiler.
@@ -68,12 +70,14 @@ class ActivationRange(ExtractorMetric):
             ValueError: for another shape or images out of range.
             TypeError: for another dtype.
         """
-        activations = self._activations(imgs)
+        activations, changed = self._activations(imgs)
         if not imgs.shape[0]:
             return
         with torch.inference_mode():
             observe_extremes_(self.low, self.high, self.layout, activations)
             self.n_images += imgs.shape[0]
+            if changed is not None:
+                self.n_images += changed.to(self.n_images.device) * CHANGED
 
     def compute(self) -> dict[str, Tensor]:
         """Smallest and largest activation, ``{layer: [neurons, 2]}``.
@@ -81,6 +85,8 @@ class ActivationRange(ExtractorMetric):
         Raises:
             ValueError: when no image was seen, or activations were not finite.
         """
+        self._check_weights()
+        check_unchanged(int(self.n_images))
         if not self.n_images:
             raise ValueError("no images yet: call update(imgs) first")
         both = torch.stack([self.low, self.high], dim=1)

@@ -11,6 +11,7 @@ import torch
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.dna.distances import EMD, LFD, NFD, Distance, Reduction
 from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import check_max_positions
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
@@ -61,7 +62,7 @@ class GaussianDistanceMetric(DistanceMetric):
     def __init__(self, extractor: ExtractorLike = "mugs_vit_base", **options: Unpack[DistanceMetricOptions]) -> None:
         super().__init__(extractor, **options)
         of = LayerGaussianDistribution if self.kind == "layer_gaussian" else GaussianDistribution
-        self._prepare_states(of.empty(self.layout))
+        self._prepare_states(of.empty(self.layout, device=self._states_device))
 
 
 class HistogramDistanceMetric(DistanceMetric):
@@ -113,7 +114,7 @@ class HistogramDistanceMetric(DistanceMetric):
         check_max_positions(max_positions)
         self.max_positions = max_positions
         self.allow_subsampled = allow_subsampled
-        self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins))
+        self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins, device=self._states_device))
 
     def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
         real = None if self.reference is None else self.reference.distribution
@@ -125,6 +126,11 @@ class HistogramDistanceMetric(DistanceMetric):
             ranges = load_ranges(ranges)
         ranges.check_fingerprint(self.fingerprint)
         return ranges.for_layout(self.layout)
+
+    def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
+        if isinstance(self._empty, HistogramDistribution):
+            self._empty.ranges.check_fingerprint(fingerprint)
+        super()._adopt(fingerprint)
 
     def _state_settings(self) -> tuple[Any, ...]:
         empty = self._empty

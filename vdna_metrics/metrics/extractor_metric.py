@@ -16,6 +16,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
 
 
@@ -36,6 +37,7 @@ class ExtractorMetric(Metric, ABC):
     full_state_update = False
     feature_network: str = "extractor"
     settings: Tensor
+    _keeps_real = False
 
     def __init__(
         self,
@@ -46,6 +48,9 @@ class ExtractorMetric(Metric, ABC):
         **metric_kwargs: Any,
     ) -> None:
         super().__init__(**metric_kwargs)
+        self._dtype = torch.float32  # of results, whatever the default is
+        if self._device.type == "meta":  # a context for modules that get their weights later; here images are counted
+            self._device = torch.device("cpu")
         if not isinstance(normalize, bool):
             raise ValueError(f"normalize must be a bool, got {normalize!r}")
         self.normalize = normalize
@@ -65,7 +70,7 @@ class ExtractorMetric(Metric, ABC):
             self.__dict__.update(before)
             raise
 
-    def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
+    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         if self._is_synced:
             raise TorchMetricsUserError("the metric is synced: call unsync() before it sees more images")
         if isinstance(imgs, Tensor) and imgs.device != self.device:
@@ -74,7 +79,43 @@ class ExtractorMetric(Metric, ABC):
                 f"move one, e.g. metric.to({str(imgs.device)!r})"
             )
         # By the lease, because FeatureShare makes the first metric's extractor everybody's.
-        return self._lease.extractor(imgs, normalize=self.normalize)
+        extractor, holds_images = self._lease.extractor, self._update_count > 1
+        with extractor.locked():
+            self._follow(extractor.weights(contents=not holds_images), holds_images=holds_images)
+            activations, changed = self._lease(imgs, self.normalize)
+        return activations, changed
+
+    def _follow(self, weights: str, *, holds_images: bool) -> None:
+        # The first images since the last reset say which weights a metric is about.
+        if weights == self.fingerprint.weights:
+            return
+        if holds_images or self._keeps_real:
+            anew = "reset() starts anew with the weights as they are then"
+            raise ValueError(
+                f"the weights of {self.extractor_name!r} have changed since this metric's first images: expected "
+                f"{self.fingerprint.weights[:12]}, got {weights[:12]}. What both have seen cannot be compared; "
+                + ("build the metric anew, for it keeps real images over reset()" if self._keeps_real else anew)
+            )
+        self._adopt(replace(self.fingerprint, weights=weights))
+        self._set_settings()
+
+    def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
+        """Be about other weights; ``ValueError`` where what the metric was given was made with the former ones."""
+        self.fingerprint = fingerprint
+
+    def _check_weights(self) -> None:
+        """Raise ``ValueError`` where the network's weights are not those that the images were seen with."""
+        weights = self._lease.extractor.weights(contents=True)
+        holds_images = self._update_count > 0
+        if holds_images and weights != self.fingerprint.weights and self._settings_with(weights) == self._seen_with():
+            holds_images = False  # in a compute group another metric has seen the images, and followed its weights
+        self._follow(weights, holds_images=holds_images)
+        if self._seen_with() != self._settings:
+            raise ValueError(f"the weights of {self.extractor_name!r} have changed between this metric's images")
+
+    @property
+    def _states_device(self) -> torch.device:
+        return self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
         # States follow the metric to another device and nothing else: counts and float64 sums are never cast, and
@@ -83,7 +124,7 @@ class ExtractorMetric(Metric, ABC):
         super()._apply(fn, exclude_state=list(self._defaults))
         if not self._dtype_convert:
             self._dtype = dtype
-        device = self._state_device or (torch.device("cpu") if self.device.type == "mps" else self.device)
+        device = self._states_device
         for name, default in self._defaults.items():
             if isinstance(default, Tensor):
                 self._defaults[name] = _moved(default, device)
@@ -136,10 +177,26 @@ class ExtractorMetric(Metric, ABC):
         # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
         # equal states, and a checkpoint from being loaded into a metric with other settings. An extractor's options
         # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
-        self._settings = list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
-        options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
-        self.add_state("settings", torch.tensor([*self._settings, *options]), dist_reduce_fx="max")
+        self.add_state("settings", torch.zeros(64, dtype=torch.int64, device=self._states_device), dist_reduce_fx="max")
+        self._set_settings()
         self._own_states = frozenset(self._defaults)
+
+    def _set_settings(self) -> None:
+        self._settings = self._settings_with(self.fingerprint.weights)
+        options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
+        self.settings = torch.tensor([*self._settings, *options], dtype=torch.int64, device=self.settings.device)
+        self._defaults["settings"] = self.settings.clone()
+
+    def _settings_with(self, weights: str) -> list[int]:
+        own, self.fingerprint = self.fingerprint, replace(self.fingerprint, weights=weights)
+        try:
+            return list(hashlib.sha256(repr(self._state_settings()).encode()).digest())
+        finally:
+            self.fingerprint = own
+
+    def _seen_with(self) -> list[int]:
+        settings: list[int] = self.settings.tolist()
+        return settings[: len(self._settings)]
 
     def _state_settings(self) -> tuple[Any, ...]:
         fingerprint = replace(self.fingerprint, options=())

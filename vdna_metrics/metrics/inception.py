@@ -44,6 +44,7 @@ class _FeatureNetwork(nn.Module):
         self.network = extractor.network
         self._extractor = extractor
         self._layout = layout
+        self._lease: Any = None
 
     @property
     def forward(self) -> Callable[[Tensor], Tensor]:
@@ -59,7 +60,8 @@ class _FeatureNetwork(nn.Module):
         self._lease = self._extractor.lease(list(self._layout))
 
     def _features(self, images: Tensor) -> Tensor:
-        (activations,) = self._layout.pick(self._extractor(images)).values()
+        read = self._extractor if self._lease is None else lambda x: self._lease(x)[0]
+        (activations,) = self._layout.pick(read(images)).values()
         return activations.mean(dim=2).T.contiguous()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _FeatureNetwork:
@@ -240,25 +242,23 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         if not cached and all(part is not network for part in getattr(value, "modules", list)()):
             raise ValueError("a metric keeps its network: build FrechetInceptionDistance(feature=...) with another")
 
-    def _activations(self, imgs: Tensor) -> dict[str, Tensor]:
-        activations = super()._activations(imgs)
+    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        activations, changed = super()._activations(imgs)
         if imgs.shape[0]:
             self.orig_dtype = next(iter(activations.values())).dtype
-        return activations
+        return activations, changed
 
     def _as_result(self, value: Tensor) -> Tensor:
         return value.to(device=self.device, dtype=torch.promote_types(self.dtype, self.orig_dtype))
-
-    def _about_zero(self, state: Tensor) -> LayerGaussianDistribution:
-        return LayerGaussianDistribution(self.layout, state, state.new_zeros(self.layout.total))
 
     def _moments(self, real: bool) -> list[Tensor]:
         if real not in self._given:
             self._computed = None  # nobody tells of a change in place
             reference = self.reference if real else None
             with torch.inference_mode(False):
-                side = self._side(real) if reference is None else reference.distribution
-                side = self._about_zero(torch.zeros_like(side.state))._add(side)
+                given = self._side(real) if reference is None else reference.distribution
+                side = LayerGaussianDistribution(self.layout, given.state)
+                side = side.about(torch.zeros_like(side.centre))
                 (scatter,) = side.scatters().values()
                 moments = [side.first.clone(), scatter.clone(), side.state[0].long()]
             if reference is not None:
@@ -272,12 +272,12 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
             return
         state = self.real_state if real else self.generated_state
         with torch.inference_mode():
-            side = self._about_zero(state.clone())
+            side = LayerGaussianDistribution(self.layout, state)
             (scatter,) = side.scatters().values()
             side.first.copy_(moments[0])
             scatter.copy_(moments[1].triu() + moments[1].triu(1).T)  # files keep one triangle
+            side.centre.zero_()
             side.state[0] = moments[2]
-            state.copy_((self._empty.with_state(torch.zeros_like(state)) + side).state)
 
     def __getstate__(self) -> dict[str, Any]:
         for real in list(self._given):
