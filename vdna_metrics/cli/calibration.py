@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from vdna_metrics.analysis.coverage import Coverage, coverage as find_coverage, quantile_ranges
 from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
@@ -19,7 +20,6 @@ from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, 
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import VDNA
-from vdna_metrics.dna.coverage import Coverage, coverage as find_coverage, quantile_ranges
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.ranges import ActivationRanges, check_levels, load_ranges
 from vdna_metrics.reports import plot_coverage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,8 +14,8 @@ from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.distances import Distance, DistanceLike, DistanceResult, Reduction, find_distance, list_distances
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.layout import NeuronLayout, near_names
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, load_selection, load_weights
+from vdna_metrics.layout import NeuronLayout, check_names, check_type, near_names
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, load_selection, load_weights
 
 AnyDNA = TypeVar("AnyDNA", bound=VDNA | GroupedDNA)
 
@@ -75,6 +75,9 @@ class Column:
         **options: Any,
     ) -> None:
         known = find_distance(distance)
+        layers = [layers] if isinstance(layers, str) else layers
+        if layers is not None:
+            check_names("layers", layers)
         values = {
             "distance": known,
             "name": name or known.name,
@@ -82,7 +85,7 @@ class Column:
             "short": short or label or known.short,
             "meaning": meaning or known.meaning,
             "extractor": extractor,
-            "layers": None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers),
+            "layers": None if layers is None else tuple(layers),
             # Files are read once, not once a distance.
             "neurons": load_selection(neurons) if isinstance(neurons, str | Path) else neurons,
             "weights": load_weights(weights) if isinstance(weights, str | Path) else weights,
@@ -194,6 +197,7 @@ def find_column(column: ColumnLike) -> Column:
 
     Raises:
         ValueError: for an unknown name; near ones are named.
+        TypeError: for what is neither.
 
     Examples:
         >>> find_column("lfd[blocks.0+blocks.2]").layers
@@ -203,6 +207,7 @@ def find_column(column: ColumnLike) -> Column:
         return column
     if isinstance(column, Distance):
         return Column(column)
+    check_type("a column", column, str, Column, Distance)
     name, bracket, layers = column.partition("[")
     if bracket and layers.endswith("]"):
         whole = find_column(name)
@@ -214,3 +219,19 @@ def find_column(column: ColumnLike) -> Column:
         return Column(find_distance(column))
     except ValueError:
         raise ValueError(f"unknown distance {column!r}; {near_names(column, list_columns())}") from None
+
+
+def default_column(kinds: Collection[Kind], *, per: Per | None = None) -> Column:
+    """The first distance between two sets that takes DNAs of some kinds, of no kinds the first of all.
+
+    Args:
+        kinds: of the DNAs that there are.
+        per: parts that it has to have.
+
+    Examples:
+        >>> default_column(["gaussian"])
+        Column(nfd: neuron Fréchet distance)
+    """
+    known = (each for each in map(find_distance, list_distances()) if each.arity == 2)
+    fitting = (each for each in known if (not kinds or each.kind in kinds) and per in (None, each.per))
+    return Column(next(fitting))

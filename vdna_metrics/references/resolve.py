@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
@@ -26,6 +27,7 @@ from vdna_metrics.images.containers import ARCHIVE_FOLDER
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
+from vdna_metrics.layout import check_type
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
@@ -40,6 +42,8 @@ from vdna_metrics.references.store import (
 )
 
 ImagesLike = ImageSource | Sequence[str | Path] | NDArray[np.uint8] | Tensor | Iterable[Any]
+DNALike = VDNA | GroupedDNA | ImageSet | str | Path
+"""A DNA, or what stands for one: a file, a folder of groups, a name of a store; see `resolve`."""
 SourceLike = str | Path | ImagesLike | AnyDNA | ImageSet
 
 
@@ -163,6 +167,53 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
     if found.batches is not None:
         raise ValueError(f"expected images that can be read by number, got batches of {found.source}")
     raise ValueError(f"expected images, {found.source} is a DNA: {found.dnas[0]!r}")
+
+
+def resolve_dna(
+    source: DNALike, kind: Kind | None = None, *, layers: Sequence[str] | None = None, extractor: str | None = None
+) -> AnyDNA:
+    """The DNA of a source, for what compares one: in K disjoint groups where these hold all compared layers.
+
+    Args:
+        source: a DNA, which is returned; or what has one, see `resolve`.
+        kind: of the DNA, by default the one there is.
+        layers: that are compared, by default all.
+        extractor: network of the DNA, where a name of a store has several.
+
+    Raises:
+        ValueError: when there is none, as of images, or there are several.
+        TypeError: for what is no source.
+
+    Examples:
+        >>> resolve_dna("bsds500/test@vdna_tiny", "histogram").n_images
+        200
+    """
+    if isinstance(source, VDNA | GroupedDNA):
+        return source if kind is None else source.as_kind(kind)
+    check_type("a DNA", source, VDNA, GroupedDNA, ImageSet, str, Path)
+    extractors = None if extractor is None else [extractor]
+    found = resolve(source, kinds=None if kind is None else [kind], extractors=extractors)
+    return found.one_dna(kind, layers=layers).dna
+
+
+def compared_dna(source: DNALike, column: Column, extractor: str | None = None) -> AnyDNA:
+    """What a column compares of the DNA of a source; see `resolve_dna`."""
+    dna = resolve_dna(source, column.kind, layers=column.layers, extractor=extractor or column.extractor)
+    return column.select(dna)
+
+
+def compared_reference(
+    reference: DNALike, distance: ColumnLike | None, extractor: str | None = None
+) -> tuple[Column, VDNA]:
+    """A column, by default the first that takes a reference's DNA, and what it compares of that."""
+    if distance is None:
+        if isinstance(reference, str | Path):
+            reference = resolve(reference, extractors=None if extractor is None else [extractor])
+        check_type("a DNA", reference, VDNA, GroupedDNA, ImageSet, str, Path)
+        dnas = reference.dnas if isinstance(reference, ImageSet) else [reference]
+        distance = default_column([dna.kind for dna in dnas])
+    column = find_column(distance)
+    return column, total_of(compared_dna(reference, column, extractor))
 
 
 def are_paths(source: object) -> bool:
