@@ -299,3 +299,18 @@ def test_the_fast_way_is_that_of_dnas() -> None:
     fast = rank_images(images, dnas["histogram"], extractor, distance=Column("emd", unit="activation"), reading=ONE)
     found = rank_images(images, dnas["histogram"], extractor, distance=Column(slow, unit="activation"), reading=ONE)
     torch.testing.assert_close(found.layer_distances, fast.layer_distances, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("of_images", "message"),
+    [
+        (lambda _: lambda x: {layer: part.mean(2).T * torch.nan for layer, part in x.items()}, "jsd is not finite in"),
+        (lambda _: lambda x: x["nowhere"], "jsd: its function failed with KeyError: 'nowhere'"),
+        (lambda reference: reference.nothing, "jsd: its function failed with AttributeError"),
+    ],
+)
+def test_errors_of_a_fast_way_name_the_distance(of_images: Any, message: str) -> None:
+    """What somebody's `of_images` does wrong is an error of that distance, and NaN is no score."""
+    extractor, images, dnas = _setting()
+    with pytest.raises(ValueError, match=message):
+        rank_images(images, dnas["histogram"], extractor, distance=replace(JENSEN_SHANNON, of_images=of_images))

@@ -20,7 +20,7 @@ from vdna_metrics import build_dnas, calibrate, compare, create_extractor
 from vdna_metrics.dna import VDNA, GroupedDNA
 from vdna_metrics.images import open_images
 from vdna_metrics.leaderboard import load_leaderboard
-from vdna_metrics.references import ImageSet, add_reference, load_reference, resolve, resolve_images, store
+from vdna_metrics.references import ImageSet, add_reference, load_reference, resolve, resolve_dna, resolve_images, store
 
 PIXELS = small_images(6, 0)
 LAYERS = list(LAYOUT)
@@ -122,10 +122,26 @@ def test_batches_are_kept_for_python() -> None:
     """A DataLoader is batches: no images by number, and said so where these are needed."""
     loader = DataLoader(torch.from_numpy(PIXELS), batch_size=2)  # type: ignore[arg-type]
     assert resolve(loader).batches is loader
-    with pytest.raises(ValueError, match="read by number, got batches of DataLoader"):
+    with pytest.raises(TypeError, match=r"read by number .* got batches of DataLoader"):
         resolve_images(loader)
-    with pytest.raises(TypeError, match="expected images, a DNA, or the name of some, got int"):
-        resolve(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: resolve(3), TypeError, "expected images, a DNA, or the name of some, got 3"),  # type: ignore[arg-type]
+        (lambda: resolve(""), ValueError, "no image source at ''"),
+        (lambda: resolve("bsds500/test", kinds="histogram"), TypeError, r"got 'histogram': write \['histogram'\]"),
+        (lambda: resolve("bsds500/test", extractors="a"), TypeError, "expected extractors to be a sequence of names"),
+        (lambda: resolve_dna(3), TypeError, "expected a DNA to be VDNA or .* got the int 3"),  # type: ignore[arg-type]
+        (lambda: resolve_dna("procedural:white_noise/2"), ValueError, "has images and no DNA; `vdna-metrics make`"),
+        (lambda: resolve_dna("bsds500/test@vdna_tiny"), ValueError, "kinds gaussian, .*: say which, for example #"),
+    ],
+)
+def test_wrong_types_are_named(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    """What is no source, and a string where names are expected, end in one sentence with both sides."""
+    with pytest.raises(error, match=message):
+        call()
 
 
 def test_dnas_are_no_images(tmp_path: Path) -> None:

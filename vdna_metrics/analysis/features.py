@@ -112,6 +112,7 @@ def collect_features(
         >>> collect_features(np.zeros((3, 32, 32, 3), np.uint8), create_extractor("vdna_tiny"))
         Features(3 images of 1280 neurons, conv_head of short_mobilenetv2)
     """
+    check_type("reading", reading, Reading)
     network, source = create_extractor(extractor), resolve_images(images)
     layout = network.layout.select([layer if layer is not None else list(network.layout)[-1]])
     (chosen,) = layout

@@ -18,7 +18,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.layout import NeuronLayout, check_count
+from vdna_metrics.layout import NeuronLayout, check_count, check_type
 from vdna_metrics.neurons import chosen_weights
 from vdna_metrics.references.resolve import DNALike, compared_reference, resolve_images
 
@@ -190,6 +190,7 @@ def rank_images(
         >>> [image.index for image in ranking.nearest()]
         [1, 0]
     """
+    check_type("reading", reading, Reading)
     network, source = create_extractor(extractor), resolve_images(images)
     column, real = compared_reference(reference, distance, network.name)
     (real,) = column.distance.prepared({"reference": real})
@@ -232,7 +233,16 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
     """The distance's own way to measure single images, else by a DNA of each."""
     distance = column.distance
     if distance.of_images is not None:
-        return distance.of_images(reference, **column.options)
+        with distance.naming_errors():
+            of_images = distance.of_images(reference, **column.options)
+
+        def faster(activations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            with distance.naming_errors():
+                found = of_images(activations)
+            distance.check_finite(found)
+            return found
+
+        return faster
     if reference.min_images > 1:
         raise ValueError(
             f"{column.title} cannot rank single images: a {reference.kind} DNA needs at least {reference.min_images} "
@@ -245,9 +255,9 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
         for image in range(next(iter(activations.values())).shape[1]):
             one = empty.with_state(torch.zeros_like(empty.state))
             one.fill_({layer: x[:, image : image + 1] for layer, x in activations.items()})
-            found = distance.function(*((reference, one)[2 - distance.arity :]), **column.options)
+            found = distance.parts(*((reference, one)[2 - distance.arity :]), **column.options)
             rows.append({"": found.reshape(1)} if isinstance(found, Tensor) else dict(found))
-        return {layer: torch.stack([row[layer].double() for row in rows]) for layer in rows[0]}
+        return {layer: torch.stack([row[layer] for row in rows]) for layer in rows[0]}
 
     return measure
 

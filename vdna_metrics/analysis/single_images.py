@@ -29,7 +29,7 @@ from vdna_metrics.images.batches import ImageBatch, iterate_images
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, check_count, check_type
 from vdna_metrics.neurons import chosen_neurons
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import RangesLike
 from vdna_metrics.references.resolve import resolve_images
 
 
@@ -40,7 +40,7 @@ def compare_images(
     *,
     distance: ColumnLike = "emd",
     bins: int = 1000,
-    ranges: ActivationRanges | None = None,
+    ranges: RangesLike | None = None,
     max_positions: int | None = None,
     pictures: int = 0,
     reading: Reading = DEFAULT_READING,
@@ -56,7 +56,7 @@ def compare_images(
         extractor: frozen network, or its name.
         distance: the EMD or the neuron Fréchet distance: its name, or a `Column`, as in `rank_images`.
         bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
+        ranges: activation ranges of the histograms, or their file; by default those that ship for the extractor.
         max_positions: of each image's positions at most so many are counted in histograms.
         pictures: how many of the nearest and of the farthest images of ``b`` to keep.
         reading: how images are read.
@@ -79,6 +79,7 @@ def compare_images(
     if column.distance not in (EMD, NFD):
         raise ValueError(f"two images are compared by the EMD or the neuron Fréchet distance, got {column!r}")
     check_max_positions(max_positions)
+    check_type("reading", reading, Reading)
     network, left, right = create_extractor(extractor), resolve_images(a), resolve_images(b)
     if len(left) not in (1, len(right)):
         raise ValueError(f"expected one image or as many as the other side has, got {len(left)} and {len(right)}")
@@ -227,6 +228,7 @@ def find_exemplars(
     if side not in get_args(Side):
         raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
     check_type("an explanation", explanation, Explanation)
+    check_type("reading", reading, Reading)
     check_count("neurons", neurons)
     check_count("number", number)
     a, b = explanation.reference.distribution, explanation.generated.distribution

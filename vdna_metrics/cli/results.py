@@ -14,6 +14,7 @@ import click
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna.columns import with_unit
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.files import is_ours
 
@@ -35,11 +36,9 @@ def measured(
 
 def heading(column: Column, *, unit: bool = False) -> str:
     """A column's name, with what its values cannot be read without."""
-    of = f" ({column.unit})" if unit and "unit" in column.options else ""
-    distance = column.distance
-    if distance.arity == 2 and not distance.higher_is_better:
-        return f"{column.name}{of}"
-    return f"{column.name}{of}, {distance.direction} is better"
+    name, distance = with_unit(column.name, column.unit) if unit else column.name, column.distance
+    usual = distance.arity == 2 and not distance.higher_is_better
+    return name if usual else f"{name}, {distance.direction} is better"
 
 
 def distance_from(columns: Sequence[Column], reference: str) -> str:

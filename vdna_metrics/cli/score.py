@@ -144,7 +144,7 @@ def compare(
             {
                 "reference": reference,
                 "metric": column.name,
-                "unit": column.options.get("unit"),
+                "unit": column.unit,
                 **vars(neurons),
                 "results": results,
                 "read": task.notes.read,

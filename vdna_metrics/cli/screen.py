@@ -155,4 +155,4 @@ def print_lines(lines: Mapping[str, str]) -> None:
 
 def print_json(value: Any) -> None:
     """Plain containers as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

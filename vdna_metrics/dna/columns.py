@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna.distances import Distance, DistanceLike, DistanceResult, Reduction, find_distance, list_distances
+from vdna_metrics.dna.distances import (
+    SQUARED,
+    Distance,
+    DistanceLike,
+    DistanceResult,
+    Reduction,
+    find_distance,
+    list_distances,
+)
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout, check_names, check_type, near_names
@@ -115,8 +123,8 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Its label, with the unit where the distance has several."""
-        return f"{self.label} ({self.unit})" if "unit" in self.options else self.label
+        """Its label, with the unit where that is printed."""
+        return with_unit(self.label, self.unit)
 
     def select(self, dna: AnyDNA) -> AnyDNA:
         """What is compared of a DNA."""
@@ -161,6 +169,16 @@ class Column:
     def sort_key(self, value: float) -> float:
         """What puts values in order, the best first."""
         return -value if self.distance.higher_is_better else value
+
+
+def with_unit(text: str, unit: str) -> str:
+    """A text with its unit, but for that of Fréchet distances.
+
+    Examples:
+        >>> with_unit("VDNA-EMD", "bins"), with_unit("FID", "squared activations")
+        ('VDNA-EMD (bins)', 'FID')
+    """
+    return text if unit in ("", SQUARED) else f"{text} ({unit})"
 
 
 ColumnLike = str | Distance | Column

@@ -27,7 +27,7 @@ from vdna_metrics.images.containers import ARCHIVE_FOLDER
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.layout import check_type
+from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
@@ -87,6 +87,9 @@ def resolve(
         >>> resolve("procedural:white_noise/3")
         ImageSet(white_noise: 3 images)
     """
+    for what, names in (("kinds", kinds), ("extractors", extractors)):
+        if names is not None:
+            check_names(what, names)
     parts = [_resolve(source, kinds, extractors, root) for source in sources]
     found = parts[0] if len(parts) == 1 else _together(parts)
     _check_same_images(found)
@@ -100,14 +103,14 @@ def _resolve(
         return source
     if isinstance(source, VDNA | GroupedDNA):
         return _of_dnas(", ".join(dict.fromkeys(total_of(source).provenance.sources)) or "DNA", (source,))
-    if isinstance(source, str | Path):
+    if isinstance(source, str | Path) and source != "":
         return _of_text(str(source), kinds, extractors, root)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
         images = open_images(source)  # type: ignore[arg-type]
         return ImageSet(images.name, images.name, images)
     if isinstance(source, Iterable):
         return ImageSet(type(source).__name__, type(source).__name__, batches=source)
-    raise TypeError(f"expected images, a DNA, or the name of some, got {type(source).__name__}")
+    raise TypeError(f"expected images, a DNA, or the name of some, got {source!r}")
 
 
 def _together(parts: Sequence[ImageSet]) -> ImageSet:
@@ -155,7 +158,8 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
         root: as in `resolve`.
 
     Raises:
-        ValueError: when it is a DNA, statistics or batches, which have no images to read.
+        ValueError: when it is a DNA or statistics, which have no images to read.
+        TypeError: for batches, and for what is no source.
 
     Examples:
         >>> resolve_images("procedural:white_noise/3").names
@@ -165,7 +169,10 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
     if found.images is not None:
         return found.images
     if found.batches is not None:
-        raise ValueError(f"expected images that can be read by number, got batches of {found.source}")
+        raise TypeError(
+            "expected images that can be read by number (a source, folder, archive, list of paths or array), got "
+            f"batches of {found.source}"
+        )
     raise ValueError(f"expected images, {found.source} is a DNA: {found.dnas[0]!r}")
 
 
