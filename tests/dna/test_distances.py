@@ -34,7 +34,7 @@ def test_a_registered_distance_is_known_by_its_name_and_aliases() -> None:
 
 
 def test_the_same_distance_again_takes_its_place() -> None:
-    """A cell that is run twice registers an equal value with a function of the same name: that one holds from then on."""
+    """A cell that is run twice registers an equal value with a function of the same name: that one holds now."""
 
     def cell(label: str = "Jensen-Shannon") -> Distance:
         def function(reference: Any, generated: Any) -> Any:
@@ -45,7 +45,9 @@ def test_the_same_distance_again_takes_its_place() -> None:
     with registered(cell()):
         again = cell()
         assert register_distance(again) is find_distance("jsd") is again
-        with pytest.raises(ValueError, match="the name 'jsd' stands for Jensen-Shannon already: give other another one"):
+        with pytest.raises(
+            ValueError, match="the name 'jsd' stands for Jensen-Shannon already: give other another one"
+        ):
             register_distance(cell("other"))
         with pytest.raises(ValueError, match="stands for Jensen-Shannon already"):
             register_distance(replace(again, function=len))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import put_small_networks
+from helpers.distances import JSD, registered
 
 from vdna_metrics import create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -42,7 +43,9 @@ def test_settings_that_cannot_be_are_refused(options: dict[str, Any], message: s
 def test_a_string_is_no_sequence_of_columns() -> None:
     """Names in a string are refused, not read as letters, with what to write."""
     for option in ("metrics", "layers"):
-        with pytest.raises(TypeError, match=rf"expected {option} to be a sequence of names, got 'emd': write \['emd'\]"):
+        with pytest.raises(
+            TypeError, match=rf"expected {option} to be a sequence of names, got 'emd': write \['emd'\]"
+        ):
             LeaderboardSettings(**{option: "emd"})  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root
-from vdna_metrics.cli.results import check_writable, described, heading, picture_path, report_skipped, seen_by
+from vdna_metrics.cli.results import check_writable, described, forget, heading, picture_path, report_skipped, seen_by
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
@@ -36,6 +36,7 @@ from vdna_metrics.reports import contact_sheet as draw
 @options.unit_option
 @options.takes("neurons", options.NeuronOptions)
 @options.takes("making", options.DNAOptions, default="the reference's, else ")
+@options.checkpoint_option
 @options.as_json
 def rank(
     source: str,
@@ -48,6 +49,7 @@ def rank(
     unit: str | None,
     neurons: options.NeuronOptions,
     making: options.DNAOptions,
+    checkpoint: str | None,
     as_json: bool,
 ) -> None:
     """Rank single images by their distance from real ones.
@@ -63,7 +65,7 @@ def rank(
         raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
     table = None if output is None else _table_path(output)
     images = resolve_images(source, root=root)
-    task = find_comparison([reference], [], [column], making, neurons, unit=unit, builds=True)
+    task = find_comparison([reference], [], [column], making, neurons, unit=unit, builds=True, checkpoint=checkpoint)
     (column,), settings = task.columns, task.settings
     with progress_bars() as start:
         real = task.real_dnas(start)[1][column.kind]
@@ -83,6 +85,7 @@ def rank(
     if not is_main():
         return
     warnings = task.notes.say()
+    forget(task.reading.checkpoint)
     report_skipped(ranking.source, ranking.skipped)
     if table is not None:
         _write_scores(ranking, table)

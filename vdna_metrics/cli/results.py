@@ -138,6 +138,15 @@ def picture_path(output: str, option: str = "--output") -> Path:
     return picture
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work, which alone makes it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(
+            f"cannot write to {folder}: {there} {'gives no permission' if there.is_dir() else 'is a file'}"
+        )
+
+
 def check_writable(path: Path) -> None:
     """Refuse a file that cannot be written, before the work."""
     if not path.parent.is_dir():

@@ -101,7 +101,7 @@ class DNASettings:
         layers, neurons = self.layers, self.neurons
         if like is not None:
             layers, neurons = list(like.layout), like.layout.neurons or None
-        chosen = images.choose_dna(kind, self.fingerprint, layers=layers, neurons=neurons)
+        chosen = images.choose_dna(kind, self.fingerprint, layers=layers, neurons=neurons, error_bars=False)
         if chosen is None and images.images is None:  # of another network, or otherwise run
             images.one_dna(kind).total.check_fingerprint(self.fingerprint)
         return chosen
@@ -158,9 +158,9 @@ def find_settings(
         inputs.check_same_bins(given["histogram"], bins, ranges)
         bins, ranges = own.bins, own.ranges
         max_positions = max_positions or given["histogram"].provenance.max_positions
-    extractor = network.name if network is not None else seen.provenance.extractor  # type: ignore[union-attr]
+    name = seen.name if isinstance(seen, FeatureExtractor) else seen.provenance.extractor
     return DNASettings(
-        extractor, seen.fingerprint, network, layout, layers, picked, bins or DEFAULT_BINS, ranges, max_positions
+        name, seen.fingerprint, network, layout, layers, picked, bins or DEFAULT_BINS, ranges, max_positions
     )
 
 
@@ -273,7 +273,7 @@ def find_comparison(
     by: str | None = None,
     unit: str | None = None,
     builds: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: str | None = None,
 ) -> Comparison:
     """Open the set of real images, and those that are compared with it, through one network; refused before the work.
 
@@ -289,10 +289,13 @@ def find_comparison(
         checkpoint: folder where an interrupt keeps what was done.
     """
     kinds, network, root = inputs.kinds_of(columns), options.network, options.reading.root
+    twice = [source for source in sources if sources.count(source) > 1]
+    if twice:
+        raise click.UsageError(f"{twice[0]} is given twice")
     inputs.check_histogram_options(kinds, options.histograms)
     inputs.check_parts(columns, by, neurons)
     columns = tuple(inputs.in_unit(column, unit) for column in columns)
-    reading = inputs.reading_of(options.reading, checkpoint)
+    reading = inputs.reading_of(options.reading, None if checkpoint is None else Path(checkpoint))
     extractors = None if network.extractor is None else [network.extractor]
     reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
     extractor = network.extractor or next(iter(reference.networks), None)

@@ -13,6 +13,8 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.images.opening import DATASET
+from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
 from vdna_metrics.leaderboard.scoring import score_leaderboard
@@ -307,15 +309,19 @@ def _open_sets(
 
 
 def named_source(text: str) -> tuple[str, str]:
-    """Name and source of a generator: of ``NAME=SOURCE``, or the last part of a path.
+    """Name and source of a generator: of ``NAME=SOURCE``, the last part of a path, or what comes after ``procedural:``.
 
     Examples:
         >>> named_source("ours=images/a"), named_source("images/a.zip")
         (('ours', 'images/a'), ('a.zip', 'images/a.zip'))
+        >>> named_source("procedural:white_noise/20")[0]
+        'white_noise-20'
     """
     name, equals, source = text.partition("=")
     if equals and name and source and not Path(text).exists() and "/" not in name:
         return name, source
+    if text.startswith((PROCEDURAL, DATASET)):
+        return text.partition(":")[2].replace("/", "-"), text
     return Path(text).resolve().name if Path(text).is_dir() else Path(text).name or text, text
 
 

@@ -366,12 +366,16 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
     Raises:
         ValueError: when the file is not such a leaderboard; what is wrong is named.
     """
+    raw = Path(path).read_bytes()
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError(f"a leaderboard is a JSON object, this is a {type(data).__name__}")
-        return Leaderboard.from_json(data)
+        data = json.loads(raw)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ValueError(f"expected a leaderboard.json, {path} holds no JSON: {error}") from error
+    if not isinstance(data, dict) or "schema" not in data:
+        raise ValueError(f"expected a leaderboard.json, {path} holds other JSON")
+    try:
+        return Leaderboard.from_json(data)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 

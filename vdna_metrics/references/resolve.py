@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ def _resolve(
     if isinstance(source, str | Path) and source != "":
         return _of_text(str(source), kinds, extractors, root)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
-        images = open_images(source)  # type: ignore[arg-type]
+        images = open_images(source)
         return ImageSet(images.name, images.name, images)
     if isinstance(source, Iterable):
         return ImageSet(type(source).__name__, type(source).__name__, batches=source)
@@ -223,14 +223,14 @@ def compared_reference(
     return column, total_of(compared_dna(reference, column, extractor))
 
 
-def are_paths(source: object) -> bool:
+def are_paths(source: object) -> TypeGuard[Sequence[str | Path]]:
     """Whether a source is a sequence of paths."""
     return isinstance(source, Sequence) and (not source or isinstance(source[0], str | Path))
 
 
 def _of_dnas(source: str, dnas: Sequence[AnyDNA], **more: Any) -> ImageSet:
     notes = (f"{source}: {dna.kind} of {dna.n_images} images through {extractor_of(dna)}" for dna in dnas)
-    return ImageSet(source, source, dnas=tuple(dnas), notes=tuple(notes), **more)
+    return ImageSet(source, source, dnas=tuple(dnas), notes=tuple(dict.fromkeys(notes)), **more)
 
 
 def _of_text(
