@@ -175,8 +175,7 @@ class NeuronLayout(Mapping[str, int]):
         """
         layers = [layers] if isinstance(layers, str) else layers
         self.check_layers([] if layers is None else layers, what="layers")
-        if neurons is not None:
-            check_type("neurons", neurons, Mapping, advice=": give {layer: indices}")
+        check_type("neurons", {} if neurons is None else neurons, Mapping, advice=": give {layer: indices}")
         self.check_layers(neurons or {}, what="neurons")
         if layers is None:
             layers = list(neurons) if neurons else list(self.layers)

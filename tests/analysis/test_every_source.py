@@ -87,7 +87,7 @@ def test_without_a_distance_the_first_that_a_name_has_is_taken() -> None:
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: analysis.explain(5, TEST), "expected a DNA to be VDNA or .* got the int 5"),
+        (lambda: analysis.explain(5, TEST), "expected images, a DNA, or the name of some, got 5"),
         (lambda: coverage(None), "expected a DNA to be VDNA or .* got the NoneType None"),
         (lambda: analysis.distance_matrix([TRAINVAL, TEST]), r"give each a name, \{name: DNA\}"),
         (lambda: analysis.nearest(TEST, [TRAINVAL]), r"expected references to be Mapping, .*give each a name"),

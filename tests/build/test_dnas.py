@@ -289,7 +289,7 @@ def test_impossible_wishes_are_refused(images: Any, options: dict[str, Any], mes
     ("options", "message"),
     [
         ({"kinds": "histogram"}, r"expected kinds to be a sequence of names, got 'histogram': write \['histogram'\]"),
-        ({"partition": 5}, "expected partition to be Partition, got the int 5"),
+        ({"partition": 5}, "expected partition to be Partition or NoneType, got the int 5"),
         ({"reading": 5}, "expected reading to be Reading, got the int 5"),
         ({"ranges": 5}, "expected ranges to be ActivationRanges or str or Path, got the int 5"),
         ({"neurons": [1, 2]}, r"expected neurons to be Mapping, got the list \[1, 2\]: give \{layer: indices\}"),

@@ -89,7 +89,7 @@ def test_limits_bound_what_is_kept() -> None:
         ({"memory_limit": 1.5}, TypeError, "expected memory_limit to be a whole number, got 1.5"),
         ({"shard": (3, 2)}, ValueError, r"expected a shard \(i, n\) with 0 <= i < n, got \(3, 2\)"),
         ({"shard": 3}, TypeError, "expected shard to be tuple, got the int 3"),
-        ({"checkpoint": 3}, TypeError, "expected checkpoint to be str or Path, got the int 3"),
+        ({"checkpoint": 3}, TypeError, "expected checkpoint to be str or Path or NoneType, got the int 3"),
         ({"device": 3}, TypeError, "expected device to be device or str, got the int 3"),
     ],
 )

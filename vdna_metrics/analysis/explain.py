@@ -263,7 +263,7 @@ def explain(reference: DNALike, generated: DNALike, *, distance: ColumnLike | No
         (5.0, 5.0)
     """
     column, real = compared_reference(reference, distance)
-    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
+    if column.distance.per != "neuron" or not column.distance.says_how_far:
         raise ValueError(
             f"expected a distance that is a sum over neurons and grows as they differ, got {column!r}: take the EMD of "
             "histogram DNAs or the neuron Fréchet distance of Gaussian ones, or look at by_layer of a Column"

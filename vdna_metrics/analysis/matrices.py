@@ -107,7 +107,7 @@ def distance_matrix(dnas: Mapping[str, DNALike], *, distance: ColumnLike = "emd"
                 [4.9..., 0.0000]], dtype=torch.float64)
     """
     column = find_column(distance)
-    if column.distance.arity != 2 or column.distance.higher_is_better or column.distance.neutral != 0:
+    if not column.distance.says_how_far or column.distance.neutral != 0:
         raise ValueError(f"expected a distance that is 0 between a set and itself and grows from there, got {column!r}")
     check_type("DNAs", dnas, Mapping, advice=": give each a name, {name: DNA}")
     if len(dnas) < 2:

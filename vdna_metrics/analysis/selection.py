@@ -74,7 +74,7 @@ def select_sensitive(
     for name in given.keys() - {"threshold"}:
         check_count(name, given[name])
     column = find_column(distance)
-    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
+    if column.distance.per != "neuron" or not column.distance.says_how_far:
         raise ValueError(f"expected a distance of each neuron that grows as it differs, got {column!r}")
     if not 0 <= min_coverage <= 1:
         raise ValueError(f"min_coverage is a share, 0 to 1, got {min_coverage}")

@@ -147,8 +147,7 @@ class DNARequest:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(get_args(Kind))}")
-        if self.partition is not None:
-            check_type("partition", self.partition, Partition)
+        check_type("partition", self.partition, Partition, type(None))
         check_max_positions(self.max_positions)
         if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)

@@ -70,11 +70,9 @@ class Reading:
         check_count("batch_size", self.batch_size)
         check_count("workers", self.workers, 0)
         check_type("device", self.device, torch.device, str)
-        if self.memory_limit is not None:
-            check_count("memory_limit", self.memory_limit, 0)
-        if self.checkpoint is not None:
-            check_type("checkpoint", self.checkpoint, str, Path)
-            object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+        check_count("memory_limit", self.memory_limit or 0, 0)
+        check_type("checkpoint", self.checkpoint, str, Path, type(None))
+        object.__setattr__(self, "checkpoint", None if self.checkpoint is None else Path(self.checkpoint))
         check_type("shard", self.shard, tuple)
         if len(self.shard) != 2 or not 0 <= self.shard[0] < self.shard[1]:
             raise ValueError(f"expected a shard (i, n) with 0 <= i < n, got {self.shard}")

@@ -14,8 +14,8 @@ import click
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.dna import VDNA, Column
-from vdna_metrics.dna.columns import with_unit
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import is_ours
 
 
@@ -36,16 +36,14 @@ def measured(
 
 def heading(column: Column, *, unit: bool = False) -> str:
     """A column's name, with what its values cannot be read without."""
-    name, distance = with_unit(column.name, column.unit) if unit else column.name, column.distance
-    usual = distance.arity == 2 and not distance.higher_is_better
-    return name if usual else f"{name}, {distance.direction} is better"
+    name = with_unit(column.name, column.unit) if unit else column.name
+    return name if column.distance.says_how_far else f"{name}, {column.distance.direction} is better"
 
 
 def distance_from(columns: Sequence[Column], reference: str) -> str:
     """What values are, for a title."""
-    return (
-        f"{'Distance from' if any(column.distance.arity == 2 for column in columns) else 'Scores beside'} {reference}"
-    )
+    of = "Distance from" if any(column.distance.arity == 2 for column in columns) else "Scores beside"
+    return f"{of} {reference}"
 
 
 def seen_by(network: str, neurons: NeuronOptions) -> str:
@@ -129,13 +127,17 @@ def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     return paths
 
 
-def picture_path(output: str, option: str = "--output") -> Path:
-    """The picture to write, refused before the work where it cannot be."""
-    picture = Path(output)
-    if picture.suffix.lower() not in PICTURES:
-        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint=option)
-    check_writable(picture)
-    return picture
+def output_path(
+    output: str | None, what: str = "a picture", suffixes: Sequence[str] = PICTURES, option: str = "--output"
+) -> Path | None:
+    """A file to write, where there is to be one, refused before the work where it cannot be."""
+    if output is None:
+        return None
+    path = Path(output)
+    if path.suffix.lower() not in suffixes:
+        raise click.BadParameter(f"{output}: {what} ends in {', '.join(suffixes)}", param_hint=option)
+    check_writable(path)
+    return path
 
 
 def check_folder(folder: Path) -> None:

@@ -40,24 +40,23 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
 def _print(
     task: Comparison,
     told: dict[str, Any],
-    results: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
     title: str,
     by: str | None,
     as_json: bool,
-    *,
-    unit: bool = False,
+    unit: bool,
 ) -> None:
     """Tables of all columns and of their parts, or JSON with what else is told."""
     warnings = task.notes.say()
     if as_json:
-        return print_json({**told, "results": results, "read": task.notes.read, "warnings": warnings})
-    first, *_ = results[0]
+        return print_json({**told, "results": rows, "read": task.notes.read, "warnings": warnings})
+    first, *_ = rows[0]
     headings = {column.name: heading(column, unit=unit) for column in task.columns}
-    rows = [[result[first], result["n_images"], *map(result.__getitem__, headings)] for result in results]
-    print_table(title, [first, "n", *headings.values()], rows)
-    names = [result[first] for result in results]
+    keys = [first, "n_images", *headings]
+    print_table(title, [first, "n", *headings.values()], [[row[key] for key in keys] for row in rows])
+    names = [row[first] for row in rows]
     for name, text in headings.items() if by else ():
-        parts = [result[f"{name}_by_{by}"] for result in results]
+        parts = [row[f"{name}_by_{by}"] for row in rows]
         if by == "layer":
             print_by_layer(f"{text} by layer", names, parts)
         else:
@@ -107,7 +106,7 @@ def score(
     told = {"reference": described_dnas, "extractor": task.settings.extractor, **vars(neurons)}
     images = f"{real[columns[0].kind].n_images} images of {', '.join(references)}"
     title = f"{distance_from(columns, images)}, {seen_by(task.settings.extractor, neurons)}"
-    _print(task, told, results, title, by, as_json)
+    _print(task, told, results, title, by, as_json, unit=False)
 
 
 @click.command()

@@ -142,12 +142,7 @@ def print_by_layer(title: str, names: Sequence[str], parts: Sequence[Mapping[str
     print_table(title, ["layer", *names], [[layer, *(part[layer] for part in parts)] for layer in parts[0]])
 
 
-def print_by_neuron(
-    title: str,
-    names: Sequence[str],
-    parts: Sequence[Mapping[str, Sequence[float]]],
-    neurons: Mapping[str, Sequence[int]],
-) -> None:
+def print_by_neuron(title: str, names: Sequence[str], parts: Sequence[Any], neurons: Mapping[str, Any]) -> None:
     """A row a neuron, a column a set; of layers of which some neurons are looked at, their indices are given."""
     rows: list[list[Any]] = []
     for layer, first in parts[0].items():

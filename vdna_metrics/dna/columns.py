@@ -11,15 +11,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna.distances import (
-    SQUARED,
-    Distance,
-    DistanceLike,
-    DistanceResult,
-    Reduction,
-    find_distance,
-    list_distances,
-)
+from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction, find_distance, list_distances, with_unit
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout, check_names, check_type, near_names
@@ -70,7 +62,7 @@ class Column:
 
     def __init__(
         self,
-        distance: DistanceLike,
+        distance: str | Distance,
         *,
         name: str = "",
         label: str = "",
@@ -84,8 +76,7 @@ class Column:
     ) -> None:
         known = find_distance(distance)
         layers = [layers] if isinstance(layers, str) else layers
-        if layers is not None:
-            check_names("layers", layers)
+        check_names("layers", layers or ())
         values = {
             "distance": known,
             "name": name or known.name,
@@ -171,16 +162,6 @@ class Column:
         return -value if self.distance.higher_is_better else value
 
 
-def with_unit(text: str, unit: str) -> str:
-    """A text with its unit, but for that of Fréchet distances.
-
-    Examples:
-        >>> with_unit("VDNA-EMD", "bins"), with_unit("FID", "squared activations")
-        ('VDNA-EMD (bins)', 'FID')
-    """
-    return text if unit in ("", SQUARED) else f"{text} ({unit})"
-
-
 ColumnLike = str | Distance | Column
 """A column or a distance, or the name of one."""
 
@@ -250,6 +231,5 @@ def default_column(kinds: Collection[Kind], *, per: Per | None = None) -> Column
         >>> default_column(["gaussian"])
         Column(nfd: neuron Fréchet distance)
     """
-    known = (each for each in map(find_distance, list_distances()) if each.arity == 2)
-    fitting = (each for each in known if (not kinds or each.kind in kinds) and per in (None, each.per))
-    return Column(next(fitting))
+    known = (each for each in map(find_distance, list_distances()) if each.arity == 2 and per in (None, each.per))
+    return Column(next(each for each in known if not kinds or each.kind in kinds))

@@ -14,13 +14,8 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import (
-    Distribution,
-    GaussianDistribution,
-    HistogramDistribution,
-    Kind,
-    LayerGaussianDistribution,
-)
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, earth_movers_distance, image_emd
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
@@ -34,8 +29,7 @@ OfImages = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """Takes ``{layer: [neurons, images, positions]}``, gives ``{layer: [images, parts]}`` float64."""
 ENTRY_POINTS = "vdna_metrics.distances"
 RESERVED = ("fid",)  # names of columns
-SQUARED = "squared activations"
-"""Unit of Fréchet distances, which is not printed, as nobody does."""
+_SQUARED = "squared activations"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -123,6 +117,11 @@ class Distance:
     def higher_is_better(self) -> bool:
         """Whether larger values are better."""
         return self.direction == "higher"
+
+    @property
+    def says_how_far(self) -> bool:
+        """Whether it is a distance between two sets: the smaller, the nearer they are."""
+        return self.arity == 2 and self.direction == "lower"
 
     def checked_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All options, with the defaults of those that are not given.
@@ -304,12 +303,20 @@ def register_distance(distance: Distance) -> Distance:
     return distance
 
 
+def with_unit(text: str, unit: str) -> str:
+    """A text with its unit, but for that of Fréchet distances, which nobody prints.
+
+    Examples:
+        >>> with_unit("VDNA-EMD", "bins"), with_unit("FID", "squared activations")
+        ('VDNA-EMD (bins)', 'FID')
+    """
+    return text if unit in ("", _SQUARED) else f"{text} ({unit})"
+
+
 def _described(distance: Distance) -> dict[str, Any]:
     """Its fields, functions by their names."""
-    fields = vars(distance).items()
     return {
-        name: (value.__module__, value.__qualname__) if hasattr(value, "__qualname__") else value
-        for name, value in fields
+        name: (v.__module__, v.__qualname__) if hasattr(v, "__qualname__") else v for name, v in vars(distance).items()
     }
 
 
@@ -447,7 +454,7 @@ NFD = register_distance(
         "neurons.",
         kind="gaussian",
         function=_neuron_frechet,
-        unit=SQUARED,
+        unit=_SQUARED,
         bias="jackknife",
         of_images=image_frechet_from,
         aliases=("neuron_frechet",),
@@ -462,7 +469,7 @@ LFD = register_distance(
         "layers.",
         kind="layer_gaussian",
         function=_layer_frechet,
-        unit=SQUARED,
+        unit=_SQUARED,
         per="layer",
         bias="jackknife",
         of_images=image_layer_frechet_from,

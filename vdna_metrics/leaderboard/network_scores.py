@@ -207,20 +207,9 @@ def _add_ranks_(
     ]
     for pair in ranking.pairs:
         estimate = pair.difference.estimate
-        found.pairs.append(
-            PairRecord(
-                a=pair.a,
-                b=pair.b,
-                network=found.network.name,
-                metric=column.name,
-                difference=estimate.corrected,
-                low=estimate.low,
-                high=estimate.high,
-                p_value=pair.p_value,
-                paired=pair.difference.paired,
-                tied=pair.tied,
-            )
-        )
+        ends, whole = (estimate.corrected, estimate.low, estimate.high), (found.network.name, column.name)
+        how = pair.p_value, pair.difference.paired, pair.tied
+        found.pairs.append(PairRecord(pair.a, pair.b, *whole, *ends, *how))
 
 
 def _add_features_(

@@ -87,9 +87,8 @@ def resolve(
         >>> resolve("procedural:white_noise/3")
         ImageSet(white_noise: 3 images)
     """
-    for what, names in (("kinds", kinds), ("extractors", extractors)):
-        if names is not None:
-            check_names(what, names)
+    check_names("kinds", kinds or ())
+    check_names("extractors", extractors or ())
     parts = [_resolve(source, kinds, extractors, root) for source in sources]
     found = parts[0] if len(parts) == 1 else _together(parts)
     _check_same_images(found)
@@ -214,11 +213,9 @@ def compared_reference(
 ) -> tuple[Column, VDNA]:
     """A column, by default the first that takes a reference's DNA, and what it compares of that."""
     if distance is None:
-        if isinstance(reference, str | Path):
-            reference = resolve(reference, extractors=None if extractor is None else [extractor])
-        check_type("a DNA", reference, VDNA, GroupedDNA, ImageSet, str, Path)
-        dnas = reference.dnas if isinstance(reference, ImageSet) else [reference]
-        distance = default_column([dna.kind for dna in dnas])
+        found = resolve(reference, extractors=None if extractor is None else [extractor])
+        reference = reference if isinstance(reference, VDNA | GroupedDNA) else found
+        distance = default_column([dna.kind for dna in found.dnas])
     column = find_column(distance)
     return column, total_of(compared_dna(reference, column, extractor))
 

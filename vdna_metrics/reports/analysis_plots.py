@@ -13,7 +13,8 @@ from vdna_metrics.analysis.explain import Explanation, NeuronContribution
 from vdna_metrics.analysis.matrices import DistanceMatrix, GroupReport
 from vdna_metrics.analysis.sample_size import SampleSizeCurve
 from vdna_metrics.analysis.single_images import Exemplars
-from vdna_metrics.dna.columns import find_column, with_unit
+from vdna_metrics.dna.columns import find_column
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, axis_or_new, neuron_histograms, unbox
 from vdna_metrics.reports.plots import INK, SIZE, name_bars, write_beside
 

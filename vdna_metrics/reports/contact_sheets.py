@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
-from vdna_metrics.dna.columns import with_unit
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.reports.plots import INK
 
