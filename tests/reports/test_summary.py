@@ -87,7 +87,8 @@ def test_other_columns_are_compared() -> None:
     [
         (
             "jsd",
-            "“photographs” is nearest to “photographs of train”: 0.1050, by Jensen-Shannon divergence (bits) in “tiny”.",
+            "“photographs” is nearest to “photographs of train”: 0.1050, by Jensen-Shannon divergence (bits) in "
+            "“tiny”.",
             "There are no error bars: Jensen-Shannon divergence has no rule for them",
         ),
         (
