@@ -12,7 +12,7 @@ from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root
-from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, seen_by
+from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, say_notes, seen_by
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
@@ -84,7 +84,7 @@ def rank(
         )
     if not is_main():
         return
-    warnings = task.notes.say()
+    warnings = say_notes(task.notes, task.read)
     forget(task.reading.checkpoint)
     report_skipped(ranking.source, ranking.skipped)
     if table is not None:
@@ -101,7 +101,7 @@ def rank(
                 "contact_sheet": contact_sheet,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
-                "read": task.notes.read,
+                "read": task.read,
                 "warnings": warnings,
             }
         )

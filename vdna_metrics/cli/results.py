@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +13,9 @@ import click
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.dna import VDNA, Column
-from vdna_metrics.dna.compare import coverage_warning, rank_warning
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import is_ours
+from vdna_metrics.leaderboard.network_scores import Notes
 
 
 def measured(
@@ -53,36 +52,12 @@ def seen_by(network: str, neurons: NeuronOptions) -> str:
     return f"seen by {network}{of}{by}"
 
 
-@dataclass
-class Notes:
-    """What a reader of numbers should know.
-
-    Args:
-        read: what DNAs were read.
-        warnings: each sentence once, with all it is true of.
-    """
-
-    read: list[str] = field(default_factory=list)
-    warnings: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, name: str, sentences: Iterable[str]) -> None:
-        """Sentences that are true of something."""
-        for sentence in sentences:
-            if name not in self.warnings.setdefault(sentence, []):
-                self.warnings[sentence].append(name)
-
-    def add_warnings(self, name: str, dna: VDNA) -> None:
-        """What cannot be told from a DNA."""
-        self.add(name, filter(None, (coverage_warning(dna), rank_warning(dna))))
-
-    def say(self) -> list[str]:
-        """Say all of them; returns the warnings."""
-        for sentence in self.read:
-            say(f"read {sentence}")
-        sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in self.warnings.items()]
-        for sentence in sentences:
-            say(f"warning: {sentence}")
-        return sentences
+def say_notes(notes: Notes, read: Iterable[str] = ()) -> list[str]:
+    """Say what DNAs were read, and what a reader of the numbers should know; returns the latter."""
+    sentences = list(notes.sentences())
+    for sentence in (*(f"read {each}" for each in read), *(f"warning: {each}" for each in sentences)):
+        say(sentence)
+    return sentences
 
 
 def report_skipped(source: str, skipped: Iterable[tuple[str, str]]) -> None:

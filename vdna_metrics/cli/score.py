@@ -8,7 +8,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
-from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, seen_by
+from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, say_notes, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_by_neuron, print_json, print_table, progress_bars
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind
@@ -47,9 +47,9 @@ def _print(
     unit: bool,
 ) -> None:
     """Tables of all columns and of their parts, or JSON with what else is told."""
-    warnings = task.notes.say()
+    warnings = say_notes(task.notes, task.read)
     if as_json:
-        return print_json({**told, "results": rows, "read": task.notes.read, "warnings": warnings})
+        return print_json({**told, "results": rows, "read": task.read, "warnings": warnings})
     first, *_ = rows[0]
     headings = {column.name: heading(column, unit=unit) for column in task.columns}
     keys = [first, "n_images", *headings]

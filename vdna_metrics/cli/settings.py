@@ -21,7 +21,7 @@ from vdna_metrics.cli.options import (
     NeuronOptions,
     RunningOptions,
 )
-from vdna_metrics.cli.results import Notes, report_skipped
+from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import StartBar, say, watched
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import VDNA, Column
@@ -29,6 +29,7 @@ from vdna_metrics.extractors import FeatureExtractor, create_extractor, extracto
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.neurons import chosen_neurons, chosen_weights
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references import ImageSet, resolve
@@ -216,6 +217,7 @@ class Comparison:
         settings: of the DNAs.
         reading: how images are read.
         notes: what a reader of the numbers should know.
+        read: what DNAs were read.
     """
 
     reference: ImageSet
@@ -224,6 +226,7 @@ class Comparison:
     settings: DNASettings
     reading: Reading
     notes: Notes = field(default_factory=Notes)
+    read: list[str] = field(default_factory=list)
 
     @property
     def kinds(self) -> list[Kind]:
@@ -245,13 +248,14 @@ class Comparison:
         self, images: ImageSet, start: StartBar, name: str, like: Mapping[Kind, VDNA] | None = None
     ) -> dict[Kind, VDNA]:
         """DNAs of a set: those that it has, the others of its images; of the layers and neurons of others, if given."""
-        self.notes.read += images.notes
+        self.read.extend(images.notes)
         dnas: dict[Kind, VDNA] = {}
         for kind in self.kinds:
             chosen = self.settings.choose(images, kind, None if like is None else like[kind])
             if chosen is not None:
                 dnas[kind] = chosen.total
-                self.notes.add(images.source, chosen.notes)
+                for note in chosen.notes:
+                    self.notes.add(note, images.source)
         missing = [kind for kind in self.kinds if kind not in dnas]
         if missing:
             assert images.images is not None

@@ -185,10 +185,9 @@ class Distance:
         """Errors of its functions, which may be anybody's, name it."""
         try:
             yield
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
         except Exception as error:
-            raise ValueError(f"{self.name}: its function failed with {type(error).__name__}: {error}") from error
+            what = "" if isinstance(error, ValueError) else f"its function failed with {type(error).__name__}: "
+            raise ValueError(f"{self.name}: {what}{error}") from error
 
     def parts(self, *sides: Distribution, **options: Any) -> dict[str, Tensor] | Tensor:
         """What its function gives of distributions, in float64; refused where it is not what the distance states."""
