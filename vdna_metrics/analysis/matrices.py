@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import EMD, bin_widths
+from vdna_metrics.dna.distances import EMD
 from vdna_metrics.dna.grouped import total_of
+from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.emd import cumulative_shares
 from vdna_metrics.layout import check_type, near_names

@@ -17,7 +17,8 @@ from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, 
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, HistogramDistribution
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import EMD, NFD, bin_widths
+from vdna_metrics.dna.distances import EMD, NFD
+from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor

@@ -187,7 +187,6 @@ def forget_remote_manifests() -> None:
     _remote_manifest.cache_clear()
 
 
-# -------------------------------------------------------------------------------------------------- which stores
 def bundled_store() -> ReferenceStore:
     """The store ``reference_stats`` that comes with the package."""
     packaged = Path(str(files("vdna_metrics"))) / "reference_stats"
@@ -228,7 +227,6 @@ def _entries(store: str | ReferenceStore | None) -> list[Entry]:
     return sorted(found, key=lambda entry: entry[1].name)
 
 
-# -------------------------------------------------------------------------------------------------- by name
 def list_references(store: str | None = None) -> list[ReferenceRecord]:
     """All reference DNAs of a store, or of all known ones; groups of DNAs are not listed.
 
@@ -334,7 +332,6 @@ def load_reference(
     )
 
 
-# -------------------------------------------------------------------------------------------------- in groups
 def group_families(entries: Sequence[Entry]) -> list[list[Entry]]:
     """The groups among records, those of one grouped DNA together, in order."""
     families: dict[tuple[ReferenceStore, str, int], list[Entry]] = {}
@@ -377,7 +374,6 @@ def load_groups(family: Sequence[Entry]) -> GroupedDNA:
     return GroupedDNA(groups)
 
 
-# -------------------------------------------------------------------------------------------------- ranges
 def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "calibrate"]:
     """Whether activation ranges are in a known store, are published elsewhere, or are to be made by calibration.
 
