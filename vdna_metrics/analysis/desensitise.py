@@ -375,7 +375,7 @@ def split_images(
         found = ", ".join(f"{split} {len(chosen)}" for split, chosen in places.items())
         raise ValueError(
             f"every split needs images, there are {found}: of {len(source)} images of {source.name} (the first is "
-            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {next(iter(table))!r})"
+            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {next(iter(table), None)!r})"
         )
     attributes = next(iter(table.values()))
     splits: dict[Split, tuple[ImageSource, dict[str, list[bool]]]] = {}
