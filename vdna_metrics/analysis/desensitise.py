@@ -220,7 +220,7 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
     column = find_column(distance).replace(weights=None)
     per = column.distance.per
     if per is None or column.distance.arity != 2:
-        raise ValueError(f"{column.title} has no distances by neuron or layer between two sets: it cannot be weighed")
+        raise ValueError(f"{column.label} has no distances by neuron or layer between two sets: it cannot be weighed")
     if not dnas:
         raise ValueError("there must be attributes, got none")
     values, names = {}, list(dict.fromkeys(name for name, _ in dnas))
@@ -372,10 +372,10 @@ def split_images(
         if name in table:
             places[split_of(name)].append(place)
     if not all(places.values()):
-        found = ", ".join(f"{split} {len(chosen)}" for split, chosen in places.items())
+        found, first = ", ".join(f"{split} {len(chosen)}" for split, chosen in places.items()), next(iter(table), None)
         raise ValueError(
             f"every split needs images, there are {found}: of {len(source)} images of {source.name} (the first is "
-            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {next(iter(table), None)!r})"
+            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {first!r})"
         )
     attributes = next(iter(table.values()))
     splits: dict[Split, tuple[ImageSource, dict[str, list[bool]]]] = {}
