@@ -1,5 +1,6 @@
 from . import analysis as analysis, functional as functional, leaderboard as leaderboard, reports as reports
 from ._version import __version__ as __version__
+from .analysis.coverage import coverage as coverage, quantile_ranges as quantile_ranges
 from .build import Reading as Reading, build_dnas as build_dnas, calibrate as calibrate
 from .dna import (
     VDNA as VDNA,
@@ -11,7 +12,6 @@ from .dna import (
     load_vdna as load_vdna,
     register_distance as register_distance,
 )
-from .dna.coverage import coverage as coverage, quantile_ranges as quantile_ranges
 from .extractors import (
     ExtractorSpec as ExtractorSpec,
     FeatureExtractor as FeatureExtractor,

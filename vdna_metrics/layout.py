@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -26,6 +27,47 @@ def near_names(name: str, known: Sequence[str]) -> str:
         return f"did you mean {' or '.join(repr(n) for n in near)}?"
     shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
     return f"known: {shown or 'none'}"
+
+
+def check_type(what: str, value: object, *types: type, advice: str = "") -> None:
+    """Raise ``TypeError`` for an argument that is of none of some types.
+
+    Examples:
+        >>> check_type("layers", 5, list, str)
+        Traceback (most recent call last):
+        TypeError: expected layers to be list or str, got the int 5
+    """
+    if not isinstance(value, types):
+        shown = repr(value)
+        got = f"the {type(value).__name__} {shown}" if len(shown) < 60 else f"a {type(value).__name__}"
+        raise TypeError(f"expected {what} to be {' or '.join(each.__name__ for each in types)}, got {got}{advice}")
+
+
+def check_count(what: str, value: object, least: int = 1) -> None:
+    """Raise ``TypeError`` for what is no whole number, ``ValueError`` for one that is too small.
+
+    Examples:
+        >>> check_count("draws", 0)
+        Traceback (most recent call last):
+        ValueError: expected draws of at least 1, got 0
+    """
+    if type(value) is bool or not isinstance(value, Integral):
+        raise TypeError(f"expected {what} to be a whole number, got {value!r}")
+    if int(value) < least:
+        raise ValueError(f"expected {what} of at least {least}, got {value}")
+
+
+def check_names(what: str, names: object) -> None:
+    """Raise ``TypeError`` for what is no sequence of names, as a string, which is one of its letters.
+
+    Examples:
+        >>> check_names("kinds", "gaussian")
+        Traceback (most recent call last):
+        TypeError: expected kinds to be a sequence of names, got 'gaussian': write ['gaussian']
+    """
+    if isinstance(names, str):
+        raise TypeError(f"expected {what} to be a sequence of names, got {names!r}: write [{names!r}]")
+    check_type(what, names, Sequence)
 
 
 @dataclass(frozen=True)
@@ -101,6 +143,7 @@ class NeuronLayout(Mapping[str, int]):
 
     def flatten(self, per_layer: Mapping[str, Any], *, what: str = "values") -> Tensor:
         """``{layer: [layer neurons]}`` (sequences, arrays or tensors) -> flat ``[neurons]`` float64."""
+        check_type(what, per_layer, Mapping)
         self.check_layers(per_layer, what=what)
         parts = []
         for layer, count in self.items():
@@ -114,6 +157,7 @@ class NeuronLayout(Mapping[str, int]):
 
     def check_layers(self, names: Sequence[str] | Mapping[str, Any], *, what: str) -> None:
         """Raise ``ValueError``, naming near ones, when a layer is not in the layout."""
+        check_type(what, names, Collection)
         for name in names:
             if name not in self.layers:
                 raise ValueError(f"{what}: unknown layer {name!r}; {near_names(name, list(self.layers))}")
@@ -129,9 +173,9 @@ class NeuronLayout(Mapping[str, int]):
             ValueError: for unknown layers, indices out of range, repeated or empty indices.
             TypeError: for indices that are not integers, masks for example.
         """
-        if isinstance(layers, str):
-            layers = [layers]
-        self.check_layers(layers or [], what="layers")
+        layers = [layers] if isinstance(layers, str) else layers
+        self.check_layers([] if layers is None else layers, what="layers")
+        check_type("neurons", {} if neurons is None else neurons, Mapping, advice=": give {layer: indices}")
         self.check_layers(neurons or {}, what="neurons")
         if layers is None:
             layers = list(neurons) if neurons else list(self.layers)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.histogram import extremes
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_type
 
 Widening = Literal["margin", "vdna", "none"]
 RangeRule = Literal["margin", "vdna", "none", "quantile"]
@@ -327,6 +327,16 @@ def observe_extremes_(low: Tensor, high: Tensor, layout: NeuronLayout, activatio
         smallest, largest = extremes(activations[layer])
         low[rows] = torch.minimum(low[rows], smallest.to(low))
         high[rows] = torch.maximum(high[rows], largest.to(high))
+
+
+RangesLike = ActivationRanges | str | Path
+"""Activation ranges, or the path of their file."""
+
+
+def as_ranges(ranges: RangesLike) -> ActivationRanges:
+    """Activation ranges, read where a path is given."""
+    check_type("ranges", ranges, ActivationRanges, str, Path)
+    return ranges if isinstance(ranges, ActivationRanges) else load_ranges(ranges)
 
 
 def load_ranges(path: str | Path) -> ActivationRanges:

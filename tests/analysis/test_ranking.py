@@ -15,8 +15,8 @@ from helpers.image_files import encode, pixels
 
 from vdna_metrics import VDNA, NeuronSelection, NeuronWeights, Reading, build_dnas, calibrate, compare
 from vdna_metrics.analysis import rank_images
-from vdna_metrics.analysis.ranking import default_distance
 from vdna_metrics.dna import Column
+from vdna_metrics.dna.columns import default_column
 from vdna_metrics.dna.distances import EMD, NFD, Distance
 from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.functional import image_means
@@ -116,7 +116,7 @@ def test_a_gaussian_reference_sees_an_image_as_a_point() -> None:
         ]
         for kind, weights, score in expected:
             found = rank_images(
-                images[row : row + 1], dnas[kind], extractor, distance=Column(default_distance(kind), weights=weights)
+                images[row : row + 1], dnas[kind], extractor, distance=default_column([kind]).replace(weights=weights)
             )
             assert float(found.scores[0]) == pytest.approx(score, rel=1e-9)
 
@@ -203,10 +203,10 @@ def test_what_cannot_be_ranked_is_refused() -> None:
         rank_images(images, reference, tiny_extractor(seed=1))
     with pytest.raises(ValueError, match="unit must be one of bins"):
         rank_images(images, reference, extractor, distance=Column("emd", unit="metre"))
-    with pytest.raises(ValueError, match="pictures must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="expected pictures of at least 0, got -1"):
         rank_images(images, reference, extractor, pictures=-1)
     few = build_dnas(images[:1], extractor, ["gaussian"])["gaussian"]
-    with pytest.raises(ValueError, match="a gaussian reference needs at least 2 images, it has 1"):
+    with pytest.raises(ValueError, match="a gaussian needs at least 2 images: reference 1"):
         rank_images(images, few, extractor)
     with pytest.raises(ValueError, match="weights: unknown layer 'fist'; did you mean 'first'"):
         rank_images(images, reference, extractor, distance=Column("emd", weights={"fist": [1.0]}))
@@ -281,7 +281,7 @@ def test_a_score_of_images_alone_puts_the_highest_first() -> None:
 def test_the_distance_must_fit_the_reference_and_single_images() -> None:
     """Another kind of reference, an option it lacks, and a DNA that needs several images are refused by name."""
     extractor, images, dnas = _setting()
-    with pytest.raises(ValueError, match="Jensen-Shannon needs a reference of kind 'histogram', got 'gaussian'"):
+    with pytest.raises(ValueError, match="Jensen-Shannon needs DNAs of kind 'histogram': reference 'gaussian'"):
         rank_images(images, dnas["gaussian"], extractor, distance=JENSEN_SHANNON)
     with pytest.raises(ValueError, match="nfd has no option 'unit'"):
         rank_images(images, dnas["gaussian"], extractor, distance=Column("nfd", unit="range"))
@@ -299,3 +299,18 @@ def test_the_fast_way_is_that_of_dnas() -> None:
     fast = rank_images(images, dnas["histogram"], extractor, distance=Column("emd", unit="activation"), reading=ONE)
     found = rank_images(images, dnas["histogram"], extractor, distance=Column(slow, unit="activation"), reading=ONE)
     torch.testing.assert_close(found.layer_distances, fast.layer_distances, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("of_images", "message"),
+    [
+        (lambda _: lambda x: {layer: part.mean(2).T * torch.nan for layer, part in x.items()}, "jsd is not finite in"),
+        (lambda _: lambda x: x["nowhere"], "jsd: its function failed with KeyError: 'nowhere'"),
+        (lambda reference: reference.nothing, "jsd: its function failed with AttributeError"),
+    ],
+)
+def test_errors_of_a_fast_way_name_the_distance(of_images: Any, message: str) -> None:
+    """What somebody's `of_images` does wrong is an error of that distance, and NaN is no score."""
+    extractor, images, dnas = _setting()
+    with pytest.raises(ValueError, match=message):
+        rank_images(images, dnas["histogram"], extractor, distance=replace(JENSEN_SHANNON, of_images=of_images))

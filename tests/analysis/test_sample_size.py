@@ -60,8 +60,8 @@ def test_a_settled_curve_says_from_where() -> None:
 @pytest.mark.parametrize(
     ("parts", "options", "message"),
     [
-        ([], {}, "needs parts and draws, got 0 and 10"),
-        ([make_dna("histogram")], {"draws": 0}, "got 1 and 0"),
+        ([], {}, "expected parts of at least one image, got none"),
+        ([make_dna("histogram")], {"draws": 0}, "expected draws of at least 1, got 0"),
         ([make_dna("histogram", 3), make_dna("histogram", 2)], {}, "these have 2 to 3"),
         ([make_dna("histogram", 3)] * 2, {"sizes": [4]}, "multiples of 3, of 3 to 6 images, got 4"),
         ([make_dna("histogram", 3)] * 2, {"sizes": [9]}, "got 9"),

@@ -108,7 +108,7 @@ def test_neurons_outside_their_ranges_are_dropped() -> None:
     [
         ({}, "give one of k, threshold and per_layer, got none"),
         ({"k": 1, "per_layer": 1}, "give one of k, threshold and per_layer, got k, per_layer"),
-        ({"k": 0}, "at least one neuron is to be selected"),
+        ({"k": 0}, "expected k of at least 1, got 0"),
         ({"k": 9}, "k=9 neurons were asked for; of 9 there are 8 that are not dropped"),
         ({"threshold": 99.0}, r"no neuron is above threshold=99, the largest distance is \d"),
         ({"k": 1, "distance": "lfd"}, r"a distance of each neuron .*, got Column\(lfd"),

@@ -285,6 +285,30 @@ def test_impossible_wishes_are_refused(images: Any, options: dict[str, Any], mes
         _build(images, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kinds": "histogram"}, r"expected kinds to be a sequence of names, got 'histogram': write \['histogram'\]"),
+        ({"partition": 5}, "expected partition to be Partition or NoneType, got the int 5"),
+        ({"reading": 5}, "expected reading to be Reading, got the int 5"),
+        ({"ranges": 5}, "expected ranges to be ActivationRanges or str or Path, got the int 5"),
+        ({"neurons": [1, 2]}, r"expected neurons to be Mapping, got the list \[1, 2\]: give \{layer: indices\}"),
+        ({"layers": 5}, "expected layers to be Collection, got the int 5"),
+    ],
+)  # fmt: skip
+def test_wrong_types_are_named(options: dict[str, Any], message: str) -> None:
+    """An argument of another type is a TypeError with what was expected and what came."""
+    with pytest.raises(TypeError, match=message):
+        build_dnas(IMAGES, tiny_extractor(), **options)
+
+
+def test_ranges_are_taken_as_a_file(tmp_path: Path) -> None:
+    """The path of activation ranges is as good as the ranges."""
+    ranges = calibrate(IMAGES, tiny_extractor())
+    dnas = [_build(IMAGES, ranges=each)["histogram"] for each in (ranges, ranges.save(tmp_path / "ranges.npz"))]
+    assert torch.equal(dnas[0].distribution.state, dnas[1].distribution.state)
+
+
 def test_ranges_of_another_network_are_refused() -> None:
     """Ranges that another network made, or that have other numbers of neurons, do not fit."""
     foreign = calibrate(IMAGES, tiny_extractor(1))

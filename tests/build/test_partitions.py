@@ -53,7 +53,8 @@ def test_every_image_is_in_one_group_and_groups_are_even(groups: int, more: int)
 
 
 @pytest.mark.parametrize(
-    ("images", "groups", "message"), [(9, 1, "at least 2 groups, got 1"), (3, 4, "3 images cannot be put into 4")]
+    ("images", "groups", "message"),
+    [(9, 1, "expected groups of at least 2, got 1"), (3, 4, "3 images cannot be put into 4")],
 )
 def test_no_groups_or_too_few_images_are_refused(images: int, groups: int, message: str) -> None:
     """There are at least two groups, and none is empty."""

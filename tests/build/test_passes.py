@@ -128,7 +128,7 @@ def test_paths_and_names_are_taken(tmp_path: Path) -> None:
     assert calibrate(path, "vdna_tiny", layers=["blocks.0"]).n_images == 3
     assert len(rank_images(path, dna, "vdna_tiny")) == len(collect_features(path, "vdna_tiny")) == 3
     assert len(compare_images(path, path, "vdna_tiny")) == 3
-    with pytest.raises(TypeError, match=r"expected images that can be read by number .* got list"):
+    with pytest.raises(TypeError, match=r"expected images that can be read by number .* got batches of list"):
         rank_images([torch.zeros(1, 3, 8, 8)], dna, "vdna_tiny")  # type: ignore[list-item]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,3 +78,29 @@ def test_limits_bound_what_is_kept() -> None:
     assert np.array_equal(again["histogram"][0].distribution.state, dnas["histogram"][0].distribution.state)
     with pytest.raises(ValueError, match=r"of memory .*, got "):
         _build(Reading(memory_limit=n_bytes - 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "expected batch_size of at least 1, got 0"),
+        ({"batch_size": "8"}, TypeError, "expected batch_size to be a whole number, got '8'"),
+        ({"workers": -1}, ValueError, "expected workers of at least 0, got -1"),
+        ({"memory_limit": 1.5}, TypeError, "expected memory_limit to be a whole number, got 1.5"),
+        ({"shard": (3, 2)}, ValueError, r"expected a shard \(i, n\) with 0 <= i < n, got \(3, 2\)"),
+        ({"shard": 3}, TypeError, "expected shard to be tuple, got the int 3"),
+        ({"checkpoint": 3}, TypeError, "expected checkpoint to be str or Path or NoneType, got the int 3"),
+        ({"device": 3}, TypeError, "expected device to be device or str, got the int 3"),
+    ],
+)
+def test_a_way_of_reading_that_cannot_be_is_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Values are checked when they are given, not when the first image is read."""
+    with pytest.raises(error, match=message):
+        Reading(**options)
+
+
+def test_a_checkpoint_may_be_a_string() -> None:
+    """The folder of a checkpoint is a path, however it is given."""
+    assert Reading(checkpoint="kept").checkpoint == Path("kept")

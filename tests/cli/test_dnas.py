@@ -40,7 +40,9 @@ def test_make_writes_each_kind_in_one_pass() -> None:
         assert part["manifests"] == list(built[kind].provenance.manifests)
 
 
-@pytest.mark.parametrize(("output", "written"), [("a", "a.npz"), ("a.npz", "a.npz"), ("ffhq-0.5", "ffhq-0.5.npz")])
+@pytest.mark.parametrize(
+    ("output", "written"), [("a", "a.npz"), ("a.npz", "a.npz"), ("ffhq-0.5", "ffhq-0.5.npz"), ("a.foo", "a.foo.npz")]
+)
 def test_make_says_which_file_it_wrote(output: str, written: str) -> None:
     """The suffix is appended where it is missing, nothing else is cut off, and the name is printed."""
     result = run("make", "gen_a", "-o", output, "--extractor", "tiny")
@@ -119,7 +121,7 @@ def test_compare_measures_each_kind_by_its_distance(kind: str, metric: str, dist
     files = [f"{name}.{kind}.npz" for name in ("real", "a", "b")]
     printed = run_json("compare", *files, "--by", "layer")
     real, *generated = map(load_vdna, files)
-    assert (printed["metric"], printed["unit"]) == (metric, "bins" if metric == "emd" else None)
+    assert (printed["metric"], printed["unit"]) == (metric, "bins" if metric == "emd" else "squared activations")
     for result, file, dna in zip(printed["results"], files[1:], generated, strict=True):
         assert (result["dna"], result["n_images"]) == (file, dna.n_images)
         assert result[metric] == float(distance(real, dna))
@@ -169,7 +171,7 @@ def test_subsampled_positions_are_compared_when_asked() -> None:
     run("make", "gen_a", "-o", "some", "--max-positions", "4", *options)
     assert load_vdna("some.npz").provenance.max_positions == 4
     error = run("compare", "all.npz", "some.npz", exit_code=1).stderr
-    assert "allow_subsampled=True" in error
+    assert "or give --allow-subsampled for an estimate" in error
     near = run_json("compare", "all.npz", "some.npz", "--allow-subsampled")["results"][0]["emd"]
     scored = ("score", "gen_a", "--reference", "all.npz", "--max-positions", "4", "--allow-subsampled")
     assert run_json(*scored)["results"][0]["emd"] == near

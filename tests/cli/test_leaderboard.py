@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import put_small_sources, run, small_images, write_folder
+from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
 from helpers.image_files import encode
 
 from vdna_metrics.leaderboard import load_leaderboard
@@ -233,11 +233,11 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
             "got tiny, other",
         ),
         (["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--weights", "w"], 2, "tiny=FILE"),
-        (["gen_a", "--reference", "real", "-o", "real/000.png", *OPTIONS], 1, "it is a file"),
+        (["gen_a", "--reference", "real", "-o", "real/000.png", *OPTIONS], 1, "real/000.png is a file"),
         (["nowhere", "--reference", "real", "-o", "x", *OPTIONS], 1, "no file, folder or reference 'nowhere'"),
         (["gen_a", "gen_a", "--reference", "real", "-o", "x", *OPTIONS], 1, "given twice: gen_a"),
         (["gen_a", "--reference", "real", "-o", "x", *OPTIONS, "--class-folders"], 1, "real has no class folders"),
-        (["--replay", "gen_c.npz"], 1, "gen_c.npz: "),
+        (["--replay", "gen_c.npz"], 1, "expected a leaderboard.json, gen_c.npz holds no JSON"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: list[str], exit_code: int, message: str) -> None:
@@ -245,6 +245,26 @@ def test_what_cannot_be_is_refused(arguments: list[str], exit_code: int, message
     result = run("leaderboard", *arguments, exit_code=exit_code)
     assert message in result.stderr
     assert result.stdout == ""
+
+
+def test_the_network_is_that_of_the_dnas_there_are() -> None:
+    """Without --extractors the network is the reference's, else that of a generator's DNA, as of `score`."""
+    run("calibrate", "real", "gen_a", "-o", "ranges", "--extractor", "tiny")
+    made = ("--extractor", "tiny", "--ranges", "ranges.npz", "--bins", "40")
+    run("make", "gen_a", "-o", "a", *made)
+    words = ("--reference", "real", "--ranges", "ranges.npz", "--bins", "40")
+    others = ("--metrics", "emd", "--groups", "3", "--pictures", "0", "--no-fidelity", "-o", "report")
+    run("leaderboard", "a.npz", *words, *others)
+    leaderboard = load_leaderboard("report/leaderboard.json")
+    assert [network.name for network in leaderboard.networks] == ["tiny"]
+    (scored,) = run_json("score", "a.npz", *words)["results"]
+    assert leaderboard.scores[0].value == pytest.approx(scored["emd"], rel=1e-12)
+
+
+def test_drawn_worlds_have_names() -> None:
+    """A world is named by itself and its number, not by the number alone."""
+    leaderboard = _make("procedural:white_noise/6", "procedural:white_noise/7")
+    assert [entry.name for entry in leaderboard.generators] == ["white_noise-6", "white_noise-7"]
 
 
 # ------------------------------------------------------------------------------------------------- in its own process

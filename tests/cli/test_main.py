@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from helpers.commands import put_small_sources, run, start
+
+from vdna_metrics.cli import app
 
 COMMANDS = (
     "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise",
@@ -38,7 +43,7 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["score", "gen_a", "--reference", "real", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["score", "gen_a", "--reference", "real", "--bins", "-5"], "-5 is not in the range x>=1"),
         (["score", "gen_a", "--reference", "real", "--metrics", "nfd", "--bins", "9"], "--bins is for histograms"),
-        (["score", "gen_a", "--reference", "real", "--by", "neuron"], "'neuron' is not"),
+        (["score", "gen_a", "--reference", "real", "--by", "image"], "'image' is not"),
         (["score", "gen_a", "--reference", "real", "--device", "gpu"], "Invalid value for --device: gpu"),
         (["make", "real"], "Missing option '-o'"),
         (["make", "real", "-o", "a", "--kinds", "histogramm"], "'histogramm': choose from histogram, gaussian"),
@@ -96,6 +101,54 @@ def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: p
     monkeypatch.setattr("vdna_metrics.cli.settings.build_dnas", fail)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
     assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "expected"),
+    [
+        ("references import", "a.npz: give n_images=", "a.npz: give --images"),
+        ("references import", "give format=, or mode= ('clean')", "give --format, or --mode ('clean')"),
+        ("score", "or give allow_subsampled=True for an estimate", "or give --allow-subsampled for an estimate"),
+        ("score", "raise the limit: Reading(memory_limit=bytes), or", "raise the limit: --memory-limit, or"),
+        ("score", "cut.png; skip_bad=True (--skip-bad) leaves it out", "cut.png; --skip-bad leaves it out"),
+        ("make", "name it with weights_path=... (command line: --weights FILE)", "name it with --weights"),
+        ("select", "k=9 neurons of 8", "--top 9 neurons of 8"),
+        ("make", "give n_images=3, or", "give n_images=3, or"),
+        ("merge", "DNA.select(layers=) chooses", "DNA.select(layers=) chooses"),
+    ],
+)
+def test_errors_name_options(words: str, message: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyword of the library is told as the option of the command that has it; others are left alone."""
+
+    def fail(*_: object) -> None:
+        raise ValueError(message)
+
+    command, *rest = words.split()
+    found = app.get_command(click.Context(app), command)
+    for name in rest:
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    assert found is not None
+    monkeypatch.setattr(found, "invoke", fail)
+    monkeypatch.setattr(found, "make_context", lambda *_, **__: click.Context(found))
+    assert CliRunner().invoke(app, words.split()).stderr == f"Error: {expected}\n"
+
+
+def test_a_command_that_fails_leaves_no_folder() -> None:
+    """What is refused, or cannot be read, leaves neither an empty folder nor an empty store."""
+    before = sorted(os.listdir())
+    Path("broken").mkdir()
+    Path("broken/a.png").write_bytes(b"")
+    tiny = ("--extractor", "tiny")
+    for words in (
+        ("leaderboard", "nowhere", "--reference", "real", "-o", "report/deep", "--extractors", "tiny"),
+        ("leaderboard", "gen_a", "--reference", "broken", "-o", "report", "--extractors", "tiny", "--groups", 2),
+        ("references", "build", "broken", "--name", "a/b", "--store", "store", "--kinds", "gaussian", *tiny),
+        ("make", "broken", "-o", "a", *tiny, "--kinds", "gaussian"),
+        ("score", "gen_a", "--reference", "broken", "--checkpoint", "kept", "--metrics", "nfd", *tiny),
+    ):
+        run(*words, exit_code=1)
+    assert sorted(os.listdir()) == sorted([*before, "broken"])
 
 
 def test_a_process_keeps_output_and_errors_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from vdna_metrics import build_dnas, calibrate, create_extractor, load_vdna
 from vdna_metrics.analysis import rank_images
+from vdna_metrics.build import passes
 from vdna_metrics.dna import Column
 
 
@@ -100,7 +102,7 @@ def test_rank_leaves_out_bad_images_when_asked() -> None:
     [
         (["--contact-sheet", "sheet.gif"], 2, "Invalid value for --contact-sheet: sheet.gif: a picture ends in"),
         (["--contact-sheet", "s.png", "--top", "0", "--bottom", "0"], 2, "--contact-sheet shows nothing"),
-        (["-o", "scores.txt"], 2, "scores are written to a .csv"),
+        (["-o", "scores.txt"], 2, "scores.txt: a table ends in .csv"),
         (["-o", "none/scores.csv"], 1, "folder none does not exist"),
         (["--metric", "nfd", "--unit", "range"], 2, "neuron Fréchet distance has one, squared act"),
         (["--metric", "nfd", "--bins", "9"], 2, "--bins is for histograms"),
@@ -119,3 +121,21 @@ def test_rank_refuses_what_its_reference_has_otherwise() -> None:
     refused = run("rank", "gen_a", "--reference", "real.histogram.npz", "--max-positions", 4, exit_code=1)
     assert "the reference has all, --max-positions says 4" in refused.stderr
     assert "bins differ" in run("rank", "gen_a", "--reference", "real.histogram.npz", "--bins", 9, exit_code=1).stderr
+
+
+def test_rank_takes_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupt left in `--checkpoint` is gone on from, gives the same scores, and is removed in the end."""
+    words = ("rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 2)
+    expected = run_json(*words)
+    saved: list[Path] = []
+    save = passes.Checkpoint.save
+
+    def saving(self: passes.Checkpoint, *arguments: Any) -> None:
+        save(self, *arguments)
+        saved.append(self.path)
+
+    monkeypatch.setattr(passes.Checkpoint, "save", saving)
+    monkeypatch.setattr(passes.Checkpoint, "is_due", lambda *_, **__: True)
+    assert run_json(*words, "--checkpoint", "kept") == expected
+    assert {path.parent.name for path in saved} == {"kept"}
+    assert not Path("kept").exists()

@@ -214,7 +214,7 @@ def test_statistics_of_others_are_imported_and_exported() -> None:
     features = stream.normal(size=(100, 2048))
     np.savez("cats_clean.npz", mu=features.mean(0), sigma=np.cov(features, rowvar=False))
     arguments = ("references", "import", "cats_clean.npz", "--name", "cats-64/train", "--mode", "clean")
-    assert "give n_images=" in run(*arguments, "--format", "clean-fid", exit_code=1).stderr
+    assert "give --images" in run(*arguments, "--format", "clean-fid", exit_code=1).stderr
     (imported,) = run_json(*arguments, "--format", "clean-fid", "--images", "100", "--resolution", "64x64")
     assert imported["name"] == "cats-64/train@fid_inception#layer_gaussian[block_3]"
     assert imported["origin"].startswith("clean-fid (ddof 1): cats_clean.npz, sha256 ")

@@ -70,7 +70,7 @@ def test_compare_prints_whole_and_parts(name: str) -> None:
     expected = _by_hand(name)
     words = ("compare", "real.npz", "gen_a.npz", "--metric", name)
     by_neuron = run_json(*words, "--by", "neuron")
-    assert (by_neuron["metric"], by_neuron["unit"]) == (name, None)
+    assert (by_neuron["metric"], by_neuron["unit"]) == (name, "nats")
     (result,) = by_neuron["results"]
     assert result[name] == pytest.approx(expected.mean(), rel=1e-6)
     assert [value for part in result[f"{name}_by_neuron"].values() for value in part] == pytest.approx(
@@ -180,4 +180,4 @@ def test_rank_orders_by_them(name: str) -> None:
     assert ranked == pytest.approx(expected, rel=1e-9)
     assert list(ranked) == sorted(expected, key=lambda image: expected[image], reverse=name == "entropy")
     shown = run(*words).stdout
-    assert f"{name} from real.npz" in shown or "entropy, higher is better beside real.npz" in shown
+    assert f"{name} (nats) from real.npz" in shown or "entropy (nats), higher is better beside real.npz" in shown

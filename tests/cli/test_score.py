@@ -216,7 +216,7 @@ def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> N
     score = ("score", "bad", "--reference", "real", "--extractor", "tiny")
     refused = run(*score, exit_code=1)
     assert "bad: cut.png" in refused.stderr
-    assert "(--skip-bad) leaves it out" in refused.stderr
+    assert "; --skip-bad leaves it out" in refused.stderr
     assert refused.stdout == ""
     for arguments in (score, ("score", "gen_a", "--reference", "bad", "--extractor", "tiny")):
         result = run(*arguments, "--skip-bad", "--json")
@@ -271,6 +271,24 @@ def test_a_name_of_the_store_is_one_reference_everywhere() -> None:
         metric = ("--metric", score["metric"])
         (compared,) = run_json("compare", name, "gen_a", *metric, *options)["results"]
         assert compared[score["metric"]] == result[score["metric"]]
-    (note,) = [sentence for sentence in printed["warnings"] if "conv_head" in sentence and "lack" in sentence]
-    assert f"warning: {note}" in scored.stderr
-    assert any(sentence.startswith(f"{name}: layer_gaussian of 300 images") for sentence in printed["read"])
+    assert not [sentence for sentence in printed["warnings"] if "error bars" in sentence]
+    read = [sentence.split(" of ")[0] for sentence in printed["read"]]
+    assert sorted(read) == [f"{name}: histogram", f"{name}: layer_gaussian"]
+
+
+def test_score_by_neuron_is_compare_by_neuron() -> None:
+    """`--by neuron` lists each neuron of each set, as `compare` does; a distance by layer has none."""
+    words = ("--extractor", "tiny", "--by", "neuron", "--layers", "second")
+    scored = run_json("score", "gen_a", "gen_b.zip", "--reference", "real", *words)["results"]
+    compared = run_json("compare", "real", "gen_a", "gen_b.zip", "--metric", "emd", *words)["results"]
+    assert [each["emd_by_neuron"] for each in scored] == [each["emd_by_neuron"] for each in compared]
+    shown = run("score", "gen_a", "gen_b.zip", "--reference", "real", *words).stdout.splitlines()
+    assert [line.split()[1] for line in shown if line.startswith("second")] == [str(i) for i in range(5)]
+    refused = run("score", "gen_a", "--reference", "real", *words, "--metrics", "lfd", exit_code=2).stderr
+    assert "use --by layer" in refused
+
+
+def test_one_set_is_given_once() -> None:
+    """A set that is named twice is refused, as it would be one row for two."""
+    assert "gen_a is given twice" in run("score", "gen_a", "gen_a", "--reference", "real", exit_code=2).stderr
+    assert "gen_a is given twice" in run("compare", "real", "gen_a", "gen_a", exit_code=2).stderr

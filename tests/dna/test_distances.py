@@ -33,6 +33,27 @@ def test_a_registered_distance_is_known_by_its_name_and_aliases() -> None:
         find_distance("jsd")
 
 
+def test_the_same_distance_again_takes_its_place() -> None:
+    """A cell that is run twice registers an equal value with a function of the same name: that one holds now."""
+
+    def cell(label: str = "Jensen-Shannon") -> Distance:
+        def function(reference: Any, generated: Any) -> Any:
+            return JSD.function(reference, generated)
+
+        return replace(JSD, function=function, label=label)
+
+    with registered(cell()):
+        again = cell()
+        assert register_distance(again) is find_distance("jsd") is again
+        with pytest.raises(
+            ValueError, match="the name 'jsd' stands for Jensen-Shannon already: give other another one"
+        ):
+            register_distance(cell("other"))
+        with pytest.raises(ValueError, match="stands for Jensen-Shannon already"):
+            register_distance(replace(again, function=len))
+        assert find_distance("jsd") is again
+
+
 @pytest.mark.parametrize("changes", [{"name": "emd"}, {"aliases": ("lfd",)}, {"name": "layer_frechet"}])
 def test_a_name_stands_for_one_distance(changes: dict[str, Any]) -> None:
     """A name or an alias that is taken is refused with both distances, and nothing of the newcomer is registered."""
@@ -93,7 +114,7 @@ def test_an_installed_package_registers_a_distance(tmp_path: Path) -> None:
     [
         ("broken = broken_plugin:X", "raise RuntimeError('out of order')", "RuntimeError: out of order"),
         ("broken = broken_plugin:X", "", "AttributeError"),
-        ("broken = broken_plugin:X", "X = 3", "TypeError: expected a Distance, got int"),
+        ("broken = broken_plugin:X", "X = 3", "TypeError: expected a distance to be Distance, got the int 3"),
         (
             "emd = broken_plugin:X",
             PLUGIN.replace('"nothing", "n', '"emd", "n') + "X = NOTHING",
@@ -202,6 +223,21 @@ def test_single_precision_results_are_taken() -> None:
     )
     found = half(make_dna("histogram"), make_dna("histogram"), reduction="none")
     assert {part.dtype for part in found.values()} == {torch.float64}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(KeyError("layer"), "jsd: its function failed with KeyError: 'layer'"), (ValueError("too flat"), "jsd: too flat")],
+)
+def test_errors_of_a_function_name_the_distance(error: Exception, message: str) -> None:
+    """Whatever goes wrong in somebody's function is an error of that distance, with its cause."""
+
+    def broken(*_: Any) -> Any:
+        raise error
+
+    with pytest.raises(ValueError, match=message) as caught:
+        replace(JSD, function=broken)(A, B)
+    assert caught.value.__cause__ is error
 
 
 def test_names_of_columns_are_taken() -> None:

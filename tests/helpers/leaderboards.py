@@ -13,11 +13,10 @@ from torch import Tensor
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking
 from vdna_metrics.analysis.single_images import Exemplar, Exemplars
-from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.analysis.uncertainty import Agreement, Estimate
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
-    AgreementRecord,
     ClassRecord,
     CopyRecord,
     Evidence,
@@ -153,7 +152,7 @@ def make_leaderboard(
             for place, name in enumerate(names[:5])
             for number, group in enumerate(("cat", "dog", "ship"))
         ),
-        agreement=AgreementRecord(columns, correlations, correlations, ("emd tiny and nfd tiny swap two sets.",)),
+        agreement=Agreement(columns, correlations, correlations, ("emd tiny and nfd tiny swap two sets.",)),
         notes=("200 images are fewer than the 2 neurons of norm.",),
     )
 

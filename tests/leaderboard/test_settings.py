@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import put_small_networks
+from helpers.distances import JSD, registered
 
 from vdna_metrics import create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -29,13 +30,29 @@ def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"metrics": ("emd", "nfdd")}, "unknown distance 'nfdd'; did you mean 'nfd'"),
         ({"metrics": ("nfd", "neuron_frechet")}, "each once, got nfd, nfd"),
         ({"confidence": 1.0}, "between 0 and 1"),
-        ({"pictures": -1}, "must not be negative"),
+        ({"pictures": -1}, "expected pictures of at least 0, got -1"),
+        ({"groups": 1}, "expected groups of at least 2, got 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
     """Each is named, an unknown column with near ones."""
     with pytest.raises(ValueError, match=message):
         LeaderboardSettings(**options)
+
+
+def test_a_string_is_no_sequence_of_columns() -> None:
+    """Names in a string are refused, not read as letters, with what to write."""
+    for option in ("metrics", "layers"):
+        with pytest.raises(
+            TypeError, match=rf"expected {option} to be a sequence of names, got 'emd': write \['emd'\]"
+        ):
+            LeaderboardSettings(**{option: "emd"})  # type: ignore[arg-type]
+
+
+def test_an_unknown_bias_rule_is_refused_before_the_work() -> None:
+    """Settings name a column whose distance has a rule that nobody knows."""
+    with registered(replace(JSD, bias="bootstrap")), pytest.raises(ValueError, match="unknown bias rule, 'bootstrap'"):
+        LeaderboardSettings(metrics=("emd", "jsd"))
 
 
 def test_columns_have_their_own_names_and_layers() -> None:

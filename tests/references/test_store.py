@@ -572,3 +572,30 @@ def test_a_remote_file_that_is_another_is_refused(hub: FileServer, tmp_path: Pat
     hub.serve(f"site/{made.file}", make_dna("gaussian", 7).save(tmp_path / "other.npz").read_bytes())
     with pytest.raises(ValueError, match=f"has sha256 .*, expected {made.sha256}"):
         load_reference(f"{hub.address}/site::cats")
+
+
+def test_a_folder_of_that_name_is_no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that a store lacks and the folder one is in has is told as what it is, not as near to itself."""
+    (tmp_path / "wn").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no reference 'wn'; the file or folder of that name is read by resolve or"):
+        load_reference("wn")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load_reference(5), "expected the name of a reference to be str, got the int 5"),  # type: ignore[arg-type]
+        (lambda: list_references(5), "expected a store to be ReferenceStore or str or Path"),  # type: ignore[arg-type]
+        (lambda: add_reference(make_dna("gaussian"), 5, dataset="a", split="b"), "expected a store to be Ref"),  # type: ignore[arg-type]
+        (lambda: add_reference(make_dna("gaussian"), "s", dataset=5, split="b"), "expected dataset to be str"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_types_are_named(
+    call: Callable[[], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no name, no store and no word is a TypeError with both sides, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError, match=message):
+        call()
+    assert not list(tmp_path.iterdir())

@@ -75,11 +75,12 @@ def test_a_matrix_is_drawn_in_the_order_of_its_dendrogram(n: int) -> None:
     [
         ("emd", "bins", "VDNA-EMD (bins)"),
         ("emd", "activation", "VDNA-EMD (activation)"),
-        ("layer_frechet", "bins", "layer Fréchet distance"),
+        ("layer_frechet", "squared activations", "layer Fréchet distance"),
+        ("jsd", "nats", "jsd (nats)"),
     ],
 )
 def test_distances_are_named_with_their_unit(distance: Any, unit: Any, label: str) -> None:
-    """The name of a distance has the unit where there is more than one."""
+    """The name of a distance has its unit, but for that of Fréchet distances, which nobody prints."""
     assert distance_label(distance, unit) == label
 
 

@@ -207,7 +207,7 @@ def test_names_of_distances_are_only_text(tmp_path: Path) -> None:
     assert all(page.all("i"))  # ours have classes or colours
     for shown in ("{{ 7 * 7 }}<i>", "<i>a$b_{$", "<script>2</script>"):
         assert shown in page.text, shown
-    assert "## \\<i\\>a$b\\_{$, seen by tiny" in text
+    assert "## \\<i\\>a$b\\_{$ (bits), seen by tiny" in text
 
 
 def test_a_leaderboard_without_scores_leaves_no_trace(tmp_path: Path) -> None:
@@ -244,10 +244,13 @@ def test_distances_of_others_are_shown_as_they_are(tmp_path: Path) -> None:
         leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=metrics)
         page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
     assert (
-        "Higher is better by activation entropy and histogram overlap, lower by VDNA-EMD (bins) and Jensen-Shannon "
-        "divergence."
+        "Higher is better by activation entropy (nats) and histogram overlap, lower by VDNA-EMD (bins) and "
+        "Jensen-Shannon divergence (bits)."
     ) in page.text
-    assert "interval (not by Jensen-Shannon divergence, activation entropy and histogram overlap)." in page.text
+    assert (
+        "interval (not by Jensen-Shannon divergence (bits), activation entropy (nats) and histogram overlap)."
+        in page.text
+    )
     heads = page.source[page.source.index("<thead>") : page.source.index("</thead>")]
     assert heads.count("higher is better") == heads.count('data-first="descending"') == 2
     cells = re.findall(r'<td data-key="[^"]+">(.*?)</td>', page.source)[:5]
@@ -281,7 +284,7 @@ def test_neurons_are_those_of_the_first_distance_that_has_some(tmp_path: Path) -
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["overlap", "entropy", "jsd", "emd"])
         page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
-    assert "The neurons that differ most by Jensen-Shannon divergence" in page.text
+    assert "The neurons that differ most by Jensen-Shannon divergence (bits)" in page.text
     assert re.search(r"conv1, neuron \d: 0\.\d+ bits", page.text)
     assert "shift" not in page.text
 

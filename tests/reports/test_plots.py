@@ -11,8 +11,8 @@ import torch
 from helpers.dnas import make_dna, make_ranges
 from matplotlib.figure import Figure
 
+from vdna_metrics.analysis.coverage import coverage
 from vdna_metrics.dna import compare
-from vdna_metrics.dna.coverage import coverage
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.reports.plots import layer_profile, plot_coverage
 

@@ -87,12 +87,13 @@ def test_other_columns_are_compared() -> None:
     [
         (
             "jsd",
-            "“photographs” is nearest to “photographs of train”: 0.1050, by Jensen-Shannon divergence in “tiny”.",
+            "“photographs” is nearest to “photographs of train”: 0.1050, by Jensen-Shannon divergence (bits) in "
+            "“tiny”.",
             "There are no error bars: Jensen-Shannon divergence has no rule for them",
         ),
         (
             "entropy",
-            "“photographs” is best: 4.905, by activation entropy in “tiny”; higher is better.",
+            "“photographs” is best: 4.905, by activation entropy (nats) in “tiny”; higher is better.",
             "There are no error bars: activation entropy has no rule for them",
         ),
     ],
@@ -119,7 +120,7 @@ def test_a_score_may_be_tied_and_at_its_floor() -> None:
         said = summarise(replace(leaderboard, scores=scores, floors=(floor,)))
         none = summarise(replace(leaderboard, floors=(replace(floor, value=6.0),)))
     assert said[0].startswith(
-        "“photographs” has the best value, 4.905, by activation entropy in “tiny” (higher is better)"
+        "“photographs” has the best value, 4.905, by activation entropy (nats) in “tiny” (higher is better)"
     )
     assert "“photographs” cannot be told from real images by this score." in said[2]
     assert "times" not in none[2]

@@ -54,8 +54,8 @@ def test_columns_that_a_distance_has_not_are_absent() -> None:
     reference = "300 images of photographs of train"
     assert {metric: title for metric, (title, _, _) in tables.items()} == {
         "emd": f"VDNA-EMD (bins) from {reference}, seen by tiny",
-        "jsd": f"Jensen-Shannon divergence from {reference}, seen by tiny",
-        "entropy": "activation entropy, higher is better, seen by tiny",
+        "jsd": f"Jensen-Shannon divergence (bits) from {reference}, seen by tiny",
+        "entropy": "activation entropy (nats), higher is better, seen by tiny",
         "overlap": f"histogram overlap, higher is better, against {reference}, seen by tiny",
     }
     assert tables["emd"][1] == ["rank", "generator", "n", "value", "corrected", "interval"]

@@ -8,25 +8,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vdna_metrics.analysis.coverage import coverage, distribution_of
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Kind
-from vdna_metrics.dna.coverage import counted, coverage
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.moments import recentre_scatter
+from vdna_metrics.references.resolve import DNALike, resolve, resolve_dna
 
 # A variance below this share of the mean's square is what rounding leaves of a constant.
 _ROUNDING = 1e-24
 
 
-def dead_neurons(dna: VDNA) -> dict[str, Tensor]:
+def dead_neurons(dna: DNALike) -> dict[str, Tensor]:
     """Neurons that say the same of every image.
 
     In a histogram, those whose activations all lie in one bin, so known to a bin; in a Gaussian of either kind, those
     whose mean over positions has no variance over images.
 
     Args:
-        dna: DNA of any kind; Gaussians need two images.
+        dna: DNA of any kind, or its file or name, see `resolve_dna`; Gaussians need two images.
 
     Returns:
         ``{layer: [neurons] bool}``.
@@ -35,32 +37,26 @@ def dead_neurons(dna: VDNA) -> dict[str, Tensor]:
         ValueError: when the DNA has seen too few images.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> dead = dead_neurons(load_reference("bsds500/trainval@vdna_tiny#histogram-1000"))
+        >>> dead = dead_neurons("bsds500/trainval@vdna_tiny#histogram-1000")
         >>> {layer: int(neurons.sum()) for layer, neurons in dead.items()}
         {'blocks.0': 0, 'blocks.2': 0, 'blocks.4': 0, 'conv_head': 0}
     """
-    distribution = dna.distribution.to("cpu")
-    if isinstance(distribution, HistogramDistribution):
-        counts = counted(dna).counts
-        return dna.layout.split(counts.amax(dim=1) == counts.sum(dim=1))
-    if isinstance(distribution, LayerGaussianDistribution):
-        distribution = distribution.gaussian()
-    if not isinstance(distribution, GaussianDistribution):
-        raise TypeError(f"unknown distribution {type(distribution).__name__}")
-    distribution.check_finite()
-    mean, variance = distribution.mean_and_variance()
-    return dna.layout.split(variance <= _ROUNDING * mean.square())
+    whole = total_of(resolve_dna(dna))
+    if whole.kind == "histogram":
+        counts = distribution_of(whole, HistogramDistribution)[1].counts
+        return whole.layout.split(counts.amax(dim=1) == counts.sum(dim=1))
+    mean, variance = distribution_of(whole, GaussianDistribution)[1].mean_and_variance()
+    return whole.layout.split(variance <= _ROUNDING * mean.square())
 
 
-def sparsity(dna: VDNA) -> dict[str, float]:
+def sparsity(dna: DNALike) -> dict[str, float]:
     """Share of each layer's activations that are zero, to a bin.
 
     Counted are the activations in the bin that holds 0, the rest of which is at most one bin's width away: the zeros
     of a ReLU, and what is as good as zero where there is none. A neuron whose range does not reach 0 has none.
 
     Args:
-        dna: histogram DNA.
+        dna: histogram DNA, or its file or name, see `resolve_dna`.
 
     Returns:
         ``{layer: share}``, from 0 to 1.
@@ -69,12 +65,11 @@ def sparsity(dna: VDNA) -> dict[str, float]:
         ValueError: when the DNA is of another kind or has seen no image.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> found = sparsity(load_reference("bsds500/trainval@vdna_tiny#histogram-1000"))
+        >>> found = sparsity("bsds500/trainval@vdna_tiny")
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.014, 'blocks.2': 0.005, 'blocks.4': 0.005, 'conv_head': 0.005}
     """
-    distribution = counted(dna)
+    dna, distribution = distribution_of(dna, HistogramDistribution)
     low, high = distribution.ranges.low, distribution.ranges.high
     place = bin_index(torch.zeros(len(low), 1), low, high, distribution.bins).long()
     in_bin = distribution.counts.gather(1, place)[:, 0]
@@ -86,7 +81,7 @@ def sparsity(dna: VDNA) -> dict[str, float]:
     return {layer: int(part.sum()) / int(totals[layer].sum()) for layer, part in dna.layout.split(zeros).items()}
 
 
-def redundancy(dna: VDNA) -> dict[str, float | None]:
+def redundancy(dna: DNALike) -> dict[str, float | None]:
     """How much the neurons of each layer say the same: the mean absolute correlation.
 
     ``(1/d²) Σ_ij |ρ_ij|`` over the d neurons that are not dead, each with itself too: from 1/d where all are
@@ -94,7 +89,7 @@ def redundancy(dna: VDNA) -> dict[str, float | None]:
     images look more redundant.
 
     Args:
-        dna: layer Gaussian DNA of at least two images.
+        dna: layer Gaussian DNA of at least two images, or its file or name, see `resolve_dna`.
 
     Returns:
         ``{layer: redundancy}``, ``None`` where all neurons are dead.
@@ -107,12 +102,11 @@ def redundancy(dna: VDNA) -> dict[str, float | None]:
         2023, for its use.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> found = redundancy(load_reference("bsds500/trainval@vdna_tiny#layer_gaussian"))
+        >>> found = redundancy("bsds500/trainval@vdna_tiny")
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.315, 'blocks.2': 0.243, 'blocks.4': 0.154, 'conv_head': 0.187}
     """
-    distribution = _layer_gaussian(dna)
+    dna, distribution = distribution_of(dna, LayerGaussianDistribution)
     dead = dead_neurons(dna)
     found: dict[str, float | None] = {}
     for layer in dna.layout:
@@ -150,7 +144,7 @@ def coding_length(second_moment: Tensor, *, epsilon_squared: float = 0.5) -> flo
     return float(torch.linalg.cholesky(inside).diagonal().log().sum())
 
 
-def coding_share(dna: VDNA, *, epsilon_squared: float = 0.5) -> dict[str, float | None]:
+def coding_share(dna: DNALike, *, epsilon_squared: float = 0.5) -> dict[str, float | None]:
     """How many directions each layer uses: its images' coding length, as a share of the largest possible.
 
     `coding_length` of the layer's vectors (one an image, its positions averaged), all scaled by one number so that
@@ -160,7 +154,7 @@ def coding_share(dna: VDNA, *, epsilon_squared: float = 0.5) -> dict[str, float 
     Vectors are not centred, so a large mean counts as one direction.
 
     Args:
-        dna: layer Gaussian DNA.
+        dna: layer Gaussian DNA, or its file or name, see `resolve_dna`.
         epsilon_squared: the distortion ``ε²``.
 
     Returns:
@@ -170,12 +164,11 @@ def coding_share(dna: VDNA, *, epsilon_squared: float = 0.5) -> dict[str, float 
         ValueError: when the DNA is of another kind or has seen fewer than two images.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> found = coding_share(load_reference("bsds500/trainval@vdna_tiny#layer_gaussian"))
+        >>> found = coding_share("bsds500/trainval@vdna_tiny")
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.482, 'blocks.2': 0.605, 'blocks.4': 0.628, 'conv_head': 0.161}
     """
-    distribution = _layer_gaussian(dna)
+    dna, distribution = distribution_of(dna, LayerGaussianDistribution)
     largest = 0.5 * torch.log1p(torch.tensor(1 / epsilon_squared, dtype=torch.float64)).item()
     found: dict[str, float | None] = {}
     for layer, rows in dna.layout.slices().items():
@@ -210,12 +203,13 @@ class LayerDescriptors:
     coding_share: float | None = None
 
 
-def describe(dnas: VDNA | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
+def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
     """All descriptors that a DNA, or the DNAs of one set of images, can tell.
 
     Args:
-        dnas: a DNA, or what `build_dnas` returns. Histograms tell sparsity and coverage, layer Gaussians redundancy
-            and coding length, any kind dead neurons; those of the histogram where there is one.
+        dnas: a DNA, its file or name (see `resolve`), or what `build_dnas` returns. Histograms tell sparsity and
+            coverage, layer Gaussians redundancy and coding length, any kind dead neurons; those of the histogram where
+            there is one.
 
     Raises:
         ValueError: when there is no DNA, their layouts differ, or one has seen too few images.
@@ -228,7 +222,8 @@ def describe(dnas: VDNA | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
         LayerDescriptors(neurons=1280, dead=0, sparsity=0.005..., used=0.62..., outside=0.0, redundancy=0.187...,
             coding_share=0.161...)
     """
-    by_kind: dict[Kind, VDNA] = {dnas.kind: dnas} if isinstance(dnas, VDNA) else {d.kind: d for d in dnas.values()}
+    given = dnas.values() if isinstance(dnas, Mapping) else resolve(dnas).dnas
+    by_kind = {dna.kind: total_of(dna) for dna in given}
     if not by_kind:
         raise ValueError("no DNA to describe")
     first, *others = by_kind.values()
@@ -253,13 +248,3 @@ def describe(dnas: VDNA | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
         )
         for layer, count in first.layout.items()
     }
-
-
-def _layer_gaussian(dna: VDNA) -> LayerGaussianDistribution:
-    distribution = dna.distribution.to("cpu")
-    if not isinstance(distribution, LayerGaussianDistribution):
-        raise ValueError(f"this needs a layer_gaussian DNA, which has the layers' covariances, got {dna!r}")
-    if dna.n_images < 2:
-        raise ValueError(f"this needs at least 2 images, got {dna!r}")
-    distribution.check_finite()
-    return distribution

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.dna.columns import ColumnLike, find_column
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronWeights, Per
+from vdna_metrics.references.resolve import DNALike, SourceLike, compared_dna, resolve_images
 
 Split = Literal["train", "validation", "test"]
-AttributeDNAs = Mapping[tuple[str, bool], VDNA]
+AttributeDNAs = Mapping[tuple[str, bool], DNALike]
 """``{(attribute, True): DNA of images with it, (attribute, False): DNA of images without it}``."""
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, as everywhere
@@ -207,7 +208,8 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
     """Distance of every neuron, or layer, between images with and without each attribute.
 
     Args:
-        dnas: ``{(attribute, whether it is there): DNA}``, what `build_dnas` makes of the partition `attributes`.
+        dnas: ``{(attribute, whether it is there): DNA}``, what `build_dnas` makes of the partition `attributes`, or
+            files or names of DNAs, see `resolve_dna`.
         distance: one with parts by neuron or by layer: its name, or a `Column` with layers, neurons and options; its
             weights are passed over.
 
@@ -218,7 +220,7 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
     column = find_column(distance).replace(weights=None)
     per = column.distance.per
     if per is None or column.distance.arity != 2:
-        raise ValueError(f"{column.title} has no distances by neuron or layer between two sets: it cannot be weighed")
+        raise ValueError(f"{column.label} has no distances by neuron or layer between two sets: it cannot be weighed")
     if not dnas:
         raise ValueError("there must be attributes, got none")
     values, names = {}, list(dict.fromkeys(name for name, _ in dnas))
@@ -226,9 +228,9 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
         if (attribute, value) not in dnas:
             word = "with" if value else "without"
             raise ValueError(f"there is no DNA of images {word} {attribute!r}: was none of them readable?")
-    first = column.select(dnas[names[0], True])
+    first = total_of(compared_dna(dnas[names[0], True], column))
     for attribute in names:
-        with_it, without = (column.select(dnas[attribute, value]) for value in (True, False))
+        with_it, without = (total_of(compared_dna(dnas[attribute, value], column)) for value in (True, False))
         if with_it.layout != first.layout or with_it.fingerprint.differences(first.fingerprint):
             raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {names[0]!r}")
         try:
@@ -350,13 +352,13 @@ def split_of(name: str) -> Split:
 
 
 def split_images(
-    source: ImageSource, table: Mapping[str, Mapping[str, bool]]
+    images: SourceLike, table: Mapping[str, Mapping[str, bool]]
 ) -> dict[Split, tuple[ImageSource, dict[str, list[bool]]]]:
     """The images of a source that a table tells of, split by `split_of`.
 
     Args:
-        source: the images.
-        table: ``{image: {attribute: whether it has it}}``, with names as in ``source.names``.
+        images: the images, see `resolve_images`.
+        table: ``{image: {attribute: whether it has it}}``, with names as in the images' source.
 
     Returns:
         ``{split: (images, {attribute: whether each image has it})}``.
@@ -364,15 +366,16 @@ def split_images(
     Raises:
         ValueError: when a split would have no image.
     """
+    source = resolve_images(images)
     places: dict[Split, list[int]] = {split: [] for split in get_args(Split)}
     for place, name in enumerate(source.names):
         if name in table:
             places[split_of(name)].append(place)
     if not all(places.values()):
-        found = ", ".join(f"{split} {len(chosen)}" for split, chosen in places.items())
+        found, first = ", ".join(f"{split} {len(chosen)}" for split, chosen in places.items()), next(iter(table), None)
         raise ValueError(
             f"every split needs images, there are {found}: of {len(source)} images of {source.name} (the first is "
-            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {next(iter(table))!r})"
+            f"{source.names[0]!r}) the table has {sum(map(len, places.values()))} (its first is {first!r})"
         )
     attributes = next(iter(table.values()))
     splits: dict[Split, tuple[ImageSource, dict[str, list[bool]]]] = {}

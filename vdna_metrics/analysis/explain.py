@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution
-from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import EMD, LFD, NFD
+from vdna_metrics.dna.columns import Column, ColumnLike
+from vdna_metrics.dna.distances import EMD, NFD
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import chosen_weights
+from vdna_metrics.references.resolve import DNALike, compared_dna, compared_reference
 
 _BLOCK = 1 << 21  # quantiles sorted at once, 16 MiB a tensor
 
@@ -238,7 +240,7 @@ class Explanation:
         }
 
 
-def explain(reference: VDNA, generated: VDNA, *, distance: ColumnLike | None = None) -> Explanation:
+def explain(reference: DNALike, generated: DNALike, *, distance: ColumnLike | None = None) -> Explanation:
     """Which neurons make the distance between two DNAs, and by what.
 
     A neuron contributes its distance over the number of neurons, or times its weight; so contributions add up to the
@@ -246,8 +248,8 @@ def explain(reference: VDNA, generated: VDNA, *, distance: ColumnLike | None = N
     ``(μ_a − μ_b)²`` and ``(σ_a − σ_b)²``, which has no shape. Of another distance no split is known: these parts are 0.
 
     Args:
-        reference: DNA of the real images.
-        generated: DNA that can be compared with it.
+        reference: DNA of the real images, or its file or name, see `resolve_dna`.
+        generated: DNA that can be compared with it, likewise.
         distance: between two sets, with a value for each neuron: its name, or a `Column` with layers, neurons, weights
             and options. By default the EMD of histograms, the neuron Fréchet distance of Gaussians.
 
@@ -256,33 +258,26 @@ def explain(reference: VDNA, generated: VDNA, *, distance: ColumnLike | None = N
             compared.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
-        >>> trainval, test = map(load_reference, names)
-        >>> found = explain(trainval, test)
+        >>> found = explain("bsds500/trainval@vdna_tiny", "bsds500/test@vdna_tiny")
         >>> round(found.score, 1), round(sum(layer.contribution for layer in found.layers), 1)
         (5.0, 5.0)
     """
-    if distance is None:
-        distance = {"histogram": EMD, "gaussian": NFD, "layer_gaussian": LFD}[reference.kind]
-    column = find_column(distance)
-    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
+    column, real = compared_reference(reference, distance)
+    if column.distance.per != "neuron" or not column.distance.says_how_far:
         raise ValueError(
             f"expected a distance that is a sum over neurons and grows as they differ, got {column!r}: take the EMD of "
             "histogram DNAs or the neuron Fréchet distance of Gaussian ones, or look at by_layer of a Column"
         )
-    sides = (column.select(dna).as_kind(column.kind) for dna in (reference, generated))
-    reference, generated = sides
-    layout = reference.layout
+    fake, layout = total_of(compared_dna(generated, column, real.provenance.extractor)), real.layout
     plain = column.replace(layers=None, neurons=None, weights=None)
-    distances = layout.flatten(cast("dict[str, Tensor]", plain.measure(reference, generated, "none")))
-    factors = chosen_weights(column.weights, layout, reference.fingerprint)
+    distances = layout.flatten(cast("dict[str, Tensor]", plain.measure(real, fake, "none")))
+    factors = chosen_weights(column.weights, layout, real.fingerprint)
     if factors is None:
         factors = torch.full_like(distances, 1 / len(distances))
-    parts, means, deviations = _parts_and_moments(reference, generated, column)
+    parts, means, deviations = _parts_and_moments(real, fake, column)
     return Explanation(
-        reference=reference,
-        generated=generated,
+        reference=real,
+        generated=fake,
         distance=column.name,
         unit=column.unit,
         distances=distances,

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.build.passes import ActivationBatch, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
 from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.neighbours import nearest_neighbours
+from vdna_metrics.layout import check_type
+from vdna_metrics.references.resolve import resolve_images
 
 # A neuron whose deviation is below this share of its mean says the same of every image but for rounding, which
 # standardising would blow up.
@@ -61,18 +63,24 @@ class Features:
         layer = f", {', '.join(self.fingerprint.paths)} of {self.fingerprint.architecture}" if self.fingerprint else ""
         return f"Features({len(self)} images of {self.vectors.shape[1]} neurons{layer})"
 
-    def check_same_layer(self, other: Features, names: tuple[str, str]) -> None:
-        """Raise ``ValueError``, showing both sides, when two sets were not seen by one layer of one network."""
-        if self.vectors.shape[1] != other.vectors.shape[1]:
-            found = [("numbers of neurons", str(self.vectors.shape[1]), str(other.vectors.shape[1]))]
-        elif self.fingerprint is None or other.fingerprint is None:
-            found = []
-        else:
-            found = self.fingerprint.differences(other.fingerprint)
-            here, there = (", ".join(side.fingerprint.paths) for side in (self, other) if side.fingerprint)
-            found += [("layers", here, there)] * (here != there)
-        if found:
-            raise ValueError("features are not comparable: " + describe_differences(found, names))
+
+def _check_same_layer(**sides: Features) -> None:
+    """Refuse, showing both sides, what is not features of one layer of one network."""
+    for name, side in sides.items():
+        advice = ": collect_features(images, extractor) gives them"
+        check_type(f"the features of {name} images", side, Features, advice=advice)
+    one, other = sides.values()
+    if one.vectors.shape[1] != other.vectors.shape[1]:
+        found = [("numbers of neurons", str(one.vectors.shape[1]), str(other.vectors.shape[1]))]
+    elif one.fingerprint is None or other.fingerprint is None:
+        found = []
+    else:
+        found = one.fingerprint.differences(other.fingerprint)
+        here, there = (", ".join(each.paths) for each in (one.fingerprint, other.fingerprint))
+        found += [("layers", here, there)] * (here != there)
+    if found:
+        here, there = sides
+        raise ValueError("features are not comparable: " + describe_differences(found, (here, there)))
 
 
 def collect_features(
@@ -104,7 +112,8 @@ def collect_features(
         >>> collect_features(np.zeros((3, 32, 32, 3), np.uint8), create_extractor("vdna_tiny"))
         Features(3 images of 1280 neurons, conv_head of short_mobilenetv2)
     """
-    network, source = create_extractor(extractor), open_numbered(images)
+    check_type("reading", reading, Reading)
+    network, source = create_extractor(extractor), resolve_images(images)
     layout = network.layout.select([layer if layer is not None else list(network.layout)[-1]])
     (chosen,) = layout
     names = ("features", "mirrored features") if mirrored else ("features",)
@@ -214,7 +223,7 @@ def measure_fidelity(
         >>> found.precision, found.recall, found.coverage, found.kernel_subset_size
         (1.0, 1.0, 1.0, 6)
     """
-    real.check_same_layer(generated, ("real", "generated"))
+    _check_same_layer(real=real, generated=generated)
     if kernel_subset_size is None:
         kernel_subset_size = max(2, min(SUBSET_SIZE, min(len(real), len(generated)) // 2))
     sides = real.vectors.to(device), generated.vectors.to(device)
@@ -350,7 +359,7 @@ def find_copies(
         >>> [(match.image, match.reference) for match in find_copies(generated, reference).suspects]
         [('10', '7')]
     """
-    reference.check_same_layer(generated, ("reference", "generated"))
+    _check_same_layer(reference=reference, generated=generated)
     if not 0 < false_alarms < 1:
         raise ValueError(f"false_alarms is a share above 0 and below 1, got {false_alarms}")
     if k < 2 or len(reference) < k + 1:

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import EMD, bin_widths
+from vdna_metrics.dna.distances import EMD
+from vdna_metrics.dna.grouped import total_of
+from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.emd import cumulative_shares
-from vdna_metrics.layout import near_names
+from vdna_metrics.layout import check_type, near_names
 from vdna_metrics.neurons import chosen_weights
+from vdna_metrics.references.resolve import DNALike, compared_dna
 
 _BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
 
@@ -84,14 +87,15 @@ class DistanceMatrix:
         return {"distance": self.distance, "unit": self.unit, "values": values}
 
 
-def distance_matrix(dnas: Mapping[str, VDNA], *, distance: ColumnLike = "emd") -> DistanceMatrix:
+def distance_matrix(dnas: Mapping[str, DNALike], *, distance: ColumnLike = "emd") -> DistanceMatrix:
     """The distances between every two of some DNAs, each computed once.
 
     For the EMD, each DNA's histograms are cumulated once, some neurons of all DNAs at a time; for the layer Fréchet
     distance each covariance is factored once. The values are those of `compare` to rounding.
 
     Args:
-        dnas: ``{name: DNA}``, at least two of one kind, network, bins and ranges.
+        dnas: ``{name: DNA}``, at least two of one kind, network, bins and ranges; or their files or names, see
+            `resolve_dna`.
         distance: between two sets, 0 between a set and itself: its name, or a `Column` with layers, neurons, weights
             and options, as ``Column("emd", unit="range")``.
 
@@ -99,18 +103,17 @@ def distance_matrix(dnas: Mapping[str, VDNA], *, distance: ColumnLike = "emd") -
         ValueError: for another distance, fewer than two DNAs, or two that cannot be compared; both are named.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
-        >>> distance_matrix({name: load_reference(name) for name in names}).values
+        >>> distance_matrix({split: f"bsds500/{split}@vdna_tiny" for split in ("trainval", "test")}).values
         tensor([[0.0000, 4.9...],
                 [4.9..., 0.0000]], dtype=torch.float64)
     """
     column = find_column(distance)
-    if column.distance.arity != 2 or column.distance.higher_is_better or column.distance.neutral != 0:
+    if not column.distance.says_how_far or column.distance.neutral != 0:
         raise ValueError(f"expected a distance that is 0 between a set and itself and grows from there, got {column!r}")
+    check_type("DNAs", dnas, Mapping, advice=": give each a name, {name: DNA}")
     if len(dnas) < 2:
         raise ValueError(f"a matrix needs at least two DNAs, got {', '.join(dnas) or 'none'}")
-    chosen = {name: column.select(dna) for name, dna in dnas.items()}
+    chosen = {name: total_of(compared_dna(dna, column)) for name, dna in dnas.items()}
     (first_name, first), *others = chosen.items()
     for name, dna in others:
         column.distance.prepared({first_name: first, name: dna})
@@ -146,33 +149,32 @@ class Neighbour:
     distance: float
 
 
-def nearest(dna: VDNA, references: Mapping[str, VDNA], *, distance: ColumnLike = "emd") -> tuple[Neighbour, ...]:
+def nearest(dna: DNALike, references: Mapping[str, DNALike], *, distance: ColumnLike = "emd") -> tuple[Neighbour, ...]:
     """References in the order of their distance from a DNA, the nearest first.
 
     Args:
-        dna: what is looked for.
-        references: ``{name: DNA}``, comparable with ``dna``.
+        dna: what is looked for, or its file or name, see `resolve_dna`.
+        references: ``{name: DNA}``, comparable with ``dna``, likewise.
         distance: between two sets, see `distance_matrix`; of one where higher is better, the highest comes first.
 
     Raises:
         ValueError: when there is no reference, or one cannot be compared; it is named.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> photographs = load_reference("bsds500/trainval@vdna_tiny#histogram-1000")
-        >>> nearest(photographs, {"photographs": photographs})
+        >>> nearest("bsds500/trainval@vdna_tiny", {"photographs": "bsds500/trainval@vdna_tiny"})
         (Neighbour(name='photographs', distance=0.0),)
     """
     column = find_column(distance)
     if column.distance.arity != 2:
         raise ValueError(f"expected a distance between two sets, got {column!r}, which looks at one")
+    check_type("references", references, Mapping, advice=": give each a name, {name: DNA}")
     if not references:
         raise ValueError("no references to look among")
-    chosen = column.select(dna)
+    chosen = total_of(compared_dna(dna, column))
     found = []
     for name, reference in references.items():
         try:
-            found.append(Neighbour(name, column(column.select(reference), chosen)))
+            found.append(Neighbour(name, column(total_of(compared_dna(reference, column)), chosen)))
         except ValueError as error:
             raise ValueError(f"reference {name!r}: {error}") from error
     return tuple(sorted(found, key=lambda neighbour: column.sort_key(neighbour.distance)))
@@ -228,7 +230,7 @@ class GroupReport:
 
 
 def compare_groups(
-    groups: Mapping[Any, VDNA], reference: VDNA | Mapping[Any, VDNA], *, distance: ColumnLike = "emd"
+    groups: Mapping[Any, DNALike], reference: DNALike | Mapping[Any, DNALike], *, distance: ColumnLike = "emd"
 ) -> GroupReport:
     """How far each group is from a reference, or from a reference of its own, the farthest first.
 
@@ -236,33 +238,35 @@ def compare_groups(
     size should not be put in one order; each says its number of images.
 
     Args:
-        groups: ``{group: DNA}``, as `build_dnas` makes them with a partition.
-        reference: one DNA for all, or ``{group: DNA}`` with those groups and maybe others.
+        groups: ``{group: DNA}``, as `build_dnas` makes them with a partition; or their files or names, see
+            `resolve_dna`.
+        reference: one DNA for all, or ``{group: DNA}`` with those groups and maybe others, likewise.
         distance: its name, or a `Column`, as in `distance_matrix`.
 
     Raises:
         ValueError: when there is no group, one lacks a reference, or one cannot be compared; it is named.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> names = ("bsds500/trainval@vdna_tiny#histogram-1000", "bsds500/test@vdna_tiny#histogram-1000")
-        >>> trainval, test = map(load_reference, names)
+        >>> trainval, test = "bsds500/trainval@vdna_tiny", "bsds500/test@vdna_tiny"
         >>> report = compare_groups({"train and val": trainval, "test": test}, trainval)
         >>> report.worst.group, report.worst.n_images, round(report.worst.distance, 1), round(report.pooled, 1)
         ('test', 200, 5.0, 2.0)
     """
     column = find_column(distance)
+    check_type("groups", groups, Mapping, advice=": give each a name, {group: DNA}")
     if not groups:
         raise ValueError("no groups to compare")
-    chosen = {group: column.select(dna) for group, dna in groups.items()}
-    found, pooled_reference = [], None
+    shared = None if isinstance(reference, Mapping) else total_of(compared_dna(reference, column))
+    of_group: Mapping[Any, Any] = reference if isinstance(reference, Mapping) else dict.fromkeys(groups, shared)
+    for group in groups:
+        if group not in of_group:
+            near = near_names(str(group), list(map(str, of_group)))
+            raise ValueError(f"group {str(group)!r} has no reference; {near}")
+    chosen = {group: total_of(compared_dna(dna, column)) for group, dna in groups.items()}
+    found, pooled_reference = [], shared
     for group, dna in chosen.items():
-        if not isinstance(reference, VDNA) and group not in reference:
-            raise ValueError(
-                f"group {str(group)!r} has no reference; {near_names(str(group), [str(name) for name in reference])}"
-            )
-        own = column.select(reference if isinstance(reference, VDNA) else reference[group])
-        if not isinstance(reference, VDNA):
+        own = total_of(compared_dna(of_group[group], column))
+        if shared is None:
             pooled_reference = own if pooled_reference is None else pooled_reference + own
         try:
             found.append(GroupDistance(str(group), dna.n_images, column(own, dna), column.by_layer(own, dna)))
@@ -271,7 +275,7 @@ def compare_groups(
     first, *others = chosen.values()
     pooled = sum(others, first)
     found.sort(key=lambda group: -column.sort_key(group.distance))
-    return GroupReport(tuple(found), column(pooled_reference or own, pooled), column.name, column.unit)
+    return GroupReport(tuple(found), column(pooled_reference, pooled), column.name, column.unit)
 
 
 def ranking_discrepancy(

@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.build.passes import ActivationBatch, read_pictures, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
-from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import Distance, find_distance, list_distances
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_count, check_type
 from vdna_metrics.neurons import chosen_weights
+from vdna_metrics.references.resolve import DNALike, compared_reference, resolve_images
 
 
 # -------------------------------------------------------------------------------------------------------------- values
@@ -147,7 +146,7 @@ def _plain(image: RankedImage) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- ranking
 def rank_images(
     images: NumberedImages,
-    reference: VDNA,
+    reference: DNALike,
     extractor: ExtractorLike,
     *,
     distance: ColumnLike | None = None,
@@ -171,7 +170,7 @@ def rank_images(
 
     Args:
         images: the images.
-        reference: DNA, of the kind that the distance needs.
+        reference: DNA of the kind that the distance needs, or its file or name, see `resolve_dna`.
         extractor: that of the reference, or its name.
         distance: its name, or a `Column` with layers, neurons, weights and options, as ``Column("emd", unit="range")``;
             by default the first of the reference's kind: ``"emd"``, ``"nfd"`` or ``"lfd"``. A score of images alone
@@ -184,34 +183,27 @@ def rank_images(
             several images, images cannot be read (unless skipped), or activations are not finite.
 
     Examples:
-        >>> from vdna_metrics import create_extractor, load_reference
         >>> from vdna_metrics.images.procedural import procedural_images
-        >>> photographs = load_reference("bsds500/test@vdna_tiny", kind="histogram")
         >>> worlds = ("white_noise", "dead_leaves_textured")
         >>> images = torch.stack([torch.from_numpy(i) for w in worlds for i in procedural_images(w, 1, size=96)])
-        >>> ranking = rank_images(images.permute(0, 3, 1, 2), photographs, create_extractor("vdna_tiny"))
+        >>> ranking = rank_images(images.permute(0, 3, 1, 2), "bsds500/test", "vdna_tiny")
         >>> [image.index for image in ranking.nearest()]
         [1, 0]
     """
-    network, source = create_extractor(extractor), open_numbered(images)
-    column = find_column(default_distance(reference.kind) if distance is None else distance)
-    reference = column.select(reference.as_kind(column.kind))
-    layout = reference.layout
-    if reference.kind != column.kind:
-        raise ValueError(f"{column.title} needs a reference of kind {column.kind!r}, got {reference.kind!r}")
-    reference.check_fingerprint(network.fingerprint.select(list(layout)))
-    needed = reference.distribution.min_images
-    if reference.n_images < needed:
-        raise ValueError(f"a {reference.kind} reference needs at least {needed} images, it has {reference.n_images}")
-    reference.distribution.check_finite()
-    max_positions = reference.provenance.max_positions if column.kind == "histogram" else None
-    on_device = reference.distribution.to(_double_device(reading.device))
+    check_type("reading", reading, Reading)
+    network, source = create_extractor(extractor), resolve_images(images)
+    column, real = compared_reference(reference, distance, network.name)
+    (real,) = column.distance.prepared({"reference": real})
+    layout = real.layout
+    real.check_fingerprint(network.fingerprint.select(list(layout)))
+    max_positions = real.provenance.max_positions if column.kind == "histogram" else None
+    on_device = real.distribution.to(_double_device(reading.device))
     of_images = _of_images(column, on_device)
 
     def measure(batch: ActivationBatch) -> Mapping[str, Tensor]:
         return of_images({layer: subsample_positions(x, max_positions) for layer, x in batch.activations.items()})
 
-    state_digest = hashlib.sha256(reference.distribution.state.cpu().numpy().tobytes()).hexdigest()
+    state_digest = hashlib.sha256(real.distribution.state.cpu().numpy().tobytes()).hexdigest()
     return rank_by(
         source,
         network,
@@ -219,16 +211,10 @@ def rank_images(
         measure,
         reading,
         column=column,
-        reference=", ".join(reference.provenance.sources) or "unknown source",
-        settings=[state_digest, max_positions, settings_of(reference.distribution)],
+        reference=", ".join(real.provenance.sources) or "unknown source",
+        settings=[state_digest, max_positions, settings_of(real.distribution)],
         pictures=pictures,
     )
-
-
-def default_distance(kind: Kind) -> Distance:
-    """The first distance of a kind of DNA: EMD, neuron or layer Fréchet distance."""
-    every = map(find_distance, list_distances())
-    return next(distance for distance in every if distance.kind == kind and distance.arity == 2)
 
 
 def _double_device(device: torch.device | str) -> torch.device:
@@ -247,7 +233,16 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
     """The distance's own way to measure single images, else by a DNA of each."""
     distance = column.distance
     if distance.of_images is not None:
-        return distance.of_images(reference, **column.options)
+        with distance.naming_errors():
+            of_images = distance.of_images(reference, **column.options)
+
+        def faster(activations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            with distance.naming_errors():
+                found = of_images(activations)
+            distance.check_finite(found)
+            return found
+
+        return faster
     if reference.min_images > 1:
         raise ValueError(
             f"{column.title} cannot rank single images: a {reference.kind} DNA needs at least {reference.min_images} "
@@ -260,9 +255,9 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
         for image in range(next(iter(activations.values())).shape[1]):
             one = empty.with_state(torch.zeros_like(empty.state))
             one.fill_({layer: x[:, image : image + 1] for layer, x in activations.items()})
-            found = distance.function(*((reference, one)[2 - distance.arity :]), **column.options)
+            found = distance.parts(*((reference, one)[2 - distance.arity :]), **column.options)
             rows.append({"": found.reshape(1)} if isinstance(found, Tensor) else dict(found))
-        return {layer: torch.stack([row[layer].double() for row in rows]) for layer in rows[0]}
+        return {layer: torch.stack([row[layer] for row in rows]) for layer in rows[0]}
 
     return measure
 
@@ -292,8 +287,7 @@ def rank_by(
         settings: what decides the values, beside the images, the network, the layout and the column.
         pictures: how many of the nearest and of the farthest images to keep.
     """
-    if pictures < 0:
-        raise ValueError(f"pictures must be at least 0, got {pictures}")
+    check_count("pictures", pictures, 0)
     per, layers = column.distance.per, tuple(layout) if column.distance.per is not None else ()
     fingerprint = extractor.fingerprint.select(list(layout))
     if per is None and column.weights is not None:

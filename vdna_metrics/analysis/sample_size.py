@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.dna.columns import ColumnLike, find_column
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.layout import check_count
+from vdna_metrics.references.resolve import DNALike, compared_dna
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,8 @@ class SampleSizeCurve:
 
 
 def sample_size_curve(
-    reference: VDNA,
-    parts: Sequence[VDNA],
+    reference: DNALike,
+    parts: Sequence[DNALike],
     *,
     sizes: Sequence[int] | None = None,
     draws: int = 10,
@@ -68,7 +71,7 @@ def sample_size_curve(
     holds neighbours, a class or a video, would make subsets more alike than random ones are.
 
     Args:
-        reference: the fixed DNA.
+        reference: the fixed DNA, or its file or name, see `resolve_dna`; likewise the parts.
         parts: DNAs of disjoint sets of equally many images, as `build_dnas` makes them with a partition.
         sizes: numbers of images, multiples of a part's; by default some that grow by about 1.4. The whole set is
             always taken too.
@@ -96,19 +99,20 @@ def sample_size_curve(
         ((3, 6, 9, 12), (10, 4), 0.0)
     """
     column = find_column(distance)
-    if not parts or draws < 1:
-        raise ValueError(f"a curve needs parts and draws, got {len(parts)} and {draws}")
-    numbers = {part.n_images for part in parts}
+    check_count("draws", draws)
+    if not parts:
+        raise ValueError("expected parts of at least one image, got none")
+    fixed, *chosen = (total_of(compared_dna(dna, column)) for dna in (reference, *parts))
+    numbers = {part.n_images for part in chosen}
     if len(numbers) > 1:
         raise ValueError(f"parts must be of equally many images, these have {min(numbers)} to {max(numbers)}")
-    per_part, total = parts[0].n_images, parts[0].n_images * len(parts)
+    per_part, total = chosen[0].n_images, chosen[0].n_images * len(chosen)
     counts = _growing(len(parts)) if sizes is None else [*sorted({*sizes} - {total}), total]
     if sizes is not None:
         wrong = [size for size in counts if size % per_part or not 0 < size <= total]
         if wrong:
             raise ValueError(f"sizes must be multiples of {per_part}, of {per_part} to {total} images, got {wrong[0]}")
         counts = [size // per_part for size in counts]
-    fixed, chosen = column.select(reference), [column.select(part) for part in parts]
     stream = np.random.default_rng(seed)
     values = torch.empty(draws, len(counts), dtype=torch.float64)
     for draw in range(draws):

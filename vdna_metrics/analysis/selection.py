@@ -12,16 +12,18 @@ from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.dna.columns import ColumnLike, find_column
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_count
 from vdna_metrics.neurons import NeuronSelection
+from vdna_metrics.references.resolve import DNALike, compared_dna
 
 _ROUNDING = 1e-12  # of a variance taken from sums of squares, relative to the squared mean
 
 
 def select_sensitive(
-    dna_with: VDNA | Sequence[VDNA],
-    dna_without: VDNA | Sequence[VDNA],
+    dna_with: DNALike | Sequence[DNALike],
+    dna_without: DNALike | Sequence[DNALike],
     *,
     k: int | None = None,
     threshold: float | None = None,
@@ -33,8 +35,8 @@ def select_sensitive(
     """Select the neurons whose distributions differ most between images with and without something.
 
     Args:
-        dna_with: DNA of images with it; several are added.
-        dna_without: DNA of images without it; several are added.
+        dna_with: DNA of images with it, or its file or name, see `resolve_dna`; several are added.
+        dna_without: DNA of images without it, likewise.
         k: select so many neurons, those at the largest distances.
         threshold: or all neurons at a distance above this.
         per_layer: or so many neurons of each layer (all that are not dropped, where a layer has fewer).
@@ -69,15 +71,15 @@ def select_sensitive(
     given = {name: value for name, value in asked.items() if value is not None}
     if len(given) != 1:
         raise ValueError(f"give one of k, threshold and per_layer, got {', '.join(given) or 'none'}")
-    if any(number is not None and number < 1 for number in (k, per_layer)):
-        raise ValueError(f"at least one neuron is to be selected, got {given}")
+    for name in given.keys() - {"threshold"}:
+        check_count(name, given[name])
     column = find_column(distance)
-    if column.distance.per != "neuron" or column.distance.arity != 2 or column.distance.higher_is_better:
+    if column.distance.per != "neuron" or not column.distance.says_how_far:
         raise ValueError(f"expected a distance of each neuron that grows as it differs, got {column!r}")
     if not 0 <= min_coverage <= 1:
         raise ValueError(f"min_coverage is a share, 0 to 1, got {min_coverage}")
-    sides = ([side] if isinstance(side, VDNA) else side for side in (dna_with, dna_without))
-    a, b = (column.select(functools.reduce(operator.add, dnas)) for dnas in sides)
+    sides = ([side] if isinstance(side, DNALike) else side for side in (dna_with, dna_without))
+    a, b = (functools.reduce(operator.add, [total_of(compared_dna(dna, column)) for dna in side]) for side in sides)
     found = cast("dict[str, Tensor]", column.measure(a, b, "none"))
     distances = torch.cat([found[layer].cpu() for layer in a.layout])
     dead, uncovered = _dead(a, b), _coverage(a, b) < min_coverage

@@ -14,10 +14,11 @@ from vdna_metrics.analysis.explain import Explanation
 from vdna_metrics.analysis.ranking import ImageRanking, rank_by, settings_of
 from vdna_metrics.build.dnas import empty_distribution
 from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, HistogramDistribution
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.distances import EMD, NFD, bin_widths
+from vdna_metrics.dna.distances import EMD, NFD
+from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -27,9 +28,10 @@ from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.images.batches import ImageBatch, iterate_images
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_count, check_type
 from vdna_metrics.neurons import chosen_neurons
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import RangesLike
+from vdna_metrics.references.resolve import resolve_images
 
 
 def compare_images(
@@ -39,7 +41,7 @@ def compare_images(
     *,
     distance: ColumnLike = "emd",
     bins: int = 1000,
-    ranges: ActivationRanges | None = None,
+    ranges: RangesLike | None = None,
     max_positions: int | None = None,
     pictures: int = 0,
     reading: Reading = DEFAULT_READING,
@@ -55,7 +57,7 @@ def compare_images(
         extractor: frozen network, or its name.
         distance: the EMD or the neuron Fréchet distance: its name, or a `Column`, as in `rank_images`.
         bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
+        ranges: activation ranges of the histograms, or their file; by default those that ship for the extractor.
         max_positions: of each image's positions at most so many are counted in histograms.
         pictures: how many of the nearest and of the farthest images of ``b`` to keep.
         reading: how images are read.
@@ -78,9 +80,10 @@ def compare_images(
     if column.distance not in (EMD, NFD):
         raise ValueError(f"two images are compared by the EMD or the neuron Fréchet distance, got {column!r}")
     check_max_positions(max_positions)
-    network, left, right = create_extractor(extractor), open_numbered(a), open_numbered(b)
+    check_type("reading", reading, Reading)
+    network, left, right = create_extractor(extractor), resolve_images(a), resolve_images(b)
     if len(left) not in (1, len(right)):
-        raise ValueError(f"one image or as many as the other side are needed, got {len(left)} and {len(right)}")
+        raise ValueError(f"expected one image or as many as the other side has, got {len(left)} and {len(right)}")
     if len(left) > 1 and reading.skip_bad:
         raise ValueError("pairs of images cannot be kept together when bad ones are skipped; give skip_bad=False")
     layout = network.layout.select(column.layers, chosen_neurons(column.neurons, network.fingerprint))
@@ -225,14 +228,16 @@ def find_exemplars(
     """
     if side not in get_args(Side):
         raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
-    if neurons < 1 or number < 1:
-        raise ValueError(f"at least one neuron and one image are needed, got {neurons} and {number}")
+    check_type("an explanation", explanation, Explanation)
+    check_type("reading", reading, Reading)
+    check_count("neurons", neurons)
+    check_count("number", number)
     a, b = explanation.reference.distribution, explanation.generated.distribution
     if not isinstance(a, HistogramDistribution) or not isinstance(b, HistogramDistribution):
         raise ValueError(
             f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
         )
-    network, source = create_extractor(extractor), open_numbered(images)
+    network, source = create_extractor(extractor), resolve_images(images)
     top = explanation.top(neurons)
     wanted: dict[str, list[int]] = {}
     for neuron in top:

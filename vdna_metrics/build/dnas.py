@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, get_args, overload
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.images.sources import ImageSource, manifest_hash
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import RangesLike, as_ranges
 from vdna_metrics.references.store import find_ranges
 
 Key = TypeVar("Key")
@@ -35,7 +35,7 @@ def build_dnas(
     kinds: Sequence[Kind] = ...,
     *,
     bins: int = ...,
-    ranges: ActivationRanges | None = ...,
+    ranges: RangesLike | None = ...,
     layers: Sequence[str] | None = ...,
     neurons: NeuronsLike | None = ...,
     max_positions: int | None = ...,
@@ -52,7 +52,7 @@ def build_dnas(
     kinds: Sequence[Kind] = ...,
     *,
     bins: int = ...,
-    ranges: ActivationRanges | None = ...,
+    ranges: RangesLike | None = ...,
     layers: Sequence[str] | None = ...,
     neurons: NeuronsLike | None = ...,
     max_positions: int | None = ...,
@@ -68,7 +68,7 @@ def build_dnas(
     kinds: Sequence[Kind] = ("histogram",),
     *,
     bins: int = 1000,
-    ranges: ActivationRanges | None = None,
+    ranges: RangesLike | None = None,
     layers: Sequence[str] | None = None,
     neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
@@ -87,7 +87,7 @@ def build_dnas(
         extractor: frozen network, or its name.
         kinds: which DNAs to make.
         bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
+        ranges: activation ranges of the histograms, or their file; by default those that ship for the extractor.
         layers: layers to look at, by default all.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         max_positions: of each image's positions at most so many are counted in histograms, see `subsample_positions`;
@@ -113,6 +113,7 @@ def build_dnas(
         >>> build_dnas(images, extractor, ["gaussian"], partition=labelled("abaab"))["gaussian"]["b"]
         VDNA(gaussian of 2 images of array/b: 3 neurons in 1 layer of AvgPool2d)
     """
+    check_names("kinds", kinds)
     network = create_extractor(extractor)
     layout = network.layout.select(layers, chosen_neurons(neurons, network.fingerprint))
     asked = {
@@ -140,10 +141,13 @@ class DNARequest:
     layout: NeuronLayout
     partition: Partition[Any] | None = None
     bins: int = 1000
-    ranges: ActivationRanges | None = None
+    ranges: RangesLike | None = None
     max_positions: int | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(get_args(Kind))}")
+        check_type("partition", self.partition, Partition, type(None))
         check_max_positions(self.max_positions)
         if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)
@@ -208,6 +212,7 @@ def make_dnas(
     Raises:
         ValueError: as `build_dnas`.
     """
+    check_type("reading", reading, Reading)
     source = open_any(images)
     n_images = len(source) if isinstance(source, ImageSource) else None
     known_as = name or (source.name if isinstance(source, ImageSource) else Seen().name)
@@ -313,16 +318,14 @@ def empty_distribution(
     extractor: FeatureExtractor,
     *,
     bins: int = 1000,
-    ranges: ActivationRanges | None = None,
+    ranges: RangesLike | None = None,
     device: torch.device | str = "cpu",
 ) -> Distribution:
     """A distribution of some of an extractor's neurons that has seen no image; arguments as in `build_dnas`."""
     if kind == "histogram":
-        chosen = ranges if ranges is not None else find_ranges(extractor)
+        chosen = find_ranges(extractor) if ranges is None else as_ranges(ranges)
         chosen.check_fingerprint(extractor.fingerprint)
         return HistogramDistribution.empty(chosen.for_layout(layout), bins, device=device)
     if kind == "gaussian":
         return GaussianDistribution.empty(layout, device=device)
-    if kind == "layer_gaussian":
-        return LayerGaussianDistribution.empty(layout, device=device)
-    raise ValueError(f"unknown kind {kind!r}; known: histogram, gaussian, layer_gaussian")
+    return LayerGaussianDistribution.empty(layout, device=device)

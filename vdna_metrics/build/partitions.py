@@ -10,8 +10,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.build.reading import NumberedImages, open_numbered
+from vdna_metrics.build.reading import NumberedImages
 from vdna_metrics.files import json_hash
+from vdna_metrics.layout import check_count, check_type
+from vdna_metrics.references.resolve import resolve_images
 
 PartName = TypeVar("PartName", bound=Hashable)
 
@@ -104,8 +106,8 @@ def disjoint_groups(n_images: int, groups: int) -> Partition[int]:
         >>> disjoint_groups(7, 3).of_image[:, 0].tolist()
         [0, 1, 2, 0, 1, 2, 0]
     """
-    if groups < 2:
-        raise ValueError(f"expected at least 2 groups, got {groups}")
+    check_count("n_images", n_images, 0)
+    check_count("groups", groups, 2)
     if n_images < groups:
         raise ValueError(f"{n_images} images cannot be put into {groups} groups, one would stay empty")
     return Partition(tuple(range(groups)), np.arange(n_images)[:, None] % groups, ("",) * groups)
@@ -134,8 +136,7 @@ def class_folders(images: NumberedImages) -> Partition[str]:
     Args:
         images: the images.
     """
-    labels = open_numbered(images).groups
-    made = labelled(labels)
+    made = labelled(resolve_images(images).groups)
     return Partition(made.parts, made.of_image, tuple(f"/{p}" if p else "" for p in made.parts), folders=True)
 
 
@@ -152,6 +153,7 @@ def attributes(has: Mapping[str, Sequence[bool]]) -> Partition[tuple[str, bool]]
         >>> attributes({"red": [True, False, True], "old": [True, True, False]}).parts
         (('red', True), ('red', False), ('old', True), ('old', False))
     """
+    check_type("attributes", has, Mapping)
     if not has:
         raise ValueError("there must be attributes, got none")
     columns = {name: np.asarray(values, np.bool_) for name, values in has.items()}

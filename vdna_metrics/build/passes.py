@@ -24,7 +24,7 @@ from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.images.batches import ImageDataset, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
 
 _EVERY = 60.0  # seconds
@@ -331,6 +331,7 @@ def calibrate(
     Raises:
         ValueError: for unreadable images (unless skipped), no images, or activations that are not finite.
     """
+    check_type("reading", reading, Reading)
     network = create_extractor(extractor)
     layout = network.layout.select(layers)
     fingerprint = network.fingerprint.select(list(layout))

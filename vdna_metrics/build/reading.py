@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.images.sources import ImageSource
+from vdna_metrics.layout import check_count, check_type
 from vdna_metrics.references.image_sets import ImageSet
-from vdna_metrics.references.resolve import are_paths, resolve_images
+from vdna_metrics.references.resolve import resolve, resolve_images
 
 NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
 """Images that have places and names: a source or set, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""
@@ -65,6 +66,17 @@ class Reading:
     notice: Callable[[str], None] | None = None
     memory_limit: int | None = None
 
+    def __post_init__(self) -> None:
+        check_count("batch_size", self.batch_size)
+        check_count("workers", self.workers, 0)
+        check_type("device", self.device, torch.device, str)
+        check_count("memory_limit", self.memory_limit or 0, 0)
+        check_type("checkpoint", self.checkpoint, str, Path, type(None))
+        object.__setattr__(self, "checkpoint", None if self.checkpoint is None else Path(self.checkpoint))
+        check_type("shard", self.shard, tuple)
+        if len(self.shard) != 2 or not 0 <= self.shard[0] < self.shard[1]:
+            raise ValueError(f"expected a shard (i, n) with 0 <= i < n, got {self.shard}")
+
     def images_of_part(self, n_images: int) -> int:
         """How many of a source's images are read, where not all are: those of this part.
 
@@ -99,24 +111,8 @@ DEFAULT_READING = Reading()
 
 def open_any(images: ImagesLike) -> ImageSource | Iterable[Any]:
     """The source of images that can be read by number, else their batches as they come."""
-    known = ImageSource | ImageSet | str | Path | np.ndarray | Tensor
-    return resolve_images(images) if isinstance(images, known) or are_paths(images) else images
-
-
-def open_numbered(images: NumberedImages) -> ImageSource:
-    """The source of images that have places and names.
-
-    Raises:
-        ValueError: for what `open_images` refuses.
-        TypeError: for an iterable of batches.
-    """
-    found = open_any(images)
-    if not isinstance(found, ImageSource):
-        raise TypeError(
-            f"expected images that can be read by number (a source, folder, archive, list of paths or array), got "
-            f"{type(images).__name__}"
-        )
-    return found
+    found = resolve(images)
+    return resolve_images(found) if found.batches is None else found.batches
 
 
 @dataclass(frozen=True)

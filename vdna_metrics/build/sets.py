@@ -17,7 +17,7 @@ from torch import Tensor
 from vdna_metrics.build.dnas import DNARequest, MadeDNAs, make_dnas
 from vdna_metrics.build.partitions import class_folders, disjoint_groups
 from vdna_metrics.build.passes import calibrate
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, open_numbered
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
@@ -26,10 +26,10 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import json_hash, read_npz, write_npz
 from vdna_metrics.images.sources import ImageSource, manifest_hash
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
-from vdna_metrics.ranges import ActivationRanges, load_ranges
-from vdna_metrics.references.resolve import write_image_digests
+from vdna_metrics.ranges import ActivationRanges, RangesLike, load_ranges
+from vdna_metrics.references.resolve import resolve_images, write_image_digests
 from vdna_metrics.references.store import own_ranges
 
 _FORMAT = 2
@@ -75,7 +75,7 @@ def known_ranges(
     extractor: ExtractorLike,
     *,
     layers: Sequence[str] | None = None,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     digests: Sequence[str] | None = None,
     reading: Reading = DEFAULT_READING,
 ) -> ActivationRanges:
@@ -89,7 +89,7 @@ def known_ranges(
         digests: likewise.
         reading: how images are read.
     """
-    network, source = create_extractor(extractor), open_numbered(images)
+    network, source = create_extractor(extractor), resolve_images(images)
     ranges = own_ranges(network)
     if ranges is not None:
         return ranges
@@ -98,7 +98,7 @@ def known_ranges(
     if cache is not None:
         content = manifest_hash(source.names, digests or content_digests(source))
         identity = json_hash([_FORMAT, content, network.fingerprint.digest, layers])
-        path = cache / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
+        path = Path(cache) / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
         if path.exists() and (ranges := _readable(path, load_ranges)) is not None:
             return ranges
     if reading.progress is not None:
@@ -117,13 +117,13 @@ def build_set(
     *,
     groups: int = 10,
     bins: int = 1000,
-    ranges: ActivationRanges | None = None,
+    ranges: RangesLike | None = None,
     layers: Sequence[str] | Mapping[Kind, Sequence[str]] | None = None,
     neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
     features: str | None = None,
     classes: bool = False,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     digests: Sequence[str] | None = None,
     name: str | None = None,
     reading: Reading = DEFAULT_READING,
@@ -143,7 +143,7 @@ def build_set(
         kinds: which DNAs to make.
         groups: how many groups.
         bins: bins of the histograms.
-        ranges: activation ranges of the histograms, by default those that ship for the extractor.
+        ranges: activation ranges of the histograms, or their file; by default those that ship for the extractor.
         layers: layers to look at, by default all; or ``{kind: layers}``.
         neurons: of the neurons to look at, as in `build_dnas`.
         max_positions: as in `build_dnas`.
@@ -167,11 +167,13 @@ def build_set(
         >>> found.dnas["gaussian"].sizes
         (3, 2, 2)
     """
+    check_type("reading", reading, Reading)
+    check_names("kinds", kinds)
     if reading.shard != (0, 1) or reading.all_ranks:
         raise ValueError(
             "build_set is for one process: for a shard or all_ranks take build_dnas(partition=disjoint_groups(...))"
         )
-    source, network = open_numbered(images), create_extractor(extractor)
+    source, network = resolve_images(images), create_extractor(extractor)
     in_groups, in_classes = disjoint_groups(len(source), groups), class_folders(source) if classes else None
     requests: dict[SetPart, DNARequest] = {}
     for kind in kinds:
@@ -185,7 +187,7 @@ def build_set(
     kept = None
     if cache is not None:
         digests = digests or content_digests(source)
-        kept = SetCache(cache, source, digests, network, groups, requests, features, name or source.name)
+        kept = SetCache(Path(cache), source, digests, network, groups, requests, features, name or source.name)
     found = None if kept is None else kept.load(skip_bad=reading.skip_bad)
     missing = {part: request for part, request in requests.items() if found is None or part not in found.dnas}
     lacks_features = features is not None and (found is None or found.features is None)

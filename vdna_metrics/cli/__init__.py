@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from importlib import import_module
 from typing import Any
@@ -30,6 +31,24 @@ _COMMANDS = {
 }
 
 
+# Keywords of the library that options of commands are called otherwise than.
+_KEYWORDS = {"format": "file_format", "weights": "neuron_weights", "weights_path": "weights", "ranges": "ranges_file"}
+_KEYWORD = re.compile(r"(?:Reading\()?\b(\w+)=(\w+|\.\.\.|)\)?(?: \([^()]*--[^()]*\))?")
+
+
+def _in_options(message: str, command: click.Command | None) -> str:
+    """A message of the library with a command's options where it names keywords of functions."""
+    commands = command.commands.values() if isinstance(command, click.Group) else filter(None, [command])
+    flags = {each.name: each.opts[-1] for one in commands for each in one.params if isinstance(each, click.Option)}
+
+    def flag(match: re.Match[str]) -> str:
+        found = flags.get(_KEYWORDS.get(match[1], match[1])) or flags.get(match[1])
+        value = "" if match[2] in ("True", "bytes", "...") else match[2]
+        return match[0] if found is None else f"{found} {value}".rstrip()
+
+    return _KEYWORD.sub(flag, message)
+
+
 class _Group(click.Group):
     """Errors with the data end in one line and exit code 1, an interrupt in 130 as in a shell."""
 
@@ -52,7 +71,10 @@ class _Group(click.Group):
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own business
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            raise click.ClickException(str(error) or type(error).__name__) from error
+            text = str(error) or type(error).__name__
+            raise click.ClickException(
+                _in_options(text, self.get_command(ctx, ctx.invoked_subcommand or ""))
+            ) from error
         except KeyboardInterrupt:
             say("\ninterrupted")
             raise click.exceptions.Exit(130) from None

@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
+from vdna_metrics.analysis.coverage import Coverage, coverage as find_coverage, quantile_ranges
 from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, find_set, reading_of
-from vdna_metrics.cli.results import forget, output_paths, picture_path, report_skipped
+from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import VDNA
-from vdna_metrics.dna.coverage import Coverage, coverage as find_coverage, quantile_ranges
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.ranges import ActivationRanges, check_levels, load_ranges
 from vdna_metrics.reports import plot_coverage
@@ -184,7 +184,7 @@ def coverage(
     SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
     """
     check_root(reading.root, source)
-    picture = None if output is None else picture_path(output)
+    picture = output_path(output)
     of = find_set(source, reading.root, ["histogram"], network.extractor)
     if of.images is None:
         dna = of.one_dna(layers=network.layers).total.select(network.layers)

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from vdna_metrics.cli.options import as_json
-from vdna_metrics.cli.reports import check_folder, print_result, write_report_to
+from vdna_metrics.cli.reports import print_result, write_report_to
+from vdna_metrics.cli.results import check_folder
 from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.demo import run_demo
 

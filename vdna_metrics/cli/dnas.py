@@ -8,12 +8,13 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, reading_of
-from vdna_metrics.cli.results import Notes, described, forget, output_paths, report_skipped
+from vdna_metrics.cli.results import described, forget, output_paths, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA
 from vdna_metrics.dna.serialization import load_merged
+from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.references import resolve_images
 
 
@@ -58,7 +59,7 @@ def make(
     if "histogram" in dnas:
         notes = Notes()
         notes.add_warnings(source, dnas["histogram"])
-        notes.say()
+        say_notes(notes)
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
     forget(pass_.checkpoint)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli.options import DATASET, HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.distributions import HistogramDistribution, Kind
-from vdna_metrics.dna import VDNA, Column, find_column, find_distance, list_distances
+from vdna_metrics.dna import VDNA, Column, columns
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references import ImageSet, resolve
 
@@ -81,10 +82,8 @@ def find_set(
 def default_column(source: str, network: NetworkOptions, root: str | None, *, by_neuron: bool = False) -> Column:
     """The first distance that takes a set's DNAs, of images the first of all; if asked one with parts by neuron."""
     found = find_set(source, root, extractor=network.extractor)
-    kinds = kinds_in(found) if by_neuron else {dna.kind for dna in found.dnas}
-    known = map(find_distance, list_distances())
-    fitting = (each for each in known if (not kinds or each.kind in kinds) and (each.per == "neuron" or not by_neuron))
-    return find_column(next(fitting))
+    kinds = kinds_in(found) if by_neuron else [dna.kind for dna in found.dnas]
+    return columns.default_column(kinds, per="neuron" if by_neuron else None)
 
 
 def kinds_in(images: ImageSet) -> list[Kind]:
@@ -126,8 +125,7 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
         if device == "cuda":
             device = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(device)
-        torch.distributed.init_process_group()
-        context.call_on_close(torch.distributed.destroy_process_group)
+        context.with_resource(_process_group())
     stop = None if checkpoint is None else context.with_resource(_stopping(checkpoint))
     return Reading(
         batch_size=options.batch_size,
@@ -141,6 +139,18 @@ def reading_of(options: ReadingOptions, checkpoint: Path | None = None, part: tu
         notice=say,
         memory_limit=options.memory_limit,
     )
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """The ranks, which end together: a group that one has left takes down those that still talk."""
+    torch.distributed.init_process_group()
+    try:
+        yield
+        if sys.exc_info()[0] is None:  # of a rank that fails the others hear when it is gone
+            torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

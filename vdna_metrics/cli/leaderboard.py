@@ -15,7 +15,8 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
 from vdna_metrics.cli.options import nested, option
-from vdna_metrics.cli.reports import check_folder, print_comparison, print_result, write_report_to
+from vdna_metrics.cli.reports import print_comparison, print_result, write_report_to
+from vdna_metrics.cli.results import check_folder
 from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.dna import Column
 from vdna_metrics.extractors import create_extractor
@@ -37,7 +38,7 @@ class NetworksOptions:
         "--extractors",
         type=options.Names(),
         metavar="A,B",
-        help=f"Networks.  [default: the reference's, else {options.DEFAULT_EXTRACTOR}]",
+        help=f"Networks.  [default: the reference's, else a generator's, else {options.DEFAULT_EXTRACTOR}]",
     )
     weights: tuple[str, ...] = option(
         "--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network."
@@ -260,9 +261,12 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
     running, reference = vars(given.running), None
     if free and not names:
-        reference = resolve(*plan.references, kinds=kinds_of(free), root=plan.root)
-        names = reference.networks or (options.DEFAULT_EXTRACTOR,)
-        precision = next((dna.fingerprint.precision for dna in reference.dnas), None)
+        kinds = kinds_of(free)
+        reference = resolve(*plan.references, kinds=kinds, root=plan.root)
+        others = (resolve(source, kinds=kinds, root=plan.root) for _, source in plan.generators)
+        first = next((each for each in (reference, *others) if each.dnas), reference)
+        names = first.networks or (options.DEFAULT_EXTRACTOR,)
+        precision = next((dna.fingerprint.precision for dna in first.dnas), None)
         running = {**running, "precision": running["precision"] or precision}
     files, layers = _weights(given.weights, names), list(given.layers or ()) or None
     chosen = {name: layers for name in names if name.startswith("timm:")}

@@ -272,6 +272,18 @@ def columns_option(flag: str, *, default: str | None = None, several: bool = Fal
 unit_option = click.option("--unit", metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")
 
 
+by_option = click.option(
+    "--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance."
+)
+
+
+checkpoint_option = click.option(
+    "--checkpoint",
+    metavar="FOLDER",
+    help="Where an interrupt keeps what was done; the same command goes on from there.",
+)
+
+
 part_of_images = click.option(
     "--shard", "part", type=_Part(), help="Of N equal parts of the images only the I-th; see `merge`."
 )

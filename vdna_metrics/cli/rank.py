@@ -12,7 +12,7 @@ from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root
-from vdna_metrics.cli.results import check_writable, described, heading, picture_path, report_skipped, seen_by
+from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, say_notes, seen_by
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
@@ -36,6 +36,7 @@ from vdna_metrics.reports import contact_sheet as draw
 @options.unit_option
 @options.takes("neurons", options.NeuronOptions)
 @options.takes("making", options.DNAOptions, default="the reference's, else ")
+@options.checkpoint_option
 @options.as_json
 def rank(
     source: str,
@@ -48,6 +49,7 @@ def rank(
     unit: str | None,
     neurons: options.NeuronOptions,
     making: options.DNAOptions,
+    checkpoint: str | None,
     as_json: bool,
 ) -> None:
     """Rank single images by their distance from real ones.
@@ -58,12 +60,12 @@ def rank(
     """
     root = making.reading.root
     check_root(root, source, reference)
-    picture = None if contact_sheet is None else picture_path(contact_sheet, "--contact-sheet")
+    picture = output_path(contact_sheet, option="--contact-sheet")
     if picture is not None and top == bottom == 0:
         raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
-    table = None if output is None else _table_path(output)
+    table = output_path(output, "a table", (".csv",))
     images = resolve_images(source, root=root)
-    task = find_comparison([reference], [], [column], making, neurons, unit=unit, builds=True)
+    task = find_comparison([reference], [], [column], making, neurons, unit=unit, builds=True, checkpoint=checkpoint)
     (column,), settings = task.columns, task.settings
     with progress_bars() as start:
         real = task.real_dnas(start)[1][column.kind]
@@ -82,7 +84,8 @@ def rank(
         )
     if not is_main():
         return
-    warnings = task.notes.say()
+    warnings = say_notes(task.notes, task.read)
+    forget(task.reading.checkpoint)
     report_skipped(ranking.source, ranking.skipped)
     if table is not None:
         _write_scores(ranking, table)
@@ -98,7 +101,7 @@ def rank(
                 "contact_sheet": contact_sheet,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
-                "read": task.notes.read,
+                "read": task.read,
                 "warnings": warnings,
             }
         )
@@ -119,14 +122,6 @@ def _telling(image: RankedImage) -> tuple[str, str]:
     if not image.layers:
         return "", ""
     return image.layers[0].layer, f"{image.layers[0].unusual:+.1f} σ"
-
-
-def _table_path(output: str) -> Path:
-    path = Path(output)
-    if path.suffix.lower() != ".csv":
-        raise click.BadParameter(f"{output}: scores are written to a .csv", param_hint="--output")
-    check_writable(path)
-    return path
 
 
 def _write_scores(ranking: ImageRanking, path: Path) -> None:

@@ -15,7 +15,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
-from vdna_metrics.cli.results import check_writable, described, forget, report_skipped
+from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
@@ -272,9 +272,7 @@ def _split(name: str) -> tuple[str, str]:
 
 def _writable_store(location: str | None) -> ReferenceStore:
     store = user_store() if location is None else ReferenceStore(location)
-    folder = store.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder / "manifest.json")
+    check_folder(store.folder)
     return store
 
 

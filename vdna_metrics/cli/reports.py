@@ -16,15 +16,9 @@ _FILE = "leaderboard.json"
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be one, before the work."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"cannot write a report to {folder}: it is a file")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
 def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
     """The record first: a page can be drawn again, numbers cannot."""
+    folder.mkdir(parents=True, exist_ok=True)
     leaderboard.save(folder / _FILE)
     for name, text in (
         ("leaderboard.csv", leaderboard_csv(leaderboard)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +13,9 @@ import click
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.dna import VDNA, Column
-from vdna_metrics.dna.compare import coverage_warning, rank_warning
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import is_ours
+from vdna_metrics.leaderboard.network_scores import Notes
 
 
 def measured(
@@ -35,18 +35,14 @@ def measured(
 
 def heading(column: Column, *, unit: bool = False) -> str:
     """A column's name, with what its values cannot be read without."""
-    of = f" ({column.unit})" if unit and "unit" in column.options else ""
-    distance = column.distance
-    if distance.arity == 2 and not distance.higher_is_better:
-        return f"{column.name}{of}"
-    return f"{column.name}{of}, {distance.direction} is better"
+    name = with_unit(column.name, column.unit) if unit else column.name
+    return name if column.distance.says_how_far else f"{name}, {column.distance.direction} is better"
 
 
 def distance_from(columns: Sequence[Column], reference: str) -> str:
     """What values are, for a title."""
-    return (
-        f"{'Distance from' if any(column.distance.arity == 2 for column in columns) else 'Scores beside'} {reference}"
-    )
+    of = "Distance from" if any(column.distance.arity == 2 for column in columns) else "Scores beside"
+    return f"{of} {reference}"
 
 
 def seen_by(network: str, neurons: NeuronOptions) -> str:
@@ -56,36 +52,12 @@ def seen_by(network: str, neurons: NeuronOptions) -> str:
     return f"seen by {network}{of}{by}"
 
 
-@dataclass
-class Notes:
-    """What a reader of numbers should know.
-
-    Args:
-        read: what DNAs were read.
-        warnings: each sentence once, with all it is true of.
-    """
-
-    read: list[str] = field(default_factory=list)
-    warnings: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, name: str, sentences: Iterable[str]) -> None:
-        """Sentences that are true of something."""
-        for sentence in sentences:
-            if name not in self.warnings.setdefault(sentence, []):
-                self.warnings[sentence].append(name)
-
-    def add_warnings(self, name: str, dna: VDNA) -> None:
-        """What cannot be told from a DNA."""
-        self.add(name, filter(None, (coverage_warning(dna), rank_warning(dna))))
-
-    def say(self) -> list[str]:
-        """Say all of them; returns the warnings."""
-        for sentence in self.read:
-            say(f"read {sentence}")
-        sentences = [f"{', '.join(names)}: {sentence}" for sentence, names in self.warnings.items()]
-        for sentence in sentences:
-            say(f"warning: {sentence}")
-        return sentences
+def say_notes(notes: Notes, read: Iterable[str] = ()) -> list[str]:
+    """Say what DNAs were read, and what a reader of the numbers should know; returns the latter."""
+    sentences = list(notes.sentences())
+    for sentence in (*(f"read {each}" for each in read), *(f"warning: {each}" for each in sentences)):
+        say(sentence)
+    return sentences
 
 
 def report_skipped(source: str, skipped: Iterable[tuple[str, str]]) -> None:
@@ -130,13 +102,26 @@ def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     return paths
 
 
-def picture_path(output: str, option: str = "--output") -> Path:
-    """The picture to write, refused before the work where it cannot be."""
-    picture = Path(output)
-    if picture.suffix.lower() not in PICTURES:
-        raise click.BadParameter(f"{output}: a picture ends in {', '.join(PICTURES)}", param_hint=option)
-    check_writable(picture)
-    return picture
+def output_path(
+    output: str | None, what: str = "a picture", suffixes: Sequence[str] = PICTURES, option: str = "--output"
+) -> Path | None:
+    """A file to write, where there is to be one, refused before the work where it cannot be."""
+    if output is None:
+        return None
+    path = Path(output)
+    if path.suffix.lower() not in suffixes:
+        raise click.BadParameter(f"{output}: {what} ends in {', '.join(suffixes)}", param_hint=option)
+    check_writable(path)
+    return path
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work, which alone makes it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(
+            f"cannot write to {folder}: {there} {'gives no permission' if there.is_dir() else 'is a file'}"
+        )
 
 
 def check_writable(path: Path) -> None:

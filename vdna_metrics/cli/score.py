@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
-from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, seen_by
-from vdna_metrics.cli.screen import is_main, print_by_layer, print_json, print_table, progress_bars
+from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, say_notes, seen_by
+from vdna_metrics.cli.screen import is_main, print_by_layer, print_by_neuron, print_json, print_table, progress_bars
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, Column
@@ -38,6 +37,32 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
     return real, found
 
 
+def _print(
+    task: Comparison,
+    told: dict[str, Any],
+    rows: list[dict[str, Any]],
+    title: str,
+    by: str | None,
+    as_json: bool,
+    unit: bool,
+) -> None:
+    """Tables of all columns and of their parts, or JSON with what else is told."""
+    warnings = say_notes(task.notes, task.read)
+    if as_json:
+        return print_json({**told, "results": rows, "read": task.read, "warnings": warnings})
+    first, *_ = rows[0]
+    headings = {column.name: heading(column, unit=unit) for column in task.columns}
+    keys = [first, "n_images", *headings]
+    print_table(title, [first, "n", *headings.values()], [[row[key] for key in keys] for row in rows])
+    names = [row[first] for row in rows]
+    for name, text in headings.items() if by else ():
+        parts = [row[f"{name}_by_{by}"] for row in rows]
+        if by == "layer":
+            print_by_layer(f"{text} by layer", names, parts)
+        else:
+            print_by_neuron(f"{text} by neuron", names, parts, task.settings.layout.neurons)
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
@@ -49,15 +74,11 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
     help="Real images or DNAs of them (a SOURCE); DNAs of several kinds: give it once each.",
 )
 @options.columns_option("--metrics", default="emd", several=True)
-@click.option("--by", type=click.Choice(["layer"]), help="Also print the distance of each layer.")
+@options.by_option
 @options.takes("neurons", options.NeuronOptions)
 @options.takes("making", options.DNAOptions, default="the reference's, else ")
 @options.allow_subsampled_option
-@click.option(
-    "--checkpoint",
-    metavar="FOLDER",
-    help="Where an interrupt keeps what was done; the same command goes on from there.",
-)
+@options.checkpoint_option
 @options.as_json
 def score(
     sources: tuple[str, ...],
@@ -72,43 +93,27 @@ def score(
 ) -> None:
     """Score sets of generated images against real ones."""
     check_root(making.reading.root, *references, *sources)
-    folder = None if checkpoint is None else Path(checkpoint)
-    task = find_comparison(references, sources, columns, making, neurons, by=by, checkpoint=folder)
+    task = find_comparison(references, sources, columns, making, neurons, by=by, checkpoint=checkpoint)
     real, found = _compare_sets(task, by, allow_subsampled)
     if not is_main():
         return
-    forget(folder)
+    forget(task.reading.checkpoint)
     results = [
         {"images": source, "n_images": dna.n_images, "skipped": dna.provenance.skipped, **values}
         for source, dna, values in found
     ]
-    warnings = task.notes.say()
-    if as_json:
-        return print_json(
-            {
-                "reference": [described(dna) for dna in real.values()],
-                "extractor": task.settings.extractor,
-                **vars(neurons),
-                "results": results,
-                "read": task.notes.read,
-                "warnings": warnings,
-            }
-        )
+    described_dnas = [described(dna) for dna in real.values()]
+    told = {"reference": described_dnas, "extractor": task.settings.extractor, **vars(neurons)}
     images = f"{real[columns[0].kind].n_images} images of {', '.join(references)}"
-    print_table(
-        f"{distance_from(columns, images)}, {seen_by(task.settings.extractor, neurons)}",
-        ["images", "n", *map(heading, columns)],
-        [[result["images"], result["n_images"], *(result[column.name] for column in columns)] for result in results],
-    )
-    for column in columns if by else ():
-        print_by_layer(heading(column), column.name, list(sources), results)
+    title = f"{distance_from(columns, images)}, {seen_by(task.settings.extractor, neurons)}"
+    _print(task, told, results, title, by, as_json, unit=False)
 
 
 @click.command()
 @click.argument("reference", metavar="SOURCE")
 @click.argument("generated", nargs=-1, required=True, metavar="SOURCE...")
 @options.columns_option("--metric")
-@click.option("--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
+@options.by_option
 @options.takes("neurons", options.NeuronOptions)
 @options.unit_option
 @options.takes("making", options.DNAOptions, default="a DNA's, else ")
@@ -136,31 +141,8 @@ def compare(
     dnas, found = _compare_sets(task, by, allow_subsampled)
     if not is_main():
         return
-    (column,), real = task.columns, dnas[column.kind]
+    (column,) = task.columns
     results = [{"dna": source, "n_images": dna.n_images, **values} for source, dna, values in found]
-    warnings = task.notes.say()
-    if as_json:
-        return print_json(
-            {
-                "reference": reference,
-                "metric": column.name,
-                "unit": column.options.get("unit"),
-                **vars(neurons),
-                "results": results,
-                "read": task.notes.read,
-                "warnings": warnings,
-            }
-        )
-    title = heading(column, unit=True)
-    images = f"{reference}, {real.n_images} images {seen_by(task.settings.extractor, neurons)}"
-    rows = [[row["dna"], row["n_images"], row[column.name]] for row in results]
-    print_table(distance_from([column], images), ["dna", "n", title], rows)
-    if by == "layer":
-        print_by_layer(title, column.name, list(generated), results)
-    elif by == "neuron":
-        rows = [
-            [layer, neuron, *(row[f"{column.name}_by_neuron"][layer][place] for row in results)]
-            for layer, values in results[0][f"{column.name}_by_neuron"].items()
-            for place, neuron in enumerate(real.layout.neurons.get(layer, range(len(values))))
-        ]
-        print_table(f"{title} by neuron", ["layer", "neuron", *generated], rows)
+    told = {"reference": reference, "metric": column.name, "unit": column.unit, **vars(neurons)}
+    images = f"{reference}, {dnas[column.kind].n_images} images {seen_by(task.settings.extractor, neurons)}"
+    _print(task, told, results, distance_from([column], images), by, as_json, unit=True)

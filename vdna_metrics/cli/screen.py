@@ -137,11 +137,18 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".removesuffix(".")
 
 
-def print_by_layer(heading: str, metric: str, columns: list[str], results: Sequence[dict[str, Any]]) -> None:
-    """A row a layer, a column a result."""
-    parts = [result[f"{metric}_by_layer"] for result in results]
-    rows = [[layer, *(part[layer] for part in parts)] for layer in parts[0]]
-    print_table(f"{heading} by layer", ["layer", *columns], rows)
+def print_by_layer(title: str, names: Sequence[str], parts: Sequence[Mapping[str, float]]) -> None:
+    """A row a layer, a column a set."""
+    print_table(title, ["layer", *names], [[layer, *(part[layer] for part in parts)] for layer in parts[0]])
+
+
+def print_by_neuron(title: str, names: Sequence[str], parts: Sequence[Any], neurons: Mapping[str, Any]) -> None:
+    """A row a neuron, a column a set; of layers of which some neurons are looked at, their indices are given."""
+    rows: list[list[Any]] = []
+    for layer, first in parts[0].items():
+        columns = zip(neurons.get(layer, range(len(first))), *(part[layer] for part in parts), strict=True)
+        rows += ([layer, *row] for row in columns)
+    print_table(title, ["layer", "neuron", *names], rows)
 
 
 def print_lines(lines: Mapping[str, str]) -> None:
@@ -155,4 +162,4 @@ def print_lines(lines: Mapping[str, str]) -> None:
 
 def print_json(value: Any) -> None:
     """Plain containers as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

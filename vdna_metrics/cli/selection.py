@@ -9,7 +9,7 @@ from vdna_metrics.analysis.desensitise import AttributeDistances, Split
 from vdna_metrics.build import attributes, build_dnas
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, default_column, reading_of
-from vdna_metrics.cli.results import output_paths, report_skipped
+from vdna_metrics.cli.results import output_paths, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_comparison, find_settings
 from vdna_metrics.dna import Column
@@ -70,7 +70,7 @@ def select(
     with progress_bars() as start:
         task, a = task.real_dnas(start)
         b = task.dnas_of(task.generated[0], start, source_without, a)
-    task.notes.say()
+    say_notes(task.notes, task.read)
     selection = analysis.select_sensitive(
         a[column.kind],
         b[column.kind],

@@ -21,7 +21,7 @@ from vdna_metrics.cli.options import (
     NeuronOptions,
     RunningOptions,
 )
-from vdna_metrics.cli.results import Notes, report_skipped
+from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import StartBar, say, watched
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import VDNA, Column
@@ -29,6 +29,7 @@ from vdna_metrics.extractors import FeatureExtractor, create_extractor, extracto
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.neurons import chosen_neurons, chosen_weights
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references import ImageSet, resolve
@@ -101,7 +102,7 @@ class DNASettings:
         layers, neurons = self.layers, self.neurons
         if like is not None:
             layers, neurons = list(like.layout), like.layout.neurons or None
-        chosen = images.choose_dna(kind, self.fingerprint, layers=layers, neurons=neurons)
+        chosen = images.choose_dna(kind, self.fingerprint, layers=layers, neurons=neurons, error_bars=False)
         if chosen is None and images.images is None:  # of another network, or otherwise run
             images.one_dna(kind).total.check_fingerprint(self.fingerprint)
         return chosen
@@ -158,9 +159,9 @@ def find_settings(
         inputs.check_same_bins(given["histogram"], bins, ranges)
         bins, ranges = own.bins, own.ranges
         max_positions = max_positions or given["histogram"].provenance.max_positions
-    extractor = network.name if network is not None else seen.provenance.extractor  # type: ignore[union-attr]
+    name = seen.name if isinstance(seen, FeatureExtractor) else seen.provenance.extractor
     return DNASettings(
-        extractor, seen.fingerprint, network, layout, layers, picked, bins or DEFAULT_BINS, ranges, max_positions
+        name, seen.fingerprint, network, layout, layers, picked, bins or DEFAULT_BINS, ranges, max_positions
     )
 
 
@@ -216,6 +217,7 @@ class Comparison:
         settings: of the DNAs.
         reading: how images are read.
         notes: what a reader of the numbers should know.
+        read: what DNAs were read.
     """
 
     reference: ImageSet
@@ -224,6 +226,7 @@ class Comparison:
     settings: DNASettings
     reading: Reading
     notes: Notes = field(default_factory=Notes)
+    read: list[str] = field(default_factory=list)
 
     @property
     def kinds(self) -> list[Kind]:
@@ -245,13 +248,14 @@ class Comparison:
         self, images: ImageSet, start: StartBar, name: str, like: Mapping[Kind, VDNA] | None = None
     ) -> dict[Kind, VDNA]:
         """DNAs of a set: those that it has, the others of its images; of the layers and neurons of others, if given."""
-        self.notes.read += images.notes
+        self.read.extend(images.notes)
         dnas: dict[Kind, VDNA] = {}
         for kind in self.kinds:
             chosen = self.settings.choose(images, kind, None if like is None else like[kind])
             if chosen is not None:
                 dnas[kind] = chosen.total
-                self.notes.add(images.source, chosen.notes)
+                for note in chosen.notes:
+                    self.notes.add(note, images.source)
         missing = [kind for kind in self.kinds if kind not in dnas]
         if missing:
             assert images.images is not None
@@ -273,7 +277,7 @@ def find_comparison(
     by: str | None = None,
     unit: str | None = None,
     builds: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: str | None = None,
 ) -> Comparison:
     """Open the set of real images, and those that are compared with it, through one network; refused before the work.
 
@@ -289,10 +293,13 @@ def find_comparison(
         checkpoint: folder where an interrupt keeps what was done.
     """
     kinds, network, root = inputs.kinds_of(columns), options.network, options.reading.root
+    twice = [source for source in sources if sources.count(source) > 1]
+    if twice:
+        raise click.UsageError(f"{twice[0]} is given twice")
     inputs.check_histogram_options(kinds, options.histograms)
     inputs.check_parts(columns, by, neurons)
     columns = tuple(inputs.in_unit(column, unit) for column in columns)
-    reading = inputs.reading_of(options.reading, checkpoint)
+    reading = inputs.reading_of(options.reading, None if checkpoint is None else Path(checkpoint))
     extractors = None if network.extractor is None else [network.extractor]
     reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
     extractor = network.extractor or next(iter(reference.networks), None)

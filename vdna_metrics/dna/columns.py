@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna.distances import Distance, DistanceLike, DistanceResult, Reduction, find_distance, list_distances
+from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction, find_distance, list_distances, with_unit
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.layout import NeuronLayout, near_names
-from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, load_selection, load_weights
+from vdna_metrics.layout import NeuronLayout, check_names, check_type, near_names
+from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, load_selection, load_weights
 
 AnyDNA = TypeVar("AnyDNA", bound=VDNA | GroupedDNA)
 
@@ -62,7 +62,7 @@ class Column:
 
     def __init__(
         self,
-        distance: DistanceLike,
+        distance: str | Distance,
         *,
         name: str = "",
         label: str = "",
@@ -75,6 +75,8 @@ class Column:
         **options: Any,
     ) -> None:
         known = find_distance(distance)
+        layers = [layers] if isinstance(layers, str) else layers
+        check_names("layers", layers or ())
         values = {
             "distance": known,
             "name": name or known.name,
@@ -82,7 +84,7 @@ class Column:
             "short": short or label or known.short,
             "meaning": meaning or known.meaning,
             "extractor": extractor,
-            "layers": None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers),
+            "layers": None if layers is None else tuple(layers),
             # Files are read once, not once a distance.
             "neurons": load_selection(neurons) if isinstance(neurons, str | Path) else neurons,
             "weights": load_weights(weights) if isinstance(weights, str | Path) else weights,
@@ -112,8 +114,8 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Its label, with the unit where the distance has several."""
-        return f"{self.label} ({self.unit})" if "unit" in self.options else self.label
+        """Its label, with the unit where that is printed."""
+        return with_unit(self.label, self.unit)
 
     def select(self, dna: AnyDNA) -> AnyDNA:
         """What is compared of a DNA."""
@@ -194,6 +196,7 @@ def find_column(column: ColumnLike) -> Column:
 
     Raises:
         ValueError: for an unknown name; near ones are named.
+        TypeError: for what is neither.
 
     Examples:
         >>> find_column("lfd[blocks.0+blocks.2]").layers
@@ -203,6 +206,7 @@ def find_column(column: ColumnLike) -> Column:
         return column
     if isinstance(column, Distance):
         return Column(column)
+    check_type("a column", column, str, Column, Distance)
     name, bracket, layers = column.partition("[")
     if bracket and layers.endswith("]"):
         whole = find_column(name)
@@ -214,3 +218,18 @@ def find_column(column: ColumnLike) -> Column:
         return Column(find_distance(column))
     except ValueError:
         raise ValueError(f"unknown distance {column!r}; {near_names(column, list_columns())}") from None
+
+
+def default_column(kinds: Collection[Kind], *, per: Per | None = None) -> Column:
+    """The first distance between two sets that takes DNAs of some kinds, of no kinds the first of all.
+
+    Args:
+        kinds: of the DNAs that there are.
+        per: parts that it has to have.
+
+    Examples:
+        >>> default_column(["gaussian"])
+        Column(nfd: neuron Fréchet distance)
+    """
+    known = (each for each in map(find_distance, list_distances()) if each.arity == 2 and per in (None, each.per))
+    return Column(next(each for each in known if not kinds or each.kind in kinds))

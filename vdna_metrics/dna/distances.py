@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -14,19 +15,19 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.dna.of_images import OfImages, image_emd_from, image_frechet_from, image_layer_frechet_from
 from vdna_metrics.dna.vdna import VDNA, check_comparable
-from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, earth_movers_distance, image_emd
+from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
-from vdna_metrics.functional.moments import image_means
-from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.layout import check_type, near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, chosen_weights
 
 Reduction = Literal["mean", "layer", "none"]
 DistanceResult = Tensor | dict[str, Tensor]
-OfImages = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""Takes ``{layer: [neurons, images, positions]}``, gives ``{layer: [images, parts]}`` float64."""
 ENTRY_POINTS = "vdna_metrics.distances"
 RESERVED = ("fid",)  # names of columns
+_SQUARED = "squared activations"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -115,6 +116,11 @@ class Distance:
         """Whether larger values are better."""
         return self.direction == "higher"
 
+    @property
+    def says_how_far(self) -> bool:
+        """Whether it is a distance between two sets: the smaller, the nearer they are."""
+        return self.arity == 2 and self.direction == "lower"
+
     def checked_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All options, with the defaults of those that are not given.
 
@@ -165,25 +171,41 @@ class Distance:
         chosen = self.checked_options(options)
         given = {"reference": reference, "generated": generated} if self.arity == 2 else {"generated": generated}
         sides = self.prepared(given, layers, neurons, allow_subsampled=allow_subsampled)
-        found = self._checked(self.function(*(side.distribution for side in sides), **chosen), sides[0].layout)
+        found = self.parts(*(side.distribution for side in sides), **chosen)
         if isinstance(found, Tensor):
             if weights is not None:
                 raise ValueError(f"{self.label} has no parts that could be weighted; leave weights= out")
             return found
         return self._reduced(found, sides[0], weights, reduction)
 
-    def _checked(self, found: Mapping[str, Tensor] | Tensor, layout: NeuronLayout) -> dict[str, Tensor] | Tensor:
-        """What its function gave, in float64; refused where it is not what the distance states."""
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Errors of its functions, which may be anybody's, name it."""
+        try:
+            yield
+        except Exception as error:
+            what = "" if isinstance(error, ValueError) else f"its function failed with {type(error).__name__}: "
+            raise ValueError(f"{self.name}: {what}{error}") from error
+
+    def parts(self, *sides: Distribution, **options: Any) -> dict[str, Tensor] | Tensor:
+        """What its function gives of distributions, in float64; refused where it is not what the distance states."""
+        layout = sides[0].layout
+        with self.naming_errors():
+            found = self.function(*sides, **options)
         sizes = {} if self.per is None else {layer: n if self.per == "neuron" else 1 for layer, n in layout.items()}
         parts = {"": found} if isinstance(found, Tensor) else dict(found)
         shapes = {layer: list(part.shape) for layer, part in parts.items()}
         expected = {layer: [size] for layer, size in sizes.items()} or {"": []}
         if shapes != expected:
             raise ValueError(f"{self.name}: its function has to give the shapes {expected}, got {shapes}")
+        self.check_finite(parts)
+        return parts[""].double() if self.per is None else {layer: part.double() for layer, part in parts.items()}
+
+    def check_finite(self, parts: Mapping[str, Tensor]) -> None:
+        """Raise ``ValueError``, naming the layers, for values that are not finite."""
         bad = [layer for layer, part in parts.items() if not part.isfinite().all()]
         if bad:
             raise ValueError(f"{self.name} is not finite in layers {', '.join(bad) or 'of all'}")
-        return parts[""].double() if self.per is None else {layer: part.double() for layer, part in parts.items()}
 
     def check_reduction(self, reduction: str) -> None:
         """Raise ``ValueError`` for a reduction that it does not have."""
@@ -257,7 +279,8 @@ def register_distance(distance: Distance) -> Distance:
     """Make a distance known by its name, in this process.
 
     Args:
-        distance: the value; what was registered under its name before is not replaced.
+        distance: the value; what was registered under its name before is not replaced, but by the same again, as when
+            a cell of a notebook is run twice: functions of one name and module are the same.
 
     Raises:
         ValueError: when the name or an alias stands for another distance.
@@ -266,16 +289,32 @@ def register_distance(distance: Distance) -> Distance:
         >>> register_distance(find_distance("emd")).label
         'VDNA-EMD'
     """
-    if not isinstance(distance, Distance):
-        raise TypeError(f"expected a Distance, got {type(distance).__name__}")
+    check_type("a distance", distance, Distance)
     for name in (distance.name, *distance.aliases):
         if name in RESERVED:
             raise ValueError(f"the name {name!r} is that of a column: give {distance.label} another one")
         known = _REGISTRY.get(name, distance)
-        if known is not distance:
+        if _described(known) != _described(distance):
             raise ValueError(f"the name {name!r} stands for {known.label} already: give {distance.label} another one")
     _REGISTRY.update(dict.fromkeys((distance.name, *distance.aliases), distance))
     return distance
+
+
+def with_unit(text: str, unit: str) -> str:
+    """A text with its unit, but for that of Fréchet distances, which nobody prints.
+
+    Examples:
+        >>> with_unit("VDNA-EMD", "bins"), with_unit("FID", "squared activations")
+        ('VDNA-EMD (bins)', 'FID')
+    """
+    return text if unit in ("", _SQUARED) else f"{text} ({unit})"
+
+
+def _described(distance: Distance) -> dict[str, Any]:
+    """Its fields, functions by their names."""
+    return {
+        name: (v.__module__, v.__qualname__) if hasattr(v, "__qualname__") else v for name, v in vars(distance).items()
+    }
 
 
 def list_distances() -> list[str]:
@@ -349,47 +388,6 @@ def _layer_frechet(reference: LayerGaussianDistribution, generated: LayerGaussia
     return found
 
 
-def image_emd_from(reference: HistogramDistribution, *, unit: EMDUnit) -> OfImages:
-    """EMD of each neuron between each image's own counts and the reference's."""
-    layout = reference.layout
-    shares = layout.split(cumulative_shares(reference.counts))
-    low, high = (layout.split(end.to(reference.state.device)) for end in (reference.ranges.low, reference.ranges.high))
-    scale = layout.split(bin_widths(reference, unit))
-
-    def measure(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {layer: image_emd(activations[layer], shares[layer], low[layer], high[layer]) for layer in layout}
-        return {layer: distances.mul_(scale[layer].to(distances.device)) for layer, distances in found.items()}
-
-    return measure
-
-
-def image_frechet_from(reference: GaussianDistribution) -> OfImages:
-    """``(x − μ)² + σ²`` of each neuron: an image is a Gaussian without spread at its mean activation ``x``."""
-    mean, variance = map(reference.layout.split, reference.mean_and_variance())
-
-    def measure(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        means = {layer: image_means(activations[layer]) for layer in reference.layout}
-        return {
-            layer: x.sub_(mean[layer].to(x.device)).square_().add_(variance[layer].to(x.device))
-            for layer, x in means.items()
-        }
-
-    return measure
-
-
-def image_layer_frechet_from(reference: LayerGaussianDistribution) -> OfImages:
-    """``|x − μ|² + tr S`` of each layer: the sum of `image_frechet_from` over its neurons."""
-    by_neuron = image_frechet_from(reference.gaussian())
-    return lambda activations: {layer: x.sum(dim=1, keepdim=True) for layer, x in by_neuron(activations).items()}
-
-
-def bin_widths(distribution: HistogramDistribution, unit: EMDUnit) -> Tensor:
-    """A bin of each neuron in a unit, ``[neurons]`` float64."""
-    low, high = distribution.ranges.low.double(), distribution.ranges.high.double()
-    one = torch.ones_like(low)
-    return {"bins": one, "range": one / distribution.bins, "activation": (high - low) / distribution.bins}[unit]
-
-
 EMD = register_distance(
     Distance(
         name="emd",
@@ -412,7 +410,7 @@ NFD = register_distance(
         "neurons.",
         kind="gaussian",
         function=_neuron_frechet,
-        unit="squared activations",
+        unit=_SQUARED,
         bias="jackknife",
         of_images=image_frechet_from,
         aliases=("neuron_frechet",),
@@ -427,7 +425,7 @@ LFD = register_distance(
         "layers.",
         kind="layer_gaussian",
         function=_layer_frechet,
-        unit="squared activations",
+        unit=_SQUARED,
         per="layer",
         bias="jackknife",
         of_images=image_layer_frechet_from,

@@ -9,7 +9,7 @@ from functools import cached_property
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.neurons import NeuronsLike
 
 
@@ -48,6 +48,7 @@ class GroupedDNA:
             raise ValueError(f"a grouped DNA has at least 2 groups, got {len(self.groups)}")
         first = self.groups[0]
         for place, group in enumerate(self.groups):
+            check_type(f"group {place}", group, VDNA, advice=": load_vdna reads a file")
             check_comparable(first, group, names=("group 0", f"group {place}"), verb="parts of one")
             if not group.n_images:
                 raise ValueError(f"group {place} of {len(self.groups)} has no image; take fewer groups")

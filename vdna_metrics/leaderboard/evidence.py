@@ -59,8 +59,7 @@ def example_images(entry: ImageSet, extractor: FeatureExtractor) -> tuple[Tensor
 
 def shown_column(columns: tuple[Column, ...]) -> Column | None:
     """The column whose neurons and images a report shows: of histograms where there is one, else of Gaussians."""
-    explained = (one for one in columns if one.distance.arity == 2 and not one.distance.higher_is_better)
-    by_neuron = [column for column in explained if column.distance.per == "neuron"]
+    by_neuron = [column for column in columns if column.distance.says_how_far and column.distance.per == "neuron"]
     histograms = [column for column in by_neuron if column.kind == "histogram"]
     return next(iter([*histograms, *by_neuron]), None)
 

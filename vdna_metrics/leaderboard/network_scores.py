@@ -63,6 +63,11 @@ class Notes:
         if sentence is not None and name not in self._names.setdefault(sentence, []):
             self._names[sentence].append(name)
 
+    def add_warnings(self, name: str, dna: VDNA) -> None:
+        """What cannot be told from a DNA."""
+        for sentence in (coverage_warning(dna), rank_warning(dna)):
+            self.add(sentence, name)
+
     def sentences(self) -> tuple[str, ...]:
         """All of them, in the order in which they were added."""
         return tuple(
@@ -207,20 +212,9 @@ def _add_ranks_(
     ]
     for pair in ranking.pairs:
         estimate = pair.difference.estimate
-        found.pairs.append(
-            PairRecord(
-                a=pair.a,
-                b=pair.b,
-                network=found.network.name,
-                metric=column.name,
-                difference=estimate.corrected,
-                low=estimate.low,
-                high=estimate.high,
-                p_value=pair.p_value,
-                paired=pair.difference.paired,
-                tied=pair.tied,
-            )
-        )
+        ends, whole = (estimate.corrected, estimate.low, estimate.high), (found.network.name, column.name)
+        record = PairRecord(pair.a, pair.b, *whole, *ends, pair.p_value, pair.difference.paired, pair.tied)
+        found.pairs.append(record)
 
 
 def _add_features_(
@@ -242,8 +236,7 @@ def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
     for note in images.notes:
         notes.add(note, entry.name)
     for dna in map(total_of, images.dnas.values()):
-        for sentence in (coverage_warning(dna), rank_warning(dna)):
-            notes.add(sentence, entry.name)
+        notes.add_warnings(entry.name, dna)
 
 
 # -------------------------------------------------------------------------------------------------------------- records

@@ -13,6 +13,8 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.images.opening import DATASET
+from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
 from vdna_metrics.leaderboard.scoring import score_leaderboard
@@ -157,6 +159,7 @@ def _listed(value: Any) -> str:
 def make_leaderboard(
     plan: LeaderboardPlan,
     *,
+    recorded: Leaderboard | None = None,
     title: str = "",
     command: str = "",
     cache: Path | None = None,
@@ -167,6 +170,7 @@ def make_leaderboard(
 
     Args:
         plan: what of what.
+        recorded: the leaderboard that is made again or added to, whose images and networks must be what they were.
         title: of the leaderboard, by default one that tells what is compared.
         command: as in `score_leaderboard`, and so are the others.
         cache: folder where DNAs are kept.
@@ -176,7 +180,26 @@ def make_leaderboard(
     Raises:
         ValueError: as `resolve` and `score_leaderboard`.
     """
-    return _scored(plan, None, title, command, cache, reading, start)
+    plan = plan.with_networks()
+    (reference, *generators), notes = _open_sets(plan, recorded, cache)
+    ranges = None if plan.ranges is None else load_ranges(plan.ranges)
+    leaderboard, evidence = score_leaderboard(
+        reference,
+        generators,
+        plan.extractors,
+        settings=plan.settings,
+        networks=plan.networks,
+        ranges={} if ranges is None else {_name_of(extractor): ranges for extractor in plan.extractors},
+        neurons=None if plan.neurons is None else load_selection(plan.neurons),
+        weights=None if plan.neuron_weights is None else load_weights(plan.neuron_weights),
+        cache=cache,
+        title=title or f"{len(generators)} sets of images against {reference.name}",
+        command=command,
+        record=plan.record(),
+        reading=reading,
+        start=start,
+    )
+    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
 
 
 def append_to_leaderboard(
@@ -211,8 +234,10 @@ def append_to_leaderboard(
             were; both sides are shown.
     """
     plan = LeaderboardPlan.from_leaderboard(recorded)
-    plan = replace(plan, references=tuple(references) or plan.references, generators=(*plan.generators, *generators))
-    found = _scored(plan, recorded, title or recorded.title, command, cache, reading, start)
+    every = *plan.generators, *generators
+    plan = replace(plan, references=tuple(references) or plan.references, generators=every, root=root or plan.root)
+    told: dict[str, Any] = {"recorded": recorded, "title": title or recorded.title, "command": command}
+    found = make_leaderboard(plan, **told, cache=cache, reading=reading, start=start)
     _check_comparable(recorded, found[0])
     return found
 
@@ -244,39 +269,8 @@ def replay_leaderboard(
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
     reading = replace(reading, **{name: recorded.settings[name] for name in ("batch_size", "skip_bad")})
-    return _scored(plan, recorded, recorded.title, recorded.command, cache, reading, start)
-
-
-def _scored(
-    plan: LeaderboardPlan,
-    recorded: Leaderboard | None,
-    title: str,
-    command: str,
-    cache: Path | None,
-    reading: Reading,
-    start: Start | None,
-) -> tuple[Leaderboard, Evidence]:
-    """The sets of images of a plan, which must be what they were where there is a record, are opened and scored."""
-    plan = plan.with_networks()
-    (reference, *generators), notes = _open_sets(plan, recorded, cache)
-    ranges = None if plan.ranges is None else load_ranges(plan.ranges)
-    leaderboard, evidence = score_leaderboard(
-        reference,
-        generators,
-        plan.extractors,
-        settings=plan.settings,
-        networks=plan.networks,
-        ranges={} if ranges is None else {_name_of(extractor): ranges for extractor in plan.extractors},
-        neurons=None if plan.neurons is None else load_selection(plan.neurons),
-        weights=None if plan.neuron_weights is None else load_weights(plan.neuron_weights),
-        cache=cache,
-        title=title or f"{len(generators)} sets of images against {reference.name}",
-        command=command,
-        record=plan.record(),
-        reading=reading,
-        start=start,
-    )
-    return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
+    told: dict[str, Any] = {"recorded": recorded, "title": recorded.title, "command": recorded.command}
+    return make_leaderboard(plan, **told, cache=cache, reading=reading, start=start)
 
 
 # ------------------------------------------------------------------------------------------------------- sets of images
@@ -307,15 +301,19 @@ def _open_sets(
 
 
 def named_source(text: str) -> tuple[str, str]:
-    """Name and source of a generator: of ``NAME=SOURCE``, or the last part of a path.
+    """Name and source of a generator: of ``NAME=SOURCE``, the last part of a path, or what comes after ``procedural:``.
 
     Examples:
         >>> named_source("ours=images/a"), named_source("images/a.zip")
         (('ours', 'images/a'), ('a.zip', 'images/a.zip'))
+        >>> named_source("procedural:white_noise/20")[0]
+        'white_noise-20'
     """
     name, equals, source = text.partition("=")
     if equals and name and source and not Path(text).exists() and "/" not in name:
         return name, source
+    if text.startswith((PROCEDURAL, DATASET)):
+        return text.partition(":")[2].replace("/", "-"), text
     return Path(text).resolve().name if Path(text).is_dir() else Path(text).name or text, text
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from vdna_metrics._version import __version__
-from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.analysis.uncertainty import Agreement, Estimate
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.files import replacing
@@ -226,23 +226,6 @@ class ClassRecord:
 
 
 @dataclass(frozen=True)
-class AgreementRecord:
-    """How far columns of a leaderboard put the generators in one order.
-
-    Args:
-        columns: ``metric network`` of each.
-        spearman: ``[columns][columns]``.
-        kendall: likewise.
-        notes: sentences where they disagree.
-    """
-
-    columns: tuple[str, ...]
-    spearman: tuple[tuple[float, ...], ...]
-    kendall: tuple[tuple[float, ...], ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Leaderboard:
     """Generators scored against one reference; all numbers, and what is needed to compute them again.
 
@@ -285,7 +268,7 @@ class Leaderboard:
     fidelity: tuple[FidelityRecord, ...] = ()
     copies: tuple[CopyRecord, ...] = ()
     classes: tuple[ClassRecord, ...] = ()
-    agreement: AgreementRecord | None = None
+    agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     writer: str = f"vdna_metrics {__version__}"
 
@@ -366,12 +349,16 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
     Raises:
         ValueError: when the file is not such a leaderboard; what is wrong is named.
     """
+    raw = Path(path).read_bytes()
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError(f"a leaderboard is a JSON object, this is a {type(data).__name__}")
-        return Leaderboard.from_json(data)
+        data = json.loads(raw)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ValueError(f"expected a leaderboard.json, {path} holds no JSON: {error}") from error
+    if not isinstance(data, dict) or "schema" not in data:
+        raise ValueError(f"expected a leaderboard.json, {path} holds other JSON")
+    try:
+        return Leaderboard.from_json(data)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 

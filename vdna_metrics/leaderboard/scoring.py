@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from vdna_metrics._version import __version__
-from vdna_metrics.analysis.uncertainty import agreement
+from vdna_metrics.analysis.uncertainty import Agreement, agreement
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
-from vdna_metrics.leaderboard.record import AgreementRecord, Evidence, ImageSetRecord, Leaderboard, Score
+from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score
 from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
@@ -99,14 +99,14 @@ def score_leaderboard(
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     _note_sizes(notes, records[1:])
     read = [note for entry in (real, *fakes) for note in entry.notes]
-    scores = tuple(score for part in found for score in part.scores)
+    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes")
+    told: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(p, name) for p in found)) for name in parts}
     leaderboard = Leaderboard(
         title=title,
         reference=records[0],
         generators=tuple(records[1:]),
         networks=tuple(part.network for part in found),
         metrics=settings.metrics,
-        scores=scores,
         settings={
             **dataclasses.asdict(settings),
             "networks": [part.spec for part in found],
@@ -118,12 +118,8 @@ def score_leaderboard(
         command=command,
         versions=_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        pairs=tuple(chain.from_iterable(part.pairs for part in found)),
-        floors=tuple(chain.from_iterable(part.floors for part in found)),
-        fidelity=tuple(chain.from_iterable(part.fidelity for part in found)),
-        copies=tuple(chain.from_iterable(part.copies for part in found)),
-        classes=tuple(chain.from_iterable(part.classes for part in found)),
-        agreement=_agreement(scores, [entry.name for entry in fakes]),
+        **told,
+        agreement=_agreement(told["scores"], [entry.name for entry in fakes]),
         notes=notes.sentences(),
     )
     return leaderboard, _evidence(found)
@@ -187,13 +183,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _agreement(scores: Sequence[Score], generators: Sequence[str]) -> AgreementRecord | None:
+def _agreement(scores: Sequence[Score], generators: Sequence[str]) -> Agreement | None:
     columns: dict[str, dict[str, float]] = {}
     for score in scores:
         value = score.value if score.estimate is None else score.estimate.corrected
         column = columns.setdefault(f"{score.metric} {score.network}", {})
         column[score.generator] = find_column(score.metric).sort_key(value)
-    if len(columns) < 2 or len(generators) < 3:
-        return None
-    found = agreement(columns)
-    return AgreementRecord(found.columns, found.spearman, found.kendall, found.notes)
+    return None if len(columns) < 2 or len(generators) < 3 else agreement(columns)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vdna_metrics.analysis.uncertainty.estimates import check_confidence
+from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.extractors import FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.functional.positions import check_max_positions
+from vdna_metrics.layout import check_count, check_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 
 
@@ -51,18 +55,23 @@ class LeaderboardSettings:
     pictures: int = 100
 
     def __post_init__(self) -> None:
+        check_names("metrics", self.metrics)
         # By their own names, which an alias is not.
         object.__setattr__(self, "metrics", tuple(find_column(name).name for name in self.metrics))
         if isinstance(self.layers, Mapping):
             object.__setattr__(self, "layers", {name: tuple(layers) for name, layers in self.layers.items()})
         elif self.layers is not None:
+            check_names("layers", self.layers)
             object.__setattr__(self, "layers", tuple(self.layers))
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"expected names of columns, each once, got {', '.join(self.metrics) or 'none'}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"a confidence lies between 0 and 1, got {self.confidence}")
-        if self.pictures < 0:
-            raise ValueError(f"pictures must not be negative, got {self.pictures}")
+        check_confidence(self.confidence)
+        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0)):
+            check_count(name, getattr(self, name), least)
+        check_max_positions(self.max_positions)
+        for column in self.columns:
+            if column.distance.bias is not None:
+                bias_rule(column)
 
     @property
     def columns(self) -> tuple[Column, ...]:

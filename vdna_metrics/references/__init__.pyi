@@ -12,6 +12,7 @@ from .resolve import (
     holds_dnas as holds_dnas,
     load_dna_folder as load_dna_folder,
     resolve as resolve,
+    resolve_dna as resolve_dna,
     resolve_images as resolve_images,
 )
 from .store import (

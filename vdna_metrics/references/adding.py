@@ -19,6 +19,7 @@ from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.downloads import DownloadError
 from vdna_metrics.files import read_header, replacing, sha256_of_file
+from vdna_metrics.layout import check_type
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.records import AnyRecord, Manifest, OneRecord, RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import (
@@ -104,6 +105,7 @@ def add_reference(
 def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: str, kind: str) -> None:
     """Raise ``ValueError`` for a name that `add_reference` would refuse whatever the DNA, before it is made."""
     for what, word in (("dataset", dataset), ("split", split)):
+        check_type(what, word, str)
         if not _WORD.fullmatch(word):
             raise ValueError(f"{what} {word!r}: expected lower-case letters, digits and . _ + -, as in bsds500/test")
     bundled, asked = bundled_store(), (dataset, split, extractor.lower(), kind)

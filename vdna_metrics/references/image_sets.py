@@ -80,6 +80,7 @@ class ImageSet:
         *,
         layers: Sequence[str] | None = None,
         neurons: NeuronsLike | None = None,
+        error_bars: bool = True,
     ) -> ChosenDNA | None:
         """The one DNA that is compared: in groups where these hold all compared layers, else whole.
 
@@ -88,6 +89,7 @@ class ImageSet:
             network: through which network, by default the one there is.
             layers: layers to compare; by default all that the whole DNA has.
             neurons: of the neurons to compare, as in `VDNA.select`; those of layers that the DNA lacks are left out.
+            error_bars: whether they are wanted, so that it is worth a note that there can be none.
 
         Returns:
             The DNA of these layers and neurons, ``None`` where there is none of that kind and network.
@@ -124,12 +126,12 @@ class ImageSet:
         groups = grouped or next((dna for dna in found if isinstance(dna, GroupedDNA)), None)
         lacks = [] if groups is None else [layer for layer in wanted if layer not in groups.layout]
         notes = []
-        if lacks:
+        if not lacks:
+            dna = groups or dna
+        elif error_bars:
             notes.append(
                 f"its groups lack {', '.join(lacks)}: the whole {kind} DNA is compared, which has no error bars"
             )
-        else:
-            dna = groups or dna
         missing = [layer for layer in known if layer not in dna.layout and not asked]
         if missing:
             notes.append(f"its {kind} DNA lacks {', '.join(missing)}, which is not compared")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
@@ -26,6 +27,7 @@ from vdna_metrics.images.containers import ARCHIVE_FOLDER
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
+from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
@@ -40,6 +42,8 @@ from vdna_metrics.references.store import (
 )
 
 ImagesLike = ImageSource | Sequence[str | Path] | NDArray[np.uint8] | Tensor | Iterable[Any]
+DNALike = VDNA | GroupedDNA | ImageSet | str | Path
+"""A DNA, or what stands for one: a file, a folder of groups, a name of a store; see `resolve`."""
 SourceLike = str | Path | ImagesLike | AnyDNA | ImageSet
 
 
@@ -83,6 +87,8 @@ def resolve(
         >>> resolve("procedural:white_noise/3")
         ImageSet(white_noise: 3 images)
     """
+    check_names("kinds", kinds or ())
+    check_names("extractors", extractors or ())
     parts = [_resolve(source, kinds, extractors, root) for source in sources]
     found = parts[0] if len(parts) == 1 else _together(parts)
     _check_same_images(found)
@@ -96,14 +102,14 @@ def _resolve(
         return source
     if isinstance(source, VDNA | GroupedDNA):
         return _of_dnas(", ".join(dict.fromkeys(total_of(source).provenance.sources)) or "DNA", (source,))
-    if isinstance(source, str | Path):
+    if isinstance(source, str | Path) and source != "":
         return _of_text(str(source), kinds, extractors, root)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
-        images = open_images(source)  # type: ignore[arg-type]
+        images = open_images(source)
         return ImageSet(images.name, images.name, images)
     if isinstance(source, Iterable):
         return ImageSet(type(source).__name__, type(source).__name__, batches=source)
-    raise TypeError(f"expected images, a DNA, or the name of some, got {type(source).__name__}")
+    raise TypeError(f"expected images, a DNA, or the name of some, got {source!r}")
 
 
 def _together(parts: Sequence[ImageSet]) -> ImageSet:
@@ -151,7 +157,8 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
         root: as in `resolve`.
 
     Raises:
-        ValueError: when it is a DNA, statistics or batches, which have no images to read.
+        ValueError: when it is a DNA or statistics, which have no images to read.
+        TypeError: for batches, and for what is no source.
 
     Examples:
         >>> resolve_images("procedural:white_noise/3").names
@@ -161,18 +168,66 @@ def resolve_images(source: SourceLike, *, root: str | Path | None = None) -> Ima
     if found.images is not None:
         return found.images
     if found.batches is not None:
-        raise ValueError(f"expected images that can be read by number, got batches of {found.source}")
+        raise TypeError(
+            "expected images that can be read by number (a source, folder, archive, list of paths or array), got "
+            f"batches of {found.source}"
+        )
     raise ValueError(f"expected images, {found.source} is a DNA: {found.dnas[0]!r}")
 
 
-def are_paths(source: object) -> bool:
+def resolve_dna(
+    source: DNALike, kind: Kind | None = None, *, layers: Sequence[str] | None = None, extractor: str | None = None
+) -> AnyDNA:
+    """The DNA of a source, for what compares one: in K disjoint groups where these hold all compared layers.
+
+    Args:
+        source: a DNA, which is returned; or what has one, see `resolve`.
+        kind: of the DNA, by default the one there is.
+        layers: that are compared, by default all.
+        extractor: network of the DNA, where a name of a store has several.
+
+    Raises:
+        ValueError: when there is none, as of images, or there are several.
+        TypeError: for what is no source.
+
+    Examples:
+        >>> resolve_dna("bsds500/test@vdna_tiny", "histogram").n_images
+        200
+    """
+    if isinstance(source, VDNA | GroupedDNA):
+        return source if kind is None else source.as_kind(kind)
+    check_type("a DNA", source, VDNA, GroupedDNA, ImageSet, str, Path)
+    extractors = None if extractor is None else [extractor]
+    found = resolve(source, kinds=None if kind is None else [kind], extractors=extractors)
+    return found.one_dna(kind, layers=layers).dna
+
+
+def compared_dna(source: DNALike, column: Column, extractor: str | None = None) -> AnyDNA:
+    """What a column compares of the DNA of a source; see `resolve_dna`."""
+    dna = resolve_dna(source, column.kind, layers=column.layers, extractor=extractor or column.extractor)
+    return column.select(dna)
+
+
+def compared_reference(
+    reference: DNALike, distance: ColumnLike | None, extractor: str | None = None
+) -> tuple[Column, VDNA]:
+    """A column, by default the first that takes a reference's DNA, and what it compares of that."""
+    if distance is None:
+        found = resolve(reference, extractors=None if extractor is None else [extractor])
+        reference = reference if isinstance(reference, VDNA | GroupedDNA) else found
+        distance = default_column([dna.kind for dna in found.dnas])
+    column = find_column(distance)
+    return column, total_of(compared_dna(reference, column, extractor))
+
+
+def are_paths(source: object) -> TypeGuard[Sequence[str | Path]]:
     """Whether a source is a sequence of paths."""
     return isinstance(source, Sequence) and (not source or isinstance(source[0], str | Path))
 
 
 def _of_dnas(source: str, dnas: Sequence[AnyDNA], **more: Any) -> ImageSet:
     notes = (f"{source}: {dna.kind} of {dna.n_images} images through {extractor_of(dna)}" for dna in dnas)
-    return ImageSet(source, source, dnas=tuple(dnas), notes=tuple(notes), **more)
+    return ImageSet(source, source, dnas=tuple(dnas), notes=tuple(dict.fromkeys(notes)), **more)
 
 
 def _of_text(

@@ -21,7 +21,7 @@ from vdna_metrics.extractors.weights import source_file
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.images.containers import near_files
 from vdna_metrics.images.sources import manifest_hash
-from vdna_metrics.layout import near_names
+from vdna_metrics.layout import check_type, near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
 from vdna_metrics.references.records import (
     AnyRecord,
@@ -187,7 +187,6 @@ def forget_remote_manifests() -> None:
     _remote_manifest.cache_clear()
 
 
-# -------------------------------------------------------------------------------------------------- which stores
 def bundled_store() -> ReferenceStore:
     """The store ``reference_stats`` that comes with the package."""
     packaged = Path(str(files("vdna_metrics"))) / "reference_stats"
@@ -213,6 +212,7 @@ def known_stores() -> list[ReferenceStore]:
 
 def as_store(store: str | Path | ReferenceStore) -> ReferenceStore:
     """A store, or the one at a location."""
+    check_type("a store", store, ReferenceStore, str, Path)
     return store if isinstance(store, ReferenceStore) else ReferenceStore(str(store))
 
 
@@ -227,7 +227,6 @@ def _entries(store: str | ReferenceStore | None) -> list[Entry]:
     return sorted(found, key=lambda entry: entry[1].name)
 
 
-# -------------------------------------------------------------------------------------------------- by name
 def list_references(store: str | None = None) -> list[ReferenceRecord]:
     """All reference DNAs of a store, or of all known ones; groups of DNAs are not listed.
 
@@ -243,6 +242,7 @@ def list_references(store: str | None = None) -> list[ReferenceRecord]:
 
 def _parse(name: str, extractor: str | None, kind: str | None) -> tuple[str | None, ReferenceName]:
     """Location of a store, where the name has one, and what of it is asked for."""
+    check_type("the name of a reference", name, str)
     location, _, inside = name.rpartition(IN_STORE)
     asked = ReferenceName.parse(inside)
     return location or None, replace(
@@ -275,6 +275,8 @@ def unknown_reference(name: str, *, extractor: str | None = None, kind: str | No
     near = near_names(inside, names if "#" in inside else list(dict.fromkeys(n.partition("@")[0] for n in names)))
     if near.startswith("known"):
         near = "`vdna-metrics references list` shows what there is"
+    if not location and os.path.exists(name):
+        return ValueError(f"no reference {name!r}; the file or folder of that name is read by resolve or load_vdna")
     what = "reference" if location else "file, folder or reference"
     return ValueError(f"no {what} {inside!r}{where}; {near if location else near_files(name) or near}")
 
@@ -330,7 +332,6 @@ def load_reference(
     )
 
 
-# -------------------------------------------------------------------------------------------------- in groups
 def group_families(entries: Sequence[Entry]) -> list[list[Entry]]:
     """The groups among records, those of one grouped DNA together, in order."""
     families: dict[tuple[ReferenceStore, str, int], list[Entry]] = {}
@@ -373,7 +374,6 @@ def load_groups(family: Sequence[Entry]) -> GroupedDNA:
     return GroupedDNA(groups)
 
 
-# -------------------------------------------------------------------------------------------------- ranges
 def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "calibrate"]:
     """Whether activation ranges are in a known store, are published elsewhere, or are to be made by calibration.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from vdna_metrics.analysis.matrices import DistanceMatrix, GroupReport
 from vdna_metrics.analysis.sample_size import SampleSizeCurve
 from vdna_metrics.analysis.single_images import Exemplars
 from vdna_metrics.dna.columns import find_column
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.plots import COLOURS, REFERENCE_COLOUR, axis_or_new, neuron_histograms, unbox
 from vdna_metrics.reports.plots import INK, SIZE, name_bars, write_beside
 
@@ -35,17 +37,15 @@ def parts_text(neuron: NeuronContribution) -> str:
 
 
 def distance_label(distance: str, unit: str = "") -> str:
-    """Label of a distance or column, by its name, with the unit where it has several, for an axis.
+    """Label of a distance or column, by its name, with the unit where that is printed, for an axis.
 
     Examples:
         >>> distance_label("emd", "bins"), distance_label("nfd")
         ('VDNA-EMD (bins)', 'neuron Fréchet distance')
     """
-    try:
-        column = find_column(distance)
-    except ValueError:  # of somebody's own, without a registered name
-        return f"{distance} ({_unit(unit)})" if unit else distance
-    return f"{column.label} ({_unit(unit)})" if unit and "unit" in column.options else column.label
+    with suppress(ValueError):  # of somebody's own, without a registered name
+        distance = find_column(distance).label
+    return with_unit(distance, _unit(unit))
 
 
 def plot_distance_matrix(matrix: DistanceMatrix) -> Figure:

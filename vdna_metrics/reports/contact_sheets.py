@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.reports.plots import INK
 
@@ -66,7 +67,7 @@ def contact_sheet(
     width = max(columns * (_WIDTH + _GAP) + _GAP, 6.0)
     height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in pictures.values())
     figure = Figure(figsize=(width, height))
-    distance = f"{ranking.label} ({ranking.unit})" if ranking.kind == "histogram" else ranking.label
+    distance = with_unit(ranking.label, ranking.unit)
     whole = f"{len(ranking)} images of {ranking.source}, by {distance} from {ranking.reference}"
     figure.suptitle(title or whole, fontsize=11, ha="left", va="top", x=_GAP / width, y=1 - 0.1 / height)
     top = height - _HEADING

@@ -113,7 +113,7 @@ def is_distance(column: Column) -> bool:
         >>> is_distance(find_column("fid"))
         True
     """
-    return column.distance.arity == 2 and not column.distance.higher_is_better
+    return column.distance.says_how_far
 
 
 def are_distances(metrics: Sequence[str]) -> bool:

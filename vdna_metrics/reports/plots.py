@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.dna.coverage import OUTSIDE, USED, Coverage
+from vdna_metrics.analysis.coverage import OUTSIDE, USED, Coverage
 from vdna_metrics.dna.plots import COLOURS, axis_or_new, neuron_histograms as neuron_histograms, unbox
 from vdna_metrics.reports.formatting import shortened
 

@@ -29,7 +29,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     sentences = [_first(leaderboard, scores, network, column)]
     if column.distance.bias is None or any(score.estimate is None for score in scores):
         has_rule = column.distance.bias is not None
-        why = "images were not split into groups" if has_rule else f"{column.title} has no rule for them"
+        why = "images were not split into groups" if has_rule else f"{column.label} has no rule for them"
         sentences.append(f"There are no error bars: {why}, so small differences may be chance.")
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)

@@ -23,7 +23,9 @@ from vdna_metrics.analysis.uncertainty.estimates import (
 from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import Provenance
+from vdna_metrics.layout import check_count
+from vdna_metrics.references.resolve import DNALike, compared_dna
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +87,7 @@ class JackknifedDistance:
 
 
 def jackknife_distance(
-    reference: VDNA | GroupedDNA | None,
-    generated: VDNA | GroupedDNA,
-    *,
-    distance: ColumnLike = "emd",
-    confidence: float = 0.95,
+    reference: DNALike | None, generated: DNALike, *, distance: ColumnLike = "emd", confidence: float = 0.95
 ) -> JackknifedDistance:
     """A distance without most of its bias, with standard error and confidence interval, of the score and each layer.
 
@@ -114,7 +112,8 @@ def jackknife_distance(
     whichever is greater, and does not go below 0.
 
     Args:
-        reference: real images; a `VDNA` is taken as it is, without error. A score of one set does not look at it.
+        reference: real images; a `VDNA` is taken as it is, without error. It may be a file, a folder of groups or a
+            name, see `resolve_dna`, and so may the other. A score of one set does not look at it.
         generated: images compared with them; likewise, but one side must be in groups. Of a `GroupedDNA` that meets
             many, the factors of its layers' covariances are computed once.
         distance: its name, or a `Column` with layers, neurons, weights and options, as ``Column("emd", unit="range")``.
@@ -144,9 +143,9 @@ def jackknife_distance(
     column = find_column(distance)
     rule = bias_rule(column)
     check_confidence(confidence)
-    chosen = column.select(generated)
+    chosen = compared_dna(generated, column)
     # What looks at one set meets that set as its reference, which it does not look at.
-    fixed = column.select(cast("VDNA | GroupedDNA", reference)) if column.distance.arity == 2 else total_of(chosen)
+    fixed = total_of(chosen) if column.distance.arity == 1 else compared_dna(cast(DNALike, reference), column)
     if not isinstance(fixed, GroupedDNA) and not isinstance(chosen, GroupedDNA):
         raise ValueError("neither side is in groups, so nothing tells how sure the distance is; give a GroupedDNA")
     totals = total_of(fixed), total_of(chosen)
@@ -197,8 +196,8 @@ class Extrapolation:
 
 
 def extrapolate_frechet(
-    reference: VDNA | GroupedDNA,
-    generated: GroupedDNA,
+    reference: DNALike,
+    generated: DNALike,
     *,
     distance: ColumnLike = "lfd",
     draws: int = 5,
@@ -212,7 +211,7 @@ def extrapolate_frechet(
     reference is taken as it is: its own bias, in one over its number of images, stays.
 
     Args:
-        reference: real images.
+        reference: real images; as in `jackknife_distance`.
         generated: images compared with them, at least three groups.
         distance: one whose bias is in ``1/n``, as of Fréchet distances: its name, or a `Column`.
         draws: random unions of each size.
@@ -229,11 +228,8 @@ def extrapolate_frechet(
     check_confidence(confidence)
     if not bias_rule(column).linear:
         raise ValueError(f"only distances whose bias is in 1/n are extrapolated, as Fréchet distances; got {column!r}")
-    if len(generated.groups) < 3 or draws < 1:
-        raise ValueError(
-            f"a line needs at least 3 groups and one draw, got {len(generated.groups)} groups and {draws} draws"
-        )
-    fixed, chosen = total_of(column.select(reference)), column.select(generated)
+    check_count("draws", draws)
+    fixed, chosen = total_of(compared_dna(reference, column)), _in_groups(generated, column, 3)
     number, stream = len(chosen.groups), np.random.default_rng(seed)
     unions = [chosen.total, *(chosen.without(index) for index in range(number))]
     for size in range((number + 1) // 2, number - 1):
@@ -290,7 +286,7 @@ class NoiseFloor:
 
 
 def noise_floor(
-    reference: GroupedDNA, n_images: int, *, distance: ColumnLike = "emd", draws: int = 10, seed: int = 0
+    reference: DNALike, n_images: int, *, distance: ColumnLike = "emd", draws: int = 10, seed: int = 0
 ) -> NoiseFloor:
     """What perfect images would score: nobody can be expected to win below it.
 
@@ -301,7 +297,7 @@ def noise_floor(
     to 1. The floor is one of plain values; that of corrected ones is 0.
 
     Args:
-        reference: real images.
+        reference: real images in groups; as in `jackknife_distance`.
         n_images: number of images of the generator.
         distance: its name, or a `Column`, as in `jackknife_distance`.
         draws: how many random splits.
@@ -315,9 +311,9 @@ def noise_floor(
     rule, neutral = bias_rule(column), column.distance.neutral
     if neutral is None or column.distance.arity != 2:
         raise ValueError(f"{column.label} has no value between a set and itself, so it has no noise floor")
-    if n_images < 1 or draws < 1:
-        raise ValueError(f"a noise floor needs at least one image and one draw, got {n_images} and {draws}")
-    chosen = column.select(reference)
+    check_count("n_images", n_images)
+    check_count("draws", draws)
+    chosen = _in_groups(reference, column, 2)
     number, total = len(chosen.groups), chosen.n_images
     expected = _noise(n_images, total)
 
@@ -339,6 +335,14 @@ def noise_floor(
     spread = float(scores.std()) if draws > 1 else 0.0
     of_layers = dict(zip(names_of_parts(column, chosen.layout), values.mean(dim=0).tolist(), strict=False))
     return NoiseFloor(float(scores.mean()), spread, of_layers, n_images, min(measured_at), column.name, column.unit)
+
+
+def _in_groups(source: DNALike, column: Column, least: int) -> GroupedDNA:
+    """What a column compares of a DNA, which has to be in so many groups."""
+    dna = compared_dna(source, column)
+    if not isinstance(dna, GroupedDNA) or len(dna.groups) < least:
+        raise ValueError(f"expected a DNA in at least {least} groups, got {dna!r}")
+    return dna
 
 
 def _noise(*numbers: int) -> Fraction:

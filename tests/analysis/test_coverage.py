@@ -23,8 +23,8 @@ from helpers.dnas import (
 )
 from hypothesis import given, strategies as st
 
+from vdna_metrics.analysis.coverage import Coverage, LayerCoverage, NeuronCoverage, coverage, quantile_ranges
 from vdna_metrics.dna.compare import coverage_warning
-from vdna_metrics.dna.coverage import Coverage, LayerCoverage, NeuronCoverage, coverage, quantile_ranges
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.ranges import ActivationRanges, RangesSource, load_ranges

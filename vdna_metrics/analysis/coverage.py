@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.distributions import Distribution, HistogramDistribution
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, RangesSource, check_levels
+from vdna_metrics.references.resolve import DNALike, resolve_dna
+
+Known = TypeVar("Known", bound=Distribution)
 
 LEVELS = (1e-4, 1 - 1e-4)
 # Of the larger end: what rounding in float32 may move an activation against the edge of its bin, twice over.
@@ -21,7 +25,7 @@ OUTSIDE = 0.01  # more than this share of a layer's activations is too much; `co
 USED = 0.1  # a layer whose median neuron uses less of its range has too few bins left for them
 
 
-def quantile_ranges(dna: VDNA, lower: float = LEVELS[0], upper: float = LEVELS[1]) -> ActivationRanges:
+def quantile_ranges(dna: DNALike, lower: float = LEVELS[0], upper: float = LEVELS[1]) -> ActivationRanges:
     """Ranges from the lower to the upper quantile of each neuron's activations.
 
     Of a neuron's n sorted activations those at the places ``floor(lower · (n − 1))`` and ``ceil(upper · (n − 1))``
@@ -31,9 +35,9 @@ def quantile_ranges(dna: VDNA, lower: float = LEVELS[0], upper: float = LEVELS[1
     their images.
 
     Args:
-        dna: histogram DNA, of many bins, over ranges that hold the quantiles: extremes with a margin (which other batch
-            sizes and devices, that round otherwise, do not leave), or quantile ranges of the same images, which gives
-            finer ones.
+        dna: histogram DNA, or its file or name (see `resolve_dna`), of many bins, over ranges that hold the quantiles:
+            extremes with a margin (which other batch sizes and devices, that round otherwise, do not leave), or
+            quantile ranges of the same images, which gives finer ones.
         lower: level of the lower quantile, 0.01 % by default.
         upper: level of the upper quantile, 99.99 % by default.
 
@@ -55,7 +59,7 @@ def quantile_ranges(dna: VDNA, lower: float = LEVELS[0], upper: float = LEVELS[1
         (tensor([25., 25., 25.]), tensor([230., 230., 230.]))
     """
     check_levels(lower, upper)
-    distribution = counted(dna)
+    dna, distribution = distribution_of(dna, HistogramDistribution)
     ranges = distribution.ranges
     first, last = central_bins(distribution, lower, upper)
     low, high = ranges.low.double(), ranges.high.double()
@@ -73,19 +77,20 @@ def quantile_ranges(dna: VDNA, lower: float = LEVELS[0], upper: float = LEVELS[1
     )
 
 
-def counted(dna: VDNA) -> HistogramDistribution:
-    """The histograms of a DNA, on the CPU.
+def distribution_of(dna: DNALike, of: type[Known]) -> tuple[VDNA, Known]:
+    """A DNA, see `resolve_dna`, and its distribution, on the CPU.
 
     Raises:
-        ValueError: when the DNA is of another kind or has seen no image.
+        ValueError: when the DNA is of another kind or has seen too few images.
     """
-    distribution = dna.distribution.to("cpu")
-    if not isinstance(distribution, HistogramDistribution):
-        raise ValueError(f"this needs a histogram DNA, got {dna!r}")
-    if not dna.n_images:
-        raise ValueError("this DNA has seen no image")
-    distribution.check_finite()
-    return distribution
+    whole = total_of(resolve_dna(dna, of.kind))
+    found, n = whole.distribution.to("cpu"), whole.n_images
+    if not isinstance(found, of):
+        raise ValueError(f"this needs a {of.kind} DNA, got {whole!r}")
+    if n < of.min_images:
+        raise ValueError(f"this DNA has seen {n or 'no'} image, a {of.kind} needs at least {of.min_images} images")
+    found.check_finite()
+    return whole, found
 
 
 def central_bins(
@@ -255,24 +260,23 @@ class Coverage:
         }
 
 
-def coverage(dna: VDNA) -> Coverage:
+def coverage(dna: DNALike) -> Coverage:
     """How the activation ranges of a histogram DNA fit its images.
 
     The numbers outside are exact; how much of a range is used is known to a bin.
 
     Args:
-        dna: histogram DNA.
+        dna: histogram DNA, or its file or name, see `resolve_dna`.
 
     Raises:
         ValueError: when the DNA is of another kind or has seen no image.
 
     Examples:
-        >>> from vdna_metrics import load_reference
-        >>> fit = coverage(load_reference("bsds500/test@vdna_tiny", kind="histogram"))
+        >>> fit = coverage("bsds500/test@vdna_tiny")
         >>> fit.verdict, round(fit.layers["blocks.4"].outside, 6), round(fit.layers["blocks.4"].used, 2)
         ('fit', 0.0, 0.68)
     """
-    distribution = counted(dna)
+    dna, distribution = distribution_of(dna, HistogramDistribution)
     first, last = central_bins(distribution, *LEVELS, strict=False)
     dead = distribution.ranges.dead
     return Coverage(
