@@ -41,10 +41,10 @@ def open_images(
     `ImageSource`                           as it is
     ======================================  ==========================================================================
 
-    Files are images by their suffix, and what they are by their content: JPEG, PNG, WebP, BMP, TIFF, PNM, GIF (its first
-    frame), and AVIF where this Pillow has it. Others, hidden files and folders (a leading ``.``) and ``__MACOSX`` are left
-    out, and counted in `ImageSource.unread`. Compressed tars are refused: they cannot be read at random, and ``gunzip``
-    makes them plain ones.
+    Files are images by their suffix, and what they are by their content: JPEG, PNG, WebP, BMP, TIFF, PNM, GIF (its
+    first frame), and AVIF where this Pillow has it. Others, hidden files and folders (a leading ``.``) and ``__MACOSX``
+    are left out, and counted in `ImageSource.unread`. Compressed tars are refused: they cannot be read at random, and
+    ``gunzip`` makes them plain ones.
 
     Args:
         source: one of the above.
