@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.image_files import encode, pixels, png
-from PIL import Image
+from PIL import Image, features
 
 from vdna_metrics.images import ImageDataset, iterate_images, open_images
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
@@ -175,13 +175,15 @@ def test_hidden_files_are_left_out(tmp_path: Path, files: dict[str, bytes]) -> N
     data = next(iter(files.values()))
     extensions = ["bmp", "jpg", "JPEG", "pgm", "png", "PPM", "tif", "Tiff", "webp"]
     shown = {f"x/{i}.{extension}": data for i, extension in enumerate(extensions)}
-    hidden = dict.fromkeys(["._a.png", ".b.png", ".git/c.png", "__MACOSX/0.png", "x/.d/e.png", "x/f.gif"], data)
+    hidden = dict.fromkeys(["._a.png", ".b.png", ".git/c.png", "__MACOSX/0.png", "x/.d/e.png", "x/f.eps"], data)
     for path in (
         _write_files(tmp_path / "folder", shown | hidden),
         _write_zip(tmp_path / "set.zip", shown | hidden),
         _write_tar(tmp_path / "set.tar", shown | hidden),
     ):
-        assert open_images(path).names == tuple(sorted(shown))
+        source = open_images(path)
+        assert source.names == tuple(sorted(shown))
+        assert source.unread == (("hidden image", 3), (".eps", 1)), path  # what macOS writes is nobody's image
 
 
 def test_folder_links_are_followed_once(tmp_path: Path, folder: Path) -> None:
@@ -197,6 +199,25 @@ def test_folder_links_are_followed_once(tmp_path: Path, folder: Path) -> None:
         list(iterate_images(open_images(root)))
 
 
+def test_links_between_folders_count_each_image_once(tmp_path: Path) -> None:
+    """However folders and files link to each other, each real file is one image, by its own name where it has one."""
+    names = "abcdef"
+    files = {f"{name}/{i}.png": encode(pixels(4, 4, 3)) for name in names for i in range(2)}
+    root = _write_files(tmp_path / "root", files)
+    for name in names:
+        for other in names:
+            (root / name / f"to_{other}").symlink_to(f"../{other}", target_is_directory=True)
+    (root / "again.png").symlink_to("a/0.png")
+    source = open_images(root)
+    assert source.names == tuple(sorted(files))
+    assert source.unread == (("link to what is there already", len(names) ** 2 + 1),)
+    elsewhere = tmp_path / "links"
+    elsewhere.mkdir()
+    for i in range(3):
+        (elsewhere / f"{i}.png").symlink_to(root / "a" / "0.png" if i < 2 else root / "b" / "0.png")
+    assert open_images(elsewhere).names == ("0.png", "2.png")
+
+
 def test_list_rules(tmp_path: Path, folder: Path) -> None:
     """A list keeps its order and repeats, may hold absolute paths, and ignores blank lines and comments."""
     path = tmp_path / "list.txt"
@@ -208,8 +229,8 @@ def test_list_rules(tmp_path: Path, folder: Path) -> None:
     _, _, bad, indices = _collect(source, skip_bad=True)
     assert indices == [0, 1, 2]
     assert [name for name, _ in bad] == ["folder/gone.png"]
-    path.write_text("folder/z.gif")
-    with pytest.raises(ValueError, match=r"list\.txt lists 'folder/z\.gif', no image file; known are \.bmp, "):
+    path.write_text("folder/z.eps")
+    with pytest.raises(ValueError, match=r"list\.txt lists 'folder/z\.eps', no image file; known are \..*\.webp"):
         open_images(path)
     path.write_text("# nothing\n\n")
     with pytest.raises(ValueError, match=r"list\.txt lists no images"):
@@ -333,15 +354,35 @@ def test_missing_and_unknown_sources(tmp_path: Path, folder: Path) -> None:
         open_images([folder])
 
 
+def test_every_image_of_a_folder_counts(tmp_path: Path) -> None:
+    """All suffixes of the formats that are read count, in a folder and in archives; what is not read is counted too."""
+    array = pixels(6, 5, 3)
+    read = {f"{i}.{suffix}": encode(array, "JPEG") for i, suffix in enumerate(("jpg", "jpeg", "jpe", "jfif", "JPG"))}
+    read |= {"a.gif": encode(array, "GIF"), "b.pnm": encode(array, "PPM"), "c.webp": encode(array, "WEBP")}
+    avif = {"d.avif": encode(array, "AVIF")} if features.check("avif") else {}
+    left = {"e.heic": b"", "f.heic": b"", "g.mp4": b"", "labels": b""}
+    for path in (
+        _write_files(tmp_path / "folder", read | avif | left),
+        _write_zip(tmp_path / "set.zip", read | avif | left),
+        _write_tar(tmp_path / "set.tar", read | avif | left),
+    ):
+        source = open_images(path)
+        assert source.names == tuple(sorted(read | avif))
+        assert source.unread == ((".heic", 2), (".mp4", 1), ("no suffix", 1))
+        assert evenly_spaced(source, 2).unread == source.unread
+        images, _, bad, _ = _collect(source)
+        assert (images.shape, bad) == ((len(source), 6, 5, 3), [])
+
+
 def test_sources_without_images(tmp_path: Path) -> None:
     """A folder or archive without images says how many files of which kinds it has."""
-    files = {f"{i}.gif": b"" for i in range(10)} | {"a/notes.txt": b"", "LICENSE": b"", ".hidden.png": b""}
+    files = {f"{i}.eps": b"" for i in range(10)} | {"a/notes.txt": b"", "LICENSE": b"", ".hidden.png": b""}
     for path in (
         _write_files(tmp_path / "none", files),
         _write_zip(tmp_path / "none.zip", files),
         _write_tar(tmp_path / "none.tar", files),
     ):
-        found = r"has 12 files \(suffixes: \.gif 10, none 1, \.txt 1\), no images; known are \.bmp, \.jpeg"
+        found = r"has 12 files \(\.eps 10, \.txt 1, hidden image 1, no suffix 1\), no images; known are \."
         with pytest.raises(ValueError, match=found):
             open_images(path)
     (tmp_path / "empty").mkdir()
@@ -425,7 +466,7 @@ def _corrupted() -> dict[str, bytes]:
         "03_cut.jpg": whole_jpeg[: len(whole_jpeg) // 2],
         "04_cut.png": whole_png[: len(whole_png) // 2],
         "05_crc.png": whole_png[:idat_end] + bytes([whole_png[idat_end] ^ 1]) + whole_png[idat_end + 1 :],
-        "06_gif.png": encode(pixels(8, 8), "GIF"),
+        "06_ico.png": encode(pixels(8, 8), "ICO"),
         "07_zero.png": png(0, 4, b"\0" * 4),
         "08_html.png": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
         "09_bad.webp": webp[:20] + bytes(len(webp) - 20),

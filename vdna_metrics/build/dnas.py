@@ -308,7 +308,8 @@ def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[
         skipped = tuple((partition.image_name(name), reason) for name, reason in bad)
         manifests = (manifest_hash([partition.image_name(names[i]) for i in here], digests),) if digests else ()
         known = ImageSizes.of(sizes) if sizes else None
-        found.append(Provenance(extractor, (seen.name + suffix,), skipped=skipped, manifests=manifests, sizes=known))
+        origin = Provenance(extractor, (seen.name + suffix,), skipped, manifests, sizes=known, unread=seen.unread)
+        found.append(origin)
     return found
 
 

@@ -111,6 +111,7 @@ class Seen:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     next_batch: int = 0
     names: tuple[str, ...] = ()  # of all images of the source
+    unread: tuple[tuple[str, int], ...] = ()  # what else lies there
 
     def save(self, checkpoint: Checkpoint, states: States) -> None:
         """Write this and the states."""
@@ -206,7 +207,7 @@ def run_pass(
     source = open_any(images)
     lease = extractor.lease(list(layout))  # held as long as images come
     if isinstance(source, ImageSource):
-        seen.name, seen.names = source.name, source.names
+        seen.name, seen.names, seen.unread = source.name, source.names, source.unread
         _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
     else:
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:

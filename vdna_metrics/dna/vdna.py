@@ -59,6 +59,7 @@ class Provenance:
         extractor: the extractor's name, for people; its identity is the fingerprint.
         sources: names of the image sets, in the order in which they were merged.
         skipped: images that could not be read and were left out, ``(name, reason)`` each.
+        unread: what else lay in the sources and is not read as an image, ``(what, how many files)``.
         manifests: hash of each source's image names and contents.
         max_positions: how many positions of each image and layer were looked at, at most; ``None`` for all.
         sizes: of the images, before they were resized; ``None`` where nothing of that was kept.
@@ -73,6 +74,7 @@ class Provenance:
     max_positions: int | None = None
     origin: str = ""
     sizes: ImageSizes | None = None
+    unread: tuple[tuple[str, int], ...] = ()
 
     def __add__(self, other: Provenance) -> Provenance:
         """Both, one after the other.
@@ -87,6 +89,7 @@ class Provenance:
             self,
             sources=self.sources + other.sources,
             skipped=self.skipped + other.skipped,
+            unread=tuple(dict.fromkeys(self.unread + other.unread)),  # of groups of one set each says the same
             manifests=self.manifests + other.manifests,
             sizes=None if self.sizes is None or other.sizes is None else self.sizes + other.sizes,
             origin="; ".join(dict.fromkeys(filter(None, [*self.origin.split("; "), *other.origin.split("; ")]))),
@@ -104,11 +107,12 @@ class Provenance:
             **vars(self),
             "sources": list(self.sources),
             "skipped": [list(item) for item in self.skipped],
+            "unread": [list(item) for item in self.unread],
             "manifests": list(self.manifests),
             "sizes": self.sizes and {side: list(ends) for side, ends in vars(self.sizes).items()},
         }
         # What is nothing is left out, as by earlier versions, which did not know it.
-        optional = ("max_positions", "origin", "sizes")
+        optional = ("max_positions", "origin", "sizes", "unread")
         return {name: value for name, value in data.items() if value or name not in optional}
 
     @classmethod
@@ -123,6 +127,7 @@ class Provenance:
             max_positions=data.get("max_positions"),
             origin=data.get("origin", ""),
             sizes=ImageSizes(**sizes) if sizes else None,
+            unread=tuple((what, count) for what, count in data.get("unread", ())),
         )
 
 

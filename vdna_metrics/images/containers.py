@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 import os
 import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.files import is_ours, read_header
+from vdna_metrics.images.decoding import IMAGE_EXTENSIONS
 from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, TarSource, ZipSource, zip_data_start
 
-IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _KNOWN = ", ".join(IMAGE_EXTENSIONS)
 ARCHIVE_FOLDER = re.compile(r"(.+\.(?:zip|tar)):(.+)", re.IGNORECASE | re.DOTALL)
+_BESIDE_FILES = re.compile(r"(^|/)(\._[^/]*$|__MACOSX/)")
 _COMPRESSED_TAR = re.compile(r"\.(?:tgz|tbz2?|txz|tar\.\w+)$", re.IGNORECASE)
+
+Unread = tuple[tuple[str, int], ...]
 
 
 def open_container(source: str | Path) -> ImageSource:
@@ -32,7 +36,9 @@ def open_container(source: str | Path) -> ImageSource:
         path, folder = archive[1], archive[2].strip("/")
         name = f"{os.path.basename(path)}:{folder}"
     if os.path.isdir(path):
-        return FileSource(name, _image_names(_walk(path), path), path)
+        files, repeated = _walk(path)
+        images, unread = _image_names(files, path)
+        return FileSource(name, images, path, unread=unread + repeated)
     if not os.path.exists(path):
         raise ValueError(f"no image source at {path!r}; {near_files(path)}".removesuffix("; "))
     suffix = os.path.splitext(path)[1].lower()
@@ -69,34 +75,82 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _image_names(names: Iterable[str], where: str) -> tuple[str, ...]:
-    visible = [name for name in names if not any(map(_is_hidden, name.split("/")))]
-    images = tuple(sorted(name for name in visible if _suffix(name) in IMAGE_EXTENSIONS))
+def _image_names(names: Iterable[str], where: str) -> tuple[tuple[str, ...], Unread]:
+    """The images among some files, and what is not read of them."""
+    images, others, n_others = [], Counter[str](), 0
+    for name in names:
+        hidden, suffix = any(map(_is_hidden, name.split("/"))), _suffix(name)
+        if hidden:
+            # What macOS writes beside each file is no image, whatever its name.
+            others["hidden image"] += suffix in IMAGE_EXTENSIONS and not _BESIDE_FILES.search(name)
+        elif suffix in IMAGE_EXTENSIONS:
+            images.append(name)
+        else:
+            others[suffix or "no suffix"] += 1
+            n_others += 1
+    unread = tuple(
+        (what, count) for what, count in sorted(others.items(), key=lambda item: (-item[1], item[0])) if count
+    )
     if not images:
-        suffixes = Counter(_suffix(name) or "none" for name in sorted(visible)).most_common(8)
-        found = f" (suffixes: {', '.join(f'{suffix} {count}' for suffix, count in suffixes)})" if suffixes else ""
-        raise ValueError(f"{where!r} has {len(visible)} files{found}, no images; known are {_KNOWN}")
-    return images
+        found = f" ({describe_unread(unread[:8])})" if unread else ""
+        raise ValueError(f"{where!r} has {n_others} files{found}, no images; known are {_KNOWN}")
+    return tuple(sorted(images)), unread
 
 
-def _walk(root: str) -> Iterator[str]:
-    def refuse(error: OSError) -> None:  # os.walk would leave an unreadable folder out in silence
-        raise ValueError(f"cannot list {error.filename!r}: {error.strerror}") from error
+def describe_unread(unread: Unread) -> str:
+    """Files of a source that are not read, in words.
 
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-        real = os.path.join(os.path.realpath(folder), "")
-        folders[:] = [
-            name
-            for name in folders
-            if not _is_hidden(name)
-            # A link to a folder above itself would be walked in circles.
-            and not real.startswith(os.path.join(os.path.realpath(os.path.join(folder, name)), ""))
-        ]
-        relative = PurePath(os.path.relpath(folder, root)).as_posix()
-        yield from (name if relative == "." else f"{relative}/{name}" for name in files)
+    Examples:
+        >>> describe_unread(((".heic", 12), (".txt", 1)))
+        '.heic 12, .txt 1'
+    """
+    return ", ".join(f"{what} {count}" for what, count in unread)
 
 
-def _select_members(names: Iterable[str], where: str, folder: str) -> dict[str, str]:
+def _walk(root: str) -> tuple[list[str], Unread]:
+    """All files below a folder, each real one once whatever links there are, and how many links were left out."""
+    found: list[str] = []
+    links: list[tuple[str, str]] = []
+    seen: set[str] = set()
+
+    def visit(folder: str, real: str) -> None:
+        waiting = [(folder, real)]
+        while waiting:
+            folder, real = waiting.pop()
+            seen.add(real)
+            try:
+                entries = list(os.scandir(real))
+            except OSError as error:  # a folder that cannot be read would be left out in silence
+                if any(map(_is_hidden, folder.split("/"))):
+                    continue
+                raise ValueError(f"cannot list {real!r}: {error.strerror}") from error
+            for entry in entries:
+                name = f"{folder}{entry.name}"
+                if entry.is_symlink():
+                    heapq.heappush(links, (name, os.path.realpath(entry.path)))
+                elif not entry.is_dir():
+                    found.append(name)
+                    seen.add(entry.path)
+                elif entry.path not in seen:
+                    waiting.append((f"{name}/", entry.path))
+
+    # Links come after what is there in truth, so that names do not depend on the order of the system.
+    visit("", os.path.realpath(root))
+    repeated = 0
+    while links:
+        name, real = heapq.heappop(links)
+        above = os.path.join(real, "")
+        if real in seen or os.path.realpath(os.path.dirname(os.path.join(root, name))).startswith(above):
+            repeated += 1
+        elif os.path.isdir(real):
+            visit(f"{name}/", real)
+        else:  # one that leads nowhere is an image that cannot be read, if its name says so
+            found.append(name)
+            seen.add(real)
+    return found, (("link to what is there already", repeated),) * (repeated > 0)
+
+
+def _select_members(names: Iterable[str], where: str, folder: str) -> tuple[dict[str, str], Unread]:
     """Map names relative to a folder of an archive to the members' own names, in order."""
     # "tar -C folder ." writes "./a.png"; such members are named as the folder's files are.
     members = {"/".join(part for part in name.split("/") if part not in ("", ".")): name for name in names}
@@ -106,13 +160,14 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> dict[str, 
         has = f"it has {', '.join(folders[:8]) or 'none'}{', ...' if len(folders) > 8 else ''}"
         raise ValueError(f"{where!r} has no folder {folder!r}: {has}; {_near(folder, folders)}".removesuffix("; "))
     chosen = inside if folder else members
-    return {name: chosen[name] for name in _image_names(chosen, f"{where}:{folder}" if folder else where)}
+    images, unread = _image_names(chosen, f"{where}:{folder}" if folder else where)
+    return {name: chosen[name] for name in images}, unread
 
 
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:
     with zipfile.ZipFile(path) as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    members = _select_members(infos, path, folder)
+    members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
     for info in chosen:
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -121,7 +176,7 @@ def _open_zip(name: str, path: str, folder: str) -> ImageSource:
         (info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type == zipfile.ZIP_DEFLATED)
         for info in chosen
     )
-    return ZipSource(name, tuple(members), path, places)
+    return ZipSource(name, tuple(members), path, places, unread=unread)
 
 
 def _open_tar(name: str, path: str, folder: str) -> ImageSource:
@@ -133,12 +188,13 @@ def _open_tar(name: str, path: str, folder: str) -> ImageSource:
         # tarfile takes a cut or damaged header for the end, and the images behind it would be missing in silence.
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise ValueError(f"{path!r} is cut or damaged: no end-of-archive mark after {len(infos)} members")
-    members = _select_members(infos, path, folder)
+    members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
     for info in chosen:
         if not info.isreg() or info.issparse():
             raise ValueError(f"{path!r}: {info.name!r} is a link or sparse; use tar --dereference --hard-dereference")
-    return TarSource(name, tuple(members), path, tuple((info.offset_data, info.size) for info in chosen))
+    spans = tuple((info.offset_data, info.size) for info in chosen)
+    return TarSource(name, tuple(members), path, spans, unread=unread)
 
 
 def _open_list(name: str, path: str, _folder: str) -> ImageSource:

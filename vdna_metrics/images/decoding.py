@@ -9,10 +9,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
-# The content decides the format, as in every image viewer, but only these decoders ever see a file.
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_SUFFIXES = {
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),
+    "PNG": (".png",),
+    "PPM": (".pbm", ".pgm", ".pnm", ".ppm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+}
+# The content decides the format, as in every image viewer, but only these decoders ever see a file. AVIF is Pillow's
+# from 11.3 on, where it was built with it.
+_FORMATS = tuple(name for name in _SUFFIXES if name != "AVIF" or (name in Image.ID or features.check("avif")))
+
+IMAGE_EXTENSIONS = tuple(sorted(suffix for name in _FORMATS for suffix in _SUFFIXES[name]))
+"""Endings of names that are read as images."""
 
 
 def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[np.uint8]:

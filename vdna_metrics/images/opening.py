@@ -26,7 +26,7 @@ def open_images(
     """List the images of a source; nothing is decoded or extracted.
 
     ======================================  ==========================================================================
-    folder                                  recursive, links followed, sorted by POSIX relative path
+    folder                                  recursive, links followed, each file once, sorted by POSIX relative path
     one image file
     ``.zip``, ``.tar``                      read in place, sorted as a folder's; ``archive.zip:folder`` opens a folder
     ``.txt``                                one path a line, relative to the list's folder; blank lines and ``#``
@@ -41,8 +41,10 @@ def open_images(
     `ImageSource`                           as it is
     ======================================  ==========================================================================
 
-    Hidden files and folders (a leading ``.``) and ``__MACOSX`` are left out. Compressed tars are refused: they cannot
-    be read at random, and ``gunzip`` makes them plain ones.
+    Files are images by their suffix, and what they are by their content: JPEG, PNG, WebP, BMP, TIFF, PNM, GIF (its
+    first frame), and AVIF where this Pillow has it. Others, hidden files and folders (a leading ``.``) and ``__MACOSX``
+    are left out, and counted in `ImageSource.unread`. Compressed tars are refused: they cannot be read at random, and
+    ``gunzip`` makes them plain ones.
 
     Args:
         source: one of the above.

@@ -7,7 +7,7 @@ import struct
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,10 +25,12 @@ class ImageSource(ABC):
     Args:
         name: what to call the source in tables, the last part of its path.
         names: POSIX paths of the images relative to the root of the source.
+        unread: what else lies there and is not read, ``(what, how many files)``; see `open_images`.
     """
 
     name: str
     names: tuple[str, ...]
+    unread: tuple[tuple[str, int], ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -143,7 +145,8 @@ def select_images(source: ImageSource, places: Sequence[int], name: str | None =
         >>> select_images(open_images(np.zeros((10, 8, 8, 3), np.uint8)), [7, 2]).names
         ('7', '2')
     """
-    return _SomeImages(name or source.name, tuple(source.names[place] for place in places), source, tuple(places))
+    names = tuple(source.names[place] for place in places)
+    return _SomeImages(name or source.name, names, source, tuple(places), unread=source.unread)
 
 
 def evenly_spaced(source: ImageSource, n_images: int) -> ImageSource:
