@@ -48,7 +48,7 @@ Image = NDArray[np.uint8]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PAGE = ROOT / "docs" / "experiments.md"
+DOCS = ROOT / "docs"
 BLOCK = 200  # images between two files of a pass: what a killed process loses at most
 BATCH = 16
 # What each archive is in a quick run.
@@ -423,7 +423,7 @@ class Experiment:
     # --------------------------------------------------------------------------------------------------------- results
     def save_picture(self, figure: Figure, name: str) -> str:
         """Save a picture of the page in 256 colours, and say how the page shows it."""
-        folder = PAGE.parent / "images" if self.for_the_page else self.work
+        folder = DOCS / "images" if self.for_the_page else self.work
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"experiments_{name}.png"
         figure.savefig(path, dpi=110, facecolor="white")
@@ -432,26 +432,28 @@ class Experiment:
         small.save(path, optimize=True)
         return f"images/{path.name}"
 
-    def write_section(self, markdown: str, name: str | None = None) -> None:
-        """Put results into the page, or print them where they are not of the page's networks and data.
+    def write_section(self, markdown: str, name: str | None = None, *, page: str = "experiments.md") -> None:
+        """Put results into a page, or print them where they are not of the page's networks and data.
 
         Args:
             markdown: what is to stand between the page's marks ``begin`` and ``end``.
             name: of the marks; the experiment's by default.
+            page: in ``docs``.
         """
         name = name or self.name
         if not self.for_the_page:
             print(f"{name}\n\n{markdown.strip()}\n")
             return
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        page = PAGE.read_text(encoding="utf-8")
-        if page.count(begin) != 1 or page.count(end) != 1:
-            raise SystemExit(f"{PAGE} must have the marks {begin} and {end} once each")
-        head, rest = page.split(begin)
+        path = DOCS / page
+        text = path.read_text(encoding="utf-8")
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise SystemExit(f"{path} must have the marks {begin} and {end} once each")
+        head, rest = text.split(begin)
         _, tail = rest.split(end)
-        with replacing(PAGE) as file:
+        with replacing(path) as file:
             file.write(f"{head}{begin}\n\n{markdown.strip()}\n\n{end}{tail}".encode())
-        print(f"{PAGE}: {name}")
+        print(f"{path}: {name}")
 
 
 def begin(script: str, description: str | None) -> Experiment:

@@ -18,7 +18,7 @@ import torch
 from vdna_metrics import build_dnas
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "experiments"
-PAGE = Path(__file__).parents[2] / "docs" / "experiments.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -72,25 +72,25 @@ def test_a_section_takes_the_place_of_its_own_part_only(
 ) -> None:
     """What stands outside a section's marks stays; a page without the marks is refused, as one with them twice."""
     page = tmp_path / "page.md"
-    monkeypatch.setattr(common, "PAGE", page)
+    monkeypatch.setattr(common, "DOCS", tmp_path)
     experiment = common.Experiment("some", quick=False, shared=tmp_path, work=tmp_path)
     text = "# Page\n\n<!-- begin some -->\nold\n<!-- end some -->\n\n<!-- begin other -->\nkept\n<!-- end other -->\n"
     page.write_text(text)
-    experiment.write_section("new")
+    experiment.write_section("new", page="page.md")
     assert page.read_text() == text.replace("\nold\n", "\n\nnew\n\n")
     for wrong in (text.replace("end some", "end"), text + text):
         page.write_text(wrong)
         with pytest.raises(SystemExit, match="begin some"):
-            experiment.write_section("new")
+            experiment.write_section("new", page="page.md")
 
 
-def test_every_place_on_the_page_has_its_script() -> None:
-    """Marks stand on the page once each, and are named as scripts are."""
-    names = re.findall("<!-- begin (.*) -->", PAGE.read_text(encoding="utf-8"))
-    assert names
+def test_every_place_on_a_page_has_its_script() -> None:
+    """Marks stand on the pages once each, and are named as scripts are."""
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("experiments.md", "what_moves_a_number.md"))
+    names = re.findall("<!-- begin (.*) -->", text)
     assert len(set(names)) == len(names)
-    assert set(names) <= {path.stem for path in SCRIPTS.glob("[!_]*.py")}
-    assert re.findall("<!-- end (.*) -->", PAGE.read_text(encoding="utf-8")) == names
+    assert {path.stem for path in SCRIPTS.glob("[!_]*.py")} - set(names) == {"intervals"}
+    assert re.findall("<!-- end (.*) -->", text) == names
 
 
 def test_absent_data_is_named(common: ModuleType, tmp_path: Path) -> None:
