@@ -116,6 +116,19 @@ def test_dead_neurons_have_two_bins(value: float) -> None:
     assert bin_index(near, at, at, 1000).tolist() == [[0, 0, 999, 0, 999]]
 
 
+def test_subnormal_numbers_may_be_flushed() -> None:
+    """Where a process takes subnormal numbers for 0, as compiled code makes it, dead neurons are counted the same."""
+    activations = torch.tensor([[0.0, 1.0, -1.0], [5.0, 5.5, 4.5]])
+    at = activations[:, 0].clone()
+    expected = histogram_counts(activations, at, at, 10)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor does not flush subnormal numbers")
+    try:
+        assert torch.equal(histogram_counts(activations, at, at, 10), expected)
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_a_bin_for_everything() -> None:
     """No activation, NaN included, is given an index that a histogram does not have."""
     activations = torch.tensor([[torch.nan, torch.inf, -torch.inf, 3e38, -3e38]])

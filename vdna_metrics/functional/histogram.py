@@ -270,7 +270,9 @@ def _accumulate_on_cpu_(
                 np.subtract(values, block_start, out=scaled)
                 np.multiply(scaled, all_bins, out=scaled)
                 np.divide(scaled, block_width, out=scaled)
-                np.clip(scaled, zero, last, out=scaled)
+                # fmax makes 0 of NaN: 0 by the width of a dead neuron, in a process that flushes subnormal numbers.
+                np.fmax(scaled, zero, out=scaled)
+                np.minimum(scaled, last, out=scaled)
                 np.copyto(index, scaled, casting="unsafe")
                 np.add(index, block_offsets, out=index)
                 block_counts.index_add_(0, torch.from_numpy(index).view(-1), ones[: values.size])
