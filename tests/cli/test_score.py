@@ -37,6 +37,19 @@ def _dnas(source: str, ranges: Any) -> Any:
     return build_dnas(source, create_extractor("tiny"), KINDS, ranges=ranges)
 
 
+def test_what_lies_beside_the_images_is_said(tmp_path: Path) -> None:
+    """`score` and `make` warn of files that they do not read, also in JSON and in the file of the DNA."""
+    write_folder(tmp_path / "mixed", small_images(5, 4))
+    for name in ("a.heic", "b.heic", "notes.txt"):
+        (tmp_path / "mixed" / name).write_bytes(b"")
+    sentence = "3 files beside the images are not read: .heic 2, .txt 1"
+    printed = run_json("score", "mixed", "gen_a", "--reference", "real", "--extractor", "tiny", "--metrics", "nfd")
+    assert printed["warnings"] == [f"mixed: {sentence}"]
+    result = run("make", "mixed", "--extractor", "tiny", "--kinds", "gaussian", "-o", "mixed.npz")
+    assert f"warning: mixed: {sentence}" in result.stderr
+    assert load_vdna("mixed.npz").provenance.unread == ((".heic", 2), (".txt", 1))
+
+
 def test_score_prints_the_distances_that_the_library_gives() -> None:
     """Folders, zips and arrays are scored by each metric as `compare` does, with ranges calibrated on the real set."""
     printed = run_json(

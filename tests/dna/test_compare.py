@@ -25,7 +25,7 @@ from helpers.dnas import (
 
 from vdna_metrics.distributions import HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.dna import compare
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.functional.emd import earth_movers_distance
 from vdna_metrics.functional.frechet import covariance_factor, frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import NeuronLayout
@@ -436,3 +436,12 @@ def test_too_few_images_for_a_covariance_warn() -> None:
     assert sentence is not None
     assert sentence.startswith("3 images are too few to estimate the covariance of conv1 (4 neurons), conv2 (3 neuro")
     assert compare.rank_warning(make_dna("gaussian", 3)) is None
+
+
+def test_what_is_not_read_is_told() -> None:
+    """The sentence counts files that lie beside the images; a file keeps them, and a sum of groups tells them once."""
+    dna = make_dna("gaussian")
+    assert compare.unread_warning(dna) is None
+    beside = replace(dna, provenance=replace(dna.provenance, unread=((".heic", 12), ("hidden image", 1))))
+    for one in (beside, replace(beside, provenance=Provenance.from_json(beside.provenance.to_json())), beside + beside):
+        assert compare.unread_warning(one) == "13 files beside the images are not read: .heic 12, hidden image 1"

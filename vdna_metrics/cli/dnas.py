@@ -56,10 +56,10 @@ def make(
     if not is_main():
         return
     report_skipped(images.name, dnas[kinds[0]].provenance.skipped)
-    if "histogram" in dnas:
-        notes = Notes()
-        notes.add_warnings(source, dnas["histogram"])
-        say_notes(notes)
+    notes = Notes()
+    for dna in dnas.values():
+        notes.add_warnings(source, dna)
+    say_notes(notes)
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
     forget(pass_.checkpoint)
     if as_json:

@@ -15,13 +15,14 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
-from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped
+from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
+from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
 from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, publish, verify_store
@@ -78,6 +79,7 @@ def show(name: str, as_json: bool) -> None:
         "images": f"{record.n_images} of {', '.join(provenance['sources'])}",
         "resolution": record.resolution or "not recorded",
         "left out": f"{len(provenance['skipped'])} images that cannot be read" if provenance["skipped"] else "",
+        "not read": ", ".join(f"{count} files of {what}" for what, count in provenance.get("unread", ())),
         "image hash": record.images or "not recorded",
         "extractor": f"{record.extractor}: {fingerprint['architecture']}{layers}",
         "weights": fingerprint["weights"] or "not recorded",
@@ -170,6 +172,10 @@ def build(
         return
     dnas = [reduce(add, (part[kind] for part in parts)) for kind in kinds]
     report_skipped(", ".join(dnas[0].provenance.sources), dnas[0].provenance.skipped)
+    notes = Notes()
+    for dna in dnas:
+        notes.add_warnings(", ".join(dna.provenance.sources), dna)
+    say_notes(notes)
     _add(store, dnas, dataset, split, storing, text, as_json, origin=shlex.join(["vdna-metrics", *sys.argv[1:]]))
     forget(checkpoint)
 

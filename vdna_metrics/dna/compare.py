@@ -139,3 +139,12 @@ def rank_warning(dna: VDNA) -> str | None:
         f"{', ...' if len(short) > 4 else ''}: the distance is biased upwards; take more images, fewer neurons, or the "
         "neuron Fréchet distance"
     )
+
+
+def unread_warning(dna: VDNA) -> str | None:
+    """A sentence when files lay beside the images that are not read, hidden ones and repeated links included."""
+    unread = dna.provenance.unread
+    if not unread:
+        return None
+    listed = ", ".join(f"{what} {count}" for what, count in unread)
+    return f"{sum(count for _, count in unread)} files beside the images are not read: {listed}"

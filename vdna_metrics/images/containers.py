@@ -92,19 +92,9 @@ def _image_names(names: Iterable[str], where: str) -> tuple[tuple[str, ...], Unr
         (what, count) for what, count in sorted(others.items(), key=lambda item: (-item[1], item[0])) if count
     )
     if not images:
-        found = f" ({describe_unread(unread[:8])})" if unread else ""
+        found = f" ({', '.join(f'{what} {count}' for what, count in unread[:8])})" if unread else ""
         raise ValueError(f"{where!r} has {n_others} files{found}, no images; known are {_KNOWN}")
     return tuple(sorted(images)), unread
-
-
-def describe_unread(unread: Unread) -> str:
-    """Files of a source that are not read, in words.
-
-    Examples:
-        >>> describe_unread(((".heic", 12), (".txt", 1)))
-        '.heic 12, .txt 1'
-    """
-    return ", ".join(f"{what} {count}" for what, count in unread)
 
 
 def _walk(root: str) -> tuple[list[str], Unread]:

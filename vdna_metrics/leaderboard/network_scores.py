@@ -20,7 +20,7 @@ from vdna_metrics.analysis.uncertainty import (
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.compare import coverage_warning, rank_warning
+from vdna_metrics.dna.compare import coverage_warning, rank_warning, unread_warning
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
@@ -65,7 +65,7 @@ class Notes:
 
     def add_warnings(self, name: str, dna: VDNA) -> None:
         """What cannot be told from a DNA."""
-        for sentence in (coverage_warning(dna), rank_warning(dna)):
+        for sentence in (unread_warning(dna), coverage_warning(dna), rank_warning(dna)):
             self.add(sentence, name)
 
     def sentences(self) -> tuple[str, ...]:
