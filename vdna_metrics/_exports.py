@@ -16,6 +16,7 @@ _RENAMED = {
     },
     "vdna_metrics.dna": {"DealtDNA": "vdna_metrics.GroupedDNA", "deal": "vdna_metrics.build.disjoint_groups"},
     "vdna_metrics.references": {
+        "DNAFolder": "vdna_metrics.ImageSet",
         "DealtSet": "vdna_metrics.build.BuiltSet",
         "build_dealt_dnas": "vdna_metrics.build.build_set",
         **{name: f"vdna_metrics.build.{name}" for name in ("Reading", "build_dnas", "calibrate")},

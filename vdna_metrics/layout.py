@@ -159,6 +159,7 @@ class NeuronLayout(Mapping[str, int]):
         """Raise ``ValueError``, naming near ones, when a layer is not in the layout."""
         check_type(what, names, Collection)
         for name in names:
+            check_type(f"a layer of {what}", name, str)
             if name not in self.layers:
                 raise ValueError(f"{what}: unknown layer {name!r}; {near_names(name, list(self.layers))}")
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -310,6 +311,8 @@ class ActivationRanges:
 
 def check_levels(lower: float, upper: float) -> None:
     """Raise ``ValueError`` unless two levels of quantiles lie in [0, 1], the lower one first."""
+    for name, level in (("lower", lower), ("upper", upper)):
+        check_type(name, level, Real)
     if not 0 <= lower < upper <= 1:
         raise ValueError(f"levels of quantiles lie in [0, 1], the lower one first, got {lower:g} and {upper:g}")
 

@@ -163,7 +163,7 @@ def test_one_direction_has_the_least_coding_share() -> None:
 @pytest.mark.parametrize("wrong", [torch.zeros(2, 3), torch.zeros(4)])
 def test_moments_that_are_none_are_refused(wrong: Tensor) -> None:
     """A moment is square and the distortion positive."""
-    with pytest.raises(ValueError, match=r"second moment is \[d, d\]"):
+    with pytest.raises(ValueError, match=r"expected a second moment \[d, d\]"):
         coding_length(wrong)
     with pytest.raises(ValueError, match="epsilon_squared must be positive, got 0"):
         coding_length(torch.eye(2), epsilon_squared=0)

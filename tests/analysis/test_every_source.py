@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from vdna_metrics import VDNA, analysis, coverage, load_reference, quantile_ranges, resolve
-from vdna_metrics.analysis.coverage import Coverage
+from vdna_metrics import VDNA, analysis, build_dnas, coverage, load_reference, quantile_ranges, resolve
 
 TRAINVAL, TEST = "bsds500/trainval@vdna_tiny", "bsds500/test@vdna_tiny"
 WORLD = "procedural:white_noise/3"
+ONE = torch.ones(1)
 
 Case = Callable[[Any, Any], Any]
 CASES: dict[str, tuple[str, Case]] = {
@@ -95,9 +95,34 @@ def test_without_a_distance_the_first_that_a_name_has_is_taken() -> None:
         (lambda: analysis.measure_fidelity("gen_a", "gen_b"), r"collect_features\(images, extractor\) gives them"),
         (lambda: analysis.find_copies("gen_a", "gen_b"), r"collect_features\(images, extractor\) gives them"),
         (lambda: analysis.find_exemplars("real.npz", WORLD, "vdna_tiny"), "expected an explanation to be Explanation"),
+        (lambda: analysis.compare_pair("a", "b", paired=False), r"jackknife_distance\(reference, generated\) gives it"),
+        (lambda: analysis.rank_intervals([TRAINVAL]), "expected results to be Mapping"),
+        (lambda: analysis.rank_intervals({"a": 5}), "expected the distance of 'a' to be JackknifedDistance"),
+        (lambda: analysis.agreement("emd"), "expected columns to be Mapping"),
+        (lambda: analysis.agreement({"emd": [1.0, 2.0]}), r"it is \{generator: distance\}"),
+        (lambda: analysis.noise_floor(TRAINVAL, "ten"), "expected n_images to be a whole number"),
+        (lambda: analysis.jackknife_distance(TRAINVAL, TEST, confidence="95 %"), "expected a confidence to be Real"),
+        (lambda: analysis.describe({"histogram": 5}), "expected a DNA to be VDNA or .* got the int 5"),
+        (lambda: analysis.coding_length([[1.0]]), "expected a second moment to be Tensor"),
+        (lambda: analysis.emd_parts([1], [1]), "expected counts_a to be Tensor"),
+        (lambda: analysis.ranking_discrepancy([1.0], [2.0]), "expected distances of validation sets to be Mapping"),
+        (lambda: analysis.attribute_distances([TRAINVAL]), "expected dnas to be Mapping"),
+        (lambda: analysis.desensitise("train", "test", "tint"), r"attribute_distances\(dnas\) gives them"),
+        (lambda: analysis.learn_weights([1.0], {}, "tint"), "expected distances to be Mapping"),
+        (lambda: analysis.sensitivity_removal({"tint": ONE}, [1.0], "tint"), "expected weights to be Tensor"),
+        (lambda: analysis.sensitivity_deviation(ONE, ONE, "tint"), "expected distances to be Mapping"),
+        (lambda: analysis.split_of(3), "expected the name of an image to be str"),
+        (lambda: analysis.split_images(WORLD, ["red"]), r"read_attribute_table\(path\) gives it"),
+        (lambda: analysis.choose_attributes([WORLD], "red"), r"split_images\(images, table\) gives them"),
+        (lambda: analysis.collect_features(WORLD, "vdna_tiny", layer=3), "expected a layer of layers to be str"),
+        (lambda: quantile_ranges(TRAINVAL, lower="low"), "expected lower to be Real"),
+        (lambda: build_dnas(WORLD, "vdna_tiny", name=3), "expected name to be str"),
+        (lambda: build_dnas(WORLD, "vdna_tiny", layers=[1]), "expected a layer of layers to be str, got the int 1"),
+        (lambda: load_reference(TEST, kind=3), "expected kind to be str"),
+        (lambda: load_reference(TEST, layers="blocks.0"), r"write \['blocks.0'\]"),
     ],
 )
-def test_what_is_no_dna_is_named(run: Callable[[], Coverage], message: str) -> None:
+def test_another_type_is_named(run: Callable[[], object], message: str) -> None:
     """Another type is a TypeError with what was expected and what came."""
     with pytest.raises(TypeError, match=message):
         run()

@@ -219,6 +219,11 @@ def test_unknown_module_paths_are_answered_with_near_ones(layers: object, messag
         ({"extractor": nn.AvgPool2d(2), "weights_path": "w.pth"}, ValueError, "weights_path is for extractors by name"),
         ({"extractor": nn.AvgPool2d(2), "layers": ["x"]}, ValueError, "no module 'x'"),
         ({"extractor": "vgg16", "architecture_kwargs": {}}, ValueError, "are for timm:NAME, 'vgg16' has its own"),
+        (
+            {"extractor": "vdna_tiny", "size": 64},
+            ValueError,
+            "size, mean and std are for modules, 'vdna_tiny' has its own",
+        ),
         ({"extractor": SPEC, "architecture_kwargs": {}}, ValueError, "are for timm:NAME, ExtractorSpec has its own"),
     ],
 )

@@ -378,3 +378,19 @@ def test_sources_are_resolved(entries: list[ImageSet]) -> None:
     assert found.scores == expected.scores
     with pytest.raises(ValueError, match="expected images that can be read by number, got batches of generator"):
         score_leaderboard(entries[0], [(batch for batch in ())], ["tiny"], settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"generators": "gen_a"}, r"expected generators to be a sequence of names, got 'gen_a': write \['gen_a'\]"),
+        ({"generators": 3}, "expected generators to be Sequence, got the int 3"),
+        ({"extractors": "vdna_tiny"}, r"write \['vdna_tiny'\]"),
+        ({"settings": {"metrics": "emd"}}, "expected settings to be LeaderboardSettings"),
+    ],
+)
+def test_one_where_several_are_expected_is_named(wrong: dict[str, Any], message: str) -> None:
+    """A name in place of a list is not read letter by letter, and another type is named."""
+    given: dict[str, Any] = {"generators": ["procedural:white_noise/4"], "extractors": ["vdna_tiny"]}
+    with pytest.raises(TypeError, match=message):
+        score_leaderboard("bsds500/test", **{**given, **wrong})

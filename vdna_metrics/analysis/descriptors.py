@@ -15,6 +15,7 @@ from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.moments import recentre_scatter
+from vdna_metrics.layout import check_type
 from vdna_metrics.references.resolve import DNALike, resolve, resolve_dna
 
 # A variance below this share of the mean's square is what rounding leaves of a constant.
@@ -135,8 +136,9 @@ def coding_length(second_moment: Tensor, *, epsilon_squared: float = 0.5) -> flo
         >>> round(coding_length(torch.eye(8) / 8) / 8, 6), round(0.5 * torch.tensor(3.0).log().item(), 6)  # X = I
         (0.549306, 0.549306)
     """
+    check_type("a second moment", second_moment, Tensor)
     if second_moment.ndim != 2 or second_moment.shape[0] != second_moment.shape[1]:
-        raise ValueError(f"a second moment is [d, d], got {list(second_moment.shape)}")
+        raise ValueError(f"expected a second moment [d, d], got {list(second_moment.shape)}")
     if not epsilon_squared > 0:
         raise ValueError(f"epsilon_squared must be positive, got {epsilon_squared}")
     d = len(second_moment)
@@ -222,10 +224,10 @@ def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]
         LayerDescriptors(neurons=1280, dead=0, sparsity=0.005..., used=0.62..., outside=0.0, redundancy=0.187...,
             coding_share=0.161...)
     """
-    given = dnas.values() if isinstance(dnas, Mapping) else resolve(dnas).dnas
+    given = map(resolve_dna, dnas.values()) if isinstance(dnas, Mapping) else resolve(dnas).dnas
     by_kind = {dna.kind: total_of(dna) for dna in given}
     if not by_kind:
-        raise ValueError("no DNA to describe")
+        raise ValueError(f"expected something to describe, {dnas!r} has no DNA")
     first, *others = by_kind.values()
     for other in others:
         if other.layout != first.layout:

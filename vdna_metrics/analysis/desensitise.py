@@ -17,7 +17,7 @@ from vdna_metrics.dna.columns import ColumnLike, find_column
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
-from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.layout import NeuronLayout, check_type, near_names
 from vdna_metrics.neurons import NeuronWeights, Per
 from vdna_metrics.references.resolve import DNALike, SourceLike, compared_dna, resolve_images
 
@@ -77,11 +77,8 @@ def learn_weights(
         >>> f"others changed by {sensitivity_deviation(distances, weights, 'tint'):.0f} %"
         'others changed by 0 %'
     """
-    others = [name for name in train if name != attribute]
-    if attribute not in train:
-        raise ValueError(f"unknown attribute {attribute!r}; {near_names(attribute, list(train))}")
-    if not others:
-        raise ValueError(f"{attribute!r} is the only attribute: there must be others, whose distances are kept")
+    others = _others(train, attribute)
+    check_type("validation", validation, Mapping)
     if set(train) != set(validation):
         raise ValueError(f"attributes differ: train {', '.join(train)}, validation {', '.join(validation)}")
     x, y = _relative(train, [attribute, *others]), _relative(validation, [attribute, *others])
@@ -131,8 +128,7 @@ def sensitivity_removal(distances: Mapping[str, Tensor], weights: Tensor, attrib
         >>> sensitivity_removal({"tint": torch.tensor([4.0, 2.0])}, torch.tensor([0.0, 0.375]), "tint")
         75.0
     """
-    if attribute not in distances:
-        raise ValueError(f"unknown attribute {attribute!r}; {near_names(attribute, list(distances))}")
+    _check_attribute(distances, attribute)
     return 100 * (1 - abs(float(_sensitivities(distances, weights, [attribute])[0])))
 
 
@@ -147,22 +143,35 @@ def sensitivity_deviation(distances: Mapping[str, Tensor], weights: Tensor, attr
         attribute: the one that the weights ignore.
 
     Raises:
-        ValueError: when there is no other attribute, or one's distances are all 0.
+        ValueError: for an unknown attribute, when there is no other, or one's distances are all 0.
 
     Examples:
         >>> distances = {"tint": torch.tensor([4.0, 2.0]), "blur": torch.tensor([0.0, 3.0])}
         >>> round(sensitivity_deviation(distances, torch.tensor([0.0, 0.4]), "tint"))
         20
     """
+    others = _others(distances, attribute)
+    return 100 * float((_sensitivities(distances, weights, others) - 1).abs().mean())
+
+
+def _check_attribute(distances: Mapping[str, Tensor], attribute: str) -> None:
+    check_type("distances", distances, Mapping)
+    if attribute not in distances:
+        raise ValueError(f"unknown attribute {attribute!r}; {near_names(str(attribute), list(distances))}")
+
+
+def _others(distances: Mapping[str, Tensor], attribute: str) -> list[str]:
+    _check_attribute(distances, attribute)
     others = [name for name in distances if name != attribute]
     if not others:
         raise ValueError(f"{attribute!r} is the only attribute: there must be others, whose distances are kept")
-    return 100 * float((_sensitivities(distances, weights, others) - 1).abs().mean())
+    return others
 
 
 def _sensitivities(distances: Mapping[str, Tensor], weights: Tensor, attributes: Sequence[str]) -> Tensor:
     """Weighted distances over mean ones, ``[attributes]``."""
     relative = _relative(distances, attributes)
+    check_type("weights", weights, Tensor)
     if weights.shape != relative.shape[1:]:
         raise ValueError(f"numbers of neurons differ: distances {relative.shape[1]}, weights {list(weights.shape)}")
     return relative @ (weights.cpu().double() * relative.shape[1])
@@ -221,8 +230,9 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
     per = column.distance.per
     if per is None or column.distance.arity != 2:
         raise ValueError(f"{column.label} has no distances by neuron or layer between two sets: it cannot be weighed")
+    check_type("dnas", dnas, Mapping)
     if not dnas:
-        raise ValueError("there must be attributes, got none")
+        raise ValueError("expected attributes, got none")
     values, names = {}, list(dict.fromkeys(name for name, _ in dnas))
     for attribute, value in itertools.product(names, (True, False)):
         if (attribute, value) not in dnas:
@@ -272,6 +282,8 @@ def desensitise(
     Source:
         Ramtoula et al., Visual DNA, CVPR 2023, Eq. 5 to 7, Tab. 2 and A.4.
     """
+    for name, side in (("train", train), ("validation", validation)):
+        check_type(name, side, AttributeDistances, advice=": attribute_distances(dnas) gives them")
     if (train.layout, train.distance, train.unit) != (validation.layout, validation.distance, validation.unit):
         raise ValueError("train and validation are other distances, or of other neurons")
     options: dict[str, Any] = {
@@ -347,6 +359,7 @@ def split_of(name: str) -> Split:
         >>> [split_of(f"{i:06}.jpg") for i in range(1, 6)]
         ['test', 'train', 'test', 'validation', 'validation']
     """
+    check_type("the name of an image", name, str)
     digit = int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) % 10
     return "train" if digit < 6 else "validation" if digit < 8 else "test"
 
@@ -366,6 +379,7 @@ def split_images(
     Raises:
         ValueError: when a split would have no image.
     """
+    check_type("the table", table, Mapping, advice=": read_attribute_table(path) gives it")
     source = resolve_images(images)
     places: dict[Split, list[int]] = {split: [] for split in get_args(Split)}
     for place, name in enumerate(source.names):
@@ -407,6 +421,7 @@ def choose_attributes(
         >>> choose_attributes({"train": (images, has)}, "blue")
         (['blue', 'red'], ['rare'])
     """
+    check_type("splits", splits, Mapping, advice=": split_images(images, table) gives them")
     parts = [has for _, has in splits.values()]
     known = list(parts[0])
     if attribute not in known:

@@ -13,7 +13,7 @@ from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.dna.distances import EMD, NFD
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.neurons import chosen_weights
 from vdna_metrics.references.resolve import DNALike, compared_dna, compared_reference
 
@@ -63,11 +63,19 @@ def emd_parts(counts_a: Tensor, counts_b: Tensor) -> DistanceParts:
     Returns:
         Parts in bins.
 
+    Raises:
+        ValueError: for counts of another shape.
+        TypeError: for what is no tensor.
+
     Examples:
         >>> parts = emd_parts(torch.tensor([[2, 1, 0, 0, 0]]), torch.tensor([[0, 0, 2, 1, 0]]))
         >>> [round(float(part), 6) for part in (parts.shift, parts.spread, parts.shape)]
         [2.0, 0.0, 0.0]
     """
+    for name, counts in (("counts_a", counts_a), ("counts_b", counts_b)):
+        check_type(name, counts, Tensor)
+    if counts_a.ndim != 2 or counts_a.shape != counts_b.shape:
+        raise ValueError(f"expected two [neurons, bins], got {list(counts_a.shape)} and {list(counts_b.shape)}")
     step = max(1, _BLOCK // (2 * counts_a.shape[1]))
     pairs = zip(counts_a.split(step), counts_b.split(step), strict=True)
     parts = [_emd_parts(a, b) for a, b in pairs]

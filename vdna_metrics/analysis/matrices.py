@@ -320,6 +320,8 @@ def ranking_discrepancy(
 
 
 def _check_same(what: str, distances: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
+    for name, values in (("distances", distances), ("scores", scores)):
+        check_type(f"{name} of {what}", values, Mapping)
     if not distances or set(distances) != set(scores):
         sides = (", ".join(names) or "none" for names in (distances, scores))
         raise ValueError("{} must be the same and not none: distances {}; scores {}".format(what, *sides))

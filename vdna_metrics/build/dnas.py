@@ -215,6 +215,8 @@ def make_dnas(
     check_type("reading", reading, Reading)
     source = open_any(images)
     n_images = len(source) if isinstance(source, ImageSource) else None
+    if name is not None:
+        check_type("name", name, str)
     known_as = name or (source.name if isinstance(source, ImageSource) else Seen().name)
     if n_images is None and (features is not None or any(request.partition for request in requests.values())):
         raise TypeError("parts and features need images that can be read by number, not an iterable of batches")

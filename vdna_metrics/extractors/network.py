@@ -63,7 +63,7 @@ class Lease:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class _SeenBatch:
     """Activations of a batch that other leases may ask for."""
 
     images: weakref.ref[Tensor]
@@ -148,7 +148,7 @@ class FeatureExtractor:
         self._default_dtype = None if spec.architecture.startswith(MODULE) else torch.float32
         self._locks = locks_of(network)
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        self._kept: _Kept | None = None
+        self._kept: _SeenBatch | None = None
         self._overwritten: frozenset[str] = frozenset()
         self._compiled: dict[tuple[str, ...], CompiledForward] = {}
         self.probe_images = probe
@@ -248,7 +248,7 @@ class FeatureExtractor:
                 self._kept = kept = None  # not two batches' activations at once
                 on_device = checksum(images) if scope is None and key[-1] is None else None
                 activations = self._alone(images, normalize)
-                kept = self._kept = _Kept(weakref.ref(images, self._forget), key, on_device, scope, activations)
+                kept = self._kept = _SeenBatch(weakref.ref(images, self._forget), key, on_device, scope, activations)
                 changed = None
             else:
                 changed = None if kept.checksum is None else checksum(images) != kept.checksum

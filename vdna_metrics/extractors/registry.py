@@ -131,6 +131,8 @@ def create_extractor(
             f"layers can be chosen for timm:NAME and modules, {extractor!r} has its own: select among them where the "
             "extractor is used (layers= of a metric, build_dnas or VDNA.select)"
         )
+    if not isinstance(extractor, nn.Module) and (size, mean, std) != (None, 0.0, 1.0):
+        raise ValueError(f"size, mean and std are for modules, {extractor!r} has its own; an ExtractorSpec states them")
     given = {"precision": precision, "channels_last": channels_last, "compile": compile}
     execution: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if isinstance(extractor, FeatureExtractor):

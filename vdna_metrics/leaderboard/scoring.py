@@ -18,6 +18,7 @@ from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.sources import evenly_spaced
+from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score
 from vdna_metrics.leaderboard.sets import SetReader, Start
@@ -72,7 +73,12 @@ def score_leaderboard(
     Raises:
         ValueError: for sources that are none, names that are not unique, unreadable images (unless skipped), DNAs that
             are missing or of another network, and sets with too few images for the groups.
+        TypeError: for one generator or extractor where several are expected, and other wrong types.
     """
+    check_names("generators", generators)
+    check_names("extractors", extractors)
+    check_type("settings", settings, LeaderboardSettings)
+    check_type("reading", reading, Reading)
     of_networks = group_by_network(settings, extractors, networks or {}, neurons, weights)
     real, *fakes = _opened((reference, *generators), of_networks)
     notes = Notes()

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.files import json_hash
+from vdna_metrics.layout import check_names
 
 SCHEMA = 2
 
@@ -107,6 +108,7 @@ class ReferenceRecord:
 
     def holds(self, layers: Sequence[str] | None) -> bool:
         """Whether the DNA has these layers, as far as the record tells."""
+        check_names("layers", layers or ())
         return not self.layers or set(self.layers).issuperset(layers or ())
 
     def is_group_of(self, whole: ReferenceRecord) -> bool:

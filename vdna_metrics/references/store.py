@@ -242,12 +242,12 @@ def list_references(store: str | None = None) -> list[ReferenceRecord]:
 
 def _parse(name: str, extractor: str | None, kind: str | None) -> tuple[str | None, ReferenceName]:
     """Location of a store, where the name has one, and what of it is asked for."""
-    check_type("the name of a reference", name, str)
+    for what, text in (("the name of a reference", name), ("extractor", extractor or ""), ("kind", kind or "")):
+        check_type(what, text, str)
     location, _, inside = name.rpartition(IN_STORE)
     asked = ReferenceName.parse(inside)
-    return location or None, replace(
-        asked, extractor=asked.extractor or (extractor or "").lower(), kind=asked.kind or (kind or "").lower()
-    )
+    extractor, kind = asked.extractor or (extractor or "").lower(), asked.kind or (kind or "").lower()
+    return location or None, replace(asked, extractor=extractor, kind=kind)
 
 
 def matching_references(name: str, *, extractor: str | None = None, kind: str | None = None) -> list[Entry]:

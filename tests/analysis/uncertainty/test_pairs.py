@@ -125,7 +125,7 @@ def test_a_ranking_names_whom_it_cannot_compare() -> None:
     known = _known(1.0, [1, -1, 0], [1, -1, 0])
     with pytest.raises(ValueError, match="'a' and 'b': these distances cannot be compared: units differ"):
         rank_intervals({"a": known, "b": replace(known, unit="range")})
-    with pytest.raises(ValueError, match="no generators to rank"):
+    with pytest.raises(ValueError, match="expected generators to rank, got none"):
         rank_intervals({})
 
 

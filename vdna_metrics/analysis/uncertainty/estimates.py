@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_type
 
 Deviations = tuple[Tensor, float]
 """``[replicates]`` whose squares add up to a variance, and its degrees of freedom."""
@@ -85,7 +86,8 @@ def distance_estimate(
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise ``ValueError`` for what is not a confidence."""
+    """Raise ``ValueError`` for what is not a confidence, ``TypeError`` for what is no number."""
+    check_type("a confidence", confidence, Real)
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
 

@@ -12,7 +12,9 @@ import numpy as np
 from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, estimate
 from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance
 from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.layout import check_type
 
+_ADVICE = ": jackknife_distance(reference, generated) gives it"
 _ROUNDING = 1e-9  # differences below this share of the distances are rounding
 
 
@@ -62,6 +64,8 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
         [True, False]
     """
     check_confidence(confidence)
+    for name, side in (("a", a), ("b", b)):
+        check_type(name, side, JackknifedDistance, advice=_ADVICE)
     found = [
         (what, str(here), str(there))
         for what, here, there in (
@@ -162,8 +166,11 @@ def rank_intervals(
         Simultaneous confidence intervals for ranks, 2022.
     """
     check_confidence(confidence)
+    check_type("results", results, Mapping, advice=": give each distance a name, {name: distance}")
     if not results:
-        raise ValueError("no generators to rank")
+        raise ValueError("expected generators to rank, got none")
+    for name, result in results.items():
+        check_type(f"the distance of {name!r}", result, JackknifedDistance, advice=_ADVICE)
     order = tuple(sorted(results, key=lambda name: results[name].sort_key))
     names = list(combinations(order, 2))
     differences = []
@@ -233,6 +240,9 @@ def agreement(columns: Mapping[str, Mapping[str, float]]) -> Agreement:
     """
     from scipy.stats import kendalltau, spearmanr
 
+    check_type("columns", columns, Mapping)
+    for name, column in columns.items():
+        check_type(f"the column {name!r}", column, Mapping, advice=": it is {generator: distance}")
     names, generators = tuple(columns), tuple(next(iter(columns.values()), {}))
     if len(names) < 2 or len(generators) < 2:
         raise ValueError(f"agreement needs two columns and two generators, got {len(names)} and {len(generators)}")
