@@ -35,21 +35,14 @@ _VERDICTS = {
 }
 
 
-class _Levels(click.ParamType):  # type: ignore[type-arg]
-    """Two levels of quantiles."""
-
-    name = "LOW,HIGH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            low, high = map(float, str(value).split(","))
-            check_levels(low, high)
-        except ValueError:
-            self.fail(f"{value!r}: expected two levels from 0 to 1, for example 0.0001,0.9999", param, ctx)
-        return low, high
+def _levels(text: str) -> tuple[float, float]:
+    """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
+    try:
+        low, high = map(float, text.split(","))
+        check_levels(low, high)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: expected two levels from 0 to 1, for example 0.0001,0.9999") from None
+    return low, high
 
 
 @click.command()
@@ -59,12 +52,12 @@ class _Levels(click.ParamType):  # type: ignore[type-arg]
     "--widen",
     type=click.Choice(["margin", "vdna", "none"]),
     default="margin",
-    show_default=True,
     help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they are.",
 )
 @click.option(
     "--quantiles",
-    type=_Levels(),
+    type=_levels,
+    metavar="LOW,HIGH",
     help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may then "
     "be a histogram DNA.",
 )

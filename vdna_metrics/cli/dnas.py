@@ -21,13 +21,7 @@ from vdna_metrics.references import resolve_images
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @options.output_file
-@click.option(
-    "--kinds",
-    type=options.Names("histogram", "gaussian", "layer_gaussian"),
-    default="histogram",
-    show_default=True,
-    help="histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz.",
-)
+@options.kinds_option("histogram", "histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz.")
 @options.takes("making", options.DNAOptions)
 @options.part_of_images
 @options.as_json

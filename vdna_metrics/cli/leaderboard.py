@@ -35,21 +35,18 @@ class NetworksOptions:
     """Which networks, with which weights, and which of their layers."""
 
     extractors: tuple[str, ...] | None = option(
-        "--extractors",
-        type=options.Names(),
+        type=options.names(),
         metavar="A,B",
         help=f"Networks.  [default: the reference's, else a generator's, else {options.DEFAULT_EXTRACTOR}]",
     )
-    weights: tuple[str, ...] = option(
-        "--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network."
+    weights: tuple[str, ...] = option(multiple=True, metavar="[NAME=]FILE", help="Local weights of a network.")
+    layers: tuple[str, ...] | None = option(
+        type=options.names(), metavar="A,B", help="Layers to compare; of one network."
     )
-    layers: tuple[str, ...] | None = option("--layers", type=options.Names(), help="Layers to compare; of one network.")
-    fid_weights: str | None = option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
+    fid_weights: str | None = option(metavar="FILE", help="Local weights of the FID Inception.")
     fid_mode: Any = option(
-        "--fid-mode",
         type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
         default="clean",
-        show_default=True,
         help="How images are resized for fid; papers mostly have legacy_tensorflow.",
     )
     running: options.RunningOptions = nested(options.RunningOptions)
@@ -59,50 +56,29 @@ class NetworksOptions:
 class SettingsOptions:
     """What decides the numbers, see `LeaderboardSettings`."""
 
-    groups: int = option(
-        "--groups", type=click.IntRange(2), metavar="N", default=10, show_default=True, help="For error bars."
-    )
+    groups: int = option(type=click.IntRange(2), metavar="N", default=10, help="For error bars.")
     confidence: float = option(
-        "--confidence",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.95,
-        show_default=True,
-        help="Of intervals and ranks.",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help="Of intervals and ranks."
     )
-    seed: int = option(
-        "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of random draws."
-    )
-    equalise: bool = option(
-        "--equalise", is_flag=True, help="Take as many images of each generator as the smallest has."
-    )
-    class_folders: bool = option(
-        "--class-folders", is_flag=True, help="Also score each class folder against the reference's."
-    )
+    seed: int = option(type=click.IntRange(0), metavar="N", default=0, help="Of random draws.")
+    equalise: bool = option(is_flag=True, help="Take as many images of each generator as the smallest has.")
+    class_folders: bool = option(is_flag=True, help="Also score each class folder against the reference's.")
     fidelity: bool = option(
         "--fidelity/--no-fidelity",
         default=True,
-        show_default=True,
         help="Precision, recall, density, coverage, Vendi score, kernel distance, and a check for copies.",
     )
     pictures: int = option(
-        "--pictures",
         type=click.IntRange(0),
         metavar="N",
         default=100,
-        show_default=True,
         help="Images of each set that are read once more, for pictures in the report; 0 for none.",
     )
 
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[NAME=]SOURCE...")
-@click.option(
-    "--reference",
-    "references",
-    multiple=True,
-    metavar="REFERENCE",
-    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
-)
+@options.references_option()
 @options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
 @click.option(
     "-o", "--output", metavar="FOLDER", help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md."

@@ -25,10 +25,8 @@ from vdna_metrics.reports import contact_sheet as draw
 @click.argument("source", metavar="SOURCE")
 @click.option("--reference", required=True, metavar="REFERENCE", help="Real images, or a DNA of them (a SOURCE).")
 @options.columns_option("--metric", default="emd")
-@click.option("--top", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N nearest.")
-@click.option(
-    "--bottom", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N farthest."
-)
+@click.option("--top", type=click.IntRange(0), metavar="N", default=20, help="Show the N nearest.")
+@click.option("--bottom", type=click.IntRange(0), metavar="N", default=20, help="Show the N farthest.")
 @click.option(
     "--contact-sheet", metavar="FILE", help=f"Picture of these images to write: {', '.join(options.PICTURES)}."
 )

@@ -120,13 +120,7 @@ def verify(location: str | None, as_json: bool) -> None:
     metavar="DATASET/SPLIT",
     help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
 )
-@click.option(
-    "--kinds",
-    type=options.Names("histogram", "gaussian", "layer_gaussian"),
-    default="histogram,gaussian,layer_gaussian",
-    show_default=True,
-    help="Which DNAs to make, in one pass over the images.",
-)
+@options.kinds_option("histogram,gaussian,layer_gaussian", "Which DNAs to make, in one pass over the images.")
 @options.takes("making", options.DNAOptions)
 @options.takes("storing", options.StoringOptions)
 @options.as_json
@@ -183,7 +177,13 @@ def build(
 @click.option("--mode", metavar="NAME", help="How the images were resized, where the file does not tell.")
 @click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
 @click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
-@click.option("--resolution", default="", metavar="WxH", help="Of the images before they were resized, as in 32x32.")
+@click.option(
+    "--resolution",
+    default="",
+    show_default=False,
+    metavar="WxH",
+    help="Of the images before they were resized, as in 32x32.",
+)
 @options.takes("storing", options.StoringOptions)
 @options.as_json
 def import_command(
@@ -233,7 +233,6 @@ def import_command(
     "file_format",
     type=click.Choice(["clean-fid", "vdna"]),
     default="clean-fid",
-    show_default=True,
     help="clean-fid: mean and covariance, for clean-fid and pytorch-fid too; vdna: the package's .json and .npz.",
 )
 @click.option("--layer", metavar="NAME", help="Layer whose mean and covariance to write, where there are several.")

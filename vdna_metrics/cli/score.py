@@ -65,14 +65,7 @@ def _print(
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "--reference",
-    "references",
-    multiple=True,
-    required=True,
-    metavar="REFERENCE",
-    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds: give it once each.",
-)
+@options.references_option("", required=True)
 @options.columns_option("--metrics", default="emd", several=True)
 @options.by_option
 @options.takes("neurons", options.NeuronOptions)

@@ -30,7 +30,6 @@ from vdna_metrics.references import resolve_images
     "--min-coverage",
     type=click.FloatRange(0, 1),
     default=0.99,
-    show_default=True,
     help="Select no neuron with a smaller share of its activations inside its range.",
 )
 @click.option("--others", is_flag=True, help="Write all neurons but these.")
