@@ -374,11 +374,11 @@ class Evidence:
         examples: ``{image set: some of its images}``, uint8 ``[3, H, W]`` each.
     """
 
-    reference: Mapping[str, VDNA] = field(default_factory=dict)
-    generated: Mapping[tuple[str, str], VDNA] = field(default_factory=dict)
-    exemplars: Mapping[tuple[str, str], Sequence[Exemplars]] = field(default_factory=dict)
-    rankings: Mapping[str, ImageRanking] = field(default_factory=dict)
-    examples: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+    reference: dict[str, VDNA] = field(default_factory=dict)
+    generated: dict[tuple[str, str], VDNA] = field(default_factory=dict)
+    exemplars: dict[tuple[str, str], Sequence[Exemplars]] = field(default_factory=dict)
+    rankings: dict[str, ImageRanking] = field(default_factory=dict)
+    examples: dict[str, Sequence[Tensor]] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------ from plain containers
