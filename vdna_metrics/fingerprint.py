@@ -106,6 +106,14 @@ class ExtractorFingerprint:
         return cls(**data)
 
 
+def refuse_differences(
+    problem: str, found: list[tuple[str, str, str]], names: tuple[str, str] = ("first", "second"), advice: str = ""
+) -> None:
+    """Raise ``ValueError``, showing both sides, where differences were found."""
+    if found:
+        raise ValueError(f"{problem}: {describe_differences(found, names)}{advice}")
+
+
 def describe_differences(found: list[tuple[str, str, str]], names: tuple[str, str] = ("first", "second")) -> str:
     """One clause a difference, showing both sides.
 

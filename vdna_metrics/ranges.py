@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.files import read_npz, write_npz
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.layout import NeuronLayout, check_type
 
@@ -241,8 +241,7 @@ class ActivationRanges:
         found = [(what, str(here), str(there)) for what, here, there in sides if here != there]
         if self.fingerprint and other.fingerprint:
             found += self.fingerprint.differences(other.fingerprint, precision=False)
-        if found:
-            raise ValueError(f"these ranges cannot be merged: {describe_differences(found)}")
+        refuse_differences("these ranges cannot be merged", found)
         return replace(
             self,
             observed_low=torch.minimum(self.observed_low, other.observed_low),
@@ -256,11 +255,7 @@ class ActivationRanges:
     def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:
         """Raise ``ValueError``, showing both sides, when the ranges are known to be another extractor's."""
         found = self.fingerprint.differences(extractor, precision=False) if self.fingerprint is not None else []
-        if found:
-            raise ValueError(
-                "these activation ranges were not made with this extractor: "
-                + describe_differences(found, ("ranges", "extractor"))
-            )
+        refuse_differences("these activation ranges were not made with this extractor", found, ("ranges", "extractor"))
 
     def equals(self, other: ActivationRanges) -> bool:
         """Whether both put every neuron's histogram between the same values."""

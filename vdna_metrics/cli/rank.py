@@ -16,7 +16,7 @@ from vdna_metrics.cli.results import described, forget, heading, output_path, re
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
-from vdna_metrics.files import replacing
+from vdna_metrics.files import write_whole
 from vdna_metrics.references import resolve_images
 from vdna_metrics.reports import contact_sheet as draw
 
@@ -130,5 +130,4 @@ def _write_scores(ranking: ImageRanking, path: Path) -> None:
         ranking.indices, ranking.names, ranking.scores.tolist(), ranking.layer_distances.tolist(), strict=True
     ):
         table.writerow([index, name, score, *by_layer])
-    with replacing(path) as file:
-        file.write(text.getvalue().encode(errors="surrogateescape"))
+    write_whole(path, text.getvalue())

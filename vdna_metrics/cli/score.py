@@ -13,6 +13,7 @@ from vdna_metrics.cli.screen import is_main, print_by_layer, print_by_neuron, pr
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.files import errors_of
 
 # Of one set: its source, the DNA of the first column's kind, and the values of all columns.
 Measured = tuple[str, VDNA, dict[str, Any]]
@@ -29,10 +30,8 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
             for column in task.columns:
                 kind = column.kind
                 task.notes.add_warnings(images.source, fake[kind])
-                try:
+                with errors_of(f"{task.reference.source} and {images.source}"):
                     values |= measured(column, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
-                except ValueError as error:
-                    raise ValueError(f"{task.reference.source} and {images.source}: {error}") from error
             found.append((images.source, fake[task.kinds[0]], values))
     return real, found
 
