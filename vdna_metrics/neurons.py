@@ -13,22 +13,18 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.files import read_npz, write_npz
-from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 
 Per = Literal["neuron", "layer"]
 
 
-class Seen(Protocol):
+class Seen(HasFingerprint, Protocol):
     """Anything with neurons of a known network: an extractor or a DNA."""
 
     @property
     def layout(self) -> NeuronLayout:
         """Its layers and neurons."""
-
-    @property
-    def fingerprint(self) -> ExtractorFingerprint:
-        """Its network."""
 
 
 @dataclass(frozen=True, eq=False)

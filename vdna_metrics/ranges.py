@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.files import read_npz, write_npz
-from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.layout import NeuronLayout, check_type
 
@@ -23,14 +23,6 @@ RangeRule = Literal["margin", "vdna", "none", "quantile"]
 
 _MARGIN = 0.1
 _VDNA_SCALE = 1.2
-
-
-class HasFingerprint(Protocol):
-    """Anything that knows its extractor fingerprint: a spec or an extractor."""
-
-    @property
-    def fingerprint(self) -> ExtractorFingerprint:
-        """The fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -379,13 +371,8 @@ def load_vdna_ranges(
                 f"{path} does not fit the extractor: expected {part} of {lacking} neurons, got "
                 f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(contents[part])})"
             )
-    return ActivationRanges(
-        layout=layout,
-        observed_low=layout.flatten(low, what="low").float(),
-        observed_high=layout.flatten(high, what="high").float(),
-        widen="vdna",
-        sources=(source or str(path),),
-        fingerprint=fingerprint,
+    return replace(
+        ActivationRanges.from_extremes(low, high, "vdna", sources=[source or str(path)]), fingerprint=fingerprint
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,17 +101,9 @@ class Provenance:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
-        data = {
-            **vars(self),
-            "sources": list(self.sources),
-            "skipped": [list(item) for item in self.skipped],
-            "unread": [list(item) for item in self.unread],
-            "manifests": list(self.manifests),
-            "sizes": self.sizes and {side: list(ends) for side, ends in vars(self.sizes).items()},
-        }
         # What is nothing is left out, as by earlier versions, which did not know it.
         optional = ("max_positions", "origin", "sizes", "unread")
-        return {name: value for name, value in data.items() if value or name not in optional}
+        return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Provenance:

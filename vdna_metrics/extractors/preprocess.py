@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -75,11 +74,9 @@ class Preprocessing:
         parts.append("own-size" if self.size is None else f"{self.size[0]}x{self.size[1]}")
         if self.crop != "none":
             parts.append(f"crop={self.crop}")
-        parts += [f"{name}={','.join(f'{v:g}' for v in values)}" for name, values in self._statistics()]
+        statistics = (("mean", self.mean), ("std", self.std))
+        parts += [f"{name}={','.join(f'{v:g}' for v in values)}" for name, values in statistics]
         return ":".join(parts)
-
-    def _statistics(self) -> Sequence[tuple[str, tuple[float, float, float]]]:
-        return (("mean", self.mean), ("std", self.std))
 
     def resize(self, images: Tensor) -> Tensor:
         """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]; "none" as given."""
