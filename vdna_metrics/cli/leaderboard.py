@@ -76,64 +76,58 @@ class SettingsOptions:
     )
 
 
+@dataclass(frozen=True)
+class LeaderboardOptions:
+    """What is compared and how, and where the report goes."""
+
+    references: tuple[str, ...] = options.references_option()
+    columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
+    output: str | None = option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md.",
+    )
+    cache: str | None = option(
+        metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"
+    )
+    replay: str | None = option(
+        metavar="FILE",
+        help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
+    )
+    append: str | None = option(metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
+    tolerance: float | None = option(
+        type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
+    )
+    title: str | None = option(metavar="TEXT", help="Of the report.")
+    settings: SettingsOptions = nested(SettingsOptions)
+    networks: NetworksOptions = nested(NetworksOptions)
+    neurons: options.NeuronOptions = nested(options.NeuronOptions)
+    histograms: options.HistogramOptions = nested(options.HistogramOptions, "the reference's, else ")
+    reading: options.ReadingOptions = nested(options.ReadingOptions)
+
+
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[NAME=]SOURCE...")
-@options.references_option()
-@options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
-@click.option(
-    "-o", "--output", metavar="FOLDER", help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md."
-)
-@click.option(
-    "--cache", metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"
-)
-@click.option(
-    "--replay",
-    metavar="FILE",
-    help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
-)
-@click.option("--append", metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
-@click.option(
-    "--tolerance", type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
-)
-@click.option("--title", metavar="TEXT", help="Of the report.")
-@options.takes("settings", SettingsOptions)
-@options.takes("networks", NetworksOptions)
-@options.takes("neurons", options.NeuronOptions)
-@options.takes("histograms", options.HistogramOptions, default="the reference's, else ")
-@options.takes("reading", options.ReadingOptions)
+@options.takes("given", LeaderboardOptions)
 @options.as_json
-def leaderboard(
-    sources: tuple[str, ...],
-    references: tuple[str, ...],
-    columns: tuple[Column, ...],
-    output: str | None,
-    cache: str | None,
-    replay: str | None,
-    append: str | None,
-    tolerance: float | None,
-    title: str | None,
-    settings: SettingsOptions,
-    networks: NetworksOptions,
-    neurons: options.NeuronOptions,
-    histograms: options.HistogramOptions,
-    reading: options.ReadingOptions,
-    as_json: bool,
-) -> None:
+def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
     """Rank generators by their distance from real images.
 
     Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
     part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
     metric costs only what is new. Writes a report to read in a browser.
     """
+    replay, append, output, reading = given.replay, given.append, given.output, given.reading
     fresh = replay is None and append is None
     for wrong, message in (
         (
-            replay is not None and (append is not None or sources or references),
+            replay is not None and (append is not None or sources or given.references),
             "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
         ),
-        (replay is None and tolerance is not None, "--tolerance is for --replay"),
+        (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
         (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
-        (fresh and not references, "Missing option '--reference'."),
+        (fresh and not given.references, "Missing option '--reference'."),
         (fresh and output is None, "Missing option '-o' / '--output'."),
     ):
         if wrong:
@@ -142,7 +136,7 @@ def leaderboard(
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
     folder = Path(output) if output is not None else Path(append).parent if append is not None else None
-    kept = Path(cache) if cache is not None else None if folder is None or replay else folder / "dnas"
+    kept = Path(given.cache) if given.cache is not None else None if folder is None or replay else folder / "dnas"
     if folder is not None:
         check_folder(folder)
     # Passes go on from checkpoints of each set by itself, in the cache.
@@ -152,21 +146,21 @@ def leaderboard(
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
-        told: dict[str, Any] = {"title": title or "", "command": command}
+        told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
-            plan = _plan(sources, references, columns, settings, networks, neurons, histograms, reading.root)
+            plan = _plan(sources, given)
             found = make_leaderboard(plan, **told, **work)
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, **work)
         else:
-            named = tuple(map(named_source, sources))
-            found = append_to_leaderboard(recorded, named, references=references, root=reading.root, **told, **work)
+            work |= {"references": given.references, "root": reading.root}
+            found = append_to_leaderboard(recorded, tuple(map(named_source, sources)), **told, **work)
     if folder is not None:
         write_report_to(*found, folder)
     if recorded is None or replay is None:
         assert folder is not None
         print_result(found[0], folder, as_json)
-    elif not print_comparison(recorded, found[0], tolerance, as_json):
+    elif not print_comparison(recorded, found[0], given.tolerance, as_json):
         raise click.exceptions.Exit(1)
 
 
@@ -187,35 +181,26 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
-def _plan(
-    sources: Sequence[str],
-    references: tuple[str, ...],
-    columns: Sequence[Column],
-    settings: SettingsOptions,
-    networks: NetworksOptions,
-    neurons: options.NeuronOptions,
-    histograms: options.HistogramOptions,
-    root: str | None,
-) -> LeaderboardPlan:
+def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
-    named = tuple(map(named_source, sources))
-    check_root(root, *(source for _, source in named), *references)
+    named, columns, histograms = tuple(map(named_source, sources)), given.columns, given.histograms
+    check_root(given.reading.root, *(source for _, source in named), *given.references)
     plan = LeaderboardPlan(
-        references=references,
+        references=given.references,
         generators=named,
         extractors=(),
         settings=LeaderboardSettings(
             metrics=tuple(column.name for column in columns),
-            layers=networks.layers,
+            layers=given.networks.layers,
             bins=histograms.bins or options.DEFAULT_BINS,
             max_positions=histograms.max_positions,
-            **vars(settings),
+            **vars(given.settings),
         ),
         ranges=histograms.ranges,
-        **vars(neurons),
-        root=root,
+        **vars(given.neurons),
+        root=given.reading.root,
     )
-    plan = _with_networks(plan, columns, networks)
+    plan = _with_networks(plan, columns, given.networks)
     check_histogram_options(kinds_of(columns), histograms)
     ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():

@@ -81,9 +81,9 @@ def option(*flags: str, **attributes: Any) -> Any:
     return field(metadata={"flags": flags, "attributes": attributes})
 
 
-def nested(block: type[Any]) -> Any:
-    """A block inside a block."""
-    return field(metadata={"block": block})
+def nested(block: type[Any], default: str = "") -> Any:
+    """A block inside a block, with what takes the place of ``{default}`` in its help."""
+    return field(metadata={"block": block, "default": default})
 
 
 def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Command], Command]:
@@ -113,7 +113,7 @@ def _taken(block: type[Any], given: dict[str, Any]) -> Any:
 def _with_options(command: Callable[..., Any], block: type[Any], default: str) -> Callable[..., Any]:
     for item in reversed(fields(block)):
         if "block" in item.metadata:
-            command = _with_options(command, item.metadata["block"], default)
+            command = _with_options(command, item.metadata["block"], item.metadata["default"] or default)
             continue
         attributes = {
             **item.metadata["attributes"],
@@ -230,24 +230,43 @@ class StoringOptions:
 
 
 # ------------------------------------------------------------------------------------------------------- single options
-def columns_option(flag: str, *, default: str | None = None, several: bool = False) -> Callable[[Command], Command]:
+def columns_option(flag: str, *, default: str | None = None, several: bool = False) -> Any:
     """Which distances, as columns; without a default that of a DNA's kind."""
-    return click.option(
+    return option(
         flag,
-        "columns" if several else "column",
         cls=_ColumnOption,
         type=_columns if several else _column,
         metavar="A,B" if several else "NAME",
         default=default,
-        help=None if default else "[default: that of the DNAs' kind]",
+        help="" if default else "[default: that of the DNAs' kind]",
     )
 
 
-def references_option(networks: str = " or networks", *, required: bool = False) -> Callable[[Command], Command]:
+def references_option(networks: str = " or networks", *, required: bool = False) -> Any:
     """Real images, whose DNAs may be several."""
     more = f"DNAs of several kinds{networks}: give it once each."
     help = f"Real images or DNAs of them (a SOURCE); {more}"
-    return click.option("--reference", "references", multiple=True, required=required, metavar="REFERENCE", help=help)
+    return option("--reference", multiple=True, required=required, metavar="REFERENCE", help=help)
+
+
+def unit_option() -> Any:
+    """In which unit."""
+    return option(metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")
+
+
+def by_option() -> Any:
+    """Of which parts."""
+    return option(type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
+
+
+def checkpoint_option() -> Any:
+    """Where to go on."""
+    return option(metavar="FOLDER", help="Where an interrupt keeps what was done; the same command goes on from there.")
+
+
+def allow_subsampled_option() -> Any:
+    """Whether other positions are compared."""
+    return option(is_flag=True, help="Compare also what was counted at other positions, for an estimate.")
 
 
 def kinds_option(default: str, help: str) -> Callable[[Command], Command]:
@@ -255,28 +274,8 @@ def kinds_option(default: str, help: str) -> Callable[[Command], Command]:
     return click.option("--kinds", type=names(*get_args(Kind)), metavar="A,B", default=default, help=help)
 
 
-unit_option = click.option("--unit", metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")
-
-
-by_option = click.option(
-    "--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance."
-)
-
-
-checkpoint_option = click.option(
-    "--checkpoint",
-    metavar="FOLDER",
-    help="Where an interrupt keeps what was done; the same command goes on from there.",
-)
-
-
 part_of_images = click.option(
     "--shard", "part", type=_part, metavar="I/N", help="Of N equal parts of the images only the I-th; see `merge`."
-)
-
-
-allow_subsampled_option = click.option(
-    "--allow-subsampled", is_flag=True, help="Compare also what was counted at other positions, for an estimate."
 )
 
 

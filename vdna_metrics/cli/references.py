@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
@@ -168,40 +169,41 @@ def build(
     forget(checkpoint)
 
 
+@dataclass(frozen=True)
+class StatedOptions:
+    """What a file of another tool may not tell of itself."""
+
+    format: Any = option(metavar="NAME", help="Of the file, where its contents do not tell.")
+    mode: Any = option(metavar="NAME", help="How the images were resized, where the file does not tell.")
+    n_images: int | None = option("--images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
+    ranges: str | None = option(metavar="FILE", help="Activation ranges of a vdna package of histograms.")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an imported file is to be called, and what of it is stated."""
+
+    name: str = option(
+        required=True, metavar="NAME", help="DATASET/SPLIT, or of activation ranges the extractor's name."
+    )
+    stated: StatedOptions = nested(StatedOptions)
+    resolution: str = option(
+        default="", show_default=False, metavar="WxH", help="Of the images before they were resized, as in 32x32."
+    )
+    storing: options.StoringOptions = nested(options.StoringOptions)
+
+
 @references.command("import")
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "--name", required=True, metavar="NAME", help="DATASET/SPLIT, or of activation ranges the extractor's name."
-)
-@click.option("--format", "file_format", metavar="NAME", help="Of the file, where its contents do not tell.")
-@click.option("--mode", metavar="NAME", help="How the images were resized, where the file does not tell.")
-@click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
-@click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
-@click.option(
-    "--resolution",
-    default="",
-    show_default=False,
-    metavar="WxH",
-    help="Of the images before they were resized, as in 32x32.",
-)
-@options.takes("storing", options.StoringOptions)
+@options.takes("given", ImportOptions)
 @options.as_json
-def import_command(
-    source: str,
-    name: str,
-    file_format: Any,
-    mode: Any,
-    n_images: int | None,
-    ranges_file: str | None,
-    resolution: str,
-    storing: options.StoringOptions,
-    as_json: bool,
-) -> None:
+def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
     """Put a DNA, or others' statistics, into a store.
 
     SOURCE is a DNA, activation ranges, a file of another tool, its https address, or the name under which it is
     published (clean-fid:cifar10/train/32; see docs/references.md).
     """
+    name, storing = given.name, given.storing
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
         if "/" in name:
@@ -218,11 +220,9 @@ def import_command(
     if kind in ("histogram", "gaussian", "layer_gaussian"):
         dnas = [load_vdna(source)]
     else:
-        dnas = import_statistics(
-            source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
-        )
+        dnas = import_statistics(source, name=name, **vars(given.stated))
     store = _writable_store(storing.location)
-    _add(store, dnas, dataset, split, storing, text, as_json, resolution=resolution)
+    _add(store, dnas, dataset, split, storing, text, as_json, resolution=given.resolution)
 
 
 @references.command()
