@@ -269,14 +269,16 @@ def allow_subsampled_option() -> Any:
     return option(is_flag=True, help="Compare also what was counted at other positions, for an estimate.")
 
 
-def kinds_option(default: str, help: str) -> Callable[[Command], Command]:
+def kinds_option(default: str, help: str) -> Any:
     """Which kinds of DNAs are made."""
-    return click.option("--kinds", type=names(*get_args(Kind)), metavar="A,B", default=default, help=help)
+    return option(type=names(*get_args(Kind)), metavar="A,B", default=default, help=help)
 
 
-part_of_images = click.option(
-    "--shard", "part", type=_part, metavar="I/N", help="Of N equal parts of the images only the I-th; see `merge`."
-)
+def part_option() -> Any:
+    """Which part of the images is read."""
+    return option(
+        "--shard", type=_part, metavar="I/N", help="Of N equal parts of the images only the I-th; see `merge`."
+    )
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -114,39 +114,41 @@ def verify(location: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@dataclass(frozen=True)
+class BuildOptions:
+    """Which references are made, and where they go."""
+
+    name: str | None = option(
+        metavar="DATASET/SPLIT",
+        help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
+    )
+    kinds: tuple[Kind, ...] = options.kinds_option(
+        "histogram,gaussian,layer_gaussian", "Which DNAs to make, in one pass over the images."
+    )
+    making: options.DNAOptions = nested(options.DNAOptions)
+    storing: options.StoringOptions = nested(options.StoringOptions)
+
+
 @references.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "--name",
-    metavar="DATASET/SPLIT",
-    help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
-)
-@options.kinds_option("histogram,gaussian,layer_gaussian", "Which DNAs to make, in one pass over the images.")
-@options.takes("making", options.DNAOptions)
-@options.takes("storing", options.StoringOptions)
+@options.takes("wanted", BuildOptions)
 @options.as_json
-def build(
-    sources: tuple[str, ...],
-    name: str | None,
-    kinds: tuple[Kind, ...],
-    making: options.DNAOptions,
-    storing: options.StoringOptions,
-    as_json: bool,
-) -> None:
+def build(sources: tuple[str, ...], wanted: BuildOptions, as_json: bool) -> None:
     """Make reference DNAs of images, and put them into a store.
 
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
+    kinds, making = wanted.kinds, wanted.making
     check_root(making.reading.root, *sources)
     check_histogram_options(kinds, making.histograms)
     standard = ""
     if len(sources) == 1 and sources[0].startswith(options.DATASET):
         standard = sources[0].removeprefix(options.DATASET).lower()
-    if not (name or standard):
+    if not (wanted.name or standard):
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
-    dataset, split = _split(name or standard)
+    dataset, split = _split(wanted.name or standard)
     licences = {record.name: record.licence for record in list_datasets()}
-    storing = replace(storing, licence=storing.licence or licences.get(standard.partition("/")[0], ""))
+    storing = replace(wanted.storing, licence=wanted.storing.licence or licences.get(standard.partition("/")[0], ""))
     store = _writable_store(storing.location)
     text = _card(storing)
     images = [(source, resolve_images(source, root=making.reading.root)) for source in sources]
