@@ -146,7 +146,7 @@ def build(sources: tuple[str, ...], wanted: BuildOptions, as_json: bool) -> None
         standard = sources[0].removeprefix(options.DATASET).lower()
     if not (wanted.name or standard):
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
-    dataset, split = _split(wanted.name or standard)
+    named = _split(wanted.name or standard)
     licences = {record.name: record.licence for record in list_datasets()}
     storing = replace(wanted.storing, licence=wanted.storing.licence or licences.get(standard.partition("/")[0], ""))
     store = _writable_store(storing.location)
@@ -156,10 +156,10 @@ def build(sources: tuple[str, ...], wanted: BuildOptions, as_json: bool) -> None
     extractor = settings.extractor
     for kind in kinds:
         counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
-        check_new_name(store, dataset, split, extractor, counted)
+        check_new_name(store, **named, extractor=extractor, kind=counted)
     if "histogram" in kinds and settings.ranges is None:
         settings = replace(settings, ranges=find_ranges(settings.built))
-    checkpoint = store.folder / f".{dataset}-{split}-{extractor.replace('/', '-')}.checkpoint"
+    checkpoint = store.folder / f".{'-'.join(named.values())}-{extractor.replace('/', '-')}.checkpoint"
     pass_ = reading_of(making.reading, checkpoint)
     with progress_bars() as start:
         parts = [settings.make(opened, kinds, watched(pass_, start, source, opened)) for source, opened in images]
@@ -167,7 +167,7 @@ def build(sources: tuple[str, ...], wanted: BuildOptions, as_json: bool) -> None
         return
     dnas = [reduce(add, (part[kind] for part in parts)) for kind in kinds]
     report_skipped(", ".join(dnas[0].provenance.sources), dnas[0].provenance.skipped)
-    _add(store, dnas, dataset, split, storing, text, as_json, origin=shlex.join(["vdna-metrics", *sys.argv[1:]]))
+    _add(store, dnas, {**named, "origin": shlex.join(["vdna-metrics", *sys.argv[1:]])}, storing, text, as_json)
     forget(checkpoint)
 
 
@@ -217,14 +217,14 @@ def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
         else:
             click.echo(f"{added.name}: over {added.n_images} images, in {store.location}")
         return
-    dataset, split = _split(name)
+    named = _split(name)
     text = _card(storing)
     if kind in ("histogram", "gaussian", "layer_gaussian"):
         dnas = [load_vdna(source)]
     else:
         dnas = import_statistics(source, name=name, **vars(given.stated))
     store = _writable_store(storing.location)
-    _add(store, dnas, dataset, split, storing, text, as_json, resolution=given.resolution)
+    _add(store, dnas, {**named, "resolution": given.resolution}, storing, text, as_json)
 
 
 @references.command()
@@ -264,11 +264,11 @@ def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: b
         click.echo(f"{name}: in {to}")
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split(name: str) -> dict[str, str]:
     dataset, slash, split = name.partition("/")
     if not slash or not dataset or not split:
         raise click.BadParameter(f"{name!r} is not DATASET/SPLIT, as in bsds500/trainval", param_hint="--name")
-    return dataset, split
+    return {"dataset": dataset, "split": split}
 
 
 def _writable_store(location: str | None) -> ReferenceStore:
@@ -288,28 +288,15 @@ def _listed(records: Sequence[ReferenceRecord | RangesRecord], store: str) -> li
 def _add(
     store: ReferenceStore,
     dnas: list[VDNA],
-    dataset: str,
-    split: str,
+    told: dict[str, str],
     storing: options.StoringOptions,
     card: str | None,
     as_json: bool,
-    *,
-    origin: str = "",
-    resolution: str = "",
 ) -> None:
     """Add to a store, and say so."""
-    records = add_reference(
-        dnas,
-        store,
-        dataset=dataset,
-        split=split,
-        resolution=resolution,
-        licence=storing.licence,
-        origin=origin,
-        overwrite=storing.overwrite,
-    )
+    records = add_reference(dnas, store, licence=storing.licence, overwrite=storing.overwrite, **told)
     if card is not None:
-        add_card(store, dataset, card)
+        add_card(store, told["dataset"], card)
     if as_json:
         return print_json(_listed(records, store.location))
     for record in records:
