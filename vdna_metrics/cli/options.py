@@ -82,17 +82,16 @@ def option(*flags: str, **attributes: Any) -> Any:
 
 
 def nested(block: type[Any], default: str = "") -> Any:
-    """A block inside a block, with what takes the place of ``{default}`` in its help."""
+    """A block inside a block, with what takes the place of ``{default}`` in its help, before what is taken else."""
     return field(metadata={"block": block, "default": default})
 
 
-def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Command], Command]:
+def takes(name: str, block: type[Any]) -> Callable[[Command], Command]:
     """Add a block's options to a command, which is handed their values as one.
 
     Args:
         name: of the command's argument.
         block: class of the value.
-        default: what takes the place of ``{default}`` in help, before the name of what is taken else.
     """
 
     def decorate(command: Command) -> Command:
@@ -100,7 +99,7 @@ def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Comman
         def run(*arguments: Any, **given: Any) -> Any:
             return command(*arguments, **{name: _taken(block, given)}, **given)
 
-        return _with_options(run, block, default)  # type: ignore[return-value]
+        return _with_options(run, block)  # type: ignore[return-value]
 
     return decorate
 
@@ -110,7 +109,7 @@ def _taken(block: type[Any], given: dict[str, Any]) -> Any:
     return block(**{name: given.pop(name) if part is None else _taken(part, given) for name, part in parts})
 
 
-def _with_options(command: Callable[..., Any], block: type[Any], default: str) -> Callable[..., Any]:
+def _with_options(command: Callable[..., Any], block: type[Any], default: str = "") -> Callable[..., Any]:
     for item in reversed(fields(block)):
         if "block" in item.metadata:
             command = _with_options(command, item.metadata["block"], item.metadata["default"] or default)

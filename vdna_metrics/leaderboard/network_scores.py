@@ -13,6 +13,7 @@ from torch import Tensor
 from vdna_metrics.analysis.features import find_copies, measure_fidelity
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
+    Ranking,
     extrapolate_frechet,
     jackknife_distance,
     noise_floor,
@@ -147,7 +148,8 @@ def score_network(
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
         if len(jackknifed[column.name]) == len(generators):
-            _add_ranks_(found, column, jackknifed[column.name], paired, settings.confidence)
+            ranking = rank_intervals(jackknifed[column.name], paired=paired, confidence=settings.confidence)
+            _add_ranks_(found, column, ranking)
         dna, distance = real.dnas.get(column.name), column.distance
         has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
         if isinstance(dna, GroupedDNA) and has_floor:
@@ -198,14 +200,7 @@ def _quantiles(column: Column, real: VDNA, fake: VDNA) -> dict[str, tuple[float,
     return {layer: tuple(values.quantile(levels).tolist()) for layer, values in of_neurons.items()}
 
 
-def _add_ranks_(
-    found: NetworkScores,
-    column: Column,
-    results: Mapping[str, JackknifedDistance],
-    paired: Mapping[str, tuple[str, ...]],
-    confidence: float,
-) -> None:
-    ranking = rank_intervals(results, paired=paired, confidence=confidence)
+def _add_ranks_(found: NetworkScores, column: Column, ranking: Ranking) -> None:
     found.scores = [
         replace(score, rank=ranking.ranks[score.generator]) if score.metric == column.name else score
         for score in found.scores
