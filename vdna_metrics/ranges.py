@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from vdna_metrics.files import read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.functional.histogram import extremes
-from vdna_metrics.layout import NeuronLayout, check_type
+from vdna_metrics.layout import NeuronLayout, check_choice, check_type
 
 Widening = Literal["margin", "vdna", "none"]
 RangeRule = Literal["margin", "vdna", "none", "quantile"]
@@ -95,8 +95,7 @@ class ActivationRanges:
     sets: tuple[RangesSource, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.widen not in get_args(RangeRule):
-            raise ValueError(f"unknown widening rule {self.widen!r}; known: {', '.join(get_args(RangeRule))}")
+        check_choice("widening rule", self.widen, RangeRule)
         if (self.widen == "quantile") != (self.levels is not None):
             raise ValueError(
                 f"the rule is {self.widen!r}, the levels of quantiles are {self.levels}: quantiles come from a "

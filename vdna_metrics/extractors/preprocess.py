@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vdna_metrics.layout import check_choice
 
 PreprocessingMode = Literal["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics", "none"]
 Crop = Literal["none", "center", "short_side_center"]
@@ -48,13 +50,9 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("preprocessing", self.mode, get_args(PreprocessingMode)),
-            ("crop", self.crop, get_args(Crop)),
-            ("interpolation", self.interpolation, get_args(Interpolation)),
-        ):
-            if value not in allowed:
-                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+        check_choice("preprocessing", self.mode, PreprocessingMode)
+        check_choice("crop", self.crop, Crop)
+        check_choice("interpolation", self.interpolation, Interpolation)
         if self.crop != "none" and self.size is None:
             raise ValueError(f"crop {self.crop!r} needs a size: without one images keep their own")
 

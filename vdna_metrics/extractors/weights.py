@@ -347,17 +347,12 @@ def _weights_file(spec: ExtractorSpec) -> Path:
             return source_file(source, spec.sha256)
         except DownloadError as error:
             if error.status != 404 or not others:
-                raise unavailable(spec, source, error) from error
+                raise DownloadError(
+                    f"weights of {spec.name!r} could not be had: {error}. Or bring {source.rsplit('/', 1)[-1]} here by "
+                    "other means and name it with weights_path=... (command line: --weights FILE), or use an extractor "
+                    "that needs no download: 'vdna_tiny'",
+                    error.status,
+                ) from error
         except ValueError as error:
             raise ValueError(f"weights of {spec.name!r}: {error}") from error
         source = others.pop(0)
-
-
-def unavailable(spec: ExtractorSpec, source: str, error: DownloadError) -> DownloadError:
-    """The error for weights that cannot be had: what was tried, and what works instead."""
-    return DownloadError(
-        f"weights of {spec.name!r} could not be had: {error}. Or bring {source.rsplit('/', 1)[-1]} here by other "
-        "means and name it with weights_path=... (command line: --weights FILE), or use an extractor that needs no "
-        "download: 'vdna_tiny'",
-        error.status,
-    )
