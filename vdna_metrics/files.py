@@ -73,7 +73,7 @@ def write_whole(path: Path, contents: bytes | str) -> Path:
 
 @contextmanager
 def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = ValueError) -> Iterator[None]:
-    """Make errors of some types ``ValueError`` that begin with what failed."""
+    """Turn errors of some types into a ``ValueError`` that begins with what failed."""
     try:
         yield
     except types as error:

@@ -33,18 +33,18 @@ class MakeOptions:
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @options.output_file
-@options.takes("wanted", MakeOptions)
+@options.takes("given", MakeOptions)
 @options.as_json
-def make(source: str, output: str, wanted: MakeOptions, as_json: bool) -> None:
+def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     """Make the DNA of a set of images, in one pass for all kinds.
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
-    kinds, making = wanted.kinds, wanted.making
+    kinds, making = given.kinds, given.making
     check_root(making.reading.root, source)
     check_histogram_options(kinds, making.histograms)
     paths = output_paths(output, kinds)
-    pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), wanted.part)
+    pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), given.part)
     images = resolve_images(source, root=making.reading.root)
     settings = find_settings(making.network, making.histograms)
     with progress_bars() as start:

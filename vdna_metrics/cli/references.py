@@ -131,24 +131,24 @@ class BuildOptions:
 
 @references.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@options.takes("wanted", BuildOptions)
+@options.takes("given", BuildOptions)
 @options.as_json
-def build(sources: tuple[str, ...], wanted: BuildOptions, as_json: bool) -> None:
+def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     """Make reference DNAs of images, and put them into a store.
 
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
-    kinds, making = wanted.kinds, wanted.making
+    kinds, making = given.kinds, given.making
     check_root(making.reading.root, *sources)
     check_histogram_options(kinds, making.histograms)
     standard = ""
     if len(sources) == 1 and sources[0].startswith(options.DATASET):
         standard = sources[0].removeprefix(options.DATASET).lower()
-    if not (wanted.name or standard):
+    if not (given.name or standard):
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
-    named = _split(wanted.name or standard)
+    named = _split(given.name or standard)
     licences = {record.name: record.licence for record in list_datasets()}
-    storing = replace(wanted.storing, licence=wanted.storing.licence or licences.get(standard.partition("/")[0], ""))
+    storing = replace(given.storing, licence=given.storing.licence or licences.get(standard.partition("/")[0], ""))
     store = _writable_store(storing.location)
     text = _card(storing)
     images = [(source, resolve_images(source, root=making.reading.root)) for source in sources]

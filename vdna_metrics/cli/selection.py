@@ -42,24 +42,24 @@ class SelectOptions:
 @click.argument("source_with", metavar="WITH")
 @click.argument("source_without", metavar="WITHOUT")
 @options.output_file
-@options.takes("wanted", SelectOptions)
+@options.takes("given", SelectOptions)
 @options.as_json
-def select(source_with: str, source_without: str, output: str, wanted: SelectOptions, as_json: bool) -> None:
+def select(source_with: str, source_without: str, output: str, given: SelectOptions, as_json: bool) -> None:
     """Select the neurons that tell two DNAs apart.
 
     The file is for --neurons of `score` and `compare`.
 
     WITH is a DNA of images with something, or these images, WITHOUT of images without it; `merge` makes one of several.
     """
-    asked = {"--top": wanted.k, "--threshold": wanted.threshold, "--per-layer": wanted.per_layer}
-    given = [name for name, value in asked.items() if value is not None]
-    if len(given) != 1:
-        raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(given) or 'none'}")
+    asked = {"--top": given.k, "--threshold": given.threshold, "--per-layer": given.per_layer}
+    stated = [name for name, value in asked.items() if value is not None]
+    if len(stated) != 1:
+        raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(stated) or 'none'}")
     path = output_paths(output, ("selection",))["selection"]
-    making, root = wanted.making, wanted.making.reading.root
+    making, root = given.making, given.making.reading.root
     check_root(root, source_with, source_without)
-    column = wanted.column or default_column(source_with, making.network, root, by_neuron=True)
-    task = find_comparison([source_with], [source_without], [column], making, by="neuron", unit=wanted.unit)
+    column = given.column or default_column(source_with, making.network, root, by_neuron=True)
+    task = find_comparison([source_with], [source_without], [column], making, by="neuron", unit=given.unit)
     (column,) = task.columns
     with progress_bars() as start:
         task, a = task.real_dnas(start)
@@ -68,15 +68,15 @@ def select(source_with: str, source_without: str, output: str, wanted: SelectOpt
     selection = analysis.select_sensitive(
         a[column.kind],
         b[column.kind],
-        k=wanted.k,
-        threshold=wanted.threshold,
-        per_layer=wanted.per_layer,
+        k=given.k,
+        threshold=given.threshold,
+        per_layer=given.per_layer,
         distance=column,
-        drop_dead=not wanted.keep_dead,
-        min_coverage=wanted.min_coverage,
+        drop_dead=not given.keep_dead,
+        min_coverage=given.min_coverage,
     )
     smallest, dropped = selection.made["smallest"], selection.made["dropped"]
-    if wanted.others:
+    if given.others:
         selection = ~selection
     written = str(selection.save(path))
     if as_json:
@@ -104,11 +104,9 @@ class DesensitiseOptions:
 @click.option("--images", "source", required=True, metavar="SOURCE", help="The images that TABLE tells of.")
 @click.option("--attribute", required=True, metavar="NAME", help="The attribute to ignore.")
 @options.output_file
-@options.takes("wanted", DesensitiseOptions)
+@options.takes("given", DesensitiseOptions)
 @options.as_json
-def desensitise(
-    table: str, source: str, attribute: str, output: str, wanted: DesensitiseOptions, as_json: bool
-) -> None:
+def desensitise(table: str, source: str, attribute: str, output: str, given: DesensitiseOptions, as_json: bool) -> None:
     """Learn weights that make a distance ignore one attribute.
 
     All other attributes are kept.
@@ -117,7 +115,7 @@ def desensitise(
     or blanks between. Of the images 60 % are learned from, 20 % say when to stop, and what is printed of the other
     20 % is what to expect of new images; the sha256 of an image's name says where it goes.
     """
-    making, column = wanted.making, wanted.column
+    making, column = given.making, given.column
     check_root(making.reading.root, source)
     check_histogram_options([column.kind], making.histograms)
     path = output_paths(output, ("weights",))["weights"]
@@ -127,7 +125,7 @@ def desensitise(
     if left_out:
         say(f"left out, with fewer than two images with or without in a split: {', '.join(left_out)}")
     pass_ = reading_of(making.reading)
-    settings = find_settings(making.network, making.histograms, columns=[column], neurons=wanted.neurons)
+    settings = find_settings(making.network, making.histograms, columns=[column], neurons=given.neurons)
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}
     with progress_bars() as start:
@@ -149,7 +147,7 @@ def desensitise(
             found[split] = analysis.attribute_distances(dnas, distance=column)
     if not is_main():
         return
-    learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=wanted.non_negative)
+    learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=given.non_negative)
     results = {
         split: {
             "n_images": counts[split],
