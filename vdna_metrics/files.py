@@ -64,6 +64,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_whole(path: Path, contents: bytes | str) -> Path:
+    """Write a file whole or not at all; in text surrogates are the bytes that they stand for."""
+    with replacing(path) as file:
+        file.write(contents.encode(errors="surrogateescape") if isinstance(contents, str) else contents)
+    return path
+
+
+@contextmanager
+def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = ValueError) -> Iterator[None]:
+    """Turn errors of some types into a ``ValueError`` that begins with what failed."""
+    try:
+        yield
+    except types as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
 def write_npz(
     path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, compress: bool = True
 ) -> Path:

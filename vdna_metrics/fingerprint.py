@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
@@ -104,6 +104,22 @@ class ExtractorFingerprint:
     def from_json(cls, data: Mapping[str, Any]) -> ExtractorFingerprint:
         """Inverse of `to_json`."""
         return cls(**data)
+
+
+class HasFingerprint(Protocol):
+    """Anything that knows its extractor fingerprint: a spec, an extractor or a DNA."""
+
+    @property
+    def fingerprint(self) -> ExtractorFingerprint:
+        """The fingerprint."""
+
+
+def refuse_differences(
+    problem: str, found: list[tuple[str, str, str]], names: tuple[str, str] = ("first", "second"), advice: str = ""
+) -> None:
+    """Raise ``ValueError``, showing both sides, where differences were found."""
+    if found:
+        raise ValueError(f"{problem}: {describe_differences(found, names)}{advice}")
 
 
 def describe_differences(found: list[tuple[str, str, str]], names: tuple[str, str] = ("first", "second")) -> str:

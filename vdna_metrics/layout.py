@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from numbers import Integral
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -41,6 +41,19 @@ def check_type(what: str, value: object, *types: type, advice: str = "") -> None
         shown = repr(value)
         got = f"the {type(value).__name__} {shown}" if len(shown) < 60 else f"a {type(value).__name__}"
         raise TypeError(f"expected {what} to be {' or '.join(each.__name__ for each in types)}, got {got}{advice}")
+
+
+def check_choice(what: str, value: object, choices: object) -> None:
+    """Raise ``ValueError`` for what is none of the values of a ``Literal``.
+
+    Examples:
+        >>> from typing import Literal
+        >>> check_choice("colour", "blue", Literal["red", "green"])
+        Traceback (most recent call last):
+        ValueError: unknown colour 'blue'; known: red, green
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(get_args(choices))}")
 
 
 def check_count(what: str, value: object, least: int = 1) -> None:

@@ -13,22 +13,18 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.files import read_npz, write_npz
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 
 Per = Literal["neuron", "layer"]
 
 
-class Seen(Protocol):
+class Seen(HasFingerprint, Protocol):
     """Anything with neurons of a known network: an extractor or a DNA."""
 
     @property
     def layout(self) -> NeuronLayout:
         """Its layers and neurons."""
-
-    @property
-    def fingerprint(self) -> ExtractorFingerprint:
-        """Its network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +132,7 @@ class NeuronSelection:
         found = self.fingerprint.differences(other.fingerprint, precision=False)
         if not found and self.layout != other.layout:
             found = [("layouts", _describe(self.layout), _describe(other.layout))]
-        if found:
-            raise ValueError("these selections do not go together: " + describe_differences(found))
+        refuse_differences("these selections do not go together", found)
         return other.mask
 
     def _combined(self, other: NeuronSelection, method: str, mask: Tensor) -> NeuronSelection:
@@ -264,8 +259,7 @@ def chosen_weights(
         found = [("what is weighed", f"{weights.per}s", f"{per}s")] if weights.per != per else []
         if weights.layout != layout:
             found.append(("neurons", _describe(weights.layout), _describe(layout)))
-        if found:
-            raise ValueError("these weights do not fit: " + describe_differences(found, ("weights", "compared")))
+        refuse_differences("these weights do not fit", found, ("weights", "compared"))
         return weights.values
     flat = _weighed(layout, per).flatten(weights, what="weights")
     if not flat.isfinite().all():
@@ -279,9 +273,8 @@ def _weighed(layout: NeuronLayout, per: Per) -> NeuronLayout:
 
 def _check_network(what: str, of: ExtractorFingerprint, extractor: ExtractorFingerprint) -> None:
     found = of.differences(extractor, precision=False)
-    if found:
-        differences = describe_differences(found, (what, "extractor"))
-        raise ValueError(f"neurons of another network: {differences}. Make the {what} with this extractor")
+    advice = f". Make the {what} with this extractor"
+    refuse_differences("neurons of another network", found, (what, "extractor"), advice)
 
 
 def _describe(layout: NeuronLayout) -> str:

@@ -9,29 +9,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.files import read_npz, write_npz
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.functional.histogram import extremes
-from vdna_metrics.layout import NeuronLayout, check_type
+from vdna_metrics.layout import NeuronLayout, check_choice, check_type
 
 Widening = Literal["margin", "vdna", "none"]
 RangeRule = Literal["margin", "vdna", "none", "quantile"]
 
 _MARGIN = 0.1
 _VDNA_SCALE = 1.2
-
-
-class HasFingerprint(Protocol):
-    """Anything that knows its extractor fingerprint: a spec or an extractor."""
-
-    @property
-    def fingerprint(self) -> ExtractorFingerprint:
-        """The fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +96,7 @@ class ActivationRanges:
     sets: tuple[RangesSource, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.widen not in get_args(RangeRule):
-            raise ValueError(f"unknown widening rule {self.widen!r}; known: {', '.join(get_args(RangeRule))}")
+        check_choice("widening rule", self.widen, RangeRule)
         if (self.widen == "quantile") != (self.levels is not None):
             raise ValueError(
                 f"the rule is {self.widen!r}, the levels of quantiles are {self.levels}: quantiles come from a "
@@ -242,8 +233,7 @@ class ActivationRanges:
         found = [(what, str(here), str(there)) for what, here, there in sides if here != there]
         if self.fingerprint and other.fingerprint:
             found += self.fingerprint.differences(other.fingerprint, precision=False)
-        if found:
-            raise ValueError(f"these ranges cannot be merged: {describe_differences(found)}")
+        refuse_differences("these ranges cannot be merged", found)
         return replace(
             self,
             observed_low=torch.minimum(self.observed_low, other.observed_low),
@@ -257,11 +247,7 @@ class ActivationRanges:
     def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:
         """Raise ``ValueError``, showing both sides, when the ranges are known to be another extractor's."""
         found = self.fingerprint.differences(extractor, precision=False) if self.fingerprint is not None else []
-        if found:
-            raise ValueError(
-                "these activation ranges were not made with this extractor: "
-                + describe_differences(found, ("ranges", "extractor"))
-            )
+        refuse_differences("these activation ranges were not made with this extractor", found, ("ranges", "extractor"))
 
     def equals(self, other: ActivationRanges) -> bool:
         """Whether both put every neuron's histogram between the same values."""
@@ -387,13 +373,8 @@ def load_vdna_ranges(
                 f"{path} does not fit the extractor: expected {part} of {lacking} neurons, got "
                 f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(contents[part])})"
             )
-    return ActivationRanges(
-        layout=layout,
-        observed_low=layout.flatten(low, what="low").float(),
-        observed_high=layout.flatten(high, what="high").float(),
-        widen="vdna",
-        sources=(source or str(path),),
-        fingerprint=fingerprint,
+    return replace(
+        ActivationRanges.from_extremes(low, high, "vdna", sources=[source or str(path)]), fingerprint=fingerprint
     )
 
 

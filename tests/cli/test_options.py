@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from helpers.commands import process_environment, put_small_sources, run
 
 from vdna_metrics import Distance, register_distance
-from vdna_metrics.cli.options import NetworkOptions, RunningOptions, takes
+from vdna_metrics.cli.options import NetworkOptions, RunningOptions, nested, takes
 from vdna_metrics.dna import distances
 
 
@@ -32,14 +32,19 @@ def test_parts_that_are_none_are_refused(part: str) -> None:
 
 def test_a_block_is_one_value() -> None:
     """A command is handed a block's options, and those of a block inside it, as one value, in the fields' order."""
+
+    @dataclass(frozen=True)
+    class Outer:
+        network: NetworkOptions = nested(NetworkOptions, "the tests', else ")
+
     got: list[object] = []
 
     @click.command()
     @click.option("--first")
-    @takes("network", NetworkOptions, default="the tests', else ")
+    @takes("outer", Outer)
     @click.option("--last")
-    def command(first: str, network: NetworkOptions, last: str) -> None:
-        got.extend([first, network, last])
+    def command(first: str, outer: Outer, last: str) -> None:
+        got.extend([first, outer.network, last])
 
     words = ["--layers", "a,b", "--compile", "--first", "1", "--last", "2", "--precision", "bf16"]
     assert CliRunner().invoke(command, words).exit_code == 0

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vdna_metrics.dna.columns import ColumnLike, find_column
 from vdna_metrics.dna.grouped import total_of
+from vdna_metrics.files import errors_of
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import NeuronLayout, check_type, near_names
@@ -243,10 +244,8 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
         with_it, without = (total_of(compared_dna(dnas[attribute, value], column)) for value in (True, False))
         if with_it.layout != first.layout or with_it.fingerprint.differences(first.fingerprint):
             raise ValueError(f"the DNAs of {attribute!r} have other neurons than those of {names[0]!r}")
-        try:
+        with errors_of(attribute):
             found = column.measure(with_it, without, "layer" if per == "layer" else "none")
-        except ValueError as error:
-            raise ValueError(f"{attribute}: {error}") from error
         parts = cast("dict[str, Tensor]", found)
         values[attribute] = torch.cat([parts[layer].cpu().reshape(-1) for layer in first.layout])
     return AttributeDistances(first.layout, first.fingerprint, column.name, column.options.get("unit"), values, per)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vdna_metrics.build.passes import ActivationBatch, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.neighbours import nearest_neighbours
@@ -78,9 +78,8 @@ def _check_same_layer(**sides: Features) -> None:
         found = one.fingerprint.differences(other.fingerprint)
         here, there = (", ".join(each.paths) for each in (one.fingerprint, other.fingerprint))
         found += [("layers", here, there)] * (here != there)
-    if found:
-        here, there = sides
-        raise ValueError("features are not comparable: " + describe_differences(found, (here, there)))
+    here, there = sides
+    refuse_differences("features are not comparable", found, (here, there))
 
 
 def collect_features(

@@ -17,6 +17,7 @@ from vdna_metrics.dna.distances import EMD
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.files import errors_of
 from vdna_metrics.functional.emd import cumulative_shares
 from vdna_metrics.layout import check_type, near_names
 from vdna_metrics.neurons import chosen_weights
@@ -173,10 +174,8 @@ def nearest(dna: DNALike, references: Mapping[str, DNALike], *, distance: Column
     chosen = total_of(compared_dna(dna, column))
     found = []
     for name, reference in references.items():
-        try:
+        with errors_of(f"reference {name!r}"):
             found.append(Neighbour(name, column(total_of(compared_dna(reference, column)), chosen)))
-        except ValueError as error:
-            raise ValueError(f"reference {name!r}: {error}") from error
     return tuple(sorted(found, key=lambda neighbour: column.sort_key(neighbour.distance)))
 
 
@@ -268,10 +267,8 @@ def compare_groups(
         own = total_of(compared_dna(of_group[group], column))
         if shared is None:
             pooled_reference = own if pooled_reference is None else pooled_reference + own
-        try:
+        with errors_of(f"group {str(group)!r}"):
             found.append(GroupDistance(str(group), dna.n_images, column(own, dna), column.by_layer(own, dna)))
-        except ValueError as error:
-            raise ValueError(f"group {str(group)!r}: {error}") from error
     first, *others = chosen.values()
     pooled = sum(others, first)
     found.sort(key=lambda group: -column.sort_key(group.distance))

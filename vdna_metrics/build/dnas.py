@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar, get_args, overload
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
 from vdna_metrics.images.sources import ImageSource, manifest_hash
-from vdna_metrics.layout import NeuronLayout, check_names, check_type
+from vdna_metrics.layout import NeuronLayout, check_choice, check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import RangesLike, as_ranges
 from vdna_metrics.references.store import find_ranges
@@ -145,8 +145,7 @@ class DNARequest:
     max_positions: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(get_args(Kind))}")
+        check_choice("kind", self.kind, Kind)
         check_type("partition", self.partition, Partition, type(None))
         check_max_positions(self.max_positions)
         if self.kind != "histogram":

@@ -26,7 +26,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import json_hash, read_npz, write_npz
 from vdna_metrics.images.sources import ImageSource, manifest_hash
-from vdna_metrics.layout import NeuronLayout, check_names, check_type
+from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges, RangesLike, load_ranges
 from vdna_metrics.references.resolve import resolve_images, write_image_digests
@@ -176,8 +176,13 @@ def build_set(
     source, network = resolve_images(images), create_extractor(extractor)
     in_groups, in_classes = disjoint_groups(len(source), groups), class_folders(source) if classes else None
     requests: dict[SetPart, DNARequest] = {}
+    picked = chosen_neurons(neurons, network.fingerprint)
     for kind in kinds:
-        layout = _layout(kind, network, layers, neurons)
+        of, inside = layers[kind] if isinstance(layers, Mapping) else layers, picked
+        if picked is not None and of is not None and isinstance(layers, Mapping):
+            # Neurons of a layer that another kind looks at are not missed here.
+            inside = {layer: at for layer, at in picked.items() if layer in of}
+        layout = network.layout.select(of, inside)
         one = DNARequest(kind, layout, in_groups, bins=bins, ranges=ranges, max_positions=max_positions)
         requests[SetPart("", kind)] = one
         if in_classes is not None and kind in CLASS_KINDS:
@@ -218,20 +223,6 @@ def build_set(
         features=found.features,
         reused=tuple(kind for kind in kinds if SetPart("", kind) not in missing),
     )
-
-
-def _layout(
-    kind: Kind,
-    extractor: FeatureExtractor,
-    layers: Sequence[str] | Mapping[Kind, Sequence[str]] | None,
-    neurons: NeuronsLike | None,
-) -> NeuronLayout:
-    chosen = chosen_neurons(neurons, extractor.fingerprint)
-    if not isinstance(layers, Mapping):
-        return extractor.layout.select(layers, chosen)
-    own = layers[kind]
-    # Neurons of a layer that another kind looks at are not missed here.
-    return extractor.layout.select(own, chosen and {layer: at for layer, at in chosen.items() if layer in own})
 
 
 def content_digests(source: ImageSource) -> list[str]:

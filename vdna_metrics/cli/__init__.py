@@ -80,7 +80,10 @@ class _Group(click.Group):
             raise click.exceptions.Exit(130) from None
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="vdna-metrics")
 def app() -> None:
     """Compare sets of images by the distributions of neuron activations.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,6 +15,7 @@ from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, find_set, reading_of
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
@@ -35,57 +36,48 @@ _VERDICTS = {
 }
 
 
-class _Levels(click.ParamType):  # type: ignore[type-arg]
-    """Two levels of quantiles."""
+def _levels(text: str) -> tuple[float, float]:
+    """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
+    try:
+        low, high = map(float, text.split(","))
+        check_levels(low, high)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: expected two levels from 0 to 1, for example 0.0001,0.9999") from None
+    return low, high
 
-    name = "LOW,HIGH"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            low, high = map(float, str(value).split(","))
-            check_levels(low, high)
-        except ValueError:
-            self.fail(f"{value!r}: expected two levels from 0 to 1, for example 0.0001,0.9999", param, ctx)
-        return low, high
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """How ranges are found."""
+
+    widen: Any = option(
+        type=click.Choice(["margin", "vdna", "none"]),
+        default="margin",
+        help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they "
+        "are.",
+    )
+    quantiles: tuple[float, float] | None = option(
+        type=_levels,
+        metavar="LOW,HIGH",
+        help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may "
+        "then be a histogram DNA.",
+    )
+    network: options.NetworkOptions = nested(options.NetworkOptions)
+    reading: options.ReadingOptions = nested(options.ReadingOptions)
+    part: tuple[int, int] | None = options.part_option()
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @options.output_file
-@click.option(
-    "--widen",
-    type=click.Choice(["margin", "vdna", "none"]),
-    default="margin",
-    show_default=True,
-    help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they are.",
-)
-@click.option(
-    "--quantiles",
-    type=_Levels(),
-    help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may then "
-    "be a histogram DNA.",
-)
-@options.takes("network", options.NetworkOptions)
-@options.takes("reading", options.ReadingOptions)
-@options.part_of_images
+@options.takes("given", CalibrateOptions)
 @options.as_json
-def calibrate(
-    sources: tuple[str, ...],
-    output: str,
-    widen: Any,
-    quantiles: tuple[float, float] | None,
-    network: options.NetworkOptions,
-    reading: options.ReadingOptions,
-    part: tuple[int, int] | None,
-    as_json: bool,
-) -> None:
+def calibrate(sources: tuple[str, ...], output: str, given: CalibrateOptions, as_json: bool) -> None:
     """Find a network's activation ranges over sets of images.
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
+    quantiles, network, reading, part = given.quantiles, given.network, given.reading, given.part
     check_root(reading.root, *sources)
     context = click.get_current_context()
     if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
@@ -115,7 +107,7 @@ def calibrate(
     images = [(each.source, each.images) for each in sets if each.images is not None]
     settings = find_settings(network, NO_HISTOGRAMS)
     with progress_bars() as start:
-        ranges = _extremes(images, settings, "margin" if quantiles is not None else widen, pass_, start)
+        ranges = _extremes(images, settings, "margin" if quantiles is not None else given.widen, pass_, start)
         if quantiles is not None:
             settings = replace(settings, bins=FINE_BINS, ranges=ranges)
             made = (
@@ -162,29 +154,32 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
     )
 
 
+@dataclass(frozen=True)
+class CoverageOptions:
+    """Which ranges are judged, and where they are drawn."""
+
+    output: str | None = option(
+        "-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(options.PICTURES)}."
+    )
+    ranges_file: str | None = option(
+        "--ranges", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
+    )
+    network: options.NetworkOptions = nested(options.NetworkOptions)
+    reading: options.ReadingOptions = nested(options.ReadingOptions)
+
+
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option("-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(options.PICTURES)}.")
-@click.option(
-    "--ranges", "ranges_file", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
-)
-@options.takes("network", options.NetworkOptions)
-@options.takes("reading", options.ReadingOptions)
+@options.takes("given", CoverageOptions)
 @options.as_json
-def coverage(
-    source: str,
-    output: str | None,
-    ranges_file: str | None,
-    network: options.NetworkOptions,
-    reading: options.ReadingOptions,
-    as_json: bool,
-) -> None:
+def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
     """Tell whether activation ranges fit a set of images.
 
     SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
     """
+    network, reading, ranges_file = given.network, given.reading, given.ranges_file
     check_root(reading.root, source)
-    picture = output_path(output)
+    picture = output_path(given.output)
     of = find_set(source, reading.root, ["histogram"], network.extractor)
     if of.images is None:
         dna = of.one_dna(layers=network.layers).total.select(network.layers)
@@ -201,7 +196,7 @@ def coverage(
     if picture is not None:
         plot_coverage(found).savefig(picture, dpi=150)
     if as_json:
-        return print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": output})
+        return print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": given.output})
     _print_coverage(found, f"{dna.n_images} images of {source}, seen by {dna.provenance.extractor}")
     if picture is not None:
         click.echo(f"Picture: {picture.resolve()}")

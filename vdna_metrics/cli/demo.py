@@ -14,10 +14,8 @@ from vdna_metrics.demo import run_demo
 
 
 @click.command()
-@click.option(
-    "--images", "n_images", type=click.IntRange(10), metavar="N", default=100, show_default=True, help="Images a world."
-)
-@click.option("-o", "--output", default="vdna_demo", show_default=True, metavar="FOLDER", help="Where the report goes.")
+@click.option("--images", "n_images", type=click.IntRange(10), metavar="N", default=100, help="Images a world.")
+@click.option("-o", "--output", default="vdna_demo", metavar="FOLDER", help="Where the report goes.")
 @as_json
 def demo(n_images: int, output: str, as_json: bool) -> None:
     """Score procedural images against photographs, offline.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -18,35 +19,32 @@ from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.references import resolve_images
 
 
+@dataclass(frozen=True)
+class MakeOptions:
+    """Which DNAs are made."""
+
+    kinds: tuple[Kind, ...] = options.kinds_option(
+        "histogram", "histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz."
+    )
+    making: options.DNAOptions = options.nested(options.DNAOptions)
+    part: tuple[int, int] | None = options.part_option()
+
+
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @options.output_file
-@click.option(
-    "--kinds",
-    type=options.Names("histogram", "gaussian", "layer_gaussian"),
-    default="histogram",
-    show_default=True,
-    help="histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz.",
-)
-@options.takes("making", options.DNAOptions)
-@options.part_of_images
+@options.takes("given", MakeOptions)
 @options.as_json
-def make(
-    source: str,
-    output: str,
-    kinds: tuple[Kind, ...],
-    making: options.DNAOptions,
-    part: tuple[int, int] | None,
-    as_json: bool,
-) -> None:
+def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     """Make the DNA of a set of images, in one pass for all kinds.
 
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
+    kinds, making = given.kinds, given.making
     check_root(making.reading.root, source)
     check_histogram_options(kinds, making.histograms)
     paths = output_paths(output, kinds)
-    pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), part)
+    pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), given.part)
     images = resolve_images(source, root=making.reading.root)
     settings = find_settings(making.network, making.histograms)
     with progress_bars() as start:

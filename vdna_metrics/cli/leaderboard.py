@@ -35,21 +35,18 @@ class NetworksOptions:
     """Which networks, with which weights, and which of their layers."""
 
     extractors: tuple[str, ...] | None = option(
-        "--extractors",
-        type=options.Names(),
+        type=options.names(),
         metavar="A,B",
         help=f"Networks.  [default: the reference's, else a generator's, else {options.DEFAULT_EXTRACTOR}]",
     )
-    weights: tuple[str, ...] = option(
-        "--weights", multiple=True, metavar="[NAME=]FILE", help="Local weights of a network."
+    weights: tuple[str, ...] = option(multiple=True, metavar="[NAME=]FILE", help="Local weights of a network.")
+    layers: tuple[str, ...] | None = option(
+        type=options.names(), metavar="A,B", help="Layers to compare; of one network."
     )
-    layers: tuple[str, ...] | None = option("--layers", type=options.Names(), help="Layers to compare; of one network.")
-    fid_weights: str | None = option("--fid-weights", metavar="FILE", help="Local weights of the FID Inception.")
+    fid_weights: str | None = option(metavar="FILE", help="Local weights of the FID Inception.")
     fid_mode: Any = option(
-        "--fid-mode",
         type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
         default="clean",
-        show_default=True,
         help="How images are resized for fid; papers mostly have legacy_tensorflow.",
     )
     running: options.RunningOptions = nested(options.RunningOptions)
@@ -59,105 +56,78 @@ class NetworksOptions:
 class SettingsOptions:
     """What decides the numbers, see `LeaderboardSettings`."""
 
-    groups: int = option(
-        "--groups", type=click.IntRange(2), metavar="N", default=10, show_default=True, help="For error bars."
-    )
+    groups: int = option(type=click.IntRange(2), metavar="N", default=10, help="For error bars.")
     confidence: float = option(
-        "--confidence",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.95,
-        show_default=True,
-        help="Of intervals and ranks.",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help="Of intervals and ranks."
     )
-    seed: int = option(
-        "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of random draws."
-    )
-    equalise: bool = option(
-        "--equalise", is_flag=True, help="Take as many images of each generator as the smallest has."
-    )
-    class_folders: bool = option(
-        "--class-folders", is_flag=True, help="Also score each class folder against the reference's."
-    )
+    seed: int = option(type=click.IntRange(0), metavar="N", default=0, help="Of random draws.")
+    equalise: bool = option(is_flag=True, help="Take as many images of each generator as the smallest has.")
+    class_folders: bool = option(is_flag=True, help="Also score each class folder against the reference's.")
     fidelity: bool = option(
         "--fidelity/--no-fidelity",
         default=True,
-        show_default=True,
         help="Precision, recall, density, coverage, Vendi score, kernel distance, and a check for copies.",
     )
     pictures: int = option(
-        "--pictures",
         type=click.IntRange(0),
         metavar="N",
         default=100,
-        show_default=True,
         help="Images of each set that are read once more, for pictures in the report; 0 for none.",
     )
 
 
+@dataclass(frozen=True)
+class LeaderboardOptions:
+    """What is compared and how, and where the report goes."""
+
+    references: tuple[str, ...] = options.references_option()
+    columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
+    output: str | None = option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md.",
+    )
+    cache: str | None = option(
+        metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"
+    )
+    replay: str | None = option(
+        metavar="FILE",
+        help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
+    )
+    append: str | None = option(metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
+    tolerance: float | None = option(
+        type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
+    )
+    title: str | None = option(metavar="TEXT", help="Of the report.")
+    settings: SettingsOptions = nested(SettingsOptions)
+    networks: NetworksOptions = nested(NetworksOptions)
+    neurons: options.NeuronOptions = nested(options.NeuronOptions)
+    histograms: options.HistogramOptions = nested(options.HistogramOptions, "the reference's, else ")
+    reading: options.ReadingOptions = nested(options.ReadingOptions)
+
+
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[NAME=]SOURCE...")
-@click.option(
-    "--reference",
-    "references",
-    multiple=True,
-    metavar="REFERENCE",
-    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds or networks: give it once each.",
-)
-@options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
-@click.option(
-    "-o", "--output", metavar="FOLDER", help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md."
-)
-@click.option(
-    "--cache", metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"
-)
-@click.option(
-    "--replay",
-    metavar="FILE",
-    help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
-)
-@click.option("--append", metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
-@click.option(
-    "--tolerance", type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
-)
-@click.option("--title", metavar="TEXT", help="Of the report.")
-@options.takes("settings", SettingsOptions)
-@options.takes("networks", NetworksOptions)
-@options.takes("neurons", options.NeuronOptions)
-@options.takes("histograms", options.HistogramOptions, default="the reference's, else ")
-@options.takes("reading", options.ReadingOptions)
+@options.takes("given", LeaderboardOptions)
 @options.as_json
-def leaderboard(
-    sources: tuple[str, ...],
-    references: tuple[str, ...],
-    columns: tuple[Column, ...],
-    output: str | None,
-    cache: str | None,
-    replay: str | None,
-    append: str | None,
-    tolerance: float | None,
-    title: str | None,
-    settings: SettingsOptions,
-    networks: NetworksOptions,
-    neurons: options.NeuronOptions,
-    histograms: options.HistogramOptions,
-    reading: options.ReadingOptions,
-    as_json: bool,
-) -> None:
+def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
     """Rank generators by their distance from real images.
 
     Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
     part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
     metric costs only what is new. Writes a report to read in a browser.
     """
+    replay, append, output, reading = given.replay, given.append, given.output, given.reading
     fresh = replay is None and append is None
     for wrong, message in (
         (
-            replay is not None and (append is not None or sources or references),
+            replay is not None and (append is not None or sources or given.references),
             "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
         ),
-        (replay is None and tolerance is not None, "--tolerance is for --replay"),
+        (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
         (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
-        (fresh and not references, "Missing option '--reference'."),
+        (fresh and not given.references, "Missing option '--reference'."),
         (fresh and output is None, "Missing option '-o' / '--output'."),
     ):
         if wrong:
@@ -166,7 +136,7 @@ def leaderboard(
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
     folder = Path(output) if output is not None else Path(append).parent if append is not None else None
-    kept = Path(cache) if cache is not None else None if folder is None or replay else folder / "dnas"
+    kept = Path(given.cache) if given.cache is not None else None if folder is None or replay else folder / "dnas"
     if folder is not None:
         check_folder(folder)
     # Passes go on from checkpoints of each set by itself, in the cache.
@@ -176,21 +146,21 @@ def leaderboard(
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
-        told: dict[str, Any] = {"title": title or "", "command": command}
+        told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
-            plan = _plan(sources, references, columns, settings, networks, neurons, histograms, reading.root)
+            plan = _plan(sources, given)
             found = make_leaderboard(plan, **told, **work)
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, **work)
         else:
-            named = tuple(map(named_source, sources))
-            found = append_to_leaderboard(recorded, named, references=references, root=reading.root, **told, **work)
+            work |= {"references": given.references, "root": reading.root}
+            found = append_to_leaderboard(recorded, tuple(map(named_source, sources)), **told, **work)
     if folder is not None:
         write_report_to(*found, folder)
     if recorded is None or replay is None:
         assert folder is not None
         print_result(found[0], folder, as_json)
-    elif not print_comparison(recorded, found[0], tolerance, as_json):
+    elif not print_comparison(recorded, found[0], given.tolerance, as_json):
         raise click.exceptions.Exit(1)
 
 
@@ -211,35 +181,26 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
-def _plan(
-    sources: Sequence[str],
-    references: tuple[str, ...],
-    columns: Sequence[Column],
-    settings: SettingsOptions,
-    networks: NetworksOptions,
-    neurons: options.NeuronOptions,
-    histograms: options.HistogramOptions,
-    root: str | None,
-) -> LeaderboardPlan:
+def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
-    named = tuple(map(named_source, sources))
-    check_root(root, *(source for _, source in named), *references)
+    named, columns, histograms = tuple(map(named_source, sources)), given.columns, given.histograms
+    check_root(given.reading.root, *(source for _, source in named), *given.references)
     plan = LeaderboardPlan(
-        references=references,
+        references=given.references,
         generators=named,
         extractors=(),
         settings=LeaderboardSettings(
             metrics=tuple(column.name for column in columns),
-            layers=networks.layers,
+            layers=given.networks.layers,
             bins=histograms.bins or options.DEFAULT_BINS,
             max_positions=histograms.max_positions,
-            **vars(settings),
+            **vars(given.settings),
         ),
         ranges=histograms.ranges,
-        **vars(neurons),
-        root=root,
+        **vars(given.neurons),
+        root=given.reading.root,
     )
-    plan = _with_networks(plan, columns, networks)
+    plan = _with_networks(plan, columns, given.networks)
     check_histogram_options(kinds_of(columns), histograms)
     ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():

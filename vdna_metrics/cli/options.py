@@ -7,10 +7,11 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
+from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import Column, find_column, list_columns
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -22,43 +23,34 @@ DATASET = "dataset:"  # prefix of a source that is a standard dataset
 
 
 # --------------------------------------------------------------------------------------------------- types of arguments
-class Names(click.ParamType):  # type: ignore[type-arg]
-    """Comma-separated names out of some, or any where none are given."""
+def names(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+    """How comma-separated names out of some are read, or any where none are given: ``"a,b"`` as ``("a", "b")``."""
 
-    name = "A,B"
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        unknown = [name for name in found if allowed and name not in allowed]
+        if unknown or not found:
+            known = f"choose from {', '.join(allowed)}" if allowed else "expected names with commas between"
+            raise click.BadParameter(f"{', '.join(map(repr, unknown)) or repr(text)}: {known}")
+        return found
 
-    def __init__(self, *allowed: str) -> None:
-        self.allowed = allowed
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """``"a,b"`` as ``("a", "b")``."""
-        if isinstance(value, tuple):
-            return value
-        names = tuple(dict.fromkeys(name.strip() for name in str(value).split(",") if name.strip()))
-        unknown = [name for name in names if self.allowed and name not in self.allowed]
-        if unknown or not names:
-            known = f"choose from {', '.join(self.allowed)}" if self.allowed else "expected names with commas between"
-            self.fail(f"{', '.join(map(repr, unknown)) or repr(value)}: {known}", param, ctx)
-        return names
+    return read
 
 
-class _Columns(click.ParamType):  # type: ignore[type-arg]
-    """Comma-separated names of columns, as columns, or the name of one, as a column."""
+def _columns(text: str) -> tuple[Column, ...]:
+    """Comma-separated names of columns."""
+    try:
+        return tuple(map(find_column, names()(text)))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
-    def __init__(self, several: bool) -> None:
-        self.several = several
-        self.name = "A,B" if several else "NAME"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple | Column):
-            return value
-        try:
-            columns = tuple(find_column(name) for name in Names().convert(value, param, ctx))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not self.several and len(columns) > 1:
-            self.fail(f"expected one name, got {value!r}", param, ctx)
-        return columns if self.several else columns[0]
+def _column(text: str) -> Column:
+    """The name of one."""
+    column, *others = _columns(text)
+    if others:
+        raise click.BadParameter(f"expected one name, got {text!r}")
+    return column
 
 
 class _ColumnOption(click.Option):
@@ -75,38 +67,31 @@ class _ColumnOption(click.Option):
         return click.Option.get_help_record(shown, ctx)
 
 
-class _Part(click.ParamType):  # type: ignore[type-arg]
+def _part(text: str) -> tuple[int, int]:
     """``I/N`` as a place counted from 0 and a number of parts."""
-
-    name = "I/N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        i, _, n = str(value).partition("/")
-        if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
-            self.fail(f"{value!r}: expected I/N with 1 <= I <= N, for example 3/8", param, ctx)
-        return int(i) - 1, int(n)
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise click.BadParameter(f"{text!r}: expected I/N with 1 <= I <= N, for example 3/8")
+    return int(i) - 1, int(n)
 
 
 # --------------------------------------------------------------------------------------------------------------- blocks
 def option(*flags: str, **attributes: Any) -> Any:
-    """A field of a block: what `click.option` is given beside the field's name."""
+    """A field of a block: what `click.option` is given beside the field's name, which is its flag unless one is."""
     return field(metadata={"flags": flags, "attributes": attributes})
 
 
-def nested(block: type[Any]) -> Any:
-    """A block inside a block."""
-    return field(metadata={"block": block})
+def nested(block: type[Any], default: str = "") -> Any:
+    """A block inside a block, with what takes the place of ``{default}`` in its help, before what is taken else."""
+    return field(metadata={"block": block, "default": default})
 
 
-def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Command], Command]:
+def takes(name: str, block: type[Any]) -> Callable[[Command], Command]:
     """Add a block's options to a command, which is handed their values as one.
 
     Args:
         name: of the command's argument.
         block: class of the value.
-        default: what takes the place of ``{default}`` in help, before the name of what is taken else.
     """
 
     def decorate(command: Command) -> Command:
@@ -114,7 +99,7 @@ def takes(name: str, block: type[Any], *, default: str = "") -> Callable[[Comman
         def run(*arguments: Any, **given: Any) -> Any:
             return command(*arguments, **{name: _taken(block, given)}, **given)
 
-        return _with_options(run, block, default)  # type: ignore[return-value]
+        return _with_options(run, block)  # type: ignore[return-value]
 
     return decorate
 
@@ -124,16 +109,17 @@ def _taken(block: type[Any], given: dict[str, Any]) -> Any:
     return block(**{name: given.pop(name) if part is None else _taken(part, given) for name, part in parts})
 
 
-def _with_options(command: Callable[..., Any], block: type[Any], default: str) -> Callable[..., Any]:
+def _with_options(command: Callable[..., Any], block: type[Any], default: str = "") -> Callable[..., Any]:
     for item in reversed(fields(block)):
         if "block" in item.metadata:
-            command = _with_options(command, item.metadata["block"], default)
+            command = _with_options(command, item.metadata["block"], item.metadata["default"] or default)
             continue
         attributes = {
             **item.metadata["attributes"],
             "help": item.metadata["attributes"]["help"].format(default=default),
         }
-        command = click.option(*item.metadata["flags"], item.name, **attributes)(command)
+        flags = item.metadata["flags"] or [f"--{item.name.replace('_', '-')}"]
+        command = click.option(*flags, item.name, **attributes)(command)
     return command
 
 
@@ -142,14 +128,11 @@ class RunningOptions:
     """How a network is run."""
 
     precision: Any = option(
-        "--precision",
         type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
         help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
     )
-    channels_last: bool = option(
-        "--channels-last", is_flag=True, help="Keep images and weights in channels_last memory format."
-    )
-    compile: bool = option("--compile", is_flag=True, help="Run through torch.compile.")
+    channels_last: bool = option(is_flag=True, help="Keep images and weights in channels_last memory format.")
+    compile: bool = option(is_flag=True, help="Run through torch.compile.")
 
 
 @dataclass(frozen=True)
@@ -157,13 +140,12 @@ class NetworkOptions:
     """Which network, which of its layers, and how it is run; see `find_settings`."""
 
     extractor: str | None = option(
-        "--extractor",
         metavar="NAME",
         help=f"Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {{default}}{DEFAULT_EXTRACTOR}]",
     )
-    weights: str | None = option("--weights", metavar="FILE", help="Local file of the network's weights.")
+    weights: str | None = option(metavar="FILE", help="Local file of the network's weights.")
     layers: tuple[str, ...] | None = option(
-        "--layers", type=Names(), help="Layers to look at; module paths for timm:NAME."
+        type=names(), metavar="A,B", help="Layers to look at; module paths for timm:NAME."
     )
     running: RunningOptions = nested(RunningOptions)
 
@@ -173,11 +155,10 @@ class HistogramOptions:
     """How activations are counted."""
 
     bins: int | None = option(
-        "--bins", type=click.IntRange(1), metavar="N", help=f"Bins of histograms; {{default}}{DEFAULT_BINS} by default."
+        type=click.IntRange(1), metavar="N", help=f"Bins of histograms; {{default}}{DEFAULT_BINS} by default."
     )
-    ranges: str | None = option("--ranges", metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
+    ranges: str | None = option(metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
     max_positions: int | None = option(
-        "--max-positions",
         type=click.IntRange(1),
         metavar="N",
         help="Count at most N positions of an image and layer; to be compared with such DNAs only.",
@@ -188,11 +169,8 @@ class HistogramOptions:
 class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
-    neurons: str | None = option(
-        "--neurons", metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
-    )
+    neurons: str | None = option(metavar="FILE", help="Only these neurons: a selection, as `select` writes them.")
     neuron_weights: str | None = option(
-        "--neuron-weights",
         metavar="FILE",
         help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
         "weighted sum.",
@@ -207,30 +185,23 @@ def _bytes(_context: click.Context, _option: click.Parameter, gigabytes: float |
 class ReadingOptions:
     """How images are read; see `reading_of`."""
 
-    device: str = option(
-        "--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."
-    )
-    batch_size: int = option(
-        "--batch-size", type=click.IntRange(1), metavar="N", default=32, show_default=True, help="Images a forward."
-    )
+    device: str = option(metavar="NAME", default="auto", help="cpu, cuda, cuda:1, mps or auto.")
+    batch_size: int = option(type=click.IntRange(1), metavar="N", default=32, help="Images a forward.")
     workers: int = option(
-        "--workers",
         type=click.IntRange(0),
         metavar="N",
         default=min(4, os.cpu_count() or 1),
-        show_default=True,
         help="Processes that decode and resize; 0 does it in this one.",
     )
-    skip_bad: bool = option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say which.")
+    skip_bad: bool = option(is_flag=True, help="Leave out images that cannot be read, and say which.")
     memory_limit: int | None = option(
-        "--memory-limit",
         type=click.FloatRange(0, min_open=True),
         metavar="GB",
         callback=_bytes,
         help="Memory that the DNAs in the making may take.  [default: half of what there is]",
     )
     root: str | None = option(
-        "--root", metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
+        metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )
 
 
@@ -250,48 +221,63 @@ class StoringOptions:
     location: str | None = option(
         "--store", metavar="FOLDER", help="Store to put it in.  [default: yours, in VDNA_METRICS_HOME]"
     )
-    licence: str = option("--licence", default="", metavar="TEXT", help="Of the images, and of their statistics.")
-    card: str | None = option("--card", metavar="FILE", help="Markdown card of the image set, kept in the store.")
-    overwrite: bool = option("--overwrite", is_flag=True, help="Replace what the store has under that name.")
+    licence: str = option(
+        default="", show_default=False, metavar="TEXT", help="Of the images, and of their statistics."
+    )
+    card: str | None = option(metavar="FILE", help="Markdown card of the image set, kept in the store.")
+    overwrite: bool = option(is_flag=True, help="Replace what the store has under that name.")
 
 
 # ------------------------------------------------------------------------------------------------------- single options
-def columns_option(flag: str, *, default: str | None = None, several: bool = False) -> Callable[[Command], Command]:
+def columns_option(flag: str, *, default: str | None = None, several: bool = False) -> Any:
     """Which distances, as columns; without a default that of a DNA's kind."""
-    return click.option(
+    return option(
         flag,
-        "columns" if several else "column",
         cls=_ColumnOption,
-        type=_Columns(several),
+        type=_columns if several else _column,
+        metavar="A,B" if several else "NAME",
         default=default,
-        show_default=default is not None,
-        help=None if default else "[default: that of the DNAs' kind]",
+        help="" if default else "[default: that of the DNAs' kind]",
     )
 
 
-unit_option = click.option("--unit", metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")
+def references_option(networks: str = " or networks", *, required: bool = False) -> Any:
+    """Real images, whose DNAs may be several."""
+    more = f"DNAs of several kinds{networks}: give it once each."
+    help = f"Real images or DNAs of them (a SOURCE); {more}"
+    return option("--reference", multiple=True, required=required, metavar="REFERENCE", help=help)
 
 
-by_option = click.option(
-    "--by", type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance."
-)
+def unit_option() -> Any:
+    """In which unit."""
+    return option(metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")
 
 
-checkpoint_option = click.option(
-    "--checkpoint",
-    metavar="FOLDER",
-    help="Where an interrupt keeps what was done; the same command goes on from there.",
-)
+def by_option() -> Any:
+    """Of which parts."""
+    return option(type=click.Choice(["layer", "neuron"]), help="Also print each layer's, or neuron's, distance.")
 
 
-part_of_images = click.option(
-    "--shard", "part", type=_Part(), help="Of N equal parts of the images only the I-th; see `merge`."
-)
+def checkpoint_option() -> Any:
+    """Where to go on."""
+    return option(metavar="FOLDER", help="Where an interrupt keeps what was done; the same command goes on from there.")
 
 
-allow_subsampled_option = click.option(
-    "--allow-subsampled", is_flag=True, help="Compare also what was counted at other positions, for an estimate."
-)
+def allow_subsampled_option() -> Any:
+    """Whether other positions are compared."""
+    return option(is_flag=True, help="Compare also what was counted at other positions, for an estimate.")
+
+
+def kinds_option(default: str, help: str) -> Any:
+    """Which kinds of DNAs are made."""
+    return option(type=names(*get_args(Kind)), metavar="A,B", default=default, help=help)
+
+
+def part_option() -> Any:
+    """Which part of the images is read."""
+    return option(
+        "--shard", type=_part, metavar="I/N", help="Of N equal parts of the images only the I-th; see `merge`."
+    )
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,60 +13,55 @@ from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, say_notes, seen_by
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
-from vdna_metrics.files import replacing
+from vdna_metrics.files import write_whole
 from vdna_metrics.references import resolve_images
 from vdna_metrics.reports import contact_sheet as draw
 
 
+@dataclass(frozen=True)
+class RankOptions:
+    """From what images are ranked, and what is shown and written of them."""
+
+    reference: str = option(required=True, metavar="REFERENCE", help="Real images, or a DNA of them (a SOURCE).")
+    column: Column = options.columns_option("--metric", default="emd")
+    top: int = option(type=click.IntRange(0), metavar="N", default=20, help="Show the N nearest.")
+    bottom: int = option(type=click.IntRange(0), metavar="N", default=20, help="Show the N farthest.")
+    contact_sheet: str | None = option(
+        metavar="FILE", help=f"Picture of these images to write: {', '.join(options.PICTURES)}."
+    )
+    output: str | None = option("-o", "--output", metavar="FILE", help="File of all scores to write, .csv.")
+    unit: str | None = options.unit_option()
+    neurons: options.NeuronOptions = nested(options.NeuronOptions)
+    making: options.DNAOptions = nested(options.DNAOptions, "the reference's, else ")
+    checkpoint: str | None = options.checkpoint_option()
+
+
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option("--reference", required=True, metavar="REFERENCE", help="Real images, or a DNA of them (a SOURCE).")
-@options.columns_option("--metric", default="emd")
-@click.option("--top", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N nearest.")
-@click.option(
-    "--bottom", type=click.IntRange(0), metavar="N", default=20, show_default=True, help="Show the N farthest."
-)
-@click.option(
-    "--contact-sheet", metavar="FILE", help=f"Picture of these images to write: {', '.join(options.PICTURES)}."
-)
-@click.option("-o", "--output", metavar="FILE", help="File of all scores to write, .csv.")
-@options.unit_option
-@options.takes("neurons", options.NeuronOptions)
-@options.takes("making", options.DNAOptions, default="the reference's, else ")
-@options.checkpoint_option
+@options.takes("given", RankOptions)
 @options.as_json
-def rank(
-    source: str,
-    reference: str,
-    column: Column,
-    top: int,
-    bottom: int,
-    contact_sheet: str | None,
-    output: str | None,
-    unit: str | None,
-    neurons: options.NeuronOptions,
-    making: options.DNAOptions,
-    checkpoint: str | None,
-    as_json: bool,
-) -> None:
+def rank(source: str, given: RankOptions, as_json: bool) -> None:
     """Rank single images by their distance from real ones.
 
     Each image is shown with the layer that tells most: of the farthest images the one whose distance is highest for
     what is usual in that layer, in standard deviations over all ranked images, of the nearest the one where it is
     lowest.
     """
+    making, neurons, top, bottom = given.making, given.neurons, given.top, given.bottom
     root = making.reading.root
-    check_root(root, source, reference)
-    picture = output_path(contact_sheet, option="--contact-sheet")
+    check_root(root, source, given.reference)
+    picture = output_path(given.contact_sheet, option="--contact-sheet")
     if picture is not None and top == bottom == 0:
         raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
-    table = output_path(output, "a table", (".csv",))
+    table = output_path(given.output, "a table", (".csv",))
     images = resolve_images(source, root=root)
-    task = find_comparison([reference], [], [column], making, neurons, unit=unit, builds=True, checkpoint=checkpoint)
+    compared = [given.reference], (), [given.column], making, neurons
+    task = find_comparison(*compared, unit=given.unit, builds=True, checkpoint=given.checkpoint)
     (column,), settings = task.columns, task.settings
     with progress_bars() as start:
         real = task.real_dnas(start)[1][column.kind]
@@ -98,7 +94,7 @@ def rank(
                 "extractor": settings.extractor,
                 **vars(neurons),
                 "scores": None if table is None else str(table),
-                "contact_sheet": contact_sheet,
+                "contact_sheet": given.contact_sheet,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
                 "read": task.read,
@@ -106,7 +102,7 @@ def rank(
             }
         )
     of = "from" if column.distance.arity == 2 else "beside"
-    seen = f"{heading(column, unit=True)} {of} {reference}, {seen_by(settings.extractor, neurons)}"
+    seen = f"{heading(column, unit=True)} {of} {given.reference}, {seen_by(settings.extractor, neurons)}"
     click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
@@ -132,5 +128,4 @@ def _write_scores(ranking: ImageRanking, path: Path) -> None:
         ranking.indices, ranking.names, ranking.scores.tolist(), ranking.layer_distances.tolist(), strict=True
     ):
         table.writerow([index, name, score, *by_layer])
-    with replacing(path) as file:
-        file.write(text.getvalue().encode(errors="surrogateescape"))
+    write_whole(path, text.getvalue())

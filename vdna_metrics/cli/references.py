@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
 from vdna_metrics.cli.settings import find_settings
@@ -115,45 +116,41 @@ def verify(location: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@dataclass(frozen=True)
+class BuildOptions:
+    """Which references are made, and where they go."""
+
+    name: str | None = option(
+        metavar="DATASET/SPLIT",
+        help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
+    )
+    kinds: tuple[Kind, ...] = options.kinds_option(
+        "histogram,gaussian,layer_gaussian", "Which DNAs to make, in one pass over the images."
+    )
+    making: options.DNAOptions = nested(options.DNAOptions)
+    storing: options.StoringOptions = nested(options.StoringOptions)
+
+
 @references.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "--name",
-    metavar="DATASET/SPLIT",
-    help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
-)
-@click.option(
-    "--kinds",
-    type=options.Names("histogram", "gaussian", "layer_gaussian"),
-    default="histogram,gaussian,layer_gaussian",
-    show_default=True,
-    help="Which DNAs to make, in one pass over the images.",
-)
-@options.takes("making", options.DNAOptions)
-@options.takes("storing", options.StoringOptions)
+@options.takes("given", BuildOptions)
 @options.as_json
-def build(
-    sources: tuple[str, ...],
-    name: str | None,
-    kinds: tuple[Kind, ...],
-    making: options.DNAOptions,
-    storing: options.StoringOptions,
-    as_json: bool,
-) -> None:
+def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     """Make reference DNAs of images, and put them into a store.
 
     An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
     """
+    kinds, making = given.kinds, given.making
     check_root(making.reading.root, *sources)
     check_histogram_options(kinds, making.histograms)
     standard = ""
     if len(sources) == 1 and sources[0].startswith(options.DATASET):
         standard = sources[0].removeprefix(options.DATASET).lower()
-    if not (name or standard):
+    if not (given.name or standard):
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
-    dataset, split = _split(name or standard)
+    named = _split(given.name or standard)
     licences = {record.name: record.licence for record in list_datasets()}
-    storing = replace(storing, licence=storing.licence or licences.get(standard.partition("/")[0], ""))
+    storing = replace(given.storing, licence=given.storing.licence or licences.get(standard.partition("/")[0], ""))
     store = _writable_store(storing.location)
     text = _card(storing)
     images = [(source, resolve_images(source, root=making.reading.root)) for source in sources]
@@ -161,10 +158,10 @@ def build(
     extractor = settings.extractor
     for kind in kinds:
         counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
-        check_new_name(store, dataset, split, extractor, counted)
+        check_new_name(store, **named, extractor=extractor, kind=counted)
     if "histogram" in kinds and settings.ranges is None:
         settings = replace(settings, ranges=find_ranges(settings.built))
-    checkpoint = store.folder / f".{dataset}-{split}-{extractor.replace('/', '-')}.checkpoint"
+    checkpoint = store.folder / f".{'-'.join(named.values())}-{extractor.replace('/', '-')}.checkpoint"
     pass_ = reading_of(making.reading, checkpoint)
     with progress_bars() as start:
         parts = [settings.make(opened, kinds, watched(pass_, start, source, opened)) for source, opened in images]
@@ -176,38 +173,45 @@ def build(
     for dna in dnas:
         notes.add_warnings(", ".join(dna.provenance.sources), dna)
     say_notes(notes)
-    _add(store, dnas, dataset, split, storing, text, as_json, origin=shlex.join(["vdna-metrics", *sys.argv[1:]]))
+    _add(store, dnas, {**named, "origin": shlex.join(["vdna-metrics", *sys.argv[1:]])}, storing, text, as_json)
     forget(checkpoint)
+
+
+@dataclass(frozen=True)
+class StatedOptions:
+    """What a file of another tool may not tell of itself."""
+
+    format: Any = option(metavar="NAME", help="Of the file, where its contents do not tell.")
+    mode: Any = option(metavar="NAME", help="How the images were resized, where the file does not tell.")
+    n_images: int | None = option("--images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
+    ranges: str | None = option(metavar="FILE", help="Activation ranges of a vdna package of histograms.")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an imported file is to be called, and what of it is stated."""
+
+    name: str = option(
+        required=True, metavar="NAME", help="DATASET/SPLIT, or of activation ranges the extractor's name."
+    )
+    stated: StatedOptions = nested(StatedOptions)
+    resolution: str = option(
+        default="", show_default=False, metavar="WxH", help="Of the images before they were resized, as in 32x32."
+    )
+    storing: options.StoringOptions = nested(options.StoringOptions)
 
 
 @references.command("import")
 @click.argument("source", metavar="SOURCE")
-@click.option(
-    "--name", required=True, metavar="NAME", help="DATASET/SPLIT, or of activation ranges the extractor's name."
-)
-@click.option("--format", "file_format", metavar="NAME", help="Of the file, where its contents do not tell.")
-@click.option("--mode", metavar="NAME", help="How the images were resized, where the file does not tell.")
-@click.option("--images", "n_images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
-@click.option("--ranges", "ranges_file", metavar="FILE", help="Activation ranges of a vdna package of histograms.")
-@click.option("--resolution", default="", metavar="WxH", help="Of the images before they were resized, as in 32x32.")
-@options.takes("storing", options.StoringOptions)
+@options.takes("given", ImportOptions)
 @options.as_json
-def import_command(
-    source: str,
-    name: str,
-    file_format: Any,
-    mode: Any,
-    n_images: int | None,
-    ranges_file: str | None,
-    resolution: str,
-    storing: options.StoringOptions,
-    as_json: bool,
-) -> None:
+def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
     """Put a DNA, or others' statistics, into a store.
 
     SOURCE is a DNA, activation ranges, a file of another tool, its https address, or the name under which it is
     published (clean-fid:cifar10/train/32; see docs/references.md).
     """
+    name, storing = given.name, given.storing
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
         if "/" in name:
@@ -219,16 +223,14 @@ def import_command(
         else:
             click.echo(f"{added.name}: over {added.n_images} images, in {store.location}")
         return
-    dataset, split = _split(name)
+    named = _split(name)
     text = _card(storing)
     if kind in ("histogram", "gaussian", "layer_gaussian"):
         dnas = [load_vdna(source)]
     else:
-        dnas = import_statistics(
-            source, format=file_format, mode=mode, n_images=n_images, ranges=ranges_file, name=name
-        )
+        dnas = import_statistics(source, name=name, **vars(given.stated))
     store = _writable_store(storing.location)
-    _add(store, dnas, dataset, split, storing, text, as_json, resolution=resolution)
+    _add(store, dnas, {**named, "resolution": given.resolution}, storing, text, as_json)
 
 
 @references.command()
@@ -239,7 +241,6 @@ def import_command(
     "file_format",
     type=click.Choice(["clean-fid", "vdna"]),
     default="clean-fid",
-    show_default=True,
     help="clean-fid: mean and covariance, for clean-fid and pytorch-fid too; vdna: the package's .json and .npz.",
 )
 @click.option("--layer", metavar="NAME", help="Layer whose mean and covariance to write, where there are several.")
@@ -269,11 +270,11 @@ def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: b
         click.echo(f"{name}: in {to}")
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split(name: str) -> dict[str, str]:
     dataset, slash, split = name.partition("/")
     if not slash or not dataset or not split:
         raise click.BadParameter(f"{name!r} is not DATASET/SPLIT, as in bsds500/trainval", param_hint="--name")
-    return dataset, split
+    return {"dataset": dataset, "split": split}
 
 
 def _writable_store(location: str | None) -> ReferenceStore:
@@ -293,28 +294,15 @@ def _listed(records: Sequence[ReferenceRecord | RangesRecord], store: str) -> li
 def _add(
     store: ReferenceStore,
     dnas: list[VDNA],
-    dataset: str,
-    split: str,
+    told: dict[str, str],
     storing: options.StoringOptions,
     card: str | None,
     as_json: bool,
-    *,
-    origin: str = "",
-    resolution: str = "",
 ) -> None:
     """Add to a store, and say so."""
-    records = add_reference(
-        dnas,
-        store,
-        dataset=dataset,
-        split=split,
-        resolution=resolution,
-        licence=storing.licence,
-        origin=origin,
-        overwrite=storing.overwrite,
-    )
+    records = add_reference(dnas, store, licence=storing.licence, overwrite=storing.overwrite, **told)
     if card is not None:
-        add_card(store, dataset, card)
+        add_card(store, told["dataset"], card)
     if as_json:
         return print_json(_listed(records, store.location))
     for record in records:

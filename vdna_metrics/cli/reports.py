@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vdna_metrics.cli.screen import number, print_json, print_table, say
-from vdna_metrics.files import replacing
+from vdna_metrics.files import write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
@@ -20,12 +20,8 @@ def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) 
     """The record first: a page can be drawn again, numbers cannot."""
     folder.mkdir(parents=True, exist_ok=True)
     leaderboard.save(folder / _FILE)
-    for name, text in (
-        ("leaderboard.csv", leaderboard_csv(leaderboard)),
-        ("leaderboard.md", leaderboard_markdown(leaderboard)),
-    ):
-        with replacing(folder / name) as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
+    write_whole(folder / "leaderboard.csv", leaderboard_csv(leaderboard))
+    write_whole(folder / "leaderboard.md", leaderboard_markdown(leaderboard))
     write_report(leaderboard, evidence, folder)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
+from vdna_metrics.cli.options import nested
 from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, say_notes, seen_by
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_by_neuron, print_json, print_table, progress_bars
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.files import errors_of
 
 # Of one set: its source, the DNA of the first column's kind, and the values of all columns.
 Measured = tuple[str, VDNA, dict[str, Any]]
@@ -29,10 +32,8 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
             for column in task.columns:
                 kind = column.kind
                 task.notes.add_warnings(images.source, fake[kind])
-                try:
+                with errors_of(f"{task.reference.source} and {images.source}"):
                     values |= measured(column, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
-                except ValueError as error:
-                    raise ValueError(f"{task.reference.source} and {images.source}: {error}") from error
             found.append((images.source, fake[task.kinds[0]], values))
     return real, found
 
@@ -63,38 +64,29 @@ def _print(
             print_by_neuron(f"{text} by neuron", names, parts, task.settings.layout.neurons)
 
 
+@dataclass(frozen=True)
+class ScoreOptions:
+    """By what sets are scored against which images."""
+
+    references: tuple[str, ...] = options.references_option("", required=True)
+    columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd", several=True)
+    by: str | None = options.by_option()
+    neurons: options.NeuronOptions = nested(options.NeuronOptions)
+    making: options.DNAOptions = nested(options.DNAOptions, "the reference's, else ")
+    allow_subsampled: bool = options.allow_subsampled_option()
+    checkpoint: str | None = options.checkpoint_option()
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "--reference",
-    "references",
-    multiple=True,
-    required=True,
-    metavar="REFERENCE",
-    help="Real images or DNAs of them (a SOURCE); DNAs of several kinds: give it once each.",
-)
-@options.columns_option("--metrics", default="emd", several=True)
-@options.by_option
-@options.takes("neurons", options.NeuronOptions)
-@options.takes("making", options.DNAOptions, default="the reference's, else ")
-@options.allow_subsampled_option
-@options.checkpoint_option
+@options.takes("given", ScoreOptions)
 @options.as_json
-def score(
-    sources: tuple[str, ...],
-    references: tuple[str, ...],
-    columns: tuple[Column, ...],
-    by: str | None,
-    neurons: options.NeuronOptions,
-    making: options.DNAOptions,
-    allow_subsampled: bool,
-    checkpoint: str | None,
-    as_json: bool,
-) -> None:
+def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
     """Score sets of generated images against real ones."""
-    check_root(making.reading.root, *references, *sources)
-    task = find_comparison(references, sources, columns, making, neurons, by=by, checkpoint=checkpoint)
-    real, found = _compare_sets(task, by, allow_subsampled)
+    columns, making, neurons, by = given.columns, given.making, given.neurons, given.by
+    check_root(making.reading.root, *given.references, *sources)
+    task = find_comparison(given.references, sources, columns, making, neurons, by=by, checkpoint=given.checkpoint)
+    real, found = _compare_sets(task, by, given.allow_subsampled)
     if not is_main():
         return
     forget(task.reading.checkpoint)
@@ -104,41 +96,39 @@ def score(
     ]
     described_dnas = [described(dna) for dna in real.values()]
     told = {"reference": described_dnas, "extractor": task.settings.extractor, **vars(neurons)}
-    images = f"{real[columns[0].kind].n_images} images of {', '.join(references)}"
+    images = f"{real[columns[0].kind].n_images} images of {', '.join(given.references)}"
     title = f"{distance_from(columns, images)}, {seen_by(task.settings.extractor, neurons)}"
     _print(task, told, results, title, by, as_json, unit=False)
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """By what sets are compared."""
+
+    column: Column | None = options.columns_option("--metric")
+    by: str | None = options.by_option()
+    neurons: options.NeuronOptions = nested(options.NeuronOptions)
+    unit: str | None = options.unit_option()
+    making: options.DNAOptions = nested(options.DNAOptions, "a DNA's, else ")
+    allow_subsampled: bool = options.allow_subsampled_option()
 
 
 @click.command()
 @click.argument("reference", metavar="SOURCE")
 @click.argument("generated", nargs=-1, required=True, metavar="SOURCE...")
-@options.columns_option("--metric")
-@options.by_option
-@options.takes("neurons", options.NeuronOptions)
-@options.unit_option
-@options.takes("making", options.DNAOptions, default="a DNA's, else ")
-@options.allow_subsampled_option
+@options.takes("given", CompareOptions)
 @options.as_json
-def compare(
-    reference: str,
-    generated: tuple[str, ...],
-    column: Column | None,
-    by: str | None,
-    neurons: options.NeuronOptions,
-    unit: str | None,
-    making: options.DNAOptions,
-    allow_subsampled: bool,
-    as_json: bool,
-) -> None:
+def compare(reference: str, generated: tuple[str, ...], given: CompareOptions, as_json: bool) -> None:
     """Compare DNAs, or sets of images, with the first.
 
     Of images the DNA is made first, through the network and with the bins and ranges of the first DNA.
     Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
     """
+    making, neurons, by = given.making, given.neurons, given.by
     check_root(making.reading.root, reference, *generated)
-    column = column or default_column(reference, making.network, making.reading.root)
-    task = find_comparison([reference], generated, [column], making, neurons, by=by, unit=unit)
-    dnas, found = _compare_sets(task, by, allow_subsampled)
+    column = given.column or default_column(reference, making.network, making.reading.root)
+    task = find_comparison([reference], generated, [column], making, neurons, by=by, unit=given.unit)
+    dnas, found = _compare_sets(task, by, given.allow_subsampled)
     if not is_main():
         return
     (column,) = task.columns

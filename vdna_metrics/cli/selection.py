@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
 from vdna_metrics import analysis
@@ -9,6 +11,7 @@ from vdna_metrics.analysis.desensitise import AttributeDistances, Split
 from vdna_metrics.build import attributes, build_dnas
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, default_column, reading_of
+from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import output_paths, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
 from vdna_metrics.cli.settings import find_comparison, find_settings
@@ -16,56 +19,47 @@ from vdna_metrics.dna import Column
 from vdna_metrics.references import resolve_images
 
 
+@dataclass(frozen=True)
+class SelectOptions:
+    """Which neurons are selected."""
+
+    k: int | None = option("--top", type=click.IntRange(1), metavar="N", help="The N neurons at the largest distances.")
+    threshold: float | None = option(type=float, metavar="X", help="All neurons at a distance above X.")
+    per_layer: int | None = option(type=click.IntRange(1), metavar="N", help="The N neurons of each layer.")
+    column: Column | None = options.columns_option("--distance")
+    unit: str | None = options.unit_option()
+    keep_dead: bool = option(is_flag=True, help="Also select neurons whose range has no width.")
+    min_coverage: float = option(
+        type=click.FloatRange(0, 1),
+        default=0.99,
+        help="Select no neuron with a smaller share of its activations inside its range.",
+    )
+    others: bool = option(is_flag=True, help="Write all neurons but these.")
+    making: options.DNAOptions = nested(options.DNAOptions, "a DNA's, else ")
+
+
 @click.command()
 @click.argument("source_with", metavar="WITH")
 @click.argument("source_without", metavar="WITHOUT")
 @options.output_file
-@click.option("--top", "k", type=click.IntRange(1), metavar="N", help="The N neurons at the largest distances.")
-@click.option("--threshold", type=float, metavar="X", help="All neurons at a distance above X.")
-@click.option("--per-layer", type=click.IntRange(1), metavar="N", help="The N neurons of each layer.")
-@options.columns_option("--distance")
-@options.unit_option
-@click.option("--keep-dead", is_flag=True, help="Also select neurons whose range has no width.")
-@click.option(
-    "--min-coverage",
-    type=click.FloatRange(0, 1),
-    default=0.99,
-    show_default=True,
-    help="Select no neuron with a smaller share of its activations inside its range.",
-)
-@click.option("--others", is_flag=True, help="Write all neurons but these.")
-@options.takes("making", options.DNAOptions, default="a DNA's, else ")
+@options.takes("given", SelectOptions)
 @options.as_json
-def select(
-    source_with: str,
-    source_without: str,
-    output: str,
-    k: int | None,
-    threshold: float | None,
-    per_layer: int | None,
-    column: Column | None,
-    unit: str | None,
-    keep_dead: bool,
-    min_coverage: float,
-    others: bool,
-    making: options.DNAOptions,
-    as_json: bool,
-) -> None:
+def select(source_with: str, source_without: str, output: str, given: SelectOptions, as_json: bool) -> None:
     """Select the neurons that tell two DNAs apart.
 
     The file is for --neurons of `score` and `compare`.
 
     WITH is a DNA of images with something, or these images, WITHOUT of images without it; `merge` makes one of several.
     """
-    asked = {"--top": k, "--threshold": threshold, "--per-layer": per_layer}
-    given = [name for name, value in asked.items() if value is not None]
-    if len(given) != 1:
-        raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(given) or 'none'}")
+    asked = {"--top": given.k, "--threshold": given.threshold, "--per-layer": given.per_layer}
+    stated = [name for name, value in asked.items() if value is not None]
+    if len(stated) != 1:
+        raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(stated) or 'none'}")
     path = output_paths(output, ("selection",))["selection"]
-    root = making.reading.root
+    making, root = given.making, given.making.reading.root
     check_root(root, source_with, source_without)
-    column = column or default_column(source_with, making.network, root, by_neuron=True)
-    task = find_comparison([source_with], [source_without], [column], making, by="neuron", unit=unit)
+    column = given.column or default_column(source_with, making.network, root, by_neuron=True)
+    task = find_comparison([source_with], [source_without], [column], making, by="neuron", unit=given.unit)
     (column,) = task.columns
     with progress_bars() as start:
         task, a = task.real_dnas(start)
@@ -74,15 +68,15 @@ def select(
     selection = analysis.select_sensitive(
         a[column.kind],
         b[column.kind],
-        k=k,
-        threshold=threshold,
-        per_layer=per_layer,
+        k=given.k,
+        threshold=given.threshold,
+        per_layer=given.per_layer,
         distance=column,
-        drop_dead=not keep_dead,
-        min_coverage=min_coverage,
+        drop_dead=not given.keep_dead,
+        min_coverage=given.min_coverage,
     )
     smallest, dropped = selection.made["smallest"], selection.made["dropped"]
-    if others:
+    if given.others:
         selection = ~selection
     written = str(selection.save(path))
     if as_json:
@@ -95,27 +89,24 @@ def select(
     click.echo(f"never chosen: {dropped['dead']} dead, {dropped['coverage']} with too much outside their ranges")
 
 
+@dataclass(frozen=True)
+class DesensitiseOptions:
+    """Which attribute is to be ignored, by which distance."""
+
+    column: Column = options.columns_option("--distance", default="emd")
+    non_negative: bool = option(is_flag=True, help="No weight below 0, and so no weighted distance. Removes less.")
+    neurons: str | None = option(metavar="FILE", help="Weigh only these neurons: a selection, as `select` writes them.")
+    making: options.DNAOptions = nested(options.DNAOptions)
+
+
 @click.command()
 @click.argument("table", metavar="TABLE")
 @click.option("--images", "source", required=True, metavar="SOURCE", help="The images that TABLE tells of.")
 @click.option("--attribute", required=True, metavar="NAME", help="The attribute to ignore.")
 @options.output_file
-@options.columns_option("--distance", default="emd")
-@click.option("--non-negative", is_flag=True, help="No weight below 0, and so no weighted distance. Removes less.")
-@click.option("--neurons", metavar="FILE", help="Weigh only these neurons: a selection, as `select` writes them.")
-@options.takes("making", options.DNAOptions)
+@options.takes("given", DesensitiseOptions)
 @options.as_json
-def desensitise(
-    table: str,
-    source: str,
-    attribute: str,
-    output: str,
-    column: Column,
-    non_negative: bool,
-    neurons: str | None,
-    making: options.DNAOptions,
-    as_json: bool,
-) -> None:
+def desensitise(table: str, source: str, attribute: str, output: str, given: DesensitiseOptions, as_json: bool) -> None:
     """Learn weights that make a distance ignore one attribute.
 
     All other attributes are kept.
@@ -124,6 +115,7 @@ def desensitise(
     or blanks between. Of the images 60 % are learned from, 20 % say when to stop, and what is printed of the other
     20 % is what to expect of new images; the sha256 of an image's name says where it goes.
     """
+    making, column = given.making, given.column
     check_root(making.reading.root, source)
     check_histogram_options([column.kind], making.histograms)
     path = output_paths(output, ("weights",))["weights"]
@@ -133,7 +125,7 @@ def desensitise(
     if left_out:
         say(f"left out, with fewer than two images with or without in a split: {', '.join(left_out)}")
     pass_ = reading_of(making.reading)
-    settings = find_settings(making.network, making.histograms, columns=[column], neurons=neurons)
+    settings = find_settings(making.network, making.histograms, columns=[column], neurons=given.neurons)
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}
     with progress_bars() as start:
@@ -155,7 +147,7 @@ def desensitise(
             found[split] = analysis.attribute_distances(dnas, distance=column)
     if not is_main():
         return
-    learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=non_negative)
+    learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=given.non_negative)
     results = {
         split: {
             "n_images": counts[split],

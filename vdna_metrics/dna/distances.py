@@ -20,7 +20,7 @@ from vdna_metrics.dna.of_images import OfImages, image_emd_from, image_frechet_f
 from vdna_metrics.dna.vdna import VDNA, check_comparable
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
-from vdna_metrics.layout import check_type, near_names
+from vdna_metrics.layout import check_choice, check_type, near_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, chosen_weights
 
 Reduction = Literal["mean", "layer", "none"]
@@ -209,8 +209,7 @@ class Distance:
 
     def check_reduction(self, reduction: str) -> None:
         """Raise ``ValueError`` for a reduction that it does not have."""
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"unknown reduction {reduction!r}; known: {', '.join(get_args(Reduction))}")
+        check_choice("reduction", reduction, Reduction)
         if reduction == "none" and self.per == "layer":
             raise ValueError(f"{self.label} has one number per layer and none per neuron: use reduction='layer'")
         if reduction != "mean" and self.per is None:

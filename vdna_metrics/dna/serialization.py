@@ -14,7 +14,7 @@ from torch import Tensor
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.dna.vdna import VDNA, Provenance
-from vdna_metrics.files import read_header, read_npz, write_npz
+from vdna_metrics.files import errors_of, read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, load_ranges
@@ -117,10 +117,8 @@ def load_merged(paths: Sequence[str | Path]) -> VDNA | ActivationRanges:
     load: Callable[[str | Path], Any] = load_ranges if "ranges" in kinds.values() else load_vdna
     merged: VDNA | ActivationRanges = load(paths[0])
     for path in paths[1:]:
-        try:
+        with errors_of(f"{paths[0]} and {path}"):
             merged = merged + load(path)
-        except ValueError as error:
-            raise ValueError(f"{paths[0]} and {path}: {error}") from error
     return merged
 
 

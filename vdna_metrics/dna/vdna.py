@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 
@@ -82,9 +82,7 @@ class Provenance:
         Raises:
             ValueError: when ``max_positions`` differ, which no one number could tell of the sum.
         """
-        found = self.differences(other)
-        if found:
-            raise ValueError("these DNAs cannot be merged: " + describe_differences(found))
+        refuse_differences("these DNAs cannot be merged", self.differences(other))
         return replace(
             self,
             sources=self.sources + other.sources,
@@ -103,17 +101,9 @@ class Provenance:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
-        data = {
-            **vars(self),
-            "sources": list(self.sources),
-            "skipped": [list(item) for item in self.skipped],
-            "unread": [list(item) for item in self.unread],
-            "manifests": list(self.manifests),
-            "sizes": self.sizes and {side: list(ends) for side, ends in vars(self.sizes).items()},
-        }
         # What is nothing is left out, as by earlier versions, which did not know it.
         optional = ("max_positions", "origin", "sizes", "unread")
-        return {name: value for name, value in data.items() if value or name not in optional}
+        return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Provenance:
@@ -176,10 +166,7 @@ class VDNA:
     def check_fingerprint(self, extractor: ExtractorFingerprint) -> None:
         """Raise ``ValueError``, showing both sides, when the DNA was made with another extractor."""
         found = self.fingerprint.differences(extractor)
-        if found:
-            raise ValueError(
-                "this DNA was not made with this extractor: " + describe_differences(found, ("DNA", "extractor"))
-            )
+        refuse_differences("this DNA was not made with this extractor", found, ("DNA", "extractor"))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VDNA:
         # A value: copies of a metric share their reference.
@@ -273,5 +260,4 @@ def check_comparable(
         found = a.provenance.differences(b.provenance)
         advice = ": they saw other positions of their images. Make both with the same max_positions"
         advice += ", or give allow_subsampled=True for an estimate" * (verb == "compared")
-    if found:
-        raise ValueError(f"these DNAs cannot be {verb}: {describe_differences(found, names)}{advice}")
+    refuse_differences(f"these DNAs cannot be {verb}", found, names, advice)

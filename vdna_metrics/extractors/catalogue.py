@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.extractors.spec import ExtractorSpec
-
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def _resnet_blocks(*depths: int) -> dict[str, str]:
@@ -23,6 +21,32 @@ def _convnext_blocks(*depths: int) -> dict[str, str]:
     blocks = {f"stage{s}_{b}": f"stages.{s}.blocks.{b}" for s, depth in enumerate(depths) for b in range(depth)}
     return {**blocks, "last_norm": "head.norm"}
 
+
+# What several networks have in common.
+_HEADLESS = partial(ExtractorSpec, architecture_kwargs={"num_classes": 0})
+_RESNET50 = partial(_HEADLESS, architecture="resnet50", layers=_resnet_blocks(3, 4, 6, 3), neurons=15_104)
+_VIT_S16, _VIT_B16, _VIT_L16 = (
+    partial(_HEADLESS, architecture=f"vit_{size}_patch16_224", layers=_vit_blocks(depth), neurons=(depth + 1) * width)
+    for size, depth, width in (("small", 12, 384), ("base", 12, 768), ("large", 24, 1024))
+)
+_CLIP = partial(
+    _HEADLESS,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    weights="timm",
+    ignore_weights=("head.",),
+    licence="MIT",
+)
+_FID_INCEPTION = partial(
+    ExtractorSpec,
+    architecture="fid_inception",
+    layers={"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"},
+    size=299,
+    weights="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    sha256="6726825d",
+    neurons=3_072,
+    licence="Apache-2.0",
+)
 
 _VGG16_RELUS = {
     "relu_1_1": 1, "relu_1_2": 3, "relu_2_1": 6, "relu_2_2": 8, "relu_3_1": 11, "relu_3_2": 13, "relu_3_3": 15,
@@ -46,10 +70,9 @@ _EMBEDDED = (
 )
 
 _SEEDED = (
-    ExtractorSpec(
+    _HEADLESS(
         name="seeded_resnet18",
         architecture="resnet18",
-        architecture_kwargs={"num_classes": 0},
         layers=_resnet_blocks(2, 2, 2, 2),
         weights="seeded:0",
         sha256="c9d4f0c37db2d672ff2b1cf91dec25210ab2b9f2a2068ac83b30abacdb8a9350",
@@ -57,85 +80,56 @@ _SEEDED = (
         licence="MIT",
         note="ResNet-18 with seeded random weights: needs no download; it has learned nothing",
     ),
-    ExtractorSpec(
+    _RESNET50(
         name="seeded_resnet50",
-        architecture="resnet50",
-        architecture_kwargs={"num_classes": 0},
-        layers=_resnet_blocks(3, 4, 6, 3),
         weights="seeded:0",
         sha256="04f13968c1cbdc688d06ee91326391cbd3f0a1d6f2688c39bd9e366b240fc35a",
-        neurons=15_104,
         licence="MIT",
         note="ResNet-50 with seeded random weights: needs no download; it has learned nothing",
     ),
 )
 
-_FID_WEIGHTS = (
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-)
-_FID_LAYERS = {"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"}
-
 # The vdna package's nine: layers, neurons and weights as there, so that its activation ranges and DNAs apply.
 _HUB = "hf-hub:bramtoula/visual-dna-models"
 _VDNA = (
     *(
-        ExtractorSpec(
+        vit(
             name=f"mugs_vit_{size}",
-            architecture=f"vit_{size}_patch16_224",
-            architecture_kwargs={"num_classes": 0},
-            layers=_vit_blocks(depth),
             weights=f"{_HUB}/Mugs/mugs_vit_{size}/weights.pth",
             state_dict_key="state_dict",
             ignore_weights=("relation_blocks.",),
             ranges=f"{_HUB}/Mugs/mugs_vit_{size}/activation_ranges.json",
-            neurons=(depth + 1) * width,
             licence="Apache-2.0",
             note=f"ViT-{size[0].upper()}/16 trained on ImageNet without labels by Mugs (Zhou et al., 2022)"
             f"{', the choice of the Visual DNA paper' if size == 'base' else ''}; every token counts",
         )
-        for size, depth, width in (("base", 12, 768), ("large", 24, 1024))
+        for size, vit in (("base", _VIT_B16), ("large", _VIT_L16))
     ),
-    ExtractorSpec(
+    _VIT_B16(
         name="dino_vit_base",
-        architecture="vit_base_patch16_224",
-        architecture_kwargs={"num_classes": 0},
-        layers=_vit_blocks(12),
         weights="https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
         ranges=f"{_HUB}/DINO/dino_vit_base/activation_ranges.json",
-        neurons=9_984,
         licence="Apache-2.0",
         note="ViT-B/16 trained on ImageNet without labels by DINO (Caron et al., 2021); every token counts",
     ),
-    ExtractorSpec(
+    _VIT_S16(
         name="dino_vit_small",
-        architecture="vit_small_patch16_224",
-        architecture_kwargs={"num_classes": 0},
-        layers=_vit_blocks(12),
         weights="https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth",
-        neurons=4_992,
         licence="Apache-2.0",
         note="ViT-S/16 trained on ImageNet without labels by DINO (Caron et al., 2021); every token counts",
     ),
-    ExtractorSpec(
+    _RESNET50(
         name="dino_resnet50",
-        architecture="resnet50",
-        architecture_kwargs={"num_classes": 0},
-        layers=_resnet_blocks(3, 4, 6, 3),
         weights="https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth",
         ranges=f"{_HUB}/DINO/dino_resnet50/activation_ranges.json",
-        neurons=15_104,
         licence="Apache-2.0",
         note="ResNet-50 trained on ImageNet without labels by DINO (Caron et al., 2021); the output of each block",
     ),
-    ExtractorSpec(
+    _RESNET50(
         name="rand_resnet50",
-        architecture="resnet50",
-        architecture_kwargs={"num_classes": 0},
-        layers=_resnet_blocks(3, 4, 6, 3),
         weights=f"{_HUB}/Random/rand_resnet50/weights.pth",
         state_dict_key="model_state_dict",
         ranges=f"{_HUB}/Random/rand_resnet50/activation_ranges.json",
-        neurons=15_104,
         licence="MIT",
         note="ResNet-50 with the random weights of the vdna package's file; it has learned nothing",
     ),
@@ -151,34 +145,21 @@ _VDNA = (
         licence="BSD-3-Clause",
         note="VGG16 trained on ImageNet's labels by torchvision; the output of each ReLU",
     ),
-    ExtractorSpec(
+    _FID_INCEPTION(
         name="inception",
-        architecture="fid_inception",
-        layers=_FID_LAYERS,
-        size=299,
         mean=0.5,
         std=0.5,
-        weights=_FID_WEIGHTS,
-        sha256="6726825d",
         ranges=f"{_HUB}/Inception/inception_v3/activation_ranges.json",
-        neurons=3_072,
-        licence="Apache-2.0",
         note="the FID Inception v3, trained on ImageNet's labels by Google and ported from TensorFlow by pytorch-fid; "
         "input is (x - 127.5) / 127.5 as in vdna and pytorch-fid, where clean-fid, torch-fidelity and torchmetrics "
         "have (x - 128) / 128",
     ),
-    ExtractorSpec(
+    _CLIP(
         name="clip_im_vit_b16",
         architecture="vit_base_patch16_clip_quickgelu_224.openai",
-        architecture_kwargs={"num_classes": 0},
         layers=_vit_blocks(12, "norm[:, 0]"),
-        mean=_CLIP_MEAN,
-        std=_CLIP_STD,
-        weights="timm",
-        ignore_weights=("head.",),
         ranges=f"{_HUB}/CLIP/clip_im_vit_b16/activation_ranges.json",
         neurons=9_984,
-        licence="MIT",
         note="image tower of OpenAI's CLIP ViT-B/16 (Radford et al., 2021), trained on 400M images with their texts; "
         "every token of the blocks, the class token alone of the final norm; the vdna package computes it in half "
         "precision; OpenAI's model card asks for study before any deployment",
@@ -186,51 +167,33 @@ _VDNA = (
 )
 
 # The FID Inception as those run it who publish statistics of it.
-_FID_RUNS: tuple[tuple[str, PreprocessingMode, float, str], ...] = (
-    (
-        "fid_inception",
-        "clean",
-        128 / 255,
-        "clean-fid (mode clean) runs it: images are resized by antialiased bicubic filtering",
-    ),
-    (
-        "fid_inception_legacy_tensorflow",
-        "legacy_tensorflow",
-        128 / 255,
+_FID_RUNS: Mapping[PreprocessingMode, tuple[float, str]] = {
+    "clean": (128, "clean-fid (mode clean) runs it: images are resized by antialiased bicubic filtering"),
+    "legacy_tensorflow": (
+        128,
         "the first FID code, StyleGAN, ADM, EDM, torch-fidelity and clean-fid (mode legacy_tensorflow) run it: images "
         "are resized as TensorFlow 1 did",
     ),
-    (
-        "fid_inception_legacy_pytorch",
-        "legacy_pytorch",
-        0.5,
+    "legacy_pytorch": (
+        127.5,
         "pytorch-fid and clean-fid (mode legacy_pytorch) run it: images are resized bilinearly without antialiasing",
     ),
-    (
-        "fid_inception_torchmetrics",
-        "torchmetrics",
-        128 / 255,
+    "torchmetrics": (
+        128,
         "torchmetrics and, unless told otherwise, FrechetInceptionDistance here run it: images are resized by "
         "antialiased bilinear filtering",
     ),
-)
+}
 _FID = tuple(
-    ExtractorSpec(
-        name=name,
-        architecture="fid_inception",
-        layers=_FID_LAYERS,
-        size=299,
-        mean=middle,
-        std=middle,
+    _FID_INCEPTION(
+        name="fid_inception" if mode == "clean" else f"fid_inception_{mode}",
+        mean=middle / 255,
+        std=middle / 255,
         preprocessing=mode,
-        weights=_FID_WEIGHTS,
-        sha256="6726825d",
-        neurons=3_072,
-        licence="Apache-2.0",
-        note=f"the FID Inception v3 as {run}; input is (x - {255 * middle:g}) / {255 * middle:g}; FID is the layer "
-        "Fréchet distance of block_3",
+        note=f"the FID Inception v3 as {run}; input is (x - {middle:g}) / {middle:g}; FID is the layer Fréchet "
+        "distance of block_3",
     )
-    for name, mode, middle, run in _FID_RUNS
+    for mode, (middle, run) in _FID_RUNS.items()
 )
 
 _HRNET = (
@@ -294,10 +257,9 @@ _DINOV2 = (
 )
 
 _DINOV3 = tuple(
-    ExtractorSpec(
+    _HEADLESS(
         name=f"dinov3_vit_{size}",
         architecture=f"vit_{size}_patch16_dinov3.lvd1689m",
-        architecture_kwargs={"num_classes": 0},
         layers=_vit_blocks(depth),
         size=256,
         weights="timm",
@@ -315,25 +277,18 @@ _DINOV3 = tuple(
 )
 
 _SUCCESSORS = (
-    ExtractorSpec(
+    _CLIP(
         name="clip_im_vit_l14",
         architecture="vit_large_patch14_clip_quickgelu_224.openai",
-        architecture_kwargs={"num_classes": 0},
         layers=_vit_blocks(24, "norm[:, 0]"),
-        mean=_CLIP_MEAN,
-        std=_CLIP_STD,
-        weights="timm",
-        ignore_weights=("head.",),
         neurons=25_600,
-        licence="MIT",
         note="image tower of OpenAI's CLIP ViT-L/14 (Radford et al., 2021), trained on 400M images with their texts; "
         "layers by the vdna package's names, as clip_im_vit_b16's; OpenAI's model card asks for study before any "
         "deployment",
     ),
-    ExtractorSpec(
+    _HEADLESS(
         name="siglip_vit_base",
         architecture="vit_base_patch16_siglip_224.webli",
-        architecture_kwargs={"num_classes": 0},
         layers=_vit_blocks(12),
         mean=0.5,
         std=0.5,
@@ -343,10 +298,9 @@ _SUCCESSORS = (
         note="image tower of SigLIP ViT-B/16 (Zhai et al., 2023), trained by Google on WebLI's images with their "
         "texts; every token counts, there is no class token",
     ),
-    ExtractorSpec(
+    _HEADLESS(
         name="convnext_base",
         architecture="convnext_base.fb_in22k",
-        architecture_kwargs={"num_classes": 0},
         layers=_convnext_blocks(3, 3, 27, 3),
         weights="timm",
         ignore_weights=("head.fc.",),
@@ -355,26 +309,18 @@ _SUCCESSORS = (
         note="ConvNeXt-B (Liu et al., 2022) trained on the labels of ImageNet-22k by Meta; the output of each block, "
         "and the norm of their average",
     ),
-    ExtractorSpec(
+    _RESNET50(
         name="swav_resnet50",
-        architecture="resnet50",
-        architecture_kwargs={"num_classes": 0},
-        layers=_resnet_blocks(3, 4, 6, 3),
         weights="https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
         ignore_weights=("projection_head.", "prototypes."),
-        neurons=15_104,
         licence="CC-BY-NC-4.0",
         note="ResNet-50 trained on ImageNet without labels for 800 epochs by SwAV (Caron et al., 2020); the output of "
         "each block; not for commercial use",
     ),
-    ExtractorSpec(
+    _VIT_L16(
         name="mae_vit_large",
-        architecture="vit_large_patch16_224",
-        architecture_kwargs={"num_classes": 0},
-        layers=_vit_blocks(24),
         weights="https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large.pth",
         state_dict_key="model",
-        neurons=25_600,
         licence="CC-BY-NC-4.0",
         note="encoder of ViT-L/16 trained on ImageNet without labels by MAE (He et al., 2021), run on whole images; "
         "every token counts; not for commercial use",

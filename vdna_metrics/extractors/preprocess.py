@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vdna_metrics.layout import check_choice
 
 PreprocessingMode = Literal["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics", "none"]
 Crop = Literal["none", "center", "short_side_center"]
@@ -49,13 +50,9 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("preprocessing", self.mode, get_args(PreprocessingMode)),
-            ("crop", self.crop, get_args(Crop)),
-            ("interpolation", self.interpolation, get_args(Interpolation)),
-        ):
-            if value not in allowed:
-                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+        check_choice("preprocessing", self.mode, PreprocessingMode)
+        check_choice("crop", self.crop, Crop)
+        check_choice("interpolation", self.interpolation, Interpolation)
         if self.crop != "none" and self.size is None:
             raise ValueError(f"crop {self.crop!r} needs a size: without one images keep their own")
 
@@ -75,11 +72,9 @@ class Preprocessing:
         parts.append("own-size" if self.size is None else f"{self.size[0]}x{self.size[1]}")
         if self.crop != "none":
             parts.append(f"crop={self.crop}")
-        parts += [f"{name}={','.join(f'{v:g}' for v in values)}" for name, values in self._statistics()]
+        statistics = (("mean", self.mean), ("std", self.std))
+        parts += [f"{name}={','.join(f'{v:g}' for v in values)}" for name, values in statistics]
         return ":".join(parts)
-
-    def _statistics(self) -> Sequence[tuple[str, tuple[float, float, float]]]:
-        return (("mean", self.mean), ("std", self.std))
 
     def resize(self, images: Tensor) -> Tensor:
         """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]; "none" as given."""

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
 from vdna_metrics.fingerprint import ExtractorFingerprint, Precision
+from vdna_metrics.layout import check_choice
 
 MODULE = "module:"  # architecture prefix of networks that the user brought as torch.nn.Module
 
@@ -93,8 +94,7 @@ class ExtractorSpec:
             if len(channels) != 3:
                 raise ValueError(f"{name} needs one number or three, got {value!r}")
             object.__setattr__(self, name, channels)
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(get_args(Precision))}")
+        check_choice("precision", self.precision, Precision)
         for name in ("channels_last", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")

@@ -17,7 +17,7 @@ from vdna_metrics.downloads import HUB, DownloadError, RemoteFile
 from vdna_metrics.extractors.architectures import build_architecture, check_architecture, seeded_state_dict
 from vdna_metrics.extractors.execution import hermetic
 from vdna_metrics.extractors.spec import ExtractorSpec
-from vdna_metrics.files import sha256_of_file
+from vdna_metrics.files import errors_of, sha256_of_file
 
 _PACKAGE = "package:"
 _SEEDED = "seeded:"
@@ -171,15 +171,13 @@ def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:
             f"{path} is a TorchScript archive, a program that is not run here. Where you trust it, save its weights: "
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')"
         )
-    try:
+    with errors_of(f"{path} is not a readable weights file", Exception):  # both readers raise types of their own
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             contents = load_file(path)
         else:
             contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise types of their own
-        raise ValueError(f"{path} is not a readable weights file: {error}") from error
     if not isinstance(contents, Mapping):
         raise ValueError(f"{path} holds a {type(contents).__name__}, not a state dict")
     if key is not None and not isinstance(next(iter(contents.values()), None), Tensor):
@@ -349,17 +347,12 @@ def _weights_file(spec: ExtractorSpec) -> Path:
             return source_file(source, spec.sha256)
         except DownloadError as error:
             if error.status != 404 or not others:
-                raise unavailable(spec, source, error) from error
+                raise DownloadError(
+                    f"weights of {spec.name!r} could not be had: {error}. Or bring {source.rsplit('/', 1)[-1]} here by "
+                    "other means and name it with weights_path=... (command line: --weights FILE), or use an extractor "
+                    "that needs no download: 'vdna_tiny'",
+                    error.status,
+                ) from error
         except ValueError as error:
             raise ValueError(f"weights of {spec.name!r}: {error}") from error
         source = others.pop(0)
-
-
-def unavailable(spec: ExtractorSpec, source: str, error: DownloadError) -> DownloadError:
-    """The error for weights that cannot be had: what was tried, and what works instead."""
-    return DownloadError(
-        f"weights of {spec.name!r} could not be had: {error}. Or bring {source.rsplit('/', 1)[-1]} here by other "
-        "means and name it with weights_path=... (command line: --weights FILE), or use an extractor that needs no "
-        "download: 'vdna_tiny'",
-        error.status,
-    )

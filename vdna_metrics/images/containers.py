@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.files import is_ours, read_header
+from vdna_metrics.files import errors_of, is_ours, read_header
 from vdna_metrics.images.decoding import IMAGE_EXTENSIONS
 from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, TarSource, ZipSource, zip_data_start
 
@@ -50,10 +50,9 @@ def open_container(source: str | Path) -> ImageSource:
     if suffix not in openers:
         known = f"folders, {', '.join(openers)}, {_KNOWN}"
         raise ValueError(f"{path!r} is not an image source: its suffix is {suffix!r}; known are {known}")
-    try:
+    damage = (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, EOFError)
+    with errors_of(f"{path!r} is not a readable {suffix} file", damage):
         return openers[suffix](name, path, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, EOFError) as error:
-        raise ValueError(f"{path!r} is not a readable {suffix} file: {error}") from error
 
 
 def near_files(path: str) -> str:
@@ -239,10 +238,8 @@ def _open_npy(name: str, path: str, _folder: str, *, start: int = 0) -> ImageSou
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with open(path, "rb") as file:
         file.seek(start)
-        try:
+        with errors_of(f"{path!r} has no readable array", (ValueError, KeyError)):
             shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path!r} has no readable array: {error}") from error
         offset = file.tell()
     names = _check_array(path, shape, dtype)
     missing = offset + int(np.prod(shape, dtype=np.int64)) - os.path.getsize(path)

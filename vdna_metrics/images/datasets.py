@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.downloads import DownloadError, cache_folder
+from vdna_metrics.files import errors_of
 from vdna_metrics.images.containers import open_array, open_container
 from vdna_metrics.images.dataset_table import CELEBA_PARTITIONS, DATASETS, FFHQ_SPLITS, HUB_DATASETS, DatasetRecord
 from vdna_metrics.images.decoding import decode_image
@@ -182,10 +183,8 @@ def _number(labels: Sequence[str]) -> tuple[str, ...]:
 
 def _open_arrays(record: DatasetRecord, split: str, root: Path) -> ImageSource:
     where = _place(record, split, root)
-    try:
+    with errors_of(f"{where} is incomplete or damaged", RuntimeError):
         dataset = _torchvision(record, split, root, download=False)
-    except RuntimeError as error:
-        raise ValueError(f"{where} is incomplete or damaged: {error}") from error
     images = np.asarray(dataset.data)
     targets = np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels).tolist()
     known = _DIGITS if record.name == "svhn" else getattr(dataset, "classes", None)
@@ -242,12 +241,10 @@ def _environment(path: str) -> Any:
     lmdb = _package("lmdb")
     with _OPENING:
         if path not in _ENVIRONMENTS:
-            try:
+            with errors_of(f"{path} is not a readable LMDB database", lmdb.Error):
                 # Not torchvision's LSUN: that writes a list of keys into the working folder, which it finds again by
                 # the letters of the path alone, so that two copies may share one list.
                 _ENVIRONMENTS[path] = lmdb.open(path, readonly=True, create=False, lock=False, readahead=False)
-            except lmdb.Error as error:
-                raise ValueError(f"{path} is not a readable LMDB database: {error}") from error
         return _ENVIRONMENTS[path]
 
 

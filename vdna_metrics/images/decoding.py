@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
+from vdna_metrics.files import errors_of
+
 _SUFFIXES = {
     "BMP": (".bmp",),
     "GIF": (".gif",),
@@ -56,10 +58,8 @@ def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[n
     if not isinstance(data, bytes):
         name = str(data) if name is None else name
         data = Path(data).read_bytes()
-    try:
+    with errors_of(name or "image"):
         return decode_bytes(data)
-    except ValueError as error:
-        raise ValueError(f"{name or 'image'}: {error}") from error
 
 
 def decode_bytes(data: bytes) -> NDArray[np.uint8]:

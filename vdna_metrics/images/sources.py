@@ -14,6 +14,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vdna_metrics.files import errors_of
+
 
 @dataclass(frozen=True)
 class ImageSource(ABC):
@@ -93,10 +95,8 @@ class ZipSource(ImageSource):
             file.seek(zip_data_start(file, offset))
             data = _read_exactly(file, packed)
         if deflated:
-            try:
+            with errors_of("damaged in the archive", zlib.error):
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
-            except zlib.error as error:
-                raise ValueError(f"damaged in the archive: {error}") from error
         if len(data) != size or zlib.crc32(data) != crc:
             raise ValueError("damaged in the archive: its size or CRC-32 differs from the archive's directory")
         return data

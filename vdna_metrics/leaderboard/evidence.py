@@ -1,18 +1,15 @@
-"""Beside the scores: fidelity, copies, classes, and what a report shows of the images."""
+"""Beside the scores: classes, and what a report shows of the images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.explain import explain
-from vdna_metrics.analysis.features import Features, find_copies, measure_fidelity
 from vdna_metrics.analysis.matrices import compare_groups
-from vdna_metrics.analysis.ranking import ImageRanking, rank_images
+from vdna_metrics.analysis.ranking import rank_images
 from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import total_of
@@ -22,7 +19,7 @@ from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import near_names
-from vdna_metrics.leaderboard.record import ClassRecord, CopyRecord, FidelityRecord
+from vdna_metrics.leaderboard.record import ClassRecord, Evidence
 from vdna_metrics.leaderboard.sets import SetDNAs, SetReader
 from vdna_metrics.references.image_sets import ImageSet
 
@@ -30,17 +27,6 @@ _EXAMPLES = 6  # images of each set that a report may show
 _EXTREMES = 6  # images at either end of a ranking
 _NEURONS = 10  # that have exemplar images
 _EXEMPLARS = 4  # of each
-
-
-@dataclass(eq=False)
-class ShownEvidence:
-    """What one network gives to `Evidence`."""
-
-    reference: VDNA | None = None
-    generated: dict[str, VDNA] = field(default_factory=dict)
-    exemplars: dict[str, tuple[Exemplars, ...]] = field(default_factory=dict)
-    rankings: dict[str, ImageRanking] = field(default_factory=dict)
-    examples: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
 
 def shown_dna(column: Column | None, images: SetDNAs) -> VDNA | None:
@@ -65,46 +51,29 @@ def shown_column(columns: tuple[Column, ...]) -> Column | None:
 
 
 def add_pictures_(
-    shown: ShownEvidence, reader: SetReader, reference: ImageSet, generator: ImageSet, column: Column | None
+    evidence: Evidence, reader: SetReader, reference: ImageSet, generator: ImageSet, column: Column | None
 ) -> None:
     """Rank some images of a generator, and find exemplars of the neurons that differ most."""
-    network, most = reader.network.extractor, reader.settings.pictures
-    if column is None or generator.images is None or shown.reference is None:
+    label, network, most = reader.network.label, reader.network.extractor, reader.settings.pictures
+    if column is None or generator.images is None or label not in evidence.reference:
         return
+    real, key = evidence.reference[label], (label, generator.name)
     some = evenly_spaced(generator.images, most)
     reading = reader.watched(f"pictures: {generator.name}", some)
     if reading.progress is not None:
         reading.progress(0, len(some))
-    shown.rankings[generator.name] = rank_images(
-        some, shown.reference, network, distance=column, pictures=_EXTREMES, reading=reading
+    evidence.rankings[generator.name] = rank_images(
+        some, real, network, distance=column, pictures=_EXTREMES, reading=reading
     )
     if column.kind != "histogram":
         return
-    explanation = explain(shown.reference, shown.generated[generator.name], distance=column)
+    explanation = explain(real, evidence.generated[key], distance=column)
     options: Any = {"neurons": _NEURONS, "number": _EXEMPLARS, "reading": reader.reading}
     found: tuple[Exemplars, ...] = (find_exemplars(explanation, some, network, side="generated", **options),)
     if reference.images is not None:
-        real = evenly_spaced(reference.images, most)
-        found = (find_exemplars(explanation, real, network, side="reference", **options), *found)
-    shown.exemplars[generator.name] = found
-
-
-def fidelity_and_copies(
-    generator: str, network: str, real: Features, fake: Features, *, seed: int, device: torch.device | str
-) -> tuple[FidelityRecord, CopyRecord]:
-    """Fidelity and diversity, and suspected copies, of one generator.
-
-    Raises:
-        ValueError: for too few images.
-    """
-    layer = ", ".join(real.fingerprint.paths) if real.fingerprint is not None else ""
-    found = measure_fidelity(real, fake, seed=seed, device=device).to_json()
-    copies = find_copies(fake, real, device=device)
-    suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
-    return (
-        FidelityRecord(generator, network, layer, found["values"], found["settings"]),
-        CopyRecord(generator, network, suspects, len(copies.matches), copies.threshold, copies.false_alarms),
-    )
+        photographs = evenly_spaced(reference.images, most)
+        found = (find_exemplars(explanation, photographs, network, side="reference", **options), *found)
+    evidence.exemplars[key] = found
 
 
 def class_records(

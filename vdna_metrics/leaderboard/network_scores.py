@@ -10,8 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from vdna_metrics.analysis.features import find_copies, measure_fidelity
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
+    Ranking,
     extrapolate_frechet,
     jackknife_distance,
     noise_floor,
@@ -25,19 +27,12 @@ from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE
-from vdna_metrics.leaderboard.evidence import (
-    ShownEvidence,
-    add_pictures_,
-    class_records,
-    example_images,
-    fidelity_and_copies,
-    shown_column,
-    shown_dna,
-)
+from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
     ClassRecord,
     CopyRecord,
+    Evidence,
     FidelityRecord,
     FloorRecord,
     ImageSetRecord,
@@ -88,11 +83,16 @@ class NetworkScores:
     copies: list[CopyRecord] = field(default_factory=list)
     classes: list[ClassRecord] = field(default_factory=list)
     sets: dict[str, ImageSetRecord] = field(default_factory=dict)
-    shown: ShownEvidence = field(default_factory=ShownEvidence)
 
 
 def score_network(
-    reader: SetReader, reference: ImageSet, generators: Sequence[ImageSet], notes: Notes, *, pictures: bool
+    reader: SetReader,
+    reference: ImageSet,
+    generators: Sequence[ImageSet],
+    notes: Notes,
+    evidence: Evidence,
+    *,
+    pictures: bool,
 ) -> NetworkScores:
     """Score all generators by the columns of one network; the DNAs of one at a time are kept beside the reference's.
 
@@ -101,6 +101,7 @@ def score_network(
         reference: the real images.
         generators: sets of generated images.
         notes: where sentences for a reader of the numbers go.
+        evidence: where DNAs and pictures for a report go.
         pictures: whether images are read once more for pictures.
     """
     network, settings = reader.network, reader.settings
@@ -108,9 +109,10 @@ def score_network(
     found = NetworkScores(_network_record(network.label, network.extractor, real), _spec_record(network.extractor.spec))
     found.sets[reference.name] = real.record
     column_shown = shown_column(network.columns)
-    found.shown.reference = shown_dna(column_shown, real)
+    if (shown := shown_dna(column_shown, real)) is not None:
+        evidence.reference[network.label] = shown
     if pictures:
-        found.shown.examples[reference.name] = example_images(reference, network.extractor)
+        evidence.examples[reference.name] = example_images(reference, network.extractor)
     _note_warnings(notes, reference, real)
     names = {reference.name: tuple(real.digests)}
     jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
@@ -136,18 +138,18 @@ def score_network(
                     notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
         _add_features_(found, network.label, generator.name, real, fake, reader, notes)
         found.classes += class_records(generator.name, network.label, network.columns, real, fake)
-        shown = shown_dna(column_shown, fake)
-        if shown is not None:
-            found.shown.generated[generator.name] = shown
+        if (shown := shown_dna(column_shown, fake)) is not None:
+            evidence.generated[network.label, generator.name] = shown
         if pictures:
-            found.shown.examples[generator.name] = example_images(generator, network.extractor)
-            add_pictures_(found.shown, reader, reference, generator, column_shown)
+            evidence.examples[generator.name] = example_images(generator, network.extractor)
+            add_pictures_(evidence, reader, reference, generator, column_shown)
     # Rows of arrays have numbers, no names that could say that two belong together.
     paired = {name: images for name, images in names.items() if not all(map(str.isdecimal, images))}
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
         if len(jackknifed[column.name]) == len(generators):
-            _add_ranks_(found, column, jackknifed[column.name], paired, settings.confidence)
+            ranking = rank_intervals(jackknifed[column.name], paired=paired, confidence=settings.confidence)
+            _add_ranks_(found, column, ranking)
         dna, distance = real.dnas.get(column.name), column.distance
         has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
         if isinstance(dna, GroupedDNA) and has_floor:
@@ -198,14 +200,7 @@ def _quantiles(column: Column, real: VDNA, fake: VDNA) -> dict[str, tuple[float,
     return {layer: tuple(values.quantile(levels).tolist()) for layer, values in of_neurons.items()}
 
 
-def _add_ranks_(
-    found: NetworkScores,
-    column: Column,
-    results: Mapping[str, JackknifedDistance],
-    paired: Mapping[str, tuple[str, ...]],
-    confidence: float,
-) -> None:
-    ranking = rank_intervals(results, paired=paired, confidence=confidence)
+def _add_ranks_(found: NetworkScores, column: Column, ranking: Ranking) -> None:
     found.scores = [
         replace(score, rank=ranking.ranks[score.generator]) if score.metric == column.name else score
         for score in found.scores
@@ -222,14 +217,17 @@ def _add_features_(
 ) -> None:
     if real.features is None or fake.features is None:
         return
-    options: dict[str, Any] = {"seed": reader.settings.seed, "device": reader.reading.device}
+    device, of = reader.reading.device, real.features.fingerprint
     try:
-        fidelity, copies = fidelity_and_copies(generator, network, real.features, fake.features, **options)
+        fidelity = measure_fidelity(real.features, fake.features, seed=reader.settings.seed, device=device).to_json()
+        copies = find_copies(fake.features, real.features, device=device)
     except ValueError as error:  # too few images for their neighbours; the distances stand
         notes.add(f"no fidelity, diversity or copies: {error}", generator)
         return
-    found.fidelity.append(fidelity)
-    found.copies.append(copies)
+    found.fidelity.append(FidelityRecord(generator, network, ", ".join(of.paths) if of else "", **fidelity))
+    suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
+    checked = len(copies.matches), copies.threshold, copies.false_alarms
+    found.copies.append(CopyRecord(generator, network, suspects, *checked))
 
 
 def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:

@@ -15,7 +15,7 @@ from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
-from vdna_metrics.files import replacing
+from vdna_metrics.files import errors_of, write_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -338,9 +338,7 @@ class Leaderboard:
 
     def save(self, path: str | Path) -> Path:
         """Write ``leaderboard.json``, whole or not at all."""
-        with replacing(Path(path)) as file:
-            file.write(json.dumps(self.to_json(), indent=1, allow_nan=False).encode() + b"\n")
-        return Path(path)
+        return write_whole(Path(path), json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def load_leaderboard(path: str | Path) -> Leaderboard:
@@ -350,16 +348,13 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
         ValueError: when the file is not such a leaderboard; what is wrong is named.
     """
     raw = Path(path).read_bytes()
-    try:
+    # UnicodeDecodeError and JSONDecodeError are ValueErrors.
+    with errors_of(f"expected a leaderboard.json, {path} holds no JSON", (ValueError, RecursionError)):
         data = json.loads(raw)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise ValueError(f"expected a leaderboard.json, {path} holds no JSON: {error}") from error
     if not isinstance(data, dict) or "schema" not in data:
         raise ValueError(f"expected a leaderboard.json, {path} holds other JSON")
-    try:
+    with errors_of(str(path)):
         return Leaderboard.from_json(data)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,11 +369,11 @@ class Evidence:
         examples: ``{image set: some of its images}``, uint8 ``[3, H, W]`` each.
     """
 
-    reference: Mapping[str, VDNA] = field(default_factory=dict)
-    generated: Mapping[tuple[str, str], VDNA] = field(default_factory=dict)
-    exemplars: Mapping[tuple[str, str], Sequence[Exemplars]] = field(default_factory=dict)
-    rankings: Mapping[str, ImageRanking] = field(default_factory=dict)
-    examples: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+    reference: dict[str, VDNA] = field(default_factory=dict)
+    generated: dict[tuple[str, str], VDNA] = field(default_factory=dict)
+    exemplars: dict[tuple[str, str], Sequence[Exemplars]] = field(default_factory=dict)
+    rankings: dict[str, ImageRanking] = field(default_factory=dict)
+    examples: dict[str, Sequence[Tensor]] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------ from plain containers

@@ -98,8 +98,9 @@ def score_leaderboard(
     ]
     for reader in readers:  # before the work
         reader.check(real, fakes)
+    evidence = Evidence()
     found = [
-        score_network(reader, real, fakes, notes, pictures=place == 0 and settings.pictures > 0)
+        score_network(reader, real, fakes, notes, evidence, pictures=place == 0 and settings.pictures > 0)
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
@@ -128,7 +129,7 @@ def score_leaderboard(
         agreement=_agreement(told["scores"], [entry.name for entry in fakes]),
         notes=notes.sentences(),
     )
-    return leaderboard, _evidence(found)
+    return leaderboard, evidence
 
 
 def _opened(sources: Sequence[SourceLike], networks: Sequence[NetworkColumns]) -> list[ImageSet]:
@@ -168,17 +169,6 @@ def _note_sizes(notes: Notes, generators: Sequence[ImageSetRecord]) -> None:
         )
 
 
-def _evidence(found: Sequence[NetworkScores]) -> Evidence:
-    shown = {part.network.name: part.shown for part in found}
-    return Evidence(
-        reference={network: part.reference for network, part in shown.items() if part.reference is not None},
-        generated={(network, name): dna for network, part in shown.items() for name, dna in part.generated.items()},
-        exemplars={(network, name): each for network, part in shown.items() for name, each in part.exemplars.items()},
-        rankings={name: ranking for part in shown.values() for name, ranking in part.rankings.items()},
-        examples={name: images for part in shown.values() for name, images in part.examples.items()},
-    )
-
-
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "vdna_metrics": __version__}
     for package in _PACKAGES:
@@ -192,7 +182,6 @@ def _versions() -> dict[str, str]:
 def _agreement(scores: Sequence[Score], generators: Sequence[str]) -> Agreement | None:
     columns: dict[str, dict[str, float]] = {}
     for score in scores:
-        value = score.value if score.estimate is None else score.estimate.corrected
         column = columns.setdefault(f"{score.metric} {score.network}", {})
-        column[score.generator] = find_column(score.metric).sort_key(value)
+        column[score.generator] = find_column(score.metric).sort_key(score.compared)
     return None if len(columns) < 2 or len(generators) < 3 else agreement(columns)

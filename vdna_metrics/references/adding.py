@@ -18,7 +18,7 @@ from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.downloads import DownloadError
-from vdna_metrics.files import read_header, replacing, sha256_of_file
+from vdna_metrics.files import read_header, sha256_of_file, write_whole
 from vdna_metrics.layout import check_type
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.records import AnyRecord, Manifest, OneRecord, RangesRecord, ReferenceRecord
@@ -153,16 +153,12 @@ def _as_of_now(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
 
 def add_card(store: ReferenceStore, dataset: str, text: str) -> Path:
     """Put the card of an image set, Markdown, into a store on this machine; one that is there is replaced."""
-    path = store.folder / "cards" / f"{dataset}.md"
-    _write_text(path, text)
-    return path
+    return _write_text(store.folder / "cards" / f"{dataset}.md", text)
 
 
 def add_image_digests(store: ReferenceStore, manifest: str, digests: Mapping[str, str]) -> Path:
     """Keep in a store on this machine which images a manifest hash is of, ``{name: sha256}``."""
-    path = digests_file(store, manifest)
-    _write_text(path, json.dumps(digests))
-    return path
+    return _write_text(digests_file(store, manifest), json.dumps(digests))
 
 
 def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
@@ -261,10 +257,9 @@ def _replaced(record: AnyRecord, there: Sequence[AnyRecord], made: Collection[st
     return found
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(text.encode())
+    return write_whole(path, text.encode())
 
 
 # -------------------------------------------------------------------------------------------------- checking

@@ -21,7 +21,7 @@ from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_co
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.files import is_ours, json_hash, read_header, read_npz, replacing
+from vdna_metrics.files import is_ours, json_hash, read_header, read_npz, write_whole
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.containers import ARCHIVE_FOLDER
 from vdna_metrics.images.opening import DATASET, open_images
@@ -345,8 +345,7 @@ def load_dna_folder(path: str | Path) -> ImageSet:
 
 def write_image_digests(folder: Path, digests: Mapping[str, str]) -> None:
     """Say beside the DNAs which images they are of."""
-    with replacing(folder / IMAGES) as file:
-        file.write(json.dumps(digests).encode("ascii"))
+    write_whole(folder / IMAGES, json.dumps(digests))
 
 
 def _dna_files(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.files import replacing
+from vdna_metrics.files import write_whole
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard
 from vdna_metrics.reports.embedding import drawing
 from vdna_metrics.reports.formatting import are_distances, fixed, listed, one_line, significant, titled, with_error
@@ -53,10 +53,9 @@ def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Pat
     with drawing():
         page, figures = _page(leaderboard, evidence)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, content in [*((f"figures/{name}", data) for name, data in figures.items()), ("index.html", page)]:
-        with replacing(folder / name) as file:
-            file.write(content)
-    return folder / "index.html"
+    for name, content in figures.items():
+        write_whole(folder / "figures" / name, content)
+    return write_whole(folder / "index.html", page)
 
 
 def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str, bytes]]:

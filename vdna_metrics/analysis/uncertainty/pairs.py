@@ -11,7 +11,8 @@ import numpy as np
 
 from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, estimate
 from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance
-from vdna_metrics.fingerprint import describe_differences
+from vdna_metrics.files import errors_of
+from vdna_metrics.fingerprint import refuse_differences
 from vdna_metrics.layout import check_type
 
 _ADVICE = ": jackknife_distance(reference, generated) gives it"
@@ -79,8 +80,7 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
     ]
     if paired and a.generated.sizes != b.generated.sizes:
         found.append(("images of the groups to be paired", str(a.generated.sizes), str(b.generated.sizes)))
-    if found:
-        raise ValueError(f"these distances cannot be compared: {describe_differences(found)}")
+    refuse_differences("these distances cannot be compared", found)
     chances: list[Deviations] = []
     if a.reference.grouped:
         chances.append((a.reference.deviations - b.reference.deviations, a.reference.freedom))
@@ -176,10 +176,8 @@ def rank_intervals(
     differences = []
     for a, b in names:
         together = paired if isinstance(paired, bool) else a in paired and b in paired and paired[a] == paired[b]
-        try:
+        with errors_of(f"{a!r} and {b!r}"):
             differences.append(compare_pair(results[a], results[b], paired=together, confidence=confidence))
-        except ValueError as error:
-            raise ValueError(f"{a!r} and {b!r}: {error}") from error
     corrected = _holm([difference.p_value for difference in differences])
     pairs = tuple(
         RankedPair(a, b, difference, p_value, p_value >= 1 - confidence)

@@ -29,7 +29,7 @@ from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.files import is_ours, read_npz, sha256_of_file
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.layout import NeuronLayout, check_choice
 from vdna_metrics.references.formats.published import (
     EXPORTED,
     FID_LAYERS,
@@ -255,8 +255,8 @@ def _format(
     possible = next(fitting, ())
     if not possible:
         raise ValueError(f"{what} is of no known format: it holds {', '.join(sorted(parts)[:8]) or 'nothing'}")
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    if format is not None:
+        check_choice("format", format, Format)
     if format is not None and format not in possible:
         raise ValueError(f"{what} is of format {' or '.join(possible)}, got {format!r}")
     if format is None and len(possible) > 1 and mode is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.layout import near_names
@@ -136,10 +136,8 @@ def published_statistics() -> list[PublishedStatistics]:
                     address = f"{ADDRESSES['clean-fid']}/{dataset}_{mode}_{split}_{resolution}.npz"
                     entries.append(PublishedStatistics(name, "clean-fid", address, mode, count))
     for name, (file, number) in _TENSORFLOW.items():
-        publisher = name.partition(":")[0]
-        for format, address in ADDRESSES.items():
-            if format == publisher:
-                entries.append(PublishedStatistics(name, format, f"{address}/{file}", "legacy_tensorflow", number))
+        format: Any = name.partition(":")[0]
+        entries.append(PublishedStatistics(name, format, f"{ADDRESSES[format]}/{file}", "legacy_tensorflow", number))
     return entries
 
 

@@ -26,7 +26,7 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import is_ours, replacing, sha256_of_file
+from vdna_metrics.files import is_ours, replacing, sha256_of_file, write_whole
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
@@ -186,9 +186,7 @@ def write_vdna_package(dna: VDNA, root: str | Path) -> tuple[Path, Path]:
     }
     with replacing(arrays_path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    with replacing(settings_path) as file:
-        file.write(json.dumps(settings, indent=4).encode())
-    return settings_path, arrays_path
+    return write_whole(settings_path, json.dumps(settings, indent=4)), arrays_path
 
 
 def _paths(root: str | Path) -> tuple[Path, Path]:
