@@ -2,8 +2,8 @@
 
     python benchmarks/experiments/moving_numbers.py
 
-A hundred of BSDS500's photographs against another hundred, through a MobileNetV2 trained on ImageNet. Each row changes one
-thing and says by how much the three distances differ from those of the first row.
+A hundred of BSDS500's photographs against another hundred, through a MobileNetV2 trained on ImageNet. Each row changes
+one thing and says by how much the three distances differ from those of the first row.
 """
 
 from __future__ import annotations
