@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vdna_metrics import ExtractorSpec, create_extractor, metrics
+from vdna_metrics.extractors import network, registry
 from vdna_metrics.extractors.execution import hermetic, in_precision, locked, locks_of
 from vdna_metrics.extractors.network import FeatureExtractor
 
@@ -242,6 +243,62 @@ def test_threads_that_need_other_settings_wait_for_each_other() -> None:
     assert entered["tf32"].wait(timeout=60)
     for thread in (same, other):
         thread.join()
+
+
+def test_builders_of_other_settings_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a network that runs in TF32 is to be probed, another thread has come to build one of its own."""
+    probe, thread = FeatureExtractor._probe, threading.Thread(target=create_extractor, args=("vdna_tiny",), daemon=True)
+
+    def slow_probe(extractor: FeatureExtractor, images: Tensor) -> Any:
+        if extractor.spec.precision == "tf32":
+            thread.start()
+            thread.join(timeout=0.5)
+        return probe(extractor, images)
+
+    monkeypatch.setattr(FeatureExtractor, "_probe", slow_probe)
+    made = threading.Thread(target=create_extractor, args=(SPECS["timm"],), kwargs={"precision": "tf32"}, daemon=True)
+    made.start()
+    for each in (made, thread):
+        each.join(timeout=60)
+        assert not each.is_alive()
+
+
+def test_a_network_in_use_is_found_by_who_builds_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads build one spec; the first runs it already, in a setting of its own, when the second is done."""
+    built, running = threading.Event(), threading.Event()
+    build, set_precision = registry.build_network, network.in_precision
+    found: dict[str, FeatureExtractor] = {}
+
+    def slow_build(spec: ExtractorSpec) -> Any:
+        parts = build(spec)
+        if threading.current_thread() is second:
+            built.set()
+            running.wait(timeout=60)
+        return parts
+
+    def slow_setting(*arguments: Any, **options: Any) -> Any:
+        if "first" in found:
+            running.set()
+            second.join(timeout=0.5)
+        return set_precision(*arguments, **options)
+
+    def build_first() -> None:
+        built.wait(timeout=60)
+        found["first"] = create_extractor(SPECS["timm"], precision="tf32")
+        found["first"](IMAGES)
+
+    def build_second() -> None:
+        found["second"] = create_extractor(SPECS["timm"], precision="tf32")
+
+    monkeypatch.setattr(registry, "build_network", slow_build)
+    monkeypatch.setattr(network, "in_precision", slow_setting)
+    first, second = (threading.Thread(target=target, daemon=True) for target in (build_first, build_second))
+    for thread in (first, second):
+        thread.start()
+    for thread in (first, second):
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert found["first"] is found["second"]
 
 
 def test_settings_of_a_run_inside_a_run() -> None:

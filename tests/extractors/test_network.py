@@ -468,7 +468,12 @@ def _through_data(images: Tensor) -> None:
     images.data.copy_(_images(seed=9))
 
 
-@pytest.mark.parametrize("change", [_in_place, _through_numpy, _through_data])
+def _in_another_shape(images: Tensor) -> None:
+    n, channels, height, width = images.shape
+    images.data = images.detach().clone().view(n, channels, height * 2, width // 2)
+
+
+@pytest.mark.parametrize("change", [_in_place, _through_numpy, _through_data, _in_another_shape])
 def test_a_reused_buffer_is_never_stale(
     change: Callable[[Tensor], None], shared_network: tuple[object, list[object], list[int]]
 ) -> None:
@@ -480,7 +485,7 @@ def test_a_reused_buffer_is_never_stale(
     change(images)
     found = readers[2](images)[0]["0"]
     assert count == [2]
-    assert torch.equal(found, extractor(_images(seed=9))["0"])
+    assert torch.equal(found, extractor(images.clone())["0"])
 
 
 def test_another_reading_of_the_same_images_is_another_run(

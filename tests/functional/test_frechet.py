@@ -309,6 +309,13 @@ def test_a_kept_factor_does_not_change_the_gradient(kept: str) -> None:
     assert torch.equal(found, expected)
 
 
+def test_second_derivatives_are_refused() -> None:
+    """A graph of the gradient would lack what covariances have in it, so there is none."""
+    a = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(of_features(a, torch.randn(5, 4, dtype=torch.float64)), a, create_graph=True)
+
+
 def test_a_factor_that_would_carry_a_gradient_is_refused() -> None:
     """The gradient is of covariances: a factor that requires one, or is asked to, is an error that says what to do."""
     mean, covariance = gaussian(4, 20)

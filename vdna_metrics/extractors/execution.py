@@ -8,6 +8,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -38,19 +39,27 @@ class _ProcessSettings:
         self._of_thread = threading.local()
 
     @contextlib.contextmanager
-    def hold(self, *, tf32: bool, dtype: torch.dtype | None) -> Iterator[None]:
-        """Compute with or without TF32; ``dtype`` is the default dtype, ``None`` the user's own."""
+    def hold(
+        self, *, tf32: bool, dtype: torch.dtype | None, lock: AbstractContextManager[Any] | None = None
+    ) -> Iterator[None]:
+        """Compute with or without TF32; ``dtype`` is the default dtype, ``None`` the user's own; and with a lock.
+
+        Whoever has the lock may change what it holds, so that nobody waits for the lock while holding anything.
+        """
         # A network whose forward runs another one does not compute meanwhile: what it holds is let go.
         outer = getattr(self._of_thread, "wanted", None)
         if outer is not None:
             self._leave()
-        self._enter(tf32, dtype)
-        self._of_thread.wanted = (tf32, dtype)
         try:
-            yield
+            with lock or contextlib.nullcontext():
+                self._enter(tf32, dtype)
+                self._of_thread.wanted = (tf32, dtype)
+                try:
+                    yield
+                finally:
+                    self._leave()
+                    self._of_thread.wanted = outer
         finally:
-            self._leave()
-            self._of_thread.wanted = outer
             if outer is not None:
                 self._enter(*outer)
 
@@ -89,8 +98,7 @@ def hermetic() -> Iterator[None]:
     come out as they went in.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_PROCESS.hold(tf32=False, dtype=torch.float32))
-        stack.enter_context(_BUILDING)
+        stack.enter_context(_PROCESS.hold(tf32=False, dtype=torch.float32, lock=_BUILDING))
         stack.enter_context(torch._C.DisableTorchFunction())
         stack.enter_context(_disable_current_modes())
         stack.enter_context(torch.inference_mode(False))

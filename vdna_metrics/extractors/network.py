@@ -236,7 +236,7 @@ class FeatureExtractor:
                 return self._alone(images, normalize), None
             key: tuple[Any, ...] = (normalize, *self._wanted())
             if scope is None:
-                key += (images._version, self._host_checksum(images))
+                key += (images.shape, images._version, self._host_checksum(images))
             kept = self._kept
             if (
                 kept is None

@@ -160,24 +160,21 @@ def create_extractor(
             f"{type(extractor).__name__}"
         )
     spec = replace(spec, **execution)
-    alive = _alive(spec)
-    if alive is not None:
-        return alive
+    found = _ALIVE.get(spec)
+    # A name stands for its weights: a network that somebody has trained since is not it any more.
+    if found is not None and found.weights(contents=True) == found.built_with:
+        return found
     network, digest = build_network(spec)
     with hermetic():
-        alive = _alive(spec)  # another thread may have built it meanwhile
-        if alive is None:
+        # Another thread may have built it meanwhile. It is not asked for its weights, which whoever runs it locks, and
+        # then waits for what is held here.
+        alive = _ALIVE.get(spec)
+        if alive is None or alive is found:
             probe = torch.zeros(1, 3, *(spec.preprocess.size or probe_size))
             complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
             alive = FeatureExtractor(network, complete, digest, probe)
             _ALIVE[spec] = _ALIVE[complete] = alive
     return alive
-
-
-def _alive(spec: ExtractorSpec) -> FeatureExtractor | None:
-    alive = _ALIVE.get(spec)
-    # A name stands for its weights: a network that somebody has trained since is not it any more.
-    return alive if alive is not None and alive.weights(contents=True) == alive.built_with else None
 
 
 def extractor_and_layout(

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from vdna_metrics.functional.moments import to_float64
 
@@ -173,6 +172,7 @@ def frechet_distance(
     Raises:
         ValueError: if shapes differ, a covariance is refused by `covariance_factor`, or a factor requires a gradient,
             which only a covariance can carry.
+        RuntimeError: by a backward with ``create_graph=True``: there are no second derivatives.
 
     Source: Dowson and Landau, "The Fréchet distance between multivariate normal distributions", 1982.
 
@@ -234,8 +234,12 @@ class _BetweenCovariances(torch.autograd.Function):
         return spreads
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # Not `once_differentiable`, which leaves this part of a second derivative out without a word.
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a Fréchet distance between layers has first derivatives only: take them without create_graph=True"
+            )
         factor_a, factor_b, *transports = ctx.saved_tensors
         found: list[Tensor | None] = []
         for needed, factor, transport in zip(ctx.needs_input_grad, (factor_a, factor_b), transports, strict=False):
