@@ -863,6 +863,18 @@ def _memory(what: str) -> int:
     return 1024 * int(status.split(f"{what}:")[1].split()[0])
 
 
+def observe_unlike(rank: int) -> str:
+    """What a metric says on ranks whose networks differ."""
+    network = Network(seed=rank)
+    metric = make("emd", network=network)
+    for real in (True, False):
+        metric.update(images(4, int(real)), real=real)
+    try:
+        return str(metric.compute())
+    except RuntimeError as error:
+        return str(error)
+
+
 def run_ranks(observe: Callable[[int], Any], ranks: int) -> list[Any]:
     """What a function of the rank returns on each of several processes that are joined by gloo."""
     # Each of them is forked from one that has imported torch, which takes longer than all that they do.

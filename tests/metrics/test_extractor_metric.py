@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.metric_tester import LAYERS, RANGES, Network, assert_same, feed, images, make, states
+from helpers.metric_tester import (
+    LAYERS,
+    RANGES,
+    Network,
+    assert_same,
+    feed,
+    images,
+    make,
+    observe_unlike,
+    run_ranks,
+    states,
+)
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
@@ -136,6 +147,26 @@ def _ranges(network: nn.Module) -> Any:
     calibration = make("range", network)
     feed(calibration, images(12, 1))
     return calibration.ranges()
+
+
+def test_an_update_that_fails_says_nothing_about_weights() -> None:
+    """After a first update that raised, the metric still takes the weights as they are."""
+    network = Network()
+    metric = make("nfd", network=network)
+    with pytest.raises(ValueError, match="uint8"):
+        metric.update(torch.zeros(2, 3, 12, 12), real=True)
+    assert not metric.update_called
+    _loaded(network)
+    for real in (True, False):
+        metric.update(images(4, int(real)), real=real)
+    assert float(metric.compute()) > 0
+
+
+@pytest.mark.slow
+def test_ranks_have_the_same_weights() -> None:
+    """Processes whose networks or settings differ are told so, all of them, instead of being added up."""
+    for message in run_ranks(observe_unlike, 2):
+        assert message.startswith("expected one network, with the same weights")
 
 
 def test_real_images_that_are_kept_hold_to_their_weights() -> None:

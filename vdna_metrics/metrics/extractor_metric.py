@@ -7,6 +7,7 @@ from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import torch
@@ -69,6 +70,20 @@ class ExtractorMetric(Metric, ABC):
         except BaseException:
             self.__dict__.update(before)
             raise
+
+    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        counted = super()._wrap_update(update)
+
+        @wraps(counted)
+        def update_or_nothing(*args: Any, **kwargs: Any) -> None:
+            before = self._update_count
+            try:
+                counted(*args, **kwargs)
+            except BaseException:  # torchmetrics has counted it already
+                self._update_count = before
+                raise
+
+        return update_or_nothing
 
     def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         if self._is_synced:
@@ -143,6 +158,12 @@ class ExtractorMetric(Metric, ABC):
         finally:
             self._reductions = all_reductions
         group = process_group or self.process_group
+        own = self.settings[: len(self._settings)]
+        most, least = self._all_reduced(torch.stack([own, -own]), torch.distributed.ReduceOp.MAX, group)
+        if not torch.equal(most, -least):
+            raise RefusedError(
+                "expected one network, with the same weights, and one setting of the metric on all ranks"
+            )
         for name, reduction in self._sync_reductions().items():
             setattr(self, name, self._all_reduced(getattr(self, name).clone(), reduction, group))
 
