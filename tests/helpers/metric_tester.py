@@ -866,7 +866,7 @@ def _memory(what: str) -> int:
 def observe_unlike(rank: int) -> str:
     """What a metric says on ranks whose networks differ."""
     network = Network(seed=rank)
-    metric = make("emd", network=network)
+    metric = make("nfd", network=network)
     for real in (True, False):
         metric.update(images(4, int(real)), real=real)
     try:
