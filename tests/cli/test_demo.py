@@ -17,4 +17,4 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_demo_refuses_its_folder_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is not written over a file."""
     monkeypatch.setattr("vdna_metrics.cli.demo.run_demo", lambda *_, **__: pytest.fail("work was done"))
-    assert "gen_c.npz: it is a file" in run("demo", "-o", "gen_c.npz", exit_code=1).stderr
+    assert "gen_c.npz is a file" in run("demo", "-o", "gen_c.npz", exit_code=1).stderr
