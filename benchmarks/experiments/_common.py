@@ -1,4 +1,4 @@
-"""What the experiments share: options, networks, images, passes that go on where they stopped, the page they write."""
+"""What the experiments share: options, networks, passes that go on where they stopped, the page they write."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from _images import draw, quick_source, starting_with
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from torch import Tensor
@@ -31,125 +31,21 @@ from vdna_metrics.build.dnas import empty_distribution
 from vdna_metrics.build.passes import ActivationBatch, run_pass
 from vdna_metrics.distributions import Distribution, Kind
 from vdna_metrics.dna import Provenance
-from vdna_metrics.extractors import FeatureExtractor, Preprocessing, get_spec
+from vdna_metrics.extractors import FeatureExtractor, get_spec
 from vdna_metrics.files import replacing
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.images import ImageSource, open_images, select_images
-from vdna_metrics.images.decoding import decode_image
-from vdna_metrics.images.procedural import PROCEDURAL_WORLDS, procedural_images
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import find_ranges
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Image = NDArray[np.uint8]
-"""``[height, width, 3]``."""
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DOCS = ROOT / "docs"
 BLOCK = 200  # images between two files of a pass: what a killed process loses at most
 BATCH = 16
-# What each archive is in a quick run.
-_WORLDS = {"bsds500.zip": "dead_leaves_textured", "imagenet_sample_1000.zip": "dead_leaves_disks"}
-_QUICK_SIZE, _QUICK_IMAGES = 48, 24
-
-
-# -------------------------------------------------------------------------------------------------------------- sources
-@dataclass(frozen=True, eq=False)
-class Drawn(ImageSource):
-    """Images in memory, with names."""
-
-    images: tuple[Image, ...]
-
-    def read(self, index: int) -> Image:
-        """One of them."""
-        return self.images[index]
-
-
-@dataclass(frozen=True, eq=False)
-class Changed(ImageSource):
-    """The images of a source, resized and changed; by their name, so that the same image is always changed alike."""
-
-    whole: ImageSource
-    change: Callable[[Image, np.random.Generator], Image]
-    size: int | None
-    seed: int
-
-    def read(self, index: int) -> Image:
-        """One of them, changed."""
-        return self.change(pixels(self.whole, index, self.size), stream_of(self.names[index], self.seed))
-
-
-def starting_with(source: ImageSource, *folders: str) -> ImageSource:
-    """The images of a source in some of its folders, as ``"train/"``."""
-    chosen = [place for place, name in enumerate(source.names) if name.startswith(folders)]
-    return select_images(source, chosen, f"{source.name}:{'+'.join(folder.strip('/') for folder in folders)}")
-
-
-def draw(source: ImageSource, n: int, seed: int = 0) -> ImageSource:
-    """At most ``n`` images of a source, drawn at random and in random order."""
-    places = np.random.default_rng(seed).permutation(len(source))[:n].tolist()
-    return select_images(source, places)
-
-
-def join(name: str, *sources: ImageSource) -> ImageSource:
-    """The images of several sources, one after the other."""
-    return _Joined(name, tuple(f"{source.name}/{name}" for source in sources for name in source.names), sources)
-
-
-@dataclass(frozen=True, eq=False)
-class _Joined(ImageSource):
-    parts: tuple[ImageSource, ...]
-
-    def read(self, index: int) -> bytes | Image:
-        for part in self.parts:
-            if index < len(part):
-                return part.read(index)
-            index -= len(part)
-        raise IndexError(index)
-
-
-def changed(
-    source: ImageSource,
-    name: str,
-    change: Callable[[Image, np.random.Generator], Image],
-    *,
-    size: int | None = None,
-    seed: int = 0,
-) -> ImageSource:
-    """The images of a source, changed when they are read.
-
-    Args:
-        source: the images.
-        name: of the changed ones; it must tell all that ``change`` does, since passes that are kept are known by it.
-        change: ``(image, random numbers of this image) -> image``.
-        size: height and width to which images are resized first; ``None`` leaves them as they are.
-        seed: of the random numbers.
-    """
-    return Changed(name, source.names, source, change, size, seed)
-
-
-def hold(source: ImageSource, size: int) -> Drawn:
-    """Images resized once and held in memory, where they are read many times."""
-    return Drawn(source.name, source.names, tuple(pixels(source, place, size) for place in range(len(source))))
-
-
-def stream_of(name: str, seed: int = 0) -> np.random.Generator:
-    """Random numbers that depend on an image's name, not on its place."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-
-def pixels(source: ImageSource, index: int, size: int | None = None) -> Image:
-    """An image of a source, resized as networks see it when there is a size."""
-    raw = source.read(index)
-    image = decode_image(raw) if isinstance(raw, bytes) else raw
-    if size is None or image.shape[:2] == (size, size):
-        return image
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = Preprocessing(size=(size, size)).resize(tensor)[0]
-    return np.ascontiguousarray(resized.round().byte().permute(1, 2, 0).numpy())
 
 
 # ------------------------------------------------------------------------------------------------------------- networks
@@ -288,7 +184,7 @@ class Experiment:
     def open(self, archive: str, *folders: str) -> ImageSource:
         """Images of an archive of the shared data, or of some of its folders, as ``open("bsds500.zip", "test/")``."""
         if self.quick:
-            source = _quick_source(archive)
+            source = quick_source(archive)
         else:
             name, _, folder = archive.partition(":")
             path = self._file("data", name)
@@ -298,7 +194,7 @@ class Experiment:
     def open_mnist(self) -> ImageSource:
         """The 10 000 digits of MNIST's test set."""
         if self.quick:
-            return _quick_source("mnist")
+            return quick_source("mnist")
         data = gzip.decompress(self._file("data", "mnist_t10k-images-idx3-ubyte.gz").read_bytes())
         digits = np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)
         return replace(open_images(digits), name="mnist_t10k")
@@ -521,30 +417,3 @@ def _look(
 
 def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name)[:60]
-
-
-def _quick_source(archive: str) -> ImageSource:
-    """Procedural images in the place of an archive: classes are worlds, splits are seeds."""
-
-    def images(world: str, n: int, seed: int) -> Iterator[Image]:
-        return procedural_images(world, n, size=_QUICK_SIZE, seed=seed)
-
-    name, _, folder = archive.partition(":")
-    if name.startswith("cifar10"):
-        seed = int("train" in name)
-        drawn = {
-            f"{'' if folder else 'train/' if seed else 'test/'}{world}/{i:04}.jpg": image
-            for world in PROCEDURAL_WORLDS
-            for i, image in enumerate(images(world, _QUICK_IMAGES, seed))
-        }
-    elif name.startswith("bsds"):
-        drawn = {
-            f"{split}/{i:04}.jpg": image
-            for seed, split in enumerate(("train", "val", "test"))
-            for i, image in enumerate(images(_WORLDS[name], _QUICK_IMAGES, seed))
-        }
-    else:
-        world = _WORLDS.get(name, "white_noise")
-        drawn = {f"{i:04}.jpg": image for i, image in enumerate(images(world, _QUICK_IMAGES, 0))}
-    names = tuple(sorted(drawn))
-    return Drawn(archive, names, tuple(drawn[name] for name in names))

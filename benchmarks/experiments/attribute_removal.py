@@ -17,20 +17,8 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from _common import (
-    Experiment,
-    Image,
-    Network,
-    Progress,
-    Seen,
-    begin,
-    changed,
-    draw,
-    join,
-    markdown_table,
-    pixels,
-    stream_of,
-)
+from _common import Experiment, Network, Progress, Seen, begin, markdown_table
+from _images import Image, changed, draw, join, pixels, stream_of
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PillowImage

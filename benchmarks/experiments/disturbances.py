@@ -14,7 +14,8 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from _common import Experiment, Image, Network, begin, changed, draw, hold, markdown_table, pixels, stream_of
+from _common import Experiment, Network, begin, markdown_table
+from _images import Image, changed, draw, hold, pixels, stream_of
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PillowImage

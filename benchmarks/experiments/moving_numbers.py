@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from _common import Experiment, Image, Progress, begin, changed, draw, join, markdown_table, mobilenetv2
+from _common import Experiment, Progress, begin, markdown_table, mobilenetv2
+from _images import Image, changed, draw, join
 from PIL import Image as PillowImage
 
 from vdna_metrics import VDNA, ActivationRanges, ExtractorSpec, build_dnas, calibrate, create_extractor

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from _common import BATCH, BLOCK, Experiment, Image, Network, Progress, begin, changed, draw, markdown_table, stream_of
+from _common import BATCH, BLOCK, Experiment, Network, Progress, begin, markdown_table
+from _images import Image, changed, draw, stream_of
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _common import BATCH, BLOCK, Experiment, Image, Network, Progress, begin, changed, draw, markdown_table, pixels
+from _common import BATCH, BLOCK, Experiment, Network, Progress, begin, markdown_table
+from _images import Image, changed, draw, pixels
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PillowImage, ImageEnhance, ImageOps

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from _common import Experiment, Network, Progress, begin, draw, markdown_table
+from _common import Experiment, Network, Progress, begin, markdown_table
+from _images import draw
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 

@@ -55,16 +55,17 @@ def test_a_pass_keeps_what_dnas_of_any_images_need(common: ModuleType, tmp_path:
 
 def test_an_image_is_changed_alike_wherever_it_stands(common: ModuleType, tmp_path: Path) -> None:
     """Random numbers of a change depend on the image's name."""
+    images = importlib.import_module("_images")
     source = _experiment(common, tmp_path).open("bsds500.zip", "train/")
 
     def change(image: np.ndarray, stream: np.random.Generator) -> np.ndarray:
         return image // 2 + stream.integers(0, 100, image.shape).astype(np.uint8)
 
-    every = common.changed(source, "changed", change, size=32)
-    some = common.changed(common.select_images(source, [5, 3]), "changed", change, size=32)
+    every = images.changed(source, "changed", change, size=32)
+    some = images.changed(common.select_images(source, [5, 3]), "changed", change, size=32)
     assert every.read(3).shape == (32, 32, 3)
     assert np.array_equal(every.read(3), some.read(1))
-    assert not np.array_equal(every.read(3), common.changed(source, "changed", change, size=32, seed=1).read(3))
+    assert not np.array_equal(every.read(3), images.changed(source, "changed", change, size=32, seed=1).read(3))
 
 
 def test_a_section_takes_the_place_of_its_own_part_only(
