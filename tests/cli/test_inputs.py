@@ -44,7 +44,7 @@ def test_an_interrupted_command_goes_on() -> None:
     arguments = ("make", "many.npy", "-o", "many", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     arguments += ("--batch-size", "2")
     code, seen = stopped_at_work(
-        lambda terminal: start(*arguments, stdout=subprocess.PIPE, stderr=terminal), signal.SIGINT, timeout=60
+        lambda terminal: start(*arguments, stdout=subprocess.PIPE, stderr=terminal), signal.SIGINT, timeout=600
     )
     assert code == 130
     assert b"interrupted" in seen
@@ -52,7 +52,7 @@ def test_an_interrupted_command_goes_on() -> None:
     assert b"what was done is kept in many.checkpoint" in seen
     assert sorted(os.listdir()) == sorted([*before, "many.checkpoint"])
     again = start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = again.communicate(timeout=60)
+    output, errors = again.communicate(timeout=600)
     assert b"of 160 images" in output, errors
     assert sorted(os.listdir()) == sorted([*before, "many.npz"])
 
@@ -66,8 +66,8 @@ def test_ranks_make_the_file_of_one_process() -> None:
     for command, name in (("make", "dna"), ("calibrate", "ranges")):
         alone = start(command, *shared, "-o", f"{name}1", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         ranks = subprocess.run(
-            [*launch, command, *shared, "-o", f"{name}2"], env=process_environment(), capture_output=True, timeout=120
+            [*launch, command, *shared, "-o", f"{name}2"], env=process_environment(), capture_output=True, timeout=600
         )
         assert ranks.returncode == 0, ranks.stderr.decode()
-        assert alone.communicate(timeout=120)[0].replace(b"1.npz", b"2.npz") == ranks.stdout
+        assert alone.communicate(timeout=600)[0].replace(b"1.npz", b"2.npz") == ranks.stdout
         assert Path(f"{name}1.npz").read_bytes() == Path(f"{name}2.npz").read_bytes()

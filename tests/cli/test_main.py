@@ -155,7 +155,7 @@ def test_a_process_keeps_output_and_errors_apart() -> None:
     """Output is JSON and nothing else, with decoding in workers; progress goes to the error stream."""
     arguments = ("score", "gen_a", "--reference", "bsds500/trainval@vdna_tiny", "--layers", "blocks.0", "--json")
     process = start(*arguments, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0
     assert json.loads(output)["results"][0]["n_images"] == 8
     first, second = errors.decode().splitlines()
@@ -173,7 +173,7 @@ def test_a_process_keeps_output_and_errors_apart() -> None:
 def test_a_process_ends_with_its_exit_code(arguments: list[str], exit_code: int, message: str) -> None:
     """1 for an error with the data, 2 for one in the command, both without a traceback."""
     process = start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert (process.returncode, output) == (exit_code, b"")
     assert message in errors.decode()
     assert "Traceback" not in errors.decode()

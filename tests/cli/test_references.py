@@ -102,7 +102,7 @@ def test_ranks_build_the_references_of_one_process() -> None:
     for store, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--nproc-per-node", "2"])):
         command = [sys.executable, *launcher, "-m", "vdna_metrics", "references", "build", "real", "gen_a"]
         named = ["--name", "cats/all", "--store", store]
-        done = subprocess.run([*command, *named, *options], env=environment, capture_output=True, timeout=200)
+        done = subprocess.run([*command, *named, *options], env=environment, capture_output=True, timeout=600)
         assert done.returncode == 0, done.stderr.decode()
         assert done.stdout.count(b"20 images") == 3
     for record in list_references("one"):
@@ -195,7 +195,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert not Path("killed/reference_stats/dnas").exists()
     outputs = {}
     for home in ("killed", "whole"):
-        outputs[home], errors = start(home, "go").communicate(timeout=120)
+        outputs[home], errors = start(home, "go").communicate(timeout=600)
         assert "cats/all@tiny#gaussian: 12 images" in outputs[home], errors
     assert [outputs[home].count("batch") for home in ("killed", "whole")] == [3, 6]
     digests = {

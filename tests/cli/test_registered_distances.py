@@ -130,7 +130,7 @@ def test_an_installed_package_registers_its_own(tmp_path: Path) -> None:
         patch.setenv("PYTHONPATH", str(package))
         assert str(package) in process_environment()["PYTHONPATH"]
         process = start("compare", "real.npz", "gen_a.npz", "--metric", "gap", "--json", stdout=-1, stderr=-1)
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
     p, q = (load_vdna(f"{source}.npz").distribution.counts for source in ("real", "gen_a"))
     expected = (p.argmax(1) - q.argmax(1)).abs().double().mean()
     assert [line.partition(b":")[0] for line in errors.splitlines()] == [b"read real.npz", b"read gen_a.npz"]

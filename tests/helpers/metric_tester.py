@@ -896,7 +896,7 @@ def _run_rank(rank: int, observe: Callable[[int], Any], ranks: int, folder: str)
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
         world_size=ranks,
-        timeout=datetime.timedelta(seconds=120),
+        timeout=datetime.timedelta(seconds=600),
     )
     Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(observe(rank)))
     dist.barrier()

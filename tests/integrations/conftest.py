@@ -28,7 +28,7 @@ def launch() -> Callable[..., str]:
     def run(*arguments: object) -> str:
         command = [sys.executable, *(str(RECIPES / str(a)) if str(a).endswith(".py") else str(a) for a in arguments)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 

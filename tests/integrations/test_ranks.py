@@ -33,7 +33,7 @@ def _start(*command: str, **streams: Any) -> subprocess.Popen[bytes]:
 
 
 def _finished(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=200)
+    output, errors = process.communicate(timeout=600)
     return process.returncode, output.decode(), errors.decode()
 
 
@@ -79,7 +79,7 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
     make += ("--batch-size", "2", "--workers", "0")
     alone = _start(*ALONE, *make, "-o", "alone")
     code, seen = stopped_at_work(
-        lambda terminal: _start(*RANKS, *make, "-o", "ranks", stderr=terminal), signal.SIGTERM, timeout=120
+        lambda terminal: _start(*RANKS, *make, "-o", "ranks", stderr=terminal), signal.SIGTERM, timeout=600
     )
     assert code != 0
     assert b"what was done is kept in ranks.checkpoint" in seen
@@ -100,5 +100,5 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
     assert code == 0, errors
     assert "of 160 images" in output
     assert not Path("ranks.checkpoint").exists()
-    assert alone.communicate(timeout=200)[0].decode() == output.replace("ranks.npz", "alone.npz")
+    assert alone.communicate(timeout=600)[0].decode() == output.replace("ranks.npz", "alone.npz")
     assert Path("ranks.npz").read_bytes() == Path("alone.npz").read_bytes()
