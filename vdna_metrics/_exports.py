@@ -19,6 +19,7 @@ _RENAMED = {
         "DNAFolder": "vdna_metrics.ImageSet",
         "DealtSet": "vdna_metrics.build.BuiltSet",
         "build_dealt_dnas": "vdna_metrics.build.build_set",
+        "holds_dnas": "vdna_metrics.resolve",
         **{name: f"vdna_metrics.build.{name}" for name in ("Reading", "build_dnas", "calibrate")},
         **{
             name: f"vdna_metrics.images.{name}"

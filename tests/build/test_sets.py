@@ -18,7 +18,8 @@ from vdna_metrics.analysis import collect_features
 from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder, known_ranges
 from vdna_metrics.dna import GroupedDNA
-from vdna_metrics.references import holds_dnas, load_dna_folder
+from vdna_metrics.references import load_dna_folder
+from vdna_metrics.references.resolve import holds_dnas
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 IMAGES = small_images(14, 0)

@@ -130,6 +130,8 @@ def test_batches_are_kept_for_python() -> None:
     ("call", "error", "message"),
     [
         (lambda: resolve(3), TypeError, "expected images, a DNA, or the name of some, got 3"),  # type: ignore[arg-type]
+        (lambda: resolve([1, 2]), TypeError, r"expected images, a DNA, or the name of some, got \[1, 2\]"),
+        (lambda: resolve({"a": 1}), TypeError, "expected images, a DNA, or the name of some, got {'a': 1}"),
         (lambda: resolve(""), ValueError, "no image source at ''"),
         (lambda: resolve("bsds500/test", kinds="histogram"), TypeError, r"got 'histogram': write \['histogram'\]"),
         (lambda: resolve("bsds500/test", extractors="a"), TypeError, "expected extractors to be a sequence of names"),

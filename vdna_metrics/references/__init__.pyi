@@ -9,7 +9,6 @@ from .formats.importing import import_statistics as import_statistics
 from .image_sets import ImageSet as ImageSet
 from .records import RangesRecord as RangesRecord, ReferenceRecord as ReferenceRecord
 from .resolve import (
-    holds_dnas as holds_dnas,
     load_dna_folder as load_dna_folder,
     resolve as resolve,
     resolve_dna as resolve_dna,

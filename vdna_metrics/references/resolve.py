@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
+from numbers import Number
 from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
@@ -107,7 +108,8 @@ def _resolve(
     if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
         images = open_images(source)
         return ImageSet(images.name, images.name, images)
-    if isinstance(source, Iterable):
+    numbers = isinstance(source, Sequence) and bool(source) and isinstance(source[0], Number)
+    if isinstance(source, Iterable) and not isinstance(source, Mapping) and not numbers:
         return ImageSet(type(source).__name__, type(source).__name__, batches=source)
     raise TypeError(f"expected images, a DNA, or the name of some, got {source!r}")
 
