@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2
-CPU_TESTS ?= tests/functional tests/distributions tests/dna tests/metrics tests/build/test_dnas.py \
+CPU_TESTS ?= tests/functional tests/distributions tests/dna tests/metrics --ignore=tests/metrics/test_surroundings.py \
+	tests/build/test_dnas.py \
 	tests/extractors/test_network.py tests/extractors/test_options.py tests/extractors/test_preprocess.py
 VERSIONS_ARGS ?= floors --python python3.10
 BENCH_ARGS ?=
