@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.image_files import encode, pixels, png
-from PIL import Image, features
+from PIL import Image
 
 from vdna_metrics.images import ImageDataset, iterate_images, open_images
+from vdna_metrics.images.decoding import IMAGE_EXTENSIONS
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 
 
@@ -359,7 +360,7 @@ def test_every_image_of_a_folder_counts(tmp_path: Path) -> None:
     array = pixels(6, 5, 3)
     read = {f"{i}.{suffix}": encode(array, "JPEG") for i, suffix in enumerate(("jpg", "jpeg", "jpe", "jfif", "JPG"))}
     read |= {"a.gif": encode(array, "GIF"), "b.pnm": encode(array, "PPM"), "c.webp": encode(array, "WEBP")}
-    avif = {"d.avif": encode(array, "AVIF")} if features.check("avif") else {}
+    avif = {"d.avif": encode(array, "AVIF")} if ".avif" in IMAGE_EXTENSIONS else {}
     left = {"e.heic": b"", "f.heic": b"", "g.mp4": b"", "labels": b""}
     for path in (
         _write_files(tmp_path / "folder", read | avif | left),

@@ -25,7 +25,8 @@ _SUFFIXES = {
 }
 # The content decides the format, as in every image viewer, but only these decoders ever see a file. AVIF is Pillow's
 # from 11.3 on, where it was built with it.
-_FORMATS = tuple(name for name in _SUFFIXES if name != "AVIF" or (name in Image.ID or features.check("avif")))
+_AVIF = "avif" in features.modules and features.check("avif")
+_FORMATS = tuple(name for name in _SUFFIXES if name != "AVIF" or _AVIF)
 
 IMAGE_EXTENSIONS = tuple(sorted(suffix for name in _FORMATS for suffix in _SUFFIXES[name]))
 """Endings of names that are read as images."""
