@@ -559,7 +559,7 @@ def _tracked(cls: FID) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", FutureWarning
-        )  # torchmetrics 1.6 warns of its default, also where it is not used
+        )  # of torchmetrics 1.6
         tracker = MetricTracker(build(cls), maximize=False)
     for part in FAKE.split(15):
         tracker.increment()
