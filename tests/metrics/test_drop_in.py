@@ -557,9 +557,7 @@ def _feature_share_last(cls: FID) -> Any:
 @usage
 def _tracked(cls: FID) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # of torchmetrics 1.6
+        warnings.simplefilter("ignore", FutureWarning)  # of torchmetrics 1.6
         tracker = MetricTracker(build(cls), maximize=False)
     for part in FAKE.split(15):
         tracker.increment()
