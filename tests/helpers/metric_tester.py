@@ -863,6 +863,16 @@ def _memory(what: str) -> int:
     return 1024 * int(status.split(f"{what}:")[1].split()[0])
 
 
+def observe_trained(rank: int) -> float:
+    """What a metric says of a network that was trained after it was built, where only the first rank has images."""
+    network = Network()
+    metric = make("nfd", network=network)
+    network.load_state_dict(Network(seed=3).state_dict())
+    for real in () if rank else (True, False):
+        metric.update(images(4, int(real)), real=real)
+    return float(metric.compute())
+
+
 def observe_unlike(rank: int) -> str:
     """What a metric says on ranks whose networks differ."""
     network = Network(seed=rank)

@@ -18,6 +18,7 @@ from helpers.metric_tester import (
     feed,
     images,
     make,
+    observe_trained,
     observe_unlike,
     run_ranks,
     states,
@@ -160,6 +161,15 @@ def test_an_update_that_fails_says_nothing_about_weights() -> None:
     for real in (True, False):
         metric.update(images(4, int(real)), real=real)
     assert float(metric.compute()) > 0
+
+
+@pytest.mark.slow
+def test_a_rank_without_images_takes_the_weights_as_they_are() -> None:
+    """Of a network that was trained after the metric was built, all processes give what one with all images gives."""
+    metric = make("nfd", network=Network(seed=3))
+    for real in (True, False):
+        metric.update(images(4, int(real)), real=real)
+    assert run_ranks(observe_trained, 2) == [float(metric.compute())] * 2
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.compare import coverage_warning, rank_warning
@@ -317,15 +316,8 @@ class DistanceMetric(ExtractorMetric):
         if kept is not None:
             self.real_state = kept
 
-    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        super()._sync_dist(dist_sync_fn, process_group)
-        if dist_sync_fn is not gather_all_tensors:
-            return
-        group, sides = process_group or self.process_group, [name for name in self._defaults if name.endswith("_state")]
-
-        def all_reduce(tensor: Tensor) -> Tensor:
-            return self._all_reduced(tensor, torch.distributed.ReduceOp.SUM, group)
-
+    def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
+        sides = [name for name in self._defaults if name.endswith("_state")]
         states = self._empty.sum_over_ranks([getattr(self, name) for name in sides], all_reduce)
         for name, state in zip(sides, states, strict=True):
             setattr(self, name, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ class ActivationRange(ExtractorMetric):
             fingerprint=self.fingerprint,
         )
 
-    def _sync_reductions(self) -> Mapping[str, Any]:
-        operations = torch.distributed.ReduceOp
-        return {"low": operations.MIN, "high": operations.MAX, "n_images": operations.SUM}
+    def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
+        self.low = all_reduce(self.low.clone(), torch.distributed.ReduceOp.MIN)
+        self.high = all_reduce(self.high.clone(), torch.distributed.ReduceOp.MAX)
+        self.n_images = all_reduce(self.n_images.clone())

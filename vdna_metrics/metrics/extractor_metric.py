@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
@@ -157,21 +157,23 @@ class ExtractorMetric(Metric, ABC):
             super()._sync_dist(dist_sync_fn, process_group=process_group)
         finally:
             self._reductions = all_reductions
-        group = process_group or self.process_group
+        group, operations = process_group or self.process_group, torch.distributed.ReduceOp
+
+        def all_reduce(tensor: Tensor, operation: Any = operations.SUM) -> Tensor:
+            # NCCL reduces on the GPU only.
+            there = tensor if self.device.type == "mps" else tensor.to(self.device)
+            torch.distributed.all_reduce(there, op=operation, group=group)
+            return there.to(tensor.device)
+
+        if not self._update_count and not self._keeps_real:  # a rank without images is about the weights as they are
+            self._follow(self._lease.extractor.weights(contents=True), holds_images=False)
         own = self.settings[: len(self._settings)]
-        most, least = self._all_reduced(torch.stack([own, -own]), torch.distributed.ReduceOp.MAX, group)
+        most, least = all_reduce(torch.stack([own, -own]), operations.MAX)
         if not torch.equal(most, -least):
             raise RefusedError(
                 "expected one network, with the same weights, and one setting of the metric on all ranks"
             )
-        for name, reduction in self._sync_reductions().items():
-            setattr(self, name, self._all_reduced(getattr(self, name).clone(), reduction, group))
-
-    def _all_reduced(self, tensor: Tensor, reduction: Any, group: Any) -> Tensor:
-        # NCCL reduces on the GPU only.
-        there = tensor if self.device.type == "mps" else tensor.to(self.device)
-        torch.distributed.all_reduce(there, op=reduction, group=group)
-        return there.to(tensor.device)
+        self._reduce_over_ranks(all_reduce)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and
@@ -261,9 +263,9 @@ class ExtractorMetric(Metric, ABC):
                 state_dict[f"{prefix}{name}"] = loaded.detach().clone().to(getattr(self, name).device)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _sync_reductions(self) -> Mapping[str, Any]:
-        """``{state: torch.distributed.ReduceOp}`` for each state that ranks reduce number by number."""
-        return {}
+    @abstractmethod
+    def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
+        """Set the states to those of all ranks, by ``all_reduce(tensor, operation=SUM)``, in place or not."""
 
 
 def _moved(default: Tensor, device: torch.device) -> Tensor:
