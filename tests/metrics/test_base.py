@@ -101,15 +101,6 @@ def _alone(metrics: dict[str, Any], reals: torch.Tensor, fakes: torch.Tensor) ->
     return results
 
 
-@pytest.fixture
-def forwards() -> Iterator[list[int]]:
-    """How often the small network has run."""
-    count = [0]
-    handle = NETWORK.conv.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
-    yield count
-    handle.remove()
-
-
 @pytest.mark.parametrize("wrapper", [MetricCollection, FeatureShare])
 def test_metrics_of_one_collection_run_the_network_once(wrapper: type[MetricCollection], forwards: list[int]) -> None:
     """Three metrics of one network run it once a batch, in a collection and under FeatureShare."""

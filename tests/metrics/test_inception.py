@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -185,15 +184,6 @@ def test_the_inception_gives_features(weights: Path) -> None:
     assert (features.dtype, features.is_inference(), features.is_contiguous()) == (torch.float32, False, True)
     assert_same(metric.real_features_sum, features.double().sum(dim=0), rtol=1e-6, atol=1e-9)
     assert not metric.used_custom_model
-
-
-@pytest.fixture
-def forwards() -> Iterator[list[int]]:
-    """How often the small network has run."""
-    count = [0]
-    handle = NETWORK.conv.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
-    yield count
-    handle.remove()
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save all:UserWarning")

@@ -13,10 +13,11 @@ import click
 import torch
 
 from vdna_metrics.build.reading import Reading
-from vdna_metrics.cli.options import DATASET, HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
+from vdna_metrics.cli.options import HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import VDNA, Column, columns
+from vdna_metrics.images.opening import DATASET
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references import ImageSet, resolve
 

@@ -19,7 +19,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DEFAULT_EXTRACTOR = "mugs_vit_base"
 DEFAULT_BINS = 1000
 PICTURES = (".png", ".pdf", ".svg")
-DATASET = "dataset:"  # prefix of a source that is a standard dataset
 
 
 # --------------------------------------------------------------------------------------------------- types of arguments

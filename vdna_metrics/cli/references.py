@@ -23,6 +23,7 @@ from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
+from vdna_metrics.images.opening import DATASET
 from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
@@ -144,8 +145,8 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     check_root(making.reading.root, *sources)
     check_histogram_options(kinds, making.histograms)
     standard = ""
-    if len(sources) == 1 and sources[0].startswith(options.DATASET):
-        standard = sources[0].removeprefix(options.DATASET).lower()
+    if len(sources) == 1 and sources[0].startswith(DATASET):
+        standard = sources[0].removeprefix(DATASET).lower()
     if not (given.name or standard):
         raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
     named = _split(given.name or standard)

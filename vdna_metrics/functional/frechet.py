@@ -115,8 +115,8 @@ def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Ten
             f"to {eigenvalues[-1].item():.3g}"
         )
     kept = eigenvalues > torch.maximum(len(eigenvalues) * torch.finfo(torch.float64).eps * top, -2 * eigenvalues[0])
-    factor = eigenvectors[:, kept] * eigenvalues[kept].sqrt()
-    return factor
+    scaled: Tensor = eigenvectors[:, kept] * eigenvalues[kept].sqrt()
+    return scaled
 
 
 def _pivoted_cholesky(covariance: Tensor, largest: Tensor) -> Tensor | None:

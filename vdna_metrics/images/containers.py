@@ -87,9 +87,7 @@ def _image_names(names: Iterable[str], where: str) -> tuple[tuple[str, ...], Unr
         else:
             others[suffix or "no suffix"] += 1
             n_others += 1
-    unread = tuple(
-        (what, count) for what, count in sorted(others.items(), key=lambda item: (-item[1], item[0])) if count
-    )
+    unread = tuple(sorted((+others).items(), key=lambda item: (-item[1], item[0])))
     if not images:
         found = f" ({', '.join(f'{what} {count}' for what, count in unread[:8])})" if unread else ""
         raise ValueError(f"{where!r} has {n_others} files{found}, no images; known are {_KNOWN}")
