@@ -116,6 +116,13 @@ def print_updates(name: str, extractor: FeatureExtractor, images: torch.Tensor, 
     for kind, taken in seconds.items():
         added = (median(taken) - alone) / alone
         print(f"{name:<12}{kind:<24}{1e3 * median(taken) / len(images):8.2f} ms{added:+9.1%}")
+    looks = []
+    for _ in range(repeats):
+        start = time.process_time()
+        extractor.weights(contents=True)
+        looks.append(time.process_time() - start)
+    share = median(looks) / alone
+    print(f"{name:<12}{'look into the weights':<24}{1e3 * median(looks):8.2f} ms once, {share:.1%} of a batch")
 
 
 def print_growth(extractor: FeatureExtractor, updates: int) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.degenerate import SETS, Table, allowed_error, exact_layer_distance, exact_neuron_distance, images_of_places
+from helpers.degenerate import (
+    EPS,
+    SETS,
+    D,
+    Table,
+    allowed_error,
+    exact_layer_distance,
+    exact_neuron_distance,
+    images_of_places,
+)
 from torch import Tensor
 
 from vdna_metrics import FrechetInceptionDistance, LayerFrechetDistance, NeuronFrechetDistance
@@ -53,6 +62,18 @@ def test_degenerate_sets_have_a_distance_and_the_right_one(name: str, dtype: tor
                 found = float(metric.set_dtype(torch.float64).compute())
                 error = allowed_error(a, b, expected * parts) / parts
                 assert abs(found - expected) <= error, (make.__name__, len(a), len(b))
+
+
+def test_a_rank_that_only_rounding_fills_costs_half_of_the_digits() -> None:
+    """Beside a set of full rank, float32 features in one direction keep half of float64's digits."""
+    for seed in range(20):
+        stream = torch.Generator().manual_seed(seed)
+        line = torch.randn(17, 1, generator=stream) * torch.randn(1, D, generator=stream)
+        full = torch.randn(17, D, generator=stream)
+        metric = LayerFrechetDistance(Table(torch.cat([full, line]))).set_dtype(torch.float64)
+        _feed(metric, full, line)
+        expected = exact_layer_distance(full, line)
+        assert abs(float(metric.compute()) - expected) <= 4 * EPS**0.5 * expected
 
 
 @pytest.mark.parametrize("name", SETS)
