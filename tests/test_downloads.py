@@ -62,8 +62,8 @@ def test_the_expected_sha256_may_be_short(server: FileServer, tmp_path: Path, di
     """All digits of the sha256 or its first ones are compared, when the file comes and when it is there."""
     for _ in range(2):
         fetch(server.serve("w.pth", CONTENT), tmp_path / "w.pth", sha256=SHA256[:digits])
-    with pytest.raises(DownloadError, match=rf"w\.pth has sha256 {SHA256}, expected 00: delete it"):
-        fetch(server.serve("w.pth", CONTENT), tmp_path / "w.pth", sha256="00")
+    with pytest.raises(DownloadError, match=rf"w\.pth has sha256 {SHA256}, expected 00000000: delete it"):
+        fetch(server.serve("w.pth", CONTENT), tmp_path / "w.pth", sha256="00000000")
     assert (tmp_path / "w.pth").read_bytes() == CONTENT
 
 
@@ -188,12 +188,79 @@ def test_what_cannot_be_resumed_begins_anew(
 
 
 def test_a_file_of_unknown_length_is_read_to_its_end(server: FileServer, tmp_path: Path) -> None:
-    """A server that does not tell the length is believed when it ends."""
+    """A server that does not tell the length is believed when it ends, where the sha256 says that this is the end."""
     seen: list[int | None] = []
     with progress(lambda name, done, total: seen.append(total)):
-        fetch(server.serve("w.pth", CONTENT, sized=False), tmp_path / "w.pth")
+        fetch(server.serve("w.pth", CONTENT, sized=False), tmp_path / "w.pth", sha256=SHA256)
     assert (tmp_path / "w.pth").read_bytes() == CONTENT
     assert set(seen) == {None}
+
+
+def test_a_cut_that_nothing_would_show_is_refused(server: FileServer, tmp_path: Path) -> None:
+    """Without a length and without a sha256 a part would be recorded as the whole, so nothing is taken."""
+    with pytest.raises(DownloadError, match="neither the file's length nor its sha256"):
+        fetch(server.serve("w.pth", CONTENT, sized=False, cuts=[1000]), tmp_path / "w.pth")
+    assert not (tmp_path / "w.pth").exists()
+
+
+@pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 206, 226])
+def test_only_the_file_is_taken_for_the_file(server: FileServer, tmp_path: Path, status: int) -> None:
+    """Statuses that succeed without the file, as 204, or with a part of it, are errors and leave nothing."""
+    with pytest.raises(DownloadError, match=f"HTTP {status}") as error:
+        fetch(server.serve("w.pth", b"", answer=status), tmp_path / "w.pth")
+    assert error.value.status == status
+    assert not (tmp_path / "w.pth").exists()
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "1e5", "+5", "²", ""])
+def test_a_length_that_is_none_is_refused(server: FileServer, tmp_path: Path, length: str) -> None:
+    """What is no number of bytes is named, in the error of all downloads."""
+    address = server.serve("w.pth", CONTENT, headers={"Content-Length": length})
+    with pytest.raises(DownloadError, match="as Content-Length, got"):
+        fetch(address, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "https://host:99999/w", "https://host:a/w", "//[", "https://\t/w"])
+def test_a_redirection_to_what_is_no_address_is_refused(server: FileServer, tmp_path: Path, place: str) -> None:
+    """A Location that cannot be read is an error of the same type."""
+    with pytest.raises(DownloadError):
+        fetch(server.serve("w.pth", redirect=place), tmp_path / "w.pth")
+
+
+def test_a_file_may_not_be_larger_than_the_limit(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file above the limit is refused by its stated length, or where it passes the limit; nothing of it is kept."""
+    monkeypatch.setenv("VDNA_METRICS_DOWNLOAD_LIMIT", "1000")
+    with pytest.raises(DownloadError, match=r"expected at most 1000 bytes, got 204800; raise .*_DOWNLOAD_LIMIT"):
+        fetch(server.serve("a.pth", CONTENT), tmp_path / "a.pth")
+    with pytest.raises(DownloadError, match="expected at most 1000 bytes, got at least"):
+        fetch(server.serve("b.pth", CONTENT, sized=False), tmp_path / "b.pth", sha256=SHA256)
+    assert all(path.stat().st_size == 0 for path in tmp_path.glob(".*.part"))
+    fetch(server.serve("c.pth", CONTENT), tmp_path / "c.pth", limit=len(CONTENT))
+
+
+def test_a_server_that_drips_is_given_up(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that come, but too few of them, or not all before the deadline, do not hold a program for ever."""
+    monkeypatch.setattr(downloads, "_WINDOW", 0.05)
+    address = server.serve("w.pth", CONTENT, drip=0.02)
+    with pytest.raises(DownloadError, match="too slow to go on"):
+        fetch(address, tmp_path / "w.pth")
+    monkeypatch.setattr(downloads, "_SLOWEST", 0)
+    with pytest.raises(DownloadError, match="not done in time"):
+        fetch(address, tmp_path / "w.pth", deadline=0.2)
+
+
+@pytest.mark.parametrize("sha256", ["", "00", "x" * 64, "0" * 65])
+def test_a_sha256_that_checks_nothing_is_refused(tmp_path: Path, sha256: str) -> None:
+    """An empty or short sha256 of a hostile manifest does not switch the check off."""
+    with pytest.raises(DownloadError, match="expected 8 to 64 hexadecimal digits"):
+        fetch("https://host.invalid/w.pth", tmp_path / "w.pth", sha256=sha256)
+
+
+def test_the_case_of_a_sha256_does_not_matter(server: FileServer, tmp_path: Path) -> None:
+    """Digits in capitals are the same digits."""
+    fetch(server.serve("w.pth", CONTENT), tmp_path / "w.pth", sha256=SHA256.upper())
 
 
 def test_progress_is_told_to_whom_asked(server: FileServer, tmp_path: Path) -> None:
@@ -230,7 +297,20 @@ def test_large_downloads_are_announced(
 
 @pytest.mark.parametrize(
     "address",
-    ["http://example.org/w.pth", "ftp://127.0.0.1/w.pth", "file:///etc/passwd", "https:///w.pth", "https://a b/c", "w"],
+    [
+        "http://example.org/w.pth",
+        "ftp://127.0.0.1/w.pth",
+        "file:///etc/passwd",
+        "https:///w.pth",
+        "https://a b/c",
+        "w",
+        "https://../w.pth",
+        "https://./w.pth",
+        "https://[::1/w.pth",
+        "https://a:b/w",
+        "https://host/a\\nb",
+        "https://host/ä",
+    ],
 )
 def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
     """Only https, and http of this machine, is asked."""

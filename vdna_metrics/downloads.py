@@ -6,12 +6,13 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
@@ -22,6 +23,7 @@ from vdna_metrics.files import sha256_of_file
 
 HUB = "hf-hub:"
 _DATASETS = "datasets/"
+LIMIT_VARIABLE = "VDNA_METRICS_DOWNLOAD_LIMIT"
 
 Report = Callable[[str, int, int | None], None]
 
@@ -31,6 +33,8 @@ _BLOCK = 1 << 20
 _LARGE = 20_000_000
 _RETRIES = 3
 _PAUSE = 1.0  # seconds before the first retry, twice as long before each further one
+_SLOWEST, _WINDOW = 1000, 60.0  # bytes a second, over as many seconds
+_SMALL_FILE = 1 << 26  # a manifest of a store has some hundred bytes a reference
 # Statuses of a server that may answer otherwise in a moment.
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -87,6 +91,8 @@ def fetch(
     sha256: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
+    deadline: float = 86_400.0,
+    limit: int | None = None,
 ) -> Path:
     """A file from its address; what is there already is checked and not downloaded again.
 
@@ -98,16 +104,20 @@ def fetch(
     Args:
         address: ``https://...``; plain http is accepted from this very machine only.
         target: the file to be.
-        sha256: hexadecimal sha256 of the file, or its first digits.
+        sha256: hexadecimal sha256 of the file, or its first digits, at least 8.
         headers: of the request. ``Authorization`` does not follow a redirection to another host.
         timeout: seconds to wait for a connection, and for each further piece of the file.
+        deadline: seconds in all, retries included. A server that sends less than 1 kB a second is given up earlier.
+        limit: bytes that the file may have, by default 20 GB or what the environment variable
+            ``VDNA_METRICS_DOWNLOAD_LIMIT`` says.
 
     Returns:
         The target.
 
     Raises:
-        DownloadError: when the file cannot be had, is cut short, or has another sha256; the message names address,
-            target and reason. Nothing is left at the target, and nothing that was there is removed.
+        DownloadError: when the file cannot be had, is cut short, is too large, or has another sha256; and when neither
+            its length nor its sha256 is known, so that a cut would pass for the end. The message names address, target
+            and reason. Nothing is left at the target, and nothing that was there is removed.
 
     Examples:
         >>> fetch("ftp://host/weights.pth", "weights.pth")
@@ -117,20 +127,50 @@ def fetch(
     """
     from filelock import FileLock
 
-    target = Path(target)
+    target, sha256 = Path(target), _check_digits(sha256, address)
     if target.is_file():
         return _checked(target, sha256, address)
     _check_address(address)
+    limits = _Limits(timeout, time.monotonic() + deadline, download_limit() if limit is None else limit, bool(sha256))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
             if target.is_file():  # another process was faster
                 return _checked(target, sha256, address)
-            published = _download(address, target, dict(headers or {}), timeout)
+            published = _download(address, target, dict(headers or {}), limits)
             _accept(address, target, sha256 or published)
     except OSError as error:
         raise DownloadError(f"{address} could not be downloaded to {target}: {error}") from error
     return target
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What a download may take.
+
+    Args:
+        timeout: seconds for each piece.
+        end: when it is to be done, as ``time.monotonic`` counts.
+        n_bytes: of the file.
+        verified: whether its sha256 is known, so that a cut is seen.
+    """
+
+    timeout: float
+    end: float
+    n_bytes: int
+    verified: bool
+
+
+def download_limit() -> int:
+    """Bytes that a downloaded file may have: ``VDNA_METRICS_DOWNLOAD_LIMIT``, else 20 GB.
+
+    Raises:
+        ValueError: when the variable is no whole number.
+    """
+    stated = os.environ.get(LIMIT_VARIABLE) or "20_000_000_000"
+    if not stated.replace("_", "").isdecimal():
+        raise ValueError(f"{LIMIT_VARIABLE}: expected a whole number of bytes, got {stated!r}")
+    return int(stated)
 
 
 @dataclass(frozen=True)
@@ -206,22 +246,22 @@ class RemoteFile:
 
         Args:
             sha256: of the file.
-            anew: download it also when it is there, for files that change; the old one stays where that fails.
+            anew: download it also when it is there, for small files that change; the old one stays where that fails.
 
         Raises:
             DownloadError: see `fetch`; for a gated file of the hub it says how to get access.
         """
         if not anew:
             return self._fetch(self.path, sha256)
-        new = self._fetch(self.path.with_name(f".{self.path.name}.{os.getpid()}.new"), sha256)
+        new = self._fetch(self.path.with_name(f".{self.path.name}.{os.getpid()}.new"), sha256, limit=_SMALL_FILE)
         os.replace(new, self.path)
         for changed in (new, self.path):
             _record_path(changed).unlink(missing_ok=True)
         return self.path
 
-    def _fetch(self, target: Path, sha256: str | None) -> Path:
+    def _fetch(self, target: Path, sha256: str | None, *, limit: int | None = None) -> Path:
         if self.repository is None or target.is_file():
-            return fetch(self.address, target, sha256=sha256)
+            return fetch(self.address, target, sha256=sha256, limit=limit)
         if _is_set("HF_HUB_OFFLINE"):
             raise DownloadError(f"{self.address} is not at {target}, and HF_HUB_OFFLINE forbids to download it")
         # Its token, not its hf_hub_download: that tries for 20 s to reach a host that is not there, and no option of
@@ -231,7 +271,7 @@ class RemoteFile:
         token = None if _is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") else get_token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return fetch(self.address, target, sha256=sha256, headers=headers)
+            return fetch(self.address, target, sha256=sha256, headers=headers, limit=limit)
         except DownloadError as error:
             if error.status not in (401, 403):
                 raise
@@ -272,10 +312,23 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _check_address(address: str) -> None:
-    parts = urlsplit(address)
-    secure = parts.scheme == "https" and parts.hostname
-    if not (secure or (parts.scheme == "http" and parts.hostname in _LOOPBACK)) or len(address.split()) != 1:
-        raise DownloadError(f"{address} is not an address to download from: expected https:// and no blanks")
+    allowed = False
+    with suppress(ValueError):  # of a host or port that is none
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        # Of dots alone it would be a folder above the cache's.
+        secure = parts.scheme == "https" and host.strip(".") and parts.port != 0
+        allowed = bool(secure or (parts.scheme == "http" and host in _LOOPBACK)) and address.isascii()
+        allowed = allowed and not any(character <= " " or character in "\\\x7f" for character in address)
+    if not allowed:
+        raise DownloadError(f"{address!r} is not an address to download from: expected https:// and no blanks")
+
+
+def _check_digits(sha256: str | None, address: str) -> str | None:
+    """A sha256 as it is compared, refused where it would be no check at all."""
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{8,64}", sha256):
+        raise DownloadError(f"{address}: expected 8 to 64 hexadecimal digits of a sha256, got {sha256!r}")
+    return None if sha256 is None else sha256.lower()
 
 
 def _published_sha256(headers: Any) -> str | None:
@@ -292,28 +345,34 @@ def _note(target: Path) -> Path:
     return target.with_name(f".{target.name}.part.json")
 
 
-def _download(address: str, target: Path, headers: dict[str, str], timeout: float) -> str | None:
+def _download(address: str, target: Path, headers: dict[str, str], limits: _Limits) -> str | None:
     """Bring the whole file to the hidden name; returns the sha256 that the hub states of it."""
     part = _part(target)
     at_first = most = part.stat().st_size if part.exists() else 0
     failures = 0
     while True:
         try:
-            return _attempt(address, target, headers, timeout)
+            return _attempt(address, target, headers, limits)
         except (_InterruptedError, URLError) as error:
             size = part.stat().st_size if part.exists() else 0
             failures = 0 if size > most else failures + 1
             most = max(most, size)
+            pause = _PAUSE * 2 ** (failures - 1)
             # A host that was never reached is not there: saying so at once is kinder than trying on.
-            if failures > _RETRIES or (isinstance(error, URLError) and most == at_first):
+            never = isinstance(error, URLError) and most == at_first
+            if failures > _RETRIES or never or time.monotonic() + pause > limits.end:
                 reason = error.reason if isinstance(error, URLError) else error
-                reason = _reason(reason, timeout) if isinstance(reason, Exception) else reason
-                raise DownloadError(f"{address} could not be downloaded to {target}: {reason}") from error
+                reason = _reason(reason, limits.timeout) if isinstance(reason, Exception) else reason
+                raise _failed(address, target, str(reason)) from error
             _LOG.info("%s: %s; trying again", address, error)
-            time.sleep(_PAUSE * 2 ** (failures - 1))
+            time.sleep(pause)
 
 
-def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float) -> str | None:
+def _failed(address: str, target: Path, reason: str, status: int | None = None) -> DownloadError:
+    return DownloadError(f"{address} could not be downloaded to {target}: {reason}", status)
+
+
+def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limits) -> str | None:
     part, note = _part(target), _note(target)
     known = _read_note(note) if part.exists() else {}
     have = part.stat().st_size if known.get("validator") and known.get("address") == address else 0
@@ -323,7 +382,7 @@ def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float
         request.add_header("If-Range", known["validator"])
     redirects = _Redirects()
     try:
-        response = build_opener(redirects).open(request, timeout=timeout)
+        response = build_opener(redirects).open(request, timeout=limits.timeout)
     except HTTPError as error:
         error.close()
         if error.code == 416:  # nothing there from where we stopped: not the same file
@@ -331,15 +390,23 @@ def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float
         reason = f"HTTP {error.code} {error.headers.get('X-Error-Message') or error.reason}"
         if error.code in (*_TRANSIENT, 416):
             raise _InterruptedError(reason) from error
-        raise DownloadError(f"{address} could not be downloaded to {target}: {reason}", error.code) from error
-    except URLError:
+        raise _failed(address, target, reason, error.code) from error
+    except (URLError, DownloadError):
         raise
+    except (ValueError, OverflowError, InvalidURL) as error:  # of an address or a header
+        raise _failed(address, target, str(error)) from error
     except (OSError, HTTPException) as error:
-        raise _InterruptedError(_reason(error, timeout)) from error
+        raise _InterruptedError(_reason(error, limits.timeout)) from error
     with response:
+        if response.status not in (200, 206):
+            raise _failed(address, target, f"HTTP {response.status} {response.reason}: no file", response.status)
         resumed = response.status == 206
+        if resumed and not have:
+            raise _failed(address, target, "HTTP 206: expected the whole file, got a part of it", 206)
         length = response.headers.get("Content-Length")
-        total = int(length) + have * resumed if length is not None else None
+        if length is not None and not (length.isascii() and length.isdecimal()):
+            raise _failed(address, target, f"expected a number of bytes as Content-Length, got {length!r}")
+        total = int(length) + have * resumed if length is not None and not response.chunked else None
         sent = response.headers.get("Content-Range")
         if resumed and not str(sent).startswith(f"bytes {have}-"):
             part.unlink()
@@ -349,15 +416,19 @@ def _attempt(address: str, target: Path, headers: dict[str, str], timeout: float
         validator = strong or response.headers.get("Last-Modified")
         note.write_text(json.dumps({"address": address, "validator": validator}))
         published = _published_sha256(response.headers) or redirects.published
+        if total is None and not response.chunked and not (limits.verified or published):
+            raise _failed(
+                address, target, "the server says neither the file's length nor its sha256, so a part would pass for it"
+            )
         with open(part, "ab" if resumed else "wb") as file:
-            _receive(response, file, target, address, total, timeout)
+            _receive(response, file, target, address, total, limits)
             file.flush()
             os.fsync(file.fileno())
     return published
 
 
 def _receive(
-    response: HTTPResponse, file: IO[bytes], target: Path, address: str, total: int | None, timeout: float
+    response: HTTPResponse, file: IO[bytes], target: Path, address: str, total: int | None, limits: _Limits
 ) -> None:
     report = _REPORT.get()
     size = file.tell()
@@ -365,13 +436,27 @@ def _receive(
     level = logging.WARNING if large and report is None else logging.INFO
     amount = "a file" if total is None else f"{total / 1e6:.0f} MB"
     _LOG.log(level, "downloading %s from %s to %s", amount, address, target)
+    since, before = time.monotonic(), size
     while True:
+        if max(size, total or 0) > limits.n_bytes:
+            file.truncate(0)  # there is no use in going on
+            told = f"expected at most {limits.n_bytes} bytes, got {'' if total else 'at least '}{total or size}"
+            raise _failed(address, target, f"{told}; raise the limit by {LIMIT_VARIABLE}")
+        now = time.monotonic()
+        if now > limits.end:
+            raise _failed(address, target, f"not done in time, after {size} of {total or 'unknown'} bytes")
+        if now - since >= _WINDOW:
+            if size - before < _SLOWEST * (now - since):
+                raise _failed(address, target, f"{size - before} bytes in {now - since:.0f} s is too slow to go on")
+            since, before = now, size
         if report is not None:
             report(target.name, size, total)
         try:
             block = response.read1(_BLOCK)
         except (OSError, HTTPException) as error:  # from the network only: what the disk says is not an interruption
-            raise _InterruptedError(f"{_reason(error, timeout)} after {size} of {total or 'unknown'} bytes") from error
+            raise _InterruptedError(
+                f"{_reason(error, limits.timeout)} after {size} of {total or 'unknown'} bytes"
+            ) from error
         if not block:
             break
         file.write(block)

@@ -27,6 +27,9 @@ class Served:
         token: the bearer token that it needs.
         redirect: where it really is.
         linked_etag: the hub's ``X-Linked-ETag`` of that redirection.
+        headers: sent in place of those of the same name.
+        answer: status of the answer, instead of 200 or 206.
+        drip: seconds between two bytes of the body.
     """
 
     content: bytes = b""
@@ -40,6 +43,9 @@ class Served:
     token: str = ""
     redirect: str = ""
     linked_etag: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    answer: int = 0
+    drip: float = 0.0
 
 
 @dataclass
@@ -95,17 +101,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(416, file)
             return
         body = file.content[start:]
-        self.send_response(206 if start else 200)
+        self.send_response(file.answer or (206 if start else 200))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(file.content) - 1}/{len(file.content)}")
         if file.tagged:
             self.send_header("ETag", etag)
-        if file.sized:
+        for name, value in file.headers.items():
+            self.send_header(name, value)
+        if file.sized and "Content-Length" not in file.headers:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.flush()
         time.sleep(file.stall)
-        self.wfile.write(body[: file.cuts.pop(0)] if file.cuts else body)
+        body = body[: file.cuts.pop(0)] if file.cuts else body
+        for byte in body if file.drip else ():
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(file.drip)
+        self.wfile.write(b"" if file.drip else body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
