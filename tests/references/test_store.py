@@ -16,7 +16,7 @@ from helpers.adding import add_again_and_again
 from helpers.dnas import make_dna, make_fingerprint, make_ranges
 from helpers.file_server import FileServer, file_server
 
-from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, create_extractor, files
+from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, create_extractor, downloads, files
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
@@ -599,3 +599,73 @@ def test_wrong_types_are_named(
     with pytest.raises(TypeError, match=message):
         call()
     assert not list(tmp_path.iterdir())
+
+
+# ---- several stores
+
+
+@pytest.fixture
+def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ReferenceStore]:
+    """Two stores, one in a folder with a blank in its name, and no store of the user's."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
+    found = [ReferenceStore(str(tmp_path / name)) for name in ("one", "an other")]
+    for number, folder in enumerate(found):
+        add_reference(make_dna("gaussian", 5 + number), folder, dataset=f"set{number}", split="all")
+    return found
+
+
+@pytest.mark.parametrize("separator", ["\n", ";", " ; ", "\n\n"])
+def test_stores_are_named_with_newlines_or_semicolons(
+    others: list[ReferenceStore], monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    """A folder with a blank in its name is one store."""
+    monkeypatch.setenv("VDNA_METRICS_STORES", separator.join(each.location for each in others))
+    assert store.known_stores()[1:] == others
+
+
+def test_blanks_separate_where_every_part_is_a_store(
+    others: list[ReferenceStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blanks between stores are as before, blanks in the path of one do not split it."""
+    one, other = (each.location for each in others)
+    for text, expected in ((one, [one]), (other, [other]), (f"{one} hub:lab/x", [one, "hub:lab/x"]), (" ", [])):
+        monkeypatch.setenv("VDNA_METRICS_STORES", text)
+        assert [each.location for each in store.known_stores()[1:]] == expected
+
+
+@pytest.mark.parametrize("broken", ["nowhere", "not JSON", "unreachable"])
+def test_a_store_that_cannot_be_read_does_not_hide_the_others(
+    others: list[ReferenceStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """It is left out with a warning that says why; asked for by its own name, it is an error."""
+    location = str(tmp_path / "broken")
+    if broken == "not JSON":
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "manifest.json").write_text("{")
+    elif broken == "unreachable":
+        location = "http://127.0.0.1:1/store"
+    monkeypatch.setenv("VDNA_METRICS_STORES", f"{location};{others[0].location}")
+    store.forget_remote_manifests()
+    with pytest.warns(UserWarning, match=f"the store {location} is left out: "):
+        assert find_reference("set0/all")[1].n_images == 5
+    with pytest.warns(UserWarning, match="is left out"):
+        assert load_reference("bsds500/test", extractor="vdna_tiny", kind="gaussian").n_images == 200
+    with pytest.raises(ValueError, match=r"no store at|not|could not be downloaded"):
+        list_references(location)
+
+
+def test_a_store_that_is_not_there_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An unreachable store costs one wait a process, not one a look-up."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path))
+    asked: list[str] = []
+    monkeypatch.setattr(downloads, "_download", lambda address, *_: asked.append(address) or _refuse())
+    store.forget_remote_manifests()
+    for _ in range(3):
+        with pytest.raises(downloads.DownloadError, match="gone"):
+            ReferenceStore("https://host.invalid/store").manifest()
+    assert len(asked) == 1
+    store.forget_remote_manifests()
+
+
+def _refuse() -> None:
+    raise downloads.DownloadError("gone")

@@ -104,7 +104,7 @@ def verify(location: str | None, as_json: bool) -> None:
     """Read every file again, and compare it with the manifest."""
     results = []
     for store in known_stores() if location is None else [ReferenceStore(location)]:
-        for name, problem in verify_store(store):
+        for name, problem in _problems(store):
             results.append({"store": store.location, "name": name, "problem": problem})
             if not as_json:
                 click.echo(f"{'good' if problem is None else 'BAD '}  {name}{f': {problem}' if problem else ''}")
@@ -115,6 +115,14 @@ def verify(location: str | None, as_json: bool) -> None:
         click.echo(f"{len(results)} files, {bad} bad")
     if bad:
         raise click.exceptions.Exit(1)
+
+
+def _problems(store: ReferenceStore) -> list[tuple[str, str | None]]:
+    """Of each file of a store what is wrong with it; of a store that cannot be read, that."""
+    try:
+        return list(verify_store(store))
+    except (ValueError, OSError) as error:
+        return [(store.location, str(error))]
 
 
 @dataclass(frozen=True)

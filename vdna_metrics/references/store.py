@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -80,7 +82,10 @@ class ReferenceStore:
             ValueError: when there is no such store, or its manifest cannot be read.
         """
         if self.is_remote:
-            return _remote_manifest(self)
+            found = _remote_manifest(self)
+            if isinstance(found, DownloadError):
+                raise DownloadError(str(found), found.status)
+            return found
         path = self.folder / MANIFEST
         if not path.is_file():
             raise ValueError(f"no store at {self.location}: it has no {MANIFEST}")
@@ -101,7 +106,7 @@ class ReferenceStore:
             found = sha256_of_file(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it") from None
-        if found != record.sha256:
+        if found != record.sha256.lower():
             raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
         return path
 
@@ -167,14 +172,14 @@ def digests_file(store: ReferenceStore, manifest: str) -> Path:
 
 
 @cache
-def _remote_manifest(store: ReferenceStore) -> Manifest:
-    # Once a process: what it has does not change under a running computation.
+def _remote_manifest(store: ReferenceStore) -> Manifest | DownloadError:
+    # Once a process: what it has does not change under a running computation, and who is not there is asked once.
     remote = store._remote(MANIFEST)
     try:
         path = remote.fetch(anew=True)
-    except DownloadError:
+    except DownloadError as error:
         if remote.cached is None:
-            raise
+            return error
         path = remote.path
     return Manifest.parse(path.read_text("utf-8"), remote.address)
 
@@ -203,11 +208,30 @@ def known_stores() -> list[ReferenceStore]:
     """The stores that names are looked up in, the first first.
 
     They are the one that comes with the package, the user's, and those that the environment variable
-    ``VDNA_METRICS_STORES`` names with blanks between.
+    ``VDNA_METRICS_STORES`` names, with newlines or ``;`` between; blanks separate too, where all parts are stores.
     """
-    own = user_store()
-    named = [ReferenceStore(location) for location in os.environ.get(STORES, "").split()]
+    own, text = user_store(), os.environ.get(STORES, "")
+    parts = re.split(r"[;\n]", text)
+    if len(parts) == 1 and all(_is_store(location) for location in text.split()):
+        parts = text.split()
+    named = [ReferenceStore(location.strip()) for location in parts if location.strip()]
     return [bundled_store(), *([own] if (own.folder / MANIFEST).is_file() else []), *named]
+
+
+def _is_store(location: str) -> bool:
+    store = ReferenceStore(location)
+    return store.is_remote or (store.folder / MANIFEST).is_file()
+
+
+def known_manifests() -> Iterator[tuple[ReferenceStore, Manifest]]:
+    """What the known stores have. One that cannot be read or reached is left out, with a warning."""
+    for store in known_stores():
+        try:
+            yield store, store.manifest()
+        except (ValueError, OSError) as error:
+            if store == bundled_store():
+                raise
+            warnings.warn(f"the store {store.location} is left out: {error}", UserWarning, stacklevel=2)
 
 
 def as_store(store: str | Path | ReferenceStore) -> ReferenceStore:
@@ -220,8 +244,9 @@ def _entries(store: str | ReferenceStore | None) -> list[Entry]:
     """Records with their stores, groups too, sorted by name; of one name, the first store's alone."""
     first: dict[str, ReferenceStore] = {}
     found = []
-    for place in known_stores() if store is None else [as_store(store)]:
-        for record in place.manifest().references:
+    places = known_manifests() if store is None else [(as_store(store), as_store(store).manifest())]
+    for place, manifest in places:
+        for record in manifest.references:
             if first.setdefault(record.name.lower(), place) is place:
                 found.append((place, record))
     return sorted(found, key=lambda entry: entry[1].name)
@@ -439,7 +464,7 @@ def _name_and_spec(extractor: str | ExtractorSpec | FeatureExtractor) -> tuple[s
 
 
 def _find_ranges_record(extractor: str) -> tuple[ReferenceStore, RangesRecord] | None:
-    entries = ((store, record) for store in known_stores() for record in store.manifest().ranges)
+    entries = ((store, record) for store, manifest in known_manifests() for record in manifest.ranges)
     return next((entry for entry in entries if entry[1].extractor == extractor), None)
 
 
