@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.commands import put_small_sources, run
 
 from vdna_metrics import load_vdna
+from vdna_metrics.files import write_npz
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +55,17 @@ def test_results_of_ones_own_are_written_over() -> None:
     run("make", "real", "-o", "a.npz", "--extractor", "tiny")
     run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny")
     assert load_vdna("a.npz").n_images == 8
+
+
+def test_only_checkpoints_of_ones_own_are_removed() -> None:
+    """What lies in the folder of a checkpoint and is no checkpoint stays, whatever its name looks like."""
+    folder = Path("kept")
+    folder.mkdir()
+    theirs = ["shard-1-of-2.npz", "0123456789abcdef-1-of-2.npz", "fedcba9876543210-1-of-2.npz", "notes.txt"]
+    np.savez(folder / theirs[0], values=np.ones(2))
+    np.savez(folder / theirs[1], values=np.ones(2))
+    (folder / theirs[2]).write_bytes(b"PK")
+    (folder / theirs[3]).write_text("mine")
+    write_npz(folder / "00112233445566aa-1-of-2.npz", "checkpoint", {"values": {}}, {})
+    run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--checkpoint", "kept")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(theirs)

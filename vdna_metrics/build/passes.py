@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +22,16 @@ from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.files import read_npz, write_npz
+from vdna_metrics.files import is_ours, read_header, read_npz, write_npz
 from vdna_metrics.images.batches import ImageDataset, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
 
+_DIGITS = 16
 _EVERY = 60.0  # seconds
+_NAME = rf"[0-9a-f]{{{_DIGITS}}}-\d+-of-\d+\.npz"
+_KIND = "checkpoint"
 _COST = 0.05  # of the time, at most
 
 _WORTH_KEEPING = 10.0  # seconds of work
@@ -49,7 +53,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, settings: Any, shard: tuple[int, int]) -> None:
-        identity = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+        identity = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:_DIGITS]
         self.path = folder / f"{identity}-{shard[0] + 1}-of-{shard[1]}.npz"
         others = [path for path in folder.glob(f"{identity}-*.npz") if not path.stem.endswith(f"-of-{shard[1]}")]
         if others:
@@ -60,6 +64,12 @@ class Checkpoint:
         self._saved = time.monotonic()
         self._took = 0.0
 
+    @staticmethod
+    def files(folder: Path) -> list[Path]:
+        """Those of all passes in a folder; other files of the same shape of name are not taken for ours."""
+        named = (path for path in folder.glob("*.npz") if re.fullmatch(_NAME, path.name))
+        return [path for path in named if path.is_file() and is_ours(path) and read_header(path)["kind"] == _KIND]
+
     def restore(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """Values and arrays as they were saved, ``None`` when there are none.
 
@@ -68,7 +78,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        header, arrays = read_npz(self.path, ("checkpoint",))
+        header, arrays = read_npz(self.path, (_KIND,))
         return header["values"], arrays
 
     def is_due(self, every: float = _EVERY) -> bool:
@@ -79,7 +89,7 @@ class Checkpoint:
         """Write values, plain containers, and arrays, whole or not at all."""
         begin = time.monotonic()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(self.path, "checkpoint", {"values": dict(values)}, arrays, compress=False)
+        write_npz(self.path, _KIND, {"values": dict(values)}, arrays, compress=False)
         self._saved = time.monotonic()
         self._took = self._saved - begin
 

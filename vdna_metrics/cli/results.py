@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 
+from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.dna import VDNA, Column
@@ -82,7 +83,7 @@ def forget(checkpoint: Path | None) -> None:
     """Remove what an earlier interrupt left, when the result is there."""
     if checkpoint is None or not checkpoint.is_dir():
         return
-    for file in checkpoint.glob("*-of-*.npz"):
+    for file in Checkpoint.files(checkpoint):
         file.unlink()
     with suppress(OSError):  # a folder of the user's that holds other files too
         checkpoint.rmdir()
