@@ -67,6 +67,43 @@ def test_a_replay_has_the_same_numbers() -> None:
         replay_leaderboard(_saved(make_leaderboard(own, reading=READING)[0]))
 
 
+@pytest.mark.parametrize("foreign", ["weights", "address", "arguments", "ranges", "store"])
+def test_what_only_a_record_names_is_read_when_it_is_trusted(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, arguments of the architecture and remote stores of somebody else's record are not opened unasked."""
+    made = _saved(make_leaderboard(PLAN, reading=READING)[0])
+    plain = json.loads(Path("leaderboard.json").read_text())
+    spec = plain["settings"]["networks"][0]
+    if foreign == "store":
+        plain["generators"][0]["source"] = "https://host.invalid/store::cats/train"
+    elif foreign == "arguments":
+        spec["architecture_kwargs"] = {"checkpoint_path": "theirs.pth"}
+    else:
+        spec["ranges" if foreign == "ranges" else "weights"] = (
+            "theirs.pth" if foreign == "weights" else "https://host.invalid/w"
+        )
+    monkeypatch.setattr("vdna_metrics.downloads.fetch", lambda *_, **__: pytest.fail("an address was asked"))
+    monkeypatch.setattr("vdna_metrics.extractors.weights.read_state_dict", lambda *_: pytest.fail("a file was read"))
+    theirs = Leaderboard.from_json(plain)
+    for work in (replay_leaderboard, lambda record, **how: append_to_leaderboard(record, [("b", "gen_b.zip")], **how)):
+        with pytest.raises(ValueError, match=r"the leaderboard's record names the (weights|store) .*\(--trust\)"):
+            work(theirs, reading=READING)
+    assert replay_leaderboard(made, reading=READING)[0].scores == made.scores
+    LeaderboardPlan.from_leaderboard(made).check_trusted()
+
+
+def test_ones_own_weights_are_replayed_when_the_record_is_trusted() -> None:
+    """A record with a local file of weights is computed again, given leave."""
+    from safetensors.torch import save_file
+
+    save_file(create_extractor("tiny").network.state_dict(), "own.safetensors")
+    own = replace(PLAN, extractors=(create_extractor("tiny", weights_path="own.safetensors"),))
+    made = _saved(make_leaderboard(own, reading=READING)[0])
+    with pytest.raises(ValueError, match=r"names the weights own\.safetensors for tiny"):
+        replay_leaderboard(made, reading=READING)
+    again, _ = replay_leaderboard(made, trust=True, reading=READING)
+    assert leaderboard_differences(made, again, tolerance=0) == []
+
+
 def test_a_record_of_an_older_version_is_replayed() -> None:
     """`files/schema1_demo.json`, of version 0.1.0: the same values, in the layers that it had."""
     recorded = load_leaderboard(Path(__file__).parents[1] / "files" / "schema1_demo.json")

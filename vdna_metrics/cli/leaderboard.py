@@ -99,6 +99,9 @@ class LeaderboardOptions:
     tolerance: float | None = option(
         type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
     )
+    trust: bool = option(
+        is_flag=True, help="Let a record that is replayed or added to name its own files of weights and remote stores."
+    )
     title: str | None = option(metavar="TEXT", help="Of the report.")
     settings: SettingsOptions = nested(SettingsOptions)
     networks: NetworksOptions = nested(NetworksOptions)
@@ -126,6 +129,7 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
             "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
         ),
         (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
+        (fresh and given.trust, "--trust is for --replay and --append"),
         (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
         (fresh and not given.references, "Missing option '--reference'."),
         (fresh and output is None, "Missing option '-o' / '--output'."),
@@ -146,14 +150,15 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
+        recording: dict[str, Any] = {"root": reading.root, "trust": given.trust}
         told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
             plan = _plan(sources, given)
             found = make_leaderboard(plan, **told, **work)
         elif replay is not None:
-            found = replay_leaderboard(recorded, pictures=folder is not None, root=reading.root, **work)
+            found = replay_leaderboard(recorded, pictures=folder is not None, **recording, **work)
         else:
-            work |= {"references": given.references, "root": reading.root}
+            work |= {"references": given.references, **recording}
             found = append_to_leaderboard(recorded, tuple(map(named_source, sources)), **told, **work)
     if folder is not None:
         write_report_to(*found, folder)

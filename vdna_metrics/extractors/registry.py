@@ -67,6 +67,27 @@ def get_spec(
     return spec
 
 
+def is_as_named(spec: ExtractorSpec) -> bool:
+    """Whether building a spec reads no other files, here or elsewhere, than building its name does.
+
+    Args:
+        spec: of a record that somebody else may have written.
+
+    Examples:
+        >>> is_as_named(get_spec("vdna_tiny")), is_as_named(get_spec("vdna_tiny", weights_path="other.pth"))
+        (True, False)
+    """
+
+    def read(one: ExtractorSpec) -> tuple[Any, ...]:
+        return one.architecture_id, one.weights, one.ranges
+
+    try:
+        return read(spec) == read(get_spec(spec.name))
+    except ValueError:  # a name of the other's own
+        drawn = spec.weights is None or spec.weights.startswith("seeded:")
+        return drawn and spec.ranges is None and not spec.architecture_kwargs
+
+
 def _unknown(name: str) -> str:
     import timm
 

@@ -11,7 +11,7 @@ from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.build.sets import cached_folder, content_digests
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
-from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.extractors.registry import ExtractorLike, is_as_named
 from vdna_metrics.extractors.spec import MODULE
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
@@ -24,6 +24,7 @@ from vdna_metrics.neurons import load_selection, load_weights
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references.image_sets import ImageSet
 from vdna_metrics.references.resolve import resolve
+from vdna_metrics.references.store import IN_STORE, ReferenceStore, known_stores
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,24 @@ class LeaderboardPlan:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             message = f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
             raise ValueError(message) from error
+
+    def check_trusted(self) -> None:
+        """Raise ``ValueError`` for a plan that reads files or addresses which nobody here has named.
+
+        A record of somebody else's may name weights anywhere, or a store of references anywhere.
+        """
+        specs = [each for each in (*self.extractors, *self.networks.values()) if isinstance(each, ExtractorSpec)]
+        outside = [f"the weights {spec.weights} for {spec.name}" for spec in specs if not is_as_named(spec)]
+        known = {store.location for store in known_stores()}
+        for source in (*self.references, *(source for _, source in self.generators)):
+            location, inside, _ = source.partition(IN_STORE)
+            if inside and ReferenceStore(location).is_remote and location not in known:
+                outside.append(f"the store {location}")
+        if outside:
+            raise ValueError(
+                f"the leaderboard's record names {', '.join(outside)}: expected what comes with the package or is known"
+                " here. If you know where the record comes from, allow it by trust=True (--trust)"
+            )
 
     def record(self) -> dict[str, Any]:
         """What `from_leaderboard` needs beside what `score_leaderboard` records."""
@@ -211,6 +230,7 @@ def append_to_leaderboard(
     command: str = "",
     cache: Path | None = None,
     root: str | None = None,
+    trust: bool = False,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -226,14 +246,17 @@ def append_to_leaderboard(
         command: as in `score_leaderboard`, and so are the others.
         cache: folder where DNAs are kept.
         root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
+        trust: whether to read weights and stores that only the record names, see `LeaderboardPlan.check_trusted`.
         reading: how images are read.
         start: tells of progress.
 
     Raises:
-        ValueError: when the record does not tell how it was made, or images, networks or settings are not what they
-            were; both sides are shown.
+        ValueError: when the record does not tell how it was made or is not trusted, or images, networks or settings are
+            not what they were; both sides are shown.
     """
     plan = LeaderboardPlan.from_leaderboard(recorded)
+    if not trust:
+        plan.check_trusted()
     every = *plan.generators, *generators
     plan = replace(plan, references=tuple(references) or plan.references, generators=every, root=root or plan.root)
     told: dict[str, Any] = {"recorded": recorded, "title": title or recorded.title, "command": command}
@@ -248,6 +271,7 @@ def replay_leaderboard(
     pictures: bool = False,
     cache: Path | None = None,
     root: str | None = None,
+    trust: bool = False,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -258,14 +282,17 @@ def replay_leaderboard(
         pictures: whether to take pictures too, which are not compared.
         cache: folder where DNAs are kept.
         root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
+        trust: whether to read weights and stores that only the record names, see `LeaderboardPlan.check_trusted`.
         reading: how images are read; batches and bad images are treated as they were.
         start: tells of progress.
 
     Raises:
-        ValueError: when the record does not tell how it was made, or images or networks are not what they were; both
-            sides are shown.
+        ValueError: when the record does not tell how it was made or is not trusted, or images or networks are not what
+            they were; both sides are shown.
     """
     plan = LeaderboardPlan.from_leaderboard(recorded)
+    if not trust:
+        plan.check_trusted()
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
     reading = replace(reading, **{name: recorded.settings[name] for name in ("batch_size", "skip_bad")})
