@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
-from helpers.commands import put_small_sources, run, start
+from helpers.commands import process_environment, put_small_sources, run, start
 
 from vdna_metrics.cli import app
 
@@ -101,6 +103,52 @@ def test_what_goes_wrong_on_the_way_is_one_line(error: Exception, monkeypatch: p
     monkeypatch.setattr("vdna_metrics.cli.settings.build_dnas", fail)
     result = run("make", "real", "-o", "a", "--kinds", "gaussian", "--extractor", "tiny", exit_code=1)
     assert result.stderr == f"Error: {str(error) or 'MemoryError'}\n"
+
+
+def test_what_should_not_happen_is_two_lines_and_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A fault of ours ends in exit code 1, what it was, and the name of a file with the traceback, not in one."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("not\x1b[2J\udcffthere")
+
+    monkeypatch.setattr("vdna_metrics.cli.dnas.load_merged", fail)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    result = run("merge", "a.npz", "-o", "b.npz", exit_code=1)
+    first, second = result.stderr.splitlines()
+    assert first == r"Error: KeyError: 'not\x1b[2J\udcffthere'"
+    assert second.startswith("This should not happen. Please report it with ")
+    saved = Path(second.rpartition(" ")[2])
+    assert saved.parent == tmp_path
+    assert "in fail" in saved.read_text()
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are text there")
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_names_that_are_no_text_end_no_command(encoding: str) -> None:
+    """Bytes, control characters and formulas in names of files come out as text in all that is printed and written."""
+    folders = [os.fsdecode(name) for name in (b"gen\xff\x1b[31m", b"=cmd|x", b"two\nlines")]
+    for folder in folders:
+        shutil.copytree("gen_a", folder)
+        next(Path(folder).rglob("*.png")).rename(Path(folder, os.fsdecode(b"\x1b]0;owned\x07\xfd.png")))
+    environment = {**process_environment(), "PYTHONIOENCODING": encoding}
+
+    def output(*arguments: str) -> str:
+        command = [sys.executable, "-m", "vdna_metrics", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return (done.stdout + done.stderr).decode()
+
+    made = output("make", f"./{folders[0]}", "-o", "a.npz", "--extractor", "vdna_tiny", "--json")
+    assert json.JSONDecoder().raw_decode(made)[0][0]["sources"] == [folders[0]]
+    given = [f"./{folder}" for folder in folders]
+    how = ["--extractors", "vdna_tiny", "--metrics", "nfd", "--groups", "2", "--pictures", "2", "-o", "report"]
+    shown = output("leaderboard", *given, "--reference", "real", *how)
+    csv, markdown, record = (Path("report", f"leaderboard.{kind}").read_text("utf-8") for kind in ("csv", "md", "json"))
+    page = Path("report/index.html").read_text("utf-8")
+    assert "\x1b" not in "".join([made, shown, csv, markdown, record, page])
+    assert "vdna_tiny,nfd,'=cmd|x," in csv
+    assert [entry["name"] for entry in json.loads(record)["generators"]] == folders
 
 
 @pytest.mark.parametrize(

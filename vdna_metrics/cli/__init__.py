@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+import tempfile
+import traceback
 import warnings
 from importlib import import_module
 from typing import Any
@@ -12,6 +16,7 @@ import click
 from vdna_metrics import downloads
 from vdna_metrics._version import __version__
 from vdna_metrics.cli.screen import report_download, say
+from vdna_metrics.text import printable
 
 # Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
 _COMMANDS = {
@@ -71,13 +76,28 @@ class _Group(click.Group):
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own business
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            text = str(error) or type(error).__name__
-            raise click.ClickException(
-                _in_options(text, self.get_command(ctx, ctx.invoked_subcommand or ""))
-            ) from error
+            text = _in_options(str(error) or type(error).__name__, self.get_command(ctx, ctx.invoked_subcommand or ""))
+            raise click.ClickException(printable(text, "terminal")) from error
         except KeyboardInterrupt:
             say("\ninterrupted")
             raise click.exceptions.Exit(130) from None
+        except click.ClickException:
+            raise
+        except Exception as error:  # a fault of ours, or of a plug-in
+            told = f"{type(error).__name__}: {error}"
+            raise click.ClickException(
+                f"{printable(told)[:500]}\nThis should not happen. Please report it with {_saved_traceback(error)}"
+            ) from error
+
+
+def _saved_traceback(error: Exception) -> str:
+    """Name of a new file with what led to an error."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="vdna-metrics-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        file.write(f"vdna_metrics {__version__}, Python {sys.version}\n{sys.argv}\n\n")
+        file.writelines(traceback.format_exception(error))
+    return file.name
 
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
@@ -99,9 +119,12 @@ def app() -> None:
 def main() -> None:
     """Run the command line: exit code 0 when it worked, 1 for an error with the data, 2 for one in the command."""
 
-    def show(message: Warning | str, *_: Any) -> None:
+    def show_warning(message: Warning | str, *_: Any) -> None:
         say(f"warning: {message}")
 
+    for stream in (sys.stdout, sys.stderr):  # a letter that a terminal does not know ends no command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show_warning  # type: ignore[assignment]
         app(prog_name="vdna-metrics")

@@ -17,7 +17,7 @@ from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, find_set, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped
-from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import VDNA
@@ -148,7 +148,7 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
     }
     if as_json:
         return print_json(written)
-    click.echo(
+    tell(
         "{file}: activation ranges of {neurons} neurons of {extractor} over {n_images} images, "
         "{dead} neurons dead".format(**written)
     )
@@ -199,7 +199,7 @@ def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
         return print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": given.output})
     _print_coverage(found, f"{dna.n_images} images of {source}, seen by {dna.provenance.extractor}")
     if picture is not None:
-        click.echo(f"Picture: {picture.resolve()}")
+        tell(f"Picture: {picture.resolve()}")
 
 
 def _check_own(dna: VDNA, ranges: ActivationRanges | None, extractor: str | None) -> None:
@@ -232,4 +232,4 @@ def _print_coverage(found: Coverage, title: str) -> None:
     if worst:
         print_table("Neurons with the most outside", ["layer", "neuron", "below %", "above %", "range"], worst)
     outside = max(part.outside for part in found.layers.values())
-    click.echo(f"{_VERDICTS[found.verdict]}: at most {100 * outside:.2g} % of a layer's activations lie outside.")
+    tell(f"{_VERDICTS[found.verdict]}: at most {100 * outside:.2g} % of a layer's activations lie outside.")

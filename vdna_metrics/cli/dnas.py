@@ -10,7 +10,7 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, reading_of
 from vdna_metrics.cli.results import described, forget, output_paths, report_skipped, say_notes
-from vdna_metrics.cli.screen import is_main, print_json, progress_bars, watched
+from vdna_metrics.cli.screen import is_main, print_json, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA
@@ -63,7 +63,7 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     if as_json:
         return print_json([{"file": file, **described(dna)} for file, dna in written])
     for file, dna in written:
-        click.echo(f"{file}: {dna!r}")
+        tell(f"{file}: {dna!r}")
 
 
 @click.command()
@@ -81,4 +81,4 @@ def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
     written = {"file": str(merged.save(path)), "kind": kind, "n_images": merged.n_images}
     if as_json:
         return print_json(written)
-    click.echo(f"{written['file']}: {written['kind']} of {written['n_images'] or 'an unknown number of'} images")
+    tell(f"{written['file']}: {written['kind']} of {written['n_images'] or 'an unknown number of'} images")

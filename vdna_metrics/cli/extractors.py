@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vdna_metrics.cli.options import as_json
-from vdna_metrics.cli.screen import print_json, print_lines, print_table
+from vdna_metrics.cli.screen import print_json, print_lines, print_table, tell
 from vdna_metrics.extractors import ExtractorSpec, create_extractor, get_spec, list_extractors
 from vdna_metrics.extractors.weights import cached_weights, weights_address
 from vdna_metrics.references.store import ranges_origin
@@ -54,9 +54,9 @@ def show_extractor(name: str, as_json: bool) -> None:
     card = _card(spec)
     if as_json:
         return print_json(card)
-    click.secho(card["name"], bold=True)
-    click.echo(textwrap.fill(card["note"], 100))
-    click.echo()
+    tell(card["name"], bold=True)
+    tell(textwrap.fill(card["note"], 100))
+    tell()
     places = [path if layer == path else f"{layer} ({path})" for layer, path in card["layers"].items()]
     lines = {
         "architecture": card["architecture"],

@@ -15,7 +15,7 @@ from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, say_notes, seen_by
-from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.dna import Column
 from vdna_metrics.files import write_whole
@@ -103,14 +103,14 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
         )
     of = "from" if column.distance.arity == 2 else "beside"
     seen = f"{heading(column, unit=True)} {of} {given.reference}, {seen_by(settings.extractor, neurons)}"
-    click.echo(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
+    tell(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
             rows = [[image.name, image.score, *_telling(image)] for image in ranked]
             print_table(f"The {len(rows)} {end}", ["image", column.name, "layer", "unusual"], rows)
     for written in (table, picture):
         if written is not None:
-            click.echo(f"wrote {written}")
+            tell(f"wrote {written}")
 
 
 def _telling(image: RankedImage) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped, say_notes
-from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
@@ -93,7 +93,7 @@ def show(name: str, as_json: bool) -> None:
         "file": f"{store.location.rstrip('/')}/{record.file}",
         "sha256": record.sha256,
     }
-    click.secho(record.name, bold=True)
+    tell(record.name, bold=True)
     print_lines({title: text for title, text in lines.items() if text})
 
 
@@ -107,12 +107,12 @@ def verify(location: str | None, as_json: bool) -> None:
         for name, problem in _problems(store):
             results.append({"store": store.location, "name": name, "problem": problem})
             if not as_json:
-                click.echo(f"{'good' if problem is None else 'BAD '}  {name}{f': {problem}' if problem else ''}")
+                tell(f"{'good' if problem is None else 'BAD '}  {name}{f': {problem}' if problem else ''}")
     bad = sum(result["problem"] is not None for result in results)
     if as_json:
         print_json(results)
     else:
-        click.echo(f"{len(results)} files, {bad} bad")
+        tell(f"{len(results)} files, {bad} bad")
     if bad:
         raise click.exceptions.Exit(1)
 
@@ -230,7 +230,7 @@ def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
         if as_json:
             print_json(_listed([added], store.location)[0])
         else:
-            click.echo(f"{added.name}: over {added.n_images} images, in {store.location}")
+            tell(f"{added.name}: over {added.n_images} images, in {store.location}")
         return
     named = _split(name)
     text = _card(storing)
@@ -261,7 +261,7 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
     written = [str(path) for path in export_statistics(dna, output, format=file_format, layer=layer)]
     if as_json:
         return print_json({"files": written, **described(dna)})
-    click.echo(f"{', '.join(written)}: {dna!r}")
+    tell(f"{', '.join(written)}: {dna!r}")
 
 
 @references.command("publish")
@@ -276,7 +276,7 @@ def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: b
     if as_json:
         return print_json(_listed(records, to))
     for name in dict.fromkeys(record.name for record in records):
-        click.echo(f"{name}: in {to}")
+        tell(f"{name}: in {to}")
 
 
 def _split(name: str) -> dict[str, str]:
@@ -315,4 +315,4 @@ def _add(
     if as_json:
         return print_json(_listed(records, store.location))
     for record in records:
-        click.echo(f"{record.name}: {record.n_images} images, in {store.location}")
+        tell(f"{record.name}: {record.n_images} images, in {store.location}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from vdna_metrics.cli.screen import number, print_json, print_table, say
+from vdna_metrics.cli.screen import number, print_json, print_table, say, tell
 from vdna_metrics.files import write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
@@ -35,7 +33,7 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
         if floor is not None:
-            click.echo(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
+            tell(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
         worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
         if worst:
             rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
@@ -43,10 +41,10 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:
-            click.echo(note)
+            tell(note)
         if len(notes) > _NOTES:
-            click.echo(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")
-    click.echo(f"Report: {(folder / 'index.html').resolve()}")
+            tell(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")
+    tell(f"Report: {(folder / 'index.html').resolve()}")
 
 
 def print_comparison(recorded: Leaderboard, found: Leaderboard, tolerance: float | None, as_json: bool) -> bool:
@@ -67,14 +65,14 @@ def print_comparison(recorded: Leaderboard, found: Leaderboard, tolerance: float
         rows = [[each.what, _number(each.recorded), _number(each.found)] for each in differences]
         print_table(f"{len(rows)} numbers differ by more than {tolerance:g}", ["what", "recorded", "now"], rows)
     else:
-        click.echo(f"Every number is within {tolerance:g} of the recorded one.")
+        tell(f"Every number is within {tolerance:g} of the recorded one.")
     if not intervals:
-        click.echo(
+        tell(
             f"The record is by {recorded.writer}: intervals changed in 0.2, so only values and corrected values were "
             "compared, not intervals, differences of generators and ranks."
         )
     for name, (before, after) in versions.items():
-        click.echo(f"{name}: {before} then, {after} now")
+        tell(f"{name}: {before} then, {after} now")
     return not differences
 
 

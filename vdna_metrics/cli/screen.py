@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vdna_metrics.text import printable
+
 if TYPE_CHECKING:
     from vdna_metrics.build.reading import Reading
     from vdna_metrics.images.sources import ImageSource
@@ -42,7 +44,7 @@ def progress_bars() -> Iterator[StartBar]:
     from rich.text import Text
 
     def log(name: str, _total: int) -> Report:
-        begin = time.monotonic()
+        name, begin = printable(name), time.monotonic()
 
         def report(done: int, total: int | None) -> None:
             if done == total:
@@ -71,6 +73,7 @@ def progress_bars() -> Iterator[StartBar]:
 
         def draw(name: str, total: int) -> Report:
             # The end of a path tells more than its beginning.
+            name = printable(name)
             task = bars.add_task(name if len(name) <= 28 else f"…{name[-27:]}", total=total)
             return lambda done, total: bars.update(task, completed=done, total=total)
 
@@ -94,12 +97,17 @@ def report_download() -> Callable[[str, int, int | None], None]:
 def say(text: str) -> None:
     """To the error stream, where rich keeps it apart from its bars (click's `echo` would write into them)."""
     if is_main():
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, "terminal"), file=sys.stderr, flush=True)
+
+
+def tell(text: str = "", *, bold: bool = False) -> None:
+    """A result, to the output."""
+    click.secho(printable(text, "terminal"), bold=bold)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A title, names of columns, and rows, no wider than the terminal."""
-    cells = [[number(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [[number(cell) if isinstance(cell, float) else printable(str(cell)) for cell in row] for row in rows]
     widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
     numeric = [not isinstance(cell, str) for cell in rows[0]]
     # Numbers and short names are never folded, however narrow the terminal. The room that they leave goes first to
@@ -114,8 +122,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         given = min(wanted[place], room // (len(columns) - left))
         widths[place] += given
         room -= given
-    click.secho(title, bold=True)
-    click.echo()
+    tell(title, bold=True)
+    tell()
     for row in (columns, *cells):
         folded = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
         height = max(map(len, folded))
@@ -125,11 +133,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
             aligned = [
                 f"{part:{'>' if n else '<'}{width}}" for part, width, n in zip(line, widths, numeric, strict=True)
             ]
-            click.echo("   ".join(aligned).rstrip())
+            tell("   ".join(aligned).rstrip())
         if row is columns:
             rule = "─" if (sys.stdout.encoding or "").lower().startswith("utf") else "-"
-            click.echo(rule * (sum(widths) + 3 * (len(columns) - 1)))
-    click.echo()
+            tell(rule * (sum(widths) + 3 * (len(columns) - 1)))
+    tell()
 
 
 def number(value: float) -> str:
@@ -157,9 +165,14 @@ def print_lines(lines: Mapping[str, str]) -> None:
     for title, text in lines.items():
         line = f"{title:{wide}}{text}"
         folded = textwrap.fill(line, 100, subsequent_indent=" " * wide, break_on_hyphens=False)
-        click.echo(folded if " " in text else line)
+        tell(folded if " " in text else line)
 
 
 def print_json(value: Any) -> None:
     """Plain containers as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # names that are no text, or a terminal that knows few letters
+        text = json.dumps(value, indent=2, allow_nan=False)
+    click.echo(text)

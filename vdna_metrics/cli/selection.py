@@ -13,7 +13,7 @@ from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, default_column, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import output_paths, report_skipped, say_notes
-from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, tell, watched
 from vdna_metrics.cli.settings import find_comparison, find_settings
 from vdna_metrics.dna import Column
 from vdna_metrics.references import resolve_images
@@ -84,9 +84,9 @@ def select(source_with: str, source_without: str, output: str, given: SelectOpti
         return print_json(
             {"file": written, "selected": len(selection), "neurons": layers, "made": dict(selection.made)}
         )
-    click.echo(f"{written}: {selection!r}")
-    click.echo(f"smallest distance of the chosen: {smallest:.4g}")
-    click.echo(f"never chosen: {dropped['dead']} dead, {dropped['coverage']} with too much outside their ranges")
+    tell(f"{written}: {selection!r}")
+    tell(f"smallest distance of the chosen: {smallest:.4g}")
+    tell(f"never chosen: {dropped['dead']} dead, {dropped['coverage']} with too much outside their ranges")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def desensitise(table: str, source: str, attribute: str, output: str, given: Des
         return print_json(
             {"file": written, "attribute": attribute, "left_out": left_out, "results": results, "made": learned.made}
         )
-    click.echo(f"{written}: {learned!r}")
+    tell(f"{written}: {learned!r}")
     print_table(
         f"Sensitivity to {attribute} removed, and deviation of {len(names) - 1} others, in per cent",
         ["images", "n", "removed", "deviation"],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 
 from vdna_metrics.dna.columns import Column, find_column
+from vdna_metrics.text import printable
 
 
 def significant(value: float, digits: int = 4) -> str:
@@ -59,16 +59,6 @@ def with_error(value: float, error: float) -> str:
     return f"{fixed(value, places)} ± {fixed(error, places)}"
 
 
-def one_line(name: str) -> str:
-    r"""A name without line breaks and other control characters, which file names may have.
-
-    Examples:
-        >>> one_line("two\nlines")
-        'two lines'
-    """
-    return "".join(" " if unicodedata.category(letter).startswith("C") else letter for letter in name)
-
-
 def quoted(name: str) -> str:
     """A name inside a sentence.
 
@@ -76,7 +66,7 @@ def quoted(name: str) -> str:
         >>> quoted("white noise")
         '“white noise”'
     """
-    return f"“{one_line(name)}”"
+    return f"“{printable(name)}”"
 
 
 def shortened(name: str, letters: int) -> str:
@@ -86,7 +76,7 @@ def shortened(name: str, letters: int) -> str:
         >>> shortened("stylegan2-ada-ffhq-256-kimg25000-seed7", 20)
         'stylegan2-…000-seed7'
     """
-    name = one_line(name)
+    name = printable(name)
     if len(name) <= letters:
         return name
     head = letters // 2

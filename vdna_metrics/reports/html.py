@@ -13,10 +13,11 @@ from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import write_whole
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import are_distances, fixed, listed, one_line, significant, titled, with_error
+from vdna_metrics.reports.formatting import are_distances, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
+from vdna_metrics.text import printable
 
 _CLASSES = 20  # rows of a table of classes
 _FIDELITY = {
@@ -69,8 +70,9 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # markup is of another type
     )
-    environment.filters.update(significant=significant, one_line=one_line)
+    environment.filters.update(significant=significant)
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*leaderboard.columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]

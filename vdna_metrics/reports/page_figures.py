@@ -17,7 +17,7 @@ from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.leaderboard.record import QUANTILES, Evidence, Leaderboard, Score
 from vdna_metrics.reports.analysis_plots import parts_text
 from vdna_metrics.reports.embedding import file_of, image_uri, inline_svg
-from vdna_metrics.reports.formatting import is_distance, one_line, significant, titled
+from vdna_metrics.reports.formatting import is_distance, significant, titled
 from vdna_metrics.reports.leaderboard_plots import (
     generator_colours,
     leaderboard_profile,
@@ -25,6 +25,7 @@ from vdna_metrics.reports.leaderboard_plots import (
     ranking_chart,
 )
 from vdna_metrics.reports.summary import interval_text, score_text
+from vdna_metrics.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,7 @@ class PageFigures:
             figure.set_layout_engine("none")  # as it was laid out for the first
             self.files[f"{file}.svg"], self.files[f"{file}.png"] = svg, file_of(figure, "png")
         self.drawn += 1
-        return Panel(inline_svg(svg, f"f{self.drawn}", one_line(label)), caption, name)
+        return Panel(inline_svg(svg, f"f{self.drawn}", printable(label)), caption, name)
 
     def file_name(self, *parts: str) -> str:
         """A name for files that no other figure has, of letters that any file system takes."""
@@ -178,7 +179,7 @@ class PageFigures:
                 images = side.neurons.get((neuron.layer, neuron.neuron), ())[: _EXAMPLES if first else _FEWER]
                 whose = "reference" if side.side == "reference" else generator
                 pictures = [
-                    Picture(image_uri(one.image, _THUMB), f"{whose}: {one_line(one.name)}, pull {one.pull:+.0f} bins")
+                    Picture(image_uri(one.image, _THUMB), f"{whose}: {printable(one.name)}, pull {one.pull:+.0f} bins")
                     for one in images
                 ]
                 exemplars += [(side.side, pictures)] * bool(pictures)
@@ -206,7 +207,7 @@ class PageFigures:
     def examples(self, name: str, number: int = _EXAMPLES) -> list[Picture]:
         """Some images of a set."""
         images: Iterable[Tensor] = self.evidence.examples.get(name, ())[:number]
-        alt = f"{one_line(name)}, example"
+        alt = f"{printable(name)}, example"
         return [Picture(image_uri(image, _THUMB), f"{alt} {place}") for place, image in enumerate(images, start=1)]
 
 
@@ -257,7 +258,7 @@ def _ranked(images: Sequence[RankedImage]) -> list[Picture]:
     return [
         Picture(
             image_uri(image.image, _PICTURE),
-            f"{one_line(image.name)}, distance {significant(image.score, 3)}",
+            f"{printable(image.name)}, distance {significant(image.score, 3)}",
             " ".join([significant(image.score, 3), *(layer.layer for layer in image.layers[:1])]),
         )
         for image in images

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, headed, titled
 from vdna_metrics.reports.summary import percent
+from vdna_metrics.text import printable
 
 COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "first_rank", "last_rank", "value", "corrected",
@@ -60,6 +62,12 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
+
+    def write(row: dict[str, Any]) -> None:
+        writer.writerow(
+            {head: printable(value, "csv") if isinstance(value, str) else value for head, value in row.items()}
+        )
+
     for network, metric in leaderboard.columns:
         floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
         for score in leaderboard.column(network, metric):
@@ -68,8 +76,8 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
             row["first_rank"], row["last_rank"] = score.rank or ("", "")
             row["extrapolated"], row["extrapolated_error"] = score.extrapolated or ("", "")
             row["floor"] = floor.value if floor else ""
-            writer.writerow(row)
-            writer.writerows({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))
+            for each in (row, *({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))):
+                write(each)
     return text.getvalue()
 
 
@@ -101,11 +109,9 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
     if leaderboard.command:
-        lines += ["## Made by", "", f"    {leaderboard.command}", ""]
+        lines += ["## Made by", "", f"    {printable(leaderboard.command)}", ""]
     return "\n".join(lines)
 
 
 def _cell(text: str) -> str:
-    """Text that is not markup: names come from folders."""
-    escaped = "".join(f"\\{sign}" if sign in "\\`*_[]<>|#" else sign for sign in text)
-    return " ".join(escaped.split())
+    return printable(text, "markdown")

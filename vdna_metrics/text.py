@@ -1,0 +1,47 @@
+"""Names from outside as text that a terminal, a table or a page shows and does not obey."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal
+
+Sink = Literal["line", "terminal", "csv", "markdown"]
+
+_DIRECTIONS = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_MARKUP = "\\`*_[]<>|#"
+_FORMULA = ("=", "+", "-", "@")
+
+
+def printable(text: str, sink: Sink = "line") -> str:
+    r"""Text without what a reader's program would take for more than text.
+
+    Control characters, changes of the direction of writing, and bytes of file names that are no text become visible
+    escapes, so that two names stay two. Escaping what HTML or JSON mean by other characters is up to their writers.
+
+    Args:
+        text: a name, or a sentence with names in it.
+        sink: where it goes: ``"line"``, a place that holds one line; ``"terminal"``, where line breaks stay; ``"csv"``,
+            in which spreadsheets take what begins with ``=``, ``+``, ``-`` or ``@`` for a formula; ``"markdown"``.
+
+    Examples:
+        >>> print(printable("two\nlines"), printable("\x1b[31mred"), printable("caf\udce9.png"))
+        two\nlines \x1b[31mred caf\xe9.png
+        >>> printable("=1+1", "csv"), printable("<b> *x*", "markdown")
+        ("'=1+1", '\\<b\\> \\*x\\*')
+    """
+    if sink == "markdown":
+        escaped = "".join(f"\\{sign}" if sign in _MARKUP else sign for sign in text)
+        return printable(" ".join(escaped.split()))
+    kept = "\n" if sink == "terminal" else ""
+    shown = "".join(sign if sign in kept else _shown(sign) for sign in text)
+    return f"'{shown}" if sink == "csv" and shown.startswith(_FORMULA) else shown
+
+
+def _shown(sign: str) -> str:
+    if "\udc80" <= sign <= "\udcff":  # a byte of a file name, as the system gives it
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    if sign in _DIRECTIONS or unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp"):
+        return (
+            sign.encode("unicode_escape", "surrogatepass").decode("ascii") if sign < "\ud800" else f"\\u{ord(sign):04x}"
+        )
+    return sign
