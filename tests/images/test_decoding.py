@@ -11,7 +11,8 @@ import pytest
 from helpers.image_files import encode, pixels, png
 from PIL import Image, ImageFile
 
-from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images import decode_image
+from vdna_metrics.images.decoding import decode_bytes, pixel_hash
 
 
 def test_gray_is_replicated() -> None:
@@ -164,3 +165,28 @@ def test_pixel_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"big\.png: .*101 pixels.*limit of 100 pixels.*MAX_IMAGE_PIXELS"):
         decode_image(encode(pixels(1, 101, 3)), "big.png")
     assert Image.MAX_IMAGE_PIXELS == 50
+
+
+@pytest.mark.parametrize("bits", [1, 10, 12, 16])
+def test_the_bits_that_16_bit_values_need_are_known(bits: int) -> None:
+    """Of gray and colour, PNG and TIFF, with 16 bits a value the largest is known; 8-bit files have none."""
+    gray = np.full((4, 6), 2**bits - 1, np.uint16)
+    for kind in ("PNG", "TIFF"):
+        assert decode_bytes(encode(Image.fromarray(gray), kind)).depth == bits
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.repeat(gray[:, :, None], 3, axis=2))
+    colour = decode_bytes(png(6, 4, raw, depth=16))
+    assert (colour.depth, colour.format) == (max(8, bits), "PNG")  # of which Pillow gives the high bytes
+    assert [decode_bytes(encode(pixels(4, 6, 3), kind)).depth for kind in ("PNG", "TIFF", "JPEG")] == [0, 0, 0]
+
+
+def test_pixels_are_hashed_whatever_the_file() -> None:
+    """A lossless copy in another format has the image's hash; another pixel, or another shape, another hash."""
+    image = pixels(8, 6, 3)
+    copies = [decode_bytes(encode(image, kind, **options)).pixels for kind, options in (
+        ("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True}),
+    )]  # fmt: skip
+    assert {pixel_hash(copy) for copy in copies} == {pixel_hash(image)}
+    other = image.copy()
+    other[0, 0, 0] ^= 1
+    assert len({pixel_hash(each) for each in (image, other, image.transpose(1, 0, 2), image[:, ::-1])}) == 4
+    assert pixel_hash(np.zeros((1, 1, 3), np.uint8)) == 0x8B7734D2A26D553F  # the same on every machine, for ever
