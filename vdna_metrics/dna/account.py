@@ -216,13 +216,7 @@ class ImageAccount:
 
     def __str__(self) -> str:
         """In a few words; empty where nothing is known."""
-        many = len(self.formats or ()) > 1
-        parts = [", ".join(f"{name} {count}" if many else name for name, count in self.formats or ())]
-        parts += [] if self.sizes is None else [str(self.sizes)]
-        if self.pixels is not None and self.pixels.repeated:
-            about = "" if self.pixels.is_exact else "about "
-            parts.append(f"{about}{self.pixels.repeated} of {self.pixels.n_images} the same as another")
-        return ", ".join(filter(None, parts))
+        return in_words(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, of what is known; of hashes what they tell."""
@@ -261,6 +255,22 @@ class ImageAccount:
         counts = self.pixels.counts
         smallest = np.min_scalar_type(int(counts.max(initial=0)))
         return {"pixel_hashes": self.pixels.hashes, "pixel_counts": counts.astype(smallest)}
+
+
+def in_words(account: Mapping[str, Any]) -> str:
+    """What `ImageAccount.to_json` gives, in a few words; empty where nothing is known.
+
+    Args:
+        account: plain containers.
+    """
+    formats, pixels = account.get("formats", {}), account.get("pixels", {})
+    parts = [", ".join(f"{name} {count}" if len(formats) > 1 else name for name, count in formats.items())]
+    if "sizes" in account:
+        parts.append(str(ImageSizes(*(tuple(account["sizes"][side]) for side in ("widths", "heights")))))
+    if pixels.get("repeated"):
+        about = "" if pixels["exact"] else "about "
+        parts.append(f"{about}{pixels['repeated']} of {pixels['n_images']} the same as another")
+    return ", ".join(filter(None, parts))
 
 
 def _read(counts: Mapping[str, int]) -> Counts:
