@@ -24,7 +24,7 @@ from helpers.dnas import (
 from hypothesis import given, strategies as st
 
 from vdna_metrics.analysis.coverage import Coverage, LayerCoverage, NeuronCoverage, coverage, quantile_ranges
-from vdna_metrics.dna.compare import coverage_warning
+from vdna_metrics.dna.caveats import set_caveats
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.ranges import ActivationRanges, RangesSource, load_ranges
@@ -91,7 +91,7 @@ def test_a_narrow_verdict_goes_with_the_warning(ranges: ActivationRanges, verdic
     """Ranges are called too narrow exactly where distances warn."""
     dna = make_dna("histogram", 60, ranges=ranges, bins=100)
     assert coverage(dna).verdict == verdict
-    assert (coverage_warning(dna) is not None) == (verdict == "narrow")
+    assert ("coverage" in set_caveats(dna)) == (verdict == "narrow")
 
 
 def test_dead_neurons_that_moved_are_told() -> None:

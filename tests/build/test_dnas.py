@@ -25,11 +25,13 @@ from vdna_metrics.build.dnas import build_dnas
 from vdna_metrics.build.passes import Checkpoint, calibrate
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.account import ImageAccount, ImageSizes
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.images import open_images
+from vdna_metrics.images.batches import FACTS, facts_of_batch
 from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.metrics import LayerFrechetDistance, NeuronFrechetDistance, VDNAEarthMoversDistance
@@ -140,18 +142,43 @@ def test_the_manifest_identifies_the_images(tmp_path: Path) -> None:
     assert (tensors.provenance.manifests, tensors.provenance.sources) == ((), ("tensors",))
 
 
-def test_the_sizes_of_the_images_are_kept(tmp_path: Path) -> None:
-    """Sizes are those of the files, not of the network's input; they add, and batches that come have none."""
+def test_what_the_images_are_is_kept(tmp_path: Path) -> None:
+    """Formats, sizes and pixels are those of the files, not of the network's input; they add, and files keep them."""
     for name, width, height in (("a", 30, 20), ("b", 10, 40)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "image.png").write_bytes(encode(pixels(1, height, width, 3)[0]))
     whole = _build(tmp_path, kinds=["gaussian"])["gaussian"]
     parts = [_build(tmp_path / name, kinds=["gaussian"])["gaussian"] for name in "ab"]
-    assert str(parts[0].provenance.sizes) == "30x20"
-    assert str(whole.provenance.sizes) == str((parts[0] + parts[1]).provenance.sizes) == "10..30 x 20..40"
+    assert str(parts[0].provenance.account.sizes) == "30x20"
+    assert str(whole.provenance.account.sizes) == "10..30 x 20..40"
+    assert (parts[0] + parts[1]).provenance.account == whole.provenance.account
     assert load_vdna(whole.save(tmp_path / "whole.npz")).provenance == whole.provenance
-    batches = [torch.from_numpy(IMAGES).permute(0, 3, 1, 2)]
-    assert _build(batches, kinds=["gaussian"])["gaussian"].provenance.sizes is None
+
+
+def test_an_account_does_not_depend_on_how_images_come(tmp_path: Path) -> None:
+    """A folder, an array, a tensor, batches and ranks' halves have one hash an image, and names of what they are."""
+    folder, of = _folder(tmp_path / "photos"), torch.from_numpy(IMAGES).permute(0, 3, 1, 2)
+    files, *others = (
+        _build(images, kinds=["gaussian"])["gaussian"].provenance.account
+        for images in (folder, IMAGES, of, list(of.split(4)))
+    )
+    assert files.formats == (("PNG", len(IMAGES)),)
+    assert [account.formats for account in others] == [(("array", 11),), (("array", 11),), (("tensor", 11),)]
+    for account in others:
+        assert (account.sizes, account.pixels, account.depths) == (files.sizes, files.pixels, files.depths)
+    shards = [Reading(batch_size=2, shard=(i, 2)) for i in range(2)]
+    one, other = (_build(folder, kinds=["gaussian"], reading=each)["gaussian"] for each in shards)
+    assert (one + other).provenance.account == (other + one).provenance.account == files
+
+
+def test_tensors_on_another_device_are_not_hashed() -> None:
+    """Pixels that are not in this memory are not fetched for their hashes: it is not known which are the same."""
+    facts = facts_of_batch(torch.empty(3, 3, 4, 5, dtype=torch.uint8, device="meta"))
+    assert ImageAccount.of(*(facts[name] for name in FACTS.names)) == ImageAccount(
+        (("tensor", 3),), ImageSizes.of([5] * 3, [4] * 3), ()
+    )
+    vectors = facts_of_batch(torch.zeros(3, 7))
+    assert ImageAccount.of(*(vectors[name] for name in FACTS.names)) == ImageAccount((("tensor", 3),), None, ())
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_a_skipped_image_is_on_the_side_where_it_would_be(tmp_path: Path) -> Non
     skipped = {part: [name for name, _ in dna.provenance.skipped] for part, dna in dnas.items()}
     assert skipped == {("even", True): ["2.png"], ("even", False): [], ("first", True): ["2.png"], ("first", False): []}
     height, width = IMAGES.shape[1:3]
-    assert {str(dna.provenance.sizes) for dna in dnas.values()} == {f"{width}x{height}"}
+    assert {str(dna.provenance.account.sizes) for dna in dnas.values()} == {f"{width}x{height}"}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_groups_add_up_to_the_dnas_of_one_pass(folder: Path, batch_size: int) ->
         assert found.dnas[kind].sizes == (5, 5, 4)
         assert_same_state(found.dnas[kind].total.distribution, whole[kind].distribution)
         assert found.dnas[kind].total.provenance.sources == ("set",)
+        assert found.dnas[kind].total.provenance.account == whole[kind].provenance.account
     assert found.manifest == whole["gaussian"].provenance.manifests[0]
     assert (found.n_images, found.skipped) == (14, ())
 

@@ -12,20 +12,11 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
-from helpers.dnas import (
-    DEAD,
-    KINDS,
-    LAYOUT,
-    make_activations,
-    make_distribution,
-    make_dna,
-    make_fingerprint,
-    make_ranges,
-)
+from helpers.dnas import DEAD, KINDS, LAYOUT, make_activations, make_dna, make_fingerprint, make_ranges
 
 from vdna_metrics.distributions import HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.dna import compare
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.emd import earth_movers_distance
 from vdna_metrics.functional.frechet import covariance_factor, frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import NeuronLayout
@@ -410,38 +401,3 @@ def test_a_rank_deficient_layer_is_at_no_distance_from_itself() -> None:
     dna = VDNA(distribution, make_fingerprint().select(["conv1"]))
     trace = float(distribution.mean_and_covariance("conv1")[1].trace())
     assert 0 <= float(compare.layer_frechet(dna, dna)) < 1e-9 * trace  # type: ignore[arg-type]
-
-
-def test_more_than_one_percent_outside_warns() -> None:
-    """The sentence names the layers with more than 1 % outside, the worst first; 1 % and other kinds give none."""
-    activations = {layer: x.clamp(-2.9, 2.9) for layer, x in make_activations(50).items()}
-    fingerprint = make_fingerprint()
-    inside = VDNA(make_distribution("histogram", activations), fingerprint)
-    assert compare.coverage_warning(inside) is None
-    activations["norm"][0, 0, 0] = 9.0  # 1 of 100: just 1 %
-    assert compare.coverage_warning(VDNA(make_distribution("histogram", activations), fingerprint)) is None
-    activations["norm"][0, 1, 0] = -9.0
-    activations["conv1"][:, :, 0] = 9.0
-    sentence = compare.coverage_warning(VDNA(make_distribution("histogram", activations), fingerprint))
-    assert sentence is not None
-    assert "outside the activation ranges in 2 of 3 layers (conv1 16.7%, norm 2.0%)" in sentence
-    assert compare.coverage_warning(make_dna("gaussian")) is None
-    assert compare.coverage_warning(make_dna("histogram", 0)) is None
-
-
-def test_too_few_images_for_a_covariance_warn() -> None:
-    """The sentence names layers with at least as many neurons as there are images; other kinds give none."""
-    assert compare.rank_warning(make_dna("layer_gaussian", 5)) is None
-    sentence = compare.rank_warning(make_dna("layer_gaussian", 3))
-    assert sentence is not None
-    assert sentence.startswith("3 images are too few to estimate the covariance of conv1 (4 neurons), conv2 (3 neuro")
-    assert compare.rank_warning(make_dna("gaussian", 3)) is None
-
-
-def test_what_is_not_read_is_told() -> None:
-    """The sentence counts files that lie beside the images; a file keeps them, and a sum of groups tells them once."""
-    dna = make_dna("gaussian")
-    assert compare.unread_warning(dna) is None
-    beside = replace(dna, provenance=replace(dna.provenance, unread=((".heic", 12), ("hidden image", 1))))
-    for one in (beside, replace(beside, provenance=Provenance.from_json(beside.provenance.to_json())), beside + beside):
-        assert compare.unread_warning(one) == "13 files beside the images are not read: .heic 12, hidden image 1"

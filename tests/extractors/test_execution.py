@@ -154,7 +154,6 @@ def results() -> dict[str, tuple[dict[str, Tensor], Any]]:
         return _used()
 
 
-@pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
 @pytest.mark.parametrize("around", [*((each,) for each in SURROUNDINGS), *PAIRS], ids="+".join)
 def test_metrics_are_the_same_whatever_surrounds_them(
     around: tuple[str, ...], results: dict[str, tuple[dict[str, Tensor], Any]]

@@ -11,7 +11,8 @@ import pytest
 from helpers.image_files import encode, pixels, png
 from PIL import Image, ImageFile
 
-from vdna_metrics.images.decoding import decode_image
+from vdna_metrics.images import decode_image
+from vdna_metrics.images.decoding import decode_bytes, pixel_hash
 
 
 def test_gray_is_replicated() -> None:
@@ -164,3 +165,44 @@ def test_pixel_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"big\.png: .*101 pixels.*limit of 100 pixels.*MAX_IMAGE_PIXELS"):
         decode_image(encode(pixels(1, 101, 3)), "big.png")
     assert Image.MAX_IMAGE_PIXELS == 50
+
+
+@pytest.mark.parametrize("bits", [1, 10, 12, 16])
+def test_the_bits_that_16_bit_values_need_are_known(bits: int) -> None:
+    """Of gray and colour, PNG and TIFF, with 16 bits a value the largest is known; 8-bit files have none."""
+    gray = np.full((4, 6), 2**bits - 1, np.uint16)
+    for kind in ("PNG", "TIFF"):
+        assert decode_bytes(encode(Image.fromarray(gray), kind)).depth == bits
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.repeat(gray[:, :, None], 3, axis=2))
+    colour = decode_bytes(png(6, 4, raw, depth=16))
+    assert (colour.depth, colour.format) == (max(8, bits), "PNG")  # of which Pillow gives the high bytes
+    assert [decode_bytes(encode(pixels(4, 6, 3), kind)).depth for kind in ("PNG", "TIFF", "JPEG")] == [0, 0, 0]
+
+
+def test_pixels_are_hashed_whatever_the_file() -> None:
+    """A lossless copy in another format has the image's hash; another pixel, or another shape, another hash."""
+    image = pixels(8, 6, 3)
+    copies = [decode_bytes(encode(image, kind, **options)).pixels for kind, options in (
+        ("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True}),
+    )]  # fmt: skip
+    assert {pixel_hash(copy) for copy in copies} == {pixel_hash(image)}
+    assert len({pixel_hash(each) for each in (image, image.transpose(1, 0, 2), image[:, ::-1])}) == 3
+
+
+@pytest.mark.parametrize("height", [3, 700, 1100])
+def test_each_pixel_counts(height: int) -> None:
+    """One bit anywhere in a small or large image changes its hash, and so does a swap of rows."""
+    image = pixels(height, 1280, 3)
+    image[-1, -1] = 0
+    found = {pixel_hash(image), pixel_hash(image[::-1])}
+    for place in np.linspace(0, image.size - 1, 40).astype(int):
+        other = image.copy()
+        other.reshape(-1)[place] ^= 1 << place % 8
+        found.add(pixel_hash(other))
+    assert len(found) == 42
+
+
+def test_a_hash_stays_what_it_is() -> None:
+    """Files keep hashes, so they are the same on every machine and in every version."""
+    assert pixel_hash(np.zeros((1, 1, 3), np.uint8)) == 0x8B7734D2A26D553F
+    assert pixel_hash((np.arange(90_000) % 251).astype(np.uint8).reshape(100, 300, 3)) == 0x9A415CAD8DAD3FF2

@@ -55,7 +55,6 @@ from vdna_metrics import (
 )
 
 # Small batches have singular covariances; the warning has tests of its own.
-pytestmark = pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
 
 
 class TestVDNAEarthMoversDistance(DistanceContract):

@@ -19,8 +19,6 @@ from torch import Tensor
 from vdna_metrics import FrechetInceptionDistance, LayerFrechetDistance, NeuronFrechetDistance
 from vdna_metrics.metrics import DistanceMetric
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
-
 
 def _pairs(name: str, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
     """Real and generated features where either side, or both, are a set of a name."""

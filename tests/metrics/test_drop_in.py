@@ -25,7 +25,6 @@ from torchmetrics.wrappers import BootStrapper, FeatureShare, MinMaxMetric
 from vdna_metrics import FrechetInceptionDistance
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning"),
     pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save all:UserWarning"),
     pytest.mark.filterwarnings("ignore:`torch.jit"),
 ]

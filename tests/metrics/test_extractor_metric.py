@@ -32,8 +32,6 @@ from vdna_metrics.extractors.weights import LiveWeights, checksum, weights_sha25
 
 UNNAMED = replace(RANGES, fingerprint=None)
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
-
 
 # ------------------------------------------------------------------------------------------------------------ weights
 def _loaded(network: nn.Module) -> None:

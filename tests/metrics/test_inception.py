@@ -58,7 +58,6 @@ def test_features_are_layers_of_the_inception(feature: int, layer: str, weights:
     assert metric.fingerprint.architecture == "fid_inception"
 
 
-@pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
 def test_images_that_are_all_alike_have_a_fid(weights: Path) -> None:
     """A collapsed generator, real images that are all alike, and both, are as far as their features."""
     varied, grey = images(5, 1), torch.full_like(images(5, 1), 128)
@@ -98,7 +97,6 @@ def test_preprocessing_may_be_anothers(mode: PreprocessingMode, weights: Path) -
     assert spec.preprocess.mean == spec.preprocess.std == (middle,) * 3
 
 
-@pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning")
 @pytest.mark.parametrize("normalize", [False, True])
 def test_a_module_of_ones_own_agrees_with_torchmetrics(normalize: bool) -> None:
     """A custom feature module gives torchmetrics' number, images being handed to it as they come."""

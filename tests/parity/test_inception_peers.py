@@ -30,7 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:Arguments other than a weight enum:UserWarning"),
     pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.* too few to estimate the covariance:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*`disp` argument is deprecated:DeprecationWarning"),
 ]
 

@@ -21,7 +21,7 @@ LEVELS = (1e-4, 1 - 1e-4)
 # Of the larger end: what rounding in float32 may move an activation against the edge of its bin, twice over.
 _ROUNDING = 2**-22
 
-OUTSIDE = 0.01  # more than this share of a layer's activations is too much; `coverage_warning` begins here
+OUTSIDE = 0.01  # more than this share of a layer's activations is too much; `set_caveats` begins here
 USED = 0.1  # a layer whose median neuron uses less of its range has too few bins left for them
 
 

@@ -14,11 +14,13 @@ from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution, Kind
-from vdna_metrics.dna.vdna import VDNA, ImageSizes, Provenance
+from vdna_metrics.dna.account import ImageAccount
+from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.positions import check_max_positions, subsample_positions
+from vdna_metrics.images.batches import FACTS
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_choice, check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
@@ -300,16 +302,18 @@ def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[
     """Where the DNA of each part comes from: the one place that knows how parts are named and hashed."""
     names, place_of = seen.seen_names, {name: place for place, name in enumerate(seen.names)}
     members = partition.members(seen.indices)
+    facts = seen.all_facts
     left_out = partition.members([place_of[name] for name, _ in seen.skipped])
     found = []
     for place, suffix in enumerate(partition.suffixes):
         here = members.get(place, ())
-        digests, sizes = [seen.digests[i] for i in here], [seen.sizes[i] for i in here]
+        digests = [seen.digests[i] for i in here]
+        of_part = facts[list(here)] if seen.names else facts
         bad = [seen.skipped[i] for i in left_out.get(place, ())]
         skipped = tuple((partition.image_name(name), reason) for name, reason in bad)
         manifests = (manifest_hash([partition.image_name(names[i]) for i in here], digests),) if digests else ()
-        known = ImageSizes.of(sizes) if sizes else None
-        origin = Provenance(extractor, (seen.name + suffix,), skipped, manifests, sizes=known, unread=seen.unread)
+        account = ImageAccount.of(*(of_part[name] for name in FACTS.names or ()))
+        origin = Provenance(extractor, (seen.name + suffix,), skipped, manifests, account=account, unread=seen.unread)
         found.append(origin)
     return found
 

@@ -23,7 +23,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import is_ours, read_header, read_npz, write_npz
-from vdna_metrics.images.batches import ImageDataset, iterate_images
+from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
@@ -117,7 +117,7 @@ class Seen:
     count: int = 0
     indices: list[int] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
+    facts: list[NDArray[Any]] = field(default_factory=list)  # of `FACTS`, a batch each
     skipped: list[tuple[str, str]] = field(default_factory=list)
     next_batch: int = 0
     names: tuple[str, ...] = ()  # of all images of the source
@@ -127,7 +127,7 @@ class Seen:
         """Write this and the states."""
         arrays = {name: _tensor(state).cpu().numpy() for name, state in states.items()}
         arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
-        arrays["sizes"] = np.array(self.sizes, np.int64).reshape(-1, 2)
+        arrays["facts"] = self.all_facts
         values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
         checkpoint.save(values, arrays)
 
@@ -139,7 +139,7 @@ class Seen:
         for name, state in states.items():
             _tensor(state).copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
-        self.sizes = [(width, height) for width, height in arrays["sizes"].tolist()]
+        self.facts = [arrays["facts"]]
         self.count, self.next_batch = values["count"], values["next_batch"]
         self.skipped = [(name, reason) for name, reason in values["skipped"]]
 
@@ -159,13 +159,21 @@ class Seen:
                 operation = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}.get(name, dist.ReduceOp.SUM)
                 state.copy_(reduced(state, operation))
         parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.sizes))
+        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.all_facts))
         self.count = sum(part[0] for part in parts)
-        seen = [item for part in parts for item in zip(part[1], part[2], part[4], strict=True)]
-        seen.sort(key=lambda item: item[0])  # as one process would have met them
-        self.indices, self.digests, self.sizes = ([item[which] for item in seen] for which in range(3))
+        seen = [item for part in parts for item in zip(part[1], part[2], strict=True)]
+        order = sorted(range(len(seen)), key=lambda place: seen[place][0])  # as one process would have met them
+        self.indices, self.digests = ([seen[place][which] for place in order] for which in range(2))
+        self.facts = [part[4] for part in parts]
+        if self.indices:
+            self.facts = [self.all_facts[order]]
         place_of = {name: place for place, name in enumerate(self.names)}
         self.skipped = sorted((item for part in parts for item in part[3]), key=lambda item: place_of[item[0]])
+
+    @property
+    def all_facts(self) -> NDArray[Any]:
+        """``[images seen]`` of `FACTS`."""
+        return np.concatenate(self.facts) if self.facts else np.empty(0, FACTS)
 
     @property
     def seen_names(self) -> tuple[str, ...]:
@@ -223,8 +231,10 @@ def run_pass(
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
             raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")
         for item in source:
-            activations = layout.pick(extractor(_images_of(item).to(reading.device)))
+            batch = _images_of(item)
+            activations = layout.pick(extractor(batch.to(reading.device)))
             fill_(ActivationBatch(activations))
+            seen.facts.append(facts_of_batch(batch))  # while the device is busy
             seen.count += next(iter(activations.values())).shape[1]
             if reading.progress is not None:
                 reading.progress(seen.count, None)
@@ -248,7 +258,7 @@ def _see_source_(
 ) -> None:
     checkpoint = None
     if reading.checkpoint is not None:
-        decisive = [identity(source), sorted(states), list(settings), reading.batch_size, reading.skip_bad]
+        decisive = [identity(source), FACTS.descr, sorted(states), list(settings), reading.batch_size, reading.skip_bad]
         checkpoint = Checkpoint(reading.checkpoint, decisive, reading.shard)
         seen.restore_(checkpoint, states)
     total = reading.images_of_part(len(source))
@@ -267,7 +277,7 @@ def _see_source_(
         seen.count += len(batch.indices)
         seen.indices += batch.indices
         seen.digests += batch.digests
-        seen.sizes += batch.sizes
+        seen.facts.append(batch.facts)
         seen.skipped += [(bad.name, bad.reason) for bad in batch.skipped]
         seen.next_batch = batch.end
         if reading.progress is not None:

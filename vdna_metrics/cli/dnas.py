@@ -9,11 +9,12 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, reading_of
-from vdna_metrics.cli.results import described, forget, output_paths, report_skipped, say_notes
+from vdna_metrics.cli.results import described, forget, output_paths, print_accounts, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA
+from vdna_metrics.dna.caveats import set_caveats
 from vdna_metrics.dna.serialization import load_merged
 from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.references import resolve_images
@@ -56,7 +57,7 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     report_skipped(images.name, dnas[kinds[0]].provenance.skipped)
     notes = Notes()
     for dna in dnas.values():
-        notes.add_warnings(source, dna)
+        notes.add_caveats(source, set_caveats(dna))
     say_notes(notes)
     written = [(str(dna.save(paths[kind])), dna) for kind, dna in dnas.items()]
     forget(pass_.checkpoint)
@@ -64,6 +65,7 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
         return print_json([{"file": file, **described(dna)} for file, dna in written])
     for file, dna in written:
         tell(f"{file}: {dna!r}")
+    print_accounts({f"{source}:": dnas[kinds[0]]})
 
 
 @click.command()

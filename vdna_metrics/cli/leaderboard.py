@@ -22,7 +22,7 @@ from vdna_metrics.dna import Column
 from vdna_metrics.extractors import create_extractor
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
-from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_source, replay_leaderboard
+from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_sources, replay_leaderboard
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import resolve
 
@@ -158,8 +158,9 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, **recording, **work)
         else:
+            added = named_sources(sources, [entry.name for entry in recorded.generators])
             work |= {"references": given.references, **recording}
-            found = append_to_leaderboard(recorded, tuple(map(named_source, sources)), **told, **work)
+            found = append_to_leaderboard(recorded, added, **told, **work)
     if folder is not None:
         write_report_to(*found, folder)
     if recorded is None or replay is None:
@@ -188,7 +189,7 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 # ------------------------------------------------------------------------------------------------------------- the plan
 def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
-    named, columns, histograms = tuple(map(named_source, sources)), given.columns, given.histograms
+    named, columns, histograms = named_sources(sources), given.columns, given.histograms
     check_root(given.reading.root, *(source for _, source in named), *given.references)
     plan = LeaderboardPlan(
         references=given.references,

@@ -21,6 +21,8 @@ from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_tabl
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
+from vdna_metrics.dna.account import in_words
+from vdna_metrics.dna.caveats import set_caveats
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.images.opening import DATASET
@@ -80,6 +82,7 @@ def show(name: str, as_json: bool) -> None:
     lines = {
         "images": f"{record.n_images} of {', '.join(provenance['sources'])}",
         "resolution": record.resolution or "not recorded",
+        "account": in_words(provenance.get("account", {})),
         "left out": f"{len(provenance['skipped'])} images that cannot be read" if provenance["skipped"] else "",
         "not read": ", ".join(f"{count} files of {what}" for what, count in provenance.get("unread", ())),
         "image hash": record.images or "not recorded",
@@ -180,7 +183,7 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     report_skipped(", ".join(dnas[0].provenance.sources), dnas[0].provenance.skipped)
     notes = Notes()
     for dna in dnas:
-        notes.add_warnings(", ".join(dna.provenance.sources), dna)
+        notes.add_caveats(", ".join(dna.provenance.sources), set_caveats(dna))
     say_notes(notes)
     _add(store, dnas, {**named, "origin": shlex.join(["vdna-metrics", *sys.argv[1:]])}, storing, text, as_json)
     forget(checkpoint)

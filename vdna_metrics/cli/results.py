@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ import click
 
 from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
-from vdna_metrics.cli.screen import say
+from vdna_metrics.cli.screen import print_lines, say
 from vdna_metrics.dna import VDNA, Column
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import is_ours
@@ -65,6 +65,13 @@ def report_skipped(source: str, skipped: Iterable[tuple[str, str]]) -> None:
     """A line for each image that was left out."""
     for name, reason in skipped:
         say(f"skipped: {source}: {name}: {reason}")
+
+
+def print_accounts(sets: Mapping[str, VDNA]) -> None:
+    """A line for each set of images, in a few words, where something is known of it."""
+    told = {name: str(dna.provenance.account) for name, dna in sets.items()}
+    if lines := {name: text for name, text in told.items() if text}:
+        print_lines(lines)
 
 
 def described(dna: VDNA) -> dict[str, Any]:

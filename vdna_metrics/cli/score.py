@@ -10,11 +10,21 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
 from vdna_metrics.cli.options import nested
-from vdna_metrics.cli.results import described, distance_from, forget, heading, measured, say_notes, seen_by
+from vdna_metrics.cli.results import (
+    described,
+    distance_from,
+    forget,
+    heading,
+    measured,
+    print_accounts,
+    say_notes,
+    seen_by,
+)
 from vdna_metrics.cli.screen import is_main, print_by_layer, print_by_neuron, print_json, print_table, progress_bars
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna.caveats import number_caveat
 from vdna_metrics.files import errors_of
 
 # Of one set: its source, the DNA of the first column's kind, and the values of all columns.
@@ -29,12 +39,13 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
         for images in task.generated:
             fake = task.dnas_of(images, start, images.source, real)
             values: dict[str, Any] = {}
+            task.note_caveats(images.source, fake, real)
             for column in task.columns:
                 kind = column.kind
-                task.notes.add_warnings(images.source, fake[kind])
                 with errors_of(f"{task.reference.source} and {images.source}"):
                     values |= measured(column, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
             found.append((images.source, fake[task.kinds[0]], values))
+    task.notes.add(number_caveat({name: dna.n_images for name, dna, _ in found}))
     return real, found
 
 
@@ -64,6 +75,11 @@ def _print(
             print_by_neuron(f"{text} by neuron", names, parts, task.settings.layout.neurons)
 
 
+def _of_images(dna: VDNA) -> dict[str, Any]:
+    """The account of a set, for JSON."""
+    return {"account": dna.provenance.account.to_json(), "unread": dna.provenance.unread}
+
+
 @dataclass(frozen=True)
 class ScoreOptions:
     """By what sets are scored against which images."""
@@ -91,7 +107,7 @@ def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
         return
     forget(task.reading.checkpoint)
     results = [
-        {"images": source, "n_images": dna.n_images, "skipped": dna.provenance.skipped, **values}
+        {"images": source, "n_images": dna.n_images, "skipped": dna.provenance.skipped, **_of_images(dna), **values}
         for source, dna, values in found
     ]
     described_dnas = [described(dna) for dna in real.values()]
@@ -99,6 +115,8 @@ def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
     images = f"{real[columns[0].kind].n_images} images of {', '.join(given.references)}"
     title = f"{distance_from(columns, images)}, {seen_by(task.settings.extractor, neurons)}"
     _print(task, told, results, title, by, as_json, unit=False)
+    if not as_json:
+        print_accounts({name: dna for name, dna, _ in [("reference", real[columns[0].kind], {}), *found]})
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,9 @@ def compare(reference: str, generated: tuple[str, ...], given: CompareOptions, a
     if not is_main():
         return
     (column,) = task.columns
-    results = [{"dna": source, "n_images": dna.n_images, **values} for source, dna, values in found]
+    results = [{"dna": source, "n_images": dna.n_images, **_of_images(dna), **values} for source, dna, values in found]
     told = {"reference": reference, "metric": column.name, "unit": column.unit, **vars(neurons)}
     images = f"{reference}, {dnas[column.kind].n_images} images {seen_by(task.settings.extractor, neurons)}"
     _print(task, told, results, distance_from([column], images), by, as_json, unit=True)
+    if not as_json:
+        print_accounts({name: dna for name, dna, _ in [(reference, dnas[column.kind], {}), *found]})

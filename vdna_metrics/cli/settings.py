@@ -24,16 +24,18 @@ from vdna_metrics.cli.options import (
 from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import StartBar, say, watched
 from vdna_metrics.distributions import HistogramDistribution, Kind
-from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna import VDNA, Column, GroupedDNA
+from vdna_metrics.dna.caveats import pair_caveats, set_caveats
 from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout, get_spec
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
-from vdna_metrics.leaderboard.network_scores import Notes
+from vdna_metrics.leaderboard.network_scores import Floors, Notes
+from vdna_metrics.leaderboard.plan import folder_notes
 from vdna_metrics.neurons import chosen_neurons, chosen_weights
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references import ImageSet, resolve
-from vdna_metrics.references.image_sets import ChosenDNA
+from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA
 from vdna_metrics.references.store import own_ranges
 
 NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, False, False))
@@ -218,6 +220,7 @@ class Comparison:
         reading: how images are read.
         notes: what a reader of the numbers should know.
         read: what DNAs were read.
+        groups: DNAs of the reference that are in groups.
     """
 
     reference: ImageSet
@@ -227,6 +230,7 @@ class Comparison:
     reading: Reading
     notes: Notes = field(default_factory=Notes)
     read: list[str] = field(default_factory=list)
+    groups: dict[Kind, GroupedDNA] = field(default_factory=dict)
 
     @property
     def kinds(self) -> list[Kind]:
@@ -241,8 +245,16 @@ class Comparison:
         name = f"real: {self.reference.source if images is None else images.name}"
         real = found.dnas_of(self.reference, start, name)
         for dna in real.values():
-            self.notes.add_warnings("reference", dna)
+            self.notes.add_caveats("reference", set_caveats(dna))
         return found, real
+
+    def note_caveats(self, name: str, fake: Mapping[Kind, VDNA], real: Mapping[Kind, VDNA]) -> None:
+        """What is to be known of a set of images, by itself and beside the reference."""
+        known: dict[str, AnyDNA] = {each.name: self.groups.get(each.kind, real[each.kind]) for each in self.columns}
+        floors = Floors(self.columns, known, draws=2)
+        for kind, dna in fake.items():
+            self.notes.add_caveats(name, set_caveats(dna, like=real[kind], floors=floors.of_few(dna)))
+            self.notes.add_caveats(name, pair_caveats(real[kind], dna))
 
     def dnas_of(
         self, images: ImageSet, start: StartBar, name: str, like: Mapping[Kind, VDNA] | None = None
@@ -254,6 +266,8 @@ class Comparison:
             chosen = self.settings.choose(images, kind, None if like is None else like[kind])
             if chosen is not None:
                 dnas[kind] = chosen.total
+                if like is None and isinstance(chosen.dna, GroupedDNA):
+                    self.groups[kind] = chosen.dna
                 for note in chosen.notes:
                     self.notes.add(note, images.source)
         missing = [kind for kind in self.kinds if kind not in dnas]
@@ -313,7 +327,10 @@ def find_comparison(
             )
     columns = tuple(column.replace(weights=neurons.neuron_weights) for column in columns)
     sets = [reference, *generated]
+    notes = Notes()
+    for note in folder_notes(sets):
+        notes.add(note)
     settings = find_settings(
         network, options.histograms, columns=columns, neurons=neurons.neurons, sets=sets, builds=builds
     )
-    return Comparison(reference, generated, columns, settings, reading)
+    return Comparison(reference, generated, columns, settings, reading, notes)

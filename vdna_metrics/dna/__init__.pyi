@@ -1,4 +1,5 @@
-from . import compare as compare
+from . import caveats as caveats, compare as compare
+from .account import ImageAccount as ImageAccount
 from .columns import Column as Column, find_column as find_column, list_columns as list_columns
 from .distances import (
     Distance as Distance,

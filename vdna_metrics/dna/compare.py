@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.distances import EMD, LFD, NFD, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
-
-_OUTSIDE_WARNING = 0.01
 
 
 def emd(
@@ -110,41 +107,3 @@ def layer_frechet(
         TypeError: as in `emd`.
     """
     return LFD(reference, generated, layers=layers, neurons=neurons, weights=weights, reduction=reduction)
-
-
-def coverage_warning(dna: VDNA) -> str | None:
-    """A sentence when more than 1 % of a layer's activations lay outside the activation ranges, else ``None``."""
-    if not isinstance(dna.distribution, HistogramDistribution) or not dna.n_images:
-        return None
-    outside = {layer: share for layer, share in dna.distribution.outside().items() if share > _OUTSIDE_WARNING}
-    if not outside:
-        return None
-    worst = ", ".join(f"{layer} {share:.1%}" for layer, share in sorted(outside.items(), key=lambda i: -i[1])[:4])
-    return (
-        f"more than 1 % of the activations lie outside the activation ranges in {len(outside)} of "
-        f"{len(dna.layout)} layers ({worst}); they are counted in the edge bins. Calibrate ranges that cover these "
-        "images (vdna-metrics calibrate, or ActivationRange)"
-    )
-
-
-def rank_warning(dna: VDNA) -> str | None:
-    """A sentence when a layer has at least as many neurons as there are images, so its covariance is singular."""
-    if dna.kind != "layer_gaussian":
-        return None
-    short = [f"{layer} ({count} neurons)" for layer, count in dna.layout.items() if count >= dna.n_images]
-    if not short:
-        return None
-    return (
-        f"{dna.n_images} images are too few to estimate the covariance of {', '.join(short[:4])}"
-        f"{', ...' if len(short) > 4 else ''}: the distance is biased upwards; take more images, fewer neurons, or the "
-        "neuron Fréchet distance"
-    )
-
-
-def unread_warning(dna: VDNA) -> str | None:
-    """A sentence when files lay beside the images that are not read, hidden ones and repeated links included."""
-    unread = dna.provenance.unread
-    if not unread:
-        return None
-    listed = ", ".join(f"{what} {count}" for what, count in unread)
-    return f"{sum(count for _, count in unread)} files beside the images are not read: {listed}"

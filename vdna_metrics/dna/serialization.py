@@ -37,7 +37,7 @@ def save_vdna(dna: VDNA, path: str | Path) -> Path:
         "fingerprint": dna.fingerprint.to_json(),
         "provenance": dna.provenance.to_json(),
     }
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Array] = dna.provenance.account.arrays()
     if isinstance(distribution, HistogramDistribution):
         header["bins"] = distribution.bins
         header["ranges"] = distribution.ranges.header()
@@ -90,9 +90,8 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
         _array(distribution.centre)[:], _array(distribution.first)[:] = arrays["centre"], arrays["first"]
     distribution.state[0] = header["n_images"]
     placed: Distribution = distribution if device is None else distribution.to(device)
-    return VDNA(
-        placed, ExtractorFingerprint.from_json(header["fingerprint"]), Provenance.from_json(header["provenance"])
-    )
+    fingerprint = ExtractorFingerprint.from_json(header["fingerprint"])
+    return VDNA(placed, fingerprint, Provenance.from_json(header["provenance"], arrays))
 
 
 def load_merged(paths: Sequence[str | Path]) -> VDNA | ActivationRanges:

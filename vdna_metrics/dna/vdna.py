@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
+from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-@dataclass(frozen=True)
-class ImageSizes:
-    """Sizes of a set of images as they are stored, in pixels.
-
-    Args:
-        widths: smallest and largest width.
-        heights: smallest and largest height.
-
-    Examples:
-        >>> str(ImageSizes.of([(32, 32)])), str(ImageSizes.of([(481, 321)]) + ImageSizes.of([(321, 481)]))
-        ('32x32', '321..481 x 321..481')
-    """
-
-    widths: tuple[int, int]
-    heights: tuple[int, int]
-
-    @classmethod
-    def of(cls, sizes: Sequence[tuple[int, int]]) -> ImageSizes:
-        """Of images with these widths and heights."""
-        widths, heights = zip(*sizes, strict=True)
-        return cls((min(widths), max(widths)), (min(heights), max(heights)))
-
-    def __add__(self, other: ImageSizes) -> ImageSizes:
-        """Of both sets."""
-        (a, b), (c, d) = zip(self.widths, other.widths, strict=True), zip(self.heights, other.heights, strict=True)
-        return ImageSizes((min(a), max(b)), (min(c), max(d)))
-
-    def __str__(self) -> str:
-        """``32x32``, or from the smallest to the largest."""
-        if len(set(self.widths)) == len(set(self.heights)) == 1:
-            return f"{self.widths[0]}x{self.heights[0]}"
-        return " x ".join("..".join(map(str, dict.fromkeys(ends))) for ends in (self.widths, self.heights))
 
 
 @dataclass(frozen=True)
@@ -62,7 +31,7 @@ class Provenance:
         unread: what else lay in the sources and is not read as an image, ``(what, how many files)``.
         manifests: hash of each source's image names and contents.
         max_positions: how many positions of each image and layer were looked at, at most; ``None`` for all.
-        sizes: of the images, before they were resized; ``None`` where nothing of that was kept.
+        account: what the images are.
         origin: of a DNA that was not made here from images: format, file or address, and sha256 of what it was read
             from.
     """
@@ -73,7 +42,7 @@ class Provenance:
     manifests: tuple[str, ...] = ()
     max_positions: int | None = None
     origin: str = ""
-    sizes: ImageSizes | None = None
+    account: ImageAccount = field(default_factory=ImageAccount)
     unread: tuple[tuple[str, int], ...] = ()
 
     def __add__(self, other: Provenance) -> Provenance:
@@ -89,7 +58,7 @@ class Provenance:
             skipped=self.skipped + other.skipped,
             unread=tuple(dict.fromkeys(self.unread + other.unread)),  # of groups of one set each says the same
             manifests=self.manifests + other.manifests,
-            sizes=None if self.sizes is None or other.sizes is None else self.sizes + other.sizes,
+            account=self.account + other.account,
             origin="; ".join(dict.fromkeys(filter(None, [*self.origin.split("; "), *other.origin.split("; ")]))),
         )
 
@@ -102,13 +71,14 @@ class Provenance:
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
         # What is nothing is left out, as by earlier versions, which did not know it.
-        optional = ("max_positions", "origin", "sizes", "unread")
-        return {name: value for name, value in asdict(self).items() if value or name not in optional}
+        optional = ("max_positions", "origin", "unread", "account")
+        values = {item.name: getattr(self, item.name) for item in fields(self)} | {"account": self.account.to_json()}
+        return {name: value for name, value in values.items() if value or name not in optional}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Provenance:
-        """Inverse of `to_json`."""
-        sizes = {side: tuple(ends) for side, ends in data.get("sizes", {}).items()}
+    def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> Provenance:
+        """Inverse of `to_json` and, of the account's hashes, `ImageAccount.arrays`."""
+        before = {"sizes": data["sizes"]} if "sizes" in data else {}  # of files that knew no more of their images
         return cls(
             extractor=data["extractor"],
             sources=tuple(data["sources"]),
@@ -116,7 +86,7 @@ class Provenance:
             manifests=tuple(data["manifests"]),
             max_positions=data.get("max_positions"),
             origin=data.get("origin", ""),
-            sizes=ImageSizes(**sizes) if sizes else None,
+            account=ImageAccount.from_json(data.get("account", before), arrays),
             unread=tuple((what, count) for what, count in data.get("unread", ())),
         )
 

@@ -1,7 +1,7 @@
 from .batches import ImageBatch as ImageBatch, ImageDataset as ImageDataset, iterate_images as iterate_images
 from .dataset_table import DatasetRecord as DatasetRecord
 from .datasets import list_datasets as list_datasets, open_dataset as open_dataset
-from .decoding import decode_image as decode_image
+from .decoding import decode_image as decode_image, pixel_hash as pixel_hash
 from .opening import open_images as open_images
 from .procedural import open_procedural as open_procedural, procedural_images as procedural_images
 from .sources import (

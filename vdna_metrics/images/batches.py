@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vdna_metrics.images.decoding import decode_bytes
+from vdna_metrics.images.decoding import DecodedImage, decode_bytes, pixel_hash
 from vdna_metrics.images.sources import ArraySource, ImageSource
+
+FACTS = np.dtype([("format", "S8"), ("width", "u4"), ("height", "u4"), ("depth", "u1"), ("pixels", "u8")])
+"""Of one image as it is stored: its format, its size in pixels, its `DecodedImage.depth` and its `pixel_hash`."""
 
 
 def _row_to_rgb(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -25,6 +28,26 @@ def _row_to_rgb(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(np.broadcast_to(row, (*row.shape[:2], 3)))
 
 
+def _facts_of(image: DecodedImage) -> tuple[Any, ...]:
+    height, width, _ = image.pixels.shape
+    return image.format.encode(), width, height, image.depth, pixel_hash(image.pixels)
+
+
+def facts_of_batch(images: Tensor) -> NDArray[Any]:
+    """`FACTS` of uint8 images ``[N, 3, H, W]`` as they come; of those on another device the pixels are not looked at.
+
+    Of what is no image, which networks without preprocessing take, sizes are 0 too.
+
+    Args:
+        images: the batch.
+    """
+    are_images = images.ndim == 4 and images.dtype == torch.uint8
+    height, width = images.shape[2:] if are_images else (0, 0)
+    looked_at = are_images and images.device.type == "cpu"
+    hashes = map(pixel_hash, images.permute(0, 2, 3, 1).numpy()) if looked_at else [0] * len(images)
+    return np.array([(b"tensor", width, height, 0, each) for each in hashes], FACTS)
+
+
 @dataclass(frozen=True)
 class ImageRecord:
     """One image on its way from a worker.
@@ -33,13 +56,13 @@ class ImageRecord:
         index: its place in the source.
         digest: sha256 of its bytes.
         image: a tensor, or what is wrong with it.
-        size: width and height as stored, in pixels.
+        facts: of the image as stored, one of `FACTS`.
     """
 
     index: int
     digest: str
     image: Tensor | str
-    size: tuple[int, int] = (0, 0)
+    facts: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,7 @@ class ImageBatch:
         digests: sha256 of the N files' bytes (of the array's rows as stored), hexadecimal.
         skipped: images left out since the batch before.
         end: number of the batch to go on with after this one.
-        sizes: width and height of the N images as they are stored, in pixels.
+        facts: of the N images as they are stored, an array of `FACTS`.
     """
 
     images: Tensor
@@ -68,7 +91,7 @@ class ImageBatch:
     digests: tuple[str, ...]
     skipped: tuple[BadImage, ...] = ()
     end: int = 0
-    sizes: tuple[tuple[int, int], ...] = ()
+    facts: NDArray[Any] = field(default_factory=lambda: np.empty(0, FACTS))
 
 
 def _identity(image: Tensor) -> Tensor:
@@ -103,11 +126,12 @@ class ImageDataset(Dataset[ImageRecord]):
         try:
             raw = self.source.read(index)
             digest = hashlib.sha256(raw if isinstance(raw, bytes) else raw.tobytes()).hexdigest()
-            pixels = decode_bytes(raw) if isinstance(raw, bytes) else _row_to_rgb(raw)
-            image = self.transform(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+            decoded = decode_bytes(raw) if isinstance(raw, bytes) else DecodedImage(_row_to_rgb(raw), "array")
+            facts = _facts_of(decoded)
+            image = self.transform(torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous())
         except (ValueError, OSError) as error:
             return ImageRecord(index, digest, str(error))
-        return ImageRecord(index, digest, image, (pixels.shape[1], pixels.shape[0]))
+        return ImageRecord(index, digest, image, facts)
 
     def batch(self, records: list[ImageRecord]) -> tuple[ImageBatch, str]:
         """Records together, stacked in the worker: one tensor crosses the process border; and what keeps them apart."""
@@ -122,7 +146,7 @@ class ImageDataset(Dataset[ImageRecord]):
             tuple(record.index for record in good),
             tuple(record.digest for record in good),
             tuple(skipped),
-            sizes=tuple(record.size for record in good),
+            facts=np.array([record.facts for record in good], FACTS),
         )
         return batch, ", ".join(both)
 

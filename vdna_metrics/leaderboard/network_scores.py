@@ -13,6 +13,7 @@ from torch import Tensor
 from vdna_metrics.analysis.features import find_copies, measure_fidelity
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
+    NoiseFloor,
     Ranking,
     extrapolate_frechet,
     jackknife_distance,
@@ -21,8 +22,9 @@ from vdna_metrics.analysis.uncertainty import (
 )
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna.caveats import is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.compare import coverage_warning, rank_warning, unread_warning
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
@@ -58,9 +60,9 @@ class Notes:
         if sentence is not None and name not in self._names.setdefault(sentence, []):
             self._names[sentence].append(name)
 
-    def add_warnings(self, name: str, dna: VDNA) -> None:
-        """What cannot be told from a DNA."""
-        for sentence in (unread_warning(dna), coverage_warning(dna), rank_warning(dna)):
+    def add_caveats(self, name: str, caveats: Mapping[str, str]) -> None:
+        """What `set_caveats` and `pair_caveats` say of a set."""
+        for sentence in caveats.values():
             self.add(sentence, name)
 
     def sentences(self) -> tuple[str, ...]:
@@ -68,6 +70,42 @@ class Notes:
         return tuple(
             f"{', '.join(names)}: {sentence}" if any(names) else sentence for sentence, names in self._names.items()
         )
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What perfect images would score in columns, by their number: the reference against itself, where it has groups.
+
+    Args:
+        columns: of one network.
+        reference: ``{column: DNA}`` of the real images.
+        draws: as in `noise_floor`.
+        seed: likewise.
+    """
+
+    columns: Sequence[Column]
+    reference: Mapping[str, AnyDNA]
+    draws: int = 10
+    seed: int = 0
+    _known: dict[tuple[str, int], NoiseFloor] = field(default_factory=dict, repr=False)
+
+    def floor(self, column: Column, n_images: int) -> NoiseFloor | None:
+        """That of a column, ``None`` where it has none, or the reference no groups."""
+        dna, distance, key = self.reference.get(column.name), column.distance, (column.name, n_images)
+        has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
+        if not has_floor or not isinstance(dna, GroupedDNA):
+            return None
+        if key not in self._known:
+            self._known[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
+        return self._known[key]
+
+    def of_few(self, dna: VDNA) -> dict[str, float]:
+        """``{column: value}`` of as many images as a DNA has, if these are few; covariances need more than others."""
+        if not is_few(dna):
+            return {}
+        alike = [each for each in self.columns if (each.kind == "layer_gaussian") == (dna.kind == "layer_gaussian")]
+        found = {column: self.floor(column, dna.n_images) for column in alike}
+        return {with_unit(column.name, column.unit): each.value for column, each in found.items() if each is not None}
 
 
 @dataclass(eq=False)
@@ -113,20 +151,14 @@ def score_network(
         evidence.reference[network.label] = shown
     if pictures:
         evidence.examples[reference.name] = example_images(reference, network.extractor)
-    _note_warnings(notes, reference, real)
+    _note_caveats(notes, reference.name, real)
+    floors = Floors(network.columns, real.dnas, seed=settings.seed)
     names = {reference.name: tuple(real.digests)}
     jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
     for generator in generators:
         fake = reader.read(generator, real)
         found.sets[generator.name], names[generator.name] = fake.record, tuple(fake.digests)
-        common = len(set(fake.digests.values()) & set(real.digests.values()))
-        if common:
-            notes.add(
-                f"{common} of its images are images of {reference.name}, too: its values are too low, the corrected "
-                "ones far too low. Give images that the reference does not have.",
-                generator.name,
-            )
-        _note_warnings(notes, generator, fake)
+        _note_caveats(notes, generator.name, fake, floors, (reference.name, real))
         for column in network.columns:
             one, other = real.dnas.get(column.name), fake.dnas[column.name]
             score, estimated = _score(column, network.label, generator.name, one, other, settings)
@@ -150,10 +182,7 @@ def score_network(
         if len(jackknifed[column.name]) == len(generators):
             ranking = rank_intervals(jackknifed[column.name], paired=paired, confidence=settings.confidence)
             _add_ranks_(found, column, ranking)
-        dna, distance = real.dnas.get(column.name), column.distance
-        has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
-        if isinstance(dna, GroupedDNA) and has_floor:
-            floor = noise_floor(dna, most, distance=column, seed=settings.seed)
+        if (floor := floors.floor(column, most)) is not None:
             known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
             found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
     if settings.fidelity and real.features is None:
@@ -230,11 +259,20 @@ def _add_features_(
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
 
 
-def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
+def _note_caveats(
+    notes: Notes, name: str, images: SetDNAs, floors: Floors | None = None, reference: tuple[str, SetDNAs] | None = None
+) -> None:
+    """What is to be known of a set and, of a generator's, beside the reference; alike DNAs say it once."""
     for note in images.notes:
-        notes.add(note, entry.name)
-    for dna in map(total_of, images.dnas.values()):
-        notes.add_warnings(entry.name, dna)
+        notes.add(note, name)
+    for column, dna in {id(each): (column, each) for column, each in images.dnas.items()}.values():
+        total = total_of(dna)
+        like = total_of(reference[1].dnas[column]) if reference is not None and column in reference[1].dnas else None
+        notes.add_caveats(name, set_caveats(total, like=like, floors=None if floors is None else floors.of_few(total)))
+        if reference is not None and like is not None:
+            real_name, real = reference
+            files = len(set(images.digests.values()) & set(real.digests.values()))
+            notes.add_caveats(name, pair_caveats(like, total, name=real_name, equal_files=files))
 
 
 # -------------------------------------------------------------------------------------------------------------- records

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -307,7 +309,7 @@ def _open_sets(
     """The reference and the generators, which must be what they were where there is a record; and notes on them."""
     reference, first = plan.reference or plan.open_set(plan.name, plan.references), plan.references[0]
     of_store = reference.images is None and not Path(first).exists()
-    own_name = plan.name or (first if of_store else named_source(first)[0])
+    own_name = plan.name or (first if of_store else named_sources([first])[0][0])
     if not plan.name and own_name in dict(plan.generators):
         own_name = f"{own_name} (reference)"
     records = {} if recorded is None else {record.name: record for record in recorded.generators}
@@ -321,27 +323,76 @@ def _open_sets(
                 raise
             sets.append(kept)
             notes.append(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
+    if not plan.settings.class_folders:
+        notes += folder_notes(sets)
     changed = [] if recorded is None else [*_changed_images(recorded, sets), *_changed_networks(recorded, plan)]
     if changed:
         raise ValueError("; ".join(changed))
     return sets, notes
 
 
-def named_source(text: str) -> tuple[str, str]:
-    """Name and source of a generator: of ``NAME=SOURCE``, the last part of a path, or what comes after ``procedural:``.
+_CONTAINERS = (".zip", ".tar", ".npz", ".npy", ".txt")
+
+
+def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Names and sources of generators.
+
+    A name is that of ``NAME=SOURCE``, what comes after ``procedural:``, or the last part of a path. Endings of archives
+    and arrays are left out, unless two would be called the same then.
+
+    Args:
+        texts: what a user gave.
+        taken: names that others have.
 
     Examples:
-        >>> named_source("ours=images/a"), named_source("images/a.zip")
-        (('ours', 'images/a'), ('a.zip', 'images/a.zip'))
-        >>> named_source("procedural:white_noise/20")[0]
-        'white_noise-20'
+        >>> named_sources(["ours=images/a", "images/a.zip", "ffhq-0.5", "b.zip", "b.npz", "procedural:white_noise/20"])
+        ... # doctest: +NORMALIZE_WHITESPACE
+        (('ours', 'images/a'), ('a', 'images/a.zip'), ('ffhq-0.5', 'ffhq-0.5'), ('b.zip', 'b.zip'), ('b.npz', 'b.npz'),
+         ('white_noise-20', 'procedural:white_noise/20'))
     """
+    named = [_named(text) for text in texts]
+    short = [
+        name if source != text else _without_ending(name) for text, (name, source) in zip(texts, named, strict=True)
+    ]
+    often = Counter([*taken, *short])
+    return tuple((one if often[one] == 1 else name, source) for one, (name, source) in zip(short, named, strict=True))
+
+
+def _named(text: str) -> tuple[str, str]:
     name, equals, source = text.partition("=")
     if equals and name and source and not Path(text).exists() and "/" not in name:
         return name, source
     if text.startswith((PROCEDURAL, DATASET)):
         return text.partition(":")[2].replace("/", "-"), text
     return Path(text).resolve().name if Path(text).is_dir() else Path(text).name or text, text
+
+
+def _without_ending(name: str) -> str:
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in _CONTAINERS else name
+
+
+def folder_notes(sets: Sequence[ImageSet]) -> list[str]:
+    """A sentence for each set that looks like a folder of several sets' folders.
+
+    It has all of its images in folders that no other set has; with others, they are classes or parts of each set.
+
+    Args:
+        sets: what is compared, the reference first.
+    """
+    folders = [set() if entry.images is None else set(entry.images.groups) for entry in sets]
+    notes = []
+    for place, entry in enumerate(sets[1:], 1):
+        others = set().union(*folders[:place], *folders[place + 1 :])
+        own = sorted(folders[place])
+        if len(own) > 1 and "" not in own and others.isdisjoint(own):
+            listed = f"{', '.join(own[:3])}{', ...' if len(own) > 3 else ''}"
+            each = f"{entry.source.rstrip('/')}/*" if os.path.isdir(entry.source) else "each folder by itself"
+            notes.append(
+                f"{entry.name}: its {len(own)} folders ({listed}) are taken for one set of images; if each is a set of "
+                f"its own, give {each}"
+            )
+    return notes
 
 
 def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, cache: Path) -> ImageSet | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origi
 
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate
+from vdna_metrics.dna.account import in_words
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.files import errors_of, write_whole
@@ -44,6 +45,8 @@ class ImageSetRecord:
         manifest: sha256 of image names and contents, `references.manifest_hash`; empty where only a DNA is known.
         groups: number of disjoint groups of images; 0 for a DNA without groups.
         skipped: ``(image, reason)`` of those left out.
+        account: of the images, `ImageAccount.to_json`.
+        unread: what else lay in the source, ``(what, how many files)``.
     """
 
     name: str
@@ -53,6 +56,13 @@ class ImageSetRecord:
     manifest: str = ""
     groups: int = 0
     skipped: tuple[tuple[str, str], ...] = ()
+    account: Mapping[str, Any] = field(default_factory=dict)
+    unread: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        """What the images are, where it is known."""
+        return in_words(self.account)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, agreement
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
+from vdna_metrics.dna.caveats import number_caveat
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.sources import evenly_spaced
@@ -104,7 +105,7 @@ def score_leaderboard(
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
-    _note_sizes(notes, records[1:])
+    notes.add(number_caveat({record.name: record.n_images for record in records[1:]}))
     read = [note for entry in (real, *fakes) for note in entry.notes]
     parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes")
     told: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(p, name) for p in found)) for name in parts}
@@ -157,16 +158,6 @@ def _set_record(name: str, found: Sequence[NetworkScores]) -> ImageSetRecord:
         manifest=next((record.manifest for record in records if record.manifest), ""),
         skipped=next((record.skipped for record in records if record.skipped), ()),
     )
-
-
-def _note_sizes(notes: Notes, generators: Sequence[ImageSetRecord]) -> None:
-    few, many = (end(generators, key=lambda record: record.n_images) for end in (min, max))
-    if few.n_images < many.n_images:
-        notes.add(
-            f"Generators differ in their number of images ({few.name} {few.n_images}, {many.name} {many.n_images}): "
-            "plain values of fewer images are larger by chance alone. Compare the corrected ones, or equalise the "
-            "numbers."
-        )
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from vdna_metrics.build.sets import BuiltSet, build_set, content_digests, known_
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
-from vdna_metrics.dna.vdna import VDNA, check_comparable
+from vdna_metrics.dna.vdna import VDNA, Provenance, check_comparable
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumns
@@ -240,6 +240,7 @@ class SetReader:
         n_images = every[0].n_images if every else len(digests)
         manifests = {manifest for dna in entry.dnas for manifest in total_of(dna).provenance.manifests}
         manifest = manifest_hash(digests.keys(), digests.values()) if digests else ""
+        known = total_of(every[0]).provenance if every else Provenance("")
         return ImageSetRecord(
             name=entry.name,
             source=entry.source,
@@ -248,4 +249,6 @@ class SetReader:
             manifest=manifest or (manifests.pop() if len(manifests) == 1 else ""),
             groups=next((len(dna.groups) for dna in every if isinstance(dna, GroupedDNA)), 0),
             skipped=() if built is None else built.skipped,
+            account=known.account.to_json(),
+            unread=known.unread,
         )

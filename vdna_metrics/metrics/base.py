@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
-from vdna_metrics.dna.compare import coverage_warning, rank_warning
+from vdna_metrics.dna.caveats import set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
@@ -234,10 +234,10 @@ class DistanceMetric(ExtractorMetric):
             if side.n_images < (least := side.distribution.min_images):
                 raise RefusedError(f"expected at least {least} {name} images, got {side.n_images}")
         for name, side in sides.items():
-            for what, sentence in (("coverage", coverage_warning(side)), ("rank", rank_warning(side))):
-                if sentence is not None and (name, what) not in self._warned:
-                    self._warned.add((name, what))
-                    warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=_levels_to_caller())
+            said = [what for whose, what in self._warned if whose == name]
+            for what, sentence in set_caveats(side, like=real, said=said).items():
+                self._warned.add((name, what))
+                warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=_levels_to_caller())
         distance = self.distance(
             real, generated, weights=self.weights, reduction=self.reduction,
             allow_subsampled=self.allow_subsampled, **self._options(),

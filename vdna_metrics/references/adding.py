@@ -91,7 +91,7 @@ def add_reference(
                 split=split,
                 file="",
                 sha256="",
-                resolution=str(each.provenance.sizes or resolution),
+                resolution=str(each.provenance.account.sizes or resolution),
                 licence=licence,
                 origin=origin or each.provenance.origin,
                 group=f"{number}-of-{len(groups)}" if isinstance(dna, GroupedDNA) else "",

@@ -1,0 +1,277 @@
+"""What a set of images is made of: formats, sizes, depths, and which of its images are the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = tuple[tuple[Any, int], ...]
+"""``(value, how many)`` each, in the order of the values."""
+
+HASHES = 16_384
+"""Distinct images whose hashes are kept. Of more, shares are estimated, to about ``1 / sqrt(HASHES)`` of themselves."""
+
+
+def _counted(values: NDArray[Any]) -> Counts:
+    found, numbers = np.unique(values, return_counts=True)
+    return tuple(zip(found.tolist(), numbers.tolist(), strict=True))
+
+
+def _added(one: Counts, other: Counts) -> Counts:
+    return tuple(sorted((Counter(dict(one)) + Counter(dict(other))).items()))
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Sizes of a set of images as they are stored, in pixels.
+
+    Args:
+        widths: smallest and largest width.
+        heights: smallest and largest height.
+        octaves: images by the bits of their number of pixels: 11 is 1024 to 2047; empty where it was not recorded.
+
+    Examples:
+        >>> photos = ImageSizes.of([481, 321], [321, 481])
+        >>> str(ImageSizes.of([32], [32])), str(photos), photos.octaves
+        ('32x32', '321..481 x 321..481', ((18, 2),))
+    """
+
+    widths: tuple[int, int]
+    heights: tuple[int, int]
+    octaves: Counts = ()
+
+    @classmethod
+    def of(cls, widths: Any, heights: Any) -> ImageSizes:
+        """Of images with these widths and heights, at least one."""
+        x, y = (np.asarray(side, np.int64) for side in (widths, heights))
+        bits = np.frexp((x * y).astype(np.float64))[1]
+        return cls((int(x.min()), int(x.max())), (int(y.min()), int(y.max())), _counted(bits))
+
+    @property
+    def octave(self) -> int | None:
+        """That of the median image."""
+        middle = sum(count for _, count in self.octaves) / 2
+        passed = 0
+        for octave, count in self.octaves:
+            passed += count
+            if passed >= middle:
+                return int(octave)
+        return None
+
+    def __add__(self, other: ImageSizes) -> ImageSizes:
+        """Of both sets."""
+        (a, b), (c, d) = zip(self.widths, other.widths, strict=True), zip(self.heights, other.heights, strict=True)
+        octaves = _added(self.octaves, other.octaves) if self.octaves and other.octaves else ()
+        return ImageSizes((min(a), max(b)), (min(c), max(d)), octaves)
+
+    def __str__(self) -> str:
+        """``32x32``, or from the smallest to the largest."""
+        if len(set(self.widths)) == len(set(self.heights)) == 1:
+            return f"{self.widths[0]}x{self.heights[0]}"
+        return " x ".join("..".join(map(str, dict.fromkeys(ends))) for ends in (self.widths, self.heights))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelHashes:
+    """Which images of a set are the same, pixel by pixel: the smallest `HASHES` distinct hashes, and their images.
+
+    The smallest hashes of a sum are among the smallest of its parts, so that this adds exactly, in any order. Up to so
+    many distinct images all that it tells is exact; of more it is an estimate, from a sample in which equal images of
+    all sets are or are not together.
+
+    Args:
+        n_images: images that were hashed.
+        parts: ``(hashes, images of each)``, uint64 ascending and int64, of parts that are added when they are needed.
+
+    Examples:
+        >>> photos = PixelHashes.of(np.array([7, 9, 7, 4], np.uint64))
+        >>> photos.repeated, photos.images_in(PixelHashes.of(np.array([7, 8], np.uint64)))
+        (1, 2)
+    """
+
+    n_images: int = 0
+    parts: tuple[tuple[NDArray[np.uint64], NDArray[np.int64]], ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, hashes: NDArray[np.uint64]) -> PixelHashes:
+        """Of images with these hashes."""
+        found, counts = np.unique(hashes, return_counts=True)
+        return cls(len(hashes), ((found[:HASHES], counts[:HASHES].astype(np.int64)),))
+
+    def __add__(self, other: PixelHashes) -> PixelHashes:
+        """Of both sets."""
+        return PixelHashes(self.n_images + other.n_images, self.parts + other.parts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PixelHashes):
+            return NotImplemented
+        sides = zip(self._sum, other._sum, strict=True)
+        return self.n_images == other.n_images and all(np.array_equal(a, b) for a, b in sides)
+
+    def __hash__(self) -> int:
+        return hash((self.n_images, self.hashes[:1].tobytes()))
+
+    @cached_property
+    def _sum(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        if len(self.parts) == 1:
+            return self.parts[0]
+        if not self.parts:
+            return np.empty(0, np.uint64), np.empty(0, np.int64)
+        hashes, counts = (np.concatenate(side) for side in zip(*self.parts, strict=True))
+        found, place = np.unique(hashes, return_inverse=True)
+        summed = np.zeros(len(found), np.int64)
+        np.add.at(summed, place.reshape(-1), counts)
+        return found[:HASHES], summed[:HASHES]
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """The smallest distinct ones, ascending."""
+        return self._sum[0]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many images have each."""
+        return self._sum[1]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all distinct images are kept."""
+        return int(self.counts.sum()) == self.n_images
+
+    @property
+    def repeated(self) -> int:
+        """Images that are the same as an earlier one; an estimate where this is not exact."""
+        seen = int(self.counts.sum())
+        return round((seen - len(self.hashes)) * self.n_images / seen) if seen else 0
+
+    def images_in(self, other: PixelHashes) -> int:
+        """Images that the other set has too; an estimate where one of both is not exact."""
+        # Below the largest hash that both would have kept, each knows all of its images.
+        ends = [side.hashes[-1] for side in (self, other) if not side.is_exact]
+        known = slice(None, int(np.searchsorted(self.hashes, min(ends), side="right")) if ends else None)
+        counts = self.counts[known]
+        common = int(counts[np.isin(self.hashes[known], other.hashes)].sum())
+        return round(common * self.n_images / int(counts.sum())) if common else 0
+
+
+@dataclass(frozen=True)
+class ImageAccount:
+    """The account of a set of images: what they are, as they were before they were resized.
+
+    What is not known is ``None``, and stays so in a sum.
+
+    Args:
+        formats: images by format, ``"JPEG"`` for example; ``"array"`` for rows of arrays, ``"tensor"`` for batches.
+        sizes: their sizes.
+        depths: images of files with 16 bits a value, by the bits that their largest value needs.
+        pixels: which of them are the same.
+
+    Examples:
+        >>> account = ImageAccount.of(["PNG", "PNG"], [32, 32], [32, 32], [0, 0], [5, 5])
+        >>> str(account), str(account + account)
+        ('PNG, 32x32, 1 of 2 the same as another', 'PNG, 32x32, 3 of 4 the same as another')
+    """
+
+    formats: Counts | None = None
+    sizes: ImageSizes | None = None
+    depths: Counts | None = None
+    pixels: PixelHashes | None = None
+
+    @classmethod
+    def of(cls, formats: Any, widths: Any, heights: Any, depths: Any, pixels: Any) -> ImageAccount:
+        """Of images one by one.
+
+        Args:
+            formats: of each.
+            widths: in pixels; 0 where they are not known.
+            heights: likewise.
+            depths: of files with 16 bits a value the bits that the largest one needs, of others 0.
+            pixels: hash of each one's pixels; 0 where it is not known.
+        """
+        bits, hashes = np.asarray(depths), np.asarray(pixels, np.uint64)
+        return cls(
+            _counted(np.asarray(formats, np.str_)),
+            ImageSizes.of(widths, heights) if len(hashes) and np.all(widths) else None,
+            _counted(bits[bits > 0]),
+            PixelHashes.of(hashes) if hashes.all() else None,
+        )
+
+    def __add__(self, other: ImageAccount) -> ImageAccount:
+        """Of both sets."""
+        for one, another in ((self, other), (other, self)):
+            if one.formats == ():  # of no images
+                return another
+        return ImageAccount(
+            None if self.formats is None or other.formats is None else _added(self.formats, other.formats),
+            None if self.sizes is None or other.sizes is None else self.sizes + other.sizes,
+            None if self.depths is None or other.depths is None else _added(self.depths, other.depths),
+            None if self.pixels is None or other.pixels is None else self.pixels + other.pixels,
+        )
+
+    def __str__(self) -> str:
+        """In a few words; empty where nothing is known."""
+        return in_words(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers, of what is known; of hashes what they tell."""
+        found: dict[str, Any] = {}
+        if self.formats is not None:
+            found["formats"] = dict(self.formats)
+        if self.sizes is not None:
+            octaves = {"octaves": {str(bits): n for bits, n in self.sizes.octaves}} if self.sizes.octaves else {}
+            found["sizes"] = {"widths": self.sizes.widths, "heights": self.sizes.heights, **octaves}
+        if self.depths is not None:
+            found["depths"] = {str(bits): count for bits, count in self.depths}
+        if self.pixels is not None:
+            pixels = self.pixels
+            found["pixels"] = {
+                "n_images": pixels.n_images, "repeated": pixels.repeated, "exact": pixels.is_exact
+            }  # fmt: skip
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> ImageAccount:
+        """Inverse of `to_json` and, for hashes, `arrays`."""
+        sizes, pixels = None, None
+        if "sizes" in data:
+            widths, heights = (tuple(data["sizes"][name]) for name in ("widths", "heights"))
+            sizes = ImageSizes(widths, heights, _read(data["sizes"].get("octaves", {})))
+        if "pixels" in data and arrays is not None and "pixel_hashes" in arrays:
+            kept = arrays["pixel_hashes"], arrays["pixel_counts"].astype(np.int64)
+            pixels = PixelHashes(data["pixels"]["n_images"], (kept,))
+        formats = tuple(sorted(data["formats"].items())) if "formats" in data else None
+        return cls(formats, sizes, _read(data["depths"]) if "depths" in data else None, pixels)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The hashes, for a file."""
+        if self.pixels is None:
+            return {}
+        counts = self.pixels.counts
+        smallest = np.min_scalar_type(int(counts.max(initial=0)))
+        return {"pixel_hashes": self.pixels.hashes, "pixel_counts": counts.astype(smallest)}
+
+
+def in_words(account: Mapping[str, Any]) -> str:
+    """What `ImageAccount.to_json` gives, in a few words; empty where nothing is known.
+
+    Args:
+        account: plain containers.
+    """
+    formats, pixels = account.get("formats", {}), account.get("pixels", {})
+    parts = [", ".join(f"{name} {count}" if len(formats) > 1 else name for name, count in formats.items())]
+    if "sizes" in account:
+        parts.append(str(ImageSizes(*(tuple(account["sizes"][side]) for side in ("widths", "heights")))))
+    if pixels.get("repeated"):
+        about = "" if pixels["exact"] else "about "
+        parts.append(f"{about}{pixels['repeated']} of {pixels['n_images']} the same as another")
+    return ", ".join(filter(None, parts))
+
+
+def _read(counts: Mapping[str, int]) -> Counts:
+    return tuple(sorted((int(bits), count) for bits, count in counts.items()))

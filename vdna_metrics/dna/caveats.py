@@ -1,0 +1,243 @@
+"""What a reader of a number should know of the sets behind it: each sentence is made here, for all who say it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+
+from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.dna.account import Counts, ImageAccount
+from vdna_metrics.dna.vdna import VDNA
+
+FEW = 100
+"""Below so many images chance alone moves histograms and moments by about as much as sets differ."""
+
+_OUTSIDE = 0.01
+_FULL_DEPTH = 15  # bits; cameras have 10 to 14
+_LOSSLESS = {"BMP", "PNG", "PPM", "TIFF"}
+_APART = 2  # octaves of pixels: more than twice as many for sure
+
+
+def set_caveats(
+    dna: VDNA, *, like: VDNA | None = None, floors: Mapping[str, float] | None = None, said: Collection[str] = ()
+) -> dict[str, str]:
+    """What a reader should know of a set of images, ``{what: sentence}``.
+
+    Args:
+        dna: of the set.
+        like: another DNA of that network and kind, with more images, whose spread tells better what chance does.
+        floors: what as many images of the reference's own would score by chance, ``{column: value}``, where it is
+            known; see `analysis.noise_floor`.
+        said: what is left out.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> set_caveats(load_reference("bsds500/test@vdna_tiny", kind="histogram"))
+        {}
+    """
+    account = dna.provenance.account
+    found: dict[str, Callable[[], str | None]] = {
+        "unread": lambda: _unread(dna),
+        "repeated": lambda: _repeated(account),
+        "depth": lambda: _depth(account.depths or ()),
+        "coverage": lambda: _coverage(dna),
+        "few": lambda: _few(dna, like or dna, floors or {}),
+    }
+    made = ((what, make()) for what, make in found.items() if what not in said)
+    return {what: sentence for what, sentence in made if sentence is not None}
+
+
+def pair_caveats(
+    reference: VDNA, generated: VDNA, *, name: str = "the reference", equal_files: int = 0
+) -> dict[str, str]:
+    """What a reader should know of generated images beside those of a reference, ``{what: sentence}``.
+
+    Args:
+        reference: the real images.
+        generated: what is compared with them.
+        name: of the reference.
+        equal_files: generated images that are files of the reference, as far as the caller knows.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> pair_caveats(*[load_reference("bsds500/test@vdna_tiny", kind="histogram")] * 2)
+        {}
+    """
+    real, fake = reference.provenance.account, generated.provenance.account
+    found = {
+        "copies": _copies(real, fake, name, equal_files),
+        "formats": _formats(real.formats or (), fake.formats or (), name),
+        "sizes": _sizes(real, fake, name),
+    }
+    return {what: sentence for what, sentence in found.items() if sentence is not None}
+
+
+def number_caveat(numbers: Mapping[str, int]) -> str | None:
+    """A sentence when sets that are compared with each other differ by more than a tenth in their numbers of images.
+
+    Args:
+        numbers: of images of each set, by its name.
+
+    Examples:
+        >>> number_caveat({"a": 100, "b": 95}), str(number_caveat({"a": 100, "b": 5000}))[:38]
+        (None, 'numbers of images differ (a 100, b 500')
+    """
+    few, many = (end(numbers, key=lambda name: numbers[name]) for end in (min, max))
+    if 1.1 * numbers[few] >= numbers[many]:
+        return None
+    return (
+        f"numbers of images differ ({few} {numbers[few]}, {many} {numbers[many]}): plain values of fewer images are "
+        "larger by chance alone. Compare the corrected ones of a leaderboard, or take as many of each"
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- a set
+def _unread(dna: VDNA) -> str | None:
+    unread = dna.provenance.unread
+    if not unread:
+        return None
+    listed = ", ".join(f"{what} {count}" for what, count in unread)
+    return f"{sum(count for _, count in unread)} files beside the images are not read: {listed}"
+
+
+def _repeated(account: ImageAccount) -> str | None:
+    pixels = account.pixels
+    if pixels is None or not pixels.repeated:
+        return None
+    about = "" if pixels.is_exact else "about "
+    batches = {name for name, _ in account.formats or ()} == {"tensor"}
+    advice = "give each rank its own by build.UnpaddedSampler" if batches else "leave them out"
+    return (
+        f"{about}{pixels.repeated} of {pixels.n_images} images are the same as another one, pixel by pixel, and count "
+        f"again: {advice}"
+    )
+
+
+def _depth(depths: Counts) -> str | None:
+    dim, total = [(bits, n) for bits, n in depths if bits < _FULL_DEPTH], sum(n for _, n in depths)
+    number = sum(n for _, n in dim)
+    if 2 * number <= total:
+        return None
+    bits = max(bits for bits, _ in dim)
+    return (
+        f"{number} of {total} images of 16 bits have no value above {2**bits - 1}, so they look like {bits}-bit images "
+        f"and are read {2 ** (16 - bits)} times too dark: white is 65535. Scale their values up first"
+    )
+
+
+def _coverage(dna: VDNA) -> str | None:
+    if not isinstance(dna.distribution, HistogramDistribution) or not dna.n_images:
+        return None
+    outside = {layer: share for layer, share in dna.distribution.outside().items() if share > _OUTSIDE}
+    if not outside:
+        return None
+    worst = ", ".join(f"{layer} {share:.1%}" for layer, share in sorted(outside.items(), key=lambda i: -i[1])[:4])
+    return (
+        f"more than 1 % of the activations lie outside the activation ranges in {len(outside)} of "
+        f"{len(dna.layout)} layers ({worst}); they are counted in the edge bins. Calibrate ranges that cover these "
+        "images (vdna-metrics calibrate, or ActivationRange)"
+    )
+
+
+def is_few(dna: VDNA) -> bool:
+    """Whether a DNA has too few images for what its kind estimates.
+
+    Args:
+        dna: of the set.
+    """
+    least = max(FEW, *(count + 1 for count in dna.layout.values())) if dna.kind == "layer_gaussian" else FEW
+    return 0 < dna.n_images < least
+
+
+def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> str | None:
+    if not is_few(dna):
+        return None
+    n, advice = dna.n_images, "Take more images"
+    begin = f"{n} image{' is' if n == 1 else 's are'} few"
+    short = [f"{layer} ({count} neurons)" for layer, count in dna.layout.items() if count >= n]
+    if dna.kind == "layer_gaussian" and short:
+        of = f"{', '.join(short[:4])}{', ...' if len(short) > 4 else ''}"
+        begin = f"{n} images are too few to estimate the covariance of {of}: the distance is biased upwards"
+        advice += ", fewer neurons, or the neuron Fréchet distance"
+    if floors:
+        told = ", ".join(f"{column} {value:.3g}" for column, value in floors.items())
+        return f"{begin}; as many of the reference's own images would score {told} by chance alone. {advice}"
+    bias = chance(max((dna, like), key=lambda each: each.n_images), n)
+    return f"{begin}; chance alone adds {bias}. {advice}"
+
+
+def chance(dna: VDNA, n_images: int) -> str:
+    """What a sample of ``n_images`` adds to a distance from the set that it is drawn from, as far as a DNA tells.
+
+    Of a histogram, at most: with the images each in a single bin, the share of the bins up to one has the variance
+    ``F (1 - F) / n`` and a mean absolute error of no more than its root, or ``2 F (1 - F)``; the EMD is their sum over
+    bins. Of a Gaussian, about: ``σ² / n`` of the mean and half as much of the deviation, as of normal samples. Of a
+    layer Gaussian, at least: the means' part, ``tr S / n``.
+
+    Args:
+        dna: of the set.
+        n_images: of the sample.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> [chance(load_reference("bsds500/test@vdna_tiny", kind=kind), 10) for kind in ("histogram", "gaussian")]
+        ['up to 35.8 bins to a VDNA-EMD', 'about 0.399 to a neuron Fréchet distance']
+    """
+    distribution = dna.distribution
+    if isinstance(distribution, HistogramDistribution):
+        counts = distribution.counts.double()
+        share = counts.cumsum(dim=1) / counts.sum(dim=1, keepdim=True).clamp_min(1)
+        spread = (share * (1 - share)).clamp_min(0)
+        bins = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1).mean()
+        return f"up to {float(bins):.3g} bins to a VDNA-EMD"
+    if dna.n_images < distribution.min_images:
+        return "more than can be told"
+    if isinstance(distribution, GaussianDistribution):
+        variance = distribution.mean_and_variance()[1].mean()
+        return f"about {1.5 * float(variance) / n_images:.3g} to a neuron Fréchet distance"
+    assert isinstance(distribution, LayerGaussianDistribution)
+    traces = [float(distribution.mean_and_covariance(layer)[1].trace()) for layer in dna.layout]
+    return f"at least {math.fsum(traces) / len(traces) / n_images:.3g} to a layer Fréchet distance"
+
+
+# ------------------------------------------------------------------------------------------------------------- a pair
+def _copies(real: ImageAccount, fake: ImageAccount, name: str, equal_files: int) -> str | None:
+    common, about = equal_files, ""
+    if real.pixels is not None and fake.pixels is not None:
+        exact = real.pixels.is_exact and fake.pixels.is_exact
+        common, about = max(common, fake.pixels.images_in(real.pixels)), "" if exact else "about "
+    if not common:
+        return None
+    return (
+        f"{about}{common} of its images are images of {name}, too: its values are too low, the corrected ones far too "
+        "low. Give images that the reference does not have"
+    )
+
+
+def _formats(real: Counts, fake: Counts, name: str) -> str | None:
+    def mostly(formats: Counts) -> str | None:
+        total = sum(count for _, count in formats)
+        lossless = sum(count for each, count in formats if each in _LOSSLESS)
+        if 2 * dict(formats).get("JPEG", 0) > total:
+            return "JPEG"
+        return max(formats, key=lambda pair: pair[1])[0] if 2 * lossless > total else None
+
+    here, there = mostly(fake), mostly(real)
+    if here is None or there is None or (here == "JPEG") == (there == "JPEG"):
+        return None
+    return (
+        f"its images are {here}, those of {name} {there}: what JPEG does to images counts as a difference between the "
+        "two. Save both in one way"
+    )
+
+
+def _sizes(real: ImageAccount, fake: ImageAccount, name: str) -> str | None:
+    ends = [side.sizes.octave if side.sizes is not None else None for side in (real, fake)]
+    if None in ends or abs((ends[0] or 0) - (ends[1] or 0)) < _APART:
+        return None
+    return (
+        f"its images are {fake.sizes}, those of {name} {real.sizes}: what is enlarged or reduced more is more or less "
+        "sharp, which counts as a difference. Give both in about one size"
+    )
