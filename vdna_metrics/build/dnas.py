@@ -226,6 +226,11 @@ def make_dnas(
     sizes = []
     for key, request in requests.items():
         partitions[key].check_images(known_as, n_images or 0)
+        if partitions[key].clusters is not None and reading.shard != (0, 1) and not reading.all_ranks:
+            raise ValueError(
+                f"{known_as}: a shard does not have whole clusters, which groups are made of: read all images in one "
+                "process, or by all_ranks=True"
+            )
         n_bytes = request.empty(extractor).state.nbytes
         sizes.append(StateSize(f"{request.kind} DNAs", partitions[key].n_states, n_bytes))
     if features is not None:
@@ -313,7 +318,11 @@ def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[
         skipped = tuple((partition.image_name(name), reason) for name, reason in bad)
         manifests = (manifest_hash([partition.image_name(names[i]) for i in here], digests),) if digests else ()
         account = ImageAccount.of(*(of_part[name] for name in FACTS.names or ()))
-        origin = Provenance(extractor, (seen.name + suffix,), skipped, manifests, account=account, unread=seen.unread)
+        clusters = partition.clusters_of([seen.indices[i] for i in here])
+        named = (seen.name + suffix,)
+        origin = Provenance(
+            extractor, named, skipped, manifests, account=account, unread=seen.unread, clusters=clusters
+        )
         found.append(origin)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -20,12 +20,13 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rank_intervals,
 )
+from vdna_metrics.analysis.uncertainty.estimates import few_clusters
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.caveats import is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.distances import with_unit
-from vdna_metrics.dna.grouped import GroupedDNA, total_of
+from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE
@@ -47,6 +48,9 @@ from vdna_metrics.leaderboard.settings import LeaderboardSettings
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet
 
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
+
+
+_OTHER_GROUPS = "its groups were made before and not of whole clusters: intervals take its images as independent."
 
 
 class Notes:
@@ -93,7 +97,7 @@ class Floors:
         """That of a column, ``None`` where it has none, or the reference no groups."""
         dna, distance, key = self.reference.get(column.name), column.distance, (column.name, n_images)
         has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
-        if not has_floor or not isinstance(dna, GroupedDNA):
+        if not has_floor or not isinstance(dna, GroupedDNA) or few_clusters(dna) is not None:
             return None
         if key not in self._known:
             self._known[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
@@ -151,20 +155,25 @@ def score_network(
         evidence.reference[network.label] = shown
     if pictures:
         evidence.examples[reference.name] = example_images(reference, network.extractor)
-    _note_caveats(notes, reference.name, real)
+    _note_caveats(notes, reader, reference, real)
     floors = Floors(network.columns, real.dnas, seed=settings.seed)
-    names = {reference.name: tuple(real.digests)}
+    # Groups belong together where images have the same names and are in groups alike. Rows of arrays have numbers, no
+    # names that could say that two belong together.
+    paired: dict[str, dict[str, Hashable]] = {column.name: {} for column in network.columns}
     jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
     for generator in generators:
         fake = reader.read(generator, real)
-        found.sets[generator.name], names[generator.name] = fake.record, tuple(fake.digests)
-        _note_caveats(notes, generator.name, fake, floors, (reference.name, real))
+        found.sets[generator.name] = fake.record
+        _note_caveats(notes, reader, generator, fake, floors, (reference.name, real))
         for column in network.columns:
             one, other = real.dnas.get(column.name), fake.dnas[column.name]
             score, estimated = _score(column, network.label, generator.name, one, other, settings)
             found.scores.append(score)
             if estimated is not None:
                 jackknifed[column.name][generator.name] = estimated
+                if not all(map(str.isdecimal, fake.digests)):
+                    skipped, groups = [name for name, _ in fake.record.skipped], getattr(other, "clusters", ())
+                    paired[column.name][generator.name] = (*fake.digests, *skipped), groups
                 sides = [(generator.name, other), (reference.name, one)]
                 for name, dna in sides[: column.distance.arity]:
                     notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
@@ -175,12 +184,12 @@ def score_network(
         if pictures:
             evidence.examples[generator.name] = example_images(generator, network.extractor)
             add_pictures_(evidence, reader, reference, generator, column_shown)
-    # Rows of arrays have numbers, no names that could say that two belong together.
-    paired = {name: images for name, images in names.items() if not all(map(str.isdecimal, images))}
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
         if len(jackknifed[column.name]) == len(generators):
-            ranking = rank_intervals(jackknifed[column.name], paired=paired, confidence=settings.confidence)
+            ranking = rank_intervals(
+                jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
+            )
             _add_ranks_(found, column, ranking)
         if (floor := floors.floor(column, most)) is not None:
             known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
@@ -199,7 +208,8 @@ def _score(
     # A score of the generated images alone does not use the first.
     first, whole = sides[0], [total_of(side) for side in (sides[0], fake)]
     estimated, extrapolated = None, None
-    if column.distance.bias is not None and any(isinstance(side, GroupedDNA) for side in sides):
+    in_groups = any(isinstance(side, GroupedDNA) for side in sides)
+    if column.distance.bias is not None and in_groups and not any(map(few_clusters, sides)):
         estimated = jackknife_distance(first, fake, distance=column, confidence=settings.confidence)
         if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
             infinity = extrapolate_frechet(first, fake, distance=column, draws=2, seed=settings.seed).score
@@ -260,15 +270,25 @@ def _add_features_(
 
 
 def _note_caveats(
-    notes: Notes, name: str, images: SetDNAs, floors: Floors | None = None, reference: tuple[str, SetDNAs] | None = None
+    notes: Notes,
+    reader: SetReader,
+    entry: ImageSet,
+    images: SetDNAs,
+    floors: Floors | None = None,
+    reference: tuple[str, SetDNAs] | None = None,
 ) -> None:
     """What is to be known of a set and, of a generator's, beside the reference; alike DNAs say it once."""
+    name = entry.name
     for note in images.notes:
         notes.add(note, name)
     for column, dna in {id(each): (column, each) for column, each in images.dnas.items()}.values():
         total = total_of(dna)
         like = total_of(reference[1].dnas[column]) if reference is not None and column in reference[1].dnas else None
         notes.add_caveats(name, set_caveats(total, like=like, floors=None if floors is None else floors.of_few(total)))
+        notes.add(few_clusters(dna), name)
+        told = reader.settings.cluster_by is not None and isinstance(dna, GroupedDNA) and clusters_of(dna) is None
+        if told and (name in reader.clusters or entry.images is None):
+            notes.add(_OTHER_GROUPS, name)
         if reference is not None and like is not None:
             real_name, real = reference
             files = len(set(images.digests.values()) & set(real.digests.values()))
