@@ -12,14 +12,80 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA = 1
 _HEADER = "header"
+
+
+# ------------------------------------------------------------------------------------------------------------- limits
+@dataclass(frozen=True)
+class Limit:
+    """How much of something is taken from a file that somebody else may have made.
+
+    Args:
+        default: where the environment says nothing.
+        of: what is counted, for errors.
+    """
+
+    default: int
+    of: str
+
+
+LimitName = Literal["array_bytes", "json_bytes", "images"]
+LIMITS: Mapping[LimitName, Limit] = {
+    "array_bytes": Limit(2 << 30, "bytes of one array in memory"),
+    "json_bytes": Limit(64 << 20, "bytes of one JSON text"),
+    "images": Limit(20_000_000, "images in one container"),
+}
+"""Every limit, once. `VDNA_METRICS_MAX_` and the name in capitals is the variable of the environment that sets it."""
+
+
+def limit_of(name: LimitName) -> int:
+    """A limit: what the environment says, which worker processes inherit, else the default.
+
+    Raises:
+        ValueError: when the variable is no whole number above 0.
+
+    Examples:
+        >>> limit_of("array_bytes")
+        2147483648
+    """
+    variable = _variable(name)
+    text = os.environ.get(variable, "")
+    if text and (not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1):
+        raise ValueError(f"expected {variable} to be a whole number of {LIMITS[name].of}, got {text[:40]!r}")
+    return int(text) if text else LIMITS[name].default
+
+
+def check_limit(name: LimitName, size: int, what: str) -> None:
+    """Raise ``ValueError`` when something is over its limit; the error says how to raise it.
+
+    Call it before anything of that size is allocated.
+
+    Examples:
+        >>> check_limit("array_bytes", 10**12, "x.npz: member 'mu.npy'")
+        Traceback (most recent call last):
+        ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of one array in memory, got 1000000000000;
+        set VDNA_METRICS_MAX_ARRAY_BYTES if you trust it
+    """
+    if size > limit_of(name):
+        raise ValueError(
+            f"{what}: expected at most {limit_of(name)} {LIMITS[name].of}, got {size}; set {_variable(name)} if you "
+            "trust it"
+        )
+
+
+def _variable(name: LimitName) -> str:
+    return f"VDNA_METRICS_MAX_{name.upper()}"
+
+
+# -------------------------------------------------------------------------------------------------------------- bytes
 
 
 def _sha256(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
