@@ -29,6 +29,7 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.functional.emd import earth_movers_distance
 from vdna_metrics.functional.frechet import covariance_factor, frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.schema import typed
 
 DISTANCES: dict[str, Callable[..., Any]] = {
     "histogram": compare.emd,
@@ -443,5 +444,5 @@ def test_what_is_not_read_is_told() -> None:
     dna = make_dna("gaussian")
     assert compare.unread_warning(dna) is None
     beside = replace(dna, provenance=replace(dna.provenance, unread=((".heic", 12), ("hidden image", 1))))
-    for one in (beside, replace(beside, provenance=Provenance.from_json(beside.provenance.to_json())), beside + beside):
+    for one in (beside, replace(beside, provenance=typed(Provenance, beside.provenance.to_json())), beside + beside):
         assert compare.unread_warning(one) == "13 files beside the images are not read: .heic 12, hidden image 1"

@@ -26,6 +26,7 @@ from vdna_metrics.images.batches import ImageDataset, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
+from vdna_metrics.schema import ArrayField, Count
 
 _EVERY = 60.0  # seconds
 _COST = 0.05  # of the time, at most
@@ -60,16 +61,19 @@ class Checkpoint:
         self._saved = time.monotonic()
         self._took = 0.0
 
-    def restore(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+    def restore(self, states: Mapping[str, ArrayField]) -> tuple[CheckpointValues, dict[str, NDArray[Any]]] | None:
         """Values and arrays as they were saved, ``None`` when there are none.
 
+        Args:
+            states: what states there have to be.
+
         Raises:
-            ValueError: when the file is damaged.
+            ValueError: when the file is damaged, or of other states.
         """
         if not self.path.exists():
             return None
-        header, arrays = read_npz(self.path, ("checkpoint",))
-        return header["values"], arrays
+        file, arrays = read_npz(self.path, {"checkpoint": CheckpointFile}, arrays=states)
+        return file.values, arrays
 
     def is_due(self, every: float = _EVERY) -> bool:
         """Whether it is time to save: after so many seconds, more where saving is slow."""
@@ -82,6 +86,30 @@ class Checkpoint:
         write_npz(self.path, "checkpoint", {"values": dict(values)}, arrays, compress=False)
         self._saved = time.monotonic()
         self._took = self._saved - begin
+
+
+@dataclass(frozen=True)
+class CheckpointValues:
+    """How far a pass came: images and batches that were seen, and what was left out."""
+
+    count: Count
+    skipped: tuple[tuple[str, str], ...]
+    next_batch: Count
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """What a checkpoint holds beside its states."""
+
+    values: CheckpointValues
+
+    def arrays(self) -> dict[str, ArrayField]:
+        """Of each image that was seen its place, digest and size."""
+        return {
+            "indices": ArrayField((None,), "i8"),
+            "digests": ArrayField((None,), "S"),
+            "sizes": ArrayField((None, 2), "i8"),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +151,18 @@ class Seen:
 
     def restore_(self, checkpoint: Checkpoint, states: States) -> None:
         """Read what `save` wrote, where there is something."""
-        values, arrays = checkpoint.restore() or ({}, {})
-        if not values:
+        expected = {
+            name: ArrayField(tuple(array.shape), array.dtype.str[1:], finite=False)
+            for name, array in ((name, _tensor(state).cpu().numpy()) for name, state in states.items())
+        }
+        if (restored := checkpoint.restore(expected)) is None:
             return
+        values, arrays = restored
         for name, state in states.items():
             _tensor(state).copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
         self.sizes = [(width, height) for width, height in arrays["sizes"].tolist()]
-        self.count, self.next_batch = values["count"], values["next_batch"]
-        self.skipped = [(name, reason) for name, reason in values["skipped"]]
+        self.count, self.next_batch, self.skipped = values.count, values.next_batch, list(values.skipped)
 
     def sum_over_ranks_(self, states: States, device: torch.device | str) -> None:
         """Make this and the states those of all ranks, in the order of the source's names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
+from vdna_metrics.schema import Count, Positive
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +31,8 @@ class ImageSizes:
         ('32x32', '321..481 x 321..481')
     """
 
-    widths: tuple[int, int]
-    heights: tuple[int, int]
+    widths: tuple[Positive, Positive]
+    heights: tuple[Positive, Positive]
 
     @classmethod
     def of(cls, sizes: Sequence[tuple[int, int]]) -> ImageSizes:
@@ -71,10 +72,10 @@ class Provenance:
     sources: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     manifests: tuple[str, ...] = ()
-    max_positions: int | None = None
+    max_positions: Positive | None = None
     origin: str = ""
     sizes: ImageSizes | None = None
-    unread: tuple[tuple[str, int], ...] = ()
+    unread: tuple[tuple[str, Count], ...] = ()
 
     def __add__(self, other: Provenance) -> Provenance:
         """Both, one after the other.
@@ -104,21 +105,6 @@ class Provenance:
         # What is nothing is left out, as by earlier versions, which did not know it.
         optional = ("max_positions", "origin", "sizes", "unread")
         return {name: value for name, value in asdict(self).items() if value or name not in optional}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Provenance:
-        """Inverse of `to_json`."""
-        sizes = {side: tuple(ends) for side, ends in data.get("sizes", {}).items()}
-        return cls(
-            extractor=data["extractor"],
-            sources=tuple(data["sources"]),
-            skipped=tuple((name, reason) for name, reason in data["skipped"]),
-            manifests=tuple(data["manifests"]),
-            max_positions=data.get("max_positions"),
-            origin=data.get("origin", ""),
-            sizes=ImageSizes(**sizes) if sizes else None,
-            unread=tuple((what, count) for what, count in data.get("unread", ())),
-        )
 
 
 @dataclass(frozen=True, eq=False)
