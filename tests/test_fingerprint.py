@@ -9,6 +9,7 @@ import pytest
 from helpers.dnas import make_fingerprint
 
 from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.schema import typed
 
 
 def test_equal_parts_make_equal_fingerprints() -> None:
@@ -58,7 +59,7 @@ def test_an_unknown_layer_cannot_be_selected() -> None:
 def test_json_and_back() -> None:
     """Plain containers hold all of a fingerprint."""
     for fingerprint in (make_fingerprint(), replace(make_fingerprint(), precision="bf16", options=["compile"])):
-        assert ExtractorFingerprint.from_json(json.loads(json.dumps(fingerprint.to_json()))) == fingerprint
+        assert typed(ExtractorFingerprint, json.loads(json.dumps(fingerprint.to_json()))) == fingerprint
 
 
 def test_defaults_are_what_they_were_before_there_were_options() -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.schema import typed
 
 LAYOUT = NeuronLayout({"conv1": 4, "conv2": 3, "norm": 2})
 
@@ -183,7 +184,7 @@ def test_flatten_refuses_what_does_not_fit(values: dict[str, list[int]], message
 def test_json_and_back(data: st.DataObject) -> None:
     """Plain containers hold all of a layout."""
     selection = LAYOUT.select(neurons=data.draw(selections(LAYOUT)))
-    assert NeuronLayout.from_json(selection.to_json()) == selection
+    assert typed(NeuronLayout, selection.to_json()) == selection
 
 
 def test_near_names_lists_a_few_of_many() -> None:

@@ -5,21 +5,95 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
+import math
 import os
+import re
+import reprlib
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vdna_metrics.schema import ArrayField, FileFields, Positive, Sha256, Value, typed
+
 SCHEMA = 1
 _HEADER = "header"
+
+Fields = TypeVar("Fields", bound=FileFields)
+
+
+# ------------------------------------------------------------------------------------------------------------- limits
+@dataclass(frozen=True)
+class Limit:
+    """How much of something is taken from a file that somebody else may have made.
+
+    Args:
+        default: where the environment says nothing.
+        of: what is counted, for errors.
+    """
+
+    default: int
+    of: str
+
+
+LimitName = Literal["array_bytes", "json_bytes", "images"]
+LIMITS: Mapping[LimitName, Limit] = {
+    "array_bytes": Limit(2 << 30, "bytes of one array in memory"),
+    "json_bytes": Limit(160 << 20, "bytes of one JSON text"),  # the digests of ImageNet's images are 135 MB
+    "images": Limit(20_000_000, "images in one container"),
+}
+"""Every limit, once. `VDNA_METRICS_MAX_` and the name in capitals is the variable of the environment that sets it."""
+
+
+def limit_of(name: LimitName) -> int:
+    """A limit: what the environment says, which worker processes inherit, else the default.
+
+    Raises:
+        ValueError: when the variable is no whole number above 0.
+
+    Examples:
+        >>> limit_of("array_bytes")
+        2147483648
+    """
+    variable = _variable(name)
+    text = os.environ.get(variable, "")
+    if text and (not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1):
+        raise ValueError(f"expected {variable} to be a whole number of {LIMITS[name].of}, got {text[:40]!r}")
+    return int(text) if text else LIMITS[name].default
+
+
+def check_limit(name: LimitName, size: int, what: str) -> None:
+    """Raise ``ValueError`` when something is over its limit; the error says how to raise it.
+
+    Call it before anything of that size is allocated.
+
+    Examples:
+        >>> check_limit("array_bytes", 10**12, "x.npz: member 'mu.npy'")
+        Traceback (most recent call last):
+        ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of one array in memory, got 1000000000000;
+        set VDNA_METRICS_MAX_ARRAY_BYTES if you trust it
+    """
+    if size > limit_of(name):
+        raise ValueError(
+            f"{what}: expected at most {limit_of(name)} {LIMITS[name].of}, got {size}; set {_variable(name)} if you "
+            "trust it"
+        )
+
+
+def _variable(name: LimitName) -> str:
+    return f"VDNA_METRICS_MAX_{name.upper()}"
+
+
+# -------------------------------------------------------------------------------------------------------------- bytes
 
 
 def _sha256(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -73,11 +147,13 @@ def write_whole(path: Path, contents: bytes | str) -> Path:
 
 @contextmanager
 def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = ValueError) -> Iterator[None]:
-    """Turn errors of some types into a ``ValueError`` that begins with what failed."""
+    """Turn errors of some types into a ``ValueError`` that begins with what failed, once."""
     try:
         yield
     except types as error:
-        raise ValueError(f"{what}: {error}") from error
+        if type(error) is ValueError and str(error).startswith(what):
+            raise
+        raise ValueError(f"{what}: {str(error) or type(error).__name__}") from error
 
 
 def write_npz(
@@ -117,76 +193,329 @@ def write_npz(
     return path
 
 
-def _read_arrays(archive: zipfile.ZipFile, members: list[str]) -> dict[str, NDArray[Any]]:
-    arrays = {}
-    for member in members:
-        # Whole, so that its CRC-32 is checked before NumPy acts on what may be damaged.
-        data = io.BytesIO(archive.read(member))
-        arrays[member.removesuffix(".npy")] = np.lib.format.read_array(data, allow_pickle=False)
-    return arrays
+# ------------------------------------------------------------------------------------------------------------ reading
+# What damaged and hostile bytes make zipfile, its decompressors and NumPy raise.
+DAMAGE = (
+    ValueError, OSError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error, zipfile.BadZipFile,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
+_DEFLATE = 1032  # times smaller at best
+_DEPTH = 100
+_CONTAINERS = 2_000_000  # of JSON, twenty times as large in memory as two brackets
+# As every writer has it; NumPy's own reader evaluates it as Python, and raises what Python does.
+_ARRAY = re.compile(
+    r"\{(?:\s*(?:'descr':\s*'(?P<dtype>[<>|=][biufcSUO]\d{0,5})'|'fortran_order':\s*(?P<fortran>True|False)"
+    r"|'shape':\s*\((?P<shape>(?:\d{1,20}L?,?\s*){0,32})\))\s*,?){3}\s*\}\s*"
+)
 
 
-# What damaged bytes make zipfile, zlib and NumPy raise.
-_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error)
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What an array in NumPy's format says of itself.
+
+    Args:
+        shape: of the array.
+        dtype: of its values, none of them an object.
+        fortran: whether the first axis runs fastest.
+        start: where in the stream the values begin.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values, whatever the shape claims."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_array_header(stream: IO[bytes]) -> ArrayHeader:
+    """Read the header of an array in NumPy's format, and nothing is allocated for what it claims.
+
+    Raises:
+        ValueError: for what is no array of numbers or text.
+    """
+    magic = stream.read(8)
+    if magic[:6] != b"\x93NUMPY" or magic[6:7] not in (b"\1", b"\2", b"\3"):
+        raise ValueError(f"expected an array in NumPy's format, it begins with {magic[:6]!r}")
+    wide = 2 if magic[6] == 1 else 4
+    length = int.from_bytes(stream.read(wide), "little")
+    text = stream.read(min(length, 1 << 16)).decode("latin1")
+    found = _ARRAY.fullmatch(text)
+    if found is None or None in found.groups() or "O" in found["dtype"]:
+        raise ValueError(f"expected the header of an array of numbers, got {text[:80]!r}")
+    try:
+        dtype = np.dtype(found["dtype"])
+    except TypeError:
+        raise ValueError(f"expected the header of an array of numbers, got the type {found['dtype']!r}") from None
+    shape = tuple(int(length) for length in re.findall(r"\d+", found["shape"]))
+    if not dtype.itemsize or math.prod(max(1, length) for length in shape) * dtype.itemsize >= 1 << 63:
+        raise ValueError(f"expected an array of fewer than 2**63 bytes, got {dtype} {list(shape)}")
+    return ArrayHeader(shape, dtype, found["fortran"] == "True", 8 + wide + length)
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in members:
+            raise ValueError(f"it has {name!r} twice: members {members[name].filename!r} and {info.filename!r}")
+        members[name] = info
+    return members
+
+
+def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayField | None = None) -> NDArray[Any]:
+    """Read one array of an ``.npz``; what it claims is compared with what is there before anything is allocated.
+
+    Args:
+        archive: the open file.
+        info: the member.
+        field: what the array has to be.
+
+    Raises:
+        ValueError: for what is damaged, no array of numbers or text, over its limit, or not as the field says; the
+            member is named.
+    """
+    with _member(archive, info) as stream:
+        header = read_array_header(stream)
+        if field is not None:
+            field.check(header.shape, header.dtype)
+        if header.start + header.nbytes != info.file_size:
+            raise ValueError(
+                f"its header claims {header.nbytes} bytes, {header.dtype} {list(header.shape)}; there are "
+                f"{info.file_size - header.start}"
+            )
+        check_limit("array_bytes", header.nbytes, "its values")
+        flat = np.empty(math.prod(header.shape), header.dtype)
+        bytes_of, place = flat.view(np.uint8), 0
+        while block := stream.read(1 << 20):  # to the end, where its CRC-32 is checked
+            bytes_of[place : place + len(block)] = np.frombuffer(block, np.uint8)
+            place += len(block)
+        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
+    """The bytes of a member of so many, a limit that the caller has checked; errors name it."""
+    with _member(archive, info) as stream:
+        if info.file_size != size:
+            raise ValueError(f"expected {size} bytes, got {info.file_size}")
+        return stream.read()
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    with errors_of(f"member {info.filename!r}", DAMAGE):
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"expected it stored or deflated, got compression {info.compress_type}")
+        if info.file_size > _DEFLATE * (info.compress_size + 1):
+            raise ValueError(f"it claims {info.file_size} bytes, which do not fit into {info.compress_size}")
+        with archive.open(info) as stream:
+            yield stream
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open a zip file and find its members by name, those of arrays without ``.npy``; errors inside name the file.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for anything but a zip file, and one with two members of one name.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    # A pipe would wait for its writer.
+    if not path.is_file():
+        raise ValueError(f"{path} is damaged or not an .npz file (it is no regular file)")
+    try:
+        archive = zipfile.ZipFile(path)
+    except DAMAGE as error:
+        raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
+    with archive, errors_of(str(path)):
+        yield archive, _members(archive)
+
+
+def read_arrays(path: str | Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of an ``.npz`` of others, those of the names that it has.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged, or one of them is no array of numbers or text, or over its limit.
+    """
+    with open_archive(Path(path)) as (archive, members):
+        return {name: read_array(archive, info) for name, info in members.items() if name in names}
+
+
+def plain_json(text: bytes | str) -> Any:
+    """What JSON text says, in plain containers.
+
+    Raises:
+        ValueError: for other text, a name that an object has twice, NaN, infinity, and containers in containers in
+            more than 100 levels.
+
+    Examples:
+        >>> plain_json('{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ValueError: expected JSON: an object has 'a' twice
+    """
+    check_limit("json_bytes", len(text), "JSON")
+    with errors_of("expected JSON", (ValueError, RecursionError)):
+        data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+        if data.count(b"[") + data.count(b"{") > _CONTAINERS:
+            raise ValueError(f"there are more than {_CONTAINERS} containers")
+        value = json.loads(data, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number)
+        level: list[Any] = [[value]]
+        depth = 0
+        while level := [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]:
+            depth += 1
+            if depth > _DEPTH:
+                raise ValueError(f"containers are nested in more than {_DEPTH} levels")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text[:40])
+
+
+def read_json(path: str | Path, hint: type[Value], what: str) -> Value:
+    """A value of an annotated type from a JSON file; see `schema.typed`.
+
+    Args:
+        path: the file.
+        hint: what it has to be.
+        what: it is called, for errors.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it holds something else; file and field are named.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"expected {what}, {path} is no regular file")
+    check_limit("json_bytes", path.stat().st_size, str(path))
+    with errors_of(f"{path}: expected {what}"):
+        return typed(hint, plain_json(path.read_bytes()))
+
+
+# ---------------------------------------------------------------------------------------------------------- our files
+@dataclass(frozen=True)
+class _Stamp:
+    """What every header of ours begins with."""
+
+    schema: Positive
+    kind: str
+    sha256: Sha256
+    writer: str = ""
+
+
+_STAMP = tuple(field.name for field in fields(_Stamp))
+
+
+def check_schema(data: Mapping[str, Any], known: int, where: str) -> None:
+    """Raise ``ValueError`` unless data is of a schema that this version reads; a newer one is refused by name."""
+    schema = data.get("schema")
+    if type(schema) is int and schema > known:
+        writer = str(data.get("writer", "a newer version"))[:60]
+        raise ValueError(
+            f"{where} has schema {schema} (written by {writer}), this version reads up to {known}: upgrade vdna_metrics"
+        )
+    if type(schema) is not int or schema < 1:
+        raise ValueError(f"{where}: schema: expected a whole number from 1 to {known}, got {reprlib.repr(schema)}")
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Read the header of a file without its arrays.
+    """Read the header of a file without its arrays; what all kinds have is checked, their own fields are not.
 
     Raises:
         ValueError: when the file is not one of ours, is damaged, or was written by a newer version.
         FileNotFoundError: when there is no such file.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            ours = f"{_HEADER}.npy" in archive.namelist()
-            header = json.loads(_read_arrays(archive, [f"{_HEADER}.npy"])[_HEADER].tobytes()) if ours else None
-    except _DAMAGE as error:
-        raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
-    if not isinstance(header, dict) or not isinstance(header.get("schema"), int):
+    with open_archive(Path(path)) as (archive, members):
+        return _header_of(archive, members, path)
+
+
+def _header_of(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], path: str | Path) -> dict[str, Any]:
+    header = None
+    if _HEADER in members:
+        check_limit("json_bytes", members[_HEADER].file_size, "its header")
+        header = plain_json(read_array(archive, members[_HEADER], ArrayField((None,), "u1")).tobytes())
+    if not isinstance(header, dict) or "schema" not in header:
         raise ValueError(f"{path} has no header of ours: it was not written by vdna_metrics")
-    if header["schema"] > SCHEMA:
-        raise ValueError(
-            f"{path} has schema {header['schema']} (written by {header.get('writer')}), this version reads up to "
-            f"{SCHEMA}: upgrade vdna_metrics"
-        )
+    check_schema(header, SCHEMA, str(path))
+    typed(_Stamp, {name: header[name] for name in _STAMP if name in header})
     return header
 
 
 def is_ours(path: str | Path) -> bool:
     """Whether a `.npz` file has our header; arrays of images, for example, do not."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return f"{_HEADER}.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+        with open_archive(Path(path)) as (_, members):
+            return _HEADER in members
+    except (OSError, ValueError):
         return False
 
 
-def read_npz(path: str | Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read header and arrays of a file and verify their sha256.
+def _fields_of(header: Mapping[str, Any], kinds: Mapping[str, type[Fields]], path: str | Path) -> Fields:
+    if header["kind"] not in kinds:
+        known = " or ".join(map(repr, kinds))
+        raise ValueError(f"{path}: expected {known}, it holds {reprlib.repr(header['kind'])}")
+    return typed(kinds[header["kind"]], {name: value for name, value in header.items() if name not in _STAMP})
+
+
+def read_fields(path: str | Path, kinds: Mapping[str, type[Fields]]) -> Fields:
+    """Read the header of a file of some kinds, without its arrays; see `read_npz`."""
+    with open_archive(Path(path)) as (archive, members):
+        return _fields_of(_header_of(archive, members, path), kinds, path)
+
+
+def read_npz(
+    path: str | Path, kinds: Mapping[str, type[Fields]], *, arrays: Mapping[str, ArrayField] | None = None
+) -> tuple[Fields, dict[str, NDArray[Any]]]:
+    """Read header and arrays of a file, all as its schema says, and verify their sha256.
 
     Args:
         path: the file.
-        kinds: which kinds the caller can use.
+        kinds: which kinds the caller can use, and the schema of each.
+        arrays: that the file has beside those which its schema names.
 
     Raises:
-        ValueError: when the file is damaged, changed, newer, or of another kind; the message names it.
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is damaged, changed, newer, of another kind, or has other fields or arrays than its
+            schema says; the message names file, field and both sides.
     """
-    header = read_header(path)
-    if header.get("kind") not in kinds:
-        raise ValueError(f"expected {' or '.join(map(repr, kinds))}, {path} holds {header.get('kind')!r}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = _read_arrays(archive, [name for name in archive.namelist() if name != f"{_HEADER}.npy"])
-    except _DAMAGE as error:
-        raise ValueError(f"{path} is damaged ({str(error) or type(error).__name__})") from error
-    found = _sha256(header, arrays)
-    if found != header.get("sha256"):
-        raise ValueError(
-            f"{path} was changed after it was written: the sha256 of its content is {found[:12]}, "
-            f"its header says {str(header.get('sha256'))[:12]}"
-        )
-    return header, arrays
+    with open_archive(Path(path)) as (archive, members):
+        header = _header_of(archive, members, path)
+        content = _fields_of(header, kinds, path)
+        expected = {**content.arrays(), **(arrays or {})}
+        if expected.keys() != members.keys() - {_HEADER}:
+            raise ValueError(f"expected the arrays {sorted(expected)}, got {sorted(members.keys() - {_HEADER})[:20]}")
+        found = {name: read_array(archive, members[name], field) for name, field in expected.items()}
+        digest = _sha256(header, found)
+        if digest != header["sha256"]:
+            raise ValueError(
+                f"{path} was changed after it was written: the sha256 of its content is {digest[:12]}, its header "
+                f"says {header['sha256'][:12]}"
+            )
+        for name, field in expected.items():
+            if field.finite and found[name].dtype.kind == "f" and not np.isfinite(found[name]).all():
+                raise ValueError(f"array {name!r}: expected finite numbers, got NaN or infinity")
+    return content, found

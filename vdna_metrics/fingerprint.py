@@ -100,11 +100,6 @@ class ExtractorFingerprint:
             del data["options"]
         return data
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ExtractorFingerprint:
-        """Inverse of `to_json`."""
-        return cls(**data)
-
 
 class HasFingerprint(Protocol):
     """Anything that knows its extractor fingerprint: a spec, an extractor or a DNA."""

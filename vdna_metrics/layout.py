@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from numbers import Integral
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import torch
 from torch import Tensor
+
+from vdna_metrics.schema import Count, Distinct, Positive
 
 NeuronSelectionLike = Mapping[str, "Sequence[int] | Tensor"]
 
@@ -100,8 +102,8 @@ class NeuronLayout(Mapping[str, int]):
         NeuronLayout(layers={'conv1': 2}, neurons={'conv1': (3, 1)})
     """
 
-    layers: Mapping[str, int]
-    neurons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    layers: Mapping[str, Positive]
+    neurons: Mapping[str, Annotated[tuple[Count, ...], Distinct]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         layers = dict(self.layers)
@@ -258,16 +260,11 @@ class NeuronLayout(Mapping[str, int]):
         return picked
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers, for file headers."""
+        """Plain containers, for file headers; pairs, whose order the checksum holds."""
         return {
             "layers": [[layer, count] for layer, count in self.items()],
             "neurons": {layer: list(indices) for layer, indices in self.neurons.items()},
         }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> NeuronLayout:
-        """Inverse of `to_json`."""
-        return cls({layer: count for layer, count in data["layers"]}, data["neurons"])
 
 
 def _whole_numbers(layer: str, indices: Sequence[int] | Tensor) -> tuple[int, ...]:

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vdna_metrics.files import read_npz, write_npz
+from vdna_metrics.files import errors_of, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
+from vdna_metrics.schema import ArrayField
 
 Per = Literal["neuron", "layer"]
 
@@ -212,8 +212,8 @@ def load_selection(path: str | Path) -> NeuronSelection:
     Raises:
         ValueError: when the file is damaged, changed, of a newer schema, or holds something else.
     """
-    header, arrays = read_npz(path, ("selection",))
-    return NeuronSelection(mask=torch.from_numpy(arrays["mask"].astype(np.bool_)), **_from_header(header))
+    file, arrays = read_npz(path, {"selection": _SelectionFile})
+    return NeuronSelection(mask=torch.from_numpy(arrays["mask"]), **vars(file))
 
 
 def load_weights(path: str | Path) -> NeuronWeights:
@@ -222,8 +222,9 @@ def load_weights(path: str | Path) -> NeuronWeights:
     Raises:
         ValueError: when the file is damaged, changed, of a newer schema, or holds something else.
     """
-    header, arrays = read_npz(path, ("weights",))
-    return NeuronWeights(values=torch.from_numpy(arrays["values"]), per=header["per"], **_from_header(header))
+    file, arrays = read_npz(path, {"weights": _WeightsFile})
+    with errors_of(str(path)):
+        return NeuronWeights(values=torch.from_numpy(arrays["values"]), **vars(file))
 
 
 def chosen_neurons(neurons: NeuronsLike | None, fingerprint: ExtractorFingerprint) -> NeuronSelectionLike | None:
@@ -287,9 +288,22 @@ def _header(value: NeuronSelection | NeuronWeights) -> dict[str, Any]:
     return {"layout": value.layout.to_json(), "fingerprint": value.fingerprint.to_json(), "made": dict(value.made)}
 
 
-def _from_header(header: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "layout": NeuronLayout.from_json(header["layout"]),
-        "fingerprint": ExtractorFingerprint.from_json(header["fingerprint"]),
-        "made": header["made"],
-    }
+@dataclass(frozen=True)
+class _SelectionFile:
+    layout: NeuronLayout
+    fingerprint: ExtractorFingerprint
+    made: Mapping[str, Any]
+
+    def arrays(self) -> dict[str, ArrayField]:
+        return {"mask": ArrayField((self.layout.total,), "b1")}
+
+
+@dataclass(frozen=True)
+class _WeightsFile:
+    layout: NeuronLayout
+    fingerprint: ExtractorFingerprint
+    made: Mapping[str, Any]
+    per: Per
+
+    def arrays(self) -> dict[str, ArrayField]:
+        return {"values": ArrayField((_weighed(self.layout, self.per).total,), "f8")}

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.files import read_npz, write_npz
+from vdna_metrics.files import errors_of, read_json, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, HasFingerprint, refuse_differences
 from vdna_metrics.functional.histogram import extremes
 from vdna_metrics.layout import NeuronLayout, check_choice, check_type
+from vdna_metrics.schema import ArrayField, Arrays, Count
 
 Widening = Literal["margin", "vdna", "none"]
 RangeRule = Literal["margin", "vdna", "none", "quantile"]
@@ -38,19 +39,13 @@ class RangesSource:
     """
 
     name: str
-    n_images: int = 0
+    n_images: Count = 0
     manifest: str | None = None
     skipped: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
         return {**vars(self), "skipped": [list(item) for item in self.skipped]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RangesSource:
-        """Inverse of `to_json`."""
-        skipped = tuple((name, reason) for name, reason in data["skipped"])
-        return cls(data["name"], data["n_images"], data["manifest"], skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,22 +268,6 @@ class ActivationRanges:
         }
         return header if self.levels is None else {**header, "levels": list(self.levels)}
 
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any], low: Any, high: Any) -> ActivationRanges:
-        """Inverse of `header`, with the observed ends; files of early versions have no ``sets``."""
-        levels = header.get("levels")
-        return cls(
-            layout=NeuronLayout.from_json(header["layout"]),
-            observed_low=low,
-            observed_high=high,
-            widen=header["widen"],
-            n_images=header["n_images"],
-            sources=tuple(header["sources"]),
-            fingerprint=ExtractorFingerprint.from_json(header["fingerprint"]) if header["fingerprint"] else None,
-            levels=None if levels is None else (levels[0], levels[1]),
-            sets=tuple(RangesSource.from_json(part) for part in header.get("sets", ())),
-        )
-
     def save(self, path: str | Path) -> Path:
         """Write the ranges as ``.npz``; see `load_ranges`."""
         arrays = {"low": self.observed_low.numpy(), "high": self.observed_high.numpy()}
@@ -318,6 +297,36 @@ def observe_extremes_(low: Tensor, high: Tensor, layout: NeuronLayout, activatio
         high[rows] = torch.maximum(high[rows], largest.to(high))
 
 
+@dataclass(frozen=True)
+class RangesFields:
+    """What a file says of ranges beside the observed ends, ``low`` and ``high``; early ones have no ``sets``."""
+
+    layout: NeuronLayout
+    widen: RangeRule
+    n_images: Count
+    sources: tuple[str, ...]
+    fingerprint: ExtractorFingerprint | None
+    sets: tuple[RangesSource, ...] = ()
+    levels: tuple[float, float] | None = None
+
+    def arrays(self) -> dict[str, ArrayField]:
+        """The observed ends."""
+        return dict.fromkeys(("low", "high"), ArrayField((self.layout.total,), "f4"))
+
+    def ranges(self, arrays: Arrays) -> ActivationRanges:
+        """The ranges."""
+        low, high = (torch.from_numpy(arrays[end]) for end in ("low", "high"))
+        return ActivationRanges(observed_low=low, observed_high=high, **vars(self))
+
+
+@dataclass(frozen=True)
+class _RangesFile:
+    ranges: RangesFields
+
+    def arrays(self) -> dict[str, ArrayField]:
+        return self.ranges.arrays()
+
+
 RangesLike = ActivationRanges | str | Path
 """Activation ranges, or the path of their file."""
 
@@ -334,8 +343,9 @@ def load_ranges(path: str | Path) -> ActivationRanges:
     Raises:
         ValueError: when the file is damaged, changed, of a newer schema, or holds something else.
     """
-    header, arrays = read_npz(path, ("ranges",))
-    return ActivationRanges.from_header(header["ranges"], arrays["low"], arrays["high"])
+    file, arrays = read_npz(path, {"ranges": _RangesFile})
+    with errors_of(str(path)):
+        return file.ranges.ranges(arrays)
 
 
 def load_vdna_ranges(
@@ -355,33 +365,34 @@ def load_vdna_ranges(
     Raises:
         ValueError: when the file is something else, or lacks layers or neurons of the layout.
     """
-    try:
-        contents = json.loads(Path(path).read_bytes())
-        low, high = (
-            {layer: _in_order(contents[part][layer]) for layer in layout if layer in contents[part]}
-            for part in ("mins_per_neuron", "maxs_per_neuron")
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} does not hold activation ranges as the vdna package writes them ({type(error).__name__}: {error})"
-        ) from error
+    contents = read_json(path, _VDNARanges, "activation ranges as vdna writes them")
+    parts = {"mins_per_neuron": contents.mins_per_neuron, "maxs_per_neuron": contents.maxs_per_neuron}
+    with errors_of(str(path)):
+        low, high = ({layer: _in_order(part[layer]) for layer in layout if layer in part} for part in parts.values())
     for part, values in (("mins_per_neuron", low), ("maxs_per_neuron", high)):
         found = {layer: len(neurons) for layer, neurons in values.items()}
         lacking = {layer: count for layer, count in layout.items() if found.get(layer) != count}
         if lacking:
             raise ValueError(
                 f"{path} does not fit the extractor: expected {part} of {lacking} neurons, got "
-                f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(contents[part])})"
+                f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(parts[part])})"
             )
     return replace(
         ActivationRanges.from_extremes(low, high, "vdna", sources=[source or str(path)]), fingerprint=fingerprint
     )
 
 
+@dataclass(frozen=True)
+class _VDNARanges:
+    of_others: ClassVar[bool] = True
+
+    mins_per_neuron: Mapping[str, Mapping[str, float]]
+    maxs_per_neuron: Mapping[str, Mapping[str, float]]
+
+
 def _in_order(neurons: Mapping[str, float]) -> list[float]:
     """Values by index; the order of the file, or of the indices as text, is another one."""
-    values = {int(index): float(value) for index, value in neurons.items()}
-    if sorted(values) != list(range(len(values))):
-        missing = sorted(set(range(max(values))).difference(values))
-        raise ValueError(f"indices go up to {max(values)}, missing are {missing[:5]}")
-    return [values[index] for index in range(len(values))]
+    missing = [index for index in range(len(neurons)) if str(index) not in neurons]
+    if missing:
+        raise ValueError(f"expected the indices 0 to {len(neurons) - 1}, missing are {missing[:5]}")
+    return [neurons[str(index)] for index in range(len(neurons))]

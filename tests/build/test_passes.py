@@ -24,6 +24,8 @@ from vdna_metrics.analysis.explain import explain
 from vdna_metrics.build import attributes, class_folders, disjoint_groups
 from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.images import open_images
+from vdna_metrics.images.batches import FACTS
+from vdna_metrics.schema import ArrayField
 
 EXTRACTOR = tiny_extractor()
 IMAGES, OTHERS = small_images(11, 0), small_images(11, 1) // 2
@@ -194,17 +196,23 @@ def test_all_ranks_need_a_process_group() -> None:
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    """Values and arrays come back for the same settings and part, and for no other."""
-    arrays = {"state": np.arange(5), "digests": np.array(["ab", "cd"], "S64")}
-    Checkpoint(tmp_path / "kept", ["a", 1], (0, 2)).save({"count": 3}, arrays)
-    values, restored = Checkpoint(tmp_path / "kept", ["a", 1], (0, 2)).restore() or ({}, {})
-    assert values == {"count": 3}
-    assert {name: array.tolist() for name, array in restored.items()} == {
-        "state": [0, 1, 2, 3, 4],
-        "digests": [b"ab", b"cd"],
+    """Values and arrays come back for the same settings and part, for no other, and for states of that shape alone."""
+    arrays: dict[str, Any] = {"state": np.arange(5), "digests": np.array(["ab", "cd"], "S64")}
+    arrays |= {"indices": np.arange(2), **{f"fact_{name}": np.ones(2, FACTS[name]) for name in FACTS.names or ()}}
+    states = {"state": ArrayField((5,), "i8")}
+    values = {"count": 3, "skipped": [("a", "cut")], "next_batch": 1}
+    Checkpoint(tmp_path / "kept", ["a", 1], (0, 2)).save(values, arrays)
+    kept = Checkpoint(tmp_path / "kept", ["a", 1], (0, 2))
+    restored = kept.restore(states)
+    assert restored is not None
+    assert vars(restored[0]) == {**values, "skipped": (("a", "cut"),)}
+    assert {name: array.tolist() for name, array in restored[1].items()} == {
+        name: array.tolist() for name, array in arrays.items()
     }
-    assert Checkpoint(tmp_path / "kept", ["a", 1], (1, 2)).restore() is None
-    assert Checkpoint(tmp_path / "kept", ["a", 2], (0, 2)).restore() is None
+    with pytest.raises(ValueError, match=r"member 'state\.npy': expected i8 \[1\], got i8 \[5\]"):
+        kept.restore({"state": ArrayField((1,), "i8")})
+    assert Checkpoint(tmp_path / "kept", ["a", 1], (1, 2)).restore(states) is None
+    assert Checkpoint(tmp_path / "kept", ["a", 2], (0, 2)).restore(states) is None
 
 
 def test_it_is_time_to_save_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, strategies as st
 from vdna_metrics.dna import account as module
 from vdna_metrics.dna.account import ImageAccount, ImageSizes, PixelHashes
 from vdna_metrics.dna.serialization import load_vdna
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
+from vdna_metrics.schema import typed
 
 NOTHING = ImageAccount.of([], [], [], [], [])
 PHOTOS = ImageAccount.of(["JPEG", "PNG", "PNG"], [481, 321, 9], [321, 481, 7], [0, 12, 16], [5, 9, 5])
@@ -51,7 +52,7 @@ def test_files_keep_it(tmp_path: Path) -> None:
 def test_sizes_of_older_files_are_read() -> None:
     """Before there were accounts, provenances had the sizes alone."""
     data = {"extractor": "net", "sources": [], "skipped": [], "manifests": []}
-    found = Provenance.from_json({**data, "sizes": {"widths": [32, 32], "heights": [30, 40]}}).account
+    found = typed(ProvenanceFields, {**data, "sizes": {"widths": [32, 32], "heights": [30, 40]}}).provenance({}).account
     assert found == ImageAccount(sizes=ImageSizes((32, 32), (30, 40)))
     assert found.sizes is not None
     assert found.sizes.octave is None

@@ -13,7 +13,8 @@ from vdna_metrics import load_reference
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.caveats import chance, number_caveat, pair_caveats, set_caveats
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, ProvenanceFields
+from vdna_metrics.schema import typed
 
 
 def _dna(**facts: Any) -> VDNA:
@@ -54,7 +55,8 @@ def test_what_is_not_read() -> None:
     dna = make_dna("gaussian")
     assert "unread" not in set_caveats(dna)
     beside = replace(dna, provenance=replace(dna.provenance, unread=((".heic", 12), ("hidden image", 1))))
-    for one in (beside, replace(beside, provenance=Provenance.from_json(beside.provenance.to_json())), beside + beside):
+    again = typed(ProvenanceFields, beside.provenance.to_json()).provenance({})
+    for one in (beside, replace(beside, provenance=again), beside + beside):
         assert set_caveats(one)["unread"] == "13 files beside the images are not read: .heic 12, hidden image 1"
 
 

@@ -20,11 +20,12 @@ from vdna_metrics.distributions import (
     LayerGaussianDistribution,
 )
 from vdna_metrics.dna.serialization import load_vdna
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.files import SCHEMA, read_header
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.schema import typed
 
 FILES = Path(__file__).parents[1] / "files"
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -117,9 +118,9 @@ def test_the_header_says_what_it_is(tmp_path: Path, kind: Kind) -> None:
     header = read_header(dna.save(tmp_path / "x"))
     assert header["schema"] == SCHEMA
     assert (header["kind"], header["n_images"]) == (kind, 5)
-    assert NeuronLayout.from_json(header["layout"]) == LAYOUT
-    assert ExtractorFingerprint.from_json(header["fingerprint"]) == dna.fingerprint
-    assert Provenance.from_json(header["provenance"]) == dna.provenance
+    assert typed(NeuronLayout, header["layout"]) == LAYOUT
+    assert typed(ExtractorFingerprint, header["fingerprint"]) == dna.fingerprint
+    assert typed(ProvenanceFields, header["provenance"]).provenance({}) == dna.provenance
     assert (kind == "histogram") == ("bins" in header)
 
 
@@ -144,7 +145,7 @@ def test_a_truncated_dna_is_refused(tmp_path: Path, kind: Kind, tenths: int) -> 
     path = make_dna(kind).save(tmp_path / "x")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * tenths // 10])
-    with pytest.raises(ValueError, match=r"x\.npz is damaged"):
+    with pytest.raises(ValueError, match=r"x\.npz( is damaged|: member)"):
         load_vdna(path)
 
 
@@ -193,7 +194,7 @@ def test_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
 def test_ranges_are_no_dna(tmp_path: Path) -> None:
     """A file of ranges is refused, with what is needed."""
     path = make_ranges().save(tmp_path / "x")
-    with pytest.raises(ValueError, match=r"expected 'histogram' or 'gaussian' or 'layer_gaussian', .* holds 'ranges'"):
+    with pytest.raises(ValueError, match=r"expected 'histogram' or 'gaussian' or 'layer_gaussian', it holds 'ranges'"):
         load_vdna(path)
 
 

@@ -20,8 +20,9 @@ from helpers.dnas import (
 )
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.schema import typed
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -45,10 +46,10 @@ def test_provenances_add_in_order() -> None:
     a = Provenance("net", ("a",), (("x.png", "cut"),), ("1",))
     b = Provenance("same net", ("b", "c"), (("y.png", "empty"),))
     assert a + b == Provenance("net", ("a", "b", "c"), (("x.png", "cut"), ("y.png", "empty")), ("1",))
-    assert Provenance.from_json((a + b).to_json()) == a + b
+    assert typed(ProvenanceFields, (a + b).to_json()).provenance({}) == a + b
     some, others = (replace(part, max_positions=9) for part in (a, b))
     assert some + others == replace(a + b, max_positions=9)
-    assert Provenance.from_json(some.to_json()) == some
+    assert typed(ProvenanceFields, some.to_json()).provenance({}) == some
     assert "max_positions" not in a.to_json()  # so that files of whole images stay as they were
 
 
@@ -58,7 +59,7 @@ def test_origins_are_kept() -> None:
     own = Provenance("net")
     assert (imported + own + other + imported).origin == "EDM: a.npz; ADM: b.npz"
     assert "origin" not in own.to_json()
-    assert Provenance.from_json(imported.to_json()) == imported
+    assert typed(ProvenanceFields, imported.to_json()).provenance({}) == imported
 
 
 def test_merging_with_unknown_weights() -> None:

@@ -58,8 +58,9 @@ def test_a_registered_metric_is_read_and_an_unknown_one_is_named(tmp_path: Path)
         leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=toys)
         path = leaderboard.save(tmp_path / "leaderboard.json")
         assert load_leaderboard(path) == leaderboard
+    toy = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
     for change in ({}, {"metrics": ["emd"]}):
-        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        path.write_text(json.dumps({**toy, **change}))
         with pytest.raises(ValueError, match=r"leaderboard\.json: .* metric 'jsd', .*install .*or import the module"):
             load_leaderboard(path)
 
@@ -104,13 +105,16 @@ def test_numbers_that_are_none_are_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "of schema 1 can be read, this is of schema 2"),
-        ({"colour": 3}, r"leaderboard has unknown fields \['colour'\]"),
-        ({"title": 3}, "leaderboard.title must be a str, got 3"),
-        ({"networks": [{"name": "n"}]}, r"leaderboard.networks\[0\] has unknown fields \[\] and lacks \['fingerprint'"),
+        ({"schema": 2}, "has schema 2 .*, this version reads up to 1: upgrade"),
+        ({"colour": 3}, r"leaderboard: expected the fields title, .* it has \['colour'\] \(of a newer version"),
+        ({"title": 3}, "leaderboard.title: expected text, got 3"),
+        ({"networks": [{"name": "n"}]}, r"networks\[0\]: expected the fields name, .* it lacks \['fingerprint'"),
         ({"metrics": ["emd", "ssim"]}, "has the metric 'ssim', which nothing registers here: install the package"),
-        ({"scores": {}}, "leaderboard.scores must be a list, got dict"),
-        ({"reference": {"name": "r", "source": "s", "n_images": True, "n_found": 3}}, "n_images must be a int, got Tr"),
+        ({"scores": {}}, r"leaderboard.scores: expected a list, got {}"),
+        (
+            {"reference": {"name": "r", "source": "s", "n_images": True, "n_found": 3}},
+            ": expected a whole number, got Tr",
+        ),
     ],
 )
 def test_what_is_no_leaderboard_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -126,7 +130,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     """Damaged files, lists and deep nests are errors that name the file."""
     path = tmp_path / "leaderboard.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"expected a leaderboard\.json, .*leaderboard\.json holds"):
+    with pytest.raises(ValueError, match=r"leaderboard\.json: expected a leaderboard\.json"):
         load_leaderboard(path)
 
 

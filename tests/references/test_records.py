@@ -12,7 +12,7 @@ from vdna_metrics.references.records import Manifest, ReferenceName, ReferenceRe
 
 LAYERS = list(CATALOGUE["vdna_tiny"].paths)
 WHOLE = ReferenceRecord(
-    "cats", "all", "vdna_tiny", "histogram-8", "f", "0", 9, "0", "clean", ranges="ab" * 32, layers=LAYERS
+    "cats", "all", "vdna_tiny", "histogram-8", "f", "0" * 64, 9, "0", "clean", ranges="ab" * 32, layers=LAYERS
 )
 
 

@@ -27,11 +27,13 @@ from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, ite
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
+from vdna_metrics.schema import ArrayField, Count
 
 _DIGITS = 16
 _EVERY = 60.0  # seconds
 _NAME = rf"[0-9a-f]{{{_DIGITS}}}-\d+-of-\d+\.npz"
 _KIND = "checkpoint"
+_FACT = "fact_"  # begins the name of an array of each of `FACTS`
 _COST = 0.05  # of the time, at most
 
 _WORTH_KEEPING = 10.0  # seconds of work
@@ -70,16 +72,19 @@ class Checkpoint:
         named = (path for path in folder.glob("*.npz") if re.fullmatch(_NAME, path.name))
         return [path for path in named if path.is_file() and is_ours(path) and read_header(path)["kind"] == _KIND]
 
-    def restore(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+    def restore(self, states: Mapping[str, ArrayField]) -> tuple[CheckpointValues, dict[str, NDArray[Any]]] | None:
         """Values and arrays as they were saved, ``None`` when there are none.
 
+        Args:
+            states: what states there have to be.
+
         Raises:
-            ValueError: when the file is damaged.
+            ValueError: when the file is damaged, or of other states.
         """
         if not self.path.exists():
             return None
-        header, arrays = read_npz(self.path, (_KIND,))
-        return header["values"], arrays
+        file, arrays = read_npz(self.path, {_KIND: CheckpointFile}, arrays=states)
+        return file.values, arrays
 
     def is_due(self, every: float = _EVERY) -> bool:
         """Whether it is time to save: after so many seconds, more where saving is slow."""
@@ -92,6 +97,27 @@ class Checkpoint:
         write_npz(self.path, _KIND, {"values": dict(values)}, arrays, compress=False)
         self._saved = time.monotonic()
         self._took = self._saved - begin
+
+
+@dataclass(frozen=True)
+class CheckpointValues:
+    """How far a pass came: images and batches that were seen, and what was left out."""
+
+    count: Count
+    skipped: tuple[tuple[str, str], ...]
+    next_batch: Count
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """What a checkpoint holds beside its states."""
+
+    values: CheckpointValues
+
+    def arrays(self) -> dict[str, ArrayField]:
+        """Of each image that was seen its place, digest and facts."""
+        facts = {f"{_FACT}{name}": ArrayField((None,), FACTS[name].kind) for name in FACTS.names or ()}
+        return {"indices": ArrayField((None,), "i8"), "digests": ArrayField((None,), "S"), **facts}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,21 +153,26 @@ class Seen:
         """Write this and the states."""
         arrays = {name: _tensor(state).cpu().numpy() for name, state in states.items()}
         arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
-        arrays["facts"] = self.all_facts
+        facts = self.all_facts
+        arrays |= {f"{_FACT}{name}": np.ascontiguousarray(facts[name]) for name in FACTS.names or ()}
         values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
         checkpoint.save(values, arrays)
 
     def restore_(self, checkpoint: Checkpoint, states: States) -> None:
         """Read what `save` wrote, where there is something."""
-        values, arrays = checkpoint.restore() or ({}, {})
-        if not values:
+        expected = {
+            name: ArrayField(tuple(array.shape), array.dtype.str[1:], finite=False)
+            for name, array in ((name, _tensor(state).cpu().numpy()) for name, state in states.items())
+        }
+        if (restored := checkpoint.restore(expected)) is None:
             return
+        values, arrays = restored
         for name, state in states.items():
             _tensor(state).copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
-        self.facts = [arrays["facts"]]
-        self.count, self.next_batch = values["count"], values["next_batch"]
-        self.skipped = [(name, reason) for name, reason in values["skipped"]]
+        columns = [arrays[f"{_FACT}{name}"] for name in FACTS.names or ()]
+        self.facts = [np.rec.fromarrays(columns, FACTS)]
+        self.count, self.next_batch, self.skipped = values.count, values.next_batch, list(values.skipped)
 
     def sum_over_ranks_(self, states: States, device: torch.device | str) -> None:
         """Make this and the states those of all ranks, in the order of the source's names."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from vdna_metrics.build.dnas import DNARequest, MadeDNAs, make_dnas
@@ -24,13 +23,13 @@ from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.files import json_hash, read_npz, write_npz
+from vdna_metrics.files import json_hash, write_npz
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges, RangesLike, load_ranges
 from vdna_metrics.references.image_sets import AnyDNA
-from vdna_metrics.references.resolve import resolve_images, write_image_digests
+from vdna_metrics.references.resolve import load_features, resolve_images, write_image_digests
 from vdna_metrics.references.store import own_ranges
 
 _FORMAT = 2
@@ -389,7 +388,7 @@ def cached_folder(cache: Path, manifest: str, fingerprint: str, groups: int, clu
 
 
 def _read_features(path: Path) -> Tensor:
-    return torch.from_numpy(read_npz(path, ("features",))[1]["vectors"])
+    return load_features(path)[1]
 
 
 def _key(manifest: str, fingerprint: str, groups: int, clustering: str) -> str:

@@ -21,8 +21,8 @@ from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_tabl
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
-from vdna_metrics.dna.account import in_words
 from vdna_metrics.dna.caveats import set_caveats
+from vdna_metrics.dna.vdna import ProvenanceFields
 from vdna_metrics.files import is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.images.opening import DATASET
@@ -32,6 +32,7 @@ from vdna_metrics.references import export_statistics, find_ranges, import_stati
 from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, publish, verify_store
 from vdna_metrics.references.records import RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import ReferenceStore, find_reference, known_stores, read_records, user_store
+from vdna_metrics.schema import typed
 
 _store = click.option(
     "--store",
@@ -77,14 +78,14 @@ def show(name: str, as_json: bool) -> None:
     )
     if as_json:
         return print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
-    provenance, fingerprint = header["provenance"], header["fingerprint"]
+    provenance, fingerprint = typed(ProvenanceFields, header["provenance"]), header["fingerprint"]
     layers = f", {len(header['layout']['layers'])} layers" if "layers" in header["layout"] else ""
     lines = {
-        "images": f"{record.n_images} of {', '.join(provenance['sources'])}",
+        "images": f"{record.n_images} of {', '.join(provenance.sources)}",
         "resolution": record.resolution or "not recorded",
-        "account": in_words(provenance.get("account", {})),
-        "left out": f"{len(provenance['skipped'])} images that cannot be read" if provenance["skipped"] else "",
-        "not read": ", ".join(f"{count} files of {what}" for what, count in provenance.get("unread", ())),
+        "account": str(provenance.account),
+        "left out": f"{len(provenance.skipped)} images that cannot be read" if provenance.skipped else "",
+        "not read": ", ".join(f"{count} files of {what}" for what, count in provenance.unread),
         "image hash": record.images or "not recorded",
         "extractor": f"{record.extractor}: {fingerprint['architecture']}{layers}",
         "weights": fingerprint["weights"] or "not recorded",

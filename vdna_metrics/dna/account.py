@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vdna_metrics.schema import ArrayField, Arrays, Count, Positive
 
 Counts = tuple[tuple[Any, int], ...]
 """``(value, how many)`` each, in the order of the values."""
@@ -42,9 +44,9 @@ class ImageSizes:
         ('32x32', '321..481 x 321..481', ((18, 2),))
     """
 
-    widths: tuple[int, int]
-    heights: tuple[int, int]
-    octaves: Counts = ()
+    widths: tuple[Positive, Positive]
+    heights: tuple[Positive, Positive]
+    octaves: tuple[tuple[Positive, Positive], ...] = ()
 
     @classmethod
     def of(cls, widths: Any, heights: Any) -> ImageSizes:
@@ -214,39 +216,24 @@ class ImageAccount:
             None if self.pixels is None or other.pixels is None else self.pixels + other.pixels,
         )
 
+    @property
+    def fields(self) -> AccountFields:
+        """What a file's header says of it; of hashes, what they tell."""
+        pixels = self.pixels
+        return AccountFields(
+            None if self.formats is None else dict(self.formats),
+            self.sizes,
+            self.depths,
+            None if pixels is None else PixelsFields(pixels.n_images, pixels.repeated, pixels.is_exact),
+        )
+
     def __str__(self) -> str:
         """In a few words; empty where nothing is known."""
-        return in_words(self.to_json())
+        return str(self.fields)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers, of what is known; of hashes what they tell."""
-        found: dict[str, Any] = {}
-        if self.formats is not None:
-            found["formats"] = dict(self.formats)
-        if self.sizes is not None:
-            octaves = {"octaves": {str(bits): n for bits, n in self.sizes.octaves}} if self.sizes.octaves else {}
-            found["sizes"] = {"widths": self.sizes.widths, "heights": self.sizes.heights, **octaves}
-        if self.depths is not None:
-            found["depths"] = {str(bits): count for bits, count in self.depths}
-        if self.pixels is not None:
-            pixels = self.pixels
-            found["pixels"] = {
-                "n_images": pixels.n_images, "repeated": pixels.repeated, "exact": pixels.is_exact
-            }  # fmt: skip
-        return found
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> ImageAccount:
-        """Inverse of `to_json` and, for hashes, `arrays`."""
-        sizes, pixels = None, None
-        if "sizes" in data:
-            widths, heights = (tuple(data["sizes"][name]) for name in ("widths", "heights"))
-            sizes = ImageSizes(widths, heights, _read(data["sizes"].get("octaves", {})))
-        if "pixels" in data and arrays is not None and "pixel_hashes" in arrays:
-            kept = arrays["pixel_hashes"], arrays["pixel_counts"].astype(np.int64)
-            pixels = PixelHashes(data["pixels"]["n_images"], (kept,))
-        formats = tuple(sorted(data["formats"].items())) if "formats" in data else None
-        return cls(formats, sizes, _read(data["depths"]) if "depths" in data else None, pixels)
+        """`fields` in plain containers, of what is known."""
+        return {name: value for name, value in asdict(self.fields).items() if value is not None}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The hashes, for a file."""
@@ -257,21 +244,56 @@ class ImageAccount:
         return {"pixel_hashes": self.pixels.hashes, "pixel_counts": counts.astype(smallest)}
 
 
-def in_words(account: Mapping[str, Any]) -> str:
-    """What `ImageAccount.to_json` gives, in a few words; empty where nothing is known.
+@dataclass(frozen=True)
+class PixelsFields:
+    """What `PixelHashes` tell of one set."""
 
-    Args:
-        account: plain containers.
-    """
-    formats, pixels = account.get("formats", {}), account.get("pixels", {})
-    parts = [", ".join(f"{name} {count}" if len(formats) > 1 else name for name, count in formats.items())]
-    if "sizes" in account:
-        parts.append(str(ImageSizes(*(tuple(account["sizes"][side]) for side in ("widths", "heights")))))
-    if pixels.get("repeated"):
-        about = "" if pixels["exact"] else "about "
-        parts.append(f"{about}{pixels['repeated']} of {pixels['n_images']} the same as another")
-    return ", ".join(filter(None, parts))
+    n_images: Count
+    repeated: Count
+    exact: bool
 
 
-def _read(counts: Mapping[str, int]) -> Counts:
-    return tuple(sorted((int(bits), count) for bits, count in counts.items()))
+@dataclass(frozen=True)
+class AccountFields:
+    """What a header says of an account, as `ImageAccount.to_json` gives it; the hashes lie beside it."""
+
+    formats: Mapping[str, Positive] | None = None
+    sizes: ImageSizes | None = None
+    depths: tuple[tuple[Positive, Positive], ...] | None = None
+    pixels: PixelsFields | None = None
+
+    def __str__(self) -> str:
+        """In a few words; empty where nothing is known."""
+        formats, pixels = self.formats or {}, self.pixels
+        parts = [", ".join(f"{name} {count}" if len(formats) > 1 else name for name, count in formats.items())]
+        parts.append("" if self.sizes is None else str(self.sizes))
+        if pixels is not None and pixels.repeated:
+            about = "" if pixels.exact else "about "
+            parts.append(f"{about}{pixels.repeated} of {pixels.n_images} the same as another")
+        return ", ".join(filter(None, parts))
+
+    def arrays(self) -> dict[str, ArrayField]:
+        """The hashes and how many images have each."""
+        if self.pixels is None:
+            return {}
+        return {"pixel_hashes": ArrayField((None,), "u8"), "pixel_counts": ArrayField((None,), "u")}
+
+    def account(self, arrays: Arrays) -> ImageAccount:
+        """The account.
+
+        Raises:
+            ValueError: for hashes that are no account of so many images.
+        """
+        formats = None if self.formats is None else tuple(sorted(self.formats.items()))
+        if self.pixels is None:
+            return ImageAccount(formats, self.sizes, self.depths)
+        n_images, hashes, counts = self.pixels.n_images, arrays["pixel_hashes"], arrays["pixel_counts"]
+        ascending = len(hashes) == len(counts) <= HASHES and bool(np.all(hashes[1:] > hashes[:-1]))
+        kept = sum(counts.tolist())
+        if not ascending or not np.all(counts) or kept > n_images or (kept < n_images and len(hashes) < HASHES):
+            raise ValueError(
+                f"arrays 'pixel_hashes', 'pixel_counts': expected different hashes of {n_images} images, or the "
+                f"{HASHES} smallest, got {len(hashes)} of {kept}"
+            )
+        pixels = PixelHashes(n_images, ((hashes, counts.astype(np.int64)),))
+        return ImageAccount(formats, self.sizes, self.depths, pixels)

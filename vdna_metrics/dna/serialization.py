@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,16 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
-from vdna_metrics.distributions.base import Distribution, Kind
-from vdna_metrics.dna.vdna import VDNA, Provenance
-from vdna_metrics.files import errors_of, read_header, read_npz, write_npz
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.dna.vdna import VDNA, ProvenanceFields
+from vdna_metrics.files import check_limit, errors_of, read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.functional.histogram import MAX_BINS
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.ranges import ActivationRanges, RangesFields, load_ranges
+from vdna_metrics.schema import ArrayField, Arrays, Check, Count
 
 Array = NDArray[Any]
 
 _RUN = 20
+_ROWS = 1 << 16  # runs that are unpacked at once
 
 
 def save_vdna(dna: VDNA, path: str | Path) -> Path:
@@ -67,31 +72,12 @@ def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> 
         FileNotFoundError: when there is no such file.
         ValueError: when it is damaged, was changed, has a newer schema, or holds something else.
     """
-    header, arrays = read_npz(path, get_args(Kind))
-    layout = NeuronLayout.from_json(header["layout"])
-    distribution: HistogramDistribution | GaussianDistribution | LayerGaussianDistribution
-    if header["kind"] == "histogram":
-        ranges = ActivationRanges.from_header(header["ranges"], arrays["low"], arrays["high"])
-        distribution = HistogramDistribution.empty(ranges, header["bins"])
-        _unpack_(_array(distribution.counts), arrays["lengths"], arrays["counts"])
-        _array(distribution.below)[:] = arrays["below"]
-        _array(distribution.above)[:] = arrays["above"]
-    elif header["kind"] == "gaussian":
-        distribution = GaussianDistribution.empty(layout)
-        _array(distribution.second)[:] = arrays["second"]
-    else:
-        distribution = LayerGaussianDistribution.empty(layout)
-        ends = np.cumsum([count * (count + 1) // 2 for count in layout.values()])
-        triangles = np.split(arrays["scatter"], ends[:-1])
-        for scatter, triangle in zip(distribution.scatters().values(), triangles, strict=True):
-            rows, columns = np.triu_indices(len(scatter))
-            _array(scatter)[rows, columns] = _array(scatter)[columns, rows] = triangle
-    if not isinstance(distribution, HistogramDistribution):
-        _array(distribution.centre)[:], _array(distribution.first)[:] = arrays["centre"], arrays["first"]
-    distribution.state[0] = header["n_images"]
-    placed: Distribution = distribution if device is None else distribution.to(device)
-    fingerprint = ExtractorFingerprint.from_json(header["fingerprint"])
-    return VDNA(placed, fingerprint, Provenance.from_json(header["provenance"], arrays))
+    file, arrays = read_npz(path, DNA_FILES)
+    with errors_of(str(path)):
+        distribution: Distribution = file.distribution(arrays)
+        provenance = file.provenance.provenance(arrays)
+    placed = distribution if device is None else distribution.to(device)
+    return VDNA(placed, file.fingerprint, provenance)
 
 
 def load_merged(paths: Sequence[str | Path]) -> VDNA | ActivationRanges:
@@ -121,6 +107,150 @@ def load_merged(paths: Sequence[str | Path]) -> VDNA | ActivationRanges:
     return merged
 
 
+# ----------------------------------------------------------------------------------------------------------- schemas
+_Bins = Annotated[int, Check(f"a whole number from 1 to {MAX_BINS}", lambda n: 1 <= n <= MAX_BINS)]
+
+
+@dataclass(frozen=True)
+class DNAFile:
+    """What the files of all kinds say of a DNA; a kind has a subclass, in `DNA_FILES`."""
+
+    n_images: Count
+    layout: NeuronLayout
+    fingerprint: ExtractorFingerprint
+    provenance: ProvenanceFields
+
+    def __post_init__(self) -> None:
+        lacking = [layer for layer in self.layout if layer not in self.fingerprint.paths]
+        if lacking:
+            raise ValueError(
+                f"layout: expected layers of the fingerprint, {list(self.fingerprint.paths)}, got {lacking[:4]} too"
+            )
+
+    def arrays(self) -> dict[str, ArrayField]:
+        """The kind's arrays, and those of the account."""
+        return self.provenance.account.arrays()
+
+    def distribution(self, arrays: Arrays) -> Distribution:
+        """What the arrays hold, after a look at whether images can give it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _HistogramFile(DNAFile):
+    bins: _Bins
+    ranges: RangesFields
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ranges.layout != self.layout:
+            raise ValueError(f"ranges.layout: expected that of the DNA, {dict(self.layout)}, got {self.ranges.layout}")
+
+    def arrays(self) -> dict[str, ArrayField]:
+        neurons = self.layout.total
+        check_limit("array_bytes", neurons * (self.bins + 2) * 8, f"the counts of {neurons} neurons, {self.bins} bins")
+        runs, outside = neurons * -(-self.bins // _RUN), ArrayField((neurons,), "u")
+        packed = {"lengths": ArrayField((runs,), "u1"), "counts": ArrayField((None, runs, _RUN), "u1")}
+        return {**super().arrays(), **self.ranges.arrays(), **packed, "below": outside, "above": outside}
+
+    def distribution(self, arrays: Arrays) -> HistogramDistribution:
+        if len(arrays["counts"]) > 8:
+            raise ValueError(f"array 'counts': expected at most 8 bytes a count, got {len(arrays['counts'])}")
+        found = HistogramDistribution.empty(self.ranges.ranges(arrays), self.bins)
+        _unpack_(_array(found.counts), arrays["lengths"], arrays["counts"])
+        for name, outside in (("below", found.below), ("above", found.above)):
+            _array(outside)[:] = arrays[name]
+            if outside.min() < 0:
+                raise ValueError(f"array {name!r}: expected numbers below 2**63, got {arrays[name].max()}")
+        if found.counts.min() < 0:
+            raise ValueError(f"array 'counts': expected numbers from 0, got {int(found.counts.min())}")
+        if _SIZED.search(self.fingerprint.preprocessing):
+            self._check_totals(found)
+        found.state[0] = self.n_images
+        return found
+
+    def _check_totals(self, found: HistogramDistribution) -> None:
+        """Images of one size give every neuron of a layer as many activations, each as many as the next."""
+        for layer, counts in self.layout.split(found.counts).items():
+            totals = counts.sum(1)
+            images, low, high = self.n_images, int(totals.min()), int(totals.max())
+            if low != high or (low % images if images else low) or (images and not low):
+                got = low if low == high else f"{low} to {high}"
+                raise ValueError(
+                    f"array 'counts': expected a multiple of {images} images for each neuron of layer {layer!r}, the "
+                    f"same for all, got {got}"
+                )
+        ends = ("below", found.below, found.counts[:, 0]), ("above", found.above, found.counts[:, -1])
+        for name, outside, end in ends:
+            if (outside > end).any():
+                raise ValueError(f"array {name!r}: expected at most what the last bin on its side holds, got more")
+
+
+@dataclass(frozen=True)
+class _MomentsFile(DNAFile):
+    def _moments(self, second: str, length: int) -> dict[str, ArrayField]:
+        neurons = ArrayField((self.layout.total,), "f8")
+        return {**super().arrays(), "centre": neurons, "first": neurons, second: ArrayField((length,), "f8")}
+
+    def _fill_(self, found: GaussianDistribution | LayerGaussianDistribution, arrays: Arrays, squares: Array) -> None:
+        """Take the first moments, and see that squares ``[neurons]`` go with them."""
+        _array(found.centre)[:], _array(found.first)[:] = arrays["centre"], arrays["first"]
+        found.state[0] = self.n_images
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Sums that were moved to another centre are rounded at the size of what was moved.
+            slack = _ROUNDING * (np.abs(squares) + self.n_images * arrays["centre"] ** 2)
+            left = squares - arrays["first"] ** 2 / max(1, self.n_images)
+            impossible = ~(left >= -slack)
+        if not self.n_images:
+            impossible |= (squares != 0) | (arrays["first"] != 0)
+        if impossible.any():
+            layer, neuron = self.layout.neuron_at(int(impossible.argmax()))
+            raise ValueError(
+                f"n_images, first and second moments: expected a variance from 0, those of {self.n_images} images "
+                f"give {left[impossible][0]:g} for neuron {neuron} of layer {layer!r}"
+            )
+
+
+@dataclass(frozen=True)
+class _GaussianFile(_MomentsFile):
+    def arrays(self) -> dict[str, ArrayField]:
+        return self._moments("second", self.layout.total)
+
+    def distribution(self, arrays: Arrays) -> GaussianDistribution:
+        found = GaussianDistribution.empty(self.layout)
+        _array(found.second)[:] = arrays["second"]
+        self._fill_(found, arrays, arrays["second"])
+        return found
+
+
+@dataclass(frozen=True)
+class _LayerGaussianFile(_MomentsFile):
+    def arrays(self) -> dict[str, ArrayField]:
+        for layer, count in self.layout.items():
+            check_limit("array_bytes", 8 * count**2, f"the covariance of layer {layer!r}")
+        return self._moments("scatter", sum(count * (count + 1) // 2 for count in self.layout.values()))
+
+    def distribution(self, arrays: Arrays) -> LayerGaussianDistribution:
+        found = LayerGaussianDistribution.empty(self.layout)
+        scatters, start = found.scatters(), 0
+        for scatter in map(_array, scatters.values()):
+            rows, columns = np.triu_indices(len(scatter))
+            scatter[rows, columns] = scatter[columns, rows] = arrays["scatter"][start : start + len(rows)]
+            start += len(rows)
+        self._fill_(found, arrays, np.concatenate([scatter.diagonal().numpy() for scatter in scatters.values()]))
+        return found
+
+
+DNA_FILES: Mapping[str, type[DNAFile]] = {
+    "histogram": _HistogramFile,
+    "gaussian": _GaussianFile,
+    "layer_gaussian": _LayerGaussianFile,
+}
+_ROUNDING = 1e-9
+_SIZED = re.compile(r":\d+x\d+(:|$)")  # of a preprocessing's id, see `Preprocessing.id`
+
+
+# ------------------------------------------------------------------------------------------------------------- arrays
 def _array(tensor: Tensor) -> Array:
     array: Array = tensor.detach().cpu().numpy()
     return array
@@ -147,11 +277,13 @@ def _packed(counts: Array) -> tuple[Array, Array]:
 
 
 def _unpack_(counts: Array, lengths: Array, planes: Array) -> None:
-    """Inverse of `_packed`, into zero counts ``[neurons, bins]`` int64."""
-    runs = np.zeros(planes.shape[1:], np.int64)
-    for place, plane in enumerate(planes):
-        runs |= plane.astype(np.int64) << (8 * place)
-    folded = np.empty_like(runs)
-    folded[np.argsort(lengths, kind="stable")] = runs
-    steps = (folded >> 1) ^ -(folded & 1)
-    np.cumsum(steps.reshape(len(counts), -1)[:, : counts.shape[1]], axis=1, out=counts)
+    """Inverse of `_packed`, into zero counts ``[neurons, bins]`` int64; no more is needed than one more such array."""
+    order = np.argsort(lengths, kind="stable")
+    folded = np.zeros(planes.shape[1:], np.int64)
+    for start in range(0, len(order), _ROWS):
+        rows = slice(start, start + _ROWS)
+        runs = np.zeros(planes[0, rows].shape, np.int64) if len(planes) else np.int64(0)
+        for place, plane in enumerate(planes):
+            runs |= plane[rows].astype(np.int64) << (8 * place)
+        folded[order[rows]] = (runs >> 1) ^ -(runs & 1)
+    np.cumsum(folded.reshape(len(counts), -1)[:, : counts.shape[1]], axis=1, out=counts)

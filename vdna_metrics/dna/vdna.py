@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
-from vdna_metrics.dna.account import ImageAccount
+from vdna_metrics.dna.account import AccountFields, ImageAccount, ImageSizes
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
+from vdna_metrics.schema import Arrays, Count, Positive
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +34,14 @@ class ImageClusters:
         (8.0, 1.5, 16)
     """
 
-    images: int
-    number: int
-    squares: int
+    images: Count
+    number: Count
+    squares: Count
+
+    def __post_init__(self) -> None:
+        least, most = self.images**2, self.squares * self.number
+        if not (self.number <= self.images <= self.squares and least <= most):
+            raise ValueError(f"expected clusters of images, got {self.number} of {self.images}, squares {self.squares}")
 
     @classmethod
     def of(cls, sizes: Iterable[int]) -> ImageClusters:
@@ -86,10 +90,10 @@ class Provenance:
     sources: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     manifests: tuple[str, ...] = ()
-    max_positions: int | None = None
+    max_positions: Positive | None = None
     origin: str = ""
     account: ImageAccount = field(default_factory=ImageAccount)
-    unread: tuple[tuple[str, int], ...] = ()
+    unread: tuple[tuple[str, Count], ...] = ()
     clusters: ImageClusters | None = None
 
     def __add__(self, other: Provenance) -> Provenance:
@@ -124,21 +128,27 @@ class Provenance:
         values["clusters"] = None if self.clusters is None else asdict(self.clusters)
         return {name: value for name, value in values.items() if value or name not in optional}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> Provenance:
-        """Inverse of `to_json` and, of the account's hashes, `ImageAccount.arrays`."""
-        before = {"sizes": data["sizes"]} if "sizes" in data else {}  # of files that knew no more of their images
-        return cls(
-            extractor=data["extractor"],
-            sources=tuple(data["sources"]),
-            skipped=tuple((name, reason) for name, reason in data["skipped"]),
-            manifests=tuple(data["manifests"]),
-            max_positions=data.get("max_positions"),
-            origin=data.get("origin", ""),
-            account=ImageAccount.from_json(data.get("account", before), arrays),
-            unread=tuple((what, count) for what, count in data.get("unread", ())),
-            clusters=ImageClusters(**data["clusters"]) if "clusters" in data else None,
-        )
+
+@dataclass(frozen=True)
+class ProvenanceFields:
+    """What a file says of provenance, as `Provenance.to_json` gives it; early ones have sizes and no account."""
+
+    extractor: str
+    sources: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    manifests: tuple[str, ...]
+    max_positions: Positive | None = None
+    origin: str = ""
+    sizes: ImageSizes | None = None
+    account: AccountFields = field(default_factory=AccountFields)
+    unread: tuple[tuple[str, Count], ...] = ()
+    clusters: ImageClusters | None = None
+
+    def provenance(self, arrays: Arrays) -> Provenance:
+        """The provenance, with the arrays of the account."""
+        said = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "sizes"}
+        account = replace(self.account, sizes=self.account.sizes or self.sizes)
+        return Provenance(**{**said, "account": account.account(arrays)})
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate
-from vdna_metrics.dna.account import in_words
+from vdna_metrics.dna.account import AccountFields
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
-from vdna_metrics.files import errors_of, write_whole
+from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
+from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
     from torch import Tensor
 
     from vdna_metrics.analysis.ranking import ImageRanking
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 """Shares of a layer's neurons, the smallest values first, up to which `Score.quantiles` are given."""
-
-Record = TypeVar("Record", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class ImageSetRecord:
         manifest: sha256 of image names and contents, `references.manifest_hash`; empty where only a DNA is known.
         groups: number of disjoint groups of images; 0 for a DNA without groups.
         skipped: ``(image, reason)`` of those left out.
-        account: of the images, `ImageAccount.to_json`.
+        account: of the images, see `ImageAccount`.
         unread: what else lay in the source, ``(what, how many files)``.
         clusters: how many clusters its images are, of which those of one depend on each other; 0 where that is not
             told, and each image is taken to be independent.
@@ -55,21 +51,21 @@ class ImageSetRecord:
 
     name: str
     source: str
-    n_images: int
-    n_found: int
+    n_images: Count
+    n_found: Count
     manifest: str = ""
-    groups: int = 0
+    groups: Count = 0
     skipped: tuple[tuple[str, str], ...] = ()
-    account: Mapping[str, Any] = field(default_factory=dict)
-    unread: tuple[tuple[str, int], ...] = ()
-    clusters: int = 0
+    account: AccountFields = field(default_factory=AccountFields)
+    unread: tuple[tuple[str, Count], ...] = ()
+    clusters: Count = 0
     effective_clusters: float = 0.0
     clustering: str = ""
 
     @property
     def in_words(self) -> str:
         """What the images are, where it is known."""
-        return in_words(self.account)
+        return str(self.account)
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,8 @@ class NetworkRecord:
     name: str
     fingerprint: str
     parts: Mapping[str, str]
-    layers: Mapping[str, int]
-    bins: int = 0
+    layers: Mapping[str, Positive]
+    bins: Count = 0
     ranges: str = ""
 
 
@@ -119,7 +115,7 @@ class Score:
     quantiles: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     estimate: Estimate | None = None
     layer_estimates: Mapping[str, Estimate] = field(default_factory=dict)
-    rank: tuple[int, int] | None = None
+    rank: tuple[Positive, Positive] | None = None
     extrapolated: tuple[float, float] | None = None
 
 
@@ -155,7 +151,7 @@ class PairRecord:
     difference: float
     low: float
     high: float
-    p_value: float
+    p_value: Share
     paired: bool
     tied: bool
 
@@ -178,8 +174,8 @@ class FloorRecord:
     metric: str
     value: float
     spread: float
-    n_images: int
-    measured_at: int
+    n_images: Count
+    measured_at: Count
     layers: Mapping[str, float]
 
 
@@ -219,7 +215,7 @@ class CopyRecord:
     generator: str
     network: str
     found: tuple[tuple[str, str, float], ...]
-    n_checked: int
+    n_checked: Count
     threshold: float
     false_alarms: float
 
@@ -241,7 +237,7 @@ class ClassRecord:
     network: str
     metric: str
     group: str
-    n_images: int
+    n_images: Count
     value: float
 
 
@@ -345,26 +341,30 @@ class Leaderboard:
         """Plain containers, with the schema and its writer."""
         data = dataclasses.asdict(self)
         for record in (data["reference"], *data["generators"]):
-            for name in ("clusters", "effective_clusters", "clustering"):  # earlier versions did not know them
-                if not record[name]:
+            record["account"] = {name: value for name, value in record["account"].items() if value is not None}
+            for name in ("account", "unread", "clusters", "effective_clusters", "clustering"):
+                if not record[name]:  # as by earlier versions, which did not know them
                     del record[name]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Leaderboard:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; the ``sha256`` of a file is passed over, `load_leaderboard` looks at it.
 
         Raises:
             ValueError: for another schema, fields that are missing, unknown or of another type, or a metric that is not
                 registered; they are named.
         """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"leaderboards of schema {SCHEMA} can be read, this is of schema {data.get('schema')!r}")
-        return _built(cls, {name: value for name, value in data.items() if name != "schema"}, "leaderboard")
+        check_schema(data, SCHEMA, "leaderboard")
+        return typed(
+            cls, {name: value for name, value in data.items() if name not in ("schema", "sha256")}, "leaderboard"
+        )
 
     def save(self, path: str | Path) -> Path:
-        """Write ``leaderboard.json``, whole or not at all."""
-        return write_whole(Path(path), json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+        """Write ``leaderboard.json`` with its sha256, whole or not at all."""
+        # Through JSON first, so that the hash is of what a reader will see.
+        data = json.loads(json.dumps(self.to_json(), allow_nan=False))
+        return write_whole(Path(path), json.dumps({**data, "sha256": json_hash(data)}, indent=1) + "\n")
 
 
 def load_leaderboard(path: str | Path) -> Leaderboard:
@@ -373,14 +373,19 @@ def load_leaderboard(path: str | Path) -> Leaderboard:
     Raises:
         ValueError: when the file is not such a leaderboard; what is wrong is named.
     """
-    raw = Path(path).read_bytes()
-    # UnicodeDecodeError and JSONDecodeError are ValueErrors.
-    with errors_of(f"expected a leaderboard.json, {path} holds no JSON", (ValueError, RecursionError)):
-        data = json.loads(raw)
-    if not isinstance(data, dict) or "schema" not in data:
-        raise ValueError(f"expected a leaderboard.json, {path} holds other JSON")
+    data = read_json(path, Mapping[str, Any], "a leaderboard.json")  # type: ignore[type-abstract]
+    if "schema" not in data:
+        raise ValueError(f"{path}: expected a leaderboard.json, it holds other JSON")
     with errors_of(str(path)):
-        return Leaderboard.from_json(data)
+        plain = {name: value for name, value in data.items() if name != "sha256"}
+        found = json_hash(plain)
+        stated = typed(Sha256, data.get("sha256", found), "sha256")  # those of version 0.1 have none
+        if stated != found:
+            raise ValueError(
+                f"{path} was changed after it was written: the sha256 of its content is {found[:12]}, it says "
+                f"{stated[:12]}; if you changed it yourself, take out its sha256"
+            )
+        return Leaderboard.from_json(plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,50 +405,3 @@ class Evidence:
     exemplars: dict[tuple[str, str], Sequence[Exemplars]] = field(default_factory=dict)
     rankings: dict[str, ImageRanking] = field(default_factory=dict)
     examples: dict[str, Sequence[Tensor]] = field(default_factory=dict)
-
-
-# ------------------------------------------------------------------------------------------------ from plain containers
-@lru_cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _built(kind: type[Record], data: Any, where: str) -> Record:
-    _check(data, Mapping, "an object", where)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    needed = [name for name, item in fields.items() if item.default is item.default_factory is dataclasses.MISSING]
-    unknown, missing = [name for name in data if name not in fields], [name for name in needed if name not in data]
-    if unknown or missing:
-        raise ValueError(f"{where} has unknown fields {unknown} and lacks {missing}")
-    hints = _hints(kind)
-    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, parts = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):  # of something and None
-        return None if value is None else _value(parts[0], value, where)
-    if origin is tuple:
-        _check(value, list | tuple, "a list", where)
-        hints = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
-        if len(hints) != len(value):
-            raise ValueError(f"{where} must have {len(hints)} values, got {len(value)}")
-        pairs = enumerate(zip(hints, value, strict=True))
-        return tuple(_value(part, item, f"{where}[{place}]") for place, (part, item) in pairs)
-    if origin is Mapping:
-        _check(value, Mapping, "an object", where)
-        return {name: _value(parts[1], item, f"{where}.{name}") for name, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return _built(cast("type[Any]", hint), value, where)
-    if hint is float and type(value) is int:
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ValueError(f"{where} must be a {hint.__name__}, got {value!r}")
-    return value
-
-
-def _check(value: Any, kind: Any, words: str, where: str) -> None:
-    if not isinstance(value, kind):
-        raise ValueError(f"{where} must be {words}, got {type(value).__name__}")

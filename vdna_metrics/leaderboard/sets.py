@@ -259,7 +259,7 @@ class SetReader:
             manifest=manifest or (manifests.pop() if len(manifests) == 1 else ""),
             groups=next((len(dna.groups) for dna in every if isinstance(dna, GroupedDNA)), 0),
             skipped=() if built is None else built.skipped,
-            account=known.account.to_json(),
+            account=known.account.fields,
             unread=known.unread,
             clusters=0 if clusters is None else clusters.number,
             effective_clusters=0.0 if clusters is None else clusters.effective,

@@ -15,10 +15,10 @@ from typing import Any
 
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.grouped import GroupedDNA
-from vdna_metrics.dna.serialization import load_vdna
+from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.downloads import DownloadError
-from vdna_metrics.files import read_header, sha256_of_file, write_whole
+from vdna_metrics.files import read_fields, sha256_of_file, write_whole
 from vdna_metrics.layout import check_type
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.records import AnyRecord, Manifest, OneRecord, RangesRecord, ReferenceRecord
@@ -240,7 +240,7 @@ def _with_layers(store: ReferenceStore, record: AnyRecord) -> AnyRecord:
     path = store.folder / record.file
     if not path.is_file():
         return record
-    return replace(record, layers=tuple(layer for layer, _ in read_header(path)["layout"]["layers"]))
+    return replace(record, layers=tuple(read_fields(path, DNA_FILES).layout))
 
 
 def _replaced(record: AnyRecord, there: Sequence[AnyRecord], made: Collection[str]) -> list[AnyRecord]:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.files import json_hash
+from vdna_metrics.files import check_schema, errors_of, json_hash, plain_json
 from vdna_metrics.layout import check_names
+from vdna_metrics.schema import Check, Count, Sha256, typed
 
 SCHEMA = 2
 
 AnyRecord: TypeAlias = "ReferenceRecord | RangesRecord"
 OneRecord = TypeVar("OneRecord", bound="ReferenceRecord | RangesRecord")
 
+Inside = Annotated[
+    str,
+    Check(
+        "a path inside the store",
+        lambda file: (
+            bool(file)
+            and ".." not in PureWindowsPath(file).parts
+            and not (PurePosixPath(file).anchor or PureWindowsPath(file).anchor)
+        ),
+    ),
+]
 _NAMED_LAYERS = 3  # more of them are a number in names
 _NAME = re.compile(
     r"(?P<dataset>[^/@#%\[]*)(/(?P<split>[^@#%\[]*))?(@(?P<extractor>[^#%\[]*))?(#(?P<kind>[^%\[]*))?"
@@ -53,9 +65,9 @@ class ReferenceRecord:
     split: str
     extractor: str
     kind: str
-    file: str
-    sha256: str
-    n_images: int
+    file: Inside
+    sha256: Sha256
+    n_images: Count
     fingerprint: str
     preprocessing: str
     resolution: str = ""
@@ -172,9 +184,9 @@ class RangesRecord:
     """
 
     extractor: str
-    file: str
-    sha256: str
-    n_images: int
+    file: Inside
+    sha256: Sha256
+    n_images: Count
     sources: Sequence[str]
     widen: str
     ranges: str
@@ -246,15 +258,13 @@ class Manifest:
         Raises:
             ValueError: when the text is not a manifest, or one of a newer schema.
         """
-        try:
-            data = json.loads(text)
-            schema = data["schema"]
-            if schema > SCHEMA:
-                raise ValueError(f"{where} has schema {schema}, expected up to {SCHEMA}: upgrade vdna_metrics")
-            kinds: dict[str, type[AnyRecord]] = {"references": ReferenceRecord, "ranges": RangesRecord}
-            return cls.of([_record(kinds[part], record, where) for part in kinds for record in data[part]])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{where} is not a manifest of a store ({type(error).__name__}: {error})") from error
+        with errors_of(where):
+            data = plain_json(text)
+            if not isinstance(data, dict):
+                raise ValueError(f"expected an object, got {type(data).__name__}")
+            check_schema(data, SCHEMA, where)
+            manifest = typed(cls, {part: value for part, value in data.items() if part != "schema"})
+        return cls.of(manifest.records)
 
 
 def group_place(record: ReferenceRecord) -> tuple[int, int]:
@@ -265,13 +275,3 @@ def group_place(record: ReferenceRecord) -> tuple[int, int]:
 
 def _place(record: ReferenceRecord) -> tuple[Any, ...]:
     return record.name, record.ranges, record.layers, group_place(record)
-
-
-def _record(kind: type[OneRecord], data: Mapping[str, Any], where: str) -> OneRecord:
-    unknown = set(data).difference(field.name for field in fields(kind))
-    if unknown:
-        raise ValueError(f"{where} has a record with {', '.join(sorted(unknown))}, which this version does not know")
-    path = Path(data["file"])
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{where} names {data['file']!r}, which is outside the store")
-    return kind(**data)

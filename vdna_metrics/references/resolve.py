@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from numbers import Number
 from pathlib import Path
@@ -38,9 +38,11 @@ from vdna_metrics.references.store import (
     load_groups,
     matching_references,
     names_of,
+    read_image_digests,
     read_records,
     unknown_reference,
 )
+from vdna_metrics.schema import ArrayField
 
 ImagesLike = ImageSource | Sequence[str | Path] | NDArray[np.uint8] | Tensor | Iterable[Any]
 DNALike = VDNA | GroupedDNA | ImageSet | str | Path
@@ -336,13 +338,25 @@ def load_dna_folder(path: str | Path) -> ImageSet:
         family.append(dna)
     if not families:
         raise ValueError(f"{path} has no DNA file in it")
-    digests = json.loads((folder / IMAGES).read_bytes()) if (folder / IMAGES).exists() else {}
+    digests = read_image_digests(folder / IMAGES)
     for file in sorted(folder.glob("features-*.npz")) if digests else ():
-        header, arrays = read_npz(file, ("features",))
-        seen_through = ExtractorFingerprint.from_json(header["fingerprint"])
-        features.append((seen_through, torch.from_numpy(arrays["vectors"])))
+        features.append(load_features(file))
     dnas = [GroupedDNA(tuple(group)) if len(group) > 1 else group[0] for group in families.values()]
     return _of_dnas(str(path), dnas, features=tuple(features), digests=digests)
+
+
+@dataclass(frozen=True)
+class _FeaturesFile:
+    fingerprint: ExtractorFingerprint
+
+    def arrays(self) -> dict[str, ArrayField]:
+        return {"vectors": ArrayField((None, None), "f")}
+
+
+def load_features(path: Path) -> tuple[ExtractorFingerprint, Tensor]:
+    """Features of a set of images, ``[images, neurons]``, as the cache of `build_set` keeps them, and through what."""
+    file, arrays = read_npz(path, {"features": _FeaturesFile})
+    return file.fingerprint, torch.from_numpy(arrays["vectors"])
 
 
 def write_image_digests(folder: Path, digests: Mapping[str, str]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -20,7 +19,7 @@ from vdna_metrics.downloads import HUB, DownloadError, RemoteFile, cache_folder
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import sha256_of_file
+from vdna_metrics.files import read_json, sha256_of_file
 from vdna_metrics.images.containers import near_files
 from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import check_type, near_names
@@ -34,6 +33,7 @@ from vdna_metrics.references.records import (
     ReferenceRecord,
     group_place,
 )
+from vdna_metrics.schema import Sha256
 
 MANIFEST = "manifest.json"
 STORES = "VDNA_METRICS_STORES"
@@ -115,7 +115,7 @@ class ReferenceStore:
         path = None if self.is_remote or not record.images else digests_file(self, record.images)
         if path is None or not path.is_file():
             return {}
-        found: dict[str, str] = json.loads(path.read_bytes())
+        found = read_image_digests(path)
         place, number = group_place(record) if record.group else (1, 1)
         names = list(found)[place - 1 :: number]
         return found if manifest_hash(names, map(found.__getitem__, names)) == record.images else {}
@@ -129,6 +129,12 @@ class ReferenceStore:
         if self.location.startswith(HUB_STORE):
             return RemoteFile(f"{HUB}datasets/{self.location.removeprefix(HUB_STORE).strip('/')}/{file}")
         return RemoteFile(f"{self.location.rstrip('/')}/{file}")
+
+
+def read_image_digests(path: Path) -> dict[str, str]:
+    """``{name: sha256}`` of the images that DNAs beside the file are of; empty where there is no file."""
+    hint = Mapping[str, Sha256]
+    return dict(read_json(path, hint, "the sha256 of images")) if path.exists() else {}  # type: ignore[type-abstract]
 
 
 def _version(store: ReferenceStore) -> tuple[int, int] | None:

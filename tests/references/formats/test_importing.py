@@ -347,7 +347,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     options: Mapping[str, Any] = {"mode": "clean", "n_images": 40}
     for path, message in (
         (cut, "cut.npz is damaged"),
-        (tmp_path / "flipped.npz", "flipped.npz is damaged"),
+        (tmp_path / "flipped.npz", "flipped.npz: member '"),
         (text, "text.npz is not a file of statistics"),
         (other, "other.npz is of no known format: it holds weights"),
     ):
@@ -362,7 +362,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     [
         (lambda mu, sigma: (mu, sigma[:-1]), r"sigma is \[63, 64\], expected \[64, 64\]"),
         (lambda mu, sigma: (mu * np.nan, sigma), "mu holds NaN or infinity"),
-        (lambda mu, sigma: (mu.astype(str), sigma), "mu is <U32, expected numbers"),
+        (lambda mu, sigma: (mu.astype(str), sigma), "mu: expected an array of numbers, got <U32"),
         (lambda mu, sigma: (mu, np.triu(sigma)), "sigma is not a covariance: it is not symmetric"),
         (lambda mu, sigma: (mu, -sigma), "or has negative variances"),
         (lambda mu, sigma: (mu[None], sigma), r"mu is \[1, 64\], expected \['neurons'\]"),
@@ -379,7 +379,7 @@ def test_what_is_no_covariance_is_refused(change: Any, message: str, tmp_path: P
 def test_a_covariance_needs_two_images(number: Any, tmp_path: Path) -> None:
     """A number of images that cannot have made a covariance is refused."""
     mu, sigma = _moments(64)
-    with pytest.raises(ValueError, match=f"needs 2 images or more, n_images is {number}"):
+    with pytest.raises(ValueError, match=f"needs 2 images or more, up to .*; n_images is {number}"):
         import_statistics(_npz(tmp_path / "s.npz", mu=mu, sigma=sigma), format="pytorch-fid", n_images=number)
 
 

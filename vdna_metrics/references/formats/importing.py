@@ -8,17 +8,15 @@ said, is in docs/references.md.
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import LayerGaussianDistribution
@@ -27,7 +25,17 @@ from vdna_metrics.downloads import HUB, RemoteFile
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
 from vdna_metrics.extractors.preprocess import PreprocessingMode
-from vdna_metrics.files import is_ours, read_npz, sha256_of_file
+from vdna_metrics.files import (
+    DAMAGE,
+    check_limit,
+    errors_of,
+    is_ours,
+    open_archive,
+    read_arrays,
+    read_member,
+    read_npz,
+    sha256_of_file,
+)
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, check_choice
 from vdna_metrics.references.formats.published import (
@@ -41,8 +49,9 @@ from vdna_metrics.references.formats.published import (
     Format,
     find_published,
 )
-from vdna_metrics.references.formats.unpickling import load_pickle
-from vdna_metrics.references.formats.vdna import RangesLike, read_arrays, read_vdna_package
+from vdna_metrics.references.formats.unpickling import StoredTensor, load_pickle
+from vdna_metrics.references.formats.vdna import RangesLike, read_vdna_package, symmetric
+from vdna_metrics.schema import ArrayField, Positive
 
 
 def import_statistics(
@@ -119,8 +128,8 @@ def import_statistics(
     count = _agreed("n_images", _stated_number(format, parts, path, what), n_images, what)
     if count is None:
         raise ValueError(f"{what} does not record of how many images it is: give n_images=")
-    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
-        raise ValueError(f"{what}: a covariance needs 2 images or more, n_images is {count!r}")
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= 1 << 53:
+        raise ValueError(f"{what}: a covariance needs 2 images or more, up to 2**53; n_images is {str(count)[:40]}")
     file = address if remote else path.name
     origin = f"{format} (ddof {FORMATS[format].ddof}): {file}, sha256 {sha256_of_file(path)}"
     sources = (name or (published.name.partition(":")[2] if published else path.stem),)
@@ -144,21 +153,34 @@ def holds_statistics(source: str | Path) -> bool:
         return True
     try:
         container, names = _container(path) if path.is_file() else (None, set())
-    except zipfile.BadZipFile:
+    except ValueError:
         return False
     return container in ("pickle", "torch") or any(of <= names for kind, of, _ in _HOLDS if kind == container)
 
 
 def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: int | None, name: str | None) -> VDNA:
-    header, arrays = read_npz(path, (EXPORTED,))
-    fingerprint = ExtractorFingerprint.from_json(header["fingerprint"])
-    provenance = Provenance.from_json(header["provenance"])
+    file, arrays = read_npz(path, {EXPORTED: _StatisticsFile})
+    fingerprint, provenance = file.fingerprint, file.provenance
     _agreed("mode", fingerprint.preprocessing.partition(":")[0], mode, what)
-    count = _agreed("n_images", header["n_images"], n_images, what)
+    _agreed("n_images", file.n_images, n_images, what)
     (layer,) = fingerprint.paths
     if name is not None:
         provenance = replace(provenance, sources=(name,))
-    return VDNA(_of_moments(layer, arrays, count, what), fingerprint, provenance)
+    return VDNA(_of_moments(layer, arrays, file.n_images, what), fingerprint, provenance)
+
+
+@dataclass(frozen=True)
+class _StatisticsFile:
+    n_images: Positive
+    fingerprint: ExtractorFingerprint
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if len(self.fingerprint.paths) != 1:
+            raise ValueError(f"fingerprint.paths: expected one layer, got {list(self.fingerprint.paths)[:4]}")
+
+    def arrays(self) -> dict[str, ArrayField]:
+        return {"mu": ArrayField((None,), "f8"), "sigma": ArrayField((None, None), "f8")}
 
 
 def _agreed(what: str, known: Any, given: Any, file: str) -> Any:
@@ -177,6 +199,7 @@ Container = Literal["npz", "torch", "pickle"]
 # ADM's images are gigabytes, and dgm-eval's hparams are a pickle.
 _ARRAYS = ("mu", "sigma", "mu_s", "sigma_s", "model", "reps")
 _ROWS = 4096  # of features that are summed at once
+_NEURONS = 1 << 16  # of one layer
 _SUM, _OUTER, _NUMBER = "real_features_sum", "real_features_cov_sum", "real_features_num_samples"
 _HOLDS: Sequence[tuple[Container, set[str], tuple[Format, ...]]] = (
     ("torch", {_SUM}, ("torchmetrics",)),
@@ -196,23 +219,21 @@ def _container(path: Path) -> tuple[Container | None, set[str]]:
         magic = file.read(2)
     if magic != b"PK":
         return ("pickle" if magic[:1] == b"\x80" else None), set()  # of protocol 2 and later
-    with zipfile.ZipFile(path) as archive:
-        names = {name.removesuffix(".npy") for name in archive.namelist()}
-    return ("torch" if any(name.endswith("data.pkl") for name in names) else "npz"), names
+    with open_archive(path) as (_, members):
+        return ("torch" if any(name.endswith("data.pkl") for name in members) else "npz"), set(members)
 
 
 def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
     """Kind of a file, and its parts by name; of an ``.npz`` those that statistics consist of."""
-    try:
+    with errors_of(what, DAMAGE):
         container, names = _container(path)
         if container == "torch":
             return container, _torch_parts(path, what)
         if container == "npz":
             return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
         if container == "pickle":
+            check_limit("array_bytes", path.stat().st_size, "its pickle")
             return container, _dict(load_pickle(path.read_bytes(), what), what)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{what} is damaged ({str(error) or type(error).__name__})") from error
     raise ValueError(f"{what} is not a file of statistics: neither an .npz or torch file nor a pickle")
 
 
@@ -223,15 +244,16 @@ def _dict(loaded: Any, what: str) -> dict[str, Any]:
 
 
 def _torch_parts(path: Path, what: str) -> dict[str, Any]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # torch admits no arrays of NumPy, which are all that torch-fidelity's files hold.
-        with zipfile.ZipFile(path) as archive:
-            (member,) = (member for member in archive.namelist() if member.endswith("data.pkl"))
-            loaded = load_pickle(archive.read(member), what)
-    except RuntimeError as error:  # damaged archives
-        raise ValueError(f"{what} is damaged ({error})") from error
+    with open_archive(path) as (archive, members):
+        (pickled,) = (name for name in members if name.endswith("data.pkl"))
+
+        def tensor_bytes(name: str, size: int) -> bytes:
+            with open_archive(path) as (archive, members):
+                return read_member(archive, members[f"{pickled.removesuffix('data.pkl')}data/{name}"], size)
+
+        info = members[pickled]
+        check_limit("array_bytes", info.file_size, f"member {info.filename!r}")
+        loaded = load_pickle(read_member(archive, info, info.file_size), what, tensor_bytes)
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     parts = _dict(loaded, what)
@@ -270,19 +292,19 @@ def _format(
 def _stated_number(format: Format, parts: Mapping[str, Any], path: Path, what: str) -> int | None:
     """Of how many images the file, or a name that its maker gave it, says that it is."""
     if format == "dgm-eval":
-        return len(np.atleast_1d(parts["reps"]))
+        return len(_features(parts["reps"], "reps", what))
     if format == "torch-fidelity":
         return TORCH_FIDELITY_INPUTS.get(re.sub(r"-inception-v3-compat-stat-fid-\d+$", "", path.stem))
     part = {"StyleGAN3": "num_items", "torchmetrics": _NUMBER, "EDM2": "num_images"}.get(format)
     if part is None:
         return None
-    try:
-        number = int(parts[part])
-    except (TypeError, ValueError):
-        number = None
-    if number is None or number != parts[part]:
-        raise ValueError(f"{what}: {part} is {parts[part]!r}, expected a whole number")
-    return number
+    stated = parts[part]
+    stated = _array(stated, part, what) if isinstance(stated, np.ndarray | StoredTensor) else stated
+    number = stated.item() if isinstance(stated, np.ndarray) and stated.size == 1 else stated
+    if type(number) not in (int, float) or number != number // 1 or not 0 <= number <= 1 << 53:
+        shown = f"{number:g}" if type(number) is float else type(number).__name__
+        raise ValueError(f"{what}: {part} is {shown}, expected a whole number up to 2**53")
+    return int(number)
 
 
 # ------------------------------------------------------------------------------------------------ from it to DNAs
@@ -294,7 +316,8 @@ def _distributions(
     if format == "torchmetrics":
         how = " (antialias=True, its default, or antialias=False)"
     if format == "dgm-eval":
-        model, features, how = str(parts["model"]), parts["reps"], " (with --clean_resize, or dgm-eval's default)"
+        model, how = str(parts["model"])[:40], " (with --clean_resize, or dgm-eval's default)"
+        features = _features(parts["reps"], "reps", what)
         if model not in ("dinov2", "inception"):
             raise ValueError(f"{what} is of dgm-eval's model {model!r}; known here are dinov2 and inception")
         if model == "dinov2":
@@ -307,10 +330,16 @@ def _distributions(
     spec = FID_INCEPTIONS[_mode(modes, mode, what, how)]
     if format == "torchmetrics":
         return [(spec, _of_sums(format, parts[_SUM], parts[_OUTER], n, what))]
-    if format == "StyleGAN3" and parts.get("capture_mean_cov", True):
+    if format == "StyleGAN3" and parts.get("capture_mean_cov") is not False:
         return [(spec, _of_sums(format, parts["raw_mean"], parts["raw_cov"], n, what))]
     if format == "StyleGAN3":
-        features = np.concatenate(parts["all_features"] or [np.zeros((0, 0))])
+        batches = parts.get("all_features")
+        if not isinstance(batches, list) or not batches:
+            raise ValueError(f"{what}: expected all_features to be a list of arrays, got {type(batches).__name__}")
+        batches = [_features(batch, "all_features", what) for batch in batches]
+        check_limit("array_bytes", sum(batch.nbytes for batch in batches), f"{what}: all_features")
+        with errors_of(f"{what}: all_features"):
+            features = np.concatenate(batches)
         return [(spec, _of_features(_layer(format, features.shape[-1], what), features, what))]
     found = []
     inception = parts.get("fid") if format == "EDM2" else parts
@@ -352,24 +381,33 @@ def _values(parts: Any, name: str, what: str, shape: tuple[int, ...] | None = No
     """Float64 numbers, finite and of the shape; one dimension of any length by default."""
     if not isinstance(parts, Mapping) or name not in parts:
         raise ValueError(f"{what} has no {name!r}")
-    found = parts[name]
-    array = np.array(found.cpu().double().numpy() if isinstance(found, Tensor) else found)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what}: {name} is {array.dtype}, expected numbers")
+    array = _array(parts[name], name, what)
+    if shape is None and len(array.shape) == 1 and array.size > _NEURONS:
+        raise ValueError(f"{what}: {name} is of {array.size} neurons, expected at most {_NEURONS}")
+    if array.ndim != (1 if shape is None else len(shape)) or (shape is not None and array.shape != shape):
+        raise ValueError(f"{what}: {name} is {list(array.shape)}, expected {list(shape or ['neurons'])}")
     values = torch.from_numpy(array.astype(np.float64))
-    if values.ndim != (1 if shape is None else len(shape)) or (shape is not None and tuple(values.shape) != shape):
-        raise ValueError(f"{what}: {name} is {list(values.shape)}, expected {list(shape or ['neurons'])}")
     if not values.isfinite().all():
         raise ValueError(f"{what}: {name} holds NaN or infinity")
     return values
 
 
-def _symmetric(matrix: Tensor, what: str) -> Tensor:
-    """A covariance or scatter, symmetric to the last bit, since files keep one triangle."""
-    skew = float((matrix - matrix.T).amax())
-    if skew > 1e-6 * float(matrix.abs().amax()) or float(matrix.diagonal().amin()) < -1e-9 * float(matrix.abs().amax()):
-        raise ValueError(f"{what} is not a covariance: it is not symmetric, or has negative variances")
-    return (matrix + matrix.T) / 2
+def _array(found: Any, name: str, what: str) -> NDArray[Any]:
+    """Numbers of a file, as they are there."""
+    with errors_of(f"{what}: {name}", DAMAGE):
+        array = found.array() if isinstance(found, StoredTensor) else found
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"expected an array of numbers, got {type(array).__name__}")
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"expected an array of numbers, got {array.dtype}")
+    return array
+
+
+def _features(found: Any, name: str, what: str) -> NDArray[Any]:
+    array = _array(found, name, what)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"{what}: {name} is {list(array.shape)}, expected [images, neurons]")
+    return array
 
 
 def _of_moments(
@@ -379,7 +417,7 @@ def _of_moments(
     covariance = _values(parts, f"sigma{suffix}", what, (len(mean),) * 2)
     distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(mean)}))
     distribution.centre.copy_(mean)
-    distribution.scatters()[layer].copy_(_symmetric(covariance, f"{what}: sigma{suffix}") * (n - 1))
+    distribution.scatters()[layer].copy_(symmetric(covariance, f"{what}: sigma{suffix}") * (n - 1))
     distribution.state[0] = n
     return distribution
 
@@ -387,20 +425,21 @@ def _of_moments(
 def _of_sums(format: Format, total: Any, outer: Any, n: int, what: str) -> LayerGaussianDistribution:
     """Sums are what a state is: they are taken as they are, about 0."""
     first = _values({"sum": total}, "sum", what)
-    scatter = _values({"outer": outer}, "outer", what, (len(first),) * 2)
     layer = _layer(format, len(first), what)
+    scatter = _values({"outer": outer}, "outer", what, (len(first),) * 2)
     distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: len(first)}))
     distribution.first.copy_(first)
-    distribution.scatters()[layer].copy_(_symmetric(scatter, f"{what}: the sum of products"))
+    distribution.scatters()[layer].copy_(symmetric(scatter, f"{what}: the sum of products"))
     distribution.state[0] = n
     return distribution
 
 
-def _of_features(layer: str, features: Any, what: str, width: int | None = None) -> LayerGaussianDistribution:
-    if features.ndim != 2 or width not in (None, features.shape[1]):
+def _of_features(layer: str, features: NDArray[Any], what: str, width: int | None = None) -> LayerGaussianDistribution:
+    if width not in (None, features.shape[1]):
         raise ValueError(f"{what}: features are {list(features.shape)}, expected [images, {width or 'neurons'}]")
     distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: features.shape[1]}))
     for start in range(0, len(features), _ROWS):
         rows = torch.from_numpy(np.asarray(features[start : start + _ROWS], np.float64))
-        distribution.fill_({layer: rows.T[:, :, None]})
+        with errors_of(what):
+            distribution.fill_({layer: rows.T[:, :, None]})
     return distribution

@@ -10,10 +10,11 @@ under ``"vdna_metrics"``, and read again from there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,20 +27,64 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import is_ours, replacing, sha256_of_file, write_whole
+from vdna_metrics.files import errors_of, is_ours, read_arrays, read_json, replacing, sha256_of_file, write_whole
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
+from vdna_metrics.schema import Arrays, Count, Positive
 
 RangesLike = ActivationRanges | str | Path
-Arrays = Mapping[str, NDArray[Any]]
-Settings = Mapping[str, Any]
-
 _OURS = "vdna_metrics"
 _VERSION = "0.1.1"
 _KINDS = {"histogram": "histogram", "gaussian": "gaussian", "layer_gaussian": "layer-gaussian"}
 _SCALES = {"vdna": 1.2, "none": 1.0}  # by which vdna multiplies extremes, for the rules that do it
 _HALF = ("clip_im_vit_b16",)  # which vdna computes in half precision
+
+
+@dataclass(frozen=True)
+class _Ours:
+    fingerprint: ExtractorFingerprint
+    provenance: Provenance
+    ranges: str | None = None
+
+
+@dataclass(frozen=True)
+class _Data:
+    of_others: ClassVar[bool] = True
+
+    source: Any
+    resize_mode: str
+    crop_to_square_pre_resize: str
+    custom_fn_resize: Any = None
+
+
+@dataclass(frozen=True)
+class _Extraction:
+    of_others: ClassVar[bool] = True
+
+    range_scale_for_norm_params: float | None = 1.2
+    hist_range: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Histogram:
+    of_others: ClassVar[bool] = True
+
+    hist_nb_bins: Positive | None = None
+
+
+@dataclass(frozen=True)
+class _Settings:
+    of_others: ClassVar[bool] = True
+
+    neurons_list: Mapping[str, Positive]
+    type: str
+    num_images: Count
+    feature_extractor_name: str
+    data_settings: _Data
+    distribution: _Histogram = _Histogram()
+    extraction_settings: _Extraction = _Extraction()
+    vdna_metrics: _Ours | None = None
 
 
 def read_vdna_package(
@@ -63,48 +108,49 @@ def read_vdna_package(
             cropped at random), or when extractor or ranges are unknown or do not fit.
     """
     settings_path, arrays_path = _paths(root)
-    settings = _read_settings(settings_path)
-    try:
-        layout = NeuronLayout(settings["neurons_list"])
-        kind, n_images, name = settings["type"], settings["num_images"], settings["feature_extractor_name"]
-        # By name, for vdna leaves an empty pickle beside each layer's moments.
-        parts = [""] if kind == "histogram" else [f"{part}-" for part in ("mu", "var", "sigma", "min", "max")]
-        arrays = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
-        ours = settings.get(_OURS, {})
-        if ours:
-            fingerprint = ExtractorFingerprint.from_json(ours["fingerprint"])
-            provenance = Provenance.from_json(ours["provenance"])
-        else:
-            fingerprint = _fingerprint(settings_path, settings, layout, extractor)
-            stated = settings["data_settings"]["source"]
-            source = f"{len(stated)} files" if isinstance(stated, list) else Path(stated).name or str(stated)
-            origin = f"vdna package: {arrays_path.name}, sha256 {sha256_of_file(arrays_path)}"
-            provenance = Provenance(extractor.name if extractor else name, (source,), origin=origin)
-        distribution: Distribution
-        if kind == "activation-ranges":
-            low, high = (_parts(arrays_path, arrays, layout, f"{part}-") for part in ("min", "max"))
+    settings = read_json(settings_path, _Settings, "settings as vdna writes them")
+    layout, kind, n_images = NeuronLayout(settings.neurons_list), settings.type, settings.num_images
+    if kind not in (*_KINDS.values(), "activation-ranges"):
+        raise ValueError(f"{settings_path} is of type {kind[:40]!r}, known are {', '.join(_KINDS.values())}")
+    # By name, for vdna leaves an empty pickle beside each layer's moments.
+    parts = [""] if kind == "histogram" else [f"{part}-" for part in ("mu", "var", "sigma", "min", "max")]
+    arrays = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
+    ours = settings.vdna_metrics
+    if ours:
+        fingerprint, provenance = ours.fingerprint, ours.provenance
+    else:
+        fingerprint = _fingerprint(settings_path, settings, layout, extractor)
+        stated = settings.data_settings.source
+        source = f"{len(stated)} files" if isinstance(stated, list) else Path(str(stated)).name or str(stated)
+        origin = f"vdna package: {arrays_path.name}, sha256 {sha256_of_file(arrays_path)}"
+        name = extractor.name if extractor else settings.feature_extractor_name
+        provenance = Provenance(name, (source,), origin=origin)
+    distribution: Distribution
+    if kind == "activation-ranges":
+        low, high = (_parts(arrays_path, arrays, layout, f"{part}-") for part in ("min", "max"))
+        with errors_of(str(arrays_path)):
             return ActivationRanges(layout, low, high, "vdna", n_images, provenance.sources, fingerprint)
-        if kind == "histogram":
-            bins = settings["distribution"]["hist_nb_bins"]
-            found = _ranges(ranges, settings_path, settings, layout, fingerprint)
-            distribution = HistogramDistribution.empty(found, bins)
-            distribution.counts.copy_(_counts(arrays_path, arrays, layout, bins))
-        elif kind == "gaussian":
-            distribution = GaussianDistribution.empty(layout)
-            distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
-            distribution.second.copy_(_parts(arrays_path, arrays, layout, "var-") * (n_images - 1))
-        elif kind == "layer-gaussian":
-            distribution = LayerGaussianDistribution.empty(layout)
-            distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
-            for layer, scatter in distribution.scatters().items():
-                sigma = _part(arrays_path, arrays, f"sigma-{layer}", (layout[layer], layout[layer]))
-                scatter.copy_((sigma + sigma.T) / 2 * (n_images - 1))
-        else:
-            raise ValueError(f"{settings_path} is of type {kind!r}, known are {', '.join(_KINDS.values())}")
-        distribution.state[0] = n_images
-    except (AttributeError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{settings_path} does not hold settings as the vdna package writes them ({why})") from error
+    if kind == "histogram":
+        if settings.distribution.hist_nb_bins is None:
+            raise ValueError(f"{settings_path}: expected distribution.hist_nb_bins of a histogram, got none")
+        counts = _counts(arrays_path, arrays, layout, settings.distribution.hist_nb_bins)
+        found = _ranges(ranges, settings_path, settings, layout, fingerprint)
+        distribution = HistogramDistribution.empty(found, settings.distribution.hist_nb_bins)
+        distribution.counts.copy_(counts)
+    elif kind == "gaussian":
+        distribution = GaussianDistribution.empty(layout)
+        distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
+        variance = _parts(arrays_path, arrays, layout, "var-")
+        if variance.min() < 0:
+            raise ValueError(f"{arrays_path}: expected variances from 0, got {float(variance.min()):g}")
+        distribution.second.copy_(variance * max(0, n_images - 1))
+    else:
+        distribution = LayerGaussianDistribution.empty(layout)
+        distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
+        for layer, scatter in distribution.scatters().items():
+            sigma = _part(arrays_path, arrays, f"sigma-{layer}", (layout[layer], layout[layer]))
+            scatter.copy_(symmetric(sigma, f"{arrays_path}: sigma-{layer}") * max(0, n_images - 1))
+    distribution.state[0] = n_images
     return VDNA(distribution, fingerprint, provenance)
 
 
@@ -197,35 +243,21 @@ def _paths(root: str | Path) -> tuple[Path, Path]:
     return Path(f"{stem}.json"), Path(f"{stem}.npz")
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged or not JSON ({error})") from error
-    if not isinstance(settings, dict) or "neurons_list" not in settings:
-        raise ValueError(f"{path} does not hold settings as the vdna package writes them: it has no neurons_list")
-    return settings
-
-
-def read_arrays(path: Path, only: Sequence[str]) -> Arrays:
-    """Arrays of an ``.npz`` file of others by name, those of the names that it has."""
-    try:
-        # Opened here, for NumPy leaves a damaged file open.
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in only}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # NumPy, zipfile and zlib raise types of their own
-        raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
-
-
 def _part(path: Path, arrays: Arrays, name: str, shape: tuple[int, ...]) -> Tensor:
     if name not in arrays:
         raise ValueError(f"{path} has no array {name!r}; {near_names(name, list(arrays))}")
-    values = torch.from_numpy(arrays[name]).to(torch.float64)
-    if values.numel() != int(np.prod(shape)) or not values.isfinite().all():
-        raise ValueError(f"{path}: {name!r} is {list(values.shape)}, expected {list(shape)} finite numbers")
-    return values.reshape(shape)  # of one neuron vdna squeezes
+    found = arrays[name]
+    if found.dtype.kind not in "biuf" or found.size != math.prod(shape) or not np.isfinite(found).all():
+        raise ValueError(f"{path}: {name!r} is {list(found.shape)}, expected {list(shape)} finite numbers")
+    return torch.from_numpy(found.astype(np.float64).reshape(shape))  # of one neuron vdna squeezes
+
+
+def symmetric(matrix: Tensor, what: str) -> Tensor:
+    """A covariance or scatter, symmetric to the last bit, since files keep one triangle."""
+    skew = float((matrix - matrix.T).amax())
+    if skew > 1e-6 * float(matrix.abs().amax()) or float(matrix.diagonal().amin()) < -1e-9 * float(matrix.abs().amax()):
+        raise ValueError(f"{what} is not a covariance: it is not symmetric, or has negative variances")
+    return (matrix + matrix.T) / 2
 
 
 def _parts(path: Path, arrays: Arrays, layout: NeuronLayout, prefix: str) -> Tensor:
@@ -251,26 +283,26 @@ def _as_int32(distribution: HistogramDistribution) -> dict[str, NDArray[Any]]:
 
 
 def _fingerprint(
-    path: Path, settings: Settings, layout: NeuronLayout, extractor: ExtractorSpec | None
+    path: Path, settings: _Settings, layout: NeuronLayout, extractor: ExtractorSpec | None
 ) -> ExtractorFingerprint:
     """Of the catalogue's entry of that name, as vdna's settings have it resize and crop."""
-    name = settings["feature_extractor_name"]
+    name = settings.feature_extractor_name
     spec = extractor or CATALOGUE.get(name)
     if spec is None:
         raise ValueError(
             f"{path} is of extractor {name!r}, which is not in the catalogue; {near_names(name, list(CATALOGUE))} "
             "Give extractor=, its spec"
         )
-    data = settings["data_settings"]
-    resize, crop = data["resize_mode"], data["crop_to_square_pre_resize"]
+    data = settings.data_settings
+    resize: Any = data.resize_mode
+    crop: Any = data.crop_to_square_pre_resize
     if resize not in ("clean", "legacy_pytorch") or crop not in ("none", "center"):
         raise ValueError(
             f"{path} was made with resize_mode {resize!r} and crop_to_square_pre_resize {crop!r}, known here are "
             "'clean' or 'legacy_pytorch', and 'none' or 'center': images could not be treated alike"
         )
-    transformed = [key for key, value in data.items() if key.startswith("custom_") and value is not None]
-    if transformed:
-        raise ValueError(f"{path} was made with {transformed[0]}, which it does not hold")
+    if data.custom_fn_resize is not None:
+        raise ValueError(f"{path} was made with custom_fn_resize, which it does not hold")
     paths = spec.paths
     lacked = next((layer for layer in layout if layer not in paths), None)
     if lacked is not None:
@@ -284,12 +316,12 @@ def _fingerprint(
 
 
 def _ranges(
-    ranges: RangesLike | None, path: Path, settings: Settings, layout: NeuronLayout, fingerprint: ExtractorFingerprint
+    ranges: RangesLike | None, path: Path, settings: _Settings, layout: NeuronLayout, fingerprint: ExtractorFingerprint
 ) -> ActivationRanges:
     """The ranges of a histogram, which its files do not hold."""
-    extraction, digest = settings["extraction_settings"], settings.get(_OURS, {}).get("ranges")
+    extraction, digest = settings.extraction_settings, settings.vdna_metrics.ranges if settings.vdna_metrics else None
     if ranges is None:
-        spec = CATALOGUE.get(settings["feature_extractor_name"])
+        spec = CATALOGUE.get(settings.feature_extractor_name)
         if spec is None or spec.ranges is None or digest is not None:
             raise ValueError(f"{path} does not hold the ranges of its histogram: give ranges=, those it was made with")
         published = source_file(spec.ranges)
@@ -302,10 +334,10 @@ def _ranges(
     found = found.for_layout(layout)
     if digest not in (None, found.digest):
         raise ValueError(f"{path} was made with other activation ranges: {digest[:12]}, got {found.digest[:12]}")
-    scale = extraction.get("range_scale_for_norm_params", 1.2)
-    if digest is None and (scale != _SCALES.get(found.widen) or extraction["hist_range"] != [-1.0, 1.0]):
+    scale = extraction.range_scale_for_norm_params
+    if digest is None and (scale != _SCALES.get(found.widen) or extraction.hist_range != (-1.0, 1.0)):
         raise ValueError(
-            f"{path} was made with extremes times {scale} in bins over {extraction['hist_range']}, the ranges have "
+            f"{path} was made with extremes times {scale} in bins over {list(extraction.hist_range)}, the ranges have "
             f"the rule {found.widen!r}; expected 'vdna' (times 1.2) or 'none' (times 1), and [-1.0, 1.0]"
         )
     return found
@@ -315,7 +347,7 @@ def _load_ranges(path: Path, layout: NeuronLayout, fingerprint: ExtractorFingerp
     if is_ours(path):
         return load_ranges(path)
     settings = _paths(path)[0]
-    if settings.is_file() and "neurons_list" not in json.loads(settings.read_bytes()):
+    if settings.is_file() and "neurons_list" not in read_json(settings, Mapping[str, Any], "activation ranges"):  # type: ignore[type-abstract]
         return load_vdna_ranges(settings, layout, fingerprint=fingerprint)
     found = read_vdna_package(path)
     if not isinstance(found, ActivationRanges):
