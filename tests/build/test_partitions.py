@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from helpers.dnas import KINDS, about_zero, assert_same_state, tiny_extractor
 from helpers.image_files import encode, pixels
 from hypothesis import given, strategies as st
 
-from vdna_metrics import Reading, build_dnas, calibrate
+from vdna_metrics import Reading, build_dnas, calibrate, load_vdna
 from vdna_metrics.build import Partition, attributes, build_set, class_folders, disjoint_groups, labelled
+from vdna_metrics.dna import GroupedDNA, ImageClusters
 
 EXTRACTOR = tiny_extractor()
 IMAGES = small_images(9, 0)
@@ -60,6 +62,76 @@ def test_no_groups_or_too_few_images_are_refused(images: int, groups: int, messa
     """There are at least two groups, and none is empty."""
     with pytest.raises(ValueError, match=message):
         disjoint_groups(images, groups)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(2, 12))
+def test_clusters_stay_whole(labels: list[int], groups: int) -> None:
+    """A cluster is in one group; there are as many groups as clusters at most, and they are as even as that allows."""
+    partition, sizes = disjoint_groups(len(labels), groups, labels), Counter(labels)
+    group_of = {
+        label: {int(partition.of_image[i, 0]) for i, own in enumerate(labels) if own == label} for label in sizes
+    }
+    assert all(len(found) == 1 for found in group_of.values())
+    members = partition.members(range(len(labels)))
+    assert sorted(members) == list(range(min(groups, len(sizes))))
+    counts = [len(group) for group in members.values()]
+    assert max(counts) - min(counts) <= max(sizes.values())
+    assert partition.clusters_of(range(len(labels))) == ImageClusters.of(sizes.values())
+
+
+def test_the_largest_cluster_comes_first() -> None:
+    """Clusters are put largest first into the group with the fewest images, of equal ones the first that appears."""
+    labels = [*"abbcccddddeeeee", *"ff"]
+    found = disjoint_groups(len(labels), 3, labels).of_image[:, 0].tolist()
+    assert dict(zip(labels, found, strict=True)) == {"e": 0, "d": 1, "c": 2, "b": 2, "f": 1, "a": 0}
+
+
+@given(st.integers(2, 20), st.integers(0, 100))
+def test_clusters_of_one_image_are_no_clusters(groups: int, more: int) -> None:
+    """Where each image is a cluster of its own, groups are those without clusters."""
+    images = groups + more
+    alone = disjoint_groups(images, groups, [f"image {i}" for i in range(images)])
+    assert alone.of_image.tolist() == disjoint_groups(images, groups).of_image.tolist()
+
+
+def test_clusters_are_told_apart_by_which_images_they_have() -> None:
+    """Labels' names do not matter; other clusters are another partition though groups may be the same."""
+    one, same, other = (disjoint_groups(4, 2, labels) for labels in ("aabb", [(3,), (3,), (1,), (1,)], "abcd"))
+    assert one.digest == same.digest != other.digest
+    assert len({disjoint_groups(4, 2, labels).digest for labels in (None, "abab", "abcd")}) == 3
+
+
+def test_a_label_an_image_is_needed() -> None:
+    """Too few labels are refused with both numbers; fewer images than groups are no error, groups are fewer then."""
+    with pytest.raises(ValueError, match="expected a cluster for each of 3 images, at least one, got 2"):
+        disjoint_groups(3, 2, "ab")
+    assert len(disjoint_groups(3, 10, "abb")) == 2
+    assert len(disjoint_groups(3, 10, "bbb")) == 1
+
+
+def test_a_dna_says_how_its_images_depend(classes: Path, tmp_path: Path) -> None:
+    """Groups of whole clusters say how many they have, of the images that could be read, in their files too."""
+    labels = [index // 3 for index in range(10)]  # of sizes 3, 3, 3, 1
+    (classes / "bird" / "0.png").write_bytes(b"no image")
+    found = _parts(classes, disjoint_groups(10, 3, labels), ["gaussian"], reading=Reading(skip_bad=True))["gaussian"]
+    assert [dna.provenance.clusters for dna in found.values()] == [
+        ImageClusters.of(sizes) for sizes in ([2, 1], [3], [3])
+    ]
+    for number, dna in found.items():
+        assert load_vdna(dna.save(tmp_path / f"{number}.npz")).provenance == dna.provenance
+    grouped = GroupedDNA(tuple(found.values()))
+    assert (grouped.n_clusters, grouped.effective_clusters) == (4, 81 / 23)
+    assert grouped.total.provenance.clusters == ImageClusters(9, 4, 23)
+    assert grouped.without(0).provenance.clusters == ImageClusters.of([3, 3])
+    assert str(grouped.total.provenance.clusters) == "4 clusters (3.52 effective) of 9 images"
+    apart = GroupedDNA(tuple(_parts(IMAGES, disjoint_groups(9, 4), ["gaussian"])["gaussian"].values()))
+    assert (apart.n_clusters, apart.effective_clusters, apart.total.provenance.clusters) == (9, 9, None)
+
+
+def test_a_shard_has_no_whole_clusters() -> None:
+    """Groups of clusters are not made of a shard, whose clusters would be counted once a shard."""
+    with pytest.raises(ValueError, match="array: a shard does not have whole clusters"):
+        _parts(IMAGES, disjoint_groups(9, 3, "aaabbbccc"), ["gaussian"], reading=Reading(shard=(0, 2)))
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 32])

@@ -17,7 +17,8 @@ from vdna_metrics import Reading, build_dnas, calibrate, load_vdna, open_images
 from vdna_metrics.analysis import collect_features
 from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder, known_ranges
-from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.dna import VDNA, GroupedDNA, ImageClusters
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.references import load_dna_folder
 from vdna_metrics.references.resolve import holds_dnas
 
@@ -260,3 +261,36 @@ def test_a_folder_of_images_holds_no_dnas(folder: Path, tmp_path: Path) -> None:
     assert not holds_dnas(tmp_path / "missing")
     with pytest.raises(ValueError, match="set has no DNA file"):
         load_dna_folder(folder)
+
+
+def test_clusters_are_kept_apart_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set with other clusters, or none, is another folder of the cache; with the same it is not computed again."""
+    clusterings = {
+        name: labels and list(labels)
+        for name, labels in {"none": "", "pairs": "aabbccddeeffgg", "halves": "aaaaaaabbbbbbb", "one": "a" * 14}.items()
+    }
+    cache = tmp_path / "cache"
+    made = {name: _built(folder, clusters=labels or None, cache=cache) for name, labels in clusterings.items()}
+    sizes = {name: getattr(found.dnas["gaussian"], "sizes", 14) for name, found in made.items()}
+    assert sizes == {"none": (5, 5, 4), "pairs": (6, 4, 4), "halves": (7, 7), "one": 14}
+    assert len(list(cache.iterdir())) == 4
+    _refuse_images(monkeypatch)
+    for name, labels in clusterings.items():
+        again = _built(folder, clusters=labels or None, cache=cache)
+        assert again.reused == KINDS
+        for kind in KINDS:
+            before, after = (total_of(found.dnas[kind]) for found in (made[name], again))
+            assert_same_state(after.distribution, before.distribution)
+            assert after.provenance == before.provenance
+    renamed = _built(folder, clusters=[(label,) for label in clusterings["pairs"]], cache=cache)
+    assert renamed.reused == KINDS
+
+
+def test_a_set_of_one_cluster_has_whole_dnas(folder: Path) -> None:
+    """Its images are one cluster, so there are no groups, and the DNA is that of the whole and says so."""
+    found = _built(folder, clusters=["all"] * 14)
+    whole = build_dnas(folder, EXTRACTOR, KINDS, ranges=RANGES, bins=20, reading=READING)
+    for kind, dna in found.dnas.items():
+        assert isinstance(dna, VDNA)
+        assert_same_state(dna.distribution, whole[kind].distribution)
+        assert dna.provenance == replace(whole[kind].provenance, clusters=ImageClusters.of([14]))

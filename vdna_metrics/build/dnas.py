@@ -224,6 +224,11 @@ def make_dnas(
     sizes = []
     for key, request in requests.items():
         partitions[key].check_images(known_as, n_images or 0)
+        if partitions[key].clusters is not None and reading.shard != (0, 1) and not reading.all_ranks:
+            raise ValueError(
+                f"{known_as}: a shard does not have whole clusters, which groups are made of: read all images in one "
+                "process, or by all_ranks=True"
+            )
         n_bytes = request.empty(extractor).state.nbytes
         sizes.append(StateSize(f"{request.kind} DNAs", partitions[key].n_states, n_bytes))
     if features is not None:
@@ -309,7 +314,10 @@ def _provenances(seen: Seen, extractor: str, partition: Partition[Any]) -> list[
         skipped = tuple((partition.image_name(name), reason) for name, reason in bad)
         manifests = (manifest_hash([partition.image_name(names[i]) for i in here], digests),) if digests else ()
         known = ImageSizes.of(sizes) if sizes else None
-        origin = Provenance(extractor, (seen.name + suffix,), skipped, manifests, sizes=known, unread=seen.unread)
+        clusters = partition.clusters_of([seen.indices[i] for i in here])
+        origin = Provenance(
+            extractor, (seen.name + suffix,), skipped, manifests, sizes=known, unread=seen.unread, clusters=clusters
+        )
         found.append(origin)
     return found
 

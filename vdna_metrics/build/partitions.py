@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.build.reading import NumberedImages
+from vdna_metrics.dna.vdna import ImageClusters
 from vdna_metrics.files import json_hash
 from vdna_metrics.layout import check_count, check_type
 from vdna_metrics.references.resolve import resolve_images
@@ -32,6 +33,8 @@ class Partition(Generic[PartName]):
         folders: whether parts are folders, of which images are named as in the folder by itself.
         complements: whether each column has two parts, the second of which is all images without the first's; then
             the pass keeps what it saw of all images and of the first parts, about half.
+        clusters: int ``[images]``: which images depend on each other, none of them in two parts of a column; ``None``
+            where each is independent.
     """
 
     parts: tuple[PartName, ...]
@@ -39,6 +42,7 @@ class Partition(Generic[PartName]):
     suffixes: tuple[str, ...]
     folders: bool = False
     complements: bool = False
+    clusters: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.of_image.ndim != 2 or len(self.suffixes) != len(self.parts):
@@ -64,7 +68,8 @@ class Partition(Generic[PartName]):
     def digest(self) -> str:
         """Tells partitions apart."""
         images = hashlib.sha256(self.of_image.tobytes()).hexdigest()
-        return json_hash([list(map(str, self.parts)), self.complements, images])
+        clusters = [] if self.clusters is None else [cluster_digest(self.clusters.tolist())]
+        return json_hash([list(map(str, self.parts)), self.complements, images, *clusters])
 
     def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""
@@ -75,6 +80,12 @@ class Partition(Generic[PartName]):
         present, starts = np.unique(parts[order], return_index=True)
         members = np.split(places[order], starts)[1:]  # what comes before the first part is nothing
         return dict(zip(present.tolist(), members, strict=True))
+
+    def clusters_of(self, indices: Sequence[int]) -> ImageClusters | None:
+        """How some images of the source depend on each other."""
+        if self.clusters is None:
+            return None
+        return ImageClusters.of(np.unique(self.clusters[np.asarray(indices, np.int64)], return_counts=True)[1])
 
     def image_name(self, name: str) -> str:
         """What an image of a part is called there."""
@@ -92,25 +103,65 @@ def one_part(n_images: int) -> Partition[None]:
     return Partition((None,), np.zeros((n_images, 1), np.int64), ("",))
 
 
-def disjoint_groups(n_images: int, groups: int) -> Partition[int]:
+def disjoint_groups(n_images: int, groups: int, clusters: Sequence[Hashable] | None = None) -> Partition[int]:
     """K disjoint groups, of which `GroupedDNA` is made: image i goes to group ``i % groups``.
+
+    Images that depend on each other (frames of a video, samples of a prompt, augmented copies) are clusters, each of
+    which is put into one group as a whole: the largest first, each into the group that has the fewest images. There are
+    as many groups as clusters where those are fewer, even one.
 
     Args:
         n_images: number of images, in the order of their source.
         groups: number of groups.
+        clusters: which images depend on each other: a label an image, in the source's order, of any hashable kind. By
+            default none does.
 
     Raises:
-        ValueError: for fewer than two groups, or fewer images than groups.
+        ValueError: for fewer than two groups, fewer images than groups, or another number of labels than of images.
 
     Examples:
         >>> disjoint_groups(7, 3).of_image[:, 0].tolist()
         [0, 1, 2, 0, 1, 2, 0]
+        >>> disjoint_groups(7, 3, clusters="aabbbcd").of_image[:, 0].tolist()
+        [1, 1, 0, 0, 0, 2, 2]
     """
     check_count("n_images", n_images, 0)
     check_count("groups", groups, 2)
+    if clusters is not None:
+        return _groups_of_clusters(n_images, groups, clusters)
     if n_images < groups:
         raise ValueError(f"{n_images} images cannot be put into {groups} groups, one would stay empty")
     return Partition(tuple(range(groups)), np.arange(n_images)[:, None] % groups, ("",) * groups)
+
+
+def _groups_of_clusters(n_images: int, groups: int, labels: Sequence[Hashable]) -> Partition[int]:
+    check_type("clusters", labels, Sequence, np.ndarray)
+    if len(labels) != n_images or not n_images:
+        raise ValueError(f"expected a cluster for each of {n_images} images, at least one, got {len(labels)}")
+    clusters = _numbered(labels)
+    sizes = np.bincount(clusters)
+    filled = np.zeros(min(groups, len(sizes)), np.int64)
+    group_of = np.empty(len(sizes), np.int64)
+    for cluster in np.argsort(-sizes, kind="stable"):
+        group_of[cluster] = emptiest = int(filled.argmin())
+        filled[emptiest] += sizes[cluster]
+    return Partition(tuple(range(len(filled))), group_of[clusters][:, None], ("",) * len(filled), clusters=clusters)
+
+
+def cluster_digest(labels: Iterable[Hashable]) -> str:
+    """Tells clusterings of images apart, whatever the clusters are called.
+
+    Examples:
+        >>> cluster_digest("aab") == cluster_digest([7, 7, 1]) != cluster_digest("abb")
+        True
+    """
+    return hashlib.sha256(_numbered(labels).tobytes()).hexdigest()
+
+
+def _numbered(labels: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Labels as numbers, in the order in which they come first."""
+    place_of: dict[Hashable, int] = {}
+    return np.array([place_of.setdefault(label, len(place_of)) for label in labels], np.int64)
 
 
 def labelled(labels: Sequence[PartName]) -> Partition[PartName]:

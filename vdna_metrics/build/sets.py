@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.build.dnas import DNARequest, MadeDNAs, make_dnas
-from vdna_metrics.build.partitions import class_folders, disjoint_groups
+from vdna_metrics.build.partitions import class_folders, cluster_digest, disjoint_groups
 from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
@@ -29,6 +29,7 @@ from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import ActivationRanges, RangesLike, load_ranges
+from vdna_metrics.references.image_sets import AnyDNA
 from vdna_metrics.references.resolve import resolve_images, write_image_digests
 from vdna_metrics.references.store import own_ranges
 
@@ -48,7 +49,7 @@ class BuiltSet:
         digests: sha256 of each as stored.
         manifest: hash of these, `manifest_hash`.
         skipped: ``(image, reason)`` of those left out.
-        dnas: ``{kind: DNA in groups}``.
+        dnas: ``{kind: DNA in groups}``, of images that are one cluster a whole one.
         classes: ``{kind: {class: DNA}}``, where asked for; classes in the order of their first images.
         features: float32 ``[images, neurons]``, means over the positions of one layer, where asked for.
         reused: kinds whose DNAs were in the cache.
@@ -59,7 +60,7 @@ class BuiltSet:
     digests: tuple[str, ...]
     manifest: str
     skipped: tuple[tuple[str, str], ...]
-    dnas: Mapping[Kind, GroupedDNA]
+    dnas: Mapping[Kind, AnyDNA]
     classes: Mapping[Kind, Mapping[str, VDNA]] = field(default_factory=dict)
     features: Tensor | None = None
     reused: tuple[Kind, ...] = ()
@@ -116,6 +117,7 @@ def build_set(
     kinds: Sequence[Kind] = ("histogram",),
     *,
     groups: int = 10,
+    clusters: Sequence[Hashable] | None = None,
     bins: int = 1000,
     ranges: RangesLike | None = None,
     layers: Sequence[str] | Mapping[Kind, Sequence[str]] | None = None,
@@ -132,9 +134,9 @@ def build_set(
 
     It is `build_dnas` of `disjoint_groups` and `class_folders` at once, with a cache.
 
-    With a cache, DNAs are files under a name made of the images' names and contents, the network, layers, bins, ranges
-    and groups. What is there is not computed again: a kind that is added costs a pass for that kind alone, and a set
-    that was killed goes on from its last checkpoint. A damaged file is computed again, with a warning. Numbers of
+    With a cache, DNAs are files under a name made of the images' names and contents, the network, layers, bins, ranges,
+    groups and clusters. What is there is not computed again: a kind that is added costs a pass for that kind alone, and
+    a set that was killed goes on from its last checkpoint. A damaged file is computed again, with a warning. Numbers of
     another batch size, device or version of torch differ by rounding and are not told apart.
 
     Args:
@@ -142,6 +144,7 @@ def build_set(
         extractor: frozen network, or its name.
         kinds: which DNAs to make.
         groups: how many groups.
+        clusters: which images depend on each other, as in `disjoint_groups`; of one cluster the DNAs are whole.
         bins: bins of the histograms.
         ranges: activation ranges of the histograms, or their file; by default those that ship for the extractor.
         layers: layers to look at, by default all; or ``{kind: layers}``.
@@ -174,7 +177,8 @@ def build_set(
             "build_set is for one process: for a shard or all_ranks take build_dnas(partition=disjoint_groups(...))"
         )
     source, network = resolve_images(images), create_extractor(extractor)
-    in_groups, in_classes = disjoint_groups(len(source), groups), class_folders(source) if classes else None
+    in_groups = disjoint_groups(len(source), groups, clusters)
+    in_classes = class_folders(source) if classes else None
     requests: dict[SetPart, DNARequest] = {}
     picked = chosen_neurons(neurons, network.fingerprint)
     for kind in kinds:
@@ -192,7 +196,9 @@ def build_set(
     kept = None
     if cache is not None:
         digests = digests or content_digests(source)
-        kept = SetCache(Path(cache), source, digests, network, groups, requests, features, name or source.name)
+        clustering = "" if clusters is None else cluster_digest(clusters)
+        named = features, name or source.name
+        kept = SetCache(Path(cache), source, digests, network, groups, clustering, requests, *named)
     found = None if kept is None else kept.load(skip_bad=reading.skip_bad)
     missing = {part: request for part, request in requests.items() if found is None or part not in found.dnas}
     lacks_features = features is not None and (found is None or found.features is None)
@@ -218,11 +224,15 @@ def build_set(
         digests=found.digests,
         manifest=manifest_hash(found.names, found.digests),
         skipped=found.skipped,
-        dnas={kind: GroupedDNA(tuple(found.dnas[SetPart("", kind)].values())) for kind in kinds},
+        dnas={kind: _whole_or_grouped(tuple(found.dnas[SetPart("", kind)].values())) for kind in kinds},
         classes={part.kind: dnas for part, dnas in found.dnas.items() if part.folder},
         features=found.features,
         reused=tuple(kind for kind in kinds if SetPart("", kind) not in missing),
     )
+
+
+def _whole_or_grouped(groups: tuple[VDNA, ...]) -> AnyDNA:
+    return GroupedDNA(groups) if len(groups) > 1 else groups[0]
 
 
 def content_digests(source: ImageSource) -> list[str]:
@@ -255,6 +265,7 @@ class SetCache:
         digests: of the images, see `content_digests`.
         extractor: the network.
         groups: number of groups.
+        clustering: `cluster_digest` of the images, empty where they are in none.
         requests: what is asked for.
         features: layer of the features, where they are asked for.
         name: of the set.
@@ -267,6 +278,7 @@ class SetCache:
         digests: Sequence[str],
         extractor: FeatureExtractor,
         groups: int,
+        clustering: str,
         requests: Mapping[SetPart, DNARequest],
         features: str | None,
         name: str,
@@ -278,8 +290,8 @@ class SetCache:
         }
         self._digests = digests
         manifest, fingerprint = manifest_hash(source.names, self._digests), extractor.fingerprint.digest
-        there = cached_folder(cache, manifest, fingerprint, groups)
-        self.folder = there or cache / f"{_slug(name)}-{_key(manifest, fingerprint, groups)}"
+        key = manifest, fingerprint, groups, clustering
+        self.folder = cached_folder(cache, *key) or cache / f"{_slug(name)}-{_key(*key)}"
         self.unfinished = self.folder / "unfinished"
 
     def load(self, *, skip_bad: bool) -> MadeDNAs[SetPart]:
@@ -362,16 +374,17 @@ class SetCache:
         return self.folder / f"features-{json_hash(self._features)[:8]}.npz"
 
 
-def cached_folder(cache: Path, manifest: str, fingerprint: str, groups: int) -> Path | None:
+def cached_folder(cache: Path, manifest: str, fingerprint: str, groups: int, clustering: str = "") -> Path | None:
     """Where the cache of `build_set` keeps the DNAs of a set of images, if it has some.
 
     Args:
         cache: the cache.
         manifest: `BuiltSet.manifest`, of a set of which no image was skipped.
         fingerprint: digest of the extractor's.
-        groups: number of groups.
+        groups: number of groups that was asked for.
+        clustering: `cluster_digest` of the images, empty where they are in none.
     """
-    there = sorted(cache.glob(f"*-{_key(manifest, fingerprint, groups)}"))
+    there = sorted(cache.glob(f"*-{_key(manifest, fingerprint, groups, clustering)}"))
     return there[0] if there else None
 
 
@@ -379,8 +392,8 @@ def _read_features(path: Path) -> Tensor:
     return torch.from_numpy(read_npz(path, ("features",))[1]["vectors"])
 
 
-def _key(manifest: str, fingerprint: str, groups: int) -> str:
-    return json_hash([_FORMAT, manifest, fingerprint, groups])[:16]
+def _key(manifest: str, fingerprint: str, groups: int, clustering: str) -> str:
+    return json_hash([_FORMAT, manifest, fingerprint, groups, *([clustering] if clustering else [])])[:16]
 
 
 def _slug(name: str) -> str:

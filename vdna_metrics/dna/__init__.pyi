@@ -8,4 +8,4 @@ from .distances import (
 )
 from .grouped import GroupedDNA as GroupedDNA
 from .serialization import load_vdna as load_vdna
-from .vdna import VDNA as VDNA, Provenance as Provenance
+from .vdna import VDNA as VDNA, ImageClusters as ImageClusters, Provenance as Provenance

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
-from vdna_metrics.dna.vdna import VDNA, check_comparable
+from vdna_metrics.dna.vdna import VDNA, ImageClusters, check_comparable
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.neurons import NeuronsLike
@@ -18,7 +18,7 @@ class GroupedDNA:
     """The DNA of a set of images as the DNAs of disjoint random groups of it, for error bars without a second pass.
 
     Groups are as `build.disjoint_groups` makes them, or any that are drawn at random: a group of neighbours, a class or
-    a video, is not.
+    a video, is not. Images that depend on each other have to be in one group; `disjoint_groups` is told which do.
 
     Args:
         groups: DNAs of disjoint sets of images, comparable with each other; at least two, none empty.
@@ -78,6 +78,21 @@ class GroupedDNA:
     def n_images(self) -> int:
         """Number of images of all groups."""
         return sum(self.sizes)
+
+    @property
+    def clusters(self) -> tuple[ImageClusters, ...]:
+        """How the images of each group depend on each other; not at all where that was not told."""
+        return tuple(clusters_of(group) or ImageClusters.independent(group.n_images) for group in self.groups)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters of all groups, each image one where no clusters were told."""
+        return sum(each.number for each in self.clusters)
+
+    @property
+    def effective_clusters(self) -> float:
+        """How many clusters of one size tell as much: ``(Σ m)² / Σ m²`` over all clusters of ``m`` images."""
+        return sum(self.clusters, ImageClusters(0, 0, 0)).effective
 
     def __repr__(self) -> str:
         return f"GroupedDNA({len(self.groups)} groups of {self.total!r})"
@@ -152,3 +167,12 @@ class GroupedDNA:
 def total_of(dna: VDNA | GroupedDNA) -> VDNA:
     """The DNA of all images."""
     return dna.total if isinstance(dna, GroupedDNA) else dna
+
+
+def clusters_of(dna: VDNA | GroupedDNA) -> ImageClusters | None:
+    """How the images of a DNA depend on each other, ``None`` where that was not told."""
+    if isinstance(dna, VDNA):
+        return dna.provenance.clusters
+    if all(group.provenance.clusters is None for group in dna.groups):
+        return None
+    return sum(dna.clusters, ImageClusters(0, 0, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,50 @@ class ImageSizes:
 
 
 @dataclass(frozen=True)
+class ImageClusters:
+    """How many clusters a set of images is, of which the images of one depend on each other.
+
+    Args:
+        images: number of images.
+        number: of clusters.
+        squares: sum of the squares of the clusters' numbers of images.
+
+    Examples:
+        >>> even, uneven = ImageClusters.of([5] * 8), ImageClusters.of([33, 1, 1, 1, 1, 1, 1, 1])
+        >>> even.effective, round(uneven.effective, 1), (even + uneven).number
+        (8.0, 1.5, 16)
+    """
+
+    images: int
+    number: int
+    squares: int
+
+    @classmethod
+    def of(cls, sizes: Iterable[int]) -> ImageClusters:
+        """Of clusters of these numbers of images."""
+        each = [int(size) for size in sizes]
+        return cls(sum(each), len(each), sum(size * size for size in each))
+
+    @classmethod
+    def independent(cls, n_images: int) -> ImageClusters:
+        """Of images of which each is a cluster of its own."""
+        return cls(n_images, n_images, n_images)
+
+    def __add__(self, other: ImageClusters) -> ImageClusters:
+        """Of both sets, which have no cluster in common."""
+        return ImageClusters(self.images + other.images, self.number + other.number, self.squares + other.squares)
+
+    @property
+    def effective(self) -> float:
+        """How many clusters of one size tell as much, ``(Σ m)² / Σ m²`` over clusters of ``m`` images."""
+        return self.images**2 / self.squares
+
+    def __str__(self) -> str:
+        effective = f" ({self.effective:.3g} effective)" if self.squares * self.number != self.images**2 else ""
+        return f"{self.number} cluster{'s' * (self.number != 1)}{effective} of {self.images} images"
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a DNA comes from.
 
@@ -60,6 +104,8 @@ class Provenance:
         sources: names of the image sets, in the order in which they were merged.
         skipped: images that could not be read and were left out, ``(name, reason)`` each.
         unread: what else lay in the sources and is not read as an image, ``(what, how many files)``.
+        clusters: how the images depend on each other, where that was told; ``None`` where each is taken to be
+            independent. Sums count the clusters of both, which must not have one in common.
         manifests: hash of each source's image names and contents.
         max_positions: how many positions of each image and layer were looked at, at most; ``None`` for all.
         sizes: of the images, before they were resized; ``None`` where nothing of that was kept.
@@ -75,6 +121,7 @@ class Provenance:
     origin: str = ""
     sizes: ImageSizes | None = None
     unread: tuple[tuple[str, int], ...] = ()
+    clusters: ImageClusters | None = None
 
     def __add__(self, other: Provenance) -> Provenance:
         """Both, one after the other.
@@ -90,6 +137,7 @@ class Provenance:
             unread=tuple(dict.fromkeys(self.unread + other.unread)),  # of groups of one set each says the same
             manifests=self.manifests + other.manifests,
             sizes=None if self.sizes is None or other.sizes is None else self.sizes + other.sizes,
+            clusters=None if self.clusters is None or other.clusters is None else self.clusters + other.clusters,
             origin="; ".join(dict.fromkeys(filter(None, [*self.origin.split("; "), *other.origin.split("; ")]))),
         )
 
@@ -102,7 +150,7 @@ class Provenance:
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers."""
         # What is nothing is left out, as by earlier versions, which did not know it.
-        optional = ("max_positions", "origin", "sizes", "unread")
+        optional = ("max_positions", "origin", "sizes", "unread", "clusters")
         return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
     @classmethod
@@ -118,6 +166,7 @@ class Provenance:
             origin=data.get("origin", ""),
             sizes=ImageSizes(**sizes) if sizes else None,
             unread=tuple((what, count) for what, count in data.get("unread", ())),
+            clusters=ImageClusters(**data["clusters"]) if "clusters" in data else None,
         )
 
 

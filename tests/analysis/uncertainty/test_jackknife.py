@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,13 +18,16 @@ from helpers.distances import EVENNESS, OURS, make_grouped
 from helpers.dnas import LAYOUT, make_dna
 from scipy import stats
 
-from vdna_metrics import compare
+from vdna_metrics import VDNA, compare
 from vdna_metrics.analysis.uncertainty import extrapolate_frechet, jackknife, jackknife_distance, noise_floor, rules
-from vdna_metrics.distributions import LayerGaussianDistribution
-from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.build import disjoint_groups
+from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
+from vdna_metrics.dna import GroupedDNA, ImageClusters, Provenance
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.distances import find_distance
+from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit
+from vdna_metrics.layout import NeuronLayout
 
 distances = pytest.mark.parametrize("distance", OURS)
 
@@ -207,7 +211,9 @@ def test_a_line_over_one_over_n_is_followed_to_0() -> None:
     """Of ``2 + 30/n`` the extrapolated value is 2, the slope 30, and the fit adds no error."""
     sizes = (50, 40, 40, 40, 40, 40, 30, 20)
     values = torch.tensor([2 + 30 / n for n in sizes], dtype=torch.float64)
-    estimate, slope = jackknife._extrapolated(find_column("lfd"), values, sizes, (10,) * 5, 0.95)
+    estimate, slope = jackknife._extrapolated(
+        find_column("lfd"), values, sizes, [ImageClusters.independent(10)] * 5, 0.95
+    )
     assert (estimate.corrected, slope) == pytest.approx((2, 30))
     assert estimate.standard_error < 1e-6
 
@@ -279,3 +285,96 @@ def test_what_has_no_value_between_alike_sets_has_no_floor() -> None:
     """A score of one set has no floor."""
     with pytest.raises(ValueError, match="evenness has no value between a set and itself, so it has no noise floor"):
         noise_floor(make_grouped(EVENNESS, 0), 10, distance=EVENNESS)
+
+
+# ------------------------------------------------------------------------------------------------------------ clusters
+def _in_clusters(dna: GroupedDNA, clusters: Sequence[ImageClusters]) -> GroupedDNA:
+    """The same groups, told to be of clusters."""
+    told = [
+        replace(group, provenance=replace(group.provenance, clusters=each))
+        for group, each in zip(dna.groups, clusters, strict=True)
+    ]
+    return GroupedDNA(tuple(told))
+
+
+@distances
+def test_clusters_of_one_size_change_no_number(distance: str) -> None:
+    """Groups of equal clusters are as independent as groups of images: every number is the same, to rounding."""
+    sides = make_grouped(distance, 0, sizes=(12,) * 5), make_grouped(distance, 1, sizes=(12,) * 4 + (8,), shift=0.4)
+    clusters = [[ImageClusters.of([4] * (size // 4)) for size in side.sizes] for side in sides]
+    told = [_in_clusters(*each) for each in zip(sides, clusters, strict=True)]
+    scores = [jackknife_distance(*pair, distance=distance).score for pair in (sides, told)]
+    for name in ("value", "corrected", "standard_error"):
+        assert getattr(scores[1], name) == pytest.approx(getattr(scores[0], name), rel=1e-5)
+    floors = [noise_floor(each[0], 20, distance=distance) for each in (sides, told)]
+    assert floors[1].value == pytest.approx(floors[0].value)
+    if distance != "emd":
+        lines = [extrapolate_frechet(*pair, distance=distance) for pair in (sides, told)]
+        assert lines[1].score.corrected == pytest.approx(lines[0].score.corrected)
+        assert lines[1].slope == pytest.approx(lines[0].slope / 4)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "reason"),
+    [
+        ([2, 2], "its images are 4 clusters of 60 images, and error bars need at least 5"),
+        ([1, 1], "its images are 2 clusters of 60 images"),
+    ],
+)
+@pytest.mark.parametrize("grouped", [True, False])
+def test_few_clusters_have_no_error_bars(clusters: list[int], reason: str, grouped: bool) -> None:
+    """Of fewer than five clusters there is neither interval nor floor nor extrapolation, on either side, and why."""
+    known = make_grouped("nfd", 0)
+    few = _in_clusters(
+        make_grouped("nfd", 1, sizes=(30, 30)), [ImageClusters.of([30 // number] * number) for number in clusters]
+    )
+    given = few if grouped else few.total
+    for pair in ((known, given), (given, known)):
+        with pytest.raises(ValueError, match=f"^set1: {reason}"):
+            jackknife_distance(*pair, distance="nfd")
+    with pytest.raises(ValueError, match=reason):
+        noise_floor(given, 10, distance="nfd")
+    with pytest.raises(ValueError, match=reason):
+        extrapolate_frechet(known, given, distance="nfd")
+    assert compare.neuron_frechet(known.total, few.total) > 0
+
+
+def _drawn_in_clusters(seed: int, *, whole: bool) -> GroupedDNA:
+    """200 images in clusters of 5 as 96 neurons see them, of which half of the variance is the cluster's and more."""
+    layout, stream = NeuronLayout({"layer": 96}), np.random.default_rng(seed)
+    of_clusters, own = stream.standard_normal((40, 96)), stream.standard_normal((200, 96))
+    labels = np.repeat(np.arange(40), 5)
+    activations = torch.from_numpy(0.8**0.5 * of_clusters[labels] + 0.2**0.5 * own).float().T[..., None]
+    partition = disjoint_groups(200, 10, labels.tolist() if whole else None)
+    groups = []
+    for chosen in partition.members(range(200)).values():
+        distribution = GaussianDistribution.empty(layout)
+        distribution.fill_({"layer": activations[:, chosen.tolist()]})
+        provenance = Provenance("drawn", (f"set{seed}",), clusters=partition.clusters_of(chosen.tolist()))
+        groups.append(VDNA(distribution, ExtractorFingerprint("drawn", "", "none", {"layer": "0"}), provenance))
+    return GroupedDNA(tuple(groups))
+
+
+def test_whole_clusters_make_intervals_hold() -> None:
+    """Of equal generators whose images come in clusters no interval held 0 by groups of single images; now all do."""
+    held = {}
+    for whole in (False, True):
+        pairs = [[_drawn_in_clusters(2 * trial + side, whole=whole) for side in (0, 1)] for trial in range(12)]
+        held[whole] = [jackknife_distance(*pair, distance="nfd").score.low <= 0 for pair in pairs]
+    assert (sum(held[False]), sum(held[True])) == (0, 12)
+
+
+def test_whole_clusters_make_the_floor_what_real_images_score() -> None:
+    """The floor of a set in clusters is the mean distance of another such set; by single images it is far lower."""
+    found = [
+        compare.neuron_frechet(*(_drawn_in_clusters(100 + 2 * trial + side, whole=True).total for side in (0, 1)))
+        for trial in range(12)
+    ]
+    floors = {
+        whole: np.mean(
+            [noise_floor(_drawn_in_clusters(seed, whole=whole), 200, distance="nfd").value for seed in range(8)]
+        )
+        for whole in (False, True)
+    }
+    assert floors[True] == pytest.approx(np.mean(found), rel=0.15)
+    assert floors[False] < 0.6 * np.mean(found)

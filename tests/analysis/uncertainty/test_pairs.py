@@ -22,7 +22,7 @@ from vdna_metrics.analysis.uncertainty import (
     pairs,
     rank_intervals,
 )
-from vdna_metrics.dna import Provenance
+from vdna_metrics.dna import ImageClusters, Provenance
 
 distances = pytest.mark.parametrize("distance", OURS)
 
@@ -89,6 +89,23 @@ def test_unlike_distances_have_no_difference(changes: dict[str, Any], paired: bo
     known = _known(1.0, [1, -1, 0], [1, -1, 0])
     with pytest.raises(ValueError, match=message):
         compare_pair(known, replace(known, **changes), paired=paired)
+
+
+def test_groups_of_other_clusters_are_not_paired() -> None:
+    """Groups of one number and size but of other clusters hold other images: not paired; nor one reference's groups."""
+
+    def told(found: JackknifedDistance, side: str, sizes: list[int]) -> JackknifedDistance:
+        own = getattr(found, side)
+        provenance = replace(own.provenance, clusters=ImageClusters.of(sizes))
+        return replace(found, **{side: replace(own, provenance=provenance)})
+
+    known = _known(1.0, [1, -1, 0], [1, -1, 0])
+    a, b = told(known, "generated", [5] * 3), told(known, "generated", [3, 2] * 3)
+    with pytest.raises(ValueError, match="clusters of the groups to be paired differ: first 3 clusters of 15 images"):
+        compare_pair(a, b, paired=True)
+    assert compare_pair(a, a, paired=True).p_value == compare_pair(a, b, paired=False).p_value == 1
+    with pytest.raises(ValueError, match="clusters of the reference differ: first each image by itself, second 6 clus"):
+        compare_pair(known, told(known, "reference", [3] * 6), paired=False)
 
 
 def test_ranks_say_what_is_possible() -> None:

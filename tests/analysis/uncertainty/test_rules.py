@@ -22,6 +22,7 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rules,
 )
+from vdna_metrics.dna import ImageClusters
 from vdna_metrics.dna.columns import Column
 
 # Of 16 splits, the groups of the first half.
@@ -157,3 +158,56 @@ def test_a_rule_of_ones_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     floors = {name: noise_floor(reference, 3, distance=replace(JSD, bias=name)) for name in ("halved", "jackknife")}
     factor = (1 / 3 + 1 / 60) / (1 / 12 + 1 / 48)
     assert floors["jackknife"].value / floors["halved"].value == pytest.approx(factor**0.5)
+
+
+UNLIKE = [[60], [12, 8], [5] * 4, [1] * 20, [30], [9, 9, 2], [16, 1, 1]]
+EVEN = [[4] * 5] * 6
+
+
+@pytest.mark.parametrize("groups", [UNLIKE, EVEN], ids=["unlike", "even"])
+def test_a_bias_in_one_over_clusters_is_removed_exactly(groups: list[list[int]]) -> None:
+    """Of ``3 + 50/k`` with k effective clusters the jackknife leaves 3, whatever the sizes of the clusters."""
+    clusters = [ImageClusters.of(sizes) for sizes in groups]
+
+    def value(chosen: list[ImageClusters]) -> float:
+        return 3 + 50 / rules._effective(chosen)
+
+    without = [[value(clusters[:place] + clusters[place + 1 :])] for place in range(len(clusters))]
+    plain = torch.tensor([value(clusters)], dtype=torch.float64)
+    told = [each.images for each in clusters], [each.squares for each in clusters]
+    bias, _ = rules.jackknife(plain, torch.tensor(without, dtype=torch.float64), *told)
+    assert float(plain - bias) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("groups", [UNLIKE, EVEN], ids=["unlike", "even"])
+def test_variances_of_means_of_clusters_are_right_on_average(groups: list[list[int]]) -> None:
+    """The jackknife's, the one by groups, and that of halves: each expects one over the effective clusters.
+
+    A group's mean has a variance of one over its clusters; each estimate is a quadratic form in these means.
+    """
+    clusters = [ImageClusters.of(sizes) for sizes in groups]
+    images = np.array([each.images for each in clusters], float)
+    variances, expected = np.diag([1 / each.effective for each in clusters]), 1 / rules._effective(clusters)
+    mean = images / images.sum()
+
+    without = torch.from_numpy(np.array([np.where(np.arange(len(images)) == j, 0, images) for j in range(len(images))]))
+    told = [each.images for each in clusters], [each.squares for each in clusters]
+    _, deviations = rules.jackknife(torch.from_numpy(mean), without / without.sum(1, keepdim=True), *told)
+    assert np.trace(deviations.numpy() @ variances @ deviations.numpy().T) == pytest.approx(expected)
+
+    apart = np.eye(len(images)) - mean
+    by_group = (images * np.diag(apart @ variances @ apart.T)).sum()
+    assert by_group / ((sum(rules._likeness(clusters)) - 1) * images.sum()) == pytest.approx(expected)
+
+    halves, freedom = rules._halves(len(images))
+    scales, total = rules._half_scales(clusters, halves), 0.0
+    for (first, second), scale in zip(halves, scales, strict=True):
+        weights = np.zeros(len(images))
+        weights[list(first)], weights[list(second)] = (
+            images[list(half)] / images[list(half)].sum() for half in (first, second)
+        )
+        weights[list(second)] *= -1
+        total += scale**2 * float(weights @ variances @ weights)
+    assert total == pytest.approx(expected)
+    found = rules._freedom(clusters, halves, scales)
+    assert found == pytest.approx(freedom) if groups is EVEN else 1 <= found < 0.7 * freedom

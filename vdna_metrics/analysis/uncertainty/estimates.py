@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout, check_type
+
+LEAST_CLUSTERS = 5
+"""Of fewer clusters of images there are no error bars."""
 
 Deviations = tuple[Tensor, float]
 """``[replicates]`` whose squares add up to a variance, and its degrees of freedom."""
@@ -99,6 +103,23 @@ def check_confidence(confidence: float) -> None:
     check_type("a confidence", confidence, Real)
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
+
+
+def few_clusters(dna: VDNA | GroupedDNA) -> str | None:
+    """Why a set of images has no error bars: it is of too few clusters to tell how much they differ by chance."""
+    clusters = clusters_of(dna)
+    if clusters is None or clusters.number >= LEAST_CLUSTERS:
+        return None
+    return (
+        f"its images are {clusters}, and error bars need at least {LEAST_CLUSTERS}: there is no interval and no floor"
+    )
+
+
+def check_clusters(*dnas: VDNA | GroupedDNA) -> None:
+    """Raise ``ValueError`` for images of too few clusters, naming the set."""
+    for dna in dnas:
+        if (reason := few_clusters(dna)) is not None:
+            raise ValueError(f"{', '.join(total_of(dna).provenance.sources)}: {reason}")
 
 
 def parts_of(column: Column, reference: VDNA, generated: VDNA) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from vdna_metrics.analysis.uncertainty.estimates import (
     Deviations,
     Estimate,
+    check_clusters,
     check_confidence,
     distance_estimate,
     names_of_parts,
@@ -22,8 +23,8 @@ from vdna_metrics.analysis.uncertainty.estimates import (
 )
 from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
-from vdna_metrics.dna.grouped import GroupedDNA, total_of
-from vdna_metrics.dna.vdna import Provenance
+from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
+from vdna_metrics.dna.vdna import ImageClusters, Provenance
 from vdna_metrics.layout import check_count
 from vdna_metrics.references.resolve import DNALike, compared_dna
 
@@ -100,6 +101,11 @@ def jackknife_distance(
 
     The bias is exact where it is in ``1/n``, as it is once ``n`` is well above the neurons of a layer.
 
+    Images in clusters tell as much as their effective number of clusters, ``(Σ m)² / Σ m²``. Where clusters are of
+    unlike sizes that is not in proportion to the images: with ``w_j = 1/h_j`` and ``q_j``, the shares that group j has
+    of the images and of ``Σ m²``, ``b`` is divided by ``1 + Σ_j (w_j − q_j) / (1 − w_j)``, and in ``v`` the term
+    ``h_j − 1`` is ``1 + (h_j − 2) q_j / w_j``. The EMD's variances are scaled likewise.
+
     The EMD's bias goes near a true distance of 0 with the root of ``1/n``, and the jackknife leaves half of it: in a
     mean of many neurons far more than the error. So it is extrapolated to no noise. In each bin the groups tell the
     variance ``v`` of the difference ``D`` of the cumulative shares. With noise of ``r v`` the EMD is the sum over bins
@@ -120,7 +126,8 @@ def jackknife_distance(
         confidence: of the intervals, between 0 and 1.
 
     Raises:
-        ValueError: when no side is in groups, the distance has no bias rule, or the DNAs cannot be compared.
+        ValueError: when no side is in groups, a side is of fewer than five clusters, the distance has no bias rule, or
+            the DNAs cannot be compared.
 
     Source:
         Busing, Meijer, van der Leeden: Delete-m jackknife for unequal m, 1999; of extrapolation in noise: Cook and
@@ -147,7 +154,9 @@ def jackknife_distance(
     # What looks at one set meets that set as its reference, which it does not look at.
     fixed = total_of(chosen) if column.distance.arity == 1 else compared_dna(cast(DNALike, reference), column)
     if not isinstance(fixed, GroupedDNA) and not isinstance(chosen, GroupedDNA):
+        check_clusters(fixed, chosen)
         raise ValueError("neither side is in groups, so nothing tells how sure the distance is; give a GroupedDNA")
+    check_clusters(fixed, chosen)
     totals = total_of(fixed), total_of(chosen)
     plain = parts_of(column, *totals)
     corrected, *chances = rule.correct(column, fixed, chosen, plain)
@@ -183,7 +192,7 @@ class Extrapolation:
         layers: ``{layer: estimate}``.
         sizes: numbers of generated images of each distance that was fitted, ``[points]``.
         values: those distances, ``[points]`` float64.
-        slope: of the fitted line, over ``1/n``.
+        slope: of the fitted line, over ``1/n``; of images in clusters over one over their effective number.
         distance: name of the distance.
     """
 
@@ -208,7 +217,8 @@ def extrapolate_frechet(
 
     The points are all images, all but each one group, and ``draws`` random unions of every number of groups from half
     of them to all but two. The standard error has the chance of the images, by the jackknife, and of the fit. The
-    reference is taken as it is: its own bias, in one over its number of images, stays.
+    reference is taken as it is: its own bias, in one over its number of images, stays. Of images in clusters ``n`` is
+    the effective number of clusters.
 
     Args:
         reference: real images; as in `jackknife_distance`.
@@ -230,6 +240,7 @@ def extrapolate_frechet(
         raise ValueError(f"only distances whose bias is in 1/n are extrapolated, as Fréchet distances; got {column!r}")
     check_count("draws", draws)
     fixed, chosen = total_of(compared_dna(reference, column)), _in_groups(generated, column, 3)
+    check_clusters(fixed)
     number, stream = len(chosen.groups), np.random.default_rng(seed)
     unions = [chosen.total, *(chosen.without(index) for index in range(number))]
     for size in range((number + 1) // 2, number - 1):
@@ -237,9 +248,10 @@ def extrapolate_frechet(
     by_part = torch.stack([parts_of(column, fixed, union) for union in unions])
     scores = by_part @ shares_of(column, chosen.layout)
     sizes = tuple(union.n_images for union in unions)
-    score, slope = _extrapolated(column, scores, sizes, chosen.sizes, confidence)
+    effective = [(clusters_of(union) or ImageClusters.independent(union.n_images)).effective for union in unions]
+    score, slope = _extrapolated(column, scores, effective, chosen.clusters, confidence)
     of_layers = {
-        layer: _extrapolated(column, by_part[:, place], sizes, chosen.sizes, confidence)[0]
+        layer: _extrapolated(column, by_part[:, place], effective, chosen.clusters, confidence)[0]
         for place, layer in enumerate(names_of_parts(column, chosen.layout))
     }
     score = replace(score, value=column(fixed, chosen.total))
@@ -247,17 +259,17 @@ def extrapolate_frechet(
 
 
 def _extrapolated(
-    column: Column, values: Tensor, sizes: Sequence[int], group_sizes: Sequence[int], confidence: float
+    column: Column, values: Tensor, effective: Sequence[float], groups: Sequence[ImageClusters], confidence: float
 ) -> tuple[Estimate, float]:
-    """Estimate with the line's intercept, and its slope."""
+    """Estimate with the intercept of the line over one over the effective number of clusters, and its slope."""
     from scipy.stats import linregress
 
-    fit = linregress(1 / np.asarray(sizes), values.numpy())
-    groups = len(group_sizes)
-    _, deviations = jackknife(values[:1], values[1 : 1 + groups, None], group_sizes)
+    fit = linregress(1 / np.asarray(effective), values.numpy())
+    sizes, squares = [each.images for each in groups], [each.squares for each in groups]
+    _, deviations = jackknife(values[:1], values[1 : 1 + len(groups), None], sizes, squares)
     # The images' chance moves all unions alike, and with them the line; the scatter about it is that of the unions.
     scatter = torch.tensor([[fit.intercept_stderr]], dtype=torch.float64)
-    chances = [(torch.cat([deviations, scatter]), groups - 1.0)]
+    chances = [(torch.cat([deviations, scatter]), len(groups) - 1.0)]
     found = distance_estimate(column, float(values[0]), float(fit.intercept), chances, confidence)
     return found, float(fit.slope)
 
@@ -296,6 +308,10 @@ def noise_floor(
     of the reference. The number of groups in the smaller set, at most half, is the one for which that factor is nearest
     to 1. The floor is one of plain values; that of corrected ones is 0.
 
+    Of a reference in clusters, the floor is that of images which depend on each other as much: one over a number of
+    images is then one over its effective number of clusters, and ``n`` images are clusters of the reference's mean size
+    ``c = Σ m² / N``, by images, so ``n / c`` in effect.
+
     Args:
         reference: real images in groups; as in `jackknife_distance`.
         n_images: number of images of the generator.
@@ -304,8 +320,8 @@ def noise_floor(
         seed: of the splits.
 
     Raises:
-        ValueError: for no draw or image, a distance without a bias rule or a value between a set and itself, or DNAs
-            that cannot be compared.
+        ValueError: for no draw or image, a reference of fewer than five clusters, a distance without a bias rule or a
+            value between a set and itself, or DNAs that cannot be compared.
     """
     column = find_column(distance)
     rule, neutral = bias_rule(column), column.distance.neutral
@@ -315,10 +331,11 @@ def noise_floor(
     check_count("draws", draws)
     chosen = _in_groups(reference, column, 2)
     number, total = len(chosen.groups), chosen.n_images
-    expected = _noise(n_images, total)
+    squares = [each.squares for each in chosen.clusters]
+    per_image = Fraction(1, n_images) + Fraction(1, total)
 
     def mismatch(groups: int) -> Fraction:  # exact: a tie must not depend on rounding
-        ratio = _noise(groups, number - groups) * number / total / expected
+        ratio = (Fraction(1, groups) + Fraction(1, number - groups)) * number / total / per_image
         return max(ratio, 1 / ratio)
 
     smaller = min(range(1, number // 2 + 1), key=mismatch)
@@ -326,8 +343,13 @@ def noise_floor(
     rows, measured_at = [], []
     for _ in range(draws):
         shuffled = stream.permutation(number).tolist()
-        one, other = chosen.union(shuffled[:smaller]), chosen.union(shuffled[smaller:])
-        scale = float(expected / _noise(one.n_images, other.n_images)) ** rule.exponent
+        parts = shuffled[:smaller], shuffled[smaller:]
+        one, other = (chosen.union(part) for part in parts)
+        noise = sum(
+            Fraction(sum(squares[index] for index in part), union.n_images**2)
+            for part, union in zip(parts, (one, other), strict=True)
+        )
+        scale = float(per_image * Fraction(sum(squares), total) / noise) ** rule.exponent
         rows.append(neutral + scale * (parts_of(column, other, one) - neutral))
         measured_at.append(one.n_images)
     values = torch.stack(rows)
@@ -341,9 +363,7 @@ def _in_groups(source: DNALike, column: Column, least: int) -> GroupedDNA:
     """What a column compares of a DNA, which has to be in so many groups."""
     dna = compared_dna(source, column)
     if not isinstance(dna, GroupedDNA) or len(dna.groups) < least:
+        check_clusters(dna)
         raise ValueError(f"expected a DNA in at least {least} groups, got {dna!r}")
+    check_clusters(dna)
     return dna
-
-
-def _noise(*numbers: int) -> Fraction:
-    return sum((Fraction(1, number) for number in numbers), Fraction(0))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
 
 from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, estimate
-from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance
+from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance, Side
 from vdna_metrics.files import errors_of
 from vdna_metrics.fingerprint import refuse_differences
 from vdna_metrics.layout import check_type
@@ -38,7 +39,8 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
     """Whether one generator is nearer than another, and by how much.
 
     Without a group of the reference both distances change together: its part of their errors that is common drops out.
-    So it does of the generators' groups when they are paired.
+    So it does of the generators' groups when they are paired. Groups of clusters belong together where the images are
+    in one order and their clusters of the same sizes: `build.disjoint_groups` then groups both alike.
 
     Args:
         a: distance of a generator from the reference.
@@ -49,7 +51,7 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
 
     Raises:
         ValueError: when the distances are not of one kind, layers and reference, or groups to be paired differ in
-            number or size.
+            number, size or clusters.
 
     Examples:
         >>> import torch
@@ -75,11 +77,15 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
             ("layers", list(a.layers), list(b.layers)),
             ("sources of the reference", a.reference.provenance.sources, b.reference.provenance.sources),
             ("images of the reference's groups", a.reference.sizes, b.reference.sizes),
+            ("clusters of the reference", _clusters(a.reference), _clusters(b.reference)),
+            *(
+                (f"{what} of the groups to be paired", each(a.generated), each(b.generated))
+                for what, each in (("images", attrgetter("sizes")), ("clusters", _clusters))
+                if paired
+            ),
         )
         if here != there
     ]
-    if paired and a.generated.sizes != b.generated.sizes:
-        found.append(("images of the groups to be paired", str(a.generated.sizes), str(b.generated.sizes)))
     refuse_differences("these distances cannot be compared", found)
     chances: list[Deviations] = []
     if a.reference.grouped:
@@ -92,6 +98,10 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
         a.score.value - b.score.value, a.score.corrected - b.score.corrected, chances, confidence
     )
     return Difference(difference, _p_value(a, b, difference, freedom), paired)
+
+
+def _clusters(side: Side) -> str:
+    return str(side.provenance.clusters or "each image by itself")
 
 
 def _p_value(a: JackknifedDistance, b: JackknifedDistance, difference: Estimate, freedom: float) -> float:

@@ -15,8 +15,8 @@ from torch import Tensor
 from vdna_metrics.analysis.matrices import emd_scale, histogram_of
 from vdna_metrics.analysis.uncertainty.estimates import Chance, parts_of
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.grouped import GroupedDNA, total_of
-from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
+from vdna_metrics.dna.vdna import VDNA, ImageClusters
 
 # Of the bias of a covariance's distance that the jackknife removes, n images leave up to this share of (neurons / n)².
 _LEFT_BY_JACKKNIFE = 1 / 12
@@ -26,6 +26,9 @@ _HALVES = 16
 _NOISES = (1.0, 2.0, 4.0)
 # Of a quadratic in the root of the noise, through these three, the value at 0.
 _WEIGHTS = tuple(math.prod(b**0.5 / (b**0.5 - a**0.5) for b in _NOISES if b != a) for a in _NOISES)
+
+Halves = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+"""Splits of groups into two."""
 
 
 def extrapolate_emd(
@@ -57,7 +60,7 @@ def extrapolate_emd(
                 for half in halves:
                     share, variance = coarse[place].part(half)
                     found.append(_without_noise(share - coarse[other].share, variance + coarse[other].variance))
-                deviations[place][index, rows] = stride * sides[place].half_scale(index) * (found[0] - found[1])
+                deviations[place][index, rows] = stride * sides[place].half_scales[index] * (found[0] - found[1])
     first, second = (Chance(by_layer(each), side.freedom) for each, side in zip(deviations, sides, strict=True))
     return by_layer(corrected)[0], first, second
 
@@ -69,14 +72,14 @@ class _Block:
     Args:
         cumulative: counts, ``[groups, neurons, bins]``.
         counts: of all bins, ``[groups, neurons, 1]``.
-        n_images: ``[groups]``.
+        clusters: of the images of each group.
         share: cumulative, of all groups, ``[neurons, bins]``.
         variance: of that share, as far as the groups tell, ``[neurons, bins]``.
     """
 
     cumulative: Tensor
     counts: Tensor
-    n_images: Tensor
+    clusters: tuple[ImageClusters, ...]
     share: Tensor
     variance: Tensor
 
@@ -90,8 +93,8 @@ class _Block:
         """Share and variance of some groups."""
         chosen = list(groups)
         share = sum(self.cumulative[index] for index in chosen) / self.counts[chosen].sum(dim=0)
-        grown = self.n_images.sum() / self.n_images[chosen].sum()
-        return share.float(), self.variance * grown.float()
+        grown = _effective(self.clusters) / _effective([self.clusters[index] for index in chosen])
+        return share.float(), self.variance * grown
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,35 +102,69 @@ class _Cumulated:
     """A side's counts by group, and the ways to split its groups into two halves."""
 
     counts: tuple[Tensor, ...]
-    n_images: Tensor
-    halves: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    freedom: float
+    clusters: tuple[ImageClusters, ...] = ()
+    halves: Halves = ()
+    half_scales: tuple[float, ...] = ()
+    freedom: float = 0.0
 
     @classmethod
     def of(cls, dna: VDNA | GroupedDNA) -> _Cumulated:
-        parts = dna.groups if isinstance(dna, GroupedDNA) else (dna,)
-        halves, freedom = _halves(len(parts)) if isinstance(dna, GroupedDNA) else ((), 0.0)
-        n_images = torch.tensor([part.n_images for part in parts], dtype=torch.float64)
-        return cls(tuple(histogram_of(part).counts for part in parts), n_images, halves, freedom)
+        if isinstance(dna, VDNA):
+            return cls((histogram_of(dna).counts,))
+        halves, freedom = _halves(len(dna.groups))
+        scales = _half_scales(dna.clusters, halves)
+        if clusters_of(dna) is not None:  # groups may be of very unequal weight
+            freedom = _freedom(dna.clusters, halves, scales)
+        return cls(tuple(histogram_of(part).counts for part in dna.groups), dna.clusters, halves, scales, freedom)
 
     def read(self, rows: slice) -> _Block:
         cumulative = torch.stack([counts[rows].cpu() for counts in self.counts]).cumsum(dim=2).double()
         counts = cumulative[..., -1:]
         share = cumulative.sum(dim=0) / counts.sum(dim=0)
         variance = torch.zeros_like(share)
-        if len(self.counts) > 1:
-            spread = sum(n * (one - share).square_() for n, one in zip(self.n_images, cumulative / counts, strict=True))
-            variance = spread / ((len(self.counts) - 1) * self.n_images.sum())
-        return _Block(cumulative, counts, self.n_images, share, variance)
+        if self.clusters:
+            n_images = [each.images for each in self.clusters]
+            spread = sum(n * (one - share).square_() for n, one in zip(n_images, cumulative / counts, strict=True))
+            variance = spread / ((sum(_likeness(self.clusters)) - 1) * sum(n_images))
+        return _Block(cumulative, counts, self.clusters, share, variance)
 
-    def half_scale(self, index: int) -> float:
-        """What makes the squares of differences of halves add up to the variance of the whole."""
-        first, second = (float(self.n_images[list(half)].sum()) for half in self.halves[index])
-        return math.sqrt(first * second / len(self.halves)) / (first + second)
+
+def _likeness(clusters: Sequence[ImageClusters]) -> list[float]:
+    """Mean size of the cluster that an image of a group is in, over that of all images; 1 where they are alike."""
+    whole = sum(clusters, ImageClusters(0, 0, 0))
+    return [(each.squares / each.images) / (whole.squares / whole.images) for each in clusters]
+
+
+def _effective(clusters: Sequence[ImageClusters]) -> float:
+    """Effective number of clusters of some groups."""
+    return sum(clusters, ImageClusters(0, 0, 0)).effective
+
+
+def _half_scales(clusters: Sequence[ImageClusters], splits: Halves) -> tuple[float, ...]:
+    """What makes the squares of differences of halves add up to the variance of the whole, one a split."""
+    scales, whole = [], _effective(clusters)
+    for halves in splits:
+        first, second = (_effective([clusters[index] for index in half]) for half in halves)
+        scale = math.sqrt(first * second / len(splits)) / (first + second)
+        scales.append(scale * math.sqrt((first + second) / whole))
+    return tuple(scales)
+
+
+def _freedom(clusters: Sequence[ImageClusters], splits: Halves, scales: Sequence[float]) -> float:
+    """Degrees of freedom of the variance that splits of groups tell, each of which varies by its own clusters."""
+    weights = np.zeros((len(splits), len(clusters)))
+    for row, halves, scale in zip(weights, splits, scales, strict=True):
+        for half, sign in zip(halves, (1, -1), strict=True):
+            n_images = sum(clusters[index].images for index in half)
+            for index in half:
+                row[index] = sign * scale * clusters[index].squares ** 0.5 / n_images
+    products = [[math.fsum(a * b) for b in weights] for a in weights]  # no BLAS, whose last bits differ
+    variance = math.fsum(row[place] for place, row in enumerate(products))
+    return variance**2 / math.fsum(each * each for row in products for each in row)
 
 
 @lru_cache
-def _halves(groups: int) -> tuple[tuple[tuple[tuple[int, ...], tuple[int, ...]], ...], float]:
+def _halves(groups: int) -> tuple[Halves, float]:
     """Splits of groups into two halves that are as unlike as some random ones, and their degrees of freedom.
 
     Means of halves of ``s`` and ``n - s`` groups differ by weights times the groups' values. Of two splits whose first
@@ -209,13 +246,31 @@ def bias_rule(column: Column) -> BiasRule:
     return rule
 
 
-def jackknife(plain: Tensor, without: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Bias ``[k]`` and deviations ``[groups, k]`` from distances ``[k]`` of all and ``[groups, k]`` without each."""
+def jackknife(
+    plain: Tensor, without: Tensor, sizes: Sequence[int], squares: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Bias ``[k]`` and deviations ``[groups, k]`` from distances ``[k]`` of all and ``[groups, k]`` without each.
+
+    Args:
+        plain: of all images.
+        without: without each group.
+        sizes: images of each group.
+        squares: sum of the squares of the sizes of each group's clusters; by default each image is a cluster.
+
+    The chance of a group of clusters of unlike sizes does not go with one over its images, but with one over its
+    effective number of clusters, ``sizes² / squares``. Bias and variance are divided by what the formulas for
+    independent images would find of that in place of 1. Where all clusters have one size that is 1, and to the bit
+    where none are told.
+    """
     groups = len(sizes)
-    inverse_share = sum(sizes) / torch.tensor(sizes, dtype=torch.float64)[:, None]
+    n_images = torch.tensor(sizes, dtype=torch.float64)[:, None]
+    squared = n_images if squares is None else torch.tensor(squares, dtype=torch.float64)[:, None]
+    inverse_share, share, chance = sum(sizes) / n_images, n_images / n_images.sum(), squared / squared.sum()
     bias = ((1 - 1 / inverse_share) * without).sum(dim=0) - (groups - 1) * plain
+    bias = bias / (1 + ((share - chance) / (1 - share)).sum())
     pseudo_values = inverse_share * plain - (inverse_share - 1) * without
-    return bias, (pseudo_values - plain + bias) / (groups * (inverse_share - 1)).sqrt()
+    spread = (inverse_share - 1) + (inverse_share - 2) * (chance / share - 1)
+    return bias, (pseudo_values - plain + bias) / (groups * spread).sqrt()
 
 
 def jackknife_parts(
@@ -229,7 +284,7 @@ def jackknife_parts(
             left = [side.without(index) for index in range(len(side.groups))]
             pairs = [(dna, totals[1]) if place == 0 else (totals[0], dna) for dna in left]
             without = torch.stack([parts_of(column, *pair) for pair in pairs])
-            bias, deviations = jackknife(plain, without, side.sizes)
+            bias, deviations = jackknife(plain, without, side.sizes, [each.squares for each in side.clusters])
             corrected = corrected - bias
             chances[place] = Chance(deviations, len(left) - 1.0, left_by_jackknife(column, totals[place], bias))
     return corrected, chances[0], chances[1]
