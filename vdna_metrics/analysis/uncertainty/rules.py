@@ -286,11 +286,11 @@ def jackknife_parts(
             without = torch.stack([parts_of(column, *pair) for pair in pairs])
             bias, deviations = jackknife(plain, without, side.sizes, [each.squares for each in side.clusters])
             corrected = corrected - bias
-            chances[place] = Chance(deviations, len(left) - 1.0, left_by_jackknife(column, totals[place], bias))
+            chances[place] = Chance(deviations, len(left) - 1.0, left_by_jackknife(column, side, bias))
     return corrected, chances[0], chances[1]
 
 
-def left_by_jackknife(column: Column, side: VDNA, bias: Tensor) -> Tensor | None:
+def left_by_jackknife(column: Column, side: GroupedDNA, bias: Tensor) -> Tensor | None:
     """What may be left of the parts' bias ``[parts]`` of one side; nothing to speak of but of covariances.
 
     The bias of a layer Fréchet distance is in ``1/n`` from about as many images on as the layer has neurons. Near that
@@ -302,7 +302,7 @@ def left_by_jackknife(column: Column, side: VDNA, bias: Tensor) -> Tensor | None
     neurons = torch.tensor(list(side.layout.values()), dtype=torch.float64)
     if column.distance.per is None:
         neurons = neurons.max().expand(1)
-    return _LEFT_BY_JACKKNIFE * bias.abs() * (neurons / side.n_images).square()
+    return _LEFT_BY_JACKKNIFE * bias.abs() * (neurons / _effective(side.clusters)).square()
 
 
 BIAS_RULES: dict[str, BiasRule] = {
