@@ -195,6 +195,36 @@ def test_a_leaderboard_is_added_to() -> None:
     assert differences[0] == differences[1]
 
 
+def test_images_that_depend_on_each_other_are_clusters(tmp_path: Path) -> None:
+    """`--cluster-by` keeps clusters whole: table and record have their number, replays and additions group alike."""
+    for place in range(12):
+        shutil.copy(f"real/{place:03}.png", f"real/clip{place // 2}_{place:03}.png")
+        Path(f"real/{place:03}.png").unlink()
+    said = run("leaderboard", "gen_a", "--reference", "real", "-o", "plain", *QUICK)
+    assert (
+        "note: real: by their names its images are 6 clusters of about 2, as clip0_000.png and clip0_001" in said.stderr
+    )
+    assert "give --cluster-by '^(.*clip[ _-]?\\d+)'" in " ".join(said.stderr.split())
+    by = "^(.*clip[ _-]?\\d+)"
+    said = run("leaderboard", "gen_a", "--reference", "real", "-o", "report", *QUICK, "--cluster-by", by)
+    assert "from 12 images of real in 6 clusters" in " ".join(said.stdout.split())
+    assert "gen_a: 8 of its 8 images are in no cluster" in " ".join(said.stderr.split())
+    assert "by their names" not in said.stderr
+    made = load_leaderboard("report/leaderboard.json")
+    assert made.settings["cluster_by"] == by
+    assert (made.reference.clusters, made.reference.effective_clusters, made.generators[0].clusters) == (6, 6, 0)
+    run("leaderboard", "--replay", "report/leaderboard.json", "--tolerance", "0")
+    run("leaderboard", "gen_c.npz", "--append", "report/leaderboard.json", "--cluster-by", by)
+    refused = run(
+        "leaderboard", "gen_b.zip", "--append", "report/leaderboard.json", "--cluster-by", "folder", exit_code=1
+    )
+    assert "cluster by differ: the leaderboard has" in refused.stderr
+    refused = run(
+        "leaderboard", "gen_a", "--reference", "real", "-o", "x", *QUICK, "--cluster-by", "nothing", exit_code=1
+    )
+    assert "no image's name matches 'nothing'" in refused.stderr
+
+
 def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
     """Other settings, networks, references and names are shown beside the leaderboard's, which stays as it is."""
     _make("gen_a")

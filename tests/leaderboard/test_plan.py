@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.commands import put_small_sources
+from helpers.commands import put_small_sources, small_images, write_folder
 
 from vdna_metrics import Reading, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -87,6 +87,38 @@ def test_a_generator_is_added(tmp_path: Path) -> None:
     more, _ = append_to_leaderboard(made, both[1:], cache=cache, reading=READING)
     assert more.scores == whole.scores
     assert more.notes[0] == "gen_a is not there: gen_a is scored by the DNAs that were kept of it"
+
+
+def test_clusters_are_in_the_plan(tmp_path: Path) -> None:
+    """A replay and an addition have the same clusters, of a generator too whose images are gone; others are refused."""
+    cache, clusters = tmp_path / "dnas", tmp_path / "clusters.csv"
+    write_folder(tmp_path / "more", small_images(12, 4))
+
+    def tell(shift: int) -> None:
+        names = [f"{folder}{i:03}.png" for folder, number in (("", 12), ("inner/", 8)) for i in range(number)]
+        rows = [f"{name},{(place + shift) // 2}" for place, name in enumerate(names)]
+        clusters.write_text("\n".join(["name,cluster", *rows]))
+
+    tell(0)
+    plan = replace(PLAN, settings=replace(SETTINGS, cluster_by="clusters.csv"))
+    made = _saved(make_leaderboard(plan, cache=cache, reading=READING)[0])
+    assert [(each.groups, each.clusters) for each in (made.reference, *made.generators)] == [(3, 6), (3, 4)]
+    assert leaderboard_differences(made, replay_leaderboard(made, reading=READING)[0], tolerance=0) == []
+    whole, _ = make_leaderboard(replace(plan, generators=(("gen_a", "gen_a"), ("more", "more"))), reading=READING)
+    shutil.move("gen_a", "elsewhere")
+    more, _ = append_to_leaderboard(made, [("more", "more")], cache=cache, reading=READING)
+    assert more.scores == whole.scores
+    assert more.generators[0].clustering == made.generators[0].clustering != ""
+    again, _ = append_to_leaderboard(_saved(more), [("zip", "more")], cache=cache, reading=READING)
+    assert again.scores[:2] == whole.scores[:2]
+    shutil.move("elsewhere", "gen_a")
+    tell(1)
+    with pytest.raises(
+        ValueError, match="real changed: its images were 6 clusters when the leaderboard was made, now "
+    ):
+        replay_leaderboard(made, reading=READING)
+    with pytest.raises(ValueError, match=r"cluster by differ: the leaderboard has clusters\.csv, got folder"):
+        LeaderboardPlan.from_leaderboard(made).check_same({"cluster_by": "folder"})
 
 
 def test_what_is_another_leaderboard_is_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers.commands import put_small_networks, small_images, write_folder
 from helpers.distances import EVENNESS, registered
+from helpers.image_files import encode
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics import (
@@ -32,10 +33,11 @@ from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
-from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, score_leaderboard
+from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, load_leaderboard, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
 from vdna_metrics.references import ImageSet, load_dna_folder, resolve
 from vdna_metrics.reports import write_report
+from vdna_metrics.reports.summary import summarise
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
@@ -394,3 +396,126 @@ def test_one_where_several_are_expected_is_named(wrong: dict[str, Any], message:
     given: dict[str, Any] = {"generators": ["procedural:white_noise/4"], "extractors": ["vdna_tiny"]}
     with pytest.raises(TypeError, match=message):
         score_leaderboard("bsds500/test", **{**given, **wrong})
+
+
+# ------------------------------------------------------------------------------------------------------------ clusters
+def _clustered(folder: Path, name: str, seed: int, sizes: Sequence[int], pattern: str = "clip{}_{}.png") -> ImageSet:
+    """Images in clusters of these sizes, which are all but alike within one."""
+    colours = small_images(len(sizes), seed).astype(int)
+    noise = np.random.default_rng(seed).normal(0, 3, (sum(sizes), 20, 20, 3))
+    (folder / name).mkdir()
+    place = 0
+    for cluster, size in enumerate(sizes):
+        for i in range(size):
+            image = np.clip(colours[cluster] + noise[place], 0, 255).astype(np.uint8)
+            path = folder / name / pattern.format(cluster, i)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(encode(image))
+            place += 1
+    return ImageSet(name, str(folder / name), open_images(folder / name))
+
+
+CLIPS = replace(SETTINGS, cluster_by="^clip[0-9]+", fidelity=False, pictures=0)
+
+
+def test_whole_clusters_are_in_groups(tmp_path: Path) -> None:
+    """With a rule, groups, estimates, floor and record are those of whole clusters, of each set that has some."""
+    real = _entry(tmp_path, "real", 0, 24)
+    entries = [real, *(_clustered(tmp_path, name, seed, (4,) * 6) for name, seed in (("one", 1), ("two", 2)))]
+    leaderboard, _ = _leaderboard(entries, settings=CLIPS)
+    ranges = calibrate(real.images, create_extractor("tiny"), reading=READING)
+    labels = [i // 4 for i in range(24)]
+    for metric, kind in zip(DISTANCES, KINDS, strict=True):
+        options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
+        sides = [
+            build_set(entry.images, create_extractor("tiny"), [kind], clusters=own, **options).dnas[kind]
+            for entry, own in zip(entries, (None, labels, labels), strict=True)
+        ]
+        for name, side in zip(("one", "two"), sides[1:], strict=True):
+            expected = jackknife_distance(sides[0], side, distance=metric)
+            assert leaderboard.score(name, "tiny", metric).estimate == expected.score
+    records = [leaderboard.reference, *leaderboard.generators]
+    assert [(each.groups, each.clusters, each.effective_clusters) for each in records] == [(4, 0, 0), *[(4, 6, 6)] * 2]
+    assert records[1].clustering == records[2].clustering != ""
+    assert all(pair.paired for pair in leaderboard.pairs)
+    assert (
+        "real: 24 of its 24 images are in no cluster by '^clip[0-9]+', and taken as independent." in leaderboard.notes
+    )
+    assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).generators == leaderboard.generators
+
+
+def test_names_that_look_like_clusters_are_told(tmp_path: Path) -> None:
+    """Without a rule, or where it does not reach them, a note says that names look like clusters, and what to give."""
+    entries = [
+        _entry(tmp_path, "real", 0, 24),
+        _clustered(tmp_path, "one", 1, (4,) * 6),
+        _clustered(tmp_path, "two", 2, (4,) * 6, "p{}_aug{}.png"),
+    ]
+    for settings, told in ((replace(CLIPS, cluster_by=None), ("one", "two")), (CLIPS, ("two",))):
+        notes = _leaderboard(entries, settings=settings)[0].notes
+        found = [note for note in notes if "by their names its images are 6 clusters of about 4" in note]
+        assert [note.partition(":")[0] for note in found] == list(told)
+        assert "give --cluster-by '^(.*)_aug'" in found[-1]
+
+
+@pytest.mark.parametrize("sizes", [(8, 8, 8), (24,)], ids=["three", "one"])
+def test_few_clusters_have_plain_values(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    """A generator of fewer than five clusters has plain values alone; the others keep intervals, and no one a rank."""
+    entries = [_entry(tmp_path, "real", 0, 24), _clustered(tmp_path, "few", 1, sizes), _entry(tmp_path, "many", 2, 24)]
+    leaderboard, _ = _leaderboard(entries, settings=CLIPS)
+    for metric in DISTANCES:
+        few, many = (leaderboard.score(name, "tiny", metric) for name in ("few", "many"))
+        assert few.value > 0
+        assert (few.estimate, few.extrapolated, few.rank, many.rank) == (None, None, None, None)
+        assert many.estimate is not None
+        plain = sorted((each.value, each.generator) for each in (few, many))
+        assert [each.generator for each in leaderboard.column("tiny", metric)] == [name for _, name in plain]
+        assert leaderboard.floor("tiny", metric) is not None
+    assert leaderboard.pairs == ()
+    clusters = "3 clusters of 24 images" if len(sizes) == 3 else "1 cluster of 24 images"
+    assert f"few: its images are {clusters}, and error bars need at least 5: " in " ".join(leaderboard.notes)
+    assert "There are no error bars of “few”, and no ranks: the images of “few” are fewer than 5 clusters" in " ".join(
+        summarise(leaderboard)
+    )
+
+
+def test_a_reference_of_few_clusters_has_no_floor(tmp_path: Path) -> None:
+    """Nor has any generator an interval."""
+    entries = [_clustered(tmp_path, "real", 1, (6,) * 4), _entry(tmp_path, "a", 0, 24), _entry(tmp_path, "b", 2, 24)]
+    leaderboard, _ = _leaderboard(entries, settings=CLIPS)
+    assert leaderboard.floors == ()
+    assert {score.estimate for score in leaderboard.scores} == {None}
+    assert "There are no error bars: the images of “real” are fewer than 5 clusters" in " ".join(summarise(leaderboard))
+
+
+def test_sets_that_are_grouped_otherwise_are_not_paired(tmp_path: Path) -> None:
+    """Images of the same names belong together only where they are in groups alike."""
+    one, two = (_clustered(tmp_path, name, seed, (4,) * 6) for name, seed in (("one", 1), ("two", 2)))
+    real = _entry(tmp_path, "real", 0, 24)
+    _leaderboard([real, two], settings=replace(CLIPS, cluster_by=None), cache=tmp_path / "cache")
+    kept = next(path for path in (tmp_path / "cache").glob("two-*") if "ranges" not in path.name)
+    given = replace(load_dna_folder(kept), name="two")
+    leaderboard, _ = _leaderboard([real, one, given], settings=CLIPS)
+    assert not any(pair.paired for pair in leaderboard.pairs)
+    assert [(each.clusters, each.clustering != "") for each in leaderboard.generators] == [(6, True), (0, False)]
+    assert "two: its groups were made before and not of whole clusters" in " ".join(leaderboard.notes)
+
+
+def test_a_rule_that_finds_nothing_is_refused(entries: list[ImageSet], tmp_path: Path) -> None:
+    """Of no set; names are shown. A file that lacks images of a set it has some of is refused, too."""
+    with pytest.raises(ValueError, match=r"no image's name matches '\^clip', .* names are a/000\.png, a/001\.png"):
+        _leaderboard(entries, settings=replace(SETTINGS, cluster_by="^clip"))
+    (tmp_path / "clusters.csv").write_text("name,cluster\na/000.png,1\n")
+    with pytest.raises(ValueError, match=r"clusters\.csv has no cluster for 23 of 24 images: a/001\.png"):
+        _leaderboard(entries, settings=replace(SETTINGS, cluster_by=str(tmp_path / "clusters.csv")))
+    with pytest.raises(ValueError, match="is no regular expression"):
+        replace(SETTINGS, cluster_by="(")
+
+
+def test_folders_may_be_clusters(entries: list[ImageSet]) -> None:
+    """Two folders are two clusters, so that there is no error bar and the values are those without a rule."""
+    found = [_leaderboard(entries, settings=replace(SETTINGS, cluster_by=by))[0] for by in (None, "folder")]
+    assert {each.clusters for each in (found[1].reference, *found[1].generators)} == {2}
+    for before, after in zip(found[0].scores, found[1].scores, strict=True):
+        assert after.value == pytest.approx(before.value, rel=1e-9)
+    assert {score.estimate for score in found[1].scores} == {None}

@@ -12,7 +12,7 @@ import torch
 from helpers.commands import run
 from helpers.dnas import make_dna, make_ranges
 
-from vdna_metrics.dna import GroupedDNA
+from vdna_metrics.dna import GroupedDNA, ImageClusters
 from vdna_metrics.references import (
     ReferenceStore,
     add_reference,
@@ -180,3 +180,16 @@ def test_an_older_store_learns_its_layers(tmp_path: Path) -> None:
     assert _problems(tmp_path) == []
     add_reference(make_dna("histogram", 5), tmp_path, **WHERE)
     assert [r.layers for r in ReferenceStore(str(tmp_path)).manifest().references] == [record.layers] * 2
+
+
+def test_groups_of_a_store_know_their_clusters(tmp_path: Path) -> None:
+    """Groups of whole clusters come out of a store as they went in, with the number of their clusters."""
+    clusters = ImageClusters.of([3, 1]), ImageClusters.of([5]), ImageClusters.of([2] * 3)
+    told = [
+        replace(group, provenance=replace(group.provenance, clusters=each))
+        for group, each in zip(_groups().groups, clusters, strict=True)
+    ]
+    add_reference(GroupedDNA(tuple(told)), tmp_path, **WHERE)
+    found = _load_groups(tmp_path)
+    assert found.clusters == clusters
+    assert (found.n_clusters, found.effective_clusters) == (6, 15**2 / (10 + 25 + 12))

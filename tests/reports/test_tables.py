@@ -8,6 +8,7 @@ from dataclasses import replace
 from helpers.leaderboards import NAMES, make_leaderboard
 from helpers.toy_distances import registered_toys
 
+from vdna_metrics.leaderboard import Leaderboard
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table
 from vdna_metrics.reports.tables import COLUMNS
 
@@ -88,3 +89,28 @@ def test_names_are_no_markup() -> None:
     lines = [line for line in leaderboard_markdown(leaderboard).splitlines() if "a\\|b" in line]
     assert lines
     assert all("\\<i\\>\\[c\\](d) \\# e" in line for line in lines)
+
+
+def _clustered(leaderboard: Leaderboard) -> Leaderboard:
+    first, second, *others = leaderboard.generators
+    told = replace(first, clusters=40, effective_clusters=40.0), replace(second, clusters=32, effective_clusters=11.1)
+    reference = replace(leaderboard.reference, clusters=3, effective_clusters=2.5)
+    return replace(leaderboard, reference=reference, generators=(*told, *others))
+
+
+def test_numbers_of_clusters_are_shown_where_there_are_some() -> None:
+    """Beside the images of each set, with the effective number where clusters are of unlike sizes; else no column."""
+    clustered = _clustered(LEADERBOARD)
+    network, metric = LEADERBOARD.columns[0]
+    title, heads, rows = ranking_table(clustered, network, metric)
+    assert "from 300 images of photographs of train in 3 clusters (2.5 effective)" in title
+    shown = {row[heads.index("generator")]: row[heads.index("clusters")] for row in rows}
+    assert list(shown.values())[:3] == ["40", "32 (11.1 effective)", ""]
+    assert "clusters" not in ranking_table(LEADERBOARD, network, metric)[1]
+    assert "| 32 (11.1 effective) |" in leaderboard_markdown(clustered)
+    of_sets = {
+        row["generator"]: (row["clusters"], row["effective_clusters"])
+        for row in csv.DictReader(leaderboard_csv(clustered).splitlines())
+        if not row["class"]
+    }
+    assert list(of_sets.values())[:3] == [("40", "40.0"), ("32", "11.1"), ("", "")]

@@ -57,6 +57,11 @@ class SettingsOptions:
     """What decides the numbers, see `LeaderboardSettings`."""
 
     groups: int = option(type=click.IntRange(2), metavar="N", default=10, help="For error bars.")
+    cluster_by: str | None = option(
+        metavar="folder|REGEX|FILE",
+        help="Which images depend on each other (frames of a video, samples of a prompt) and stay in one group: those "
+        "of one folder, those whose names match alike, or as a .csv, .tsv or .json of names and clusters says.",
+    )
     confidence: float = option(
         type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help="Of intervals and ranks."
     )

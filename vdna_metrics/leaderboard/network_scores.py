@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -19,11 +19,12 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rank_intervals,
 )
+from vdna_metrics.analysis.uncertainty.estimates import few_clusters
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.compare import coverage_warning, rank_warning, unread_warning
-from vdna_metrics.dna.grouped import GroupedDNA, total_of
+from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.extractors.spec import MODULE
@@ -45,6 +46,9 @@ from vdna_metrics.leaderboard.settings import LeaderboardSettings
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet
 
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
+
+
+_OTHER_GROUPS = "its groups were made before and not of whole clusters: intervals take its images as independent."
 
 
 class Notes:
@@ -113,12 +117,14 @@ def score_network(
         evidence.reference[network.label] = shown
     if pictures:
         evidence.examples[reference.name] = example_images(reference, network.extractor)
-    _note_warnings(notes, reference, real)
-    names = {reference.name: tuple(real.digests)}
+    _note_warnings(notes, reader, reference, real)
+    # Groups belong together where images have the same names and are in groups alike. Rows of arrays have numbers, no
+    # names that could say that two belong together.
+    paired: dict[str, dict[str, Hashable]] = {column.name: {} for column in network.columns}
     jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
     for generator in generators:
         fake = reader.read(generator, real)
-        found.sets[generator.name], names[generator.name] = fake.record, tuple(fake.digests)
+        found.sets[generator.name] = fake.record
         common = len(set(fake.digests.values()) & set(real.digests.values()))
         if common:
             notes.add(
@@ -126,13 +132,16 @@ def score_network(
                 "ones far too low. Give images that the reference does not have.",
                 generator.name,
             )
-        _note_warnings(notes, generator, fake)
+        _note_warnings(notes, reader, generator, fake)
         for column in network.columns:
             one, other = real.dnas.get(column.name), fake.dnas[column.name]
             score, estimated = _score(column, network.label, generator.name, one, other, settings)
             found.scores.append(score)
             if estimated is not None:
                 jackknifed[column.name][generator.name] = estimated
+                if not all(map(str.isdecimal, fake.digests)):
+                    skipped, groups = [name for name, _ in fake.record.skipped], getattr(other, "clusters", ())
+                    paired[column.name][generator.name] = (*fake.digests, *skipped), groups
                 sides = [(generator.name, other), (reference.name, one)]
                 for name, dna in sides[: column.distance.arity]:
                     notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
@@ -143,16 +152,16 @@ def score_network(
         if pictures:
             evidence.examples[generator.name] = example_images(generator, network.extractor)
             add_pictures_(evidence, reader, reference, generator, column_shown)
-    # Rows of arrays have numbers, no names that could say that two belong together.
-    paired = {name: images for name, images in names.items() if not all(map(str.isdecimal, images))}
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
         if len(jackknifed[column.name]) == len(generators):
-            ranking = rank_intervals(jackknifed[column.name], paired=paired, confidence=settings.confidence)
+            ranking = rank_intervals(
+                jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
+            )
             _add_ranks_(found, column, ranking)
         dna, distance = real.dnas.get(column.name), column.distance
         has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
-        if isinstance(dna, GroupedDNA) and has_floor:
+        if isinstance(dna, GroupedDNA) and has_floor and few_clusters(dna) is None:
             floor = noise_floor(dna, most, distance=column, seed=settings.seed)
             known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
             found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
@@ -170,7 +179,8 @@ def _score(
     # A score of the generated images alone does not use the first.
     first, whole = sides[0], [total_of(side) for side in (sides[0], fake)]
     estimated, extrapolated = None, None
-    if column.distance.bias is not None and any(isinstance(side, GroupedDNA) for side in sides):
+    in_groups = any(isinstance(side, GroupedDNA) for side in sides)
+    if column.distance.bias is not None and in_groups and not any(map(few_clusters, sides)):
         estimated = jackknife_distance(first, fake, distance=column, confidence=settings.confidence)
         if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
             infinity = extrapolate_frechet(first, fake, distance=column, draws=2, seed=settings.seed).score
@@ -230,11 +240,15 @@ def _add_features_(
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
 
 
-def _note_warnings(notes: Notes, entry: ImageSet, images: SetDNAs) -> None:
+def _note_warnings(notes: Notes, reader: SetReader, entry: ImageSet, images: SetDNAs) -> None:
     for note in images.notes:
         notes.add(note, entry.name)
-    for dna in map(total_of, images.dnas.values()):
-        notes.add_warnings(entry.name, dna)
+    for dna in images.dnas.values():
+        notes.add_warnings(entry.name, total_of(dna))
+        notes.add(few_clusters(dna), entry.name)
+        told = reader.settings.cluster_by is not None and isinstance(dna, GroupedDNA) and clusters_of(dna) is None
+        if told and (entry.name in reader.clusters or entry.images is None):
+            notes.add(_OTHER_GROUPS, entry.name)
 
 
 # -------------------------------------------------------------------------------------------------------------- records

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.build.sets import cached_folder, content_digests
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.images.clusters import ClusterRule
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
@@ -73,7 +75,8 @@ class LeaderboardPlan:
             named = [(find_column(metric).extractor, network) for network, metric in leaderboard.columns]
             own = {name: spec_of[network] for name, network in named if name is not None}
             free = {network: spec_of[network] for name, network in named if name is None}
-            settings = {item.name: recorded[item.name] for item in fields(LeaderboardSettings)}
+            # Of before there were clusters, none is recorded.
+            settings = {item.name: {"cluster_by": None, **recorded}[item.name] for item in fields(LeaderboardSettings)}
             if settings["layers"] is None and len(free) == 1:
                 settings["layers"] = _incomplete_layers(leaderboard, *free.items()) or None
             return cls(
@@ -294,7 +297,7 @@ def _open_sets(
                 raise
             sets.append(kept)
             notes.append(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
-    changed = [] if recorded is None else [*_changed_images(recorded, sets), *_changed_networks(recorded, plan)]
+    changed = [] if recorded is None else [*_changed_images(recorded, plan, sets), *_changed_networks(recorded, plan)]
     if changed:
         raise ValueError("; ".join(changed))
     return sets, notes
@@ -321,17 +324,20 @@ def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, cache: Path
     """A generator whose images are gone, by the DNAs that were kept of it."""
     if record is None:
         return None
-    fingerprints = [network.fingerprint for network in recorded.networks]
-    folders = [cached_folder(cache, record.manifest, fingerprint, record.groups) for fingerprint in fingerprints]
+    fingerprints, groups = [network.fingerprint for network in recorded.networks], recorded.settings["groups"]
+    folders = [
+        cached_folder(cache, record.manifest, fingerprint, groups, record.clustering) for fingerprint in fingerprints
+    ]
     if None in folders:
         return None
     found = resolve(*(folder for folder in folders if folder is not None), name=record.name)
     return replace(found, source=record.source)
 
 
-def _changed_images(recorded: Leaderboard, sets: Sequence[ImageSet]) -> list[str]:
+def _changed_images(recorded: Leaderboard, plan: LeaderboardPlan, sets: Sequence[ImageSet]) -> list[str]:
     """What of the images is not what it was, with both sides."""
     found = []
+    rule = None if plan.settings.cluster_by is None else ClusterRule.of(plan.settings.cluster_by)
     records = {record.name: record for record in (recorded.reference, *recorded.generators)}
     for entry in sets:
         record = records.get(entry.name)
@@ -344,6 +350,12 @@ def _changed_images(recorded: Leaderboard, sets: Sequence[ImageSet]) -> list[str
             )
             continue
         images = evenly_spaced(images, record.n_images + len(record.skipped))
+        labels = () if rule is None or not record.clustering else rule.labels(images.names)
+        if labels and cluster_digest(labels) != record.clustering:
+            found.append(
+                f"{entry.name} changed: its images were {record.clusters} clusters when the leaderboard was made, now "
+                f"{plan.settings.cluster_by!r} says otherwise ({len(set(labels))})"
+            )
         skipped = {name for name, _ in record.skipped}
         kept = [(n, d) for n, d in zip(images.names, content_digests(images), strict=True) if n not in skipped]
         manifest = manifest_hash(*zip(*kept, strict=True))

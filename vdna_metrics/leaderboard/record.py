@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +44,10 @@ class ImageSetRecord:
         manifest: sha256 of image names and contents, `references.manifest_hash`; empty where only a DNA is known.
         groups: number of disjoint groups of images; 0 for a DNA without groups.
         skipped: ``(image, reason)`` of those left out.
+        clusters: how many clusters its images are, of which those of one depend on each other; 0 where that is not
+            told, and each image is taken to be independent.
+        effective_clusters: ``(Σ m)² / Σ m²`` over clusters of ``m`` images: how many of one size tell as much.
+        clustering: digest of which images are in one cluster, `cluster_digest`; empty where it is not known.
     """
 
     name: str
@@ -53,6 +57,9 @@ class ImageSetRecord:
     manifest: str = ""
     groups: int = 0
     skipped: tuple[tuple[str, str], ...] = ()
+    clusters: int = 0
+    effective_clusters: float = 0.0
+    clustering: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,13 @@ class Score:
     rank: tuple[int, int] | None = None
     extrapolated: tuple[float, float] | None = None
 
-    @property
-    def compared(self) -> float:
-        """What decides the order: the corrected value where there is an estimate, else the plain one."""
-        return self.value if self.estimate is None else self.estimate.corrected
+
+def compared(scores: Iterable[Score]) -> list[float]:
+    """What decides the order of a column: corrected values where all have one, else plain ones."""
+    known = [(score.value, score.estimate) for score in scores]
+    if any(estimate is None for _, estimate in known):
+        return [value for value, _ in known]
+    return [estimate.corrected for _, estimate in known if estimate is not None]
 
 
 @dataclass(frozen=True)
@@ -303,7 +313,8 @@ class Leaderboard:
         """All generators' scores by one metric and network, the best first."""
         best = find_column(metric).sort_key
         column = [score for score in self.scores if (score.network, score.metric) == (network, metric)]
-        return sorted(column, key=lambda score: best(score.compared))
+        in_order = sorted(zip(compared(column), column, strict=True), key=lambda pair: best(pair[0]))
+        return [score for _, score in in_order]
 
     def classes_of(self, network: str, metric: str) -> dict[str, list[ClassRecord]]:
         """Classes of each generator that has some, the worst first, in the order of the column."""
@@ -322,7 +333,12 @@ class Leaderboard:
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the schema and its writer."""
-        return {"schema": SCHEMA, "writer": self.writer, **dataclasses.asdict(self)}
+        data = dataclasses.asdict(self)
+        for record in (data["reference"], *data["generators"]):
+            for name in ("clusters", "effective_clusters", "clustering"):  # earlier versions did not know them
+                if not record[name]:
+                    del record[name]
+        return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Leaderboard:

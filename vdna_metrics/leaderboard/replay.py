@@ -79,6 +79,7 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
     for entry in (leaderboard.reference, *leaderboard.generators):
         flat[f"{entry.name}: images"] = (str(entry.n_images), 0.0)
         flat[f"{entry.name}: manifest"] = (entry.manifest, 0.0)
+        flat[f"{entry.name}: clusters"] = (str(entry.clusters), 0.0)
     for network in leaderboard.networks:
         for field in ("fingerprint", "bins", "ranges"):
             flat[f"{network.name}: {field}"] = (str(getattr(network, field)), 0.0)

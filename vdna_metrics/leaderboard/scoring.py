@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -16,11 +16,13 @@ from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, agreement
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.dna.columns import find_column
+from vdna_metrics.dna.grouped import clusters_of
 from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.images.clusters import ClusterRule, in_cluster, likely_clusters
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
-from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score
+from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score, compared
 from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
@@ -90,9 +92,18 @@ def score_leaderboard(
             for entry in fakes
         ]
     digests: dict[str, list[str]] = {}
+    labels = _clusters(settings, (real, *fakes), notes)
     readers = [
         SetReader(
-            network, settings, reading, cache, (ranges or {}).get(network.extractor.name), start, n_found, digests
+            network,
+            settings,
+            reading,
+            cache,
+            (ranges or {}).get(network.extractor.name),
+            start,
+            n_found,
+            digests,
+            labels,
         )
         for network in of_networks
     ]
@@ -149,6 +160,35 @@ def _opened(sources: Sequence[SourceLike], networks: Sequence[NetworkColumns]) -
     return sets
 
 
+def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: Notes) -> dict[str, tuple[Hashable, ...]]:
+    """The clusters of each set's images, of those sets that have some; and notes on what is taken as independent.
+
+    Raises:
+        ValueError: when a rule is given and finds no cluster in any set.
+    """
+    names_of = {entry.name: tuple(entry.digests) if entry.images is None else entry.images.names for entry in sets}
+    found = {}
+    if settings.cluster_by is not None:
+        rule = ClusterRule.of(settings.cluster_by)
+        for name, names in names_of.items():
+            labels = rule.labels(names)
+            alone = len(labels) - sum(map(in_cluster, labels))
+            if alone < len(labels):
+                found[name] = labels
+            if alone:
+                notes.add(
+                    f"{alone} of its {len(labels)} images are in no cluster by {rule.by!r}, and taken as independent.",
+                    name,
+                )
+        told = any(clusters_of(dna) for entry in sets for dna in entry.dnas)
+        if not found and not told:
+            raise ValueError(rule.finds_none([name for names in names_of.values() for name in names]))
+    for name, names in names_of.items():
+        if name not in found and (likely := likely_clusters(names)) is not None:
+            notes.add(str(likely), name)
+    return found
+
+
 def _set_record(name: str, found: Sequence[NetworkScores]) -> ImageSetRecord:
     """What the first network says of a set, with what any of them knows of its images."""
     records = [part.sets[name] for part in found]
@@ -180,8 +220,14 @@ def _versions() -> dict[str, str]:
 
 
 def _agreement(scores: Sequence[Score], generators: Sequence[str]) -> Agreement | None:
-    columns: dict[str, dict[str, float]] = {}
+    of_columns: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
-        column = columns.setdefault(f"{score.metric} {score.network}", {})
-        column[score.generator] = find_column(score.metric).sort_key(score.compared)
+        of_columns.setdefault((score.metric, score.network), []).append(score)
+    columns = {
+        f"{metric} {network}": {
+            score.generator: find_column(metric).sort_key(value)
+            for score, value in zip(column, compared(column), strict=True)
+        }
+        for (metric, network), column in of_columns.items()
+    }
     return None if len(columns) < 2 or len(generators) < 3 else agreement(columns)

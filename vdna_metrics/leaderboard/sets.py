@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vdna_metrics.analysis.features import Features
+from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, content_digests, known_ranges
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.grouped import GroupedDNA, total_of
-from vdna_metrics.dna.vdna import VDNA, check_comparable
+from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
+from vdna_metrics.dna.vdna import VDNA, ImageClusters, check_comparable
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumns
@@ -59,6 +61,7 @@ class SetReader:
         start: tells of progress.
         n_found: ``{set: number of its images before they were equalised}``.
         digests: ``{set: sha256 of each image}``, filled for the cache: bytes are read once for all networks.
+        clusters: ``{set: cluster of each image}`` of sets whose images depend on each other.
     """
 
     network: NetworkColumns
@@ -69,6 +72,7 @@ class SetReader:
     start: Start | None
     n_found: Mapping[str, int]
     digests: dict[str, list[str]]
+    clusters: Mapping[str, Sequence[Hashable]] = field(default_factory=dict)
 
     def check(self, reference: ImageSet, generators: Sequence[ImageSet]) -> None:
         """Raise ``ValueError``, before any image is read, when something of a set cannot be had."""
@@ -98,7 +102,8 @@ class SetReader:
                 f"{entry.name} has no {' and '.join(missing)} DNA of {network.name} ({network.fingerprint}); it has "
                 f"{there or 'none'}; add such DNAs, or give the images"
             )
-        if entry.images is not None and missing and len(entry.images) < self.settings.groups:
+        few = entry.images is not None and len(entry.images) < self.settings.groups
+        if entry.images is not None and missing and few and entry.name not in self.clusters:
             raise ValueError(
                 f"{entry.name}: {len(entry.images)} images cannot be put into {self.settings.groups} groups; take "
                 "fewer groups"
@@ -196,6 +201,7 @@ class SetReader:
             network,
             list(of_kind),
             groups=settings.groups,
+            clusters=self.clusters.get(name),
             bins=bins,
             ranges=ranges,
             layers={kind: [layer for layer in network.layout if layer in of] for kind, of in of_kind.items()},
@@ -240,6 +246,10 @@ class SetReader:
         n_images = every[0].n_images if every else len(digests)
         manifests = {manifest for dna in entry.dnas for manifest in total_of(dna).provenance.manifests}
         manifest = manifest_hash(digests.keys(), digests.values()) if digests else ""
+        clusters = next((known for known in map(clusters_of, every) if known is not None), None)
+        labels = self.clusters.get(entry.name)
+        # Of DNAs that were given, groups may be of other clusters.
+        same = labels is not None and (built is not None or clusters == ImageClusters.of(Counter(labels).values()))
         return ImageSetRecord(
             name=entry.name,
             source=entry.source,
@@ -248,4 +258,7 @@ class SetReader:
             manifest=manifest or (manifests.pop() if len(manifests) == 1 else ""),
             groups=next((len(dna.groups) for dna in every if isinstance(dna, GroupedDNA)), 0),
             skipped=() if built is None else built.skipped,
+            clusters=0 if clusters is None else clusters.number,
+            effective_clusters=0.0 if clusters is None else clusters.effective,
+            clustering=cluster_digest(labels) if labels is not None and same and clusters is not None else "",
         )

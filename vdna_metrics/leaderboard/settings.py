@@ -12,6 +12,7 @@ from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.extractors import FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional.positions import check_max_positions
+from vdna_metrics.images.clusters import ClusterRule
 from vdna_metrics.layout import check_count, check_names
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 
@@ -23,6 +24,9 @@ class LeaderboardSettings:
     Args:
         metrics: names of the columns, see `list_columns`; ``"lfd[layer+layer]"`` for some layers alone.
         groups: into how many disjoint groups each set of images is put.
+        cluster_by: which images depend on each other and belong into one group, by their names: ``"folder"``, a regular
+            expression, a file, or ``{name: cluster}``, see `ClusterRule`. Images of which it says nothing are
+            independent.
         bins: of histograms, where the reference does not bring them.
         max_positions: as in `build_dnas`.
         layers: that are compared by columns which name none, or ``{column: layers}``; ``None`` for those of the
@@ -44,6 +48,7 @@ class LeaderboardSettings:
 
     metrics: tuple[str, ...] = ("emd", "nfd", "lfd")
     groups: int = 10
+    cluster_by: str | Mapping[str, str] | None = None
     bins: int = 1000
     max_positions: int | None = None
     layers: tuple[str, ...] | Mapping[str, tuple[str, ...]] | None = None
@@ -69,6 +74,8 @@ class LeaderboardSettings:
         for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0)):
             check_count(name, getattr(self, name), least)
         check_max_positions(self.max_positions)
+        if self.cluster_by is not None:
+            ClusterRule.of(self.cluster_by)
         for column in self.columns:
             if column.distance.bias is not None:
                 bias_rule(column)

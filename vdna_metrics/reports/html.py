@@ -11,9 +11,18 @@ from typing import Any
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import write_whole
-from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard
+from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, compared
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import are_distances, fixed, listed, one_line, significant, titled, with_error
+from vdna_metrics.reports.formatting import (
+    are_distances,
+    clusters_text,
+    fixed,
+    listed,
+    one_line,
+    significant,
+    titled,
+    with_error,
+)
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
@@ -70,7 +79,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(significant=significant, one_line=one_line)
+    environment.filters.update(significant=significant, one_line=one_line, clusters=clusters_text)
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*leaderboard.columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]
@@ -82,6 +91,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         leaderboard=leaderboard,
         summary=[sentence.replace(" %", "\u00a0%") for sentence in summary],
         sets=[leaderboard.reference, *leaderboard.generators],
+        clustered=any(record.clusters for record in (leaderboard.reference, *leaderboard.generators)),
         names=listed([record.name for record in leaderboard.networks]),
         percent=percent(leaderboard),
         intervals=bool(estimated),
@@ -119,15 +129,17 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
 
 def _cell(leaderboard: Leaderboard, generator: str, network: str, metric: str) -> dict[str, Any] | None:
     """A generator's score in the table; ``key`` sorts, the others are shown."""
-    score = next((each for each in leaderboard.column(network, metric) if each.generator == generator), None)
-    if score is None:
+    column = leaderboard.column(network, metric)
+    found = [pair for pair in zip(column, compared(column), strict=True) if pair[0].generator == generator]
+    if not found:
         return None
+    score, key = found[0]
     floor, interval = leaderboard.floor(network, metric), ""
     if score.estimate is not None:
         corrected, low, high = interval_text(score.estimate)
         interval = f"{corrected} [{low}, {high}]"
     return {
-        "key": score.compared,
+        "key": key,
         "value": score_text(score),
         "rank": places(score),
         "interval": interval,

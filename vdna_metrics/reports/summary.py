@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from vdna_metrics.analysis.uncertainty import Estimate
+from vdna_metrics.analysis.uncertainty.estimates import LEAST_CLUSTERS
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
@@ -28,9 +29,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     scores, column = leaderboard.column(network, metric), find_column(metric)
     sentences = [_first(leaderboard, scores, network, column)]
     if column.distance.bias is None or any(score.estimate is None for score in scores):
-        has_rule = column.distance.bias is not None
-        why = "images were not split into groups" if has_rule else f"{column.label} has no rule for them"
-        sentences.append(f"There are no error bars: {why}, so small differences may be chance.")
+        sentences.append(_no_error_bars(leaderboard, scores, column))
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
@@ -89,6 +88,20 @@ def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: 
     if rivals:
         return f"{name} {tied}, but is tied with {listed(rivals)}."
     return f"{name} {first if len(scores) > 1 else alone}."
+
+
+def _no_error_bars(leaderboard: Leaderboard, scores: list[Score], column: Column) -> str:
+    records = leaderboard.reference, *leaderboard.generators
+    few = [quoted(record.name) for record in records if 0 < record.clusters < LEAST_CLUSTERS]
+    without = [quoted(score.generator) for score in scores if score.estimate is None]
+    if column.distance.bias is None:
+        why = f"{column.label} has no rule for them"
+    elif few:
+        why = f"the images of {listed(few)} are fewer than {LEAST_CLUSTERS} clusters"
+    else:
+        why = "images were not split into groups"
+    of = "" if len(without) == len(scores) else f" of {listed(without)}, and no ranks"
+    return f"There are no error bars{of}: {why}, so small differences may be chance."
 
 
 def _differences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:

@@ -7,12 +7,12 @@ import io
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score
-from vdna_metrics.reports.formatting import are_distances, headed, titled
+from vdna_metrics.reports.formatting import are_distances, clusters_text, headed, titled
 from vdna_metrics.reports.summary import percent
 
 COLUMNS = (
-    "network", "metric", "generator", "class", "n_images", "first_rank", "last_rank", "value", "corrected",
-    "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor",
+    "network", "metric", "generator", "class", "n_images", "clusters", "effective_clusters", "first_rank", "last_rank",
+    "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor",
 )  # fmt: skip
 _NUMBERS = ("n", "value", "corrected")
 
@@ -35,8 +35,10 @@ def ranking_table(
     Returns:
         Title, heads and rows, the best generator first; ranks and corrected values only where some are known.
     """
-    column, sizes = leaderboard.column(network, metric), {each.name: each.n_images for each in leaderboard.generators}
-    heads = ["rank"] * any(score.rank for score in column) + ["generator", "n", "value"]
+    column, records = leaderboard.column(network, metric), {each.name: each for each in leaderboard.generators}
+    clusters = {name: clusters_text(record).replace(" clusters", "") for name, record in records.items()}
+    heads = ["rank"] * any(score.rank for score in column) + ["generator", "n"]
+    heads += ["clusters"] * any(clusters.values()) + ["value"]
     heads += ["corrected", "interval"] * any(score.estimate for score in column)
     rows = []
     for score in column:
@@ -44,19 +46,22 @@ def ranking_table(
         cells: dict[str, str | float] = {
             "rank": rank_text(score),
             "generator": score.generator,
-            "n": sizes[score.generator],
+            "n": records[score.generator].n_images,
+            "clusters": clusters[score.generator],
             "value": score.value,
             "corrected": f"{each.corrected:#.4g}" if each else "",
             "interval": f"{each.low:#.4g} to {each.high:#.4g}" if each else "",
         }
         rows.append([cells[head] for head in heads])
     real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
+    if leaderboard.reference.clusters:
+        real += f" in {clusters_text(leaderboard.reference)}"
     return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
     """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
-    sizes = {entry.name: entry.n_images for entry in leaderboard.generators}
+    records = {entry.name: entry for entry in leaderboard.generators}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
@@ -64,7 +69,10 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
         floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
         for score in leaderboard.column(network, metric):
             estimate = vars(score.estimate) if score.estimate else {}
-            row = {**estimate, **vars(score), "n_images": sizes[score.generator]}
+            record = records[score.generator]
+            row = {**estimate, **vars(score), "n_images": record.n_images}
+            if record.clusters:
+                row |= {"clusters": record.clusters, "effective_clusters": record.effective_clusters}
             row["first_rank"], row["last_rank"] = score.rank or ("", "")
             row["extrapolated"], row["extrapolated_error"] = score.extrapolated or ("", "")
             row["floor"] = floor.value if floor else ""
@@ -76,6 +84,8 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
 def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     """A table for each network and metric, with each generator's worst class where there are classes, and the notes."""
     reference = f"{leaderboard.reference.n_images} images of {_cell(leaderboard.reference.name)}"
+    if leaderboard.reference.clusters:
+        reference += f" in {clusters_text(leaderboard.reference)}"
     between = "Distance from" if are_distances(leaderboard.metrics) else "Against"
     intervals = f" {percent(leaderboard)} intervals." * any(score.estimate for score in leaderboard.scores)
     lines = [f"# {_cell(leaderboard.title)}", "", f"{between} {reference}.{intervals}", ""]
