@@ -139,9 +139,7 @@ class World:
         np.fill_diagonal(covariance, variance)
         means = torch.zeros(self.neurons, dtype=torch.float64), torch.from_numpy(shift)
         covariances = [torch.from_numpy(covariance), torch.from_numpy(covariance * np.outer(stretch, stretch))]
-        by_neuron = neuron_frechet_distance(
-            means[0], covariances[0].diagonal(), means[1], covariances[1].diagonal()
-        )
+        by_neuron = neuron_frechet_distance(means[0], covariances[0].diagonal(), means[1], covariances[1].diagonal())
         lfd = frechet_distance(means[0], covariances[0], means[1], covariances[1])
         return {"emd": float(emd), "nfd": float(by_neuron.mean()), "lfd": float(lfd)}
 
@@ -321,11 +319,7 @@ def _floors(cell: Cell, stream: np.random.Generator) -> dict[str, Array]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- cells
-WORLDS = {
-    "independent": World(),
-    "correlated": World(0.5),
-    "heavy tails": World(tails=True),
-}
+WORLDS = {"independent": World(), "correlated": World(0.5), "heavy tails": World(tails=True)}
 SIZES = (60, 120, 240)
 LITTLE = World(all_shifted=True)
 STRONGLY = World(0.9, strength=1.0, all_shifted=True)
@@ -365,7 +359,9 @@ def all_cells(quick: bool) -> dict[str, Cell]:
     for ratio in (0.5, 2.0):
         floors = (48, 192)
         world = World(strength=0.0, neurons=96)
-        cells[f"floor lfd {ratio}"] = Cell(world, round(ratio * 96), ("lfd",), trials=max(STACK, trials // 10), floors=floors)
+        cells[f"floor lfd {ratio}"] = Cell(
+            world, round(ratio * 96), ("lfd",), trials=max(STACK, trials // 10), floors=floors
+        )
     for ratio in (2.0, 4.0):
         cells[f"lfd 272 {ratio}"] = layer(272, ratio, max(STACK, trials // 10))
     if quick:

@@ -227,7 +227,7 @@ def _why_withheld(
 
 def round_up(number: float) -> int:
     """The next whole number of two digits and zeros."""
-    unit = 10 ** max(0, len(str(math.ceil(number))) - 2)
+    unit: int = 10 ** max(0, len(str(math.ceil(number))) - 2)
     return math.ceil(number / unit) * unit
 
 
