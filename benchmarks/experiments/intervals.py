@@ -2,29 +2,32 @@
 
     python benchmarks/experiments/intervals.py
 
-200 neurons in three layers look at n real and n generated images, 4 positions each, in 10 groups a side. Of the
-generated images a quarter of the neurons is shifted, a quarter stretched, a quarter has two modes, each by another
-random amount, and a quarter is as in the real ones; neurons are independent, or half of an image's part is of 8 common
-factors. Besides, nothing may differ at all. 200 repetitions each; true distances are integrals, not samples.
+Neurons look at n real and n generated images, in 10 groups a side. Of the generated images a quarter of the neurons is
+shifted, a quarter stretched, a quarter has two modes, each by another random amount, and a quarter is as in the real
+ones. Besides there are generated images that do not differ at all, and a second generator that is as good as the first.
+True distances are integrals, not samples. 1000 trials a cell; each cell's seeds are its trials' numbers.
 
-Writes `docs/images/uncertainty.png` and prints the tables of `docs/uncertainty.md`.
+Cells run in two processes and are kept in the folder --work, so that a run which was killed goes on there.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+from _common import Experiment, Progress, begin
 from numpy.typing import NDArray
 
 from vdna_metrics import VDNA, ActivationRanges
-from vdna_metrics.analysis import compare_pair, extrapolate_frechet, jackknife_distance, noise_floor
+from vdna_metrics.analysis import JackknifedDistance, Side, compare_pair, noise_floor
+from vdna_metrics.analysis.uncertainty.estimates import distance_estimate, parts_of
+from vdna_metrics.analysis.uncertainty.rules import bias_rule
+from vdna_metrics.build import disjoint_groups
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -34,20 +37,21 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.dna.plots import COLOURS
+from vdna_metrics.dna.vdna import ImageClusters
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional import frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import NeuronLayout
 
 Array = NDArray[np.float64]
+Clusters = Literal["independent", "given", "not given"]
 
-LAYOUT = NeuronLayout({"first": 100, "second": 60, "third": 40})
-FINGERPRINT = ExtractorFingerprint("synthetic", "", "none", {layer: layer for layer in LAYOUT})
-NEURONS, POSITIONS, FACTORS, GROUPS, BINS = LAYOUT.total, 4, 8, 10, 64
+NEURONS, BINS, GROUPS, POSITIONS, FACTORS = 48, 40, 10, 2, 8
 OF_IMAGE = 0.6  # share of a neuron's variance that an image's positions have in common
+CLUSTER, IN_CLUSTER = 5, 0.8  # images of a cluster, and the share of an image's part that they have in common
+TAILS = 1.2  # heavy tails: the hyperbolic sine of so many times a normal number
+STACK = 20  # trials that are measured at once, each as a layer
 KINDS: dict[str, Kind] = {"emd": "histogram", "nfd": "gaussian", "lfd": "layer_gaussian"}
 TITLES = {"emd": "VDNA-EMD", "nfd": "neuron Fréchet distance", "lfd": "layer Fréchet distance"}
-HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -55,265 +59,329 @@ class World:
     """Real and generated activations that differ in a known way.
 
     Args:
-        strength: of the differences, 0 for none.
         common: share of an image's part that neurons have in common.
+        strength: of the differences, 0 for none.
+        all_shifted: every neuron is shifted, instead of a quarter.
+        tails: whether activations have heavy tails.
+        neurons: of one trial.
     """
 
-    strength: float
-    common: float
+    common: float = 0.0
+    strength: float = 0.3
+    all_shifted: bool = False
+    tails: bool = False
+    neurons: int = NEURONS
 
     @cached_property
     def loadings(self) -> Array:
         """Of the neurons on the common factors, each of length 1."""
-        drawn = np.random.default_rng(1).normal(size=(NEURONS, FACTORS))
+        drawn = np.random.default_rng(1).normal(size=(self.neurons, FACTORS))
         return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
     @cached_property
     def changes(self) -> tuple[Array, Array, Array]:
-        """Shift in deviations, stretch, and share of an image's own variance that two modes take, `[neurons]` each."""
-        amounts, which = self.strength * np.random.default_rng(2).normal(size=NEURONS), np.arange(NEURONS) % 4
+        """Shift in deviations, stretch, and share of an image's own variance that two modes take, ``[neurons]`` each."""
+        amounts = self.strength * np.random.default_rng(2).normal(size=self.neurons)
+        which = np.arange(self.neurons) % 4 * (not self.all_shifted)
         shift, stretch = np.where(which == 0, amounts, 0), np.where(which == 1, np.exp(amounts), 1)
-        return shift, stretch, np.where(which == 2, np.minimum(1.5 * abs(amounts), 0.95), 0)
+        return shift, stretch, np.where(which == 2, np.minimum(1.5 * abs(amounts), 0.95), 0) * (not self.tails)
 
-    @cached_property
-    def ranges(self) -> ActivationRanges:
-        """Wide enough for both."""
-        end = torch.full((NEURONS,), 5 * float(self.changes[1].max()) + float(abs(self.changes[0]).max()))
-        return ActivationRanges(LAYOUT, -end, end, widen="none")
+    @property
+    def of_image(self) -> float:
+        """Share of a neuron's variance that an image's positions have in common."""
+        return 1.0 if self.tails else OF_IMAGE
 
-    def draw(self, n: int, stream: np.random.Generator, *, generated: bool) -> torch.Tensor:
-        """Activations of n images, `[neurons, images, positions]` float32."""
-        shift, stretch, modes = self.changes
-        own = stream.standard_normal((n, NEURONS), dtype=np.float32)
+    @property
+    def end(self) -> float:
+        """Of the histograms' range, which goes as far below 0."""
+        return 30.0 if self.tails else 5 * float(self.changes[1].max()) + float(abs(self.changes[0]).max())
+
+    def images(self, n: int, stream: np.random.Generator, *, generated: bool, correlation: float = 0.0) -> Array:
+        """What the positions of n images have in common, in a stack of trials, ``[trials, n, neurons]``."""
+
+        def normal(width: int) -> Array:
+            own = stream.standard_normal((STACK, n, width))
+            if not correlation:
+                return own
+            shared = stream.standard_normal((STACK, -(-n // CLUSTER), width)).repeat(CLUSTER, axis=1)[:, :n]
+            return np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own
+
+        own = normal(self.neurons)
         if generated:
-            own = np.sqrt(modes) * stream.choice([-1, 1], size=(n, NEURONS)) + np.sqrt(1 - modes) * own
-        factors = stream.standard_normal((n, FACTORS)) @ self.loadings.T
-        image = np.sqrt(self.common) * factors + np.sqrt(1 - self.common) * own
-        positions = stream.standard_normal((POSITIONS, n, NEURONS), dtype=np.float32)
-        activations = np.sqrt(OF_IMAGE) * image + np.sqrt(1 - OF_IMAGE) * positions
+            modes = self.changes[2]
+            own = np.sqrt(modes) * np.sign(normal(self.neurons)) + np.sqrt(1 - modes) * own
+        if self.common:
+            own = np.sqrt(self.common) * (normal(FACTORS) @ self.loadings.T) + np.sqrt(1 - self.common) * own
+        return own
+
+    def seen(self, images: Array, stream: np.random.Generator, *, generated: bool) -> torch.Tensor:
+        """What the neurons give, ``[trials x neurons, n, positions]`` float32, with new noise at the positions."""
+        shift, stretch, _ = self.changes
+        noise = stream.standard_normal((*images.shape, 1 if self.tails else POSITIONS))
+        drawn = np.sqrt(self.of_image) * images[..., None] + np.sqrt(1 - self.of_image) * noise
+        activations = np.sinh(TAILS * drawn) if self.tails else drawn
         if generated:
-            activations = shift + stretch * activations
-        return torch.from_numpy(activations.astype(np.float32)).permute(2, 1, 0)
+            activations = shift[:, None] + stretch[:, None] * activations
+        rows = activations.astype(np.float32).transpose(0, 2, 1, 3).reshape(-1, drawn.shape[1], drawn.shape[3])
+        return torch.from_numpy(rows)
 
     @cached_property
     def truth(self) -> dict[str, float]:
-        """The distances of the distributions that `draw` draws from."""
+        """The distances of the distributions that are drawn from."""
         shift, stretch, modes = self.changes
-        none, one = np.zeros(NEURONS), np.ones(NEURONS)
+        none, one = np.zeros(self.neurons), np.ones(self.neurons)
         emd = abs(self._shares(none, one, none) - self._shares(shift, stretch, modes)).sum(axis=1).mean()
-        covariance = OF_IMAGE * self.common * self.loadings @ self.loadings.T
-        np.fill_diagonal(covariance, OF_IMAGE + (1 - OF_IMAGE) / POSITIONS)
-        means = torch.zeros(NEURONS, dtype=torch.float64), torch.from_numpy(shift)
+        covariance = self.of_image * self.common * self.loadings @ self.loadings.T
+        variance = (np.exp(2 * TAILS**2) - 1) / 2 if self.tails else OF_IMAGE + (1 - OF_IMAGE) / POSITIONS
+        np.fill_diagonal(covariance, variance)
+        means = torch.zeros(self.neurons, dtype=torch.float64), torch.from_numpy(shift)
         covariances = [torch.from_numpy(covariance), torch.from_numpy(covariance * np.outer(stretch, stretch))]
-        variances = [one.diagonal() for one in covariances]
-        by_neuron = neuron_frechet_distance(means[0], variances[0], means[1], variances[1])
-        by_layer = [
-            frechet_distance(means[0][rows], covariances[0][rows, rows], means[1][rows], covariances[1][rows, rows])
-            for rows in LAYOUT.slices().values()
-        ]
-        values = {"emd": emd, "nfd": by_neuron.mean(), "lfd": torch.stack(by_layer).mean()}
-        return {name: float(value) for name, value in values.items()}
+        by_neuron = neuron_frechet_distance(means[0], covariances[0].diagonal(), means[1], covariances[1].diagonal())
+        lfd = frechet_distance(means[0], covariances[0], means[1], covariances[1])
+        return {"emd": float(emd), "nfd": float(by_neuron.mean()), "lfd": float(lfd)}
 
     def _shares(self, shift: Array, stretch: Array, modes: Array) -> Array:
         """Cumulative shares at the bins' upper ends."""
         from scipy.stats import norm
 
-        end = float(self.ranges.high[0])
-        edges = np.linspace(-end, end, BINS + 1)[1:]
-        places = (edges - shift[:, None]) / stretch[:, None]
-        apart = np.sqrt(OF_IMAGE * (1 - self.common) * modes)[:, None]
+        places = (np.linspace(-self.end, self.end, BINS + 1)[1:] - shift[:, None]) / stretch[:, None]
+        if self.tails:
+            places = np.arcsinh(places) / TAILS
+        apart = np.sqrt(self.of_image * (1 - self.common) * modes)[:, None]
         deviation = np.sqrt(1 - apart**2)
-        shares = (norm.cdf((places - apart) / deviation) + norm.cdf((places + apart) / deviation)) / 2
+        shares: Array = (norm.cdf((places - apart) / deviation) + norm.cdf((places + apart) / deviation)) / 2
         shares[:, -1] = 1
         return shares
 
-    def grouped(self, distance: str, activations: torch.Tensor) -> GroupedDNA:
-        """The DNA of activations in groups."""
-        parts = []
-        for group in range(GROUPS):
-            distribution: Distribution
-            if distance == "emd":
-                distribution = HistogramDistribution.empty(self.ranges, BINS)
-            elif distance == "nfd":
-                distribution = GaussianDistribution.empty(LAYOUT)
-            else:
-                distribution = LayerGaussianDistribution.empty(LAYOUT)
-            chosen = activations[:, group::GROUPS]
-            distribution.fill_({layer: chosen[rows] for layer, rows in LAYOUT.slices().items()})
-            parts.append(VDNA(distribution, FINGERPRINT, Provenance("synthetic", ("drawn",))))
-        return GroupedDNA(tuple(parts))
+
+# --------------------------------------------------------------------------------------------------------------- trials
+def grouped(distance: str, world: World, activations: torch.Tensor, clusters: Clusters = "independent") -> GroupedDNA:
+    """The DNA of a stack of trials, a layer each, in groups."""
+    n = activations.shape[1]
+    layout = NeuronLayout({f"trial{i}": world.neurons for i in range(STACK)})
+    labels = np.arange(n) // CLUSTER if clusters == "given" else None
+    group_of = disjoint_groups(n, GROUPS, clusters=labels).of_image[:, 0]
+    fingerprint = ExtractorFingerprint("synthetic", "", "none", {layer: layer for layer in layout})
+    parts = []
+    for group in range(GROUPS):
+        here = np.flatnonzero(group_of == group)
+        known = None if labels is None else ImageClusters.of(np.bincount(labels[here])[np.unique(labels[here])])
+        provenance = Provenance("synthetic", ("drawn",), clusters=known)
+        parts.append(VDNA(_filled(distance, world, layout, activations[:, here]), fingerprint, provenance))
+    return GroupedDNA(tuple(parts))
+
+
+def _filled(distance: str, world: World, layout: NeuronLayout, activations: torch.Tensor) -> Distribution:
+    def empty(layout: NeuronLayout) -> Distribution:
+        if distance == "emd":
+            end = torch.full((layout.total,), world.end)
+            return HistogramDistribution.empty(ActivationRanges(layout, -end, end, widen="none"), BINS)
+        return (GaussianDistribution if distance == "nfd" else LayerGaussianDistribution).empty(layout)
+
+    made = empty(layout)
+    if distance == "lfd":
+        made.fill_({layer: activations[rows] for layer, rows in layout.slices().items()})
+        return made
+    # All trials at once: filling is most of the work where layers are many and small.
+    whole = empty(NeuronLayout({"all": layout.total}))
+    whole.fill_({"all": activations})
+    return made.with_state(torch.cat([whole.state[:1], made.state[1 : 1 + len(layout)], whole.body]))
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the intervals of one world, distance and number of images are worth."""
+class Measured:
+    """A stack of trials: distances with error bars, whether they would be withheld or not.
 
-    plain: float  # mean error
-    corrected: float
-    scatter: float  # standard deviation of the corrected value
-    standard_error: float  # mean of those said
-    coverage: float  # share of 95 % intervals that hold the true distance
-
-
-def examine(world: World, n: int, repetitions: int, distance: str) -> Found:
-    """Intervals of repeated draws against the true distance."""
-    truth, estimates = world.truth[distance], []
-    for repetition in range(repetitions):
-        stream = np.random.default_rng((repetition, n))
-        real, made = (
-            world.grouped(distance, world.draw(n, stream, generated=generated)) for generated in (False, True)
-        )
-        estimates.append(jackknife_distance(real, made, distance=distance).score)
-    corrected = np.array([estimate.corrected for estimate in estimates])
-    return Found(
-        float(np.mean([estimate.value for estimate in estimates])) - truth,
-        float(corrected.mean()) - truth,
-        float(corrected.std(ddof=1)),
-        float(np.mean([estimate.standard_error for estimate in estimates])),
-        float(np.mean([estimate.low <= truth <= estimate.high for estimate in estimates])),
-    )
-
-
-def compare_alike(world: World, n: int, repetitions: int) -> dict[str, float]:
-    """Share of pairs of equally good generators called different at 5 %, and width of the difference's interval.
-
-    Independent generators draw their own images; paired ones make the same images, with other noise at the positions.
+    Args:
+        each: one a trial.
+        left: what the correction may leave of the bias, ``[trials]``.
     """
-    called: dict[str, list[tuple[bool, float]]] = {"independent": [], "paired": [], "paired, not told": []}
-    for repetition in range(repetitions):
-        stream = np.random.default_rng((repetition, n))
-        reference = world.grouped("emd", world.draw(n, stream, generated=False))
-        first, second = (world.draw(n, stream, generated=True) for _ in range(2))
-        copied = (
-            first + 0.8 * torch.from_numpy(stream.standard_normal(first.shape, dtype=np.float32)) for _ in range(2)
+
+    each: list[JackknifedDistance]
+    left: Array
+
+    def numbers(self, what: str) -> Array:
+        """A part of the estimates, ``[trials]``."""
+        return np.array([getattr(one.score, what) for one in self.each], np.float64)
+
+
+def measure(distance: str, real: GroupedDNA, made: GroupedDNA) -> Measured:
+    """What `jackknife_distance` gives of each trial."""
+    column = find_column(distance)
+    plain = parts_of(column, real.total, made.total)
+    corrected, *chances = bias_rule(column).correct(column, real, made, plain)
+    each, left = [], np.zeros(len(plain))
+    for place, one in enumerate(torch.eye(len(plain), dtype=torch.float64)):
+        deviations = [chance.of_part(place) for chance in chances]
+        left[place] = sum(chance.left_of(one) for chance in chances)
+        score = distance_estimate(column, float(plain[place]), float(corrected[place]), deviations, 0.95)
+        sides = (Side(dna.total.provenance, dna.sizes, *own) for dna, own in zip((real, made), deviations, strict=True))
+        each.append(JackknifedDistance(score, {}, distance, column.unit, 0.95, *sides))
+    return Measured(each, left)
+
+
+def p_values(one: Measured, other: Measured, *, paired: bool) -> Array:
+    """Of no difference, ``[trials]``."""
+    pairs = zip(one.each, other.each, strict=True)
+    return np.array([compare_pair(a, b, paired=paired).p_value for a, b in pairs])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trials of one kind.
+
+    Args:
+        world: what is looked at.
+        n: images a side.
+        distances: that are measured.
+        clusters: how images depend on each other, and whether that is told.
+        trials: how many.
+        paired: compare two generators of the same images: that differ in unlike ways and by one true distance where it
+            is the layer Fréchet distance, else that are equal; by default two that are equal and independent.
+        floors: draw references and new real images instead, for the noise floor; of so many new images each.
+    """
+
+    world: World
+    n: int
+    distances: tuple[str, ...] = ("emd", "nfd")
+    clusters: Clusters = "independent"
+    trials: int = 1000
+    paired: bool = False
+    floors: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people, and of its file."""
+        kind = "floor" if self.floors else "-".join(self.distances)
+        return f"{kind}-{self.world.neurons}-{self.n}"
+
+
+def run(cell: Cell) -> dict[str, Array]:
+    """``{"distance.what": [trials]}``."""
+    torch.set_num_threads(1)
+    found: dict[str, list[Array]] = {}
+    for stack in range(-(-cell.trials // STACK)):
+        stream = np.random.default_rng((stack, cell.n, cell.world.neurons, bool(cell.floors)))
+        rows = (_floors if cell.floors else _trials)(cell, stream)
+        for key, values in rows.items():
+            found.setdefault(key, []).append(values)
+    return {key: np.concatenate(values)[: cell.trials] for key, values in found.items()}
+
+
+def _trials(cell: Cell, stream: np.random.Generator) -> dict[str, Array]:
+    world, correlation = cell.world, 0.0 if cell.clusters == "independent" else IN_CLUSTER
+
+    def images(*, generated: bool) -> Array:
+        return world.images(cell.n, stream, generated=generated, correlation=correlation)
+
+    real, first = images(generated=False), images(generated=True)
+    drawn = {"unlike": world.seen(first, stream, generated=True)}
+    if "lfd" in cell.distances:
+        # Of the same images, every neuron shifted by what makes the distance as large.
+        far = float(np.sqrt(world.truth["lfd"] / world.neurons))
+        drawn["other"] = world.seen(first, stream, generated=False) + far
+    else:
+        drawn["other"] = world.seen(first if cell.paired else images(generated=True), stream, generated=True)
+        drawn["alike"] = world.seen(images(generated=False), stream, generated=False)
+    seen, found = world.seen(real, stream, generated=False), dict[str, Array]()
+    for distance in cell.distances:
+        reference = grouped(distance, world, seen, cell.clusters)
+        measured = {
+            name: measure(distance, reference, grouped(distance, world, each, cell.clusters))
+            for name, each in drawn.items()
+        }
+        found[f"{distance}.p"] = p_values(measured["unlike"], measured.pop("other"), paired=cell.paired)
+        for name, one in measured.items():
+            for what in ("value", "corrected", "standard_error", "low", "high"):
+                found[f"{distance}.{name}.{what}"] = one.numbers(what)
+            found[f"{distance}.{name}.left"] = one.left
+    return found
+
+
+def _floors(cell: Cell, stream: np.random.Generator) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    world = cell.world
+    for size in cell.floors:
+        real, new = (
+            world.seen(world.images(n, stream, generated=False), stream, generated=False) for n in (cell.n, size)
         )
-        own = [jackknife_distance(reference, world.grouped("emd", each)) for each in (first, second)]
-        same = [jackknife_distance(reference, world.grouped("emd", each)) for each in copied]
-        for name, pair, paired in (
-            ("independent", own, False),
-            ("paired", same, True),
-            ("paired, not told", same, False),
-        ):
-            found = compare_pair(*pair, paired=paired)
-            called[name].append((found.p_value < 0.05, found.estimate.high - found.estimate.low))
-    return {
-        name: value
-        for kind, pairs in called.items()
-        for name, value in (
-            (f"{kind}: called different", float(np.mean([different for different, _ in pairs]))),
-            (f"{kind}: width of the interval", float(np.mean([width for _, width in pairs]))),
+        for distance in cell.distances:
+            reference, other = (grouped(distance, world, each) for each in (real, new))
+            column = find_column(distance)
+            found[f"{distance}.{size}.found"] = parts_of(column, reference.total, other.total).numpy()
+            one_by_one = (reference.select([layer]) for layer in reference.layout)
+            floors = [noise_floor(one, size, distance=distance).value for one in one_by_one]
+            found[f"{distance}.{size}.floor"] = np.array([np.nan if each is None else each for each in floors])
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------- cells
+WORLDS = {"independent": World(), "correlated": World(0.5), "heavy tails": World(tails=True)}
+SIZES = (60, 120, 240)
+LITTLE = World(all_shifted=True)
+STRONGLY = World(0.9, strength=1.0, all_shifted=True)
+IN_CLUSTERS = World(0.5, neurons=96)
+RATIOS = (0.5, 1.25, 1.5, 2.0, 3.0)
+
+
+def layer(neurons: int, ratio: float, trials: int, **world: Any) -> Cell:
+    """Of layer Fréchet distances with ``ratio`` images a neuron."""
+    n = round(ratio * neurons)
+    return Cell(World(neurons=neurons, **world), n, ("lfd",), trials=trials, paired=True)
+
+
+def all_cells(quick: bool) -> dict[str, Cell]:
+    """Every cell, by a name that tells it from the others."""
+    trials = STACK if quick else 1000
+    cells = {}
+    for ratio in RATIOS:
+        cells[f"lfd {ratio}"] = layer(96, ratio, trials)
+    for clusters in ("given", "not given", "independent"):
+        cells[f"clusters {clusters}"] = Cell(IN_CLUSTERS, 200, clusters=clusters, trials=trials)
+    for n in SIZES:
+        for name, world in WORLDS.items():
+            cells[f"{name} {n}"] = Cell(world, n, trials=trials)
+    cells["paired"] = Cell(WORLDS["correlated"], 120, trials=trials, paired=True)
+    for n in (20, 60, 240):
+        cells[f"little {n}"] = Cell(LITTLE, n, ("emd",), trials=trials)
+        cells[f"strongly {n}"] = Cell(STRONGLY, n, ("emd",), trials=trials)
+    for ratio in (1.25, 2.0):
+        cells[f"lfd correlated {ratio}"] = layer(96, ratio, trials, common=0.5)
+    cells["lfd alike 2.0"] = layer(96, 2.0, trials, strength=0.0)
+    for ratio in (1.0, 2.0):
+        cells[f"lfd 32 {ratio}"] = layer(32, ratio, trials)
+    for name, world in (("normal", World(strength=0.0)), ("heavy tails", World(strength=0.0, tails=True))):
+        for n in (20, 60, 200):
+            cells[f"floor {name} {n}"] = Cell(world, n, trials=max(STACK, trials // 5), floors=(n, 5 * n))
+    for ratio in (0.5, 2.0):
+        floors = (48, 192)
+        world = World(strength=0.0, neurons=96)
+        cells[f"floor lfd {ratio}"] = Cell(
+            world, round(ratio * 96), ("lfd",), trials=max(STACK, trials // 10), floors=floors
         )
-    }
+    for ratio in (2.0, 4.0):
+        cells[f"lfd 272 {ratio}"] = layer(272, ratio, max(STACK, trials // 10))
+    if quick:
+        kept = ("lfd 32 1.0", "clusters given", "correlated 60", "floor normal 20")
+        return {name: replace(cells[name], world=replace(cells[name].world, neurons=16)) for name in kept}
+    return cells
 
 
-def check_floor(n: int, sizes: tuple[int, ...], repetitions: int) -> list[tuple[str, int, float, float]]:
-    """Distance, number of images, floor from n real images, and what so many new real images are apart from them."""
-    world, rows = World(0.0, 0.5), []
-    for distance in KINDS:
-        for size in sizes:
-            floors, found = [], []
-            for repetition in range(repetitions):
-                stream = np.random.default_rng((repetition, n, size))
-                reference, new = (
-                    world.grouped(distance, world.draw(many, stream, generated=False)) for many in (n, size)
-                )
-                floors.append(noise_floor(reference, size, distance=distance).value)
-                found.append(find_column(distance)(reference.total, new.total))
-            rows.append((distance, size, float(np.mean(floors)), float(np.mean(found))))
-    return rows
-
-
-def check_extrapolation(world: World, n: int, repetitions: int) -> dict[str, float]:
-    """Mean error of the LFD, plain, corrected and at infinity, from a reference of 20 n images."""
-    errors: dict[str, list[float]] = {"plain": [], "corrected": [], "at infinity": []}
-    truth = world.truth["lfd"]
-    for repetition in range(repetitions):
-        stream = np.random.default_rng((repetition, n))
-        reference = world.grouped("lfd", world.draw(20 * n, stream, generated=False))
-        generated = world.grouped("lfd", world.draw(n, stream, generated=True))
-        score = jackknife_distance(reference, generated, distance="lfd").score
-        errors["plain"].append(score.value - truth)
-        errors["corrected"].append(score.corrected - truth)
-        errors["at infinity"].append(extrapolate_frechet(reference, generated).score.corrected - truth)
-    return {name: float(np.mean(values)) for name, values in errors.items()}
-
-
-def draw_figure(found: dict[tuple[str, int, str], Found], sizes: tuple[int, ...]) -> Figure:
-    """Mean error and coverage over the number of images, a column a distance."""
-    worlds = list(dict.fromkeys(name for name, _, _ in found))
-    styles = dict(zip(worlds, ("-", "--", ":"), strict=True))
-    figure = Figure(figsize=(11, 6.2), layout="constrained")
-    axes = figure.subplots(2, len(KINDS), sharex=True)
-    for column, distance in enumerate(KINDS):
-        error, coverage = axes[:, column]
-        coverage.axhspan(0.9, 0.98, color="#e6e6e6", linewidth=0)
-        error.axhline(0, color="#9a9a9a", linewidth=1)
-        for world in worlds:
-            rows = [found[world, n, distance] for n in sizes]
-            marks = {"marker": "o", "markersize": 4, "linestyle": styles[world], "linewidth": 1.8}
-            error.plot(sizes, [row.plain for row in rows], color=COLOURS[1], **marks)
-            error.plot(sizes, [row.corrected for row in rows], color=COLOURS[0], **marks)
-            coverage.plot(sizes, [row.coverage for row in rows], color=COLOURS[0], label=world, **marks)
-        error.set_title(TITLES[distance], fontsize=10, loc="left")
-        coverage.set_ylim(0, 1.03)
-        coverage.set_xscale("log")
-        coverage.set_xticks(sizes, [str(n) for n in sizes])
-        coverage.minorticks_off()
-        coverage.set_xlabel("images a side")
-        for ax in (error, coverage):
-            ax.grid(axis="y", color="#eeeeee")
-            ax.set_axisbelow(True)
-            ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("mean error")
-    axes[1, 0].set_ylabel("share of 95 % intervals that\nhold the true distance")
-    first, start = found[worlds[0], sizes[0], "emd"], sizes[0]
-    for text, value, colour in (("plain", first.plain, COLOURS[1]), ("corrected", first.corrected, COLOURS[0])):
-        place = {"xytext": (6, 13 if text == "corrected" else 4), "textcoords": "offset points"}
-        axes[0, 0].annotate(text, (start, value), color=colour, fontsize=9, **place)
-    axes[1, 0].legend(fontsize=8, frameon=False, loc="lower right", handlelength=3.5)
-    axes[1, 2].text(90, 0.12, "60 images: fewer than the\n100 neurons of a layer", fontsize=8)
-    return figure
+def _kept(experiment: Experiment, cell: Cell) -> dict[str, Array]:
+    settings = {**asdict(cell), "bins": BINS, "stack": STACK}
+    return experiment.keep(cell.name, settings, lambda: run(cell))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="few repetitions, and no picture")
-    repetitions = 4 if parser.parse_args().quick else 200
-    sizes = (60, 240) if repetitions < 200 else (60, 120, 240)
-    start = time.perf_counter()
-    torch.set_num_threads(1)
-    worlds = {
-        "different": World(0.3, 0.0),
-        "different, correlated": World(0.3, 0.5),
-        "alike, correlated": World(0.0, 0.5),
-    }
-    found: dict[tuple[str, int, str], Found] = {}
-    print(
-        "| neurons | distance | images | true | plain error | corrected error | scatter | standard error | coverage |"
-    )
-    print("| --- | --- | --: | --: | --: | --: | --: | --: | --: |")
-    for name, world in worlds.items():
-        for distance in KINDS:
-            for n in sizes:
-                row = found[name, n, distance] = examine(world, n, repetitions, distance)
-                print(
-                    f"| {name} | {TITLES[distance]} | {n} | {world.truth[distance]:.3g} | {row.plain:+.3g} | "
-                    f"{row.corrected:+.3g} | {row.scatter:.3g} | {row.standard_error:.3g} | {row.coverage:.1%} |",
-                    flush=True,
-                )
-    if repetitions == 200:
-        figure = draw_figure(found, sizes)
-        figure.savefig(HERE.parents[1] / "docs" / "images" / "uncertainty.png", dpi=110)
-    print("\n| equally good generators, 120 images | |\n| --- | --: |")
-    for name, value in compare_alike(worlds["different, correlated"], 120, repetitions).items():
-        print(f"| {name} | {value:.3g} |")
-    print("\n| distance | new real images | floor from 240 real images | found |\n| --- | --: | --: | --: |")
-    for distance, size, floor, value in check_floor(240, (60, 240, 960), repetitions // 4):
-        print(f"| {TITLES[distance]} | {size} | {floor:.3g} | {value:.3g} |")
-    print("\n| LFD, 400 images, 20 times the reference | mean error |\n| --- | --: |")
-    for name, value in check_extrapolation(worlds["different, correlated"], 400, repetitions // 10 or 1).items():
-        print(f"| {name} | {value:+.3g} |")
-    print(f"\n{repetitions} repetitions in {time.perf_counter() - start:.0f} s")
+    experiment = begin(__file__, __doc__)
+    cells = all_cells(experiment.quick)
+    progress, start = Progress("intervals", len(cells), "cells"), time.perf_counter()
+    found: dict[str, dict[str, Array]] = {}
+    with ProcessPoolExecutor(2) as pool:
+        futures = {name: pool.submit(_kept, experiment, cell) for name, cell in cells.items()}
+        for name, future in futures.items():
+            found[name] = future.result()
+            progress(len(found))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ class Floors:
             return {}
         alike = [each for each in self.columns if (each.kind == "layer_gaussian") == (dna.kind == "layer_gaussian")]
         found = {column: self.floor(column, dna.n_images) for column in alike}
-        return {with_unit(column.name, column.unit): each.value for column, each in found.items() if each is not None}
+        known = {column: each.value for column, each in found.items() if each is not None}
+        return {with_unit(column.name, column.unit): value for column, value in known.items() if value is not None}
 
 
 @dataclass(eq=False)
@@ -171,6 +172,7 @@ def score_network(
             found.scores.append(score)
             if estimated is not None:
                 jackknifed[column.name][generator.name] = estimated
+                notes.add(estimated.withheld, generator.name)
                 if not all(map(str.isdecimal, fake.digests)):
                     skipped, groups = [name for name, _ in fake.record.skipped], getattr(other, "clusters", ())
                     paired[column.name][generator.name] = (*fake.digests, *skipped), groups
@@ -186,14 +188,17 @@ def score_network(
             add_pictures_(evidence, reader, reference, generator, column_shown)
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
-        if len(jackknifed[column.name]) == len(generators):
+        estimates = [each.score for each in jackknifed[column.name].values()]
+        if len(estimates) == len(generators) and all(each.low is not None for each in estimates):
             ranking = rank_intervals(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
             )
             _add_ranks_(found, column, ranking)
         if (floor := floors.floor(column, most)) is not None:
-            known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
-            found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
+            notes.add(floor.withheld, reference.name)
+            if floor.withheld is None:
+                known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
+                found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
     if settings.fidelity and real.features is None:
         notes.add("Fidelity, diversity and copies need the images of the reference.")
     return found
@@ -213,7 +218,8 @@ def _score(
         estimated = jackknife_distance(first, fake, distance=column, confidence=settings.confidence)
         if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
             infinity = extrapolate_frechet(first, fake, distance=column, draws=2, seed=settings.seed).score
-            extrapolated = (infinity.corrected, infinity.standard_error)
+            if infinity.low is not None:
+                extrapolated = (infinity.corrected, infinity.standard_error)
         value, layers = estimated.score.value, {layer: each.value for layer, each in estimated.layers.items()}
     else:
         value, layers = column(*whole), column.by_layer(*whole)
@@ -246,7 +252,9 @@ def _add_ranks_(found: NetworkScores, column: Column, ranking: Ranking) -> None:
     ]
     for pair in ranking.pairs:
         estimate = pair.difference.estimate
-        ends, whole = (estimate.corrected, estimate.low, estimate.high), (found.network.name, column.name)
+        # Who has no interval is not compared, so differences have one.
+        ends = cast("tuple[float, float, float]", (estimate.corrected, estimate.low, estimate.high))
+        whole = found.network.name, column.name
         record = PairRecord(pair.a, pair.b, *whole, *ends, pair.p_value, pair.difference.paired, pair.tied)
         found.pairs.append(record)
 

@@ -16,7 +16,7 @@ from vdna_metrics.reports.embedding import drawing
 from vdna_metrics.reports.formatting import are_distances, clusters_text, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
-from vdna_metrics.reports.summary import at_floor, interval_text, percent, score_text, summarise
+from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
 from vdna_metrics.text import printable
 
 _CLASSES = 20  # rows of a table of classes
@@ -79,7 +79,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
     figures = PageFigures(leaderboard, evidence, order)
     examples = [(name, figures.examples(name)) for name in (leaderboard.reference.name, *order)]
     metrics = [find_column(metric) for metric in leaderboard.metrics]
-    estimated = {score.metric for score in leaderboard.scores if score.estimate}
+    estimated = {score.metric for score in leaderboard.scores if has_interval(score)}
     page = environment.get_template("leaderboard.html.j2").render(
         leaderboard=leaderboard,
         summary=[sentence.replace(" %", "\u00a0%") for sentence in summary],
@@ -128,8 +128,8 @@ def _cell(leaderboard: Leaderboard, generator: str, network: str, metric: str) -
         return None
     score, key = found[0]
     floor, interval = leaderboard.floor(network, metric), ""
-    if score.estimate is not None:
-        corrected, low, high = interval_text(score.estimate)
+    if score.estimate is not None and (ends := interval_text(score.estimate)) is not None:
+        corrected, low, high = ends
         interval = f"{corrected} [{low}, {high}]"
     return {
         "key": key,

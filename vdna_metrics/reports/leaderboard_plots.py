@@ -55,7 +55,7 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
     ax = axis_or_new(ax, (5.0, 1.05 + 0.29 * len(column)))
     values = [score.value for score in column] + ([floor.value] if floor else [])
     estimates = [score.estimate for score in column if score.estimate is not None]
-    ends = [end for each in estimates for end in (each.low, each.corrected, each.high)]
+    ends = [end for each in estimates for end in (each.low, each.corrected, each.high) if end is not None]
     smallest, largest = min(values), max([*values, *ends])
     log = smallest > 0 and largest > _LOG_FROM * smallest
     if log:
@@ -73,8 +73,8 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
     for place, score in enumerate(column):
         colour = colours[score.generator]
         if score.estimate is not None:
-            low, high = (max(end, left) for end in (score.estimate.low, score.estimate.high))
-            ax.plot([low, high], [place] * 2, color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
+            whole = [max(end, left) for end in (score.estimate.low, score.estimate.high) if end is not None]
+            ax.plot(whole, [place] * len(whole), color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
             if score.estimate.corrected > left:  # a logarithmic scale has no place for the others
                 ax.plot([score.estimate.corrected], [place], color=colour, marker="|", markersize=10, markeredgewidth=2)
         ax.plot([score.value], [place], color=colour, marker="o", markersize=4.5)

@@ -234,8 +234,8 @@ def most_different_neurons(
 
 def _in_words(score: Score) -> str:
     text = f"{score.generator} {score_text(score)}"
-    if score.estimate is not None:
-        _, low, high = interval_text(score.estimate)
+    if score.estimate is not None and (interval := interval_text(score.estimate)) is not None:
+        _, low, high = interval
         text += f", interval {low} to {high}"
     return text
 

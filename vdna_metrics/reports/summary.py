@@ -30,6 +30,8 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     sentences = [_first(leaderboard, scores, network, column)]
     if column.distance.bias is None or any(score.estimate is None for score in scores):
         sentences.append(_no_error_bars(leaderboard, scores, column))
+    elif any(score.estimate is not None and score.estimate.low is None for score in scores):
+        sentences.append(_withheld(scores, column))
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
@@ -53,8 +55,15 @@ def score_text(score: Score) -> str:
     return fixed(score.value, decimals(score.value, score.estimate.standard_error))
 
 
-def interval_text(estimate: Estimate) -> tuple[str, str, str]:
-    """Corrected value, and the ends of its interval, with as many digits."""
+def has_interval(score: Score) -> bool:
+    """Whether a score has an interval, which may be withheld from an estimate."""
+    return score.estimate is not None and score.estimate.low is not None
+
+
+def interval_text(estimate: Estimate) -> tuple[str, str, str] | None:
+    """Corrected value, and the ends of its interval, with as many digits; nothing where the interval is withheld."""
+    if estimate.low is None or estimate.high is None:
+        return None
     places = decimals(estimate.value, estimate.standard_error)
     return fixed(estimate.corrected, places), fixed(estimate.low, places), fixed(estimate.high, places)
 
@@ -68,8 +77,8 @@ def at_floor(score: Score, floor: FloorRecord) -> bool:
 def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: Column) -> str:
     best = scores[0]
     number = score_text(best)
-    if best.estimate is not None:
-        corrected, low, high = interval_text(best.estimate)
+    if best.estimate is not None and (interval := interval_text(best.estimate)) is not None:
+        corrected, low, high = interval
         number += f" (corrected {corrected}, {percent(leaderboard)} interval {low} to {high})"
     by = f"by {column.title} in {quoted(network)}"
     name, reference = quoted(best.generator), quoted(leaderboard.reference.name)
@@ -102,6 +111,13 @@ def _no_error_bars(leaderboard: Leaderboard, scores: list[Score], column: Column
         why = "images were not split into groups"
     of = "" if len(without) == len(scores) else f" of {listed(without)}, and no ranks"
     return f"There are no error bars{of}: {why}, so small differences may be chance."
+
+
+def _withheld(scores: list[Score], column: Column) -> str:
+    short = [quoted(score.generator) for score in scores if score.estimate and score.estimate.low is None]
+    of = f" of {listed(short)}" if len(short) < len(scores) else ""
+    ranks = " and no ranks" * (len(scores) > 1)
+    return f"There is no interval of {column.label}{of}{ranks}: too few images for so many neurons (see the notes)."
 
 
 def _differences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:

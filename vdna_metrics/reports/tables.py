@@ -9,7 +9,7 @@ from typing import Any
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, clusters_text, headed, titled
-from vdna_metrics.reports.summary import percent
+from vdna_metrics.reports.summary import has_interval, percent
 from vdna_metrics.text import printable
 
 COLUMNS = (
@@ -41,7 +41,8 @@ def ranking_table(
     clusters = {name: clusters_text(record).replace(" clusters", "") for name, record in records.items()}
     heads = ["rank"] * any(score.rank for score in column) + ["generator", "n"]
     heads += ["clusters"] * any(clusters.values()) + ["value"]
-    heads += ["corrected", "interval"] * any(score.estimate for score in column)
+    heads += ["corrected"] * any(score.estimate for score in column)
+    heads += ["interval"] * any(map(has_interval, column))
     rows = []
     for score in column:
         each = score.estimate
@@ -52,7 +53,7 @@ def ranking_table(
             "clusters": clusters[score.generator],
             "value": score.value,
             "corrected": f"{each.corrected:#.4g}" if each else "",
-            "interval": f"{each.low:#.4g} to {each.high:#.4g}" if each else "",
+            "interval": f"{each.low:#.4g} to {each.high:#.4g}" if each and each.low is not None else "",
         }
         rows.append([cells[head] for head in heads])
     real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
@@ -95,7 +96,7 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     if leaderboard.reference.clusters:
         reference += f" in {clusters_text(leaderboard.reference)}"
     between = "Distance from" if are_distances(leaderboard.metrics) else "Against"
-    intervals = f" {percent(leaderboard)} intervals." * any(score.estimate for score in leaderboard.scores)
+    intervals = f" {percent(leaderboard)} intervals." * any(map(has_interval, leaderboard.scores))
     lines = [f"# {_cell(leaderboard.title)}", "", f"{between} {reference}.{intervals}", ""]
     for network, metric in leaderboard.columns:
         _, heads, rows = ranking_table(leaderboard, network, metric)

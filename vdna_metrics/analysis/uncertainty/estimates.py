@@ -29,15 +29,16 @@ class Estimate:
         value: of all images at hand, what the distance gives.
         corrected: without the estimated bias of a finite number of images; of a distance near 0 it may be below 0.
         standard_error: of the corrected value.
-        low: lower end of the confidence interval.
-        high: its upper end.
+        low: lower end of the confidence interval; ``None`` where it is withheld, because the bias that the correction
+            leaves may be more than the standard error.
+        high: its upper end; likewise.
     """
 
     value: float
     corrected: float
     standard_error: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +49,12 @@ class Chance:
         deviations: each from leaving out a group or exchanging halves, ``[replicates, parts]`` float64, whose squares
             add up to the variance; no replicates for a side that is not in groups.
         freedom: degrees of freedom of that variance.
+        left: of the bias, what the correction may leave, ``[parts]``; ``None`` where that is nothing to speak of.
     """
 
     deviations: Tensor
     freedom: float
+    left: Tensor | None = None
 
     def of_score(self, shares: Tensor) -> Deviations:
         """Deviations of the whole, in which the parts count ``shares``."""
@@ -60,6 +63,10 @@ class Chance:
     def of_part(self, place: int) -> Deviations:
         """Deviations of one part."""
         return self.deviations[:, place], self.freedom
+
+    def left_of(self, shares: Tensor) -> float:
+        """What the correction may leave of the bias of a whole, in which the parts count ``shares``."""
+        return 0.0 if self.left is None else float(self.left @ shares.abs())
 
 
 def estimate(
@@ -78,12 +85,14 @@ def estimate(
 
 
 def distance_estimate(
-    column: Column, value: float, corrected: float, chances: Sequence[Deviations], confidence: float
+    column: Column, value: float, corrected: float, chances: Sequence[Deviations], confidence: float, left: float = 0.0
 ) -> Estimate:
-    """The same of a distance, which is not below that between a set and itself."""
+    """The same of a distance, which is not below that between a set and itself, and of whose bias some may be left."""
     found, _ = estimate(value, corrected, chances, confidence)
+    if left > found.standard_error:
+        return replace(found, low=None, high=None)
     least = column.distance.neutral
-    if least is None or column.distance.higher_is_better:
+    if least is None or column.distance.higher_is_better or found.low is None or found.high is None:
         return found
     raised = max(0.0, least - corrected)
     return replace(found, low=max(least, found.low + raised), high=found.high + raised)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import cast
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.uncertainty.estimates import (
-    Deviations,
+    Chance,
     Estimate,
     check_clusters,
     check_confidence,
@@ -21,12 +22,15 @@ from vdna_metrics.analysis.uncertainty.estimates import (
     parts_of,
     shares_of,
 )
-from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife
+from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife, left_by_jackknife
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
-from vdna_metrics.dna.vdna import ImageClusters, Provenance
+from vdna_metrics.dna.vdna import VDNA, ImageClusters, Provenance
 from vdna_metrics.layout import check_count
 from vdna_metrics.references.resolve import DNALike, compared_dna
+
+_NEAR = 1.1
+"""A floor is taken as it was measured where its noise is that near to the one which is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,7 @@ class JackknifedDistance:
         reference: the real images.
         generated: those compared with them.
         higher_is_better: whether larger values are better.
+        withheld: why the score or some layer has no interval, and what to do; ``None`` where all have one.
     """
 
     score: Estimate
@@ -75,6 +80,7 @@ class JackknifedDistance:
     reference: Side
     generated: Side
     higher_is_better: bool = False
+    withheld: str | None = None
 
     @property
     def sort_key(self) -> float:
@@ -99,7 +105,9 @@ def jackknife_distance(
         bias      b = Σ_j (1 − 1/h_j) d_j − (g − 1) d
         variance  v = (1/g) Σ_j (p_j − d + b)² / (h_j − 1),  with  p_j = h_j d − (h_j − 1) d_j
 
-    The bias is exact where it is in ``1/n``, as it is once ``n`` is well above the neurons of a layer.
+    The bias is exact where it is in ``1/n``. That of a layer Fréchet distance is not, where a side has not many more
+    images ``n`` than the layer has neurons ``k``: up to ``b (k/n)² / 12`` is left. Where that is more than the standard
+    error, the interval is withheld, and with it ranks.
 
     Images in clusters tell as much as their effective number of clusters, ``(Σ m)² / Σ m²``. Where clusters are of
     unlike sizes that is not in proportion to the images: with ``w_j = 1/h_j`` and ``q_j``, the shares that group j has
@@ -162,12 +170,14 @@ def jackknife_distance(
     corrected, *chances = rule.correct(column, fixed, chosen, plain)
     shares = shares_of(column, totals[1].layout)
 
-    def estimated(value: float, without_bias: float, deviations: Sequence[Deviations]) -> Estimate:
-        return distance_estimate(column, value, without_bias, deviations, confidence)
+    def estimated(value: float, of: Tensor) -> Estimate:
+        deviations, left = [chance.of_score(of) for chance in chances], sum(chance.left_of(of) for chance in chances)
+        return distance_estimate(column, value, float(corrected @ of), deviations, confidence, left)
 
-    score = estimated(column(*totals), float(corrected @ shares), [chance.of_score(shares) for chance in chances])
+    score = estimated(column(*totals), shares)
+    units = torch.eye(len(plain), dtype=torch.float64)
     layers = {
-        layer: estimated(float(plain[place]), float(corrected[place]), [chance.of_part(place) for chance in chances])
+        layer: estimated(float(plain[place]), units[place])
         for place, layer in enumerate(names_of_parts(column, totals[1].layout))
     }
     first, second = (
@@ -178,9 +188,47 @@ def jackknife_distance(
     )
     if column.distance.arity == 1:
         first = Side(Provenance(totals[1].provenance.extractor), (), first.deviations, 0.0)
+    withheld = _why_withheld(column, score, layers, chances, (fixed, chosen))
     return JackknifedDistance(
-        score, layers, column.name, column.unit, confidence, first, second, column.distance.higher_is_better
+        score, layers, column.name, column.unit, confidence, first, second, column.distance.higher_is_better, withheld
     )
+
+
+def _why_withheld(
+    column: Column,
+    score: Estimate,
+    layers: Mapping[str, Estimate],
+    chances: Sequence[Chance],
+    sides: Sequence[VDNA | GroupedDNA],
+) -> str | None:
+    """What has no interval, because of which side and layer, and how many images may do."""
+    short = [layer for layer, each in layers.items() if each.low is None]
+    if score.low is not None and not short:
+        return None
+    layout = sides[1].layout
+    names = list(names_of_parts(column, layout))
+    worst = max(short, key=lambda layer: layout[layer]) if short else max(layout, key=lambda layer: layout[layer])
+    found = layers[worst] if short else score
+    lefts = [
+        0.0 if chance.left is None else float(chance.left[names.index(worst) if names else 0]) for chance in chances
+    ]
+    place = lefts.index(max(lefts))
+    n_images, neurons = sides[place].n_images, layout[worst]
+    # What is left falls with the third power of the number of images, the standard error with the first at most.
+    enough = n_images * (sum(lefts) / found.standard_error) ** 0.5 if found.standard_error else 0.0
+    enough = round_up(max(2.0 * neurons, enough))
+    of = f"{column.label}{'' if score.low is None else ' in ' + ', '.join(short)}"
+    return (
+        f"no interval of {of}: {n_images} {('reference', 'generated')[place]} images for the {neurons} neurons of "
+        f"{worst} may leave {sum(lefts):.2g} of the bias, and the standard error is {found.standard_error:.2g}; take "
+        f"about {enough} images, or the neuron Fréchet distance"
+    )
+
+
+def round_up(number: float) -> int:
+    """The next whole number of two digits and zeros."""
+    unit: int = 10 ** max(0, len(str(math.ceil(number))) - 2)
+    return math.ceil(number / unit) * unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,9 +297,13 @@ def extrapolate_frechet(
     scores = by_part @ shares_of(column, chosen.layout)
     sizes = tuple(union.n_images for union in unions)
     effective = [(clusters_of(union) or ImageClusters.independent(union.n_images)).effective for union in unions]
-    score, slope = _extrapolated(column, scores, effective, chosen.clusters, confidence)
+    clusters, shares = chosen.clusters, shares_of(column, chosen.layout)
+    bias, _ = jackknife(by_part[0], by_part[1 : 1 + number], chosen.sizes, [each.squares for each in clusters])
+    left = left_by_jackknife(column, chosen, bias)
+    lefts = torch.zeros_like(bias) if left is None else left
+    score, slope = _extrapolated(column, scores, effective, clusters, confidence, float(lefts @ shares.abs()))
     of_layers = {
-        layer: _extrapolated(column, by_part[:, place], effective, chosen.clusters, confidence)[0]
+        layer: _extrapolated(column, by_part[:, place], effective, clusters, confidence, float(lefts[place]))[0]
         for place, layer in enumerate(names_of_parts(column, chosen.layout))
     }
     score = replace(score, value=column(fixed, chosen.total))
@@ -259,7 +311,12 @@ def extrapolate_frechet(
 
 
 def _extrapolated(
-    column: Column, values: Tensor, effective: Sequence[float], groups: Sequence[ImageClusters], confidence: float
+    column: Column,
+    values: Tensor,
+    effective: Sequence[float],
+    groups: Sequence[ImageClusters],
+    confidence: float,
+    left: float = 0.0,
 ) -> tuple[Estimate, float]:
     """Estimate with the intercept of the line over one over the effective number of clusters, and its slope."""
     from scipy.stats import linregress
@@ -270,7 +327,7 @@ def _extrapolated(
     # The images' chance moves all unions alike, and with them the line; the scatter about it is that of the unions.
     scatter = torch.tensor([[fit.intercept_stderr]], dtype=torch.float64)
     chances = [(torch.cat([deviations, scatter]), len(groups) - 1.0)]
-    found = distance_estimate(column, float(values[0]), float(fit.intercept), chances, confidence)
+    found = distance_estimate(column, float(values[0]), float(fit.intercept), chances, confidence, left)
     return found, float(fit.slope)
 
 
@@ -279,22 +336,24 @@ class NoiseFloor:
     """The plain distance of so many real images from the reference, by chance alone.
 
     Args:
-        value: mean over the draws.
-        spread: standard deviation over the draws, which share images.
+        value: mean over the draws; ``None`` where it is withheld.
+        spread: standard deviation over the draws, which share images; likewise.
         layers: ``{layer: floor}``.
         n_images: images of the generator that it is for.
         measured_at: images in the smaller of the two parts of the reference whose distance was measured.
         distance: name of the distance.
         unit: of the distance.
+        withheld: why there is no floor, and what to do.
     """
 
-    value: float
-    spread: float
+    value: float | None
+    spread: float | None
     layers: Mapping[str, float]
     n_images: int
     measured_at: int
     distance: str
     unit: str
+    withheld: str | None = None
 
 
 def noise_floor(
@@ -307,6 +366,10 @@ def noise_floor(
     (`BiasRule.exponent`); so it is multiplied by ``(1/n + 1/N) / r``, or its root, for ``n`` generated images and ``N``
     of the reference. The number of groups in the smaller set, at most half, is the one for which that factor is nearest
     to 1. The floor is one of plain values; that of corrected ones is 0.
+
+    Under heavy tails the bias of a variance falls slower than that. So, of distances by neuron and where the factor is
+    not near 1, the exponent is measured: by the distances between quarters and between halves of the groups. A layer
+    Fréchet distance has no floor where it would be scaled from or to fewer images than a layer has neurons.
 
     Of a reference in clusters, the floor is that of images which depend on each other as much: one over a number of
     images is then one over its effective number of clusters, and ``n`` images are clusters of the reference's mean size
@@ -331,6 +394,7 @@ def noise_floor(
     check_count("draws", draws)
     chosen = _in_groups(reference, column, 2)
     number, total = len(chosen.groups), chosen.n_images
+    shares = shares_of(column, chosen.layout)
     squares = [each.squares for each in chosen.clusters]
     per_image = Fraction(1, n_images) + Fraction(1, total)
 
@@ -338,25 +402,65 @@ def noise_floor(
         ratio = (Fraction(1, groups) + Fraction(1, number - groups)) * number / total / per_image
         return max(ratio, 1 / ratio)
 
-    smaller = min(range(1, number // 2 + 1), key=mismatch)
-    stream = np.random.default_rng(seed)
-    rows, measured_at = [], []
-    for _ in range(draws):
-        shuffled = stream.permutation(number).tolist()
-        parts = shuffled[:smaller], shuffled[smaller:]
-        one, other = (chosen.union(part) for part in parts)
+    def apart(one: Sequence[int], other: Sequence[int]) -> tuple[Tensor, Fraction, int]:
+        """What two sets of groups are apart, by parts, the noise in it, and images of the first."""
+        unions = chosen.union(one), chosen.union(other)
         noise = sum(
             Fraction(sum(squares[index] for index in part), union.n_images**2)
-            for part, union in zip(parts, (one, other), strict=True)
+            for part, union in zip((one, other), unions, strict=True)
         )
-        scale = float(per_image * Fraction(sum(squares), total) / noise) ** rule.exponent
-        rows.append(neutral + scale * (parts_of(column, other, one) - neutral))
-        measured_at.append(one.n_images)
-    values = torch.stack(rows)
-    scores = values @ shares_of(column, chosen.layout)
+        return parts_of(column, unions[1], unions[0]) - neutral, Fraction(noise), unions[0].n_images
+
+    smaller = min(range(1, number // 2 + 1), key=mismatch)
+    stream = np.random.default_rng(seed)
+    orders = [stream.permutation(number).tolist() for _ in range(draws)]
+    measured = [apart(order[:smaller], order[smaller:]) for order in orders]
+    expected = per_image * Fraction(sum(squares), total)
+    scales = [float(expected / noise) for _, noise, _ in measured]
+    measured_at = min(n_measured for _, _, n_measured in measured)
+    as_it_is = all(1 / _NEAR <= scale <= _NEAR for scale in scales)
+    known = n_images, measured_at, column.name, column.unit
+    neurons = max(chosen.layout.values())
+    if column.distance.kind == "layer_gaussian" and min(measured_at, n_images) < neurons and not as_it_is:
+        reason = (
+            f"no noise floor of {column.label}: it would be scaled from {measured_at} reference images to {n_images}, "
+            f"and with fewer images than the {neurons} neurons of a layer the bias is not in 1/n; take about "
+            f"{round_up(2 * neurons)} images a side, or the neuron Fréchet distance"
+        )
+        return NoiseFloor(None, None, {}, *known, reason)
+    exponent = rule.exponent
+    if column.distance.per == "neuron" and not as_it_is and number >= 4:
+        exponent = _measured_exponent(orders, apart, shares, rule.exponent)
+    values = torch.stack([neutral + scale**exponent * far for scale, (far, _, _) in zip(scales, measured, strict=True)])
+    scores = values @ shares
     spread = float(scores.std()) if draws > 1 else 0.0
     of_layers = dict(zip(names_of_parts(column, chosen.layout), values.mean(dim=0).tolist(), strict=False))
-    return NoiseFloor(float(scores.mean()), spread, of_layers, n_images, min(measured_at), column.name, column.unit)
+    return NoiseFloor(float(scores.mean()), spread, of_layers, *known)
+
+
+def _measured_exponent(
+    orders: Sequence[list[int]],
+    apart: Callable[[Sequence[int], Sequence[int]], tuple[Tensor, Fraction, int]],
+    shares: Tensor,
+    rule: float,
+) -> float:
+    """How the distance of two sets goes with their noise, from quarters and halves of the groups.
+
+    Of a variance under heavy tails the bias falls slower than the rule says: the rare activation that makes the
+    variance is in few sets.
+    """
+    half, quarter = len(orders[0]) // 2, len(orders[0]) // 4
+    of_halves = [apart(order[:half], order[half : 2 * half]) for order in orders]
+    of_quarters = [
+        apart(order[start : start + quarter], order[start + quarter : start + 2 * quarter])
+        for order in orders
+        for start in (0, 2 * quarter)
+    ]
+    far = [sum(float(parts @ shares) for parts, _, _ in pairs) / len(pairs) for pairs in (of_quarters, of_halves)]
+    noise = [sum(float(each) for _, each, _ in pairs) / len(pairs) for pairs in (of_quarters, of_halves)]
+    if min(far) <= 0:
+        return rule
+    return min(max(math.log(far[0] / far[1]) / math.log(noise[0] / noise[1]), rule / 2), 2 * rule)
 
 
 def _in_groups(source: DNALike, column: Column, least: int) -> GroupedDNA:

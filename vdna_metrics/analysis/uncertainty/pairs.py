@@ -50,8 +50,8 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
         confidence: of the interval.
 
     Raises:
-        ValueError: when the distances are not of one kind, layers and reference, or groups to be paired differ in
-            number, size or clusters.
+        ValueError: when a distance has no interval, the distances are not of one kind, layers and reference, or groups
+            to be paired differ in number, size or clusters.
 
     Examples:
         >>> import torch
@@ -69,6 +69,10 @@ def compare_pair(a: JackknifedDistance, b: JackknifedDistance, *, paired: bool, 
     check_confidence(confidence)
     for name, side in (("a", a), ("b", b)):
         check_type(name, side, JackknifedDistance, advice=_ADVICE)
+        if side.score.low is None:
+            raise ValueError(
+                f"{side.withheld}; without an interval its differences are not known to be more than chance"
+            )
     found = [
         (what, str(here), str(there))
         for what, here, there in (

@@ -18,6 +18,8 @@ from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA, ImageClusters
 
+# Of the bias of a covariance's distance that the jackknife removes, n images leave up to this share of (neurons / n)².
+_LEFT_BY_JACKKNIFE = 1 / 12
 _BLOCK = 1 << 22  # cumulative counts held at once, 32 MiB, beside about three times as much
 _BINS_OF_DEVIATIONS = 250
 _HALVES = 16
@@ -284,8 +286,23 @@ def jackknife_parts(
             without = torch.stack([parts_of(column, *pair) for pair in pairs])
             bias, deviations = jackknife(plain, without, side.sizes, [each.squares for each in side.clusters])
             corrected = corrected - bias
-            chances[place] = Chance(deviations, len(left) - 1.0)
+            chances[place] = Chance(deviations, len(left) - 1.0, left_by_jackknife(column, side, bias))
     return corrected, chances[0], chances[1]
+
+
+def left_by_jackknife(column: Column, side: GroupedDNA, bias: Tensor) -> Tensor | None:
+    """What may be left of the parts' bias ``[parts]`` of one side; nothing to speak of but of covariances.
+
+    The bias of a layer Fréchet distance is in ``1/n`` from about as many images on as the layer has neurons. Near that
+    number the jackknife, which sees nine tenths of the images, takes the slope for a little steeper than it is. What it
+    leaves was measured, see docs/uncertainty.md.
+    """
+    if column.distance.kind != "layer_gaussian":
+        return None
+    neurons = torch.tensor(list(side.layout.values()), dtype=torch.float64)
+    if column.distance.per is None:
+        neurons = neurons.max().expand(1)
+    return _LEFT_BY_JACKKNIFE * bias.abs() * (neurons / _effective(side.clusters)).square()
 
 
 BIAS_RULES: dict[str, BiasRule] = {
