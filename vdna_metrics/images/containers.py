@@ -232,16 +232,16 @@ def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
     if one_image or not colour or 0 in shape:
         hint = "; write one image as array[None], gray ones as array[..., None]" if one_image else ""
         raise ValueError(f"{where}: images are uint8 {layouts}, got shape {list(shape)}{hint}")
-    check_limit("images", shape[0], where)
 
 
 def open_array(name: str, array: NDArray[Any]) -> ImageSource:
     """Rows of an array in memory."""
     _check_array(name, array.shape, array.dtype)
-    return ArraySource(name, _names(len(array)), array)
+    return ArraySource(name, _names(name, len(array)), array)
 
 
-def _names(number: int) -> tuple[str, ...]:
+def _names(where: str, number: int) -> tuple[str, ...]:
+    check_limit("images", number, where)
     return tuple(map(str, range(number)))
 
 
@@ -255,7 +255,9 @@ def _open_npy(name: str, path: str, _folder: str, *, start: int = 0, size: int |
     missing = header.start + header.nbytes - (there if size is None else min(there, size))
     if missing > 0:
         raise ValueError(f"{path!r} is cut: {missing} bytes of its array of shape {list(header.shape)} are missing")
-    return ArraySource(name, _names(header.shape[0]), None, path, start + header.start, header.shape, header.fortran)
+    return ArraySource(
+        name, _names(path, header.shape[0]), None, path, start + header.start, header.shape, header.fortran
+    )
 
 
 def _open_npz(name: str, path: str, folder: str) -> ImageSource:
