@@ -215,7 +215,7 @@ class ArrayHeader:
 
     Args:
         shape: of the array.
-        dtype: of its values, none of them an object.
+        dtype: of its values.
         fortran: whether the first axis runs fastest.
         start: where in the stream the values begin.
     """
@@ -235,7 +235,7 @@ def read_array_header(stream: IO[bytes]) -> ArrayHeader:
     """Read the header of an array in NumPy's format, and nothing is allocated for what it claims.
 
     Raises:
-        ValueError: for what is no array of numbers or text.
+        ValueError: for what is no array.
     """
     magic = stream.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6:7] not in (b"\1", b"\2", b"\3"):
@@ -244,12 +244,12 @@ def read_array_header(stream: IO[bytes]) -> ArrayHeader:
     length = int.from_bytes(stream.read(wide), "little")
     text = stream.read(min(length, 1 << 16)).decode("latin1")
     found = _ARRAY.fullmatch(text)
-    if found is None or None in found.groups() or "O" in found["dtype"]:
-        raise ValueError(f"expected the header of an array of numbers, got {text[:80]!r}")
+    if found is None or None in found.groups():
+        raise ValueError(f"expected the header of an array, got {text.strip()[:80]!r}")
     try:
         dtype = np.dtype(found["dtype"])
     except TypeError:
-        raise ValueError(f"expected the header of an array of numbers, got the type {found['dtype']!r}") from None
+        raise ValueError(f"expected the header of an array, got the type {found['dtype']!r}") from None
     shape = tuple(int(length) for length in re.findall(r"\d+", found["shape"]))
     if not dtype.itemsize or math.prod(max(1, length) for length in shape) * dtype.itemsize >= 1 << 63:
         raise ValueError(f"expected an array of fewer than 2**63 bytes, got {dtype} {list(shape)}")
@@ -280,6 +280,8 @@ def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayFiel
     """
     with _member(archive, info) as stream:
         header = read_array_header(stream)
+        if header.dtype.hasobject:
+            raise ValueError("expected an array of numbers or text, got one of objects, which are never unpickled")
         if field is not None:
             field.check(header.shape, header.dtype)
         if header.start + header.nbytes != info.file_size:

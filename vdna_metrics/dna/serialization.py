@@ -164,21 +164,22 @@ class _HistogramFile(DNAFile):
                 raise ValueError(f"array {name!r}: expected numbers below 2**63, got {arrays[name].max()}")
         if found.counts.min() < 0:
             raise ValueError(f"array 'counts': expected numbers from 0, got {int(found.counts.min())}")
-        if _SIZED.search(self.fingerprint.preprocessing):
-            self._check_totals(found)
+        prepared = _PREPARED.search(self.fingerprint.preprocessing)
+        if prepared and not self.provenance.origin:  # vdna counts some activations twice
+            self._check_totals(found, one_size=bool(prepared["size"]))
         found.state[0] = self.n_images
         return found
 
-    def _check_totals(self, found: HistogramDistribution) -> None:
-        """Images of one size give every neuron of a layer as many activations, each as many as the next."""
+    def _check_totals(self, found: HistogramDistribution, *, one_size: bool) -> None:
+        """An image gives all neurons of a layer as many activations, and the same number as another of its size."""
         for layer, counts in self.layout.split(found.counts).items():
             totals = counts.sum(1)
             images, low, high = self.n_images, int(totals.min()), int(totals.max())
-            if low != high or (low % images if images else low) or (images and not low):
-                got = low if low == high else f"{low} to {high}"
+            few_or_none = low < images or (low and not images)
+            if low != high or few_or_none or (one_size and images and low % images):
                 raise ValueError(
-                    f"array 'counts': expected a multiple of {images} images for each neuron of layer {layer!r}, the "
-                    f"same for all, got {got}"
+                    f"n_images and array 'counts': expected {f'a multiple of {images}' * one_size or 'one number of'} "
+                    f"activations for each neuron of layer {layer!r}, got {low if low == high else f'{low} to {high}'}"
                 )
         ends = ("below", found.below, found.counts[:, 0]), ("above", found.above, found.counts[:, -1])
         for name, outside, end in ends:
@@ -247,7 +248,7 @@ DNA_FILES: Mapping[str, type[DNAFile]] = {
     "layer_gaussian": _LayerGaussianFile,
 }
 _ROUNDING = 1e-9
-_SIZED = re.compile(r":\d+x\d+(:|$)")  # of a preprocessing's id, see `Preprocessing.id`
+_PREPARED = re.compile(r"^none$|:(own-size|(?P<size>\d+x\d+))(:|$)")  # ids of `Preprocessing`
 
 
 # ------------------------------------------------------------------------------------------------------------- arrays

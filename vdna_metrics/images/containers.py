@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.files import errors_of, is_ours, read_header
+from vdna_metrics.files import (
+    check_limit,
+    errors_of,
+    is_ours,
+    open_archive,
+    read_array_header,
+    read_arrays,
+    read_header,
+)
 from vdna_metrics.images.decoding import IMAGE_EXTENSIONS
 from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, TarSource, ZipSource, zip_data_start
 
@@ -214,7 +222,7 @@ def _check_images(entries: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(entries)
 
 
-def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[str, ...]:
+def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     layouts = "[N, H, W, 3], [N, H, W, 1], [N, H, W], [N, 3, H, W] or [N, 1, H, W]"
     if dtype != np.uint8:
         raise ValueError(f"{where}: images are uint8 {layouts}, got {dtype}; scale to 0..255 and round first")
@@ -224,40 +232,47 @@ def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tu
     if one_image or not colour or 0 in shape:
         hint = "; write one image as array[None], gray ones as array[..., None]" if one_image else ""
         raise ValueError(f"{where}: images are uint8 {layouts}, got shape {list(shape)}{hint}")
-    return tuple(map(str, range(shape[0])))
 
 
 def open_array(name: str, array: NDArray[Any]) -> ImageSource:
     """Rows of an array in memory."""
-    return ArraySource(name, _check_array(name, array.shape, array.dtype), array)
+    _check_array(name, array.shape, array.dtype)
+    return ArraySource(name, _names(name, len(array)), array)
 
 
-def _open_npy(name: str, path: str, _folder: str, *, start: int = 0) -> ImageSource:
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with open(path, "rb") as file:
+def _names(where: str, number: int) -> tuple[str, ...]:
+    check_limit("images", number, where)
+    return tuple(map(str, range(number)))
+
+
+def _open_npy(name: str, path: str, _folder: str, *, start: int = 0, size: int | None = None) -> ImageSource:
+    """Of a member of an archive, which lies in it as it is, the start and size."""
+    with open(path, "rb") as file, errors_of(f"{path!r} has no readable array"):
         file.seek(start)
-        with errors_of(f"{path!r} has no readable array", (ValueError, KeyError)):
-            shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
-        offset = file.tell()
-    names = _check_array(path, shape, dtype)
-    missing = offset + int(np.prod(shape, dtype=np.int64)) - os.path.getsize(path)
+        header = read_array_header(file)
+    _check_array(path, header.shape, header.dtype)
+    there = os.path.getsize(path) - start
+    missing = header.start + header.nbytes - (there if size is None else min(there, size))
     if missing > 0:
-        raise ValueError(f"{path!r} is cut: {missing} bytes of its array of shape {list(shape)} are missing")
-    return ArraySource(name, names, None, path, offset, shape, fortran)
+        raise ValueError(f"{path!r} is cut: {missing} bytes of its array of shape {list(header.shape)} are missing")
+    return ArraySource(
+        name, _names(path, header.shape[0]), None, path, start + header.start, header.shape, header.fortran
+    )
 
 
 def _open_npz(name: str, path: str, folder: str) -> ImageSource:
-    with zipfile.ZipFile(path) as archive:
-        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    with open_archive(Path(path)) as (_, infos):
+        pass
     if is_ours(path):
         holds = read_header(path)["kind"]
         raise ValueError(f"{path!r} is a file of vdna_metrics that holds {holds!r}, and no images")
     if "arr_0" not in infos:
-        raise ValueError(f"{path!r} has the arrays {sorted(infos)}, no 'arr_0'; write it with np.savez(path, images)")
+        raise ValueError(
+            f"{path!r} has the arrays {sorted(infos)[:8]}, no 'arr_0'; write it with np.savez(path, images)"
+        )
     info = infos["arr_0"]
     if info.compress_type == zipfile.ZIP_STORED:
         with open(path, "rb") as file:
             start = zip_data_start(file, info.header_offset)
-        return _open_npy(name, path, folder, start=start)
-    with np.load(path, allow_pickle=False) as arrays:
-        return open_array(name, arrays["arr_0"])
+        return _open_npy(name, path, folder, start=start, size=info.file_size)
+    return open_array(name, read_arrays(path, ["arr_0"])["arr_0"])
