@@ -231,8 +231,8 @@ def test_a_file_may_not_be_larger_than_the_limit(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file above the limit is refused by its stated length, or where it passes the limit; nothing of it is kept."""
-    monkeypatch.setenv("VDNA_METRICS_DOWNLOAD_LIMIT", "1000")
-    with pytest.raises(DownloadError, match=r"expected at most 1000 bytes, got 204800; raise .*_DOWNLOAD_LIMIT"):
+    monkeypatch.setenv("VDNA_METRICS_MAX_DOWNLOAD_BYTES", "1000")
+    with pytest.raises(DownloadError, match=r"expected at most 1000 bytes, got 204800; .*_MAX_DOWNLOAD_BYTES"):
         fetch(server.serve("a.pth", CONTENT), tmp_path / "a.pth")
     with pytest.raises(DownloadError, match="expected at most 1000 bytes, got at least"):
         fetch(server.serve("b.pth", CONTENT, sized=False), tmp_path / "b.pth", sha256=SHA256)

@@ -19,11 +19,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from vdna_metrics.files import sha256_of_file
+from vdna_metrics.files import limit_of, limit_variable, sha256_of_file
 
 HUB = "hf-hub:"
 _DATASETS = "datasets/"
-LIMIT_VARIABLE = "VDNA_METRICS_DOWNLOAD_LIMIT"
 
 Report = Callable[[str, int, int | None], None]
 
@@ -108,8 +107,7 @@ def fetch(
         headers: of the request. ``Authorization`` does not follow a redirection to another host.
         timeout: seconds to wait for a connection, and for each further piece of the file.
         deadline: seconds in all, retries included. A server that sends less than 1 kB a second is given up earlier.
-        limit: bytes that the file may have, by default 20 GB or what the environment variable
-            ``VDNA_METRICS_DOWNLOAD_LIMIT`` says.
+        limit: bytes that the file may have, by default ``download_bytes`` of `files.LIMITS`, 20 GB.
 
     Returns:
         The target.
@@ -131,7 +129,9 @@ def fetch(
     if target.is_file():
         return _checked(target, sha256, address)
     _check_address(address)
-    limits = _Limits(timeout, time.monotonic() + deadline, download_limit() if limit is None else limit, bool(sha256))
+    limits = _Limits(
+        timeout, time.monotonic() + deadline, limit_of("download_bytes") if limit is None else limit, bool(sha256)
+    )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
@@ -159,18 +159,6 @@ class _Limits:
     end: float
     n_bytes: int
     verified: bool
-
-
-def download_limit() -> int:
-    """Bytes that a downloaded file may have: ``VDNA_METRICS_DOWNLOAD_LIMIT``, else 20 GB.
-
-    Raises:
-        ValueError: when the variable is no whole number.
-    """
-    stated = os.environ.get(LIMIT_VARIABLE) or "20_000_000_000"
-    if not stated.replace("_", "").isdecimal():
-        raise ValueError(f"{LIMIT_VARIABLE}: expected a whole number of bytes, got {stated!r}")
-    return int(stated)
 
 
 @dataclass(frozen=True)
@@ -441,7 +429,7 @@ def _receive(
         if max(size, total or 0) > limits.n_bytes:
             file.truncate(0)  # there is no use in going on
             told = f"expected at most {limits.n_bytes} bytes, got {'' if total else 'at least '}{total or size}"
-            raise _failed(address, target, f"{told}; raise the limit by {LIMIT_VARIABLE}")
+            raise _failed(address, target, f"{told}; if you trust it, set {limit_variable('download_bytes')}")
         now = time.monotonic()
         if now > limits.end:
             raise _failed(address, target, f"not done in time, after {size} of {total or 'unknown'} bytes")

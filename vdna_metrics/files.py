@@ -10,6 +10,7 @@ import math
 import os
 import re
 import reprlib
+import stat
 import struct
 import tempfile
 import zipfile
@@ -45,11 +46,17 @@ class Limit:
     of: str
 
 
-LimitName = Literal["array_bytes", "json_bytes", "images"]
+LimitName = Literal[
+    "array_bytes", "json_bytes", "images", "image_bytes", "image_pixels", "text_bytes", "download_bytes"
+]
 LIMITS: Mapping[LimitName, Limit] = {
     "array_bytes": Limit(2 << 30, "bytes of one array in memory"),
     "json_bytes": Limit(160 << 20, "bytes of one JSON text"),  # the digests of ImageNet's images are 135 MB
     "images": Limit(20_000_000, "images in one container"),
+    "image_bytes": Limit(1 << 30, "bytes of one image file"),
+    "image_pixels": Limit(1 << 26, "pixels of one image"),  # some 20 bytes of memory each, in every worker
+    "text_bytes": Limit(1 << 30, "bytes of one list of names"),  # ImageNet's is 60 MB
+    "download_bytes": Limit(20 * 10**9, "bytes of one downloaded file"),
 }
 """Every limit, once. `VDNA_METRICS_MAX_` and the name in capitals is the variable of the environment that sets it."""
 
@@ -64,7 +71,7 @@ def limit_of(name: LimitName) -> int:
         >>> limit_of("array_bytes")
         2147483648
     """
-    variable = _variable(name)
+    variable = limit_variable(name)
     text = os.environ.get(variable, "")
     if text and (not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1):
         raise ValueError(f"expected {variable} to be a whole number of {LIMITS[name].of}, got {text[:40]!r}")
@@ -80,17 +87,36 @@ def check_limit(name: LimitName, size: int, what: str) -> None:
         >>> check_limit("array_bytes", 10**12, "x.npz: member 'mu.npy'")
         Traceback (most recent call last):
         ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of one array in memory, got 1000000000000;
-        set VDNA_METRICS_MAX_ARRAY_BYTES if you trust it
+        if you trust it, set VDNA_METRICS_MAX_ARRAY_BYTES (--limit array_bytes=1000000000000)
     """
     if size > limit_of(name):
         raise ValueError(
-            f"{what}: expected at most {limit_of(name)} {LIMITS[name].of}, got {size}; set {_variable(name)} if you "
-            "trust it"
+            f"{what}: expected at most {limit_of(name)} {LIMITS[name].of}, got {size}; if you trust it, set "
+            f"{limit_variable(name)} (--limit {name}={size})"
         )
 
 
-def _variable(name: LimitName) -> str:
+def limit_variable(name: LimitName) -> str:
+    """The variable of the environment that sets a limit."""
     return f"VDNA_METRICS_MAX_{name.upper()}"
+
+
+def read_whole(path: str | Path, limit: LimitName) -> bytes:
+    """All bytes of a regular file; a pipe that nobody writes to does not hold this up, nor does a device without end.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: for anything but a regular file, or one over the limit.
+    """
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"expected a regular file, {path} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'none')}")
+        check_limit(limit, status.st_size, str(path))
+        return file.read(limit_of(limit))
+
+
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFSOCK: "a socket"}
 
 
 # -------------------------------------------------------------------------------------------------------------- bytes
@@ -410,12 +436,8 @@ def read_json(path: str | Path, hint: type[Value], what: str) -> Value:
         FileNotFoundError: when there is no such file.
         ValueError: when it holds something else; file and field are named.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise ValueError(f"expected {what}, {path} is no regular file")
-    check_limit("json_bytes", path.stat().st_size, str(path))
     with errors_of(f"{path}: expected {what}"):
-        return typed(hint, plain_json(path.read_bytes()))
+        return typed(hint, plain_json(read_whole(path, "json_bytes")))
 
 
 # ---------------------------------------------------------------------------------------------------------- our files

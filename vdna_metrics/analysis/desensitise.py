@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vdna_metrics.dna.columns import ColumnLike, find_column
 from vdna_metrics.dna.grouped import total_of
-from vdna_metrics.files import errors_of
+from vdna_metrics.files import errors_of, read_whole
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import NeuronLayout, check_type, near_names
@@ -322,7 +322,7 @@ def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
     Raises:
         ValueError: for a table of another form; the line is named.
     """
-    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    lines = read_whole(path, "text_bytes").decode("utf-8-sig").splitlines()
     rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if rows and rows[0][1].strip().isdecimal():
         rows = rows[1:]

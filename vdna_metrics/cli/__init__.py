@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +19,7 @@ import click
 from vdna_metrics import downloads
 from vdna_metrics._version import __version__
 from vdna_metrics.cli.screen import report_download, say
+from vdna_metrics.files import LIMITS, limit_variable
 from vdna_metrics.text import printable
 
 # Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
@@ -105,7 +109,14 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "sh
 
 @click.group(cls=_Group, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="vdna-metrics")
-def app() -> None:
+@click.option(
+    "limits",
+    "--limit",
+    multiple=True,
+    metavar="NAME=N",
+    help=f"Take more, or less, from files that somebody else may have made: {', '.join(LIMITS)}.",
+)
+def app(limits: tuple[str, ...]) -> None:
     """Compare sets of images by the distributions of neuron activations.
 
     A SOURCE is images: a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
@@ -113,7 +124,27 @@ def app() -> None:
     (procedural:white_noise/100). Or it is DNAs of images: a file, a folder of files, a name of the store (bsds500/test,
     STORE::NAME), or statistics of another tool.
     """
-    click.get_current_context().with_resource(downloads.progress(report_download()))
+    context = click.get_current_context()
+    context.with_resource(downloads.progress(report_download()))
+    context.with_resource(_limited(limits))
+
+
+@contextmanager
+def _limited(limits: Sequence[str]) -> Iterator[None]:
+    """Limits of this command in the environment, where worker processes find them too."""
+    before = dict(os.environ)
+    for text in limits:
+        given, _, number = text.partition("=")
+        name = next((known for known in LIMITS if known == given), None)
+        if name is None or not number.isdecimal() or not int(number):
+            known = ", ".join(f"{known} ({limit.default})" for known, limit in LIMITS.items())
+            raise click.BadParameter(f"{text!r}: expected NAME=N of {known}", param_hint="--limit")
+        os.environ[limit_variable(name)] = number
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def main() -> None:

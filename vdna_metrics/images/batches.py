@@ -129,8 +129,8 @@ class ImageDataset(Dataset[ImageRecord]):
             decoded = decode_bytes(raw) if isinstance(raw, bytes) else DecodedImage(_row_to_rgb(raw), "array")
             facts = _facts_of(decoded)
             image = self.transform(torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous())
-        except (ValueError, OSError) as error:
-            return ImageRecord(index, digest, str(error))
+        except (ValueError, OSError, MemoryError) as error:
+            return ImageRecord(index, digest, str(error) or "not enough memory")
         return ImageRecord(index, digest, image, facts)
 
     def batch(self, records: list[ImageRecord]) -> tuple[ImageBatch, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdna_metrics.files import errors_of
+from vdna_metrics.files import errors_of, read_whole
 from vdna_metrics.layout import check_type
 
 FOLDER = "folder"
@@ -137,7 +137,7 @@ def _read_clusters(path: Path) -> Mapping[str, str]:
     if not path.is_file():
         raise ValueError(f"no file of clusters at {str(path)!r}; a regular expression does not end in {path.suffix}")
     with errors_of(f"{path} is no file of clusters", (UnicodeDecodeError, json.JSONDecodeError, csv.Error)):
-        text = path.read_text("utf-8-sig")
+        text = read_whole(path, "text_bytes").decode("utf-8-sig")
         pairs = _pairs_of_json(text, path) if path.suffix.lower() == ".json" else _pairs_of_table(text, path)
         found: dict[str, str] = {}
         for name, cluster in pairs:

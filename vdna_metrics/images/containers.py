@@ -24,6 +24,7 @@ from vdna_metrics.files import (
     read_array_header,
     read_arrays,
     read_header,
+    read_whole,
 )
 from vdna_metrics.images.decoding import IMAGE_EXTENSIONS
 from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, TarSource, ZipSource, zip_data_start
@@ -49,6 +50,8 @@ def open_container(source: str | Path) -> ImageSource:
         return FileSource(name, images, path, unread=unread + repeated)
     if not os.path.exists(path):
         raise ValueError(f"no image source at {path!r}; {near_files(path)}".removesuffix("; "))
+    if not os.path.isfile(path):  # a pipe would wait for its writer
+        raise ValueError(f"{path!r} is not an image source: it is neither a folder nor a regular file")
     suffix = os.path.splitext(path)[1].lower()
     if suffix in IMAGE_EXTENSIONS:
         return FileSource(name, (name,), os.path.dirname(path))
@@ -193,7 +196,7 @@ def _open_tar(name: str, path: str, folder: str) -> ImageSource:
 
 
 def _open_list(name: str, path: str, _folder: str) -> ImageSource:
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in read_whole(path, "text_bytes").decode("utf-8-sig").splitlines()]
     entries = [PurePath(line).as_posix() for line in lines if line and not line.startswith("#")]
     return FileSource(name, _check_images(entries, path), os.path.dirname(path))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.downloads import DownloadError, cache_folder
-from vdna_metrics.files import errors_of
+from vdna_metrics.files import errors_of, read_whole
 from vdna_metrics.images.containers import open_array, open_container
 from vdna_metrics.images.dataset_table import CELEBA_PARTITIONS, DATASETS, FFHQ_SPLITS, HUB_DATASETS, DatasetRecord
 from vdna_metrics.images.decoding import decode_image
@@ -166,7 +166,7 @@ def _open_celeba(record: DatasetRecord, split: str, root: Path) -> ImageSource:
     if not check_integrity(partition, md5):
         raise ValueError(f"{partition} is not the official file: its md5 is not {md5}; get it from {record.home}")
     number = {"train": "0", "valid": "1", "test": "2"}[split]
-    rows = (line.split() for line in partition.read_text().splitlines())
+    rows = (line.split() for line in read_whole(partition, "text_bytes").decode().splitlines())
     return _choose(whole, {PurePosixPath(name).stem for name, part in rows if part == number})
 
 

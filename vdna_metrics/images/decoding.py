@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
-from vdna_metrics.files import errors_of
+from vdna_metrics.files import check_limit, errors_of, limit_variable, read_whole
 
 _SUFFIXES = {
     "BMP": (".bmp",),
@@ -49,8 +49,8 @@ def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[n
         uint8 ``[H, W, 3]``, writable.
 
     Raises:
-        ValueError: not an image of a known format, damaged or cut, floating point, or with more pixels than
-            Pillow's limit ``2 * PIL.Image.MAX_IMAGE_PIXELS``; names the image.
+        ValueError: not an image of a known format, damaged or cut, floating point, or with more bytes or pixels than
+            the limits ``image_bytes`` and ``image_pixels`` of `files.LIMITS`; names the image.
         OSError: the path cannot be read.
         RuntimeError: ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES`` is on in this process.
 
@@ -60,7 +60,7 @@ def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[n
     """
     if not isinstance(data, bytes):
         name = str(data) if name is None else name
-        data = Path(data).read_bytes()
+        data = read_whole(data, "image_bytes")
     with errors_of(name or "image"):
         return decode_bytes(data).pixels
 
@@ -117,6 +117,7 @@ def decode_bytes(data: bytes) -> DecodedImage:
         raise ValueError("the file is empty")
     try:
         image = _open_pillow(data)
+        check_limit("image_pixels", image.width * image.height, f"{image.width} x {image.height} pixels")
         if image.format == "PNG":
             # Pillow decodes PNG without looking at the checksums of the pixels; verify() does, and uses the image up.
             image.verify()
@@ -134,7 +135,9 @@ def decode_bytes(data: bytes) -> DecodedImage:
     except UnidentifiedImageError:
         raise ValueError(f"not a readable {', '.join(_FORMATS)} image; it begins with {data[:12]!r}") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{error} Raise PIL.Image.MAX_IMAGE_PIXELS if the file is trusted.") from error
+        raise ValueError(
+            f"{error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS and {limit_variable('image_pixels')}."
+        ) from error
     except (ValueError, MemoryError):
         raise
     except Exception as error:  # damaged files make Pillow's readers raise anything from SyntaxError to IndexError

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.files import errors_of
+from vdna_metrics.files import check_limit, errors_of, read_whole
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class FileSource(ImageSource):
 
     def read(self, index: int) -> bytes:
         """Read one image as it is stored."""
-        return Path(self.root, self.names[index]).read_bytes()
+        return read_whole(Path(self.root, self.names[index]), "image_bytes")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class TarSource(ImageSource):
     def read(self, index: int) -> bytes:
         """Read one image as it is stored."""
         start, size = self.spans[index]
+        check_limit("image_bytes", size, "the archive's member")
         with open(self.path, "rb") as file:
             file.seek(start)
             return _read_exactly(file, size)
@@ -91,6 +92,7 @@ class ZipSource(ImageSource):
     def read(self, index: int) -> bytes:
         """Read one image as it is stored."""
         offset, packed, size, crc, deflated = self.members[index]
+        check_limit("image_bytes", max(packed, size), "the archive's member")
         with open(self.path, "rb") as file:
             file.seek(zip_data_start(file, offset))
             data = _read_exactly(file, packed)

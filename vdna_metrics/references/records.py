@@ -252,7 +252,7 @@ class Manifest:
         return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Manifest:
+    def parse(cls, text: str | bytes, where: str) -> Manifest:
         """Inverse of `dump`.
 
         Raises:

@@ -34,6 +34,7 @@ from vdna_metrics.files import (
     read_arrays,
     read_member,
     read_npz,
+    read_whole,
     sha256_of_file,
 )
 from vdna_metrics.fingerprint import ExtractorFingerprint
@@ -233,7 +234,7 @@ def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
             return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
         if container == "pickle":
             check_limit("array_bytes", path.stat().st_size, "its pickle")
-            return container, _dict(load_pickle(path.read_bytes(), what), what)
+            return container, _dict(load_pickle(read_whole(path, "array_bytes"), what), what)
     raise ValueError(f"{what} is not a file of statistics: neither an .npz or torch file nor a pickle")
 
 
