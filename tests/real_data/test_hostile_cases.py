@@ -1,4 +1,4 @@
-"""Small inputs that ended the first version in memory, in hangs or in other errors; each is built in other tests too."""
+"""Small inputs that the first version took, hung at or ended in other errors; other tests build the like themselves."""
 
 from __future__ import annotations
 
