@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vdna_metrics.files import SCHEMA, is_ours, read_header, read_npz, sha256_of_file, write_npz
+from vdna_metrics.files import (
+    SCHEMA,
+    is_ours,
+    limit_of,
+    plain_json,
+    read_arrays,
+    read_header,
+    read_json,
+    read_npz,
+    sha256_of_file,
+    write_npz,
+)
 from vdna_metrics.schema import ArrayField
 
 ARRAYS = {
@@ -306,3 +319,147 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     assert sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     path.write_bytes(bytes(3 << 20))
     assert sha256_of_file(path) == hashlib.sha256(bytes(3 << 20)).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------- claims of a file
+def _npy(claim: str, values: bytes = b"\0" * 24) -> bytes:
+    header = claim.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values
+
+
+def _claim(dtype: str = "|u1", shape: str = "(24,)", order: str = "False") -> str:
+    return f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {shape}, }}"
+
+
+def _zip(path: Path, *members: tuple[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [_claim(), _claim("<f8", "(3,)"), _claim("<f4", "(2, 3)", "True"), _claim("|S8", "(3L,)"), _claim(">i4", "(6,)"),
+     _claim("<U1", "(6,)"), _claim("|u1", "(4, 0, 6)")],
+)  # fmt: skip
+def test_arrays_are_read_as_numpy_reads_them(tmp_path: Path, claim: str) -> None:
+    """Every plain array that NumPy writes, in either order and byte order, with the lengths of Python 2."""
+    data = _npy(claim, b"" if ", 0," in claim else bytes(range(24)) if "U" not in claim else b"a\0\0\0" * 6)
+    path = _zip(tmp_path / "x.npz", ("a.npy", data))
+    expected = np.lib.format.read_array(io.BytesIO(data.replace(b"3L,", b"3, ")))
+    found = read_arrays(path, ["a"])["a"]
+    assert (found.dtype, found.shape, found.flags.writeable) == (expected.dtype, expected.shape, True)
+    np.testing.assert_array_equal(found, expected)
+    assert read_arrays(path, ["b"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_npy(_claim(shape="(100000000000, 8, 8, 3)")), "its header claims 19200000000000 bytes, .*; there are 24"),
+        (_npy(_claim(shape="(25,)")), "its header claims 25 bytes, .*; there are 24"),
+        (_npy(_claim(shape="(4294967296, 4294967296)")), r"expected an array of fewer than 2\*\*63 bytes"),
+        (_npy(_claim(shape="(0, 4294967296, 4294967296)"), b""), r"expected an array of fewer than 2\*\*63 bytes"),
+        (_npy(_claim(shape="(-5, 8)")), "expected the header of an array, got .*-5"),
+        (_npy(_claim(shape="(True, 24)")), "expected the header of an array, got .*True"),
+        (_npy(_claim(shape="I5, 20)")), "expected the header of an array, got .*I5"),
+        (_npy(_claim(shape="(" * 60 + ")" * 60)), "expected the header of an array"),
+        (_npy(_claim("|O", "(2,)")), "expected an array of numbers or text, got one of objects"),
+        (_npy(_claim("<f7", "(3,)")), "expected the header of an array, got the type '<f7'"),
+        (_npy(_claim("|S0", "(3,)")), r"expected an array of fewer than 2\*\*63 bytes"),
+        (_npy("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (3,), }"), "expected the header of an array"),
+        (_npy(_claim().replace("'descr'", "'shape'")), "expected the header of an array"),
+        (b"x", "expected an array in NumPy's format, it begins with b'x'"),
+        (b"", "expected an array in NumPy's format, it begins with b''"),
+        (b"\x93NUMPY\x09\x00" + b" " * 90, "expected an array in NumPy's format"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b" " * 90, "expected the header of an array"),
+    ],
+)
+def test_what_an_array_claims_is_compared_first(tmp_path: Path, data: bytes, message: str) -> None:
+    """An array is refused by file and member before anything of the claimed size is allocated."""
+    path = _zip(tmp_path / "x.npz", ("a.npy", data))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"x\.npz: member 'a\.npy': {message}"):
+            read_arrays(path, ["a"])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+
+
+def test_members_that_are_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files of large arrays are refused by a limit that the environment raises, and lies about sizes at once."""
+    path = _zip(tmp_path / "x.npz", ("a.npy", _npy(_claim(shape=f"({1 << 20},)"), bytes(1 << 20))))
+    monkeypatch.setenv("VDNA_METRICS_MAX_ARRAY_BYTES", "1000000")
+    with pytest.raises(
+        ValueError,
+        match=r"member 'a\.npy': its values: expected at most 1000000 bytes .* got 1048576; set "
+        "VDNA_METRICS_MAX_ARRAY_BYTES if you trust it",
+    ):
+        read_arrays(path, ["a"])
+    monkeypatch.setenv("VDNA_METRICS_MAX_ARRAY_BYTES", str(1 << 20))
+    assert read_arrays(path, ["a"])["a"].shape == (1 << 20,)
+    # Both places where a zip file says how large the member is.
+    data = path.read_bytes().replace((128 + (1 << 20)).to_bytes(4, "little"), (1 << 31).to_bytes(4, "little"))
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"member 'a\.npy': it claims 2147483648 bytes, which do not fit into \d+"):
+        read_arrays(path, ["a"])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e9", "much", "1" * 30, "\uff11"])
+def test_limits_are_whole_numbers(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is no number is an error that names its variable."""
+    monkeypatch.setenv("VDNA_METRICS_MAX_JSON_BYTES", text)
+    with pytest.raises(
+        ValueError, match="expected VDNA_METRICS_MAX_JSON_BYTES to be a whole number of bytes of one JSON"
+    ):
+        limit_of("json_bytes")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_compressions_are_refused(tmp_path: Path, compression: int) -> None:
+    """NumPy stores or deflates; what else there is could be a bomb of any size."""
+    path = _zip(tmp_path / "x.npz", ("a.npy", _npy(_claim())), compression=compression)
+    with pytest.raises(ValueError, match=r"x\.npz: member 'a\.npy': expected it stored or deflated, got compression"):
+        read_arrays(path, ["a"])
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Which of them is meant cannot be known."""
+    path = _zip(tmp_path / "x.npz", ("a.npy", _npy(_claim())), ("a", b"x"))
+    with pytest.raises(ValueError, match=r"x\.npz: it has 'a' twice: members 'a\.npy' and 'a'"):
+        read_arrays(path, ["a"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """A pipe would wait for its writer for ever."""
+    os.mkfifo(tmp_path / "x.npz")
+    for read in (read_header, lambda path: read_json(path, int, "a number")):
+        with pytest.raises(ValueError, match=r"x\.npz.* no regular file"):
+            read(tmp_path / "x.npz")
+    assert not is_ours(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 2}', "an object has 'a' twice"),
+        ('{"a": [NaN]}', "NaN is no number"),
+        ("[-Infinity]", "-Infinity is no number"),
+        ("[1e999]", "1e999 is no number"),
+        ("[" * 100_000, "Expecting value|maximum recursion depth|nested|more than"),
+        ("[" * 101 + "]" * 101, "containers are nested in more than 100 levels"),
+        ("[]," * 10**6 + "[]" + "[" * 10**6, "there are more than 2000000 containers"),
+        ("1" * 10_000, "Exceeds the limit|more than"),
+        ("", "Expecting value"),
+        ("[1", "Expecting"),
+    ],
+)
+def test_json_is_plain(text: str, message: str) -> None:
+    """What another reader might read otherwise, or cannot hold, is refused."""
+    with pytest.raises(ValueError, match=rf"^expected JSON: .*({message})"):
+        plain_json(text)
+    assert plain_json("[" * 100 + "]" * 100)
+    assert plain_json(b'{"a": [1, 2.5, "\\udc80"]}') == {"a": [1, 2.5, "\udc80"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.dnas import KINDS, LAYOUT, make_activations, make_dna, make_fingerprint, make_ranges
+from helpers.tampering import Arrays, tampered
 
 from vdna_metrics.distributions import (
     Distribution,
@@ -262,6 +264,169 @@ def test_ranges_of_schema_1_are_read_for_ever() -> None:
     assert loaded.equals(distribution.ranges)
     assert torch.equal(loaded.observed_low, distribution.ranges.observed_low)
     assert torch.equal(loaded.observed_high, distribution.ranges.observed_high)
+
+
+# ----------------------------------------------------------------------------------------- contents that cannot be
+def _sized(kind: Kind, n_images: int = 12) -> VDNA:
+    """A DNA whose preprocessing says that all images have one size."""
+    fingerprint = make_fingerprint(preprocessing="clean:bicubic:8x8:mean=0,0,0:std=1,1,1")
+    return replace(make_dna(kind, n_images, centre=CENTRE), fingerprint=fingerprint)
+
+
+def _put(name: str, place: Any, value: Any) -> Callable[[dict[str, Any], Arrays], None]:
+    def change(_: dict[str, Any], arrays: Arrays) -> None:
+        arrays[name][place] = value
+
+    return change
+
+
+def _cast(name: str, make: Callable[[Any], Any]) -> Callable[[dict[str, Any], Arrays], None]:
+    def change(_: dict[str, Any], arrays: Arrays) -> None:
+        arrays[name] = np.asarray(make(arrays[name]))
+
+    return change
+
+
+def _set(name: str, value: Any) -> Callable[[dict[str, Any], Arrays], None]:
+    def change(header: dict[str, Any], _: Arrays) -> None:
+        *path, last = name.split(".")
+        for part in path:
+            header = header[part]
+        header[last] = value
+
+    return change
+
+
+IMPOSSIBLE: dict[str, tuple[Kind, Callable[[dict[str, Any], Arrays], Any], str]] = {
+    "images below none": ("gaussian", _set("n_images", -5), r"n_images: expected a whole number from 0 .*, got -5"),
+    "images without end": ("gaussian", _set("n_images", 10**30), "n_images: expected a whole number, got 10"),
+    "images in halves": ("gaussian", _set("n_images", 2.5), r"n_images: expected a whole number, got 2\.5"),
+    "no images": ("gaussian", _set("n_images", 0), "expected a variance from 0, those of 0 images"),
+    "fewer images than the variance": ("gaussian", _set("n_images", 1), "expected a variance from 0, those of 1 image"),
+    "negative squares": ("gaussian", _put("second", 2, -1.0), "give .* for neuron 2 of layer 'conv1'"),
+    "a mean out of the squares": ("gaussian", _put("first", 5, 1e6), "for neuron 1 of layer 'conv2'"),
+    "NaN": ("gaussian", _put("second", 0, np.nan), "array 'second': expected finite numbers, got NaN or infinity"),
+    "infinity": ("layer_gaussian", _put("centre", 0, np.inf), "array 'centre': expected finite numbers"),
+    "a scalar": ("gaussian", _cast("first", lambda _: 1.0), r"member 'first\.npy': expected f8 \[9\], got f8 \[\]"),
+    "one for all": ("gaussian", _cast("centre", lambda a: a[:1]), r"expected f8 \[9\], got f8 \[1\]"),
+    "another type": ("gaussian", _cast("centre", lambda a: a.astype(int)), r"expected f8 \[9\], got i8 \[9\]"),
+    "complex": ("gaussian", _cast("centre", lambda a: a + 1j), r"expected f8 \[9\], got c16 \[9\]"),
+    "no array": (
+        "gaussian",
+        lambda _, arrays: arrays.pop("first"),
+        r"expected the arrays .*'first'.*, got \['centre', 'sec",
+    ),
+    "another array": ("gaussian", lambda _, arrays: arrays.update(x=np.ones(2)), "expected the arrays .* got .*'x'"),
+    "a scalar scatter": ("layer_gaussian", _cast("scatter", lambda _: 1.0), r"expected f8 \[19\], got f8 \[\]"),
+    "negative variances": ("layer_gaussian", _put("scatter", 0, -3.0), "expected a variance from 0"),
+    "wrong bins": ("histogram", _set("bins", 30), r"member 'lengths\.npy': expected u1 \[18\], got u1 \[9\]"),
+    "no bins": ("histogram", _set("bins", 0), "bins: expected a whole number from 1 to 16777216, got 0"),
+    "too many bins": ("histogram", _set("bins", 1 << 24), r"member 'lengths\.npy': expected u1 \[7549749\]"),
+    "more bins than there are": (
+        "histogram",
+        _set("bins", 1 << 25),
+        "bins: expected a whole number from 1 to 16777216",
+    ),
+    "counts below none": (
+        "histogram",
+        _put("counts", (0, 0, 0), 255),
+        "array 'counts': expected numbers from 0|n_images",
+    ),
+    "counts of other images": (
+        "histogram",
+        _set("n_images", 7),
+        "expected a multiple of 7 activations .* 'conv1', got 72",
+    ),
+    "counts of no images": ("histogram", _set("n_images", 0), "expected a multiple of 0 activations"),
+    "more outside than there are": (
+        "histogram",
+        _put("below", 0, 200),
+        "array 'below': expected at most what the last",
+    ),
+    "nine bytes a count": (
+        "histogram",
+        _cast("counts", lambda a: np.repeat(a, 9, 0)),
+        "at most 8 bytes a count, got 9",
+    ),
+    "low above high": ("histogram", _put("low", 0, 9.0), "low is above high for 1 neuron of layer 'conv1'"),
+    "layers of another": (
+        "gaussian",
+        _set("layout.layers", [["conv9", 9]]),
+        r"layout: expected layers of the finger.*'conv9'",
+    ),
+    "neurons that are none": ("gaussian", _set("layout.layers", [["conv1", 0]]), "expected a whole number from 1"),
+    "a layer twice": (
+        "gaussian",
+        _set("layout.layers", [["conv1", 4], ["conv1", 5]]),
+        "layers: expected names that differ",
+    ),
+    "neurons in plenty": (
+        "gaussian",
+        _set("layout.layers", [["conv1", 2**50]]),
+        r"expected f8 \[1125899906842624\], got f8",
+    ),
+    "neurons without end": (
+        "gaussian",
+        _set("layout.layers", [["conv1", 2**70]]),
+        r"layers\.conv1: expected a whole number",
+    ),
+    "neurons twice": ("gaussian", _set("layout.neurons", {"norm": [1, 1]}), "neurons.norm: expected each once"),
+    "ranges of other neurons": (
+        "histogram",
+        _set("ranges.layout.layers", [["a", 9]]),
+        "ranges.layout: expected that of the",
+    ),
+    "a rule that is none": (
+        "histogram",
+        _set("ranges.widen", "max"),
+        "ranges.widen: expected 'margin' or 'vdna' or 'none'",
+    ),
+    "sizes of nothing": (
+        "gaussian",
+        _set("provenance.sizes", {}),
+        "provenance.sizes: expected the fields widths, heights",
+    ),
+    "deep": ("gaussian", _set("provenance", json.loads("[" * 200 + "]" * 200)), "nested in more than 100 levels"),
+    "an unknown field": (
+        "gaussian",
+        _set("colour", 1),
+        r"expected the fields .* it has \['colour'\] \(of a newer version",
+    ),
+    "no kind of ours": ("gaussian", _set("kind", "cloud"), "it holds 'cloud'"),
+    "schema in words": ("gaussian", _set("schema", "1"), "schema: expected a whole number from 1 to 1, got '1'"),
+    "schema of none": ("gaussian", _set("schema", 0), "schema: expected a whole number from 1 to 1, got 0"),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_impossible_contents_are_refused(what: str, tmp_path: Path) -> None:
+    """A right checksum makes nothing possible: what no images can have given is an error that names file and field."""
+    kind, change, message = IMPOSSIBLE[what]
+    path = _sized(kind).save(tmp_path / "x")
+    assert load_vdna(path).n_images == 12
+    with pytest.raises(ValueError, match=rf"x\.npz.*({message})"):
+        load_vdna(tampered(path, change))
+
+
+def test_counts_of_any_size_of_images_come_back(tmp_path: Path) -> None:
+    """Images of their own sizes, and files of others, have other numbers of activations an image."""
+    dna = _sized("histogram")
+    for other in (
+        replace(dna, fingerprint=make_fingerprint(preprocessing="clean:bicubic:own-size:mean=0,0,0:std=1,1,1")),
+        replace(dna, provenance=replace(dna.provenance, origin="vdna package: set.npz")),
+    ):
+        assert load_vdna(tampered(other.save(tmp_path / "x"), _set("n_images", 7))).n_images == 7
+
+
+def test_rounding_is_no_impossible_variance(tmp_path: Path) -> None:
+    """Sums that were moved far keep a rounding error, which may be a variance a little below zero."""
+    dna = make_dna("gaussian", 30)
+    far = dna.distribution.about(torch.full((LAYOUT.total,), 1e6, dtype=torch.float64))  # type: ignore[attr-defined]
+    back = far.about(torch.zeros(LAYOUT.total, dtype=torch.float64))
+    mean, _ = back.mean_and_variance()
+    assert load_vdna(replace(dna, distribution=back).save(tmp_path / "x")).n_images == 30
+    back.second.copy_(30 * mean.square() * (1 - 1e-13))
+    assert load_vdna(replace(dna, distribution=back).save(tmp_path / "x")).n_images == 30
 
 
 # --------------------------------------------------------------------------------------------------------------- size

@@ -321,6 +321,42 @@ def test_array_file_refusals(tmp_path: Path) -> None:
         open_images(tmp_path / "text.npy")
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((10**11, 8, 8, 3), r"is cut: \d+ bytes of its array of shape \[100000000000, 8, 8, 3\] are missing"),
+        ((2**32, 2**32, 1, 3), r"expected an array of fewer than 2\*\*63 bytes"),
+        ((6, 8, 8, 3), "is cut: 192 bytes"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_arrays_that_claim_more_than_there_is(
+    suffix: str, shape: tuple[int, ...], message: str, tmp_path: Path
+) -> None:
+    """Names of images are made after a look at how many bytes there are, of the file or of the stored member."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    path, data = tmp_path / f"x.{suffix}", header.getvalue() + bytes(5 * 8 * 8 * 3)
+    if suffix == "npz":
+        _write_zip(path, {"arr_0.npy": data, "more.npy": bytes(10**4)}, zipfile.ZIP_STORED)
+    else:
+        path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"x\.{suffix}'.*{message}"):
+        open_images(path)
+
+
+def test_images_of_one_array_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse file may hold as many images as it claims; how many names are made is limited."""
+    np.save(tmp_path / "x.npy", pixels(9, 4, 4, 3))
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "8")
+    with pytest.raises(
+        ValueError, match=r"x\.npy: expected at most 8 images in one container, got 9; set VDNA_METRICS_"
+    ):
+        open_images(tmp_path / "x.npy")
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "9")
+    assert len(open_images(tmp_path / "x.npy")) == 9
+
+
 def test_array_files_are_mapped(tmp_path: Path) -> None:
     """A stored array file is read row by row: a sparse file far larger than its readable rows opens at once."""
     header = io.BytesIO()

@@ -611,3 +611,104 @@ def test_an_npz_is_not_taken_for_a_torch_file(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "no arrays")
     with pytest.raises(ValueError, match=r"odd\.npz is of no known format|odd\.npz is damaged"):
         import_statistics(path, mode="clean", n_images=40)
+
+
+def _torch_states(**changes: Any) -> dict[str, Any]:
+    states: dict[str, Any] = {**_torchmetrics(), "real_features_num_samples": torch.tensor(40)}
+    return {**states, **{f"real_features_{name}": value for name, value in changes.items()}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sum": torch.zeros(64, requires_grad=True)}, "sum: expected a tensor of numbers, got one that requires grad"),
+        ({"sum": torch.nn.Parameter(torch.zeros(64))}, "sum: expected a tensor of numbers, got one that requires grad"),
+        ({"sum": torch.zeros(64).to_sparse()}, "is refused: it names torch._utils._rebuild_sparse_tensor"),
+        ({"sum": torch.zeros(64, dtype=torch.bfloat16)}, "sum: expected an array of numbers, got"),
+        (
+            {"sum": torch.zeros(1).expand(1 << 40)},
+            "sum: expected at most the 1 numbers of its storage, got 1099511627776",
+        ),
+        ({"sum": torch.zeros(1 << 17)}, "sum is of 131072 neurons, expected at most 65536"),
+        ({"sum": torch.zeros(64) * float("nan")}, "sum holds NaN or infinity"),
+        ({"cov_sum": torch.zeros(1).expand(64, 64)}, "outer: expected at most the 1 numbers of its storage, got 4096"),
+        ({"cov_sum": torch.zeros(64, 63)}, r"outer is \[64, 63\], expected \[64, 64\]"),
+        ({"cov_sum": [0.0]}, "outer: expected an array of numbers, got list"),
+        ({"num_samples": torch.tensor(float("inf"))}, "num_samples is inf, expected a whole number up to"),
+        ({"num_samples": torch.tensor(float("nan"))}, "num_samples is nan, expected a whole number up to"),
+        ({"num_samples": torch.tensor([40, 40])}, "num_samples is ndarray, expected a whole number up to"),
+        ({"num_samples": 10**30}, "num_samples is int, expected a whole number up to"),
+        ({"num_samples": "40"}, "num_samples is str, expected a whole number up to"),
+        ({"num_samples": 1}, "a covariance needs 2 images or more"),
+    ],
+)
+def test_torch_states_that_are_none_are_refused(changes: Any, message: str, tmp_path: Path) -> None:
+    """Only whole tensors of finite numbers, as large as what is stored of them, are read from a file of torch."""
+    path = tmp_path / "fid.pt"
+    torch.save(_torch_states(**changes), path)
+    with pytest.raises(ValueError, match=rf"fid\.pt.*{message}"):
+        import_statistics(path, mode="torchmetrics")
+
+
+def test_tensors_of_any_strides_are_read(tmp_path: Path) -> None:
+    """A transposed tensor, one of half precision, and one that begins inside of a storage are what they were."""
+    x = torch.from_numpy(_features(40, 64))
+    total = torch.cat([torch.zeros(3, dtype=torch.float64), x.sum(0)])[3:]
+    torch.save(_torch_states(sum=total, cov_sum=(x.T @ x).T), tmp_path / "fid.pt")
+    (dna,) = import_statistics(tmp_path / "fid.pt", mode="torchmetrics")
+    _assert_holds(dna, x.numpy().mean(axis=0), np.cov(x.numpy(), rowvar=False), n=40)
+    torch.save(_torch_states(sum=torch.ones(64, dtype=torch.float16)), tmp_path / "fid.pt")
+    (dna,) = import_statistics(tmp_path / "fid.pt", mode="torchmetrics")
+    assert dna.distribution.first.tolist() == [1.0] * 64  # type: ignore[attr-defined]
+
+
+def _stylegan3(**changes: Any) -> dict[str, Any]:
+    x = _features(40, 2048)
+    whole = {"capture_all": False, "capture_mean_cov": True, "num_items": 40, "raw_mean": x.sum(0), "raw_cov": x.T @ x}
+    return {**whole, "all_features": None, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_items": float("inf")}, "num_items is inf, expected a whole number"),
+        ({"num_items": 10**30}, "num_items is int, expected a whole number"),
+        ({"num_items": [40]}, "num_items is list, expected a whole number"),
+        ({"raw_mean": 3}, "sum: expected an array of numbers, got int"),
+        ({"raw_mean": np.float64(3)}, "sum: expected an array of numbers, got float"),
+        ({"raw_mean": np.ones(2048, complex)}, "sum: expected an array of numbers, got complex128"),
+        ({"capture_mean_cov": False}, "expected all_features to be a list of arrays, got NoneType"),
+        ({"capture_mean_cov": False, "all_features": [1]}, "all_features: expected an array of numbers, got int"),
+        ({"capture_mean_cov": False, "all_features": [np.ones(3)]}, r"all_features is \[3\], expected \[images, neur"),
+        (
+            {"capture_mean_cov": False, "all_features": [np.ones((3, 2048)), np.ones((3, 5))]},
+            "all_features: all the input array dimensions",
+        ),
+        (
+            {"capture_mean_cov": False, "all_features": [np.ones((2048, 2048), np.float32)] * 200},
+            "all_features: expected at most 2147483648 bytes of one array in memory, got 3355443200",
+        ),
+    ],
+)
+def test_pickles_that_hold_no_statistics_are_refused(changes: Any, message: str, tmp_path: Path) -> None:
+    """Numbers that are none, and arrays that are shared to fill all memory, are errors that name file and part."""
+    path = tmp_path / "stats.pkl"
+    path.write_bytes(pickle.dumps(_stylegan3(**changes)))
+    with pytest.raises(ValueError, match=rf"stats\.pkl: {message}"):
+        import_statistics(path)
+
+
+def test_torch_files_are_stored(tmp_path: Path) -> None:
+    """A storage that is cut, missing or of another size is refused with its member."""
+    path, other = tmp_path / "fid.pt", tmp_path / "other.pt"
+    torch.save(_torch_states(), path)
+    for change, message in (
+        (lambda name, data: data[:-8] if "/data/" in name else data, r"member '.*/data/\d': expected \d+ bytes, got"),
+        (lambda name, data: None if "/data/" in name else data, "has no member '.*/data/"),
+    ):
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:
+            for name in archive.namelist():
+                if (data := change(name, archive.read(name))) is not None:
+                    changed.writestr(name, data)
+        with pytest.raises(ValueError, match=rf"other\.pt.*({message})"):
+            import_statistics(other, mode="torchmetrics")

@@ -6,6 +6,7 @@ import codecs
 import collections
 import os
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vdna_metrics.references.formats import unpickling
 from vdna_metrics.references.formats.unpickling import load_pickle
 
 ARRAYS = {
@@ -202,3 +204,49 @@ def test_no_byte_makes_it_crash() -> None:
                 messages.append(str(error))
     assert len(messages) > len(whole)
     assert all(message.startswith("stats.pkl is ") for message in messages)
+
+
+_TUPLES = b"\x80\x02)" + b"q\x01h\x01\x86" * 60  # each of two of the last: 2**60 in all
+BUDGETS = {
+    "a place far out": (b"\x80\x02Nr\xff\xff\xff\x0f.", None),
+    "many instructions": (b"\x80\x02]" + b"N0" * 60_000 + b".", "refused: it has more than 100000 instructions"),
+    "shared tuples": (_TUPLES + b".", None),
+    "shared tuples for a key": (b"\x80\x02}" + _TUPLES[2:] + b"Ns.", "refused: it has a key of type tuple"),
+    "shared tuples for a type": (
+        _array((3,), _DTYPE, b"").replace(b"f8", b"") + _TUPLES[2:] + b".", "refused|damaged"
+    ),
+    "shared tuples for an encoding": (b"\x80\x02c_codecs\nencode\nN" + _TUPLES[2:] + b"\x86R.", "encoded as tuple"),
+    "tuples in tuples": (b"\x80\x02}" + b")" + b"\x85" * 50_000 + b"Ns.", "refused: it has a key of type tuple"),
+    "lists in lists": (b"\x80\x02" + b"(" * 40_000 + b"l" * 40_000 + b".", None),
+    "a list in itself": (b"\x80\x02]q\0h\0a.", None),
+    "a set": (b"\x80\x04\x8f.", "refused: it has the instruction EMPTY_SET"),
+    "an array of all memory": (_array((1 << 50,), _DTYPE, b""), "damaged"),
+    "an array of wrapped size": (_array((1 << 32, 1 << 32), _DTYPE, b""), "damaged"),
+    "a number of many digits": (b"\x80\x02L" + b"9" * 5000 + b"L\n.", "damaged"),
+    "bytes that are not there": (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "damaged"),
+    "no mark": (b"\x80\x02Nt.", "damaged"),
+    "no stack": (b"\x80\x020.", "damaged"),
+    "what lies before a mark": (b"\x80\x02N(\x85.", "damaged"),
+    "nothing put aside": (b"\x80\x02h\x07.", "damaged"),
+    "a call of a list": (b"\x80\x02])R.", "refused: it calls a list"),
+    "items for a tuple": (b"\x80\x02)Na.", "refused: it puts items into a tuple"),
+    "an extension": (b"\x80\x02\x82\x01.", "refused: it has the instruction EXT1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_a_pickle_has_a_budget(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory goes with the instructions, which are limited; nothing that is shared is hashed, shown or multiplied."""
+    data, message = BUDGETS[name]
+    monkeypatch.setattr(unpickling, "_INSTRUCTIONS", 100_000)
+    tracemalloc.start()
+    try:
+        if message is None:
+            load_pickle(data, "stats.pkl")
+        else:
+            with pytest.raises(ValueError, match=rf"^stats\.pkl is .*({message})") as raised:
+                load_pickle(data, "stats.pkl")
+            assert len(str(raised.value)) < 300
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()

@@ -246,11 +246,17 @@ def _dict(loaded: Any, what: str) -> dict[str, Any]:
 
 def _torch_parts(path: Path, what: str) -> dict[str, Any]:
     with open_archive(path) as (archive, members):
-        (pickled,) = (name for name in members if name.endswith("data.pkl"))
+        pickles = [name for name in members if name.endswith("data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"expected one member data.pkl, got {pickles[:4]}")
+        pickled = pickles[0]
 
         def tensor_bytes(name: str, size: int) -> bytes:
+            stored = f"{pickled.removesuffix('data.pkl')}data/{name}"
             with open_archive(path) as (archive, members):
-                return read_member(archive, members[f"{pickled.removesuffix('data.pkl')}data/{name}"], size)
+                if stored not in members:
+                    raise ValueError(f"it has no member {stored[:80]!r}")
+                return read_member(archive, members[stored], size)
 
         info = members[pickled]
         check_limit("array_bytes", info.file_size, f"member {info.filename!r}")
