@@ -154,6 +154,8 @@ def score_network(
             add_pictures_(evidence, reader, reference, generator, column_shown)
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
+        if 0 < len(jackknifed[column.name]) < len(generators):
+            notes.add("There are no ranks and no differences between sets where one of them has no interval.")
         if len(jackknifed[column.name]) == len(generators):
             ranking = rank_intervals(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
