@@ -472,8 +472,9 @@ def test_few_clusters_have_plain_values(tmp_path: Path, sizes: tuple[int, ...]) 
         assert [each.generator for each in leaderboard.column("tiny", metric)] == [name for _, name in plain]
         assert leaderboard.floor("tiny", metric) is not None
     assert leaderboard.pairs == ()
-    clusters = "3 clusters of 24 images" if len(sizes) == 3 else "1 cluster of 24 images"
-    assert f"few: its images are {clusters}, and error bars need at least 5: " in " ".join(leaderboard.notes)
+    clusters = "3 clusters" if len(sizes) == 3 else "1 cluster"
+    assert f"few: its 24 images are {clusters}; error bars need at least 5, so" in " ".join(leaderboard.notes)
+    assert "There are no ranks and no differences between sets where one of" in " ".join(leaderboard.notes)
     assert "There are no error bars of “few”, and no ranks: the images of “few” are fewer than 5 clusters" in " ".join(
         summarise(leaderboard)
     )
