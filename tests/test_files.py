@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vdna_metrics import files
 from vdna_metrics.files import (
     SCHEMA,
     is_ours,
@@ -437,7 +439,7 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     """A pipe would wait for its writer for ever."""
     os.mkfifo(tmp_path / "x.npz")
     for read in (read_header, lambda path: read_json(path, int, "a number")):
-        with pytest.raises(ValueError, match=r"x\.npz.* no regular file"):
+        with pytest.raises(ValueError, match=r"x\.npz.* regular file"):
             read(tmp_path / "x.npz")
     assert not is_ours(tmp_path / "x.npz")
 
@@ -463,3 +465,17 @@ def test_json_is_plain(text: str, message: str) -> None:
         plain_json(text)
     assert plain_json("[" * 100 + "]" * 100)
     assert plain_json(b'{"a": [1, 2.5, "\\udc80"]}') == {"a": [1, 2.5, "\udc80"]}
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's error of a write has no name of a file; ours has, and nothing is left half written."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "a.txt").write_text("before")
+    with pytest.raises(OSError, match=r"a\.txt could not be written: No space left on device") as error:
+        files.write_whole(tmp_path / "a.txt", "after")
+    assert error.value.errno == errno.ENOSPC
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]

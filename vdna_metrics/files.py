@@ -159,8 +159,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp is private to the user; a result is an ordinary file
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk, for example
+            raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
         raise
 
 

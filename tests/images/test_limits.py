@@ -138,3 +138,18 @@ def test_a_whole_file_is_read_whole(tmp_path: Path) -> None:
     if sys.platform != "win32":
         with pytest.raises((ValueError, IsADirectoryError), match=r"is a folder|Is a directory"):
             read_whole(tmp_path, "text_bytes")
+
+
+def test_a_tar_with_a_malformed_number_is_named(tmp_path: Path) -> None:
+    """What tarfile raises for damaged extended attributes becomes an error that names the file."""
+    import io
+    import tarfile
+
+    member = tarfile.TarInfo("a.png")
+    member.pax_headers = {"GNU.sparse.major": "x", "GNU.sparse.minor": "0", "GNU.sparse.size": "x"}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member)
+    (tmp_path / "odd.tar").write_bytes(packed.getvalue())
+    with pytest.raises(ValueError, match=r"odd\.tar' is not a readable \.tar file: invalid literal"):
+        open_images(tmp_path / "odd.tar")

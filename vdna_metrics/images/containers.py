@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.files import (
+    DAMAGE,
     check_limit,
     errors_of,
     is_ours,
@@ -61,8 +62,7 @@ def open_container(source: str | Path) -> ImageSource:
     if suffix not in openers:
         known = f"folders, {', '.join(openers)}, {_KNOWN}"
         raise ValueError(f"{path!r} is not an image source: its suffix is {suffix!r}; known are {known}")
-    damage = (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, EOFError)
-    with errors_of(f"{path!r} is not a readable {suffix} file", damage):
+    with errors_of(f"{path!r} is not a readable {suffix} file", (UnicodeDecodeError, EOFError)):
         return openers[suffix](name, path, folder)
 
 
@@ -163,8 +163,9 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> tuple[dict
 
 
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:
-    with zipfile.ZipFile(path) as archive:
+    with errors_of(f"{path!r} is not a readable .zip file", DAMAGE), zipfile.ZipFile(path) as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    check_limit("images", len(infos), path)
     members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
     for info in chosen:
@@ -178,8 +179,14 @@ def _open_zip(name: str, path: str, folder: str) -> ImageSource:
 
 
 def _open_tar(name: str, path: str, folder: str) -> ImageSource:
-    with tarfile.open(path, "r:") as archive:
-        infos = {info.name: info for info in archive if not info.isdir()}
+    # A damaged header of extended attributes makes tarfile raise what int() does.
+    infos: dict[str, tarfile.TarInfo] = {}
+    damage = (*DAMAGE, tarfile.TarError)
+    with errors_of(f"{path!r} is not a readable .tar file", damage), tarfile.open(path, "r:") as archive:
+        for info in archive:
+            check_limit("images", len(infos), path)
+            if not info.isdir():
+                infos[info.name] = info
         end = archive.offset
     with open(path, "rb") as file:
         file.seek(end)
