@@ -44,7 +44,7 @@ def test_what_lies_beside_the_images_is_said(tmp_path: Path) -> None:
         (tmp_path / "mixed" / name).write_bytes(b"")
     sentence = "3 files beside the images are not read: .heic 2, .txt 1"
     printed = run_json("score", "mixed", "gen_a", "--reference", "real", "--extractor", "tiny", "--metrics", "nfd")
-    assert printed["warnings"] == [f"mixed: {sentence}"]
+    assert f"mixed: {sentence}" in printed["warnings"]
     result = run("make", "mixed", "--extractor", "tiny", "--kinds", "gaussian", "-o", "mixed.npz")
     assert f"warning: mixed: {sentence}" in result.stderr
     assert load_vdna("mixed.npz").provenance.unread == ((".heic", 2), (".txt", 1))
@@ -150,13 +150,16 @@ def test_few_images_are_one_warning_for_all_that_have_as_few() -> None:
     result = run(
         "score", "gen_a", "gen_c.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
     )
-    assert json.loads(result.stdout)["warnings"] == []  # 8 and 7 images, layers of 6 and 5 neurons
+    warnings = json.loads(result.stdout)["warnings"]  # of 8 and 7 images, layers of 6 and 5 neurons
+    assert [sentence.split(";")[0] for sentence in warnings[:3]] == [
+        "reference: 12 images are few", "gen_a: 8 images are few", "gen_c.npz: 7 images are few",
+    ]  # fmt: skip
     np.savez("few.npz", small_images(3, 5))
     np.savez("fewer.npz", small_images(3, 6))
     result = run(
         "score", "few.npz", "fewer.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
     )
-    (sentence,) = json.loads(result.stdout)["warnings"]
+    _, sentence = json.loads(result.stdout)["warnings"]
     assert sentence.startswith("few.npz, fewer.npz: 3 images are too few to estimate the covariance of first (6")
     assert f"warning: {sentence}" in result.stderr
 
@@ -244,7 +247,7 @@ def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> N
 def test_the_log_has_a_plain_line_a_source() -> None:
     """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
     arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
-    lines = run(*arguments).stderr.splitlines()
+    lines = [line for line in run(*arguments).stderr.splitlines() if not line.startswith("warning: ")]
     assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
     for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
         assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)
