@@ -32,7 +32,7 @@ from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
-from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, score_leaderboard
+from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, load_leaderboard, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
 from vdna_metrics.references import ImageSet, load_dna_folder, resolve
 from vdna_metrics.reports import write_report
@@ -199,6 +199,25 @@ def test_a_side_without_groups_is_taken_as_it_is(entries: list[ImageSet]) -> Non
     (score,) = plain.scores
     assert (score.estimate, score.rank, plain.pairs) == (None, None, ())
     assert score.value == float(compare.neuron_frechet(real, fake.dnas[0]))
+
+
+def test_the_record_has_the_account_of_each_set(tmp_path: Path) -> None:
+    """What the images are is in the record, and what a reader should know of them in its notes, once each."""
+    real, images = _entry(tmp_path, "real", 0, 12), small_images(8, 0)
+    write_folder(tmp_path / "twice", np.concatenate([images, images[:2], small_images(6, 4)]))
+    twice = resolve(tmp_path / "twice", name="twice")
+    settings = replace(SETTINGS, metrics=("emd", "nfd"), pictures=0, fidelity=False)
+    leaderboard, _ = _leaderboard([real, twice], settings=settings)
+    (record,) = leaderboard.generators
+    assert record.account["formats"] == {"PNG": 16}
+    assert record.in_words == "PNG, 20x20, 2 of 16 the same as another"
+    for sentence in (
+        "twice: 2 of 16 images are the same as another one, pixel by pixel, and count again: leave them out",
+        "twice: 16 images are few; as many of the reference's own images would score emd (bins) ",
+    ):
+        assert sum(note.startswith(sentence) for note in leaderboard.notes) == 1
+    loaded = load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json"))
+    assert (loaded.reference, loaded.generators) == (leaderboard.reference, leaderboard.generators)
 
 
 def test_unequal_numbers_are_said_or_equalised(entries: list[ImageSet], tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ class ImageAccount:
             found["formats"] = dict(self.formats)
         if self.sizes is not None:
             octaves = {"octaves": {str(bits): n for bits, n in self.sizes.octaves}} if self.sizes.octaves else {}
-            found["sizes"] = {"widths": self.sizes.widths, "heights": self.sizes.heights, **octaves}
+            found["sizes"] = {"widths": list(self.sizes.widths), "heights": list(self.sizes.heights), **octaves}
         if self.depths is not None:
             found["depths"] = {str(bits): count for bits, count in self.depths}
         if self.pixels is not None:
