@@ -203,15 +203,34 @@ def test_a_side_without_groups_is_taken_as_it_is(entries: list[ImageSet]) -> Non
     assert score.value == float(compare.neuron_frechet(real, fake.dnas[0]))
 
 
+def test_the_record_has_the_account_of_each_set(tmp_path: Path) -> None:
+    """What the images are is in the record, and what a reader should know of them in its notes, once each."""
+    real, images = _entry(tmp_path, "real", 0, 12), small_images(8, 0)
+    write_folder(tmp_path / "twice", np.concatenate([images, images[:2], small_images(6, 4)]))
+    twice = resolve(tmp_path / "twice", name="twice")
+    settings = replace(SETTINGS, metrics=("emd", "nfd"), pictures=0, fidelity=False)
+    leaderboard, _ = _leaderboard([real, twice], settings=settings)
+    (record,) = leaderboard.generators
+    assert record.account["formats"] == {"PNG": 16}
+    assert record.in_words == "PNG, 20x20, 2 of 16 the same as another"
+    for sentence in (
+        "twice: 2 of 16 images are the same as another one, pixel by pixel, and count again: leave them out",
+        "twice: 16 images are few; as many of the reference's own images would score emd (bins) ",
+    ):
+        assert sum(note.startswith(sentence) for note in leaderboard.notes) == 1
+    loaded = load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json"))
+    assert (loaded.reference, loaded.generators) == (leaderboard.reference, leaderboard.generators)
+
+
 def test_unequal_numbers_are_said_or_equalised(entries: list[ImageSet], tmp_path: Path) -> None:
     """Generators of other sizes are a note; equalised, each has evenly spaced images, as many as the smallest."""
     more = _entry(tmp_path, "more", 7, 21)
     settings = replace(SETTINGS, metrics=("nfd",), pictures=0, fidelity=False)
     leaderboard, _ = _leaderboard([entries[0], entries[1], more], settings=settings)
-    assert any("differ in their number of images (near 16, more 21)" in note for note in leaderboard.notes)
+    assert any("Numbers of images differ (near 16, more 21)" in note for note in leaderboard.notes)
     equal, _ = _leaderboard([entries[0], entries[1], more], settings=replace(settings, equalise=True))
     assert [(entry.n_images, entry.n_found) for entry in equal.generators] == [(16, 16), (16, 21)]
-    assert not any("differ in their number" in note for note in equal.notes)
+    assert not any("Numbers of images" in note for note in equal.notes)
     assert equal.score("near", "tiny", "nfd").value == leaderboard.score("near", "tiny", "nfd").value
 
 

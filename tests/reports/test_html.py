@@ -89,6 +89,19 @@ def test_every_number_of_the_ranking_is_on_the_page(page: Page) -> None:
     assert [float(str(key)) for key in keys] == pytest.approx([5, 4.8, 200, 20, 19.2, 200, 20.25, 19.44, 200])
 
 
+def test_the_page_says_what_the_images_are(small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
+    """Each set has its account once, in the table of sets, with what is not read; a dash where nothing is known."""
+    leaderboard, evidence = small
+    sizes = {"widths": [32, 64], "heights": [32, 32]}
+    account = {"formats": {"JPEG": 3}, "sizes": sizes, "pixels": {"n_images": 3, "repeated": 1, "exact": False}}
+    first, *others = leaderboard.generators
+    told = replace(first, account=account, unread=((".heic", 2), (".txt", 1)))
+    page = Page(write_report(replace(leaderboard, generators=(told, *others)), evidence, tmp_path))
+    assert page.text.count("JPEG, 32..64 x 32, about 1 of 3 the same as another") == 1
+    assert page.text.count("3 files not read") == 1
+    assert "What they are" in page.text
+
+
 def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
     """All sections in their order with all data; without any only the ranking, how it was made and the glossary."""
     sections = [attributes["id"] for attributes in page.all("section") if "id" in attributes]

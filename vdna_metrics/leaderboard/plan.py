@@ -262,6 +262,8 @@ def append_to_leaderboard(
     plan = LeaderboardPlan.from_leaderboard(recorded)
     if not trust:
         plan.check_trusted()
+    if again := [source for _, source in generators if source in [known for _, known in plan.generators]]:
+        raise ValueError(f"each set of images is given once; given twice: {', '.join(again)}")
     every = *plan.generators, *generators
     plan = replace(plan, references=tuple(references) or plan.references, generators=every, root=root or plan.root)
     told: dict[str, Any] = {"recorded": recorded, "title": title or recorded.title, "command": command}
@@ -337,7 +339,7 @@ def _open_sets(
 _CONTAINERS = (".zip", ".tar", ".npz", ".npy", ".txt")
 
 
-def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+def named_sources(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Names and sources of generators.
 
     A name is that of ``NAME=SOURCE``, what comes after ``procedural:``, or the last part of a path. Endings of archives
@@ -345,7 +347,6 @@ def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tupl
 
     Args:
         texts: what a user gave.
-        taken: names that others have.
 
     Examples:
         >>> named_sources(["ours=images/a", "images/a.zip", "ffhq-0.5", "b.zip", "b.npz", "procedural:white_noise/20"])
@@ -357,7 +358,7 @@ def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tupl
     short = [
         name if source != text else _without_ending(name) for text, (name, source) in zip(texts, named, strict=True)
     ]
-    often = Counter([*taken, *short])
+    often = Counter(short)
     return tuple((one if often[one] == 1 else name, source) for one, (name, source) in zip(short, named, strict=True))
 
 
