@@ -460,6 +460,7 @@ def test_whole_clusters_are_in_groups(tmp_path: Path) -> None:
     assert (
         "real: 24 of its 24 images are in no cluster by '^clip[0-9]+', and taken as independent." in leaderboard.notes
     )
+    assert "one, two: its images depend on each other more than those of the reference" in " ".join(leaderboard.notes)
     assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).generators == leaderboard.generators
 
 
