@@ -104,6 +104,8 @@ class Floors:
         has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
         if not has_floor or not isinstance(dna, GroupedDNA) or few_clusters(dna) is not None:
             return None
+        if min(dna.sizes) < dna.groups[0].distribution.min_images:
+            return None
         if key not in self._known:
             self._known[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
         return self._known[key]
