@@ -441,6 +441,7 @@ def test_whole_clusters_are_in_groups(tmp_path: Path) -> None:
     assert (
         "real: 24 of its 24 images are in no cluster by '^clip[0-9]+', and taken as independent." in leaderboard.notes
     )
+    assert "one, two: its images depend on each other more than those of the reference" in " ".join(leaderboard.notes)
     assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).generators == leaderboard.generators
 
 
@@ -472,8 +473,9 @@ def test_few_clusters_have_plain_values(tmp_path: Path, sizes: tuple[int, ...]) 
         assert [each.generator for each in leaderboard.column("tiny", metric)] == [name for _, name in plain]
         assert leaderboard.floor("tiny", metric) is not None
     assert leaderboard.pairs == ()
-    clusters = "3 clusters of 24 images" if len(sizes) == 3 else "1 cluster of 24 images"
-    assert f"few: its images are {clusters}, and error bars need at least 5: " in " ".join(leaderboard.notes)
+    clusters = "3 clusters" if len(sizes) == 3 else "1 cluster"
+    assert f"few: its 24 images are {clusters}; error bars need at least 5, so" in " ".join(leaderboard.notes)
+    assert "There are no ranks and no differences between sets where one of" in " ".join(leaderboard.notes)
     assert "There are no error bars of “few”, and no ranks: the images of “few” are fewer than 5 clusters" in " ".join(
         summarise(leaderboard)
     )

@@ -194,6 +194,25 @@ def test_names_of_files_are_only_text(tmp_path: Path) -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name), path.name
 
 
+def test_clusters_are_shown_where_there_are_some(tmp_path: Path) -> None:
+    """Beside each set's images, in the head for the reference, and in the glossary; else there is no word of them."""
+    plain = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["nfd"])
+    first, second = plain.generators
+    told = replace(
+        plain,
+        reference=replace(plain.reference, clusters=60, effective_clusters=60.0),
+        generators=(replace(first, clusters=32, effective_clusters=11.1), second),
+    )
+    pages = [
+        write_report(each, Evidence(), tmp_path / str(place)).read_text("utf-8")
+        for place, each in enumerate((plain, told))
+    ]
+    assert "(300 images in 60 clusters), seen by" in pages[1]
+    for text in ("<small>32 clusters (11.1 effective)</small>", ">Clusters</th>", "11.1 effective", "<dt>cluster</dt>"):
+        assert text in pages[1]
+    assert "luster" not in pages[0]
+
+
 def test_names_of_distances_are_only_text(tmp_path: Path) -> None:
     """A plugin's labels may hold markup, mathematics and templates, too."""
     with registered_toys():

@@ -1,5 +1,5 @@
 from .batches import ImageBatch as ImageBatch, ImageDataset as ImageDataset, iterate_images as iterate_images
-from .clusters import cluster_images as cluster_images, likely_clusters as likely_clusters
+from .clusters import ClusterRule as ClusterRule, cluster_images as cluster_images, likely_clusters as likely_clusters
 from .dataset_table import DatasetRecord as DatasetRecord
 from .datasets import list_datasets as list_datasets, open_dataset as open_dataset
 from .decoding import decode_image as decode_image

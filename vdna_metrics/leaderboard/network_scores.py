@@ -48,6 +48,11 @@ from vdna_metrics.references.image_sets import AnyDNA, ImageSet
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
 
 
+_ABOVE_FLOOR = (
+    "its images depend on each other more than those of the reference, for which the noise floor is: its plain values "
+    "are above the floor by that alone. Compare corrected ones."
+)
+_MORE = 1.5  # times as many images a cluster, in effect
 _OTHER_GROUPS = "its groups were made before and not of whole clusters: intervals take its images as independent."
 
 
@@ -133,6 +138,8 @@ def score_network(
                 generator.name,
             )
         _note_warnings(notes, reader, generator, fake)
+        if _images_a_cluster(fake.record) > _MORE * _images_a_cluster(real.record):
+            notes.add(_ABOVE_FLOOR, generator.name)
         for column in network.columns:
             one, other = real.dnas.get(column.name), fake.dnas[column.name]
             score, estimated = _score(column, network.label, generator.name, one, other, settings)
@@ -141,7 +148,8 @@ def score_network(
                 jackknifed[column.name][generator.name] = estimated
                 notes.add(estimated.withheld, generator.name)
                 if not all(map(str.isdecimal, fake.digests)):
-                    skipped, groups = [name for name, _ in fake.record.skipped], getattr(other, "clusters", ())
+                    skipped = [name for name, _ in fake.record.skipped]
+                    groups = other.clusters if isinstance(other, GroupedDNA) else ()
                     paired[column.name][generator.name] = (*fake.digests, *skipped), groups
                 sides = [(generator.name, other), (reference.name, one)]
                 for name, dna in sides[: column.distance.arity]:
@@ -155,8 +163,10 @@ def score_network(
             add_pictures_(evidence, reader, reference, generator, column_shown)
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
-        estimates = [each.score for each in jackknifed[column.name].values()]
-        if len(estimates) == len(generators) and all(each.low is not None for each in estimates):
+        sure = sum(each.score.low is not None for each in jackknifed[column.name].values())
+        if jackknifed[column.name] and sure < len(generators):
+            notes.add("There are no ranks and no differences between sets where one of them has no interval.")
+        elif sure == len(generators):
             ranking = rank_intervals(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
             )
@@ -245,6 +255,10 @@ def _add_features_(
     suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
     checked = len(copies.matches), copies.threshold, copies.false_alarms
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
+
+
+def _images_a_cluster(record: ImageSetRecord) -> float:
+    return record.n_images / record.effective_clusters if record.clusters else 1.0
 
 
 def _note_warnings(notes: Notes, reader: SetReader, entry: ImageSet, images: SetDNAs) -> None:

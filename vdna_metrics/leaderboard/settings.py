@@ -24,9 +24,6 @@ class LeaderboardSettings:
     Args:
         metrics: names of the columns, see `list_columns`; ``"lfd[layer+layer]"`` for some layers alone.
         groups: into how many disjoint groups each set of images is put.
-        cluster_by: which images depend on each other and belong into one group, by their names: ``"folder"``, a regular
-            expression, a file, or ``{name: cluster}``, see `ClusterRule`. Images of which it says nothing are
-            independent.
         bins: of histograms, where the reference does not bring them.
         max_positions: as in `build_dnas`.
         layers: that are compared by columns which name none, or ``{column: layers}``; ``None`` for those of the
@@ -37,6 +34,9 @@ class LeaderboardSettings:
         class_folders: also a distance of each class folder.
         fidelity: also precision, recall, density, coverage, Vendi score, kernel distance, and the check for copies.
         pictures: images of each set that are read once more, for exemplars and the best and worst images.
+        cluster_by: which images depend on each other and belong into one group, by their names: ``"folder"``, a regular
+            expression, a file, or ``{name: cluster}``, see `images.ClusterRule`. Images of which it says nothing are
+            independent.
 
     Raises:
         ValueError: for an unknown column, where near ones are named, one that is named twice, and numbers out of range.
@@ -48,7 +48,6 @@ class LeaderboardSettings:
 
     metrics: tuple[str, ...] = ("emd", "nfd", "lfd")
     groups: int = 10
-    cluster_by: str | Mapping[str, str] | None = None
     bins: int = 1000
     max_positions: int | None = None
     layers: tuple[str, ...] | Mapping[str, tuple[str, ...]] | None = None
@@ -58,6 +57,7 @@ class LeaderboardSettings:
     class_folders: bool = False
     fidelity: bool = True
     pictures: int = 100
+    cluster_by: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         check_names("metrics", self.metrics)

@@ -321,8 +321,8 @@ def test_clusters_of_one_size_change_no_number(distance: str) -> None:
 @pytest.mark.parametrize(
     ("clusters", "reason"),
     [
-        ([2, 2], "its images are 4 clusters of 60 images, and error bars need at least 5"),
-        ([1, 1], "its images are 2 clusters of 60 images"),
+        ([2, 2], "its 60 images are 4 clusters; error bars need at least 5, so there is no interval"),
+        ([1, 1], "its 60 images are 2 clusters;"),
     ],
 )
 @pytest.mark.parametrize("grouped", [True, False])

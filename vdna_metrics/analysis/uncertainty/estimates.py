@@ -110,8 +110,10 @@ def few_clusters(dna: VDNA | GroupedDNA) -> str | None:
     clusters = clusters_of(dna)
     if clusters is None or clusters.number >= LEAST_CLUSTERS:
         return None
+    number = f"{clusters.number} cluster{'s' * (clusters.number != 1)}"
     return (
-        f"its images are {clusters}, and error bars need at least {LEAST_CLUSTERS}: there is no interval and no floor"
+        f"its {clusters.images} images are {number}; error bars need at least {LEAST_CLUSTERS}, so there is no "
+        "interval and no noise floor"
     )
 
 
