@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vdna_metrics import VDNA, ActivationRanges
-from vdna_metrics.analysis import JackknifedDistance, Side, compare_pair, noise_floor
+from vdna_metrics.analysis import JackknifedDistance, Side, compare_pair, extrapolate_frechet, noise_floor
 from vdna_metrics.analysis.uncertainty.estimates import distance_estimate, parts_of
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.build import disjoint_groups
@@ -244,6 +244,7 @@ class Cell:
         paired: compare two generators of the same images: that differ in unlike ways and by one true distance where it
             is the layer Fréchet distance, else that are equal; by default two that are equal and independent.
         floors: draw references and new real images instead, for the noise floor; of so many new images each.
+        at_infinity: extrapolate to infinitely many images instead, from a reference of 20 times as many.
     """
 
     world: World
@@ -253,11 +254,12 @@ class Cell:
     trials: int = 1000
     paired: bool = False
     floors: tuple[int, ...] = ()
+    at_infinity: bool = False
 
     @property
     def name(self) -> str:
         """For people, and of its file."""
-        kind = "floor" if self.floors else "-".join(self.distances)
+        kind = "floor" if self.floors else "infinity" if self.at_infinity else "-".join(self.distances)
         return f"{kind}-{self.world.neurons}-{self.n}"
 
 
@@ -267,7 +269,7 @@ def run(cell: Cell) -> dict[str, Array]:
     found: dict[str, list[Array]] = {}
     for stack in range(-(-cell.trials // STACK)):
         stream = np.random.default_rng((stack, cell.n, cell.world.neurons, bool(cell.floors)))
-        rows = (_floors if cell.floors else _trials)(cell, stream)
+        rows = (_floors if cell.floors else _at_infinity if cell.at_infinity else _trials)(cell, stream)
         for key, values in rows.items():
             found.setdefault(key, []).append(values)
     return {key: np.concatenate(values)[: cell.trials] for key, values in found.items()}
@@ -320,6 +322,20 @@ def _floors(cell: Cell, stream: np.random.Generator) -> dict[str, Array]:
     return found
 
 
+def _at_infinity(cell: Cell, stream: np.random.Generator) -> dict[str, Array]:
+    world = cell.world
+    reference, made = (
+        grouped("lfd", world, world.seen(world.images(n, stream, generated=generated), stream, generated=generated))
+        for n, generated in ((20 * cell.n, False), (cell.n, True))
+    )
+    jackknifed, infinite = measure("lfd", reference, made), extrapolate_frechet(reference, made)
+    return {
+        "plain": jackknifed.numbers("value"),
+        "corrected": jackknifed.numbers("corrected"),
+        "at infinity": np.array([each.corrected for each in infinite.layers.values()]),
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------------- cells
 WORLDS = {"independent": World(), "correlated": World(0.5), "heavy tails": World(tails=True)}
 SIZES = (60, 120, 240)
@@ -364,15 +380,16 @@ def all_cells(quick: bool) -> dict[str, Cell]:
         cells[f"floor lfd {ratio}"] = Cell(
             world, round(ratio * 96), ("lfd",), trials=max(STACK, trials // 10), floors=floors
         )
-    for ratio in (2.0, 4.0):
+    for ratio in (0.5, 2.0, 4.0):
         cells[f"lfd 272 {ratio}"] = layer(272, ratio, max(STACK, trials // 10))
+    cells["infinity"] = Cell(World(0.5), 200, ("lfd",), trials=min(trials, 100), at_infinity=True)
     if quick:
         kept = ("lfd 32 1.0", "clusters given", "correlated 60", "floor normal 20")
         return {name: replace(cells[name], world=replace(cells[name].world, neurons=16)) for name in kept}
     return cells
 
 
-# --------------------------------------------------------------------------------------------------------------- results
+# -------------------------------------------------------------------------------------------------------------- results
 Results = dict[str, dict[str, Array]]
 
 
@@ -487,7 +504,7 @@ def layer_table(cells: Mapping[str, Cell], results: Results) -> str:
     """Layer Fréchet distances against images a neuron."""
     rows = []
     names = sorted(
-        (name for name, cell in cells.items() if cell.distances == ("lfd",) and not cell.floors),
+        (name for name, cell in cells.items() if cell.distances == ("lfd",) and cell.paired),
         key=lambda name: (
             cells[name].world.neurons,
             cells[name].world.common,
@@ -504,8 +521,8 @@ def layer_table(cells: Mapping[str, Cell], results: Results) -> str:
             percent(found.given), percent(found.given_coverage) or "–",
             called_different(results[name], "lfd") if found.truth else "–", str(cell.trials),
         ])  # fmt: skip
-    heads = ["neurons", "they are", "images", "images a neuron", "true", "error", "standard error", "coverage if all were given",
-             "given", "coverage of those", "called different", "trials"]  # fmt: skip
+    heads = ["neurons", "they are", "images", "images a neuron", "true", "error", "standard error",
+             "coverage, all", "given", "coverage, given", "called different", "trials"]  # fmt: skip
     return markdown_table(heads, rows, words=2)
 
 
@@ -521,12 +538,14 @@ def floor_table(cells: Mapping[str, Cell], results: Results) -> str:
                 numbers = ["–"] * 3
                 if given.any():
                     mean = float(floors[given].mean())
-                    numbers = [f"{mean:.3g}", percent(mean / found.mean() - 1), percent(floors.std(ddof=1) / mean)]
+                    error, spread = mean / found.mean() - 1, floors[given].std(ddof=1) / mean
+                    numbers = [f"{mean:.3g}", f"{100 * error:+.0f} %".replace("-", "−"), f"{100 * spread:.0f} %"]
                 rows.append([
-                    TITLES[distance], f"{cell.world.neurons} {kind}", str(cell.n), str(size), f"{found.mean():.3g}", *numbers
+                    TITLES[distance], f"{cell.world.neurons} {kind}", str(cell.n), str(size), f"{found.mean():.3g}",
+                    *numbers,
                 ])  # fmt: skip
-    heads = ["distance", "neurons", "reference images", "new images", "they score", "floor", "floor too high by",
-             "floors vary by"]  # fmt: skip
+    heads = ["distance", "neurons", "reference images", "new images", "they score", "floor", "its error",
+             "it varies by"]  # fmt: skip
     return markdown_table(heads, rows, words=2)
 
 
@@ -542,12 +561,18 @@ def limit_table(cells: Mapping[str, Cell], results: Results) -> str:
     return markdown_table(["neurons", "images", "true EMD", "plain", "corrected", "coverage"], rows)
 
 
-def paired_line(results: Results) -> str:
-    """Of equal generators of the same images."""
+def sentences(cells: Mapping[str, Cell], results: Results) -> str:
+    """Of equal generators of the same images, and of FD-infinity."""
     emd, nfd = (called_different(results["paired"], distance) for distance in ("emd", "nfd"))
+    cell, arrays = cells["infinity"], results["infinity"]
+    truth = cell.world.truth["lfd"]
+    plain, corrected, at_infinity = (signed(float(arrays[each].mean()) - truth) for each in arrays)
     return (
         "Two equal generators of the same 120 images, compared as paired, are called different at 5 % in "
-        f"{emd} of the trials by the EMD and in {nfd} by the NFD."
+        f"{emd} of the trials by the EMD and in {nfd} by the NFD.\n\n"
+        f"FD-infinity of {cell.n} images and {cell.world.neurons} correlated neurons, from {20 * cell.n} real ones, "
+        f"{cell.trials} trials: mean error {plain} plain, {corrected} corrected by the jackknife, {at_infinity} at "
+        f"infinity, of a true LFD of {truth:.3g}."
     )
 
 
@@ -627,7 +652,7 @@ def main() -> None:
     }  # fmt: skip
     for name, table in tables.items():
         experiment.write_section(table(cells, results), f"intervals {name}", page="uncertainty.md")
-    experiment.write_section(paired_line(results), "intervals", page="uncertainty.md")
+    experiment.write_section(sentences(cells, results), "intervals", page="uncertainty.md")
 
 
 if __name__ == "__main__":
