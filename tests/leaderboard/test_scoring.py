@@ -28,7 +28,7 @@ from vdna_metrics import (
 )
 from vdna_metrics.analysis import measure_fidelity
 from vdna_metrics.analysis.features import collect_features
-from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
+from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals, rules
 from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -36,7 +36,7 @@ from vdna_metrics.images import evenly_spaced
 from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, load_leaderboard, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
 from vdna_metrics.references import ImageSet, load_dna_folder, resolve
-from vdna_metrics.reports import write_report
+from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
 from vdna_metrics.reports.summary import summarise
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
@@ -269,6 +269,39 @@ def test_fid_is_the_layer_distance_in_the_inception_s_pool(
         )
     alone, _ = _leaderboard(entries, extractors=[], settings=replace(SETTINGS, metrics=("fid",), pictures=0))
     assert alone.column("fid_inception", "fid") == leaderboard.column("fid_inception", "fid")
+
+
+def test_fid_of_few_images_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few images for many neurons: no interval, rank or FD-infinity of FID; it is told once, and in every output."""
+    inception = replace(CATALOGUE["tiny"], name="fid_inception", layers={"block_3": "2"})
+    monkeypatch.setitem(CATALOGUE, "fid_inception", inception)
+    monkeypatch.setattr(rules, "_LEFT_BY_JACKKNIFE", 3.0)  # five neurons are no 2048
+    entries = [_entry(tmp_path, name, seed, n) for name, seed, n in (("real", 0, 24), ("few", 1, 4), ("many", 2, 24))]
+    settings = replace(SETTINGS, metrics=("nfd", "fid"), pictures=0, groups=2, fidelity=False)
+    leaderboard, evidence = _leaderboard(entries, settings=settings)
+    few, many = (leaderboard.score(name, "fid_inception", "fid") for name in ("few", "many"))
+    assert few.estimate is not None
+    assert (few.estimate.low, few.estimate.high, few.extrapolated, few.rank, many.rank) == (None,) * 5
+    assert few.estimate.corrected != few.value
+    assert many.estimate is not None
+    assert many.estimate.low is not None
+    assert leaderboard.score("few", "tiny", "nfd").rank is not None
+    assert [pair.metric for pair in leaderboard.pairs] == ["nfd"]
+    notes = [note for note in leaderboard.notes if "no interval of FID" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("few: no interval of FID: 4 generated images for the 5 neurons of block_3 may leave")
+    assert any("There are no ranks" in note for note in leaderboard.notes)
+    assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).scores == leaderboard.scores
+    row = next(line for line in leaderboard_csv(leaderboard).splitlines() if ",fid,few," in line)
+    assert "None" not in row
+    assert "None" not in leaderboard_markdown(leaderboard)
+    page = write_report(leaderboard, evidence, tmp_path / "report").read_text()
+    assert "no interval of FID" in page
+    assert "[None" not in page
+    first = replace(leaderboard, metrics=("fid", "nfd"), networks=leaderboard.networks[::-1])
+    assert "There is no interval of FID of “few” and no ranks: too few images for so many neurons" in " ".join(
+        summarise(first)
+    )
 
 
 def test_neurons_and_weights_choose(entries: list[ImageSet]) -> None:

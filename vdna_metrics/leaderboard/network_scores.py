@@ -198,10 +198,10 @@ def score_network(
             add_pictures_(evidence, reader, reference, generator, column_shown)
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
-        with_interval = sum(each.score.low is not None for each in jackknifed[column.name].values())
-        if 0 < with_interval < len(generators):
+        sure = sum(each.score.low is not None for each in jackknifed[column.name].values())
+        if jackknifed[column.name] and sure < len(generators):
             notes.add("There are no ranks and no differences between sets where one of them has no interval.")
-        if with_interval == len(generators):
+        elif sure == len(generators):
             ranking = rank_intervals(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
             )
