@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from _common import Experiment, Progress, begin
+from _common import DOCS, Experiment, Progress, begin, markdown_table
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vdna_metrics import VDNA, ActivationRanges
@@ -37,6 +38,7 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.dna.columns import find_column
+from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.dna.vdna import ImageClusters
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional import frechet_distance, neuron_frechet_distance
