@@ -544,4 +544,5 @@ def read_npz(
         for name, field in expected.items():
             if field.finite and found[name].dtype.kind == "f" and not np.isfinite(found[name]).all():
                 raise ValueError(f"array {name!r}: expected finite numbers, got NaN or infinity")
-    return content, found
+    # torch takes no other byte order than this machine's.
+    return content, {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in found.items()}
