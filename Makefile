@@ -6,6 +6,7 @@ CPU_TESTS ?= tests/functional tests/distributions tests/dna tests/metrics --igno
 	tests/build/test_dnas.py \
 	tests/extractors/test_network.py tests/extractors/test_options.py tests/extractors/test_preprocess.py
 VERSIONS_ARGS ?= floors --python python3.10
+FUZZ_CASES ?= 250
 BENCH_ARGS ?=
 EXPERIMENT_ARGS ?=
 EXAMPLE_ARGS ?= --small
@@ -13,7 +14,7 @@ EXAMPLE_ARGS ?= --small
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test test-cpus check-versions lint format docs bench experiments examples clean
+.PHONY: demo test test-cpus fuzz check-versions lint format docs bench experiments examples clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vdna-metrics demo
@@ -29,6 +30,10 @@ test-cpus: $(VENV)/.installed-test
 		ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 MKL_ENABLE_INSTRUCTIONS=$$3 OPENBLAS_CORETYPE=$$4 \
 		OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 \
 		$(BIN)/python -m pytest -q --no-header -m 'not slow' $(PYTEST_ARGS) $(CPU_TESTS); done
+
+# About 10 000 cases, which are others with another FUZZ_SEED; the table at the end counts what came of them.
+fuzz: $(VENV)/.installed-test
+	FUZZ_CASES=$(FUZZ_CASES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz
 
 # Slow, and it downloads: the oldest versions of all dependencies, or the newest (VERSIONS_ARGS).
 check-versions: $(VENV)/.installed-test

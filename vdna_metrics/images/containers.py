@@ -282,7 +282,7 @@ def _open_npz(name: str, path: str, folder: str) -> ImageSource:
         )
     info = infos["arr_0"]
     if info.compress_type == zipfile.ZIP_STORED:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, errors_of(f"{path!r} has no readable array"):
             start = zip_data_start(file, info.header_offset)
         return _open_npy(name, path, folder, start=start, size=info.file_size)
     return open_array(name, read_arrays(path, ["arr_0"])["arr_0"])
