@@ -146,6 +146,34 @@ def json_hash(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def check_folder(folder: Path, what: str = "") -> None:
+    """Raise ``ValueError`` for a folder that cannot be made or written to, before the work, which alone makes it.
+
+    The system is asked by a file that has no name: modes alone do not tell of a full, read-only or remote disk.
+
+    Args:
+        folder: that will be written to.
+        what: will be, for the error; by default the folder.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    refused = f"cannot write {what or f'to {folder}'}: {there}"
+    if not there.is_dir():
+        raise ValueError(f"{refused} is a file")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise ValueError(f"{refused}: {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``ValueError`` for a file that cannot be written, before the work."""
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder")
+    check_folder(path.parent, str(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of ``path`` when all is in it, and leaves no trace when that fails."""

@@ -22,7 +22,7 @@ from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.files import is_ours, read_header, read_npz, write_npz
+from vdna_metrics.files import check_folder, is_ours, read_header, read_npz, write_npz
 from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -51,10 +51,11 @@ class Checkpoint:
         shard: ``(i, n)``, which part of the images.
 
     Raises:
-        ValueError: when the pass was interrupted with another number of parts.
+        ValueError: when the pass was interrupted with another number of parts, or nothing can be written there.
     """
 
     def __init__(self, folder: Path, settings: Any, shard: tuple[int, int]) -> None:
+        check_folder(folder)
         identity = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:_DIGITS]
         self.path = folder / f"{identity}-{shard[0] + 1}-of-{shard[1]}.npz"
         others = [path for path in folder.glob(f"{identity}-*.npz") if not path.stem.endswith(f"-of-{shard[1]}")]

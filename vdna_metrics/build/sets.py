@@ -23,7 +23,7 @@ from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.files import json_hash, write_npz
+from vdna_metrics.files import check_folder, json_hash, write_npz
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
@@ -101,6 +101,7 @@ def known_ranges(
         path = Path(cache) / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
         if path.exists() and (ranges := _readable(path, load_ranges)) is not None:
             return ranges
+        check_folder(path.parent)
     if reading.progress is not None:
         reading.progress(0, len(source))
     ranges = calibrate(source, network, layers=layers, reading=reading)
@@ -202,6 +203,8 @@ def build_set(
     missing = {part: request for part, request in requests.items() if found is None or part not in found.dnas}
     lacks_features = features is not None and (found is None or found.features is None)
     if missing or lacks_features:
+        if kept is not None:
+            kept.check()
         if kept is not None and reading.checkpoint is None:
             reading = replace(reading, checkpoint=kept.unfinished)
         if reading.progress is not None:
@@ -292,6 +295,11 @@ class SetCache:
         key = manifest, fingerprint, groups, clustering
         self.folder = cached_folder(cache, *key) or cache / f"{_slug(name)}-{_key(*key)}"
         self.unfinished = self.folder / "unfinished"
+
+    def check(self) -> None:
+        """Raise ``ValueError`` when what a pass makes cannot be kept."""
+        for folder in (self.folder, *(self.folder / part.folder for part in self._requests)):
+            check_folder(folder)
 
     def load(self, *, skip_bad: bool) -> MadeDNAs[SetPart]:
         """What is there and not damaged; without ``skip_bad`` nothing of which an image was skipped."""

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from vdna_metrics.cli.options import as_json
-from vdna_metrics.cli.reports import print_result, write_report_to
-from vdna_metrics.cli.results import check_folder
+from vdna_metrics.cli.reports import check_report, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.demo import run_demo
 
@@ -23,7 +22,7 @@ def demo(n_images: int, output: str, as_json: bool) -> None:
     Prints a leaderboard with error bars and writes its report, to read in a browser. Needs no download.
     """
     folder = Path(output)
-    check_folder(folder)
+    check_report(folder)
     with progress_bars() as start:
         leaderboard, evidence = run_demo(n_images, start=start)
     write_report_to(leaderboard, evidence, folder)

@@ -15,8 +15,7 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
 from vdna_metrics.cli.options import nested, option
-from vdna_metrics.cli.reports import print_comparison, print_result, write_report_to
-from vdna_metrics.cli.results import check_folder
+from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.dna import Column
 from vdna_metrics.extractors import create_extractor
@@ -147,7 +146,7 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     folder = Path(output) if output is not None else Path(append).parent if append is not None else None
     kept = Path(given.cache) if given.cache is not None else None if folder is None or replay else folder / "dnas"
     if folder is not None:
-        check_folder(folder)
+        check_report(folder)
     # Passes go on from checkpoints of each set by itself, in the cache.
     pass_ = replace(reading_of(reading, kept), checkpoint=None)
     if recorded is not None:

@@ -16,20 +16,20 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
 from vdna_metrics.cli.options import nested, option
-from vdna_metrics.cli.results import check_folder, check_writable, described, forget, report_skipped, say_notes
+from vdna_metrics.cli.results import described, forget, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.dna.caveats import set_caveats
 from vdna_metrics.dna.vdna import ProvenanceFields
-from vdna_metrics.files import is_ours, read_header
+from vdna_metrics.files import check_writable, is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
-from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, publish, verify_store
+from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, check_store, publish, verify_store
 from vdna_metrics.references.records import RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import ReferenceStore, find_reference, known_stores, read_records, user_store
 from vdna_metrics.schema import typed
@@ -292,7 +292,7 @@ def _split(name: str) -> dict[str, str]:
 
 def _writable_store(location: str | None) -> ReferenceStore:
     store = user_store() if location is None else ReferenceStore(location)
-    check_folder(store.folder)
+    check_store(store)
     return store
 
 

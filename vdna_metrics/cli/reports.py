@@ -5,21 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from vdna_metrics.cli.screen import number, print_json, print_table, say, tell
-from vdna_metrics.files import write_whole
+from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
 
-_FILE = "leaderboard.json"
+_FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
+
+
+def check_report(folder: Path) -> None:
+    """Refuse a folder in which a report cannot be written, before the work."""
+    check_folder(folder)
+    check_folder(folder / "figures")
+    for name in _FILES if folder.is_dir() else ():
+        check_writable(folder / name)
 
 
 def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
     """The record first: a page can be drawn again, numbers cannot."""
     folder.mkdir(parents=True, exist_ok=True)
-    leaderboard.save(folder / _FILE)
-    write_whole(folder / "leaderboard.csv", leaderboard_csv(leaderboard))
-    write_whole(folder / "leaderboard.md", leaderboard_markdown(leaderboard))
+    record, csv, markdown, _ = (folder / name for name in _FILES)
+    leaderboard.save(record)
+    write_whole(csv, leaderboard_csv(leaderboard))
+    write_whole(markdown, leaderboard_markdown(leaderboard))
     write_report(leaderboard, evidence, folder)
 
 

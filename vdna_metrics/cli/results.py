@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import print_lines, say
 from vdna_metrics.dna import VDNA, Column
 from vdna_metrics.dna.distances import with_unit
-from vdna_metrics.files import is_ours
+from vdna_metrics.files import check_writable, is_ours
 from vdna_metrics.leaderboard.network_scores import Notes
 
 
@@ -121,20 +120,3 @@ def output_path(
         raise click.BadParameter(f"{output}: {what} ends in {', '.join(suffixes)}", param_hint=option)
     check_writable(path)
     return path
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to, before the work, which alone makes it."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(
-            f"cannot write to {folder}: {there} {'gives no permission' if there.is_dir() else 'is a file'}"
-        )
-
-
-def check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work."""
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'no permission'}")

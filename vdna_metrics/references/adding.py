@@ -18,7 +18,7 @@ from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.downloads import DownloadError
-from vdna_metrics.files import read_fields, sha256_of_file, write_whole
+from vdna_metrics.files import check_folder, read_fields, sha256_of_file, write_whole
 from vdna_metrics.layout import check_type
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.references.records import AnyRecord, Manifest, OneRecord, RangesRecord, ReferenceRecord
@@ -37,6 +37,7 @@ from vdna_metrics.references.store import (
     read_records,
 )
 
+_FOLDERS = ("dnas", "ranges", "cards", "images")
 _WORD = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 StoreLike = ReferenceStore | str | Path
@@ -113,6 +114,16 @@ def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: s
     if asked in shipped and store.folder.resolve() != bundled.folder.resolve():
         name = f"{dataset}/{split}@{extractor}#{kind}"
         raise ValueError(f"{name} ships with the package: give this one another name")
+
+
+def check_store(store: ReferenceStore) -> None:
+    """Raise ``ValueError`` for a store that nothing can be added to, before the work.
+
+    Raises:
+        ValueError: for a remote one, and for a folder without permission or room; it is named.
+    """
+    for folder in (store.folder, *(store.folder / name for name in _FOLDERS)):
+        check_folder(folder)
 
 
 def add_ranges(ranges: ActivationRanges, store: StoreLike, *, extractor: str, overwrite: bool = False) -> RangesRecord:
@@ -192,6 +203,7 @@ def _add(store: ReferenceStore, additions: Sequence[tuple[OneRecord, Save]], ove
     from filelock import FileLock
 
     folder = store.folder
+    check_store(store)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{MANIFEST}.lock"), tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as new:
         made: dict[str, OneRecord] = {}
