@@ -82,7 +82,7 @@ def test_a_set_that_is_not_what_it_seems_is_told() -> None:
     accounts = {result["images"]: result["account"] for result in printed["results"]}
     assert accounts["twice"]["formats"] == {"JPEG": 10}
     assert accounts["twice"]["pixels"] == {"n_images": 10, "repeated": 5, "exact": True}
-    assert sum(accounts["dim"]["depths"].values()) == 5
+    assert sum(count for _, count in accounts["dim"]["depths"]) == 5
     assert printed["reference"][0]["account"]["sizes"]["widths"] == [20, 20]
     shown = run(*words, "nfd").stdout
     assert "twice      JPEG, 20x20, 5 of 10 the same as another\n" in shown
@@ -256,7 +256,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "are two histogram DNAs of tiny"),
         (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "real.npz lacks layer_gaussian, it has"),
         (["gen_a", "--reference", "ranges.npz"], "holds 'ranges', and no images"),
-        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "expected 'ranges', real.npz holds 'histogram'"),
+        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz: expected 'ranges', it holds 'histogram'"),
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
         (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),

@@ -171,7 +171,7 @@ def test_clusters_are_in_the_plan(tmp_path: Path) -> None:
     more, _ = append_to_leaderboard(made, [("more", "more")], cache=cache, reading=READING)
     assert more.scores == whole.scores
     assert more.generators[0].clustering == made.generators[0].clustering != ""
-    again, _ = append_to_leaderboard(_saved(more), [("zip", "more")], cache=cache, reading=READING)
+    again, _ = append_to_leaderboard(_saved(more), [("other", "./more")], cache=cache, reading=READING)
     assert again.scores[:2] == whole.scores[:2]
     shutil.move("elsewhere", "gen_a")
     tell(1)

@@ -48,10 +48,7 @@ def test_a_file_of_the_first_version_is_read() -> None:
     assert replace(read, writer=made.writer) == made
     assert read.writer == "vdna_metrics 0.1.0"
     written = json.loads(FILE.read_text())
-    newer = json.loads(json.dumps(read.to_json()))
-    for entry in (newer["reference"], *newer["generators"]):
-        assert (entry.pop("account"), entry.pop("unread")) == ({}, [])
-    assert newer == written
+    assert json.loads(json.dumps(read.to_json())) == written
     assert list(read.to_json()) == list(written)
 
 

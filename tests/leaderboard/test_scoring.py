@@ -211,7 +211,7 @@ def test_the_record_has_the_account_of_each_set(tmp_path: Path) -> None:
     settings = replace(SETTINGS, metrics=("emd", "nfd"), pictures=0, fidelity=False)
     leaderboard, _ = _leaderboard([real, twice], settings=settings)
     (record,) = leaderboard.generators
-    assert record.account["formats"] == {"PNG": 16}
+    assert record.account.formats == {"PNG": 16}
     assert record.in_words == "PNG, 20x20, 2 of 16 the same as another"
     for sentence in (
         "twice: 2 of 16 images are the same as another one, pixel by pixel, and count again: leave them out",

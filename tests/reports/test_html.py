@@ -14,6 +14,7 @@ from helpers.dnas import make_dna
 from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
+from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
 from vdna_metrics.dna.distances import register_distance
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
 from vdna_metrics.reports import leaderboard_markdown
@@ -92,8 +93,7 @@ def test_every_number_of_the_ranking_is_on_the_page(page: Page) -> None:
 def test_the_page_says_what_the_images_are(small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
     """Each set has its account once, in the table of sets, with what is not read; a dash where nothing is known."""
     leaderboard, evidence = small
-    sizes = {"widths": [32, 64], "heights": [32, 32]}
-    account = {"formats": {"JPEG": 3}, "sizes": sizes, "pixels": {"n_images": 3, "repeated": 1, "exact": False}}
+    account = AccountFields({"JPEG": 3}, ImageSizes((32, 64), (32, 32)), pixels=PixelsFields(3, 1, exact=False))
     first, *others = leaderboard.generators
     told = replace(first, account=account, unread=((".heic", 2), (".txt", 1)))
     page = Page(write_report(replace(leaderboard, generators=(told, *others)), evidence, tmp_path))
