@@ -164,7 +164,7 @@ def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> str | None:
     if floors:
         told = ", ".join(f"{column} {value:.3g}" for column, value in floors.items())
         return f"{begin}; as many of the reference's own images would score {told} by chance alone. {advice}"
-    bias = chance(max((dna, like), key=lambda each: each.n_images), n)
+    bias = chance(max((like, dna), key=lambda each: each.n_images), n)
     return f"{begin}; chance alone adds {bias}. {advice}"
 
 

@@ -90,13 +90,14 @@ class Floors:
         reference: ``{column: DNA}`` of the real images.
         draws: as in `noise_floor`.
         seed: likewise.
+        found: what was computed before, ``{(column, number of images): floor}``.
     """
 
     columns: Sequence[Column]
     reference: Mapping[str, AnyDNA]
     draws: int = 10
     seed: int = 0
-    _known: dict[tuple[str, int], NoiseFloor] = field(default_factory=dict, repr=False)
+    found: dict[tuple[str, int], NoiseFloor] = field(default_factory=dict, repr=False)
 
     def floor(self, column: Column, n_images: int) -> NoiseFloor | None:
         """That of a column, ``None`` where it has none, or the reference no groups."""
@@ -106,9 +107,9 @@ class Floors:
             return None
         if min(dna.sizes) < dna.groups[0].distribution.min_images:
             return None
-        if key not in self._known:
-            self._known[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
-        return self._known[key]
+        if key not in self.found:
+            self.found[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
+        return self.found[key]
 
     def of_few(self, dna: VDNA) -> dict[str, float]:
         """``{column: value}`` of as many images as a DNA has, if these are few; covariances need more than others."""
