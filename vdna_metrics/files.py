@@ -209,7 +209,8 @@ def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = 
     except types as error:
         if type(error) is ValueError and str(error).startswith(what):
             raise
-        raise ValueError(f"{what}: {str(error) or type(error).__name__}") from error
+        text = str(error) if type(error) is ValueError else str(error)[:200]  # zipfile shows any bytes
+        raise ValueError(f"{what}: {text or type(error).__name__}") from error
 
 
 def write_npz(
