@@ -607,8 +607,11 @@ def draw_figure(cells: Mapping[str, Cell], results: Results) -> Figure:
     for ax in axes[:, 2]:
         ax.axvspan(0.4, (withheld * kept) ** 0.5, color="#f3e3e3", linewidth=0)
         ax.set_xlim(left=0.4)
-    axes[1, 2].text(0.43, 0.06, "interval withheld", fontsize=8)
-    for row, places, label in ((0, SIZES, "images a side"), (2, RATIOS, "images a side, for each of 96 neurons")):
+    axes[1, 2].text(0.43, 0.95, "interval withheld", fontsize=8)
+    for row, places, label in (
+        (0, SIZES, "images a side"),
+        (2, (0.5, 1, 1.5, 2, 3), "images a side, for each of 96 neurons"),
+    ):
         for ax in axes[:, row : row + 2 if row == 0 else 3].flat:
             ax.set_xscale("log")
             ax.set_xticks(places, [f"{place:g}" for place in places])
@@ -622,7 +625,7 @@ def draw_figure(cells: Mapping[str, Cell], results: Results) -> Figure:
     axes[1, 0].set_ylabel("share of 95 % intervals that\nhold the true distance")
     start = Found.of(cells[f"independent {SIZES[0]}"], results[f"independent {SIZES[0]}"], "emd")
     for text, value, colour in (("plain", start.plain, COLOURS[1]), ("corrected", start.corrected, COLOURS[0])):
-        place = {"xytext": (8, 6), "textcoords": "offset points"}
+        place = {"xytext": (8, 6 if text == "plain" else -12), "textcoords": "offset points"}
         axes[0, 0].annotate(text, (SIZES[0], value / start.truth), color=colour, fontsize=9, **place)
     axes[1, 0].legend(fontsize=8, frameon=False, loc="lower right", handlelength=3.5)
     return figure
