@@ -625,7 +625,7 @@ def draw_figure(cells: Mapping[str, Cell], results: Results) -> Figure:
     axes[1, 0].set_ylabel("share of 95 % intervals that\nhold the true distance")
     start = Found.of(cells[f"independent {SIZES[0]}"], results[f"independent {SIZES[0]}"], "emd")
     for text, value, colour in (("plain", start.plain, COLOURS[1]), ("corrected", start.corrected, COLOURS[0])):
-        place = {"xytext": (8, 6 if text == "plain" else -12), "textcoords": "offset points"}
+        place = {"xytext": (8, 6 if text == "plain" else 24), "textcoords": "offset points"}
         axes[0, 0].annotate(text, (SIZES[0], value / start.truth), color=colour, fontsize=9, **place)
     axes[1, 0].legend(fontsize=8, frameon=False, loc="lower right", handlelength=3.5)
     return figure
