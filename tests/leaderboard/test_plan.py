@@ -114,7 +114,7 @@ def test_clusters_are_in_the_plan(tmp_path: Path) -> None:
     shutil.move("elsewhere", "gen_a")
     tell(1)
     with pytest.raises(
-        ValueError, match="real changed: its images were 6 clusters when the leaderboard was made, now "
+        ValueError, match=r"real changed: its images were in 6 clusters when .* now clusters\.csv has other ones \(7\)"
     ):
         replay_leaderboard(made, reading=READING)
     with pytest.raises(ValueError, match=r"cluster by differ: the leaderboard has clusters\.csv, got folder"):

@@ -536,6 +536,18 @@ def test_sets_that_are_grouped_otherwise_are_not_paired(tmp_path: Path) -> None:
     assert "two: its groups were made before and not of whole clusters" in " ".join(leaderboard.notes)
 
 
+def test_dnas_of_clusters_need_no_rule(tmp_path: Path) -> None:
+    """Groups that were made of whole clusters say so themselves: nothing is said of their images' names."""
+    real, two = _entry(tmp_path, "real", 0, 24), _clustered(tmp_path, "two", 2, (4,) * 6)
+    made, _ = _leaderboard([real, two], settings=CLIPS, cache=tmp_path / "cache")
+    kept = next(path for path in (tmp_path / "cache").glob("two-*") if "ranges" not in path.name)
+    given = replace(load_dna_folder(kept), name="two")
+    found, _ = _leaderboard([real, given], settings=replace(CLIPS, cluster_by=None))
+    assert (found.generators[0].clusters, found.generators[0].groups) == (6, 4)
+    assert [score.estimate for score in found.scores] == [score.estimate for score in made.scores]
+    assert "by their names" not in " ".join(found.notes)
+
+
 def test_a_rule_that_finds_nothing_is_refused(entries: list[ImageSet], tmp_path: Path) -> None:
     """Of no set; names are shown. A file that lacks images of a set it has some of is refused, too."""
     with pytest.raises(ValueError, match=r"no image's name matches '\^clip', .* names are a/000\.png, a/001\.png"):

@@ -14,7 +14,7 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.extractors.spec import MODULE
-from vdna_metrics.images.clusters import ClusterRule
+from vdna_metrics.images.clusters import ClusterRule, in_cluster
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
@@ -350,12 +350,13 @@ def _changed_images(recorded: Leaderboard, plan: LeaderboardPlan, sets: Sequence
             )
             continue
         images = evenly_spaced(images, record.n_images + len(record.skipped))
-        labels = () if rule is None or not record.clustering else rule.labels(images.names)
-        if labels and cluster_digest(labels) != record.clustering:
-            found.append(
-                f"{entry.name} changed: its images were {record.clusters} clusters when the leaderboard was made, now "
-                f"{plan.settings.cluster_by!r} says otherwise ({len(set(labels))})"
-            )
+        if rule is not None and not entry.dnas:
+            labels = rule.labels(images.names)
+            if (cluster_digest(labels) if any(map(in_cluster, labels)) else "") != record.clustering:
+                found.append(
+                    f"{entry.name} changed: its images were in {record.clusters or 'no'} clusters when the leaderboard "
+                    f"was made, now {rule.by} has other ones ({len(set(filter(in_cluster, labels)))})"
+                )
         skipped = {name for name, _ in record.skipped}
         kept = [(n, d) for n, d in zip(images.names, content_digests(images), strict=True) if n not in skipped]
         manifest = manifest_hash(*zip(*kept, strict=True))
