@@ -29,7 +29,15 @@ from vdna_metrics.images.opening import DATASET
 from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
-from vdna_metrics.references.adding import add_card, add_ranges, add_reference, check_new_name, check_store, publish, verify_store
+from vdna_metrics.references.adding import (
+    add_card,
+    add_ranges,
+    add_reference,
+    check_new_name,
+    check_store,
+    publish,
+    verify_store,
+)
 from vdna_metrics.references.records import RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import ReferenceStore, find_reference, known_stores, read_records, user_store
 from vdna_metrics.schema import typed

@@ -232,7 +232,8 @@ class FeatureExtractor:
     def _shared(self, lease: Lease, images: Tensor, normalize: bool) -> tuple[Activations, Tensor | None]:
         with self.locked():
             scope = _SCOPE.get()
-            if not isinstance(images, Tensor) or (scope is None and (len(self._leases) < 2 or images.is_inference())):
+            odd = not isinstance(images, Tensor) or images.layout is not torch.strided
+            if odd or (scope is None and (len(self._leases) < 2 or images.is_inference())):
                 return self._alone(images, normalize), None
             key: tuple[Any, ...] = (normalize, *self._wanted())
             if scope is None:
