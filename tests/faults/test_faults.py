@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
-from helpers.faults import COMMANDS, OUTCOMES, Command, Disturbance, Running, left, prepare, start_server
+from helpers.faults import COMMANDS, OUTCOMES, QUIET, Disturbance, Running, left, prepare, start_server
 from helpers.file_server import file_server
 
 from vdna_metrics.files import read_header
@@ -79,7 +79,7 @@ class Cell:
         self.name, self.place, self.command = name, place, COMMANDS[name]
         self.files, self.batches = _whole(name, prepared)
 
-    def start(self, disturbance: Disturbance = Disturbance(), *more: str) -> Running:
+    def start(self, disturbance: Disturbance = QUIET, *more: str) -> Running:
         """Start the command with something that is to happen to it."""
         return Running((*self.command.words, *more), self.place, disturbance)
 
@@ -197,17 +197,17 @@ def dead_rank(cell: Cell) -> str | None:
     """One of two ranks is killed: the other ends with an error, and two ranks go on from what both kept."""
     if not cell.command.ranks:
         return None
-    first, second = _ranks(cell, Disturbance(), Disturbance(at=2))
+    first, second = _ranks(cell, QUIET, Disturbance(at=2))
     second.wait_until_there()
     second.signal(signal.SIGKILL)
     assert second.finish()[0] == -signal.SIGKILL
     found = cell.check(first, 1)
-    for rank in (again := _ranks(cell, Disturbance(), Disturbance())):
+    for rank in (again := _ranks(cell, QUIET, QUIET)):
         assert rank.finish()[0] == 0, rank.errors
     resumed = left(cell.place)
     shutil.rmtree(cell.place / "out")
     (cell.place / "out").mkdir()
-    for rank in (whole := _ranks(cell, Disturbance(), Disturbance())):
+    for rank in (whole := _ranks(cell, QUIET, QUIET)):
         assert rank.finish()[0] == 0, rank.errors
     assert resumed == left(cell.place)
     done, of = (sum(rank.batches for rank in ranks) for ranks in (again, whole))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,7 +30,8 @@ FORMATS = {
 NUMBERS = (0, 1, 2, 3, 1, 2, 3, 8, 16, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1)
 NAMES = (
     "a.png", "b.PNG", "deep/er/c.png", "../up.png", "/root.png", "a.png", "./a.png", "a//b.png", "\udcff.png",
-    "\x1b[2J.png", "two\nlines.png", ".hidden.png", "__MACOSX/a.png", "a.txt", "", ".png", "x" * 300 + ".png", "c:\\d.png",
+    "\x1b[2J.png", "two\nlines.png", ".hidden.png", "__MACOSX/a.png", "a.txt", "", ".png", "x" * 300 + ".png",
+    "c:\\d.png",
 )  # fmt: skip
 
 
@@ -99,7 +101,7 @@ def test_headers_of_netpbm(data: st.DataObject) -> None:
 
 def _read(path: Path) -> Any:
     source = open_images(path)
-    assert len(source.names) == len(set(source.names)) == len(source)
+    assert len(source.names) == len(source)
     found = ImageDataset(source)[0].image
     if isinstance(found, str):
         raise ValueError(f"{path.name}: {found}")
@@ -116,7 +118,8 @@ def test_zip_files(folder: Path, data: st.DataObject) -> None:
     stream = io.BytesIO()
     members = data.draw(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(CONTENTS)), max_size=4))
     how = data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]))
-    with zipfile.ZipFile(stream, "w", how) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", how) as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
         for name, content in members:
             info = zipfile.ZipInfo("x")
             info.compress_type, info.filename = how, name.encode(errors="ignore").decode()
@@ -168,7 +171,8 @@ def test_tar_files(folder: Path, data: st.DataObject) -> None:
 def test_lists_of_names(folder: Path, data: st.DataObject) -> None:
     """Lists that name anything: themselves, folders, devices, what is not there, no text."""
     (folder / "a.png").write_bytes(encode(PIXELS))
-    lines = ["a.png", "nothing.png", ".", "..", "/dev/zero", "/dev/stdin", "changed.txt", "#", "", "x" * 5000, "a.png\0", "\udcff.png",
+    lines = ["a.png", "nothing.png", ".", "..", "/dev/zero", "/dev/stdin", "changed.txt", "#", "", "x" * 5000,
+             "a.png\0", "\udcff.png",
              "a.zip:b", "~", "a.png:a.png", "file:///etc/passwd", "https://localhost/a.png"]  # fmt: skip
     text = data.draw(st.lists(st.sampled_from(lines), max_size=4).map("\n".join))
     _container(folder / "changed.txt", text.encode(errors="surrogateescape"), data)

@@ -67,8 +67,10 @@ COMMANDS = {
         ("references", "build", "real", "--name", "cats/all", "--store", "out/store", *_READ)
     ),
     "leaderboard": Command(
-        ("leaderboard", "fake", "--reference", "real", "--extractors", "tiny", "--metrics", "emd,nfd")
-        + ("--groups", "2", "--pictures", "0", "--no-fidelity", "--batch-size", "2", "--workers", "0", "-o", "out/report"),
+        (
+            *("leaderboard", "fake", "--reference", "real", "-o", "out/report", "--metrics", "emd,nfd"),
+            *("--groups", "2", "--pictures", "0", "--no-fidelity", "--extractors", "tiny", "--batch-size", "2", "--workers", "0"),
+        ),
         ranks=False,
     ),
     "publish": Command(("references", "publish", "cats/train", "--to", "out/shared"), pass_=False, ranks=False),
@@ -109,7 +111,7 @@ def run_disturbed(words: list[str], place: str, log: str, disturbance: Disturban
     for number, name in ((1, "output"), (2, "errors")):
         os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     batches = os.open(f"{log}.batches", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    os.environ.update({"VDNA_METRICS_HOME": f"{place}/home", "HOME": place, "TMPDIR": f"{place}/temporary"})
+    os.environ.update({"VDNA_METRICS_HOME": f"{place}/home", "HOME": place})
     for name, value in disturbance.environment.items():
         if value is None:
             os.environ.pop(name, None)
@@ -129,7 +131,7 @@ def run_disturbed(words: list[str], place: str, log: str, disturbance: Disturban
             value += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(getattr(resource, name), (value, value))
     sys.argv = ["vdna-metrics", *words]
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
     from vdna_metrics.cli import main
 
     main()
@@ -143,7 +145,6 @@ def _give_up_rights() -> None:
 
 def _happening(disturbance: Disturbance, log: str) -> Callable[[], None]:
     import resource
-    import tempfile
 
     def happen() -> None:
         if disturbance.how == "full":
@@ -159,7 +160,6 @@ def _happening(disturbance: Disturbance, log: str) -> Callable[[], None]:
             while not os.path.exists(f"{log}.go"):
                 time.sleep(0.01)
 
-    tempfile.tempdir = None
     return happen
 
 
@@ -266,12 +266,14 @@ def prepare(place: Path) -> Path:
         run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
         run("references", "import", "ranges.npz", "--name", "tiny")
         run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", "--kinds", "gaussian")
-    for name in ("out", "logs", "temporary"):
+    for name in ("out", "logs"):
         (place / name).mkdir()
     return place
 
 
 def left(place: Path) -> dict[str, bytes]:
     """All files that a command left, by name; not what a killed one had begun to write under a hidden name."""
-    names = [path.relative_to(place / "out").as_posix() for path in sorted((place / "out").rglob("*")) if path.is_file()]
+    names = [
+        path.relative_to(place / "out").as_posix() for path in sorted((place / "out").rglob("*")) if path.is_file()
+    ]
     return {name: (place / "out" / name).read_bytes() for name in names if not _BEGUN.search(name)}

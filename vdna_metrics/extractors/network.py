@@ -269,7 +269,7 @@ class FeatureExtractor:
     def _host_checksum(images: Tensor) -> int | None:
         if images.device.type != "cpu":
             return None
-        return zlib.crc32(images.detach().flatten().view(torch.uint8).numpy().data)
+        return zlib.crc32(images.detach().contiguous().flatten().view(torch.uint8).numpy().data)
 
     def from_resized(self, resized: Tensor) -> Activations:
         """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]."""
