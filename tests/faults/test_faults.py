@@ -216,9 +216,9 @@ def dead_rank(cell: Cell) -> str | None:
 
 def _several(cell: Cell, number: int) -> str:
     running = [cell.start() for _ in range(number)]
-    found = [cell.check(each, 0, 1) for each in running]
-    assert "done" in found
-    return f"{found.count('done')} of {number} done, {cell.again()}"
+    for each in running:
+        cell.check(each, 0)
+    return f"all done, {cell.again()}"
 
 
 def two_at_once(cell: Cell) -> str:
@@ -233,13 +233,13 @@ def five_at_once(cell: Cell) -> str:
 
 def few_files(cell: Cell) -> str:
     """A process that may open few files ends well, or says so."""
-    found = cell.check(cell.start(Disturbance(limits={"RLIMIT_NOFILE": 24})), 0, 1)
+    found = cell.check(cell.start(Disturbance(limits={"RLIMIT_NOFILE": 6})), 0, 1)
     return f"{found}, {cell.again()}"
 
 
 def little_memory(cell: Cell) -> str:
     """A process that may have little memory ends well, or says so."""
-    found = cell.check(cell.start(Disturbance(limits={"RLIMIT_AS": 1 << 20})), 0, 1)
+    found = cell.check(cell.start(Disturbance(limits={"RLIMIT_AS": 64 << 20})), 0, 1)
     return f"{found}, {cell.again()}"
 
 

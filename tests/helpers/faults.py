@@ -69,7 +69,8 @@ COMMANDS = {
     "leaderboard": Command(
         (
             *("leaderboard", "fake", "--reference", "real", "-o", "out/report", "--metrics", "emd,nfd"),
-            *("--groups", "2", "--pictures", "0", "--no-fidelity", "--extractors", "tiny", "--batch-size", "2", "--workers", "0"),
+            *("--groups", "2", "--pictures", "0", "--no-fidelity", "--extractors", "tiny"),
+            *("--batch-size", "2", "--workers", "0"),
         ),
         ranks=False,
     ),
@@ -86,7 +87,7 @@ class Disturbance:
         how: ``"wait"`` until the test says so, ``"full"`` disk by a limit on the size of files, ``"failing"`` disk by
             an error of the system when a file is to be kept.
         environment: variables that are set; ``None`` for those that are not.
-        limits: of the process, ``{name in resource: value}``; ``RLIMIT_AS`` is on top of what it has.
+        limits: of the process, ``RLIMIT_AS`` and ``RLIMIT_NOFILE``, on top of what it has.
         named: whether the user has a name, and by it a home.
     """
 
@@ -129,6 +130,8 @@ def run_disturbed(words: list[str], place: str, log: str, disturbance: Disturban
     for name, value in disturbance.limits.items():
         if name == "RLIMIT_AS":
             value += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        else:
+            value += len(os.listdir("/proc/self/fd"))
         resource.setrlimit(getattr(resource, name), (value, value))
     sys.argv = ["vdna-metrics", *words]
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
