@@ -14,7 +14,7 @@ EXAMPLE_ARGS ?= --small
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test test-cpus fuzz check-versions lint format docs bench experiments examples clean
+.PHONY: demo test test-cpus fuzz faults check-versions lint audit format docs bench experiments examples clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vdna-metrics demo
@@ -35,6 +35,10 @@ test-cpus: $(VENV)/.installed-test
 fuzz: $(VENV)/.installed-test
 	FUZZ_CASES=$(FUZZ_CASES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz
 
+# Every cell of faults x commands, of which `make test` runs some, and a table of what came of them. Linux alone.
+faults: $(VENV)/.installed-test
+	FAULTS=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/faults
+
 # Slow, and it downloads: the oldest versions of all dependencies, or the newest (VERSIONS_ARGS).
 check-versions: $(VENV)/.installed-test
 	$(BIN)/python scripts/check_versions.py $(VERSIONS_ARGS)
@@ -44,9 +48,15 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vdna_metrics
 	@# The documentation site reads neither; it would show ">>>" as a quotation and the roles as they are.
 	@! grep -rnE '^ +Example:$$|:(func|class|meth|attr|mod):`' --include=*.py vdna_metrics \
 		|| { echo 'write "Examples:", and plain backticks or [`name`][full.path] for :func:`name`'; exit 1; }
+
+# Known faults of what is installed here; asks PyPI, so it is not a part of CI.
+audit: $(VENV)/.installed-test
+	$(PIP_INSTALL) --quiet pip-audit
+	$(BIN)/pip-audit --local --skip-editable --progress-spinner off
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

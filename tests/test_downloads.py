@@ -18,6 +18,7 @@ from helpers.file_server import FileServer, file_server
 
 from vdna_metrics import downloads
 from vdna_metrics.downloads import DownloadError, RemoteFile, cache_folder, fetch, progress
+from vdna_metrics.references.store import bundled_store, known_stores
 
 CONTENT = bytes(range(256)) * 800  # 204 800 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -413,6 +414,19 @@ def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: p
     assert cache_folder() == tmp_path / "x" / "vdna_metrics"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "vdna_metrics"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a user has a home there")
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a home and a name of a folder there is no place for downloads; references that ship are found."""
+    import pwd
+
+    for name in ("HOME", "VDNA_METRICS_HOME", "XDG_CACHE_HOME", "VDNA_METRICS_STORES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(ValueError, match="no home folder: set VDNA_METRICS_HOME"):
+        cache_folder()
+    assert [store.location for store in known_stores()] == [bundled_store().location]
 
 
 @pytest.mark.parametrize(

@@ -76,11 +76,18 @@ def progress(report: Report) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """Folder for downloaded files: ``VDNA_METRICS_HOME``, else ``~/.cache/vdna_metrics``."""
+    """Folder for downloaded files: ``VDNA_METRICS_HOME``, else ``~/.cache/vdna_metrics``.
+
+    Raises:
+        ValueError: for a user without a home, as in some containers, when the environment names no folder.
+    """
     home = os.environ.get("VDNA_METRICS_HOME")
     if home:
         return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vdna_metrics"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vdna_metrics"
+    except RuntimeError:
+        raise ValueError("this user has no home folder: set VDNA_METRICS_HOME to a folder for downloads") from None
 
 
 def fetch(

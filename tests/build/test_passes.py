@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,23 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         kept.restore({"state": ArrayField((1,), "i8")})
     assert Checkpoint(tmp_path / "kept", ["a", 1], (1, 2)).restore(states) is None
     assert Checkpoint(tmp_path / "kept", ["a", 2], (0, 2)).restore(states) is None
+
+
+def test_a_folder_that_is_removed_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does the same pass at the same time may be done first and remove what was kept; the pass goes on."""
+    folder = tmp_path / "kept"
+    run = PASSES["features"]
+    monkeypatch.setattr(Checkpoint, "is_due", lambda self, every=60.0: True)
+    mkdir = Path.mkdir
+
+    def removed(self: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(self, *arguments, **options)
+        shutil.rmtree(self)
+
+    monkeypatch.setattr(Path, "mkdir", removed)
+    found = run(Reading(batch_size=4, checkpoint=folder))
+    assert not folder.exists()
+    _assert_same(found, run(Reading(batch_size=4)))
 
 
 def test_it_is_time_to_save_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

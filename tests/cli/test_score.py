@@ -256,7 +256,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "are two histogram DNAs of tiny"),
         (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "real.npz lacks layer_gaussian, it has"),
         (["gen_a", "--reference", "ranges.npz"], "holds 'ranges', and no images"),
-        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "real.npz: expected 'ranges', it holds 'histogram'"),
+        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "expected 'ranges', it holds 'histogram'"),
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
         (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),

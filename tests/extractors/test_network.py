@@ -306,6 +306,19 @@ def test_gradients_are_never_tracked(network: nn.Sequential) -> None:
     assert images.grad is None
 
 
+def test_any_strides_are_read_and_other_layouts_refused(network: nn.Sequential) -> None:
+    """Slices of a batch are batches, also where several read it; a sparse tensor is told to be none."""
+    extractor = create_extractor(network, layers=["0"], probe_size=(12, 12))
+    readers = [extractor.lease(["0"]) for _ in range(2)]
+    wide = torch.rand(1, 3, 12, 24)
+    for batch in (wide[..., ::2], wide.flip(3)[..., 1::2].flip(3)):
+        whole = extractor(batch.contiguous(), True)["0"]
+        assert all(torch.equal(reader(batch, True)[0]["0"], whole) for reader in readers)
+    for reader in readers:
+        with pytest.raises(TypeError, match=r"dense tensor, got torch\.sparse_coo"):
+            reader(wide.to_sparse(), True)
+
+
 def test_weights_of_an_extractor_are_frozen() -> None:
     """Weights that the extractor built itself are in eval mode and ask for no gradients."""
     network = create_extractor(SPEC).network

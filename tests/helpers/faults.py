@@ -11,6 +11,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import pwd
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,11 +19,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 PATIENCE = 300.0  # seconds that something may take which comes at once on a quiet machine
+_BEGUN = re.compile(r"(^|/)\.(adding-|[^/]*\.tmp$)")
 _CAPABILITIES = 0x20080522  # version of the structure
 
 
@@ -59,14 +61,17 @@ class Command:
 
 _READ = ("--extractor", "tiny", "--batch-size", "2", "--workers", "0")
 COMMANDS = {
-    "make": Command(("make", "real.npy", "-o", "out/a.npz", "--kinds", "histogram,gaussian", *_READ)),
-    "calibrate": Command(("calibrate", "real.npy", "fake.npy", "-o", "out/a.npz", *_READ)),
+    "make": Command(("make", "real", "-o", "out/a.npz", "--kinds", "histogram,gaussian", *_READ)),
+    "calibrate": Command(("calibrate", "real", "fake", "-o", "out/a.npz", *_READ)),
     "build": Command(
-        ("references", "build", "real.npy", "--name", "cats/all", "--store", "out/store", *_READ)
+        ("references", "build", "real", "--name", "cats/all", "--store", "out/store", *_READ)
     ),
     "leaderboard": Command(
-        ("leaderboard", "fake.npy", "--reference", "real.npy", "--extractors", "tiny", "--metrics", "emd,nfd")
-        + ("--groups", "2", "--pictures", "0", "--no-fidelity", "--batch-size", "2", "--workers", "0", "-o", "out/report"),
+        (
+            *("leaderboard", "fake", "--reference", "real", "-o", "out/report", "--metrics", "emd,nfd"),
+            *("--groups", "2", "--pictures", "0", "--no-fidelity", "--extractors", "tiny"),
+            *("--batch-size", "2", "--workers", "0"),
+        ),
         ranks=False,
     ),
     "publish": Command(("references", "publish", "cats/train", "--to", "out/shared"), pass_=False, ranks=False),
@@ -82,7 +87,7 @@ class Disturbance:
         how: ``"wait"`` until the test says so, ``"full"`` disk by a limit on the size of files, ``"failing"`` disk by
             an error of the system when a file is to be kept.
         environment: variables that are set; ``None`` for those that are not.
-        limits: of the process, ``{name in resource: value}``; ``RLIMIT_AS`` is on top of what it has.
+        limits: of the process, ``RLIMIT_AS`` and ``RLIMIT_NOFILE``, on top of what it has.
         named: whether the user has a name, and by it a home.
     """
 
@@ -107,7 +112,7 @@ def run_disturbed(words: list[str], place: str, log: str, disturbance: Disturban
     for number, name in ((1, "output"), (2, "errors")):
         os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     batches = os.open(f"{log}.batches", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    os.environ.update({"VDNA_METRICS_HOME": f"{place}/home", "HOME": place, "TMPDIR": f"{place}/temporary"})
+    os.environ.update({"VDNA_METRICS_HOME": f"{place}/home", "HOME": place})
     for name, value in disturbance.environment.items():
         if value is None:
             os.environ.pop(name, None)
@@ -125,8 +130,11 @@ def run_disturbed(words: list[str], place: str, log: str, disturbance: Disturban
     for name, value in disturbance.limits.items():
         if name == "RLIMIT_AS":
             value += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        else:
+            value += len(os.listdir("/proc/self/fd"))
         resource.setrlimit(getattr(resource, name), (value, value))
     sys.argv = ["vdna-metrics", *words]
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
     from vdna_metrics.cli import main
 
     main()
@@ -140,7 +148,6 @@ def _give_up_rights() -> None:
 
 def _happening(disturbance: Disturbance, log: str) -> Callable[[], None]:
     import resource
-    import tempfile
 
     def happen() -> None:
         if disturbance.how == "full":
@@ -156,7 +163,6 @@ def _happening(disturbance: Disturbance, log: str) -> Callable[[], None]:
             while not os.path.exists(f"{log}.go"):
                 time.sleep(0.01)
 
-    tempfile.tempdir = None
     return happen
 
 
@@ -203,11 +209,11 @@ class Running:
         disturbance: what is to happen.
     """
 
-    _number = 0
+    all: ClassVar[list[Running]] = []
 
     def __init__(self, words: tuple[str, ...], place: Path, disturbance: Disturbance = QUIET) -> None:
-        Running._number += 1
-        self._log = place / "logs" / str(Running._number)
+        Running.all.append(self)
+        self._log = place / "logs" / str(len(Running.all))
         arguments = list(words), str(place), str(self._log), disturbance
         context = multiprocessing.get_context("forkserver")
         self.process: ForkServerProcess = context.Process(target=run_disturbed, args=arguments)
@@ -252,24 +258,25 @@ class Running:
 
 def prepare(place: Path) -> Path:
     """What commands read, and where they write."""
-    import numpy as np
-    from helpers.commands import put_small_networks, run, small_images
+    from helpers.commands import put_small_networks, run, small_images, write_folder
 
     with pytest.MonkeyPatch.context() as patch:
         put_small_networks(patch)
         patch.chdir(place)
         patch.setenv("VDNA_METRICS_HOME", str(place / "home"))
-        np.save("real.npy", small_images(12, 0))
-        np.save("fake.npy", small_images(8, 1))
-        run("calibrate", "real.npy", "-o", "ranges.npz", "--extractor", "tiny")
+        write_folder(Path("real"), small_images(12, 0))
+        write_folder(Path("fake"), small_images(8, 1))
+        run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny")
         run("references", "import", "ranges.npz", "--name", "tiny")
-        run("references", "build", "real.npy", "--name", "cats/train", "--extractor", "tiny", "--kinds", "gaussian")
-    for name in ("out", "logs", "temporary"):
+        run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", "--kinds", "gaussian")
+    for name in ("out", "logs"):
         (place / name).mkdir()
     return place
 
 
 def left(place: Path) -> dict[str, bytes]:
-    """All files that a command left, by name."""
-    out = place / "out"
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    """All files that a command left, by name; not what a killed one had begun to write under a hidden name."""
+    names = [
+        path.relative_to(place / "out").as_posix() for path in sorted((place / "out").rglob("*")) if path.is_file()
+    ]
+    return {name: (place / "out" / name).read_bytes() for name in names if not _BEGUN.search(name)}

@@ -40,7 +40,8 @@ def _stop(*_: object) -> None:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def bounded() -> Iterator[None]:
+    """Limits on memory and time."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -59,13 +60,14 @@ def _bounded() -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, handler)
 
 
-def outcome(fuzzer: str, read: Callable[[], Any], name: str) -> Any:
+def outcome(fuzzer: str, read: Callable[[], Any], name: str, others: tuple[type[Exception], ...] = ()) -> Any:
     """Do what a case is, count what came of it, and return what was read, ``None`` where it was refused.
 
     Args:
         fuzzer: row of the table.
         read: reads what somebody made.
         name: that an error has to hold.
+        others: classes of errors that are right too, with those below them.
 
     Raises:
         AssertionError: for an error of another class than `ValueError`, one that does not name the file, one because
@@ -74,14 +76,14 @@ def outcome(fuzzer: str, read: Callable[[], Any], name: str) -> Any:
     caught: Exception | None = None
     found = None
     try:
-        with _bounded():
+        with bounded():
             found = read()
     except Exception as error:  # judged below
         caught = error
     OUTCOMES[fuzzer, "read" if caught is None else _class_of(str(caught))] += 1
     if caught is not None:
         text, cause = str(caught), caught.__cause__
-        assert type(caught) is ValueError, f"{fuzzer}: {type(caught).__name__}: {text}"
+        assert type(caught) is ValueError or isinstance(caught, others), f"{fuzzer}: {type(caught).__name__}: {text}"
         while cause is not None:
             assert not isinstance(cause, MemoryError), f"{fuzzer}: more than {_MEMORY} bytes: {text}"
             cause = cause.__cause__

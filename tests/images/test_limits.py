@@ -48,6 +48,23 @@ def _skipped(folder: Path) -> list[tuple[str, str]]:
     return [(bad.name, bad.reason) for batch in batches for bad in batch.skipped]
 
 
+def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
+    """A zip file may have one; what else is there is read."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"nothing")
+        archive.writestr("good.png", encode(np.zeros((8, 8, 3), np.uint8)))
+    assert open_images(tmp_path / "a.zip").names == ("good.png",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers hand batches over by files there")
+def test_workers_need_a_short_temporary_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the sockets of workers would find no room for their names, that is told; workers waited for ever."""
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/" + "x" * 100)
+    with pytest.raises(ValueError, match=r"at most 75 bytes.*set TMPDIR to a shorter one"):
+        list(iterate_images(open_images(folder), workers=1))
+    assert len(list(iterate_images(open_images(folder)))) == 1
+
+
 def test_an_image_of_too_many_pixels_is_refused(folder: Path) -> None:
     """Some kilobytes that would be gigabytes are refused by what their header says; the limit can be raised."""
     bomb = _png(13300, 13300)

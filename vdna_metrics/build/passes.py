@@ -82,9 +82,10 @@ class Checkpoint:
         Raises:
             ValueError: when the file is damaged, or of other states.
         """
-        if not self.path.exists():
+        try:
+            file, arrays = read_npz(self.path, {_KIND: CheckpointFile}, arrays=states)
+        except FileNotFoundError:
             return None
-        file, arrays = read_npz(self.path, {_KIND: CheckpointFile}, arrays=states)
         return file.values, arrays
 
     def is_due(self, every: float = _EVERY) -> bool:
@@ -92,10 +93,17 @@ class Checkpoint:
         return time.monotonic() - self._saved > max(every, self._took / _COST)
 
     def save(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Write values, plain containers, and arrays, whole or not at all."""
+        """Write values, plain containers, and arrays, whole or not at all.
+
+        Another process may do the same pass, be done first and remove the folder meanwhile: then nothing is kept.
+        """
         begin = time.monotonic()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(self.path, _KIND, {"values": dict(values)}, arrays, compress=False)
+        try:
+            write_npz(self.path, _KIND, {"values": dict(values)}, arrays, compress=False)
+        except (OSError, ValueError) as error:
+            if not isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
+                raise
         self._saved = time.monotonic()
         self._took = self._saved - begin
 

@@ -89,8 +89,9 @@ def forget(checkpoint: Path | None) -> None:
     """Remove what an earlier interrupt left, when the result is there."""
     if checkpoint is None or not checkpoint.is_dir():
         return
-    for file in Checkpoint.files(checkpoint):
-        file.unlink()
+    with suppress(FileNotFoundError):  # another process that did the same forgets it too
+        for file in Checkpoint.files(checkpoint):
+            file.unlink()
     with suppress(OSError):  # a folder of the user's that holds other files too
         checkpoint.rmdir()
 

@@ -232,7 +232,8 @@ class FeatureExtractor:
     def _shared(self, lease: Lease, images: Tensor, normalize: bool) -> tuple[Activations, Tensor | None]:
         with self.locked():
             scope = _SCOPE.get()
-            if not isinstance(images, Tensor) or (scope is None and (len(self._leases) < 2 or images.is_inference())):
+            odd = not isinstance(images, Tensor) or images.layout is not torch.strided
+            if odd or (scope is None and (len(self._leases) < 2 or images.is_inference())):
                 return self._alone(images, normalize), None
             key: tuple[Any, ...] = (normalize, *self._wanted())
             if scope is None:
@@ -268,7 +269,7 @@ class FeatureExtractor:
     def _host_checksum(images: Tensor) -> int | None:
         if images.device.type != "cpu":
             return None
-        return zlib.crc32(images.detach().flatten().view(torch.uint8).numpy().data)
+        return zlib.crc32(images.detach().contiguous().flatten().view(torch.uint8).numpy().data)
 
     def from_resized(self, resized: Tensor) -> Activations:
         """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]."""

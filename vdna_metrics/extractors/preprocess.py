@@ -161,6 +161,8 @@ def _channels(values: tuple[float, float, float], device: torch.device) -> Tenso
 def _check_images(images: Tensor, *, normalize: bool) -> None:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be [N, 3, H, W] (RGB), got {list(images.shape)}")
+    if images.layout is not torch.strided:
+        raise ImageTypeError(f"images must be a dense tensor, got {images.layout}; to_dense() makes one")
     if 0 in images.shape[2:]:
         raise ValueError(f"images have no pixels: {list(images.shape)}")
     if normalize and not images.is_floating_point():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.multiprocessing import get_sharing_strategy
 from torch.utils.data import DataLoader, Dataset
 
 from vdna_metrics.images.decoding import DecodedImage, decode_bytes, pixel_hash
@@ -96,6 +99,19 @@ class ImageBatch:
 
 def _identity(image: Tensor) -> Tensor:
     return image
+
+
+_LONGEST = 75  # of the 107 bytes that the address of a socket has, without the names that Python adds
+
+
+def _check_temporary_folder(workers: int) -> None:
+    # Workers hand their batches over by sockets in this folder; where its name is too long, both sides wait for ever.
+    folder = tempfile.gettempdir()
+    if workers and len(os.fsencode(folder)) > _LONGEST and get_sharing_strategy() == "file_descriptor":
+        raise ValueError(
+            f"expected a folder for temporary files of at most {_LONGEST} bytes, which decoding processes need, got "
+            f"{folder}: set TMPDIR to a shorter one, or workers=0 (--workers 0)"
+        )
 
 
 class ImageDataset(Dataset[ImageRecord]):
@@ -190,6 +206,8 @@ def iterate_images(
     """
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard (i, n) is one of n parts, 0 <= i < n, got {shard}")
+    workers = 0 if isinstance(source, ArraySource) else workers
+    _check_temporary_folder(workers)
     n_batches = -(-len(source) // batch_size)
     numbers = [number for number in range(shard[0], n_batches, shard[1]) if number >= first_batch]
     batches: Any = [range(n * batch_size, min((n + 1) * batch_size, len(source))) for n in numbers]  # typed as lists
@@ -197,7 +215,7 @@ def iterate_images(
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
-        num_workers=0 if isinstance(source, ArraySource) else workers,
+        num_workers=workers,
         collate_fn=dataset.batch,
         generator=torch.Generator(),  # else the loader draws its seed from the caller's global stream
     )

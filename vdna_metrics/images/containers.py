@@ -164,7 +164,7 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> tuple[dict
 
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:
     with errors_of(f"{path!r} is not a readable .zip file", DAMAGE), zipfile.ZipFile(path) as archive:
-        infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        infos = {info.filename: info for info in archive.infolist() if not info.filename.endswith("/")}
     check_limit("images", len(infos), path)
     members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
@@ -228,7 +228,7 @@ def _check_images(entries: Sequence[str], where: str) -> tuple[str, ...]:
         raise ValueError(f"{where} lists no images")
     for entry in entries:
         if _suffix(entry) not in IMAGE_EXTENSIONS:
-            raise ValueError(f"{where} lists {entry!r}, no image file; known are {_KNOWN}")
+            raise ValueError(f"{where} lists {entry[:200]!r}, no image file; known are {_KNOWN}")
     return tuple(entries)
 
 

@@ -216,12 +216,16 @@ def known_stores() -> list[ReferenceStore]:
     They are the one that comes with the package, the user's, and those that the environment variable
     ``VDNA_METRICS_STORES`` names, with newlines or ``;`` between; blanks separate too, where all parts are stores.
     """
-    own, text = user_store(), os.environ.get(STORES, "")
+    text = os.environ.get(STORES, "")
+    try:
+        own = [user_store()]
+    except ValueError:  # a user without a home has none
+        own = []
     parts = re.split(r"[;\n]", text)
     if len(parts) == 1 and all(_is_store(location) for location in text.split()):
         parts = text.split()
     named = [ReferenceStore(location.strip()) for location in parts if location.strip()]
-    return [bundled_store(), *([own] if (own.folder / MANIFEST).is_file() else []), *named]
+    return [bundled_store(), *(store for store in own if (store.folder / MANIFEST).is_file()), *named]
 
 
 def _is_store(location: str) -> bool:

@@ -64,7 +64,7 @@ def inline_svg(svg: bytes, key: str, label: str) -> str:
         key: begins the names inside, so that several figures of a page do not meet.
         label: what the figure shows, for those who do not see it.
     """
-    root = ElementTree.fromstring(svg)
+    root = ElementTree.fromstring(svg)  # nosec B314 # by matplotlib, from names that it has escaped
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
