@@ -209,7 +209,8 @@ def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = 
     except types as error:
         if type(error) is ValueError and str(error).startswith(what):
             raise
-        raise ValueError(f"{what}: {str(error) or type(error).__name__}") from error
+        text = str(error) if type(error) is ValueError else str(error)[:200]  # zipfile shows any bytes
+        raise ValueError(f"{what}: {text or type(error).__name__}") from error
 
 
 def write_npz(
@@ -572,4 +573,5 @@ def read_npz(
         for name, field in expected.items():
             if field.finite and found[name].dtype.kind == "f" and not np.isfinite(found[name]).all():
                 raise ValueError(f"array {name!r}: expected finite numbers, got NaN or infinity")
-    return content, found
+    # torch takes no other byte order than this machine's.
+    return content, {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in found.items()}

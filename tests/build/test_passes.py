@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +14,7 @@ import pytest
 import torch
 from helpers.commands import small_images
 from helpers.dnas import about_zero, tiny_extractor
+from helpers.ranks import run_ranks
 
 from vdna_metrics import Reading, build_dnas, calibrate
 from vdna_metrics.analysis import collect_features, compare_images, find_exemplars, rank_images
@@ -168,26 +165,7 @@ dist.destroy_process_group()
 @pytest.mark.slow
 def test_ranks_share_the_images_by_themselves() -> None:
     """Two gloo processes without a shard each read half, and every pass gives both what one process gets."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    here = Path(__file__).parent
-    paths = os.pathsep.join(map(str, (here.parents[1], here.parent)))
-    rendezvous = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _RANK, str(here)]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **rendezvous, "RANK": str(rank), "PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    ended = [(*rank.communicate(timeout=200), rank.returncode) for rank in ranks]
-    for output, errors, code in ended:
-        assert (code, output) == (0, "images 11\n"), errors
+    assert run_ranks(_RANK, Path(__file__).parent) == ["images 11\n"] * 2
 
 
 def test_all_ranks_need_a_process_group() -> None:

@@ -46,7 +46,7 @@ def test_make_writes_each_kind_in_one_pass() -> None:
 def test_make_says_which_file_it_wrote(output: str, written: str) -> None:
     """The suffix is appended where it is missing, nothing else is cut off, and the name is printed."""
     result = run("make", "gen_a", "-o", output, "--extractor", "tiny")
-    assert result.stdout == f"{written}: {load_vdna(written)!r}\n"
+    assert result.stdout == f"{written}: {load_vdna(written)!r}\ngen_a:  PNG, 20x20\n"
     assert "no activation ranges ship for tiny: calibrating on gen_a first" in result.stderr
 
 

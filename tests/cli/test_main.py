@@ -206,9 +206,10 @@ def test_a_process_keeps_output_and_errors_apart() -> None:
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0
     assert json.loads(output)["results"][0]["n_images"] == 8
-    first, second = errors.decode().splitlines()
+    first, second, *warnings = errors.decode().splitlines()
     assert re.fullmatch(r"gen_a: 8 images, [\d.]+ images/s", first)
     assert second == "read bsds500/trainval@vdna_tiny: histogram of 300 images through vdna_tiny"
+    assert all(line.startswith("warning: gen_a: ") for line in warnings)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_an_installed_package_registers_its_own(tmp_path: Path) -> None:
         output, errors = process.communicate(timeout=600)
     p, q = (load_vdna(f"{source}.npz").distribution.counts for source in ("real", "gen_a"))
     expected = (p.argmax(1) - q.argmax(1)).abs().double().mean()
-    assert [line.partition(b":")[0] for line in errors.splitlines()] == [b"read real.npz", b"read gen_a.npz"]
+    assert [line.partition(b":")[0] for line in errors.splitlines()[:2]] == [b"read real.npz", b"read gen_a.npz"]
     assert json.loads(output)["results"][0]["gap"] == pytest.approx(float(expected))
 
 
@@ -144,8 +144,8 @@ def test_a_leaderboard_takes_them_as_columns(pictures: int) -> None:
     words += ("--metrics", "emd,jsd,entropy", "--groups", 3, "--pictures", pictures, "--no-fidelity", "-o", "report")
     printed = run_json(*words)
     scores = {(score["metric"], score["generator"]): score for score in printed["scores"]}
-    for name in ("gen_a", "gen_b.zip"):
-        scored = ("score", name, "--reference", "real", "--extractor", "tiny", "--bins", 50, "--by", "layer")
+    for name, source in (("gen_a", "gen_a"), ("gen_b", "gen_b.zip")):
+        scored = ("score", source, "--reference", "real", "--extractor", "tiny", "--bins", 50, "--by", "layer")
         (result,) = run_json(*scored, "--metrics", "jsd,entropy")["results"]
         for metric in ("jsd", "entropy"):
             score = scores[metric, name]
@@ -153,14 +153,14 @@ def test_a_leaderboard_takes_them_as_columns(pictures: int) -> None:
             assert score["layers"] == pytest.approx(result[f"{metric}_by_layer"], rel=1e-9)
             assert score["estimate"] is None or score["estimate"]["corrected"] is None
     assert {floor["metric"] for floor in printed["floors"]} == {"emd"}
-    best = max(("gen_a", "gen_b.zip"), key=lambda name: float(scores["entropy", name]["value"]))
+    best = max(("gen_a", "gen_b"), key=lambda name: float(scores["entropy", name]["value"]))
     shown = run(*words).stdout
     page = Path("report/index.html").read_text("utf-8")
     for label in ("Jensen-Shannon divergence", "entropy"):
         assert label in page
         assert label in shown
     table = shown[shown.index("entropy") :]
-    assert table.index(best) < table.index(next(name for name in ("gen_a", "gen_b.zip") if name != best))
+    assert table.index(best) < table.index(next(name for name in ("gen_a", "gen_b") if name != best))
 
 
 @pytest.mark.parametrize("name", ["jsd", "entropy"])

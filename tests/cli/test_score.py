@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
+from helpers.image_files import encode
+from PIL import Image
 
 from vdna_metrics import build_dnas, calibrate, compare, create_extractor, load_reference, load_vdna
 
@@ -44,10 +47,63 @@ def test_what_lies_beside_the_images_is_said(tmp_path: Path) -> None:
         (tmp_path / "mixed" / name).write_bytes(b"")
     sentence = "3 files beside the images are not read: .heic 2, .txt 1"
     printed = run_json("score", "mixed", "gen_a", "--reference", "real", "--extractor", "tiny", "--metrics", "nfd")
-    assert printed["warnings"] == [f"mixed: {sentence}"]
+    assert f"mixed: {sentence}" in printed["warnings"]
     result = run("make", "mixed", "--extractor", "tiny", "--kinds", "gaussian", "-o", "mixed.npz")
     assert f"warning: mixed: {sentence}" in result.stderr
     assert load_vdna("mixed.npz").provenance.unread == ((".heic", 2), (".txt", 1))
+
+
+def _odd_sets() -> None:
+    """Folders of what is not what it seems, beside `real`, which has twelve PNG of 20 x 20."""
+    write_folder(Path("copies"), np.concatenate([small_images(2, 0), small_images(12, 0)[:3], small_images(4, 8)]))
+    write_folder(Path("large"), small_images(5, 9).repeat(3, axis=1).repeat(3, axis=2))
+    for name in ("twice", "dim"):
+        Path(name).mkdir()
+    for i, image in enumerate(small_images(5, 10)):
+        for copy in "ab":
+            Path("twice", f"{i}{copy}.jpg").write_bytes(encode(image, "JPEG"))
+        Path("dim", f"{i}.png").write_bytes(encode(Image.fromarray(image[:, :, 0].astype(np.uint16) * 16)))
+
+
+def test_a_set_that_is_not_what_it_seems_is_told() -> None:
+    """Repeated images, copies, 12 bits in 16, other formats and sizes: each a warning that names its set, and JSON."""
+    _odd_sets()
+    words = ("score", "twice", "dim", "copies", "large", "--reference", "real", "--extractor", "tiny", "--metrics")
+    printed = run_json(*words, "emd,nfd")
+    for sentence in (
+        "twice: 5 of 10 images are the same as another one, pixel by pixel, and count again",
+        "dim: 5 of 5 images of 16 bits have no value above 4095, so they look like 12-bit images and are read 16 times",
+        "copies: 3 of its images are images of the reference, too: its values are too low",
+        "twice: its images are JPEG, those of the reference PNG: ",
+        "large: its images are 60x60, those of the reference 20x20: ",
+        "Numbers of images differ (dim 5, twice 10): plain values of fewer images are larger by chance alone",
+    ):
+        assert sum(warning.startswith(sentence) for warning in printed["warnings"]) == 1
+    accounts = {result["images"]: result["account"] for result in printed["results"]}
+    assert accounts["twice"]["formats"] == {"JPEG": 10}
+    assert accounts["twice"]["pixels"] == {"n_images": 10, "repeated": 5, "exact": True}
+    assert sum(count for _, count in accounts["dim"]["depths"]) == 5
+    assert printed["reference"][0]["account"]["sizes"]["widths"] == [20, 20]
+    shown = run(*words, "nfd").stdout
+    assert "twice      JPEG, 20x20, 5 of 10 the same as another\n" in shown
+    compared = run("compare", "real", "twice", "--extractor", "tiny", "--metric", "nfd")
+    assert "warning: twice: 5 of 10 images are the same" in compared.stderr
+    ranked = run_json("rank", "gen_a", "--reference", "twice", "--extractor", "tiny", "--metric", "nfd")
+    assert ranked["warnings"][0].startswith("reference: 5 of 10 images are the same as another one")
+
+
+def test_folders_of_a_folder_are_one_set_and_that_is_said() -> None:
+    """A folder of sets' folders is told, with what to give; class folders, which other sets have too, are not."""
+    for name in ("a", "b"):
+        write_folder(Path("gens", name), small_images(3, ord(name)))
+    words = ("--reference", "real", "--extractor", "tiny", "--metrics", "nfd")
+    said = [note for note in run_json("score", "gens", *words)["warnings"] if "folders" in note]
+    assert said == [
+        "gens: its 2 folders (a, b) are taken for one set of images; if each is a set of its own, give gens/*"
+    ]
+    assert not [note for note in run_json("score", "gens/a", "gens/b", *words)["warnings"] if "folders" in note]
+    shutil.copytree("gens", "others")
+    assert not [note for note in run_json("score", "gens", "others", *words)["warnings"] if "folders" in note]
 
 
 def test_score_prints_the_distances_that_the_library_gives() -> None:
@@ -150,13 +206,16 @@ def test_few_images_are_one_warning_for_all_that_have_as_few() -> None:
     result = run(
         "score", "gen_a", "gen_c.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
     )
-    assert json.loads(result.stdout)["warnings"] == []  # 8 and 7 images, layers of 6 and 5 neurons
+    warnings = json.loads(result.stdout)["warnings"]  # of 8 and 7 images, layers of 6 and 5 neurons
+    assert [sentence.split(";")[0] for sentence in warnings[:3]] == [
+        "reference: 12 images are few", "gen_a: 8 images are few", "gen_c.npz: 7 images are few",
+    ]  # fmt: skip
     np.savez("few.npz", small_images(3, 5))
     np.savez("fewer.npz", small_images(3, 6))
     result = run(
         "score", "few.npz", "fewer.npz", "--reference", "real", "--extractor", "tiny", "--metrics", "lfd", "--json"
     )
-    (sentence,) = json.loads(result.stdout)["warnings"]
+    _, sentence = json.loads(result.stdout)["warnings"]
     assert sentence.startswith("few.npz, fewer.npz: 3 images are too few to estimate the covariance of first (6")
     assert f"warning: {sentence}" in result.stderr
 
@@ -197,7 +256,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "--reference", "real.npz", "--reference", "real.npz"], "are two histogram DNAs of tiny"),
         (["gen_a", "--reference", "real.npz", "--metrics", "emd,lfd"], "real.npz lacks layer_gaussian, it has"),
         (["gen_a", "--reference", "ranges.npz"], "holds 'ranges', and no images"),
-        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "expected 'ranges', real.npz holds 'histogram'"),
+        (["gen_a", "--reference", "real.npz", "--ranges", "real.npz"], "expected 'ranges', it holds 'histogram'"),
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
         (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),
@@ -244,7 +303,7 @@ def test_images_that_cannot_be_read_end_the_command_or_are_named(bad: Path) -> N
 def test_the_log_has_a_plain_line_a_source() -> None:
     """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
     arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
-    lines = run(*arguments).stderr.splitlines()
+    lines = [line for line in run(*arguments).stderr.splitlines() if not line.startswith("warning: ")]
     assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
     for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
         assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)

@@ -156,4 +156,4 @@ def test_very_different_sizes() -> None:
 def test_sets_of_different_numbers() -> None:
     """More than a tenth apart is told, with the ends."""
     assert number_caveat({"a": 100, "b": 110, "c": 105}) is None
-    assert (number_caveat({"a": 100, "b": 111, "c": 105}) or "").startswith("numbers of images differ (a 100, b 111)")
+    assert (number_caveat({"a": 100, "b": 111, "c": 105}) or "").startswith("Numbers of images differ (a 100, b 111)")

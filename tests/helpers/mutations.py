@@ -104,7 +104,7 @@ def changed_array(draw: Draw, array: NDArray[Any]) -> NDArray[Any]:
         elif how == "axis":
             array = array[None]
         elif how == "turned":
-            array = array.T if array.ndim > 1 else array[::-1]
+            array = array[::-1] if array.ndim == 1 else array.T
         elif how == "empty":
             array = np.zeros((0,), array.dtype)
         elif how == "one":

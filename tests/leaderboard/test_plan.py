@@ -24,6 +24,7 @@ from vdna_metrics.leaderboard import (
     make_leaderboard,
     replay_leaderboard,
 )
+from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.references import resolve
 
 SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
@@ -53,6 +54,30 @@ def test_a_record_gives_its_plan_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.with_networks() == replace(
         plan, extractors=(create_extractor("tiny"),), networks={"fid_inception": create_extractor(inception)}
     )
+
+
+def test_names_are_without_the_endings_of_containers() -> None:
+    """Known endings alone are left out, and not where two would be called the same; NAME= stands as it is."""
+    given = ["x/mix.zip", "ffhq-0.5", "a.tar", "b.NPY", "list.txt", "model.v2", "c.zip", "c.npz", "my.zip=d.zip"]
+    names = [name for name, _ in named_sources(given)]
+    assert names == ["mix", "ffhq-0.5", "a", "b", "list", "model.v2", "c.zip", "c.npz", "my.zip"]
+
+
+def test_a_folder_of_generators_is_said_to_be_one() -> None:
+    """A note suggests what to give, unless class folders are asked for; a generator is not added twice."""
+    for name in ("a", "b"):
+        write_folder(Path("gens", name), small_images(6, ord(name)))
+    plan = replace(PLAN, generators=(("gens", "gens"),))
+    sentence = "gens: its 2 folders (a, b) are taken for one set of images; if each is a set of its own, give gens/*"
+    made = _saved(make_leaderboard(plan, reading=READING)[0])
+    assert sentence in made.notes
+    with pytest.raises(ValueError, match="given twice: gens"):
+        append_to_leaderboard(made, [("other name", "gens")])
+    for name in ("a", "b"):
+        write_folder(Path("real2", name), small_images(6, ord(name) + 2))
+    settings = replace(SETTINGS, class_folders=True)
+    made = make_leaderboard(replace(plan, references=("real2",), settings=settings), reading=READING)[0]
+    assert not any("folders" in note for note in made.notes)
 
 
 def test_a_replay_has_the_same_numbers() -> None:
@@ -146,12 +171,12 @@ def test_clusters_are_in_the_plan(tmp_path: Path) -> None:
     more, _ = append_to_leaderboard(made, [("more", "more")], cache=cache, reading=READING)
     assert more.scores == whole.scores
     assert more.generators[0].clustering == made.generators[0].clustering != ""
-    again, _ = append_to_leaderboard(_saved(more), [("zip", "more")], cache=cache, reading=READING)
+    again, _ = append_to_leaderboard(_saved(more), [("other", "./more")], cache=cache, reading=READING)
     assert again.scores[:2] == whole.scores[:2]
     shutil.move("elsewhere", "gen_a")
     tell(1)
     with pytest.raises(
-        ValueError, match="real changed: its images were 6 clusters when the leaderboard was made, now "
+        ValueError, match=r"real changed: its images were in 6 clusters when .* now clusters\.csv has other ones \(7\)"
     ):
         replay_leaderboard(made, reading=READING)
     with pytest.raises(ValueError, match=r"cluster by differ: the leaderboard has clusters\.csv, got folder"):

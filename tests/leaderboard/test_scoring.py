@@ -28,7 +28,7 @@ from vdna_metrics import (
 )
 from vdna_metrics.analysis import measure_fidelity
 from vdna_metrics.analysis.features import collect_features
-from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals
+from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals, rules
 from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -36,7 +36,7 @@ from vdna_metrics.images import evenly_spaced
 from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, load_leaderboard, score_leaderboard
 from vdna_metrics.leaderboard.record import QUANTILES
 from vdna_metrics.references import ImageSet, load_dna_folder, resolve
-from vdna_metrics.reports import write_report
+from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
 from vdna_metrics.reports.summary import summarise
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
@@ -203,15 +203,34 @@ def test_a_side_without_groups_is_taken_as_it_is(entries: list[ImageSet]) -> Non
     assert score.value == float(compare.neuron_frechet(real, fake.dnas[0]))
 
 
+def test_the_record_has_the_account_of_each_set(tmp_path: Path) -> None:
+    """What the images are is in the record, and what a reader should know of them in its notes, once each."""
+    real, images = _entry(tmp_path, "real", 0, 12), small_images(8, 0)
+    write_folder(tmp_path / "twice", np.concatenate([images, images[:2], small_images(6, 4)]))
+    twice = resolve(tmp_path / "twice", name="twice")
+    settings = replace(SETTINGS, metrics=("emd", "nfd"), pictures=0, fidelity=False)
+    leaderboard, _ = _leaderboard([real, twice], settings=settings)
+    (record,) = leaderboard.generators
+    assert record.account.formats == {"PNG": 16}
+    assert record.in_words == "PNG, 20x20, 2 of 16 the same as another"
+    for sentence in (
+        "twice: 2 of 16 images are the same as another one, pixel by pixel, and count again: leave them out",
+        "twice: 16 images are few; as many of the reference's own images would score emd (bins) ",
+    ):
+        assert sum(note.startswith(sentence) for note in leaderboard.notes) == 1
+    loaded = load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json"))
+    assert (loaded.reference, loaded.generators) == (leaderboard.reference, leaderboard.generators)
+
+
 def test_unequal_numbers_are_said_or_equalised(entries: list[ImageSet], tmp_path: Path) -> None:
     """Generators of other sizes are a note; equalised, each has evenly spaced images, as many as the smallest."""
     more = _entry(tmp_path, "more", 7, 21)
     settings = replace(SETTINGS, metrics=("nfd",), pictures=0, fidelity=False)
     leaderboard, _ = _leaderboard([entries[0], entries[1], more], settings=settings)
-    assert any("differ in their number of images (near 16, more 21)" in note for note in leaderboard.notes)
+    assert any("Numbers of images differ (near 16, more 21)" in note for note in leaderboard.notes)
     equal, _ = _leaderboard([entries[0], entries[1], more], settings=replace(settings, equalise=True))
     assert [(entry.n_images, entry.n_found) for entry in equal.generators] == [(16, 16), (16, 21)]
-    assert not any("differ in their number" in note for note in equal.notes)
+    assert not any("Numbers of images" in note for note in equal.notes)
     assert equal.score("near", "tiny", "nfd").value == leaderboard.score("near", "tiny", "nfd").value
 
 
@@ -250,6 +269,39 @@ def test_fid_is_the_layer_distance_in_the_inception_s_pool(
         )
     alone, _ = _leaderboard(entries, extractors=[], settings=replace(SETTINGS, metrics=("fid",), pictures=0))
     assert alone.column("fid_inception", "fid") == leaderboard.column("fid_inception", "fid")
+
+
+def test_fid_of_few_images_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few images for many neurons: no interval, rank or FD-infinity of FID; it is told once, and in every output."""
+    inception = replace(CATALOGUE["tiny"], name="fid_inception", layers={"block_3": "2"})
+    monkeypatch.setitem(CATALOGUE, "fid_inception", inception)
+    monkeypatch.setattr(rules, "_LEFT_BY_JACKKNIFE", 3.0)  # five neurons are no 2048
+    entries = [_entry(tmp_path, name, seed, n) for name, seed, n in (("real", 0, 24), ("few", 1, 4), ("many", 2, 24))]
+    settings = replace(SETTINGS, metrics=("nfd", "fid"), pictures=0, groups=2, fidelity=False)
+    leaderboard, evidence = _leaderboard(entries, settings=settings)
+    few, many = (leaderboard.score(name, "fid_inception", "fid") for name in ("few", "many"))
+    assert few.estimate is not None
+    assert (few.estimate.low, few.estimate.high, few.extrapolated, few.rank, many.rank) == (None,) * 5
+    assert few.estimate.corrected != few.value
+    assert many.estimate is not None
+    assert many.estimate.low is not None
+    assert leaderboard.score("few", "tiny", "nfd").rank is not None
+    assert [pair.metric for pair in leaderboard.pairs] == ["nfd"]
+    notes = [note for note in leaderboard.notes if "no interval of FID" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("few: no interval of FID: 4 generated images for the 5 neurons of block_3 may leave")
+    assert any("There are no ranks" in note for note in leaderboard.notes)
+    assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).scores == leaderboard.scores
+    row = next(line for line in leaderboard_csv(leaderboard).splitlines() if ",fid,few," in line)
+    assert "None" not in row
+    assert "None" not in leaderboard_markdown(leaderboard)
+    page = write_report(leaderboard, evidence, tmp_path / "report").read_text()
+    assert "no interval of FID" in page
+    assert "[None" not in page
+    first = replace(leaderboard, metrics=("fid", "nfd"), networks=leaderboard.networks[::-1])
+    assert "There is no interval of FID of “few” and no ranks: too few images for so many neurons" in " ".join(
+        summarise(first)
+    )
 
 
 def test_neurons_and_weights_choose(entries: list[ImageSet]) -> None:
@@ -441,6 +493,7 @@ def test_whole_clusters_are_in_groups(tmp_path: Path) -> None:
     assert (
         "real: 24 of its 24 images are in no cluster by '^clip[0-9]+', and taken as independent." in leaderboard.notes
     )
+    assert "one, two: its images depend on each other more than those of the reference" in " ".join(leaderboard.notes)
     assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).generators == leaderboard.generators
 
 
@@ -500,6 +553,18 @@ def test_sets_that_are_grouped_otherwise_are_not_paired(tmp_path: Path) -> None:
     assert not any(pair.paired for pair in leaderboard.pairs)
     assert [(each.clusters, each.clustering != "") for each in leaderboard.generators] == [(6, True), (0, False)]
     assert "two: its groups were made before and not of whole clusters" in " ".join(leaderboard.notes)
+
+
+def test_dnas_of_clusters_need_no_rule(tmp_path: Path) -> None:
+    """Groups that were made of whole clusters say so themselves: nothing is said of their images' names."""
+    real, two = _entry(tmp_path, "real", 0, 24), _clustered(tmp_path, "two", 2, (4,) * 6)
+    made, _ = _leaderboard([real, two], settings=CLIPS, cache=tmp_path / "cache")
+    kept = next(path for path in (tmp_path / "cache").glob("two-*") if "ranges" not in path.name)
+    given = replace(load_dna_folder(kept), name="two")
+    found, _ = _leaderboard([real, given], settings=replace(CLIPS, cluster_by=None))
+    assert (found.generators[0].clusters, found.generators[0].groups) == (6, 4)
+    assert [score.estimate for score in found.scores] == [score.estimate for score in made.scores]
+    assert "by their names" not in " ".join(found.notes)
 
 
 def test_a_rule_that_finds_nothing_is_refused(entries: list[ImageSet], tmp_path: Path) -> None:

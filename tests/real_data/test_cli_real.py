@@ -71,3 +71,26 @@ def test_the_classes_of_an_archive_add_up_to_it(shared: Path, tmp_path: Path, mo
     cat, dog, airplane = (result["emd"] for result in distances)
     assert cat == 0
     assert 0 < dog < airplane
+
+
+@pytest.mark.parametrize(("metric", "within"), [("emd", 1 / 3), ("nfd", 1 / 2)])
+def test_what_few_images_score_by_chance_is_told_and_true(
+    shared: Path, tmp_path: Path, metric: str, within: float
+) -> None:
+    """The figure in the warning is what so many other photographs score, in the mean of three draws."""
+    with zipfile.ZipFile(shared / "data" / "bsds500.zip") as archive:
+        names = [name for name in archive.namelist() if "test/" in name and name.endswith(".jpg")]
+        order = np.random.default_rng(0).permutation(len(names)).tolist()
+        for n in (2, 5, 10, 40):
+            found = []
+            for draw in range(3):
+                folder = tmp_path / f"{n}-{draw}"
+                folder.mkdir()
+                for place in order[draw * n : (draw + 1) * n]:
+                    (folder / f"{place}.jpg").write_bytes(archive.read(names[place]))
+                words = ("score", folder, "--reference", "bsds500/trainval@vdna_tiny", "--metrics", metric)
+                printed = _json(*words)
+                found.append(printed["results"][0][metric])
+                (sentence,) = [warning for warning in printed["warnings"] if " are few; " in warning]
+            told = float(sentence.partition(f"score {metric}")[2].removeprefix(" (bins)").split()[0])
+            assert told == pytest.approx(np.mean(found), rel=within)

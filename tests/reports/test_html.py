@@ -14,6 +14,7 @@ from helpers.dnas import make_dna
 from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
+from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
 from vdna_metrics.dna.distances import register_distance
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
 from vdna_metrics.reports import leaderboard_markdown
@@ -87,6 +88,18 @@ def test_every_number_of_the_ranking_is_on_the_page(page: Page) -> None:
         assert text in page.text, text
     keys = [attributes["data-key"] for attributes in page.all("td") if "data-key" in attributes]
     assert [float(str(key)) for key in keys] == pytest.approx([5, 4.8, 200, 20, 19.2, 200, 20.25, 19.44, 200])
+
+
+def test_the_page_says_what_the_images_are(small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
+    """Each set has its account once, in the table of sets, with what is not read; a dash where nothing is known."""
+    leaderboard, evidence = small
+    account = AccountFields({"JPEG": 3}, ImageSizes((32, 64), (32, 32)), pixels=PixelsFields(3, 1, exact=False))
+    first, *others = leaderboard.generators
+    told = replace(first, account=account, unread=((".heic", 2), (".txt", 1)))
+    page = Page(write_report(replace(leaderboard, generators=(told, *others)), evidence, tmp_path))
+    assert page.text.count("JPEG, 32..64 x 32, about 1 of 3 the same as another") == 1
+    assert page.text.count("3 files not read") == 1
+    assert "What they are" in page.text
 
 
 def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
@@ -192,6 +205,25 @@ def test_names_of_files_are_only_text(tmp_path: Path) -> None:
     assert "\u202e" not in page.text  # it would turn what follows around
     for path in (tmp_path / "figures").iterdir():
         assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name), path.name
+
+
+def test_clusters_are_shown_where_there_are_some(tmp_path: Path) -> None:
+    """Beside each set's images, in the head for the reference, and in the glossary; else there is no word of them."""
+    plain = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["nfd"])
+    first, second = plain.generators
+    told = replace(
+        plain,
+        reference=replace(plain.reference, clusters=60, effective_clusters=60.0),
+        generators=(replace(first, clusters=32, effective_clusters=11.1), second),
+    )
+    pages = [
+        write_report(each, Evidence(), tmp_path / str(place)).read_text("utf-8")
+        for place, each in enumerate((plain, told))
+    ]
+    assert "(300 images in 60 clusters), seen by" in pages[1]
+    for text in ("<small>32 clusters (11.1 effective)</small>", ">Clusters</th>", "11.1 effective", "<dt>cluster</dt>"):
+        assert text in pages[1]
+    assert "luster" not in pages[0]
 
 
 def test_names_of_distances_are_only_text(tmp_path: Path) -> None:

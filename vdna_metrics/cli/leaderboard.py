@@ -162,9 +162,8 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, **recording, **work)
         else:
-            added = named_sources(sources, [entry.name for entry in recorded.generators])
             work |= {"references": given.references, **recording}
-            found = append_to_leaderboard(recorded, added, **told, **work)
+            found = append_to_leaderboard(recorded, named_sources(sources), **told, **work)
     if folder is not None:
         write_report_to(*found, folder)
     if recorded is None or replay is None:

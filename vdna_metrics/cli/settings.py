@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from vdna_metrics.analysis.uncertainty import NoiseFloor
 from vdna_metrics.build import build_dnas, calibrate
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import inputs
@@ -221,6 +222,7 @@ class Comparison:
         notes: what a reader of the numbers should know.
         read: what DNAs were read.
         groups: DNAs of the reference that are in groups.
+        floors: what perfect images would score, as far as it was needed.
     """
 
     reference: ImageSet
@@ -231,6 +233,7 @@ class Comparison:
     notes: Notes = field(default_factory=Notes)
     read: list[str] = field(default_factory=list)
     groups: dict[Kind, GroupedDNA] = field(default_factory=dict)
+    floors: dict[tuple[str, int], NoiseFloor] = field(default_factory=dict)
 
     @property
     def kinds(self) -> list[Kind]:
@@ -251,7 +254,7 @@ class Comparison:
     def note_caveats(self, name: str, fake: Mapping[Kind, VDNA], real: Mapping[Kind, VDNA]) -> None:
         """What is to be known of a set of images, by itself and beside the reference."""
         known: dict[str, AnyDNA] = {each.name: self.groups.get(each.kind, real[each.kind]) for each in self.columns}
-        floors = Floors(self.columns, known, draws=2)
+        floors = Floors(self.columns, known, draws=2, found=self.floors)
         for kind, dna in fake.items():
             self.notes.add_caveats(name, set_caveats(dna, like=real[kind], floors=floors.of_few(dna)))
             self.notes.add_caveats(name, pair_caveats(real[kind], dna))

@@ -82,13 +82,13 @@ def number_caveat(numbers: Mapping[str, int]) -> str | None:
 
     Examples:
         >>> number_caveat({"a": 100, "b": 95}), str(number_caveat({"a": 100, "b": 5000}))[:38]
-        (None, 'numbers of images differ (a 100, b 500')
+        (None, 'Numbers of images differ (a 100, b 500')
     """
     few, many = (end(numbers, key=lambda name: numbers[name]) for end in (min, max))
     if 1.1 * numbers[few] >= numbers[many]:
         return None
     return (
-        f"numbers of images differ ({few} {numbers[few]}, {many} {numbers[many]}): plain values of fewer images are "
+        f"Numbers of images differ ({few} {numbers[few]}, {many} {numbers[many]}): plain values of fewer images are "
         "larger by chance alone. Compare the corrected ones of a leaderboard, or take as many of each"
     )
 
@@ -164,7 +164,7 @@ def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> str | None:
     if floors:
         told = ", ".join(f"{column} {value:.3g}" for column, value in floors.items())
         return f"{begin}; as many of the reference's own images would score {told} by chance alone. {advice}"
-    bias = chance(max((dna, like), key=lambda each: each.n_images), n)
+    bias = chance(max((like, dna), key=lambda each: each.n_images), n)
     return f"{begin}; chance alone adds {bias}. {advice}"
 
 

@@ -232,6 +232,8 @@ def likely_clusters(names: Sequence[str]) -> LikelyClusters | None:
         number = len(sizes) + labels.count(None)
         if sizes.total() < len(names) / 2 or len(names) < _LEAST_MEAN * number:
             continue
+        if len(set(ClusterRule(by).labels(names))) != number:
+            continue  # no advice is better than one that groups otherwise
         folders = ClusterRule(FOLDER).labels(names)
         if len({*zip(folders, labels, strict=True)}) == len(sizes) == len(set(folders)) and all(
             map(in_cluster, folders)

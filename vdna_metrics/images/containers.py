@@ -257,7 +257,7 @@ def _names(where: str, number: int) -> tuple[str, ...]:
 
 def _open_npy(name: str, path: str, _folder: str, *, start: int = 0, size: int | None = None) -> ImageSource:
     """Of a member of an archive, which lies in it as it is, the start and size."""
-    with open(path, "rb") as file, errors_of(f"{path!r} has no readable array"):
+    with open(path, "rb") as file, errors_of(f"{path!r} has no readable array", DAMAGE):
         file.seek(start)
         header = read_array_header(file)
     _check_array(path, header.shape, header.dtype)
@@ -282,7 +282,7 @@ def _open_npz(name: str, path: str, folder: str) -> ImageSource:
         )
     info = infos["arr_0"]
     if info.compress_type == zipfile.ZIP_STORED:
-        with open(path, "rb") as file, errors_of(f"{path!r} has no readable array"):
+        with open(path, "rb") as file, errors_of(f"{path!r} has no readable array", DAMAGE):
             start = zip_data_start(file, info.header_offset)
         return _open_npy(name, path, folder, start=start, size=info.file_size)
     return open_array(name, read_arrays(path, ["arr_0"])["arr_0"])

@@ -50,6 +50,11 @@ from vdna_metrics.references.image_sets import AnyDNA, ImageSet
 _NO_GROUPS = "not in groups, so its images are taken as they are: intervals do not cover their chance."
 
 
+_ABOVE_FLOOR = (
+    "its images depend on each other more than those of the reference, for which the noise floor is: its plain values "
+    "are above the floor by that alone. Compare corrected ones."
+)
+_MORE = 1.5  # times as many images a cluster, in effect
 _OTHER_GROUPS = "its groups were made before and not of whole clusters: intervals take its images as independent."
 
 
@@ -85,13 +90,14 @@ class Floors:
         reference: ``{column: DNA}`` of the real images.
         draws: as in `noise_floor`.
         seed: likewise.
+        found: what was computed before, ``{(column, number of images): floor}``.
     """
 
     columns: Sequence[Column]
     reference: Mapping[str, AnyDNA]
     draws: int = 10
     seed: int = 0
-    _known: dict[tuple[str, int], NoiseFloor] = field(default_factory=dict, repr=False)
+    found: dict[tuple[str, int], NoiseFloor] = field(default_factory=dict, repr=False)
 
     def floor(self, column: Column, n_images: int) -> NoiseFloor | None:
         """That of a column, ``None`` where it has none, or the reference no groups."""
@@ -99,9 +105,11 @@ class Floors:
         has_floor = distance.bias is not None and distance.neutral is not None and distance.arity == 2
         if not has_floor or not isinstance(dna, GroupedDNA) or few_clusters(dna) is not None:
             return None
-        if key not in self._known:
-            self._known[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
-        return self._known[key]
+        if min(dna.sizes) < dna.groups[0].distribution.min_images:
+            return None
+        if key not in self.found:
+            self.found[key] = noise_floor(dna, n_images, distance=column, draws=self.draws, seed=self.seed)
+        return self.found[key]
 
     def of_few(self, dna: VDNA) -> dict[str, float]:
         """``{column: value}`` of as many images as a DNA has, if these are few; covariances need more than others."""
@@ -166,6 +174,8 @@ def score_network(
         fake = reader.read(generator, real)
         found.sets[generator.name] = fake.record
         _note_caveats(notes, reader, generator, fake, floors, (reference.name, real))
+        if _images_a_cluster(fake.record) > _MORE * _images_a_cluster(real.record):
+            notes.add(_ABOVE_FLOOR, generator.name)
         for column in network.columns:
             one, other = real.dnas.get(column.name), fake.dnas[column.name]
             score, estimated = _score(column, network.label, generator.name, one, other, settings)
@@ -174,7 +184,8 @@ def score_network(
                 jackknifed[column.name][generator.name] = estimated
                 notes.add(estimated.withheld, generator.name)
                 if not all(map(str.isdecimal, fake.digests)):
-                    skipped, groups = [name for name, _ in fake.record.skipped], getattr(other, "clusters", ())
+                    skipped = [name for name, _ in fake.record.skipped]
+                    groups = other.clusters if isinstance(other, GroupedDNA) else ()
                     paired[column.name][generator.name] = (*fake.digests, *skipped), groups
                 sides = [(generator.name, other), (reference.name, one)]
                 for name, dna in sides[: column.distance.arity]:
@@ -188,10 +199,10 @@ def score_network(
             add_pictures_(evidence, reader, reference, generator, column_shown)
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
-        with_interval = sum(each.score.low is not None for each in jackknifed[column.name].values())
-        if 0 < with_interval < len(generators):
+        sure = sum(each.score.low is not None for each in jackknifed[column.name].values())
+        if jackknifed[column.name] and sure < len(generators):
             notes.add("There are no ranks and no differences between sets where one of them has no interval.")
-        if with_interval == len(generators):
+        elif sure == len(generators):
             ranking = rank_intervals(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
             )
@@ -277,6 +288,10 @@ def _add_features_(
     suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
     checked = len(copies.matches), copies.threshold, copies.false_alarms
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
+
+
+def _images_a_cluster(record: ImageSetRecord) -> float:
+    return record.n_images / record.effective_clusters if record.clusters else 1.0
 
 
 def _note_caveats(

@@ -16,7 +16,7 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike, is_as_named
 from vdna_metrics.extractors.spec import MODULE
-from vdna_metrics.images.clusters import ClusterRule
+from vdna_metrics.images.clusters import ClusterRule, in_cluster
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
@@ -262,6 +262,8 @@ def append_to_leaderboard(
     plan = LeaderboardPlan.from_leaderboard(recorded)
     if not trust:
         plan.check_trusted()
+    if again := [source for _, source in generators if source in [known for _, known in plan.generators]]:
+        raise ValueError(f"each set of images is given once; given twice: {', '.join(again)}")
     every = *plan.generators, *generators
     plan = replace(plan, references=tuple(references) or plan.references, generators=every, root=root or plan.root)
     told: dict[str, Any] = {"recorded": recorded, "title": title or recorded.title, "command": command}
@@ -337,7 +339,7 @@ def _open_sets(
 _CONTAINERS = (".zip", ".tar", ".npz", ".npy", ".txt")
 
 
-def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+def named_sources(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Names and sources of generators.
 
     A name is that of ``NAME=SOURCE``, what comes after ``procedural:``, or the last part of a path. Endings of archives
@@ -345,7 +347,6 @@ def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tupl
 
     Args:
         texts: what a user gave.
-        taken: names that others have.
 
     Examples:
         >>> named_sources(["ours=images/a", "images/a.zip", "ffhq-0.5", "b.zip", "b.npz", "procedural:white_noise/20"])
@@ -357,7 +358,7 @@ def named_sources(texts: Sequence[str], taken: Sequence[str] = ()) -> tuple[tupl
     short = [
         name if source != text else _without_ending(name) for text, (name, source) in zip(texts, named, strict=True)
     ]
-    often = Counter([*taken, *short])
+    often = Counter(short)
     return tuple((one if often[one] == 1 else name, source) for one, (name, source) in zip(short, named, strict=True))
 
 
@@ -428,12 +429,13 @@ def _changed_images(recorded: Leaderboard, plan: LeaderboardPlan, sets: Sequence
             )
             continue
         images = evenly_spaced(images, record.n_images + len(record.skipped))
-        labels = () if rule is None or not record.clustering else rule.labels(images.names)
-        if labels and cluster_digest(labels) != record.clustering:
-            found.append(
-                f"{entry.name} changed: its images were {record.clusters} clusters when the leaderboard was made, now "
-                f"{plan.settings.cluster_by!r} says otherwise ({len(set(labels))})"
-            )
+        if rule is not None and not entry.dnas:
+            labels = rule.labels(images.names)
+            if (cluster_digest(labels) if any(map(in_cluster, labels)) else "") != record.clustering:
+                found.append(
+                    f"{entry.name} changed: its images were in {record.clusters or 'no'} clusters when the leaderboard "
+                    f"was made, now {rule.by} has other ones ({len(set(filter(in_cluster, labels)))})"
+                )
         skipped = {name for name, _ in record.skipped}
         kept = [(n, d) for n, d in zip(images.names, content_digests(images), strict=True) if n not in skipped]
         manifest = manifest_hash(*zip(*kept, strict=True))

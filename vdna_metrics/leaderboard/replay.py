@@ -50,7 +50,7 @@ def leaderboard_differences(
     fidelity, copies and classes. Intervals and differences are compared on the scale of the score that they belong to,
     a p value on that of 1; ranks and ties must be equal, unless the difference's p value is that near to where it
     decides. Of a record whose intervals are not comparable (`intervals_are_comparable`) neither intervals nor what
-    follows from them are: standard errors, differences of generators, ranks.
+    follows from them are: standard errors, differences of generators, ranks, floors, what is extrapolated.
 
     Args:
         recorded: as it was.
@@ -97,7 +97,7 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
                 flat |= {f"{name}{layer}, {part}": (getattr(estimate, part), estimate.value) for part in parts}
         if score.rank is not None and (score.network, score.metric) in sure:
             flat[f"{name}, rank"] = ("-".join(map(str, score.rank)), 0.0)
-        if score.extrapolated is not None:
+        if intervals and score.extrapolated is not None:
             flat[f"{name}, extrapolated"] = (score.extrapolated[0], score.value)
     for pair in pairs:
         a, b = sorted((pair.a, pair.b))
@@ -107,7 +107,7 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
         flat[name] = (sign * pair.difference, scale)
         flat[f"{name}, low"], flat[f"{name}, high"] = (ends[0], scale), (ends[1], scale)
         flat[f"{name}, p"] = (pair.p_value, 1.0)
-    for floor in leaderboard.floors:
+    for floor in leaderboard.floors if intervals else ():
         flat[f"floor, {floor.metric} of {floor.network}"] = (floor.value, 0.0)
     for fidelity in leaderboard.fidelity:
         own = fidelity.values.items()

@@ -168,6 +168,7 @@ def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: No
         ValueError: when a rule is given and finds no cluster in any set.
     """
     names_of = {entry.name: tuple(entry.digests) if entry.images is None else entry.images.names for entry in sets}
+    known = {entry.name for entry in sets if any(clusters_of(dna) for dna in entry.dnas)}
     found = {}
     if settings.cluster_by is not None:
         rule = ClusterRule.of(settings.cluster_by)
@@ -176,16 +177,15 @@ def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: No
             alone = len(labels) - sum(map(in_cluster, labels))
             if alone < len(labels):
                 found[name] = labels
-            if alone:
+            if alone and name not in known:
                 notes.add(
                     f"{alone} of its {len(labels)} images are in no cluster by {rule.by!r}, and taken as independent.",
                     name,
                 )
-        told = any(clusters_of(dna) for entry in sets for dna in entry.dnas)
-        if not found and not told:
+        if not found and not known:
             raise ValueError(rule.finds_none([name for names in names_of.values() for name in names]))
     for name, names in names_of.items():
-        if name not in found and (likely := likely_clusters(names)) is not None:
+        if name not in found and name not in known and (likely := likely_clusters(names)) is not None:
             notes.add(str(likely), name)
     return found
 

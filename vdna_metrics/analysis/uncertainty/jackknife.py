@@ -31,6 +31,8 @@ from vdna_metrics.references.resolve import DNALike, compared_dna
 
 _NEAR = 1.1
 """A floor is taken as it was measured where its noise is that near to the one which is asked for."""
+_GROUPS_OF_EXPONENTS = 8
+"""Of fewer groups, quarters are single groups, and an exponent that is measured by them varies too much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,7 +370,7 @@ def noise_floor(
     to 1. The floor is one of plain values; that of corrected ones is 0.
 
     Under heavy tails the bias of a variance falls slower than that. So, of distances by neuron and where the factor is
-    not near 1, the exponent is measured: by the distances between quarters and between halves of the groups. A layer
+    not near 1, the exponent is measured, of eight groups on: by distances between quarters and between halves. A layer
     Fréchet distance has no floor where it would be scaled from or to fewer images than a layer has neurons.
 
     Of a reference in clusters, the floor is that of images which depend on each other as much: one over a number of
@@ -429,7 +431,7 @@ def noise_floor(
         )
         return NoiseFloor(None, None, {}, *known, reason)
     exponent = rule.exponent
-    if column.distance.per == "neuron" and not as_it_is and number >= 4:
+    if column.distance.per == "neuron" and not as_it_is and number >= _GROUPS_OF_EXPONENTS:
         exponent = _measured_exponent(orders, apart, shares, rule.exponent)
     values = torch.stack([neutral + scale**exponent * far for scale, (far, _, _) in zip(scales, measured, strict=True)])
     scores = values @ shares
