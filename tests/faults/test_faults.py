@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -188,7 +189,7 @@ def _ranks(cell: Cell, *disturbances: Disturbance) -> list[Running]:
         port = str(probe.getsockname()[1])
     names = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
     return [
-        cell.start(Disturbance(each.at, environment={**names, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+        cell.start(replace(each, environment={**names, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
         for rank, each in enumerate(disturbances)
     ]
 
@@ -212,6 +213,19 @@ def dead_rank(cell: Cell) -> str | None:
     assert resumed == left(cell.place)
     done, of = (sum(rank.batches for rank in ranks) for ranks in (again, whole))
     return f"{found}, again {done} of {of} batches"
+
+
+def hung_rank(cell: Cell) -> str | None:
+    """One of two ranks hangs: the other ends with an error when it has waited for long enough."""
+    if not cell.command.ranks:
+        return None
+    first, second = _ranks(cell, Disturbance(patience=30), Disturbance(at=2, patience=30))
+    second.wait_until_there()
+    second.signal(signal.SIGSTOP)
+    found = cell.check(first, 1)
+    second.signal(signal.SIGKILL)
+    assert second.finish()[0] == -signal.SIGKILL
+    return found
 
 
 def _several(cell: Cell, number: int) -> str:
@@ -273,8 +287,8 @@ def dropped_connection(cell: Cell) -> str | None:
 FAULTS: dict[str, Callable[[Cell], str | None]] = {
     each.__name__: each
     for each in (
-        kill, terminate, full_disk, failing_disk, read_only, dead_worker, dead_rank, two_at_once, five_at_once,
-        few_files, little_memory, no_home, dropped_connection,
+        kill, terminate, full_disk, failing_disk, read_only, dead_worker, dead_rank, hung_rank, two_at_once,
+        five_at_once, few_files, little_memory, no_home, dropped_connection,
     )
 }  # fmt: skip
 CI = {

@@ -16,12 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+import torch
 
 PATIENCE = 300.0  # seconds that something may take which comes at once on a quiet machine
 _BEGUN = re.compile(r"(^|/)\.(adding-|[^/]*\.tmp$)")
@@ -89,6 +91,7 @@ class Disturbance:
         environment: variables that are set; ``None`` for those that are not.
         limits: of the process, ``RLIMIT_AS`` and ``RLIMIT_NOFILE``, on top of what it has.
         named: whether the user has a name, and by it a home.
+        patience: seconds that ranks wait for each other, where not the 30 minutes of `torch.distributed`.
     """
 
     at: int | str | None = None
@@ -96,6 +99,7 @@ class Disturbance:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     named: bool = True
+    patience: float | None = None
 
 
 QUIET = Disturbance()
@@ -125,6 +129,9 @@ def run_disturbed(words: list[str], place: str, log: str, disturbance: Disturban
             raise KeyError(number)
 
         pwd.getpwuid = nobody  # type: ignore[assignment]
+    if disturbance.patience is not None:
+        join, patience = torch.distributed.init_process_group, timedelta(seconds=disturbance.patience)
+        torch.distributed.init_process_group = partial(join, timeout=patience)
     happen = _happening(disturbance, log)
     _listen(disturbance.at, happen, batches)
     for name, value in disturbance.limits.items():
