@@ -6,7 +6,7 @@ CPU_TESTS ?= tests/functional tests/distributions tests/dna tests/metrics --igno
 	tests/build/test_dnas.py \
 	tests/extractors/test_network.py tests/extractors/test_options.py tests/extractors/test_preprocess.py
 VERSIONS_ARGS ?= floors --python python3.10
-FUZZ_CASES ?= 250
+FUZZ_CASES ?= 140
 BENCH_ARGS ?=
 EXPERIMENT_ARGS ?=
 EXAMPLE_ARGS ?= --small

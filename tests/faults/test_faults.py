@@ -175,7 +175,8 @@ def dead_worker(cell: Cell) -> str | None:
     """A process that decodes is killed: an error that says so, no wait without end."""
     if not cell.command.pass_:
         return None
-    running = cell.start(Disturbance(at=2), "--workers", "2")
+    # Of twelve batches two workers are given six when the first is there, so that each is needed again.
+    running = cell.start(Disturbance(at=1), "--workers", "2", "--batch-size", "1")
     running.wait_until_there()
     worker = psutil.Process(running.process.pid).children()[0]
     worker.kill()

@@ -37,6 +37,15 @@ def by_square_root(a: Gaussian, b: Gaussian) -> float:
     return float(((mean_a - mean_b) ** 2).sum() + np.trace(covariance_a + covariance_b - 2 * root))
 
 
+def test_narrow_types_are_widened_first() -> None:
+    """Squares that no int8, no half and no bool can hold are those of float64."""
+    mean, covariance = torch.full((2,), 100), torch.eye(2)
+    expected = frechet_distance(mean.double(), covariance, torch.zeros(2), covariance)
+    for dtype in (torch.int8, torch.float16, torch.float32):
+        assert frechet_distance(mean.to(dtype), covariance.to(dtype), torch.zeros(2), covariance) == expected
+    assert frechet_distance(torch.zeros(2), covariance.bool(), torch.zeros(2), covariance) == 0
+
+
 def test_neuron_distance_by_hand() -> None:
     """The squares of the differences of means and of standard deviations add up."""
     distance = neuron_frechet_distance(

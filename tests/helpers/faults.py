@@ -31,8 +31,9 @@ _CAPABILITIES = 0x20080522  # version of the structure
 
 
 _PRELOADED = [
-    "helpers.commands", "helpers.faults", "rich.progress", "scipy.stats", "vdna_metrics.cli.calibration",
-    "vdna_metrics.cli.dnas", "vdna_metrics.cli.leaderboard", "vdna_metrics.cli.references", "vdna_metrics.reports.html",
+    "filelock", "helpers.commands", "helpers.faults", "matplotlib.backends.backend_svg", "matplotlib.figure",
+    "rich.progress", "scipy.spatial", "scipy.stats", "timm", "vdna_metrics.cli.calibration", "vdna_metrics.cli.dnas",
+    "vdna_metrics.cli.leaderboard", "vdna_metrics.cli.references", "vdna_metrics.reports.page_figures",
 ]  # fmt: skip
 
 

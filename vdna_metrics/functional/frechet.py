@@ -197,7 +197,7 @@ def frechet_distance(
     for mean, covariance, factor in sides:
         if factor is None:
             # A covariance of one pass over the images is the difference of its diagonal and squared means.
-            scale = (covariance.detach().diagonal().abs() + mean.detach().square()).max()
+            scale = (to_float64(covariance.detach().diagonal()).abs() + to_float64(mean.detach()).square()).max()
             factor = covariance_factor(covariance.detach(), scale=scale)
         elif factor.requires_grad:
             raise ValueError(
