@@ -41,7 +41,8 @@ def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Eviden
         assert floor is not None
         assert floor.n_images == 200
         assert column[0].value < 2 * floor.value < column[1].value / 4
-        assert column[0].rank == (1, 1)
+        # Ten images of a world are too few for an interval of 96 neurons' covariance, and with that for ranks.
+        assert column[0].rank == (None if metric.startswith("lfd") else (1, 1))
 
 
 def test_the_distances_are_those_of_the_images(made: tuple[Leaderboard, Evidence]) -> None:

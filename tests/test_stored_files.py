@@ -56,7 +56,8 @@ def test_checkpoints_are_read_for_ever() -> None:
     file, arrays = read_npz(FILES / "schema1_checkpoint.npz", {"checkpoint": CheckpointFile}, arrays=states)
     assert file.values == CheckpointValues(2, (("cut.png", "the file is empty"),), 1)
     assert arrays["state"].tolist() == [2, 0, -np.inf]
-    assert (arrays["indices"].tolist(), arrays["sizes"].tolist()) == ([0, 2], [[32, 24], [8, 8]])
+    assert (arrays["indices"].tolist(), arrays["fact_width"].tolist()) == ([0, 2], [32, 8])
+    assert arrays["fact_format"].tolist() == [b"PNG", b"JPEG"]
     assert arrays["digests"].astype(str).tolist() == ["ab" * 32, "cd" * 32]
 
 

@@ -43,7 +43,7 @@ def test_a_pass_keeps_what_dnas_of_any_images_need(common: ModuleType, tmp_path:
     assert torch.equal(seen.histogram("first", "rest").distribution.state, made.distribution.state)
     some = build_dnas(common.select_images(source, range(10)), network.extractor, ["gaussian"])["gaussian"]
     torch.testing.assert_close(
-        seen.gaussian("gaussian", first).distribution.state, some.distribution.state, rtol=1e-5, atol=1e-5
+        seen.gaussian("gaussian", first).distribution.state, some.distribution.state, rtol=1e-4, atol=1e-4
     )
     assert len(experiment.made) == 1
     again = experiment.look(network, source, {"first": first, "rest": ~first})

@@ -275,8 +275,8 @@ def test_downloads_are_kept_and_checked(hub: FileServer, state_dict: dict[str, T
     for _ in range(2):
         _assert_equal(build_network(replace(SPEC, weights=address, sha256=digest[:8]))[0].state_dict(), state_dict)
     assert len(hub.requests) == 1
-    with pytest.raises(ValueError, match=f"weights of 'r' could not be had: .* has sha256 {digest}, expected ffff"):
-        build_network(replace(SPEC, weights=address, sha256="ffff"))
+    with pytest.raises(ValueError, match=f"weights of 'r' could not be had: .* has sha256 {digest}, expected ffffffff"):
+        build_network(replace(SPEC, weights=address, sha256="ffffffff"))
 
 
 def test_weights_path_goes_before_cache_and_address(

@@ -285,7 +285,7 @@ class AccountFields:
             ValueError: for hashes that are no account of so many images.
         """
         formats = None if self.formats is None else tuple(sorted(self.formats.items()))
-        if self.pixels is None:
+        if self.pixels is None or "pixel_hashes" not in arrays:  # a file of another format has no place for these
             return ImageAccount(formats, self.sizes, self.depths)
         n_images, hashes, counts = self.pixels.n_images, arrays["pixel_hashes"], arrays["pixel_counts"]
         ascending = len(hashes) == len(counts) <= HASHES and bool(np.all(hashes[1:] > hashes[:-1]))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import LayerGaussianDistribution
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.downloads import HUB, RemoteFile
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
@@ -161,7 +161,7 @@ def holds_statistics(source: str | Path) -> bool:
 
 def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: int | None, name: str | None) -> VDNA:
     file, arrays = read_npz(path, {EXPORTED: _StatisticsFile})
-    fingerprint, provenance = file.fingerprint, file.provenance
+    fingerprint, provenance = file.fingerprint, file.provenance.provenance({})
     _agreed("mode", fingerprint.preprocessing.partition(":")[0], mode, what)
     _agreed("n_images", file.n_images, n_images, what)
     (layer,) = fingerprint.paths
@@ -174,7 +174,7 @@ def _exported(path: Path, what: str, mode: PreprocessingMode | None, n_images: i
 class _StatisticsFile:
     n_images: Positive
     fingerprint: ExtractorFingerprint
-    provenance: Provenance
+    provenance: ProvenanceFields
 
     def __post_init__(self) -> None:
         if len(self.fingerprint.paths) != 1:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
@@ -44,7 +44,7 @@ _HALF = ("clip_im_vit_b16",)  # which vdna computes in half precision
 @dataclass(frozen=True)
 class _Ours:
     fingerprint: ExtractorFingerprint
-    provenance: Provenance
+    provenance: ProvenanceFields
     ranges: str | None = None
 
 
@@ -117,7 +117,7 @@ def read_vdna_package(
     arrays = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
     ours = settings.vdna_metrics
     if ours:
-        fingerprint, provenance = ours.fingerprint, ours.provenance
+        fingerprint, provenance = ours.fingerprint, ours.provenance.provenance({})
     else:
         fingerprint = _fingerprint(settings_path, settings, layout, extractor)
         stated = settings.data_settings.source
