@@ -103,7 +103,7 @@ def test_clusters_are_told_apart_by_which_images_they_have() -> None:
 
 def test_a_label_an_image_is_needed() -> None:
     """Too few labels are refused with both numbers; fewer images than groups are no error, groups are fewer then."""
-    with pytest.raises(ValueError, match="expected a cluster for each of 3 images, at least one, got 2"):
+    with pytest.raises(ValueError, match="expected the cluster of each of 3 images, got 2 labels"):
         disjoint_groups(3, 2, "ab")
     assert len(disjoint_groups(3, 10, "abb")) == 2
     assert len(disjoint_groups(3, 10, "bbb")) == 1

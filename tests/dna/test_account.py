@@ -89,3 +89,12 @@ def test_larger_sets_are_estimated() -> None:
     assert few.images_in(some) == pytest.approx(1000, rel=0.25)
     assert PixelHashes.of(_hashes(300, 3)).images_in(some) == 0
     assert f"about {some.repeated} of 125000" in str(ImageAccount(pixels=some))
+
+
+def test_sizes_that_cannot_be_alike_are_apart_without_octaves() -> None:
+    """Files of before there were accounts tell the smallest and largest sides: enough where all images are far apart."""
+    old, small, near = ImageSizes((321, 481), (321, 481)), ImageSizes.of([160], [120]), ImageSizes.of([400], [300])
+    assert old.are_apart(small)
+    assert small.are_apart(old)
+    assert not old.are_apart(near)
+    assert not old.are_apart(old)

@@ -20,7 +20,7 @@ from helpers.dnas import (
 )
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
+from vdna_metrics.dna.vdna import VDNA, ImageClusters, Provenance, ProvenanceFields
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.schema import typed
 
@@ -173,3 +173,12 @@ def test_copies_are_the_value_and_pickles_are_equal(kind: Kind) -> None:
     other = pickle.loads(pickle.dumps(dna))
     assert torch.equal(other.distribution.state, dna.distribution.state)
     assert (other.layout, other.fingerprint, other.provenance) == (dna.layout, dna.fingerprint, dna.provenance)
+
+
+def test_images_without_told_clusters_are_clusters_by_themselves() -> None:
+    """A merge with a DNA of told clusters does not forget these."""
+    plain = make_dna("gaussian", 6)
+    told = replace(plain, provenance=replace(plain.provenance, clusters=ImageClusters.of([3, 3])))
+    for merged in (told + plain, plain + told):
+        assert merged.provenance.clusters == ImageClusters(12, 8, 24)
+    assert (plain + plain).provenance.clusters is None

@@ -109,7 +109,6 @@ CLUSTERED = {
     "folders of frames": (_numbered("{word}/frame_{at:04}.png"), 10),
     "folders of videos": (_numbered("video_{of}/{at:04}.jpg"), 10),
     "videos in class folders": (_numbered("Biking/v_Biking_g{of:02}_c01/frame{at:04}.jpg"), 10),
-    "copies by the system": (_numbered("img-{word}({at}).png"), 10),
     "copies beside what they are of": ([n.replace(" (0)", "") for n in _numbered("img-{word} ({at}).png")], 10),
     "augmented": (_numbered("cat/{of:03}_aug{at}.png"), 10),
     "augmented beside what they are of": ([n.replace("_aug0", "") for n in _numbered("{of:03}_aug{at}.png")], 10),
@@ -120,6 +119,11 @@ CLUSTERED = {
     "other case": (_numbered("Clip{of}_Frame{at}.PNG"), 10),
 }
 INDEPENDENT = {
+    "renamed at once": _numbered("img-{word}({at}).png"),
+    "class folders renamed at once": _numbered("{word}/img ({at}).png"),
+    "classes that are scenes": _numbered("scene_{of}/{at}.png"),
+    "seeds of classes": _numbered("class{of}_seed{at}.png"),
+    "samples of ranks": _numbered("rank{of}_sample{at}.png"),
     "class folders": _numbered("{word}/{i:04}.png", 80, 40),
     "ImageNet, training": _numbered("n0144076{of}/n0144076{of}_{i}.JPEG", 80, 20),
     "ImageNet, flat": _numbered("n0144076{of}_{i}.JPEG", 80, 20),

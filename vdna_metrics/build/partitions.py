@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -136,8 +137,10 @@ def disjoint_groups(n_images: int, groups: int, clusters: Sequence[Hashable] | N
 
 def _groups_of_clusters(n_images: int, groups: int, labels: Sequence[Hashable]) -> Partition[int]:
     check_type("clusters", labels, Sequence, np.ndarray)
+    if wrong := [label for label in labels if not isinstance(label, Hashable) or label != label]:
+        raise TypeError(f"expected a label an image that tells clusters apart, got {reprlib.repr(wrong[0])}")
     if len(labels) != n_images or not n_images:
-        raise ValueError(f"expected a cluster for each of {n_images} images, at least one, got {len(labels)}")
+        raise ValueError(f"expected the cluster of each of {n_images} images, got {len(labels)} labels")
     clusters = _numbered(labels)
     sizes = np.bincount(clusters)
     filled = np.zeros(min(groups, len(sizes)), np.int64)

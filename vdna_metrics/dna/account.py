@@ -20,6 +20,9 @@ HASHES = 16_384
 """Distinct images whose hashes are kept. Of more, shares are estimated, to about ``1 / sqrt(HASHES)`` of themselves."""
 
 
+_APART = 2  # octaves: more than twice as many pixels for sure
+
+
 def _counted(values: NDArray[Any]) -> Counts:
     found, numbers = np.unique(values, return_counts=True)
     return tuple(zip(found.tolist(), numbers.tolist(), strict=True))
@@ -65,6 +68,14 @@ class ImageSizes:
             if passed >= middle:
                 return int(octave)
         return None
+
+    def are_apart(self, other: ImageSizes) -> bool:
+        """Whether images of one have more than twice the pixels of those of the other, the median ones or all."""
+        ends = self.octave, other.octave
+        if ends[0] is not None and ends[1] is not None:
+            return abs(ends[0] - ends[1]) >= _APART
+        least, most = ([side.widths[end] * side.heights[end] for side in (self, other)] for end in (0, 1))
+        return 2 * most[0] < least[1] or 2 * most[1] < least[0]
 
     def __add__(self, other: ImageSizes) -> ImageSizes:
         """Of both sets."""

@@ -17,7 +17,6 @@ FEW = 100
 _OUTSIDE = 0.01
 _FULL_DEPTH = 15  # bits; cameras have 10 to 14
 _LOSSLESS = {"BMP", "PNG", "PPM", "TIFF"}
-_APART = 2  # octaves of pixels: more than twice as many for sure
 
 
 def set_caveats(
@@ -234,8 +233,7 @@ def _formats(real: Counts, fake: Counts, name: str) -> str | None:
 
 
 def _sizes(real: ImageAccount, fake: ImageAccount, name: str) -> str | None:
-    ends = [side.sizes.octave if side.sizes is not None else None for side in (real, fake)]
-    if None in ends or abs((ends[0] or 0) - (ends[1] or 0)) < _APART:
+    if real.sizes is None or fake.sizes is None or not real.sizes.are_apart(fake.sizes):
         return None
     return (
         f"its images are {fake.sizes}, those of {name} {real.sizes}: what is enlarged or reduced more is more or less "

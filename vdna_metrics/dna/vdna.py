@@ -237,7 +237,14 @@ class VDNA:
         check_comparable(self, other, names=("first", "second"), verb="merged")
         # Of a part whose weights are not recorded, the whole's are not known.
         fingerprint = other.fingerprint if not other.fingerprint.weights else self.fingerprint
-        return VDNA(self.distribution + other.distribution, fingerprint, self.provenance + other.provenance)
+        told = any(each.provenance.clusters is not None for each in (self, other))
+        first, second = (each._with_clusters() if told else each.provenance for each in (self, other))
+        return VDNA(self.distribution + other.distribution, fingerprint, first + second)
+
+    def _with_clusters(self) -> Provenance:
+        """Its provenance with clusters: each image is one where nothing else is told."""
+        known = self.provenance.clusters or ImageClusters.independent(self.n_images)
+        return replace(self.provenance, clusters=known)
 
     def save(self, path: str | Path) -> Path:
         """Write the DNA as one ``.npz`` file; see `load_vdna`.

@@ -176,6 +176,15 @@ _NUMBERED = re.compile(
     rf"^(?P<stem>.*?)(?P<word>(?:(?<=\d)|^|[/ _.(-]+)(?:{_OF_ONE_IMAGE}|{_MAYBE})s?)[ _.(-]*\d+[^/]*$", re.IGNORECASE
 )
 _SEVERAL = re.compile(rf"^(?P<stem>(?:.*[/ _.-])?(?:{_OF_SEVERAL})[ _-]?\d+)[/ _.-](?:.*\D)?\d+\D*$", re.IGNORECASE)
+# Folders of these names hold frames; others of `_OF_SEVERAL` may be classes.
+_FRAMES_IN = re.compile(r"(?:^|[/ _.-])(?:clip|video|vid|movie|seq|sequence|episode)[ _-]?\d+$", re.IGNORECASE)
+_PLAIN = re.compile(r"/\d+")
+# Numbers of what images are only dealt to, or of their class.
+_DEALT = re.compile(
+    r"(?:class|cls|label|category|rank|gpu|device|node|worker|shard|part|chunk|batch|step|iter|epoch)[ _-]?\d+$"
+)
+    r"(?:class|cls|label|category|rank|gpu|device|node|worker|shard|part|chunk|batch|step|iter|epoch)[ _-]?\d+$"
+)
 _COPY = re.compile(r"^(?P<stem>.+?)(?: ?\(\d+\)| - Copy(?: \(\d+\))?)?$", re.IGNORECASE)
 _IS_COPY = re.compile(r"(?:\(\d+\)| - Copy)$", re.IGNORECASE)
 _MOST_COPIES = 16  # a stem with more numbers is a folder's worth of images, renamed at once
@@ -250,6 +259,10 @@ Found = tuple[str, list[str | None]] | None
 
 def _of_several(stems: Sequence[str]) -> Found:
     matches = [_SEVERAL.search(stem) for stem in stems]
+    matches = [
+        match if match and (_FRAMES_IN.search(match["stem"]) or not _PLAIN.fullmatch(stem, match.end("stem"))) else None
+        for stem, match in zip(stems, matches, strict=True)
+    ]
     words = {re.findall(f"(?:{_OF_SEVERAL})", match["stem"], re.IGNORECASE)[-1] for match in matches if match}
     labels = [match and match["stem"] for match in matches]
     if len(words) != 1 or len({*labels}) < 2:
@@ -269,6 +282,8 @@ def _of_one_image(stems: Sequence[str]) -> Found:
     if plain not in ("frame", "frm") and (len(sizes) < 2 or word.startswith("/")):
         return None  # a running number, of all images or of those of a class
     many = sizes.total() > _MOST_COPIES * len(sizes)
+    if plain in _MAYBE.split("|") and all(_DEALT.search(stem.lower()) for stem in sizes):
+        return None  # a class's or a process's running number
     if plain in _MAYBE.split("|") and many and not all(re.search(r"\d", stem) for stem in sizes):
         return None  # likewise, with the class in the name
     originals = [stem if label is None and stem in sizes else None for stem, label in zip(stems, labels, strict=True)]
@@ -284,4 +299,6 @@ def _copies(stems: Sequence[str]) -> Found:
     sizes = Counter(labels)
     if not any(map(_IS_COPY.search, stems)) or len(sizes) < 2 or max(sizes.values()) > _MOST_COPIES:
         return None
+    if 2 * len(sizes.keys() & set(stems)) < len(sizes):
+        return None  # no originals: a system that renamed all at once numbers them so
     return r"^(.+?)(?: ?\(\d+\)| - Copy(?: \(\d+\))?)?\.\w+$", labels

@@ -20,7 +20,7 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rank_intervals,
 )
-from vdna_metrics.analysis.uncertainty.estimates import few_clusters
+from vdna_metrics.analysis.uncertainty.estimates import few_clusters, uneven_clusters
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.caveats import is_few, pair_caveats, set_caveats
@@ -197,6 +197,12 @@ def score_network(
         if pictures:
             evidence.examples[generator.name] = example_images(generator, network.extractor)
             add_pictures_(evidence, reader, reference, generator, column_shown)
+    alike: dict[str, list[str]] = {}
+    for record in found.sets.values():
+        alike.setdefault(record.manifest, []).append(record.name)
+    for manifest, same in alike.items():
+        if manifest and len(same) > 1 and reference.name not in same:
+            notes.add(f"{', '.join(same)} are the same images.")
     most = max(found.sets[generator.name].n_images for generator in generators)
     for column in network.columns:
         sure = sum(each.score.low is not None for each in jackknifed[column.name].values())
@@ -310,7 +316,7 @@ def _note_caveats(
         total = total_of(dna)
         like = total_of(reference[1].dnas[column]) if reference is not None and column in reference[1].dnas else None
         notes.add_caveats(name, set_caveats(total, like=like, floors=None if floors is None else floors.of_few(total)))
-        notes.add(few_clusters(dna), name)
+        notes.add(few_clusters(dna) or uneven_clusters(dna), name)
         told = reader.settings.cluster_by is not None and isinstance(dna, GroupedDNA) and clusters_of(dna) is None
         if told and (name in reader.clusters or entry.images is None):
             notes.add(_OTHER_GROUPS, name)

@@ -179,7 +179,7 @@ def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: No
                 found[name] = labels
             if alone and name not in known:
                 notes.add(
-                    f"{alone} of its {len(labels)} images are in no cluster by {rule.by!r}, and taken as independent.",
+                    f"{alone} of its {len(labels)} images are in no cluster by '{rule.by}', and taken as independent.",
                     name,
                 )
         if not found and not known:

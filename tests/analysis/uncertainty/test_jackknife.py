@@ -321,7 +321,7 @@ def test_clusters_of_one_size_change_no_number(distance: str) -> None:
 @pytest.mark.parametrize(
     ("clusters", "reason"),
     [
-        ([2, 2], "its 60 images are 4 clusters; error bars need at least 5, so there is no interval"),
+        ([2, 2], "its 60 images are 4 clusters; error bars need at least 5, so there are none"),
         ([1, 1], "its 60 images are 2 clusters;"),
     ],
 )

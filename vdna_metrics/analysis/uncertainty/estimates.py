@@ -111,9 +111,17 @@ def few_clusters(dna: VDNA | GroupedDNA) -> str | None:
     if clusters is None or clusters.number >= LEAST_CLUSTERS:
         return None
     number = f"{clusters.number} cluster{'s' * (clusters.number != 1)}"
+    return f"its {clusters.images} images are {number}; error bars need at least {LEAST_CLUSTERS}, so there are none"
+
+
+def uneven_clusters(dna: VDNA | GroupedDNA) -> str | None:
+    """What to know of a set whose clusters are so unlike in size that they tell as much as too few."""
+    clusters = clusters_of(dna)
+    if clusters is None or clusters.number < LEAST_CLUSTERS or clusters.effective >= LEAST_CLUSTERS:
+        return None
     return (
-        f"its {clusters.images} images are {number}; error bars need at least {LEAST_CLUSTERS}, so there is no "
-        "interval and no noise floor"
+        f"most of its images are in few clusters ({clusters}): corrected values and intervals tell little. Take as"
+        " many images of each cluster"
     )
 
 

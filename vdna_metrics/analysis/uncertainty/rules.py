@@ -302,7 +302,8 @@ def left_by_jackknife(column: Column, side: GroupedDNA, bias: Tensor) -> Tensor 
     neurons = torch.tensor(list(side.layout.values()), dtype=torch.float64)
     if column.distance.per is None:
         neurons = neurons.max().expand(1)
-    return _LEFT_BY_JACKKNIFE * bias.abs() * (neurons / _effective(side.clusters)).square()
+    share = _LEFT_BY_JACKKNIFE * (neurons / _effective(side.clusters)).square()
+    return bias.abs() * share.clamp_max(1)
 
 
 BIAS_RULES: dict[str, BiasRule] = {
