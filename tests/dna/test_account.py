@@ -92,7 +92,7 @@ def test_larger_sets_are_estimated() -> None:
 
 
 def test_sizes_that_cannot_be_alike_are_apart_without_octaves() -> None:
-    """Files of before there were accounts tell the smallest and largest sides: enough where all images are far apart."""
+    """Files of before there were accounts tell the least and largest sides: enough where all images are far apart."""
     old, small, near = ImageSizes((321, 481), (321, 481)), ImageSizes.of([160], [120]), ImageSizes.of([400], [300])
     assert old.are_apart(small)
     assert small.are_apart(old)

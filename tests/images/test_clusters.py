@@ -119,7 +119,7 @@ CLUSTERED = {
     "other case": (_numbered("Clip{of}_Frame{at}.PNG"), 10),
 }
 INDEPENDENT = {
-    "renamed at once": _numbered("img-{word}({at}).png"),
+    "words renamed at once": _numbered("img-{word}({at}).png"),
     "class folders renamed at once": _numbered("{word}/img ({at}).png"),
     "classes that are scenes": _numbered("scene_{of}/{at}.png"),
     "seeds of classes": _numbered("class{of}_seed{at}.png"),

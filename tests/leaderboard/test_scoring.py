@@ -533,6 +533,22 @@ def test_few_clusters_have_plain_values(tmp_path: Path, sizes: tuple[int, ...]) 
     )
 
 
+def test_clusters_of_very_unlike_sizes_are_told(tmp_path: Path) -> None:
+    """Six clusters that tell as much as fewer than five are a note; the intervals stay."""
+    entries = [_entry(tmp_path, "real", 0, 24), _clustered(tmp_path, "uneven", 1, (19, 1, 1, 1, 1, 1))]
+    leaderboard, _ = _leaderboard(entries, settings=CLIPS)
+    (note,) = (note for note in leaderboard.notes if note.startswith("uneven: most of its images are in few clusters"))
+    assert "6 clusters (1.57 effective) of 24 images" in note
+    assert all(score.estimate is not None for score in leaderboard.scores)
+
+
+def test_generators_of_the_same_images_are_told(tmp_path: Path) -> None:
+    """Two names for the same files are no two generators."""
+    real, one = _entry(tmp_path, "real", 0, 24), _entry(tmp_path, "one", 1, 24)
+    leaderboard, _ = _leaderboard([real, one, replace(one, name="two", source="two")], settings=CLIPS)
+    assert "one, two are the same images." in leaderboard.notes
+
+
 def test_a_reference_of_few_clusters_has_no_floor(tmp_path: Path) -> None:
     """Nor has any generator an interval."""
     entries = [_clustered(tmp_path, "real", 1, (6,) * 4), _entry(tmp_path, "a", 0, 24), _entry(tmp_path, "b", 2, 24)]

@@ -183,8 +183,6 @@ _PLAIN = re.compile(r"/\d+")
 _DEALT = re.compile(
     r"(?:class|cls|label|category|rank|gpu|device|node|worker|shard|part|chunk|batch|step|iter|epoch)[ _-]?\d+$"
 )
-    r"(?:class|cls|label|category|rank|gpu|device|node|worker|shard|part|chunk|batch|step|iter|epoch)[ _-]?\d+$"
-)
 _COPY = re.compile(r"^(?P<stem>.+?)(?: ?\(\d+\)| - Copy(?: \(\d+\))?)?$", re.IGNORECASE)
 _IS_COPY = re.compile(r"(?:\(\d+\)| - Copy)$", re.IGNORECASE)
 _MOST_COPIES = 16  # a stem with more numbers is a folder's worth of images, renamed at once
