@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -151,7 +152,10 @@ def test_an_image_without_memory_for_it_is_a_bad_image(folder: Path, monkeypatch
 def test_a_whole_file_is_read_whole(tmp_path: Path) -> None:
     """All bytes of a regular file come, up to the limit, and a folder is named as one."""
     (tmp_path / "a").write_bytes(b"12345")
-    assert read_whole(tmp_path / "a", "text_bytes") == b"12345"
+    tracemalloc.start()
+    assert read_whole(tmp_path / "a", "array_bytes") == b"12345"
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20  # not as much as the limit allows
+    tracemalloc.stop()
     if sys.platform != "win32":
         with pytest.raises((ValueError, IsADirectoryError), match=r"is a folder|Is a directory"):
             read_whole(tmp_path, "text_bytes")
