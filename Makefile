@@ -24,9 +24,11 @@ test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What is computed, in the last bits of other CPUs: kernels of torch, oneDNN, MKL and OpenBLAS without AVX-512, then
-# without AVX.
+# without AVX; CPUS names one of both.
+CPUS ?= avx2 default
 test-cpus: $(VENV)/.installed-test
-	@set -e; for cpu in 'avx2 AVX2 AVX2 Haswell' 'default SSE41 SSE4_2 Nehalem'; do set -- $$cpu; echo "== $$1"; \
+	@set -e; for cpu in 'avx2 AVX2 AVX2 Haswell' 'default SSE41 SSE4_2 Nehalem'; do set -- $$cpu; \
+		case " $(CPUS) " in *" $$1 "*) echo "== $$1";; *) continue;; esac; \
 		ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 MKL_ENABLE_INSTRUCTIONS=$$3 OPENBLAS_CORETYPE=$$4 \
 		OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 \
 		$(BIN)/python -m pytest -q --no-header -m 'not slow' $(PYTEST_ARGS) $(CPU_TESTS); done
