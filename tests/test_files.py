@@ -479,3 +479,12 @@ def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.
         files.write_whole(tmp_path / "a.txt", "after")
     assert error.value.errno == errno.ENOSPC
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("digits", [60, 5000])
+def test_a_header_is_read_in_one_way(digits: int) -> None:
+    """A run of digits that no shape ends in is refused at once; there are not as many readings as ways to split it."""
+    text = "{'descr': '|u1', 'fortran_order': False, 'shape': (" + "1" * digits + "x"
+    header = b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text.encode()
+    with pytest.raises(ValueError, match="expected the header of an array"):
+        files.read_array_header(io.BytesIO(header))

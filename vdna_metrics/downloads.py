@@ -399,8 +399,8 @@ def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limit
         if resumed and not have:
             raise _failed(address, target, "HTTP 206: expected the whole file, got a part of it", 206)
         length = response.headers.get("Content-Length")
-        if length is not None and not (length.isascii() and length.isdecimal()):
-            raise _failed(address, target, f"expected a number of bytes as Content-Length, got {length!r}")
+        if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 20):
+            raise _failed(address, target, f"expected a number of bytes as Content-Length, got {length[:40]!r}")
         total = int(length) + have * resumed if length is not None and not response.chunked else None
         sent = response.headers.get("Content-Range")
         if resumed and not str(sent).startswith(f"bytes {have}-"):

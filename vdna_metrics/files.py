@@ -260,9 +260,10 @@ _DEFLATE = 1032  # times smaller at best
 _DEPTH = 100
 _CONTAINERS = 2_000_000  # of JSON, twenty times as large in memory as two brackets
 # As every writer has it; NumPy's own reader evaluates it as Python, and raises what Python does.
+_LONGEST = 2048  # some 128 bytes are usual; what is searched in no time
 _ARRAY = re.compile(
     r"\{(?:\s*(?:'descr':\s*'(?P<dtype>[<>|=][biufcSUO]\d{0,5})'|'fortran_order':\s*(?P<fortran>True|False)"
-    r"|'shape':\s*\((?P<shape>(?:\d{1,20}L?,?\s*){0,32})\))\s*,?){3}\s*\}\s*"
+    r"|'shape':\s*\((?P<shape>[\dL, ]{0,600})\))\s*,?){3}\s*\}\s*"
 )
 
 
@@ -299,7 +300,9 @@ def read_array_header(stream: IO[bytes]) -> ArrayHeader:
         raise ValueError(f"expected an array in NumPy's format, it begins with {magic[:6]!r}")
     wide = 2 if magic[6] == 1 else 4
     length = int.from_bytes(stream.read(wide), "little")
-    text = stream.read(min(length, 1 << 16)).decode("latin1")
+    if length > _LONGEST:
+        raise ValueError(f"expected the header of an array in at most {_LONGEST} bytes, got {length}")
+    text = stream.read(length).decode("latin1")
     found = _ARRAY.fullmatch(text)
     if found is None or None in found.groups():
         raise ValueError(f"expected the header of an array, got {text.strip()[:80]!r}")
