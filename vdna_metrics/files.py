@@ -359,10 +359,11 @@ def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayFiel
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
-    """The bytes of a member of so many, a limit that the caller has checked; errors name it."""
+    """The bytes of a member of so many; errors name it."""
     with _member(archive, info) as stream:
         if info.file_size != size:
             raise ValueError(f"expected {size} bytes, got {info.file_size}")
+        check_limit("array_bytes", size, "its bytes")
         return stream.read()
 
 

@@ -9,6 +9,7 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
+from vdna_metrics.text import printable
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -35,7 +36,7 @@ def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) 
 def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     """Notes, tables, and where the report lies; or the record."""
     for note in leaderboard.notes:
-        say(f"note: {note}")
+        say(printable(f"note: {note}"))
     if as_json:
         return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:
