@@ -141,7 +141,7 @@ def _groups_of_clusters(n_images: int, groups: int, labels: Sequence[Hashable]) 
         raise TypeError(f"expected a label an image that tells clusters apart, got {reprlib.repr(wrong[0])}")
     if len(labels) != n_images or not n_images:
         raise ValueError(f"expected the cluster of each of {n_images} images, got {len(labels)} labels")
-    clusters = _numbered(labels)
+    _, clusters = _numbered(labels)
     sizes = np.bincount(clusters)
     filled = np.zeros(min(groups, len(sizes)), np.int64)
     group_of = np.empty(len(sizes), np.int64)
@@ -158,13 +158,14 @@ def cluster_digest(labels: Iterable[Hashable]) -> str:
         >>> cluster_digest("aab") == cluster_digest([7, 7, 1]) != cluster_digest("abb")
         True
     """
-    return hashlib.sha256(_numbered(labels).tobytes()).hexdigest()
+    return hashlib.sha256(_numbered(labels)[1].tobytes()).hexdigest()
 
 
-def _numbered(labels: Iterable[Hashable]) -> NDArray[np.int64]:
-    """Labels as numbers, in the order in which they come first."""
-    place_of: dict[Hashable, int] = {}
-    return np.array([place_of.setdefault(label, len(place_of)) for label in labels], np.int64)
+def _numbered(labels: Iterable[PartName]) -> tuple[tuple[PartName, ...], NDArray[np.int64]]:
+    """Different labels in the order in which they come first, and the place of each label among them."""
+    place_of: dict[PartName, int] = {}
+    places = [place_of.setdefault(label, len(place_of)) for label in labels]
+    return tuple(place_of), np.array(places, np.int64)
 
 
 def labelled(labels: Sequence[PartName]) -> Partition[PartName]:
@@ -177,9 +178,8 @@ def labelled(labels: Sequence[PartName]) -> Partition[PartName]:
         >>> labelled(["a", "b", "a"]).parts
         ('a', 'b')
     """
-    place_of: dict[PartName, int] = {}
-    of_image = np.array([place_of.setdefault(label, len(place_of)) for label in labels], np.int64)
-    return Partition(tuple(place_of), of_image[:, None], tuple(f"/{label}" for label in place_of))
+    parts, of_image = _numbered(labels)
+    return Partition(parts, of_image[:, None], tuple(f"/{part}" for part in parts))
 
 
 def class_folders(images: NumberedImages) -> Partition[str]:

@@ -132,19 +132,24 @@ def app(limits: tuple[str, ...]) -> None:
 @contextmanager
 def _limited(limits: Sequence[str]) -> Iterator[None]:
     """Limits of this command in the environment, where worker processes find them too."""
-    before = dict(os.environ)
+    before: dict[str, str | None] = {}
     for text in limits:
         given, _, number = text.partition("=")
         name = next((known for known in LIMITS if known == given), None)
         if name is None or not number.isdecimal() or not int(number):
             known = ", ".join(f"{known} ({limit.default})" for known, limit in LIMITS.items())
             raise click.BadParameter(f"{text!r}: expected NAME=N of {known}", param_hint="--limit")
-        os.environ[limit_variable(name)] = number
+        variable = limit_variable(name)
+        before.setdefault(variable, os.environ.get(variable))
+        os.environ[variable] = number
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
 
 
 def main() -> None:

@@ -312,6 +312,7 @@ def _note_caveats(
     name = entry.name
     for note in images.notes:
         notes.add(note, name)
+    files = 0 if reference is None else len(set(images.digests.values()) & set(reference[1].digests.values()))
     for column, dna in {id(each): (column, each) for column, each in images.dnas.items()}.values():
         total = total_of(dna)
         like = total_of(reference[1].dnas[column]) if reference is not None and column in reference[1].dnas else None
@@ -321,9 +322,7 @@ def _note_caveats(
         if told and (name in reader.clusters or entry.images is None):
             notes.add(_OTHER_GROUPS, name)
         if reference is not None and like is not None:
-            real_name, real = reference
-            files = len(set(images.digests.values()) & set(real.digests.values()))
-            notes.add_caveats(name, pair_caveats(like, total, name=real_name, equal_files=files))
+            notes.add_caveats(name, pair_caveats(like, total, name=reference[0], equal_files=files))
 
 
 # -------------------------------------------------------------------------------------------------------------- records

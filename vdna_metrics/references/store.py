@@ -106,7 +106,7 @@ class ReferenceStore:
             found = sha256_of_file(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ValueError(f"{path} is missing, {self.folder / MANIFEST} names it") from None
-        if found != record.sha256.lower():
+        if found != record.sha256:
             raise ValueError(f"{path} was changed: its sha256 is {found[:12]}, the manifest says {record.sha256[:12]}")
         return path
 

@@ -4,7 +4,8 @@ A pickle is a program: it names functions and has them called. Here its instruct
 knows those of plain data alone, and only what statistics consist of can be named. Nothing that is named is imported:
 arrays and numbers of NumPy (pickled by versions 1 and 2, protocols 2 to 5) and tensors are rebuilt by functions that
 check what they are given. Python's own unpickler takes nine bytes for a reason to ask for gigabytes, and hashes nested
-tuples until it is stopped; what this one keeps grows with the number of instructions, and that is limited.
+tuples until it is stopped. Here the number of instructions is limited; the bytes that they copy from one another are
+not yet.
 """
 
 from __future__ import annotations
