@@ -114,6 +114,9 @@ class ActivationRanges:
             if not values.isfinite().all():
                 raise ValueError(f"{name} is not finite for {self.locate(~values.isfinite())}")
             object.__setattr__(self, name, values)
+        for name, values in (("low", self.low), ("high", self.high)):
+            if not values.isfinite().all():
+                raise ValueError(f"{name}, widened, is not finite for {self.locate(~values.isfinite())}")
         inverted = self.observed_low > self.observed_high
         if inverted.any():
             low, high = float(self.observed_low[inverted][0]), float(self.observed_high[inverted][0])

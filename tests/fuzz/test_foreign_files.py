@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import pickle
 import pickletools
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,14 @@ import torch
 from helpers.dnas import KINDS, make_dna, make_ranges
 from helpers.fuzzing import fuzzed, outcome
 from helpers.mutations import ODD, changed_array, changed_arrays, changed_bytes, changed_values
+from helpers.pickles import REPEATED, again, pickled
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from vdna_metrics.images import open_images
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import load_vdna_ranges
+from vdna_metrics.references.formats import unpickling
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.unpickling import load_pickle
 from vdna_metrics.references.formats.vdna import read_vdna_package, write_vdna_package
@@ -148,6 +152,34 @@ def test_instructions_of_pickles(data: st.DataObject) -> None:
 
 @fuzzed
 @given(data=st.data())
+def test_programs_of_pickles(data: st.DataObject) -> None:
+    """Programs of what is allowed, of parts that are used many times, also for one another, within the budget."""
+    budget, program = 1 << 22, b"]"
+    for name in data.draw(st.lists(st.sampled_from(sorted(REPEATED)), min_size=1, max_size=4)):
+        aside, part = REPEATED[name](data.draw(st.sampled_from([0, 1, 8, 30, 1000, 30_000])))
+        how = data.draw(st.sampled_from(["as it is"] * 4 + ["another part", "another call", "twice", "cut"]))
+        if how == "another part":
+            part = part.replace(again(data.draw(st.integers(0, 1))), again(data.draw(st.integers(0, 1))))
+        elif how == "another call":
+            part = part.replace(b"R", data.draw(st.sampled_from([b"\x81", b"b", b"\x86", b"Q", b"s"])))
+        elif how == "twice":  # what was made is handed to what makes it
+            part += b"q\x01" + part
+        elif how == "cut":
+            part = part[: data.draw(st.integers(0, len(part)))]
+        program += aside + (part + b"a") * data.draw(st.sampled_from([1, 3, 100, 20_000]))
+    whole = pickled(program)
+    tracemalloc.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(unpickling, "_FLOOR", budget)
+            outcome("programs of pickles", lambda: load_pickle(whole, "changed.pkl", lambda *_: b""), "changed.pkl")
+        assert tracemalloc.get_traced_memory()[1] < 2 * max(budget, unpickling._TIMES * len(whole)) + 4 * len(whole)
+    finally:
+        tracemalloc.stop()
+
+
+@fuzzed
+@given(data=st.data())
 def test_states_of_torch(folder: Path, data: st.DataObject) -> None:
     """Files of torch with other tensors, objects or bytes."""
     path, states = folder / "changed.pt", dict[str, Any](STATES)
@@ -164,7 +196,8 @@ def test_states_of_torch(folder: Path, data: st.DataObject) -> None:
         states[name] = data.draw(st.sampled_from(ODD))()
     elif how == "drop":
         del states[name]
-    torch.save(states, path)
+    states |= {"options": argparse.Namespace(lr=0.1), "device": torch.device("cpu"), "dtype": torch.float16}
+    torch.save(states, path, _use_new_zipfile_serialization=data.draw(st.booleans()))
     if how == "bytes":
         path.write_bytes(data.draw(changed_bytes(path.read_bytes())))
     outcome("states of torch", _import(path, mode="torchmetrics"), path.name)

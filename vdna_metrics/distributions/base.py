@@ -122,6 +122,16 @@ class Distribution(ABC):
         if any(bad):
             raise ValueError(_not_finite([layer for layer, count in zip(self.layout, bad, strict=True) if count]))
 
+    @abstractmethod
+    def check_possible(self) -> None:
+        """Raise ``ValueError``, naming a neuron, for a state that no images can have given; for what a file says."""
+
+    def _refuse_where(self, bad: Tensor, what: str, found: Tensor) -> None:
+        """Raise ``ValueError`` for the first bad neuron, with what was found of each, ``[neurons]`` both."""
+        if bad.any():
+            layer, neuron = self.layout.neuron_at(int(bad.int().argmax()))
+            raise ValueError(f"{what}, got {found[bad][0]:g} for neuron {neuron} of layer {layer!r}")
+
     def _check_shape(self, layer: str, activations: Tensor | None) -> Tensor:
         if activations is None:
             raise ValueError(f"activations of layer {layer!r} are missing")

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+_ROUNDING = 1e-9
+_LARGEST = 1e150  # so that the squares of what means differ by, added up, are finite
+
+
 @dataclass(frozen=True, eq=False)
 class _Moments(Distribution):
     """First moments of every neuron and second ones of a subclass, about a centre; positions are averaged first.
@@ -72,6 +76,27 @@ class _Moments(Distribution):
     def mean(self) -> Tensor:
         """Mean of each neuron, ``[neurons]`` float64."""
         return self.centre + self.first / self.n_images
+
+    def check_possible(self) -> None:
+        """Means and variances whose squares are finite, variances from 0 but for rounding, and nothing of no images."""
+        images = max(1, self.n_images)
+        squares, offset = self._squares() / images, self.first / images
+        mean = self.centre + offset
+        self._refuse_where(
+            ~(mean.abs() < _LARGEST), f"centre and first moments: expected a mean within {_LARGEST:g}", mean
+        )
+        variance = squares - offset.square()
+        # Sums that were moved to another centre are rounded at the size of what was moved.
+        slack = _ROUNDING * (squares.abs() + self.centre.square())
+        possible = (variance >= -slack) & (variance.abs() < _LARGEST**2)
+        if not self.n_images:
+            possible &= (squares == 0) & (offset == 0)
+        what = f"n_images, first and second moments: expected of {self.n_images} images a variance from 0"
+        self._refuse_where(~possible, f"{what}, below {_LARGEST**2:g}", variance)
+
+    @abstractmethod
+    def _squares(self) -> Tensor:
+        """Sum of ``(x - c)²``, ``[neurons]``."""
 
     def with_state(self, state: Tensor) -> Self:
         """The same settings around another state."""
@@ -165,6 +190,9 @@ class GaussianDistribution(_Moments):
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
         accumulate_moments_(self.first[rows], self.second[rows], summary, self._centre_for_(rows, summary))
 
+    def _squares(self) -> Tensor:
+        return self.second
+
     def _recentred(self, shift: Tensor) -> list[Tensor]:
         return list(recentre(self.state[0], self.first, self.second, shift))
 
@@ -207,10 +235,24 @@ class LayerGaussianDistribution(_Moments):
             self._factors[layer] = covariance_factor(self.mean_and_covariance(layer)[1], scale=scale)
         return self._factors[layer]
 
+    def check_possible(self) -> None:
+        """As of each neuron's Gaussian, and products no larger than the largest square."""
+        super().check_possible()
+        for layer, scatter in self.scatters().items():
+            slack = _ROUNDING * self.n_images * float(self.centre.square().amax())
+            largest = float(scatter.diagonal().amax()) * (1 + _ROUNDING) + slack
+            found = max(float(scatter.amax()), -float(scatter.amin()))
+            if not found <= largest:
+                raise ValueError(
+                    f"second moments: expected products of at most {largest:g}, got {found:g} in layer {layer!r}"
+                )
+
+    def _squares(self) -> Tensor:
+        return torch.cat([scatter.diagonal() for scatter in self.scatters().values()])
+
     def gaussian(self) -> GaussianDistribution:
         """The neurons' own means and variances: the diagonal."""
-        diagonals = [scatter.diagonal() for scatter in self.scatters().values()]
-        state = torch.cat([self.state[: 1 + len(self.layout)], self.centre, self.first, *diagonals])
+        state = torch.cat([self.state[: 1 + len(self.layout)], self.centre, self.first, self._squares()])
         return GaussianDistribution(self.layout, state)
 
     def fill_(self, activations: Mapping[str, Tensor]) -> None:

@@ -67,6 +67,19 @@ class HistogramDistribution(Distribution):
         """Activations over the range, ``[neurons]`` int64; they are also counted in the last bin."""
         return self.body[self.layout.total * (self.bins + 1) :]
 
+    def check_possible(self) -> None:
+        """Counts from 0, which can be added up; none of no images; no more outside than in the last bin of the side."""
+        lowest = self.counts.amin(1)
+        self._refuse_where(lowest < 0, "counts: expected numbers from 0", lowest)
+        totals = self.counts.sum(1, dtype=torch.float64)
+        self._refuse_where(totals >= 2.0**63, "counts: expected fewer than 2**63 activations", totals)
+        if not self.n_images:
+            self._refuse_where(totals != 0, "n_images and counts: expected no activations of 0 images", totals)
+        for name, outside, end in (("below", self.below, 0), ("above", self.above, -1)):
+            last = self.counts[:, end]
+            wrong = (outside < 0) | (outside > last)
+            self._refuse_where(wrong, f"{name}: expected from 0 to what the last bin on its side holds", outside)
+
     def outside(self) -> dict[str, float]:
         """Share of each layer's activations that lay outside the ranges."""
         outside = self.layout.split(self.below + self.above)

@@ -624,7 +624,7 @@ def _torch_states(**changes: Any) -> dict[str, Any]:
         ({"sum": torch.zeros(64, requires_grad=True)}, "sum: expected a tensor of numbers, got one that requires grad"),
         ({"sum": torch.nn.Parameter(torch.zeros(64))}, "sum: expected a tensor of numbers, got one that requires grad"),
         ({"sum": torch.zeros(64).to_sparse()}, "is refused: it names torch._utils._rebuild_sparse_tensor"),
-        ({"sum": torch.zeros(64, dtype=torch.bfloat16)}, "sum: expected an array of numbers, got"),
+        ({"sum": torch.zeros(64, dtype=torch.complex64)}, "sum: expected an array of numbers, got complex64"),
         (
             {"sum": torch.zeros(1).expand(1 << 40)},
             "sum: expected at most the 1 numbers of its storage, got 1099511627776",
@@ -681,12 +681,16 @@ def _stylegan3(**changes: Any) -> dict[str, Any]:
         ({"capture_mean_cov": False, "all_features": [1]}, "all_features: expected an array of numbers, got int"),
         ({"capture_mean_cov": False, "all_features": [np.ones(3)]}, r"all_features is \[3\], expected \[images, neur"),
         (
-            {"capture_mean_cov": False, "all_features": [np.ones((3, 2048)), np.ones((3, 5))]},
-            "all_features: all the input array dimensions",
+            {"num_items": 6, "capture_mean_cov": False, "all_features": [np.ones((3, 2048)), np.ones((3, 5))]},
+            r"features are \[3, 5\], expected \[images, 2048\]",
         ),
         (
             {"capture_mean_cov": False, "all_features": [np.ones((2048, 2048), np.float32)] * 200},
-            "all_features: expected at most 2147483648 bytes of one array in memory, got 3355443200",
+            "expected all_features to be arrays that differ, got one of them twice",
+        ),
+        (
+            {"capture_mean_cov": False, "all_features": [np.ones((3, 2048))]},
+            "num_items is 40, all_features are of 3 images",
         ),
     ],
 )

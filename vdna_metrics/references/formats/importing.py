@@ -50,7 +50,7 @@ from vdna_metrics.references.formats.published import (
     Format,
     find_published,
 )
-from vdna_metrics.references.formats.unpickling import StoredTensor, load_pickle
+from vdna_metrics.references.formats.unpickling import StoredTensor, is_legacy_torch, load_legacy_torch, load_pickle
 from vdna_metrics.references.formats.vdna import RangesLike, read_vdna_package, symmetric
 from vdna_metrics.schema import ArrayField, Positive
 
@@ -217,9 +217,10 @@ _HOLDS: Sequence[tuple[Container, set[str], tuple[Format, ...]]] = (
 def _container(path: Path) -> tuple[Container | None, set[str]]:
     """Kind of a file by its contents, ``None`` for others; and the names of an archive's arrays."""
     with open(path, "rb") as file:
-        magic = file.read(2)
-    if magic != b"PK":
-        return ("pickle" if magic[:1] == b"\x80" else None), set()  # of protocol 2 and later
+        head = file.read(64)
+    if head[:2] != b"PK":
+        pickled = head[:1] == b"\x80"  # of protocol 2 and later
+        return ("torch" if pickled and is_legacy_torch(head) else "pickle" if pickled else None), set()
     with open_archive(path) as (_, members):
         return ("torch" if any(name.endswith("data.pkl") for name in members) else "npz"), set(members)
 
@@ -229,11 +230,12 @@ def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
     with errors_of(what, DAMAGE):
         container, names = _container(path)
         if container == "torch":
-            return container, _torch_parts(path, what)
+            # One without members is no archive.
+            loaded = _torch_contents(path, what) if names else load_legacy_torch(read_whole(path, "array_bytes"), what)
+            return container, _states(loaded, what)
         if container == "npz":
             return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
         if container == "pickle":
-            check_limit("array_bytes", path.stat().st_size, "its pickle")
             return container, _dict(load_pickle(read_whole(path, "array_bytes"), what), what)
     raise ValueError(f"{what} is not a file of statistics: neither an .npz or torch file nor a pickle")
 
@@ -244,7 +246,8 @@ def _dict(loaded: Any, what: str) -> dict[str, Any]:
     return {str(name): value for name, value in loaded.items()}
 
 
-def _torch_parts(path: Path, what: str) -> dict[str, Any]:
+def _torch_contents(path: Path, what: str) -> Any:
+    """What a torch file holds that is a zip archive."""
     with open_archive(path) as (archive, members):
         pickles = [name for name in members if name.endswith("data.pkl")]
         if len(pickles) != 1:
@@ -260,7 +263,11 @@ def _torch_parts(path: Path, what: str) -> dict[str, Any]:
 
         info = members[pickled]
         check_limit("array_bytes", info.file_size, f"member {info.filename!r}")
-        loaded = load_pickle(read_member(archive, info, info.file_size), what, tensor_bytes)
+        return load_pickle(read_member(archive, info, info.file_size), what, tensor_bytes)
+
+
+def _states(loaded: Any, what: str) -> dict[str, Any]:
+    """Parts of what a torch file holds, of a metric's states by their own names."""
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     parts = _dict(loaded, what)
@@ -329,11 +336,11 @@ def _distributions(
             raise ValueError(f"{what} is of dgm-eval's model {model!r}; known here are dinov2 and inception")
         if model == "dinov2":
             _mode(modes[:1], mode, what)
-            return [(dinov2, _of_features("class_token", features, what, dinov2.neurons))]
+            return [(dinov2, _of_features("class_token", [features], what, dinov2.neurons))]
         layer, chosen = _layer(format, np.shape(features)[-1], what), _mode(modes, mode, what, how)
         # It always scales to [-1, 1], as pytorch-fid.
         spec = CATALOGUE["inception"] if chosen == "clean" else FID_INCEPTIONS[chosen]
-        return [(spec, _of_features(layer, features, what))]
+        return [(spec, _of_features(layer, [features], what))]
     spec = FID_INCEPTIONS[_mode(modes, mode, what, how)]
     if format == "torchmetrics":
         return [(spec, _of_sums(format, parts[_SUM], parts[_OUTER], n, what))]
@@ -344,10 +351,12 @@ def _distributions(
         if not isinstance(batches, list) or not batches:
             raise ValueError(f"{what}: expected all_features to be a list of arrays, got {type(batches).__name__}")
         batches = [_features(batch, "all_features", what) for batch in batches]
-        check_limit("array_bytes", sum(batch.nbytes for batch in batches), f"{what}: all_features")
-        with errors_of(f"{what}: all_features"):
-            features = np.concatenate(batches)
-        return [(spec, _of_features(_layer(format, features.shape[-1], what), features, what))]
+        if len({id(batch) for batch in batches}) < len(batches):  # a few bytes would be hours of work
+            raise ValueError(f"{what}: expected all_features to be arrays that differ, got one of them twice")
+        images = sum(map(len, batches))
+        if images != n:
+            raise ValueError(f"{what}: num_items is {n}, all_features are of {images} images")
+        return [(spec, _of_features(_layer(format, batches[0].shape[1], what), batches, what))]
     found = []
     inception = parts.get("fid") if format == "EDM2" else parts
     if inception is not None:
@@ -426,7 +435,7 @@ def _of_moments(
     distribution.centre.copy_(mean)
     distribution.scatters()[layer].copy_(symmetric(covariance, f"{what}: sigma{suffix}") * (n - 1))
     distribution.state[0] = n
-    return distribution
+    return _possible(distribution, what)
 
 
 def _of_sums(format: Format, total: Any, outer: Any, n: int, what: str) -> LayerGaussianDistribution:
@@ -438,15 +447,30 @@ def _of_sums(format: Format, total: Any, outer: Any, n: int, what: str) -> Layer
     distribution.first.copy_(first)
     distribution.scatters()[layer].copy_(symmetric(scatter, f"{what}: the sum of products"))
     distribution.state[0] = n
+    return _possible(distribution, what)
+
+
+def _possible(distribution: LayerGaussianDistribution, what: str) -> LayerGaussianDistribution:
+    with errors_of(what):
+        distribution.check_possible()
     return distribution
 
 
-def _of_features(layer: str, features: NDArray[Any], what: str, width: int | None = None) -> LayerGaussianDistribution:
-    if width not in (None, features.shape[1]):
-        raise ValueError(f"{what}: features are {list(features.shape)}, expected [images, {width or 'neurons'}]")
-    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: features.shape[1]}))
-    for start in range(0, len(features), _ROWS):
-        rows = torch.from_numpy(np.asarray(features[start : start + _ROWS], np.float64))
-        with errors_of(what):
-            distribution.fill_({layer: rows.T[:, :, None]})
-    return distribution
+def _of_features(
+    layer: str, batches: Sequence[NDArray[Any]], what: str, width: int | None = None
+) -> LayerGaussianDistribution:
+    neurons = width or batches[0].shape[1]
+    wrong = next((batch for batch in batches if batch.shape[1] != neurons), None)
+    if wrong is not None:
+        raise ValueError(f"{what}: features are {list(wrong.shape)}, expected [images, {neurons}]")
+    distribution = LayerGaussianDistribution.empty(NeuronLayout({layer: neurons}))
+    parts = [batch[start : start + _ROWS] for batch in batches for start in range(0, len(batch), _ROWS)]
+    waiting: list[NDArray[Any]] = []
+    for place, part in enumerate(parts, 1):
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _ROWS or place == len(parts):  # a sum of products takes as long of one row
+            rows = torch.from_numpy(np.concatenate(waiting).astype(np.float64))
+            waiting = []
+            with errors_of(what):
+                distribution.fill_({layer: rows.T[:, :, None]})
+    return _possible(distribution, what)

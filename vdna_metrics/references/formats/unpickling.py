@@ -4,23 +4,33 @@ A pickle is a program: it names functions and has them called. Here its instruct
 knows those of plain data alone, and only what statistics consist of can be named. Nothing that is named is imported:
 arrays and numbers of NumPy (pickled by versions 1 and 2, protocols 2 to 5) and tensors are rebuilt by functions that
 check what they are given. Python's own unpickler takes nine bytes for a reason to ask for gigabytes, and hashes nested
-tuples until it is stopped. Here the number of instructions is limited; the bytes that they copy from one another are
-not yet.
+tuples until it is stopped. Here a file has one budget of bytes: each instruction is charged what it may make, and each
+call and state the text and bytes that it is given, since it may copy them.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_INSTRUCTIONS = 1_000_000
+from vdna_metrics.files import limit_of, limit_variable
+
+# The budget: of a small file a million instructions; arrays of a large one are decoded once and copied once.
+_FLOOR = 1 << 28
+_TIMES = 4
+_INSTRUCTION = 256  # bytes that one makes at most, of its own
+_SHORT = 16  # arguments of a call, dimensions of an array
 
 
 def load_pickle(data: bytes, what: str, tensor_bytes: Callable[[str, int], bytes] | None = None) -> Any:
@@ -42,20 +52,79 @@ def load_pickle(data: bytes, what: str, tensor_bytes: Callable[[str, int], bytes
         ...
         ValueError: stats.pkl is refused: it names os.system, and only arrays, plain containers, numbers and text ...
     """
+    with _errors_of(what):
+        return _Machine(io.BytesIO(data), _budget(data), tensor_bytes).run()
+
+
+# As `torch.save` wrote before version 1.6, and still does with `_use_new_zipfile_serialization=False`.
+_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+
+
+def is_legacy_torch(head: bytes) -> bool:
+    """Whether a file that begins so is a torch file that is no zip archive."""
+    return _LEGACY in head[:32]
+
+
+def load_legacy_torch(data: bytes, what: str) -> Any:
+    """What a torch file holds that is no zip archive: pickles one after another, then the numbers of tensors.
+
+    Args:
+        data: all bytes of the file.
+        what: name of the file, for errors.
+
+    Raises:
+        ValueError: as `load_pickle`.
+    """
+    places: dict[str, tuple[int, int]] = {}
+
+    def tensor_bytes(name: str, size: int) -> bytes:
+        start, there = places.get(name, (0, -1))
+        if size != there:
+            raise ValueError(f"expected {size} bytes of storage {name[:40]!r}, got {max(0, there)}")
+        return data[start : start + size]
+
+    with _errors_of(what):
+        machine = _Machine(io.BytesIO(data), _budget(data), tensor_bytes)
+        # Two numbers that say what it is, what machine wrote it, the contents, the order of storages.
+        *_, loaded, names = [machine.run() for _ in range(5)]
+        place = machine.source.tell()
+        for name in names:
+            storage = machine.storages[name]
+            length = int.from_bytes(data[place : place + 8], "little")
+            if length != storage.length or place + 8 + storage.nbytes > len(data):
+                raise ValueError(f"expected {storage.length} numbers in storage {name[:40]!r}, got {length}")
+            places[name] = place + 8, storage.nbytes
+            place += 8 + storage.nbytes
+        return loaded
+
+
+@contextmanager
+def _errors_of(what: str) -> Iterator[None]:
     try:
-        return _Machine(tensor_bytes).run(data)
+        yield
+    except _OverError as error:
+        raise ValueError(f"{what} is refused: it {error}") from error
     except _RefusedError as error:
         raise ValueError(
-            f"{what} is refused: it {error}, and only arrays, plain containers, numbers and text are read from a pickle"
+            f"{what} is refused: it {error}, and only arrays, plain containers, numbers and text are read from a "
+            "pickle: save those alone"
         ) from error
     except Exception as error:  # damaged bytes raise whatever the instruction that they happen to be raises
         raise ValueError(
-            f"{what} is damaged or not a pickle of arrays ({str(error) or type(error).__name__})"
+            f"{what} is damaged or not a pickle of arrays ({str(error)[:200] or type(error).__name__})"
         ) from error
+
+
+def _budget(data: bytes) -> int:
+    return min(max(_FLOOR, _TIMES * len(data)), limit_of("array_bytes"))
 
 
 class _RefusedError(Exception):
     """What a pickle asked for and does not get."""
+
+
+class _OverError(Exception):
+    """More than a pickle's budget."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +136,9 @@ class _Named:
 
 def _shown(value: object) -> str:
     """For errors: text and numbers, and of anything else its type, since a repr of shared tuples never ends."""
-    return repr(value)[:60] if type(value) in (str, int, float, bool) else type(value).__name__
+    if isinstance(value, str):
+        return repr(value[:60])
+    return repr(value) if value is None or isinstance(value, bool | float) else type(value).__name__
 
 
 class _Type:
@@ -80,11 +151,11 @@ class _Type:
             raise _RefusedError(f"holds an array of type {_shown(code)}")
         self.code, self.order = code, "="
 
-    def __setstate__(self, state: object) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         # Version, byte order; then subtype, names and fields, size and alignment, flags: those of numbers alone.
-        if not isinstance(state, tuple) or state[2:8] != (None, None, None, -1, -1, 0) or any(state[8:]):
+        if state[2:] != (None, None, None, -1, -1, 0):
             raise _RefusedError("holds an array of a type with fields")
-        if state[1] not in ("<", ">", "=", "|"):
+        if not isinstance(state[1], str) or state[1] not in ("<", ">", "=", "|"):
             raise _RefusedError(f"holds an array of byte order {_shown(state[1])}")
         self.order = state[1]
 
@@ -100,7 +171,7 @@ class _Array(np.ndarray[Any, np.dtype[Any]]):
         _, shape, kind, fortran, data = state
         if not isinstance(data, bytes):
             raise _RefusedError(f"holds an array of {type(data).__name__}")
-        super().__setstate__((1, tuple(shape), _checked(kind).dtype, bool(fortran), data))  # type: ignore[arg-type]
+        super().__setstate__((1, _numbers(shape), _checked(kind).dtype, bool(fortran), data))  # type: ignore[arg-type]
 
 
 def _checked(kind: object) -> _Type:
@@ -115,9 +186,12 @@ def _reconstruct(*_: object) -> NDArray[Any]:
 
 
 def _from_buffer(data: Any, kind: object, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
+    # Nothing but bytes: views of views of arrays would be freed by a recursion that Python does not bound.
+    if not isinstance(data, bytes | bytearray) or not isinstance(order, str):
+        raise _RefusedError(f"holds an array of {type(data).__name__}")
     flat = np.frombuffer(data, _checked(kind).dtype)
-    array: NDArray[Any] = flat.reshape(shape, order="C" if order == "K" else order)
-    return array if axes is None else array.transpose(axes)
+    array: NDArray[Any] = flat.reshape(_numbers(shape), order="F" if order == "F" else "C")
+    return array if axes is None else array.transpose(_numbers(axes))
 
 
 def _scalar(kind: object, data: Any) -> Any:
@@ -125,9 +199,15 @@ def _scalar(kind: object, data: Any) -> Any:
 
 
 def _bytes_of(text: Any = "", encoding: object = "latin1") -> bytes:
-    if encoding != "latin1":
-        raise _RefusedError(f"wants text encoded as {_shown(encoding)}")
-    return bytes(text.encode("latin1"))
+    if not isinstance(text, str) or not isinstance(encoding, str) or encoding != "latin1":
+        raise _RefusedError(f"wants {type(text).__name__} encoded as {_shown(encoding)}")
+    return text.encode("latin1")
+
+
+def _empty(*items: object) -> dict[Any, Any]:
+    if items:  # Python 2 gives pairs, whose keys would be hashed before anybody has looked at them
+        raise _RefusedError("has a dict made of what it hands over")
+    return {}
 
 
 @dataclass(frozen=True)
@@ -138,6 +218,11 @@ class _Storage:
     read: Callable[[str, int], bytes]
     name: str
     length: int
+
+    @property
+    def nbytes(self) -> int:
+        """Of all its numbers."""
+        return self.length * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -151,25 +236,34 @@ class StoredTensor:
     requires_grad: bool
 
     def array(self) -> NDArray[Any]:
-        """Its numbers.
+        """Its numbers, those of bfloat16 as float32, which holds them exactly.
 
         Raises:
             ValueError: for a tensor that takes part in gradients, or has more numbers than its storage.
         """
-        dtype, size = np.dtype(self.storage.dtype), int(np.prod(self.shape, dtype=object))
+        dtype, size = np.dtype(self.storage.dtype), math.prod(self.shape)
         if self.requires_grad:
             raise ValueError("expected a tensor of numbers, got one that requires grad")
         if min(self.shape, default=0) < 0 or size > self.storage.length:
             raise ValueError(f"expected at most the {self.storage.length} numbers of its storage, got {size}")
-        data = self.storage.read(self.storage.name, self.storage.length * dtype.itemsize)
+        data = self.storage.read(self.storage.name, self.storage.nbytes)
         strides = [stride * dtype.itemsize for stride in self.strides]
-        return np.array(np.ndarray(self.shape, dtype, data, self.offset * dtype.itemsize, strides))
+        stored: NDArray[Any] = np.ndarray(self.shape, dtype, data, self.offset * dtype.itemsize, strides)
+        if self.storage.dtype != _BFLOAT16:
+            return np.array(stored)
+        halves = np.zeros((*self.shape, 2), np.uint16)  # the first 16 bits of a float32
+        halves[..., 1 if sys.byteorder == "little" else 0] = stored.view(np.uint16)
+        return halves.view(np.float32)[..., 0]
 
 
-def _numbers(values: object) -> tuple[int, ...]:
-    if not isinstance(values, tuple) or not all(type(value) is int and abs(value) < 1 << 62 for value in values):
-        raise _RefusedError("holds a tensor whose shape is none")
-    return values
+_LARGEST = 1 << 62
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    fitting = isinstance(values, tuple) and len(values) <= _SHORT
+    if not fitting or not all(type(value) is int and -_LARGEST < value < _LARGEST for value in values):
+        raise _RefusedError("holds an array whose shape is none")
+    return tuple(values)
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, grad: object, *_: object) -> StoredTensor:
@@ -186,7 +280,14 @@ def _parameter(tensor: object, grad: object, *_: object) -> StoredTensor:
 
 
 _NDARRAY = _Named(_reconstruct)
-_NAMES = {
+_BFLOAT16 = "V2"
+_STORAGES = {"Double": "f8", "Float": "f4", "Half": "f2", "BFloat16": _BFLOAT16, "Long": "i8", "Int": "i4",
+             "Short": "i2", "Char": "i1", "Byte": "u1", "Bool": "b1", "ComplexDouble": "c16",
+             "ComplexFloat": "c8"}  # fmt: skip
+_TYPES = ("float64", "float32", "float16", "bfloat16", "complex128", "complex64", "int64", "int32", "int16", "int8",
+          "uint8", "bool")  # fmt: skip
+# Text stands for what can be named and not called: types of tensors.
+_NAMES: dict[str, _Named | str] = {
     "numpy.ndarray": _NDARRAY,
     "numpy.dtype": _Named(_Type),
     # Protocol 2 has no bytes: they are text to be encoded, or a call without arguments.
@@ -195,15 +296,13 @@ _NAMES = {
     **{f"numpy.{core}.multiarray._reconstruct": _NDARRAY for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _Named(_scalar) for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _Named(_from_buffer) for core in ("core", "_core")},
-}
-_STORAGES = {"Double": "f8", "Float": "f4", "Half": "f2", "Long": "i8", "Int": "i4", "Short": "i2", "Char": "i1",
-             "Byte": "u1", "Bool": "b1", "BFloat16": "V2"}  # fmt: skip
-_TORCH_NAMES = {
-    **_NAMES,
-    "collections.OrderedDict": _Named(dict),
-    "torch.Size": _Named(tuple),
+    "collections.OrderedDict": _Named(_empty),
+    "argparse.Namespace": _Named(_empty),  # options of a training, which nobody asks for here
+    "torch.Size": _Named(_numbers),
+    "torch.device": _Named(lambda *_: "torch.device"),
     "torch._utils._rebuild_tensor_v2": _Named(_tensor),
     "torch._utils._rebuild_parameter": _Named(_parameter),
+    **{f"torch.{name}": f"torch.{name}" for name in _TYPES},
     **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
 }
 
@@ -213,6 +312,7 @@ _PUSHED = {
     for each in pickletools.opcodes
     if each.arg and not each.stack_before and each.stack_after not in ([], [pickletools.anyobject])
 }
+_KEYS = 1 << 31
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 
@@ -221,19 +321,38 @@ _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, 
 class _Machine:
     """Runs a pickle: a stack, marks in it, and what was put aside."""
 
+    source: io.BytesIO
+    budget: int
     tensor_bytes: Callable[[str, int], bytes] | None
+    spent: int = 0
+    storages: dict[str, _Storage] = field(default_factory=dict)
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
-    def run(self, data: bytes) -> Any:
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
-            if count == _INSTRUCTIONS:
-                raise _RefusedError(f"has more than {_INSTRUCTIONS} instructions")
+    def run(self) -> Any:
+        """Run the pickle that begins where the last one ended."""
+        self.stack, self.marks, self.memo = [], [], {}
+        for instruction, argument, _ in pickletools.genops(self.source):
+            self._charge(_INSTRUCTION)
             if instruction.name == "STOP":
                 return self.stack.pop()
             self._step(instruction.name, argument)
         raise pickle.UnpicklingError("it does not end")  # pragma: no cover, genops says so first
+
+    def _charge(self, size: int) -> None:
+        self.spent += size
+        if self.spent > self.budget:
+            capped = self.budget == limit_of("array_bytes")
+            hint = f"; if you trust it, set {limit_variable('array_bytes')}" if capped else ""
+            raise _OverError(f"makes more than {self.budget} bytes of its {self.source.seek(0, io.SEEK_END)}{hint}")
+
+    def _handed(self, arguments: Any) -> Any:
+        """What a function or a state is given, which may copy the text and bytes in it."""
+        if not isinstance(arguments, tuple) or len(arguments) > _SHORT:
+            raise _RefusedError(f"hands over a {type(arguments).__name__}, expected a tuple of at most {_SHORT}")
+        self._charge(sum(len(value) for value in arguments if isinstance(value, str | bytes | bytearray)))
+        return arguments
 
     def _step(self, name: str, argument: Any) -> None:
         stack = self.stack
@@ -255,7 +374,8 @@ class _Machine:
         elif name in ("DICT", "SETITEM", "SETITEMS"):
             items = self._taken(len(stack) - 2) if name == "SETITEM" else self._marked()
             for key in items[::2]:
-                if type(key) not in (str, int):
+                # A large number is hashed anew each time, digit by digit.
+                if type(key) is not str and (type(key) is not int or not -_KEYS < key < _KEYS):
                     raise _RefusedError(f"has a key of type {type(key).__name__}")
             self._target(dict, name == "DICT").update(zip(items[::2], items[1::2], strict=True))
         elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
@@ -270,30 +390,32 @@ class _Machine:
     def _call(self, name: str, argument: Any) -> None:
         """What is named, called and given state."""
         if name in ("GLOBAL", "INST", "STACK_GLOBAL"):
-            words = self._taken(len(self.stack) - 2) if name == "STACK_GLOBAL" else argument.split(" ")
-            full = ".".join(word if isinstance(word, str) else type(word).__name__ for word in words)
-            known = _NAMES if self.tensor_bytes is None else _TORCH_NAMES
-            if full not in known or name == "INST":
+            words = self._taken(len(self.stack) - 2) if name == "STACK_GLOBAL" else argument.split(" ", 1)
+            full = ".".join(word[:80] if isinstance(word, str) else type(word).__name__ for word in words)
+            if full not in _NAMES or name == "INST":
                 raise _RefusedError(f"names {full[:80]}")
-            self.stack.append(known[full])
-        elif name == "REDUCE":
+            self.stack.append(_NAMES[full])
+        elif name in ("REDUCE", "NEWOBJ"):
             named, arguments = self._taken(len(self.stack) - 2)
-            if not isinstance(named, _Named) or not isinstance(arguments, tuple):
+            if not isinstance(named, _Named):
                 raise _RefusedError(f"calls a {type(named).__name__}")
-            self.stack.append(named.build(*arguments))
+            self.stack.append(named.build(*self._handed(arguments)))
         elif name == "BUILD":
             state, built = self.stack.pop(), self.stack[-1]
             if isinstance(built, _Type | _Array):
-                built.__setstate__(state)
+                built.__setstate__(self._handed(state))
             elif type(built) is not dict:  # torch gives a dict of states attributes
                 attributes = state[-1] if isinstance(state, tuple) and state else state
                 name = next(iter(attributes), "") if isinstance(attributes, dict) else ""
                 raise _RefusedError(f"sets {_shown(name)} of what it names")
         elif name == "BINPERSID" and self.tensor_bytes is not None:
-            kind, dtype, key, _, length = self.stack.pop()
-            if kind != "storage" or dtype not in _STORAGES.values() or not isinstance(key, str):
+            # Files that are no archives have a sixth: of which other storage it is a part, which none is today.
+            kind, dtype, key, _, length, *part = self._handed(self.stack.pop())
+            words = isinstance(kind, str) and isinstance(dtype, str) and isinstance(key, str)
+            if not words or kind != "storage" or dtype not in _STORAGES.values() or part not in ([], [None]):
                 raise _RefusedError("holds no storage of torch")
-            self.stack.append(_Storage(dtype, self.tensor_bytes, key, *_numbers((length,))))
+            self.storages[key] = _Storage(dtype, self.tensor_bytes, key, *_numbers((length,)))
+            self.stack.append(self.storages[key])
         else:
             outside = name in ("PERSID", "BINPERSID")
             raise _RefusedError("refers to what lies outside of it" if outside else f"has the instruction {name}")

@@ -140,10 +140,7 @@ def read_vdna_package(
     elif kind == "gaussian":
         distribution = GaussianDistribution.empty(layout)
         distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
-        variance = _parts(arrays_path, arrays, layout, "var-")
-        if variance.min() < 0:
-            raise ValueError(f"{arrays_path}: expected variances from 0, got {float(variance.min()):g}")
-        distribution.second.copy_(variance * max(0, n_images - 1))
+        distribution.second.copy_(_parts(arrays_path, arrays, layout, "var-") * max(0, n_images - 1))
     else:
         distribution = LayerGaussianDistribution.empty(layout)
         distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
@@ -151,6 +148,8 @@ def read_vdna_package(
             sigma = _part(arrays_path, arrays, f"sigma-{layer}", (layout[layer], layout[layer]))
             scatter.copy_(symmetric(sigma, f"{arrays_path}: sigma-{layer}") * max(0, n_images - 1))
     distribution.state[0] = n_images
+    with errors_of(str(arrays_path)):
+        distribution.check_possible()
     return VDNA(distribution, fingerprint, provenance)
 
 
