@@ -103,6 +103,8 @@ def test_later_changes_of_the_input_do_not_matter() -> None:
         ([0, 2, 5], [1, 1, 1], {}, r"low is above high for 2 neurons of layer 'a': the first has 2 and 1"),
         ([0, float("nan")], [1, 1], {}, r"observed_low is not finite for 1 neuron of layer 'a'"),
         ([0, 0], [1, float("inf")], {}, r"observed_high is not finite for 1 neuron of layer 'a'"),
+        ([0, 0], [1, 3.4e38], {"widen": "vdna"}, r"high, widened, is not finite for 1 neuron of layer 'a'"),
+        ([0, -3.4e38], [1, 3.4e38], {}, r"low, widened, is not finite for 1 neuron of layer 'a'"),
         ([0, 0], [1], {}, r"high of layer 'a': 1 given, the layer has 2 neurons"),
         ([0], [1], {"widen": "double"}, r"unknown widening rule 'double'; known: margin, vdna, none, quantile"),
     ],

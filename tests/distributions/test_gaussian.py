@@ -142,3 +142,69 @@ def test_two_images_are_needed(kind: Kind, images: int) -> None:
     distribution.fill_(make_activations(images))
     with pytest.raises(ValueError, match=rf"a (co)?variance needs at least 2 images, got n = {images}"):
         moments(distribution)
+
+
+# ------------------------------------------------------------------------------------------------ what images can give
+@gaussian_kinds
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("spread", [0.0, 1e-12, 1.0])
+def test_what_images_gave_is_possible(kind: Kind, scale: float, spread: float) -> None:
+    """States of any images, also of some that are all alike, are possible, and stay so when merged and selected."""
+    stream = torch.Generator().manual_seed(0)
+    level = {layer: torch.rand(count, 1, 1, generator=stream, dtype=torch.float64) for layer, count in LAYOUT.items()}
+    parts = []
+    for n in (1, 2, 5, 30):
+        part = make_empty(kind)
+        part.check_possible()
+        part.fill_(
+            {
+                layer: scale * (base + spread * torch.randn(len(base), n, 3, generator=stream, dtype=torch.float64))
+                for layer, base in level.items()
+            }
+        )
+        parts.append(part)
+    whole = reduce(add, parts)
+    for each in (*parts, whole, reduce(add, reversed(parts)), whole + whole, whole.select(LAYOUT.select(["conv2"]))):
+        each.check_possible()
+
+
+@gaussian_kinds
+def test_a_large_mean_is_possible(kind: Kind) -> None:
+    """A mean that is far above what images differ by leaves a rounding, which is no impossible variance."""
+    parts = [
+        make_distribution(kind, {layer: 1e6 * (1 + k) + 1e-6 * x for layer, x in make_activations(9, k).items()})
+        for k in range(3)
+    ]
+    reduce(add, parts).check_possible()
+    (parts[0] + parts[0]).without(parts[0]).check_possible()
+
+
+@gaussian_kinds
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("centre", 1.79e308, "centre and first moments: expected a mean within 1e.150, got 1.79e.308 for neuron 1 of"),
+        ("centre", float("nan"), "centre and first moments: expected a mean within 1e.150, got nan for neuron 1 of"),
+        ("first", 1.79e308, "centre and first moments: expected a mean within 1e.150, got 8.95e.306 for neuron 1 of"),
+        ("second", -1.0, "n_images, first and second moments: expected of 20 images a variance from 0, .* neuron 1 of"),
+        ("second", 1.79e308, "expected of 20 images a variance from 0, below 1e.300, got 8.95e.306 for neuron 1 of"),
+        ("second", float("nan"), "expected of 20 images a variance from 0, below 1e.300, got nan for neuron 1 of"),
+    ],
+)
+def test_impossible_moments_are_refused(kind: Kind, name: str, value: float, message: str) -> None:
+    """Moments that no images can have given, or that no distance is finite of, are refused by neuron and layer."""
+    changed = make_distribution(kind, make_activations(20))
+    place = 1 if kind == "gaussian" or name != "second" else next(iter(LAYOUT.values())) + 1
+    getattr(changed, name)[place] = value
+    with pytest.raises(ValueError, match=message):
+        changed.check_possible()
+
+
+def test_products_above_all_squares_are_refused() -> None:
+    """No covariance is above the largest variance."""
+    changed = _layer_gaussian(make_activations(20))
+    changed.second[1] = -1e9
+    with pytest.raises(
+        ValueError, match=r"second moments: expected products of at most .*, got 1e.09 in layer 'conv1'"
+    ):
+        changed.check_possible()

@@ -167,3 +167,27 @@ def test_bins_are_whole_numbers(bins: object) -> None:
     ranges = ActivationRanges.from_extremes({"l": [0.0]}, {"l": [1.0]})
     with pytest.raises(TypeError, match="bins must be an int, got"):
         HistogramDistribution.empty(ranges, bins)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("counts", -1, "counts: expected numbers from 0, got -1 for neuron 0 of layer 'conv1'"),
+        ("counts", 2**62, r"counts: expected fewer than 2\*\*63 activations"),
+        ("below", 255, "below: expected from 0 to what the last bin on its side holds, got 255 for neuron 0 of layer"),
+        ("above", 255, "above: expected from 0 to what the last bin on its side holds, got 255 for neuron 0 of layer"),
+        ("below", -1, "below: expected from 0 to what the last bin on its side holds, got -1 for neuron 0 of layer"),
+        ("state", 0, "n_images and counts: expected no activations of 0 images, got .* for neuron 0 of layer"),
+    ],
+)
+def test_impossible_counts_are_refused(name: str, value: int, message: str) -> None:
+    """Counts that no images can have given are refused by neuron and layer."""
+    found = make_distribution("histogram", make_activations(12))
+    assert isinstance(found, HistogramDistribution)
+    found.check_possible()
+    (found + found).check_possible()
+    make_empty("histogram").check_possible()
+    where = getattr(found, name)
+    where[0] = value  # of counts, all bins of the first neuron
+    with pytest.raises(ValueError, match=message):
+        found.check_possible()

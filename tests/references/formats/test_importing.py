@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
 import json
 import pickle
 import re
@@ -17,6 +19,7 @@ import pytest
 import torch
 from helpers.dnas import make_dna
 from helpers.file_server import FileServer, file_server
+from helpers.tampering import tampered
 from numpy.typing import NDArray
 
 from vdna_metrics import VDNA, NeuronLayout, compare, downloads
@@ -716,3 +719,128 @@ def test_torch_files_are_stored(tmp_path: Path) -> None:
                     changed.writestr(name, data)
         with pytest.raises(ValueError, match=rf"other\.pt.*({message})"):
             import_statistics(other, mode="torchmetrics")
+
+
+def _whole_states(width: int = 64) -> dict[str, torch.Tensor]:
+    """Sums of whole numbers from 0 to 3, which every type of numbers holds exactly."""
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 4, (4, width)).astype(np.float64))
+    return {"sum": x.sum(0), "cov_sum": x.T @ x, "num_samples": torch.tensor(4)}
+
+
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8]
+)
+def test_tensors_of_any_type_are_read(dtype: torch.dtype, archive: bool, tmp_path: Path) -> None:
+    """States of every type of numbers, in both kinds of torch files, give the sums that they hold."""
+    states = _whole_states()
+    saved = {f"real_features_{name}": value.to(dtype) for name, value in states.items()}
+    torch.save(saved, tmp_path / "fid.pt", _use_new_zipfile_serialization=archive)
+    (dna,) = import_statistics(tmp_path / "fid.pt", mode="torchmetrics")
+    assert isinstance(dna.distribution, LayerGaussianDistribution)
+    assert dna.n_images == 4
+    assert torch.equal(dna.distribution.first, states["sum"])
+    assert torch.equal(dna.distribution.scatters()["block_0"], states["cov_sum"])
+
+
+def _checkpoint() -> dict[str, Any]:
+    """A checkpoint of a training: a metric's states among what else people save."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).half()
+    optimizer = torch.optim.Adam(torch.nn.Linear(2, 1).parameters())
+    states = collections.OrderedDict(network.state_dict(prefix="network."))
+    states |= {f"fid.{name}": value for name, value in _torch_states().items()}
+    return {
+        "state_dict": states,
+        "optimizer": optimizer.state_dict(),
+        "options": argparse.Namespace(lr=0.1, layers=[1, 2], more=argparse.Namespace()),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "flags": torch.tensor([True]),
+        "complex": torch.zeros(2, dtype=torch.complex64),
+        "size": torch.zeros(2, 3).shape,
+        "dtype": torch.bfloat16,
+        "types": {"a": [torch.float32, torch.bool, torch.int64]},
+        "devices": [torch.device("cpu"), torch.device("cuda", 0)],
+        "numbers": [np.float64(0.5), np.int64(7), np.bool_(True), np.float32(1)],
+        "array": np.arange(3),
+        "type": np.dtype("f8"),
+        "epoch": 3,
+    }
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("archive", [True, False])
+def test_what_lies_beside_is_no_hindrance(archive: bool, protocol: int, tmp_path: Path) -> None:
+    """A checkpoint's options, types, devices, sizes, parameters and numbers are passed over."""
+    path = tmp_path / "last.ckpt"
+    torch.save(_checkpoint(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=archive)
+    (dna,) = import_statistics(path, mode="torchmetrics")
+    x = _features(40, 64)
+    _assert_holds(dna, x.mean(axis=0), np.cov(x, rowvar=False), n=40)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_other_classes_are_named(archive: bool, tmp_path: Path) -> None:
+    """A class that is not known is refused by its name, with what to save instead."""
+    path = tmp_path / "last.ckpt"
+    torch.save({**_torch_states(), "network": torch.nn.Linear(2, 1)}, path, _use_new_zipfile_serialization=archive)
+    message = r"it names torch\.nn\.modules\.linear\.Linear, and only arrays, .* read from a pickle: save those alone"
+    with pytest.raises(ValueError, match=rf"last\.ckpt is refused: {message}"):
+        import_statistics(path, mode="torchmetrics")
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
+def test_stylegans_state_may_be_of_any_dict(kind: Any, protocol: int, tmp_path: Path) -> None:
+    """StyleGAN3's statistics are read from a dict and from an OrderedDict, with NumPy's numbers among them."""
+    state = kind(_stylegan(_features(40, 2048), num_items=np.int64(40), max_items=np.float64(40)))
+    (dna,) = import_statistics(_pickled(tmp_path / "cache.pkl", state, protocol))
+    np.testing.assert_array_equal(dna.distribution.scatters()["block_3"], state["raw_cov"])  # type: ignore[attr-defined]
+
+
+_HUGE = 1.8e154  # whose square is above all numbers
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mu": np.full(64, 1.79e308)}, "expected a mean within 1e.150, got 1.79e.308 for neuron 0 of layer 'block_0'"),
+        ({"mu": np.full(64, -_HUGE)}, "expected a mean within"),
+        ({"sigma": np.eye(64) * 1.79e308}, "(expected of 40 images a variance from 0, below 1e.300|holds NaN or inf)"),
+        (
+            {"sigma": np.ones((64, 64)) * 1e9 - np.eye(64) * (1e9 - 1)},
+            "second moments: expected products of at most 39",
+        ),
+    ],
+)
+def test_moments_that_cannot_be_are_refused(changes: Any, message: str, tmp_path: Path) -> None:
+    """Means and covariances that no distance could be made of are refused when they are read, not when compared."""
+    mu, sigma = _moments(64)
+    path = _npz(tmp_path / "stats.npz", **{"mu": mu, "sigma": sigma, **changes})
+    with pytest.raises(ValueError, match=rf"stats\.npz: .*{message}"):
+        import_statistics(path, format="pytorch-fid", n_images=40)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"raw_mean": np.full(2048, 1e200)}, "expected a mean within 1e.150"),
+        ({"raw_mean": np.full(2048, 1e9)}, "expected of 40 images a variance from 0"),
+        ({"raw_cov": np.zeros((2048, 2048))}, "expected of 40 images a variance from 0"),
+        ({"raw_cov": np.eye(2048) * 1e308}, "expected of 40 images a variance from 0, below"),
+    ],
+)
+def test_sums_that_cannot_be_are_refused(changes: Any, message: str, tmp_path: Path) -> None:
+    """Sums of products have to go with the sums: no variance is negative, and none without end."""
+    with pytest.raises(ValueError, match=rf"cache\.pkl: .*{message}"):
+        import_statistics(_pickled(tmp_path / "cache.pkl", _stylegan(_features(40, 2048), **changes)))
+
+
+def test_an_export_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """A file that we exported is held to the same, whatever its checksum."""
+    (path,) = export_statistics(_exportable(tmp_path), tmp_path / "out")
+
+    def change(_: dict[str, Any], arrays: Any) -> None:
+        arrays["mu"][3] = 1.79e308
+
+    with pytest.raises(ValueError, match=r"out\.npz.*expected a mean within .* for neuron 3 of layer 'block_0'"):
+        import_statistics(tampered(path, change))

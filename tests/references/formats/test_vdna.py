@@ -337,3 +337,32 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     """A root without files is no package."""
     with pytest.raises(FileNotFoundError, match="none"):
         read_vdna_package(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("kind", "array", "value", "n_images", "message"),
+    [
+        ("gaussian", "mu-conv1", 3.4e38, 12, None),
+        ("gaussian", "mu-conv1", 1.0, 0, "num_images: expected the moments of 1 image or more, got 0"),
+        ("gaussian", "var-conv1", -1.0, 12, "expected of 12 images a variance from 0, .* neuron 0 of layer 'conv1'"),
+        ("layer_gaussian", "mu-conv1", -1.79e308, 12, "expected a mean within .* neuron 0 of layer 'conv1'"),
+        ("layer_gaussian", "sigma-conv1", 1.79e308, 12, "is not a covariance|expected of 12 images a variance from 0"),
+        ("histogram", "conv1", 5, 0, "expected no activations of 0 images, got .* for neuron 0 of layer 'conv1'"),
+    ],
+)
+def test_contents_that_cannot_be_are_refused(
+    kind: Kind, array: str, value: float, n_images: int, message: str | None, tmp_path: Path
+) -> None:
+    """Moments and counts that no images can have given are refused when a package is read, with its file."""
+    settings, path = write_vdna_package(make_dna(kind), tmp_path / "set")
+    ranges = make_ranges() if kind == "histogram" else None
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays[array].reshape(-1)[0] = value
+    np.savez(path, **arrays)
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "num_images": n_images}))
+    if message is None:
+        assert isinstance(read_vdna_package(settings, ranges=ranges), VDNA)
+    else:
+        with pytest.raises(ValueError, match=rf"set\.(npz|json): .*({message})"):
+            read_vdna_package(settings, ranges=ranges)

@@ -112,6 +112,8 @@ def read_vdna_package(
     layout, kind, n_images = NeuronLayout(settings.neurons_list), settings.type, settings.num_images
     if kind not in (*_KINDS.values(), "activation-ranges"):
         raise ValueError(f"{settings_path} is of type {kind[:40]!r}, known are {', '.join(_KINDS.values())}")
+    if kind.endswith("gaussian") and not n_images:
+        raise ValueError(f"{settings_path}: num_images: expected the moments of 1 image or more, got 0")
     # By name, for vdna leaves an empty pickle beside each layer's moments.
     parts = [""] if kind == "histogram" else [f"{part}-" for part in ("mu", "var", "sigma", "min", "max")]
     arrays = read_arrays(arrays_path, [part + layer for part in parts for layer in layout])
@@ -140,13 +142,13 @@ def read_vdna_package(
     elif kind == "gaussian":
         distribution = GaussianDistribution.empty(layout)
         distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
-        distribution.second.copy_(_parts(arrays_path, arrays, layout, "var-") * max(0, n_images - 1))
+        distribution.second.copy_(_parts(arrays_path, arrays, layout, "var-") * (n_images - 1))
     else:
         distribution = LayerGaussianDistribution.empty(layout)
         distribution.centre.copy_(_parts(arrays_path, arrays, layout, "mu-"))
         for layer, scatter in distribution.scatters().items():
             sigma = _part(arrays_path, arrays, f"sigma-{layer}", (layout[layer], layout[layer]))
-            scatter.copy_(symmetric(sigma, f"{arrays_path}: sigma-{layer}") * max(0, n_images - 1))
+            scatter.copy_(symmetric(sigma, f"{arrays_path}: sigma-{layer}") * (n_images - 1))
     distribution.state[0] = n_images
     with errors_of(str(arrays_path)):
         distribution.check_possible()
