@@ -14,6 +14,7 @@ import torch
 from helpers.dnas import KINDS, LAYOUT, make_activations, make_dna, make_fingerprint, make_ranges
 from helpers.tampering import Arrays, tampered
 
+from vdna_metrics import compare
 from vdna_metrics.distributions import (
     Distribution,
     GaussianDistribution,
@@ -443,6 +444,20 @@ def test_counts_of_any_size_of_images_come_back(tmp_path: Path) -> None:
         replace(dna, provenance=replace(dna.provenance, origin="vdna package: set.npz")),
     ):
         assert load_vdna(tampered(other.save(tmp_path / "x"), _set("n_images", 7))).n_images == 7
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "layer_gaussian"])
+def test_what_loads_has_a_finite_distance(kind: Kind, tmp_path: Path) -> None:
+    """The largest moments that load, of either sign, give a finite distance."""
+    dnas = []
+    for sign in (-1, 1):
+        dna = _sized(kind)
+        dna.distribution.centre.fill_(sign * 9e149)  # type: ignore[attr-defined]
+        dna.distribution.first.zero_()  # type: ignore[attr-defined]
+        dna.distribution.second.mul_(5e299)  # type: ignore[attr-defined]
+        dnas.append(load_vdna(dna.save(tmp_path / f"{sign}.npz")))
+    found = compare.neuron_frechet(*dnas) if kind == "gaussian" else compare.layer_frechet(*dnas)
+    assert torch.isfinite(found)
 
 
 def test_rounding_is_no_impossible_variance(tmp_path: Path) -> None:

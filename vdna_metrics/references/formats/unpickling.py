@@ -204,9 +204,9 @@ def _bytes_of(text: Any = "", encoding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _empty(*items: object) -> dict[Any, Any]:
+def _mapping(*items: object) -> dict[Any, Any]:
     if items:  # Python 2 gives pairs, whose keys would be hashed before anybody has looked at them
-        raise _RefusedError("has a dict made of what it hands over")
+        raise _RefusedError("makes a dict of what it hands over")
     return {}
 
 
@@ -256,7 +256,7 @@ class StoredTensor:
         return halves.view(np.float32)[..., 0]
 
 
-_LARGEST = 1 << 62
+_LARGEST = 1 << 62  # of shapes, strides, offsets
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
@@ -296,8 +296,8 @@ _NAMES: dict[str, _Named | str] = {
     **{f"numpy.{core}.multiarray._reconstruct": _NDARRAY for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _Named(_scalar) for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _Named(_from_buffer) for core in ("core", "_core")},
-    "collections.OrderedDict": _Named(_empty),
-    "argparse.Namespace": _Named(_empty),  # options of a training, which nobody asks for here
+    "collections.OrderedDict": _Named(_mapping),
+    "argparse.Namespace": _Named(_mapping),  # options of a training, which nobody asks for here
     "torch.Size": _Named(_numbers),
     "torch.device": _Named(lambda *_: "torch.device"),
     "torch._utils._rebuild_tensor_v2": _Named(_tensor),
@@ -312,7 +312,7 @@ _PUSHED = {
     for each in pickletools.opcodes
     if each.arg and not each.stack_before and each.stack_after not in ([], [pickletools.anyobject])
 }
-_KEYS = 1 << 31
+_KEYS = 1 << 31  # below which numbers are keys
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 
