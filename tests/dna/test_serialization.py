@@ -108,7 +108,7 @@ def test_special_floats_and_names_come_back(tmp_path: Path, kind: Kind) -> None:
     """Subnormal and negative zero sums, and any characters in names, are kept."""
     dna = make_dna(kind, 3)
     if kind != "histogram":
-        dna.distribution.body[:3] = torch.tensor([5e-324, -0.0, 1e149], dtype=torch.float64)
+        dna.distribution.body[:3] = torch.tensor([5e-324, -0.0, 1e69], dtype=torch.float64)
     provenance = Provenance("nét\n", ('a"b', "日本", "bad \udc80"), (("x.png", "cut"),), ("f" * 64,))
     loaded = load_vdna(replace(dna, provenance=provenance).save(tmp_path / "x"))
     assert loaded.provenance == provenance
@@ -342,10 +342,10 @@ IMPOSSIBLE: dict[str, tuple[Kind, Callable[[dict[str, Any], Arrays], Any], str]]
     "a mean that no square has": (
         "gaussian",
         _put("centre", 0, 1.79e308),
-        "centre and first moments: expected a mean within 1e.150, got 1.79e.308 for neuron 0 of layer 'conv1'",
+        "centre and first moments: expected a mean within 1e.70, got 1.79e.308 for neuron 0 of layer 'conv1'",
     ),
     "a mean that no square has, of layers": ("layer_gaussian", _put("centre", 8, -1e200), "expected a mean within"),
-    "a variance that no square has": ("gaussian", _put("second", 0, 1.79e308), "a variance from 0, below 1e.300, got"),
+    "a variance that no square has": ("gaussian", _put("second", 0, 1.79e308), "a variance from 0, below 1e.140, got"),
     "sums that cancel each other": (
         "gaussian",
         lambda _, arrays: arrays.update(centre=arrays["centre"] - 1e200, first=arrays["first"] + 12e200),
@@ -452,9 +452,9 @@ def test_what_loads_has_a_finite_distance(kind: Kind, tmp_path: Path) -> None:
     dnas = []
     for sign in (-1, 1):
         dna = _sized(kind)
-        dna.distribution.centre.fill_(sign * 9e149)  # type: ignore[attr-defined]
+        dna.distribution.centre.fill_(sign * 9e69)  # type: ignore[attr-defined]
         dna.distribution.first.zero_()  # type: ignore[attr-defined]
-        dna.distribution.second.mul_(5e299)  # type: ignore[attr-defined]
+        dna.distribution.second.mul_(2e139)  # type: ignore[attr-defined]
         dnas.append(load_vdna(dna.save(tmp_path / f"{sign}.npz")))
     found = compare.neuron_frechet(*dnas) if kind == "gaussian" else compare.layer_frechet(*dnas)
     assert torch.isfinite(found)

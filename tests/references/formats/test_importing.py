@@ -803,9 +803,9 @@ _HUGE = 1.8e154  # whose square is above all numbers
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mu": np.full(64, 1.79e308)}, "expected a mean within 1e.150, got 1.79e.308 for neuron 0 of layer 'block_0'"),
+        ({"mu": np.full(64, 1.79e308)}, "expected a mean within 1e.70, got 1.79e.308 for neuron 0 of layer 'block_0'"),
         ({"mu": np.full(64, -_HUGE)}, "expected a mean within"),
-        ({"sigma": np.eye(64) * 1.79e308}, "(expected of 40 images a variance from 0, below 1e.300|holds NaN or inf)"),
+        ({"sigma": np.eye(64) * 1.79e308}, "(expected of 40 images a variance from 0, below 1e.140|holds NaN or inf)"),
         (
             {"sigma": np.ones((64, 64)) * 1e9 - np.eye(64) * (1e9 - 1)},
             "second moments: expected products of at most 39",
@@ -823,7 +823,7 @@ def test_moments_that_cannot_be_are_refused(changes: Any, message: str, tmp_path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"raw_mean": np.full(2048, 1e200)}, "expected a mean within 1e.150"),
+        ({"raw_mean": np.full(2048, 1e200)}, "expected a mean within 1e.70"),
         ({"raw_mean": np.full(2048, 1e9)}, "expected of 40 images a variance from 0"),
         ({"raw_cov": np.zeros((2048, 2048))}, "expected of 40 images a variance from 0"),
         ({"raw_cov": np.eye(2048) * 1e308}, "expected of 40 images a variance from 0, below"),
