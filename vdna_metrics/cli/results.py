@@ -13,9 +13,9 @@ from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import print_lines, say
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna.caveats import Notes
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import check_writable, is_ours
-from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.text import printable
 
 
