@@ -17,7 +17,6 @@ from vdna_metrics.dna import VDNA
 from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.serialization import load_merged
 from vdna_metrics.references import resolve_images
-from vdna_metrics.text import printable
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     if as_json:
         return print_json([{"file": file, **described(dna)} for file, dna in written])
     for file, dna in written:
-        tell(printable(f"{file}: {dna!r}"))
+        tell(f"{file}: {dna!r}")
     print_accounts({f"{source}:": dnas[kinds[0]]})
 
 

@@ -41,7 +41,8 @@ class Caveat:
     @property
     def told(self) -> str:
         """The fact with its values."""
-        return f"{self.fact} {' and '.join(self.values)}" if self.values else self.fact
+        *first, last = self.values or ("",)
+        return f"{self.fact} {' and '.join(filter(None, [', '.join(first), last]))}".rstrip()
 
     def __str__(self) -> str:
         return f"{self.told}{self.end}"

@@ -15,6 +15,7 @@ from vdna_metrics.analysis.uncertainty import Agreement, Estimate
 from vdna_metrics.dna.account import AccountFields
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
+from vdna_metrics.dna.vdna import clusters_text
 from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
 from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
@@ -62,6 +63,11 @@ class ImageSetRecord:
     clusters: Count = 0
     effective_clusters: float = 0.0
     clustering: str = ""
+
+    @property
+    def clusters_text(self) -> str:
+        """How many clusters its images are; empty where that is not told."""
+        return clusters_text(self.clusters, self.effective_clusters) if self.clusters else ""
 
     @property
     def in_words(self) -> str:
