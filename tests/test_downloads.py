@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import logging
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from helpers.file_server import FileServer, file_server
 
 from vdna_metrics import downloads
@@ -29,8 +31,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """A server, and hardly any waiting before retries."""
     monkeypatch.setattr(downloads, "_PAUSE", 0.01)
     monkeypatch.setenv("no_proxy", "*")
+    faulthandler.dump_traceback_later(300, exit=True)  # a server that holds us for ever would hold the tests, too
     with file_server() as running:
         yield running
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture
@@ -221,7 +225,22 @@ def test_a_length_that_is_none_is_refused(server: FileServer, tmp_path: Path, le
         fetch(address, tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("place", ["http://[::1", "https://host:99999/w", "https://host:a/w", "//[", "https://\t/w"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://[::1",
+        "https://host:99999/w",
+        "https://host:a/w",
+        "//[",
+        "https://\t/w",
+        "https://a..b/w",
+        f"https://{'a' * 300}/w",
+        "http://127.0.0.1:\xb2/w",
+        "http://\xe4\xff/w",
+        "https://a\0b/w",
+        "\xff\xfe",
+    ],
+)
 def test_a_redirection_to_what_is_no_address_is_refused(server: FileServer, tmp_path: Path, place: str) -> None:
     """A Location that cannot be read is an error of the same type."""
     with pytest.raises(DownloadError):
@@ -250,6 +269,87 @@ def test_a_server_that_drips_is_given_up(server: FileServer, tmp_path: Path, mon
     monkeypatch.setattr(downloads, "_SLOWEST", 0)
     with pytest.raises(DownloadError, match="not done in time"):
         fetch(address, tmp_path / "w.pth", deadline=0.2)
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+_PARTS = {
+    "status line": (b"HTTP/1.1 200 ", b"O"),
+    "interim answers": (b"HTTP", b"/1.1 100 Continue\r\n\r\nHTTP"),
+    "header": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+    "size of a chunk": (_CHUNKED, b"0"),
+    "extension of a chunk": (_CHUNKED + b"5;x=", b"a"),
+    "chunk": (_CHUNKED + b"fffff\r\n", b"a"),
+    "trailer": (_CHUNKED + b"5\r\nabcde\r\n0\r\nX-A: ", b"a"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", b"a"),
+}
+
+
+@pytest.mark.parametrize("part", _PARTS)
+def test_the_deadline_holds_in_every_part_of_an_answer(server: FileServer, tmp_path: Path, part: str) -> None:
+    """Wherever a server drips, it is given up when the time is over."""
+    raw, endless = _PARTS[part]
+    address = server.serve("w.pth", raw=raw, endless=endless, drip=0.02)
+    with pytest.raises(DownloadError, match=r"w\.pth could not be downloaded to .*: not done in time, after"):
+        fetch(address, tmp_path / "w.pth", deadline=0.3)
+    assert not (tmp_path / "w.pth").exists()
+
+
+@pytest.mark.parametrize("part", ["header", "size of a chunk", "extension of a chunk", "trailer"])
+def test_the_least_rate_holds_in_every_part_of_an_answer(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A drip is too slow, whether it is of the file or around it."""
+    monkeypatch.setattr(downloads, "_WINDOW", 0.2)
+    raw, endless = _PARTS[part]
+    address = server.serve("w.pth", raw=raw, endless=endless, drip=0.02)
+    with pytest.raises(DownloadError, match="is too slow to go on"):
+        fetch(address, tmp_path / "w.pth")
+
+
+def test_a_deadline_holds_for_the_wait_for_another_process(server: FileServer, tmp_path: Path) -> None:
+    """Where another process downloads the file and does not end, the deadline ends the wait for it."""
+    with FileLock(tmp_path / ".w.pth.lock"), pytest.raises(DownloadError, match=r"w\.pth could not be downloaded"):
+        fetch(server.serve("w.pth", CONTENT), tmp_path / "w.pth", deadline=0.2)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "endless"),
+    [
+        (_CHUNKED, b"1;" + b"x" * 60_000 + b"\r\na\r\n"),
+        (_CHUNKED + b"1\r\na\r\n0\r\n", b"X: " + b"x" * 60_000 + b"\r\n"),
+    ],
+)
+def test_what_lies_around_a_file_is_bounded(server: FileServer, tmp_path: Path, raw: bytes, endless: bytes) -> None:
+    """Sizes of chunks and trailers may not be without an end, however fast they come."""
+    with pytest.raises(DownloadError, match=r"expected at most 1048576 bytes of headers, got more"):
+        fetch(server.serve("w.pth", raw=raw, endless=endless), tmp_path / "w.pth")
+
+
+def test_a_page_that_comes_with_a_redirection_is_not_read(server: FileServer, tmp_path: Path) -> None:
+    """A redirection with a page of terabytes, or one without an end, is followed; the page is nobody's business."""
+    place = server.serve("w.pth", CONTENT)
+    for length in (b"Content-Length: 999999999999999\r\n", b""):
+        raw = b"HTTP/1.1 302 Found\r\n%sLocation: %s\r\n\r\n" % (length, place.encode())
+        fetch(server.serve("old", raw=raw, endless=b"a" * 1000), tmp_path / f"{len(length)}.pth")
+
+
+def test_words_of_a_server_are_printable(server: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Control characters of a reason, a message, a redirection or a header reach neither an error nor the log."""
+    words = {
+        "reason": b"HTTP/1.1 404 \x1b[31mred\r\n\r\n",
+        "busy": b"HTTP/1.1 503 \x1b[31mred\x85\r\n\r\n",
+        "message": b"HTTP/1.1 403 Forbidden\r\nX-Error-Message: \x1b]0;title\x07\r\n\r\n",
+        "place": b"HTTP/1.1 302 Found\r\nLocation: ftp://\x1b[31m\r\n\r\n",
+        "header": b"HTTP/1.1 200 OK\r\nContent-Length: \x1b[31m\r\n\r\n",
+    }
+    with caplog.at_level(logging.INFO, "vdna_metrics"):
+        for name, raw in words.items():
+            with pytest.raises(DownloadError) as error:
+                fetch(server.serve(name, raw=raw), tmp_path / name)
+            assert str(error.value).isprintable()
+    assert "trying again" in caplog.text
+    assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 @pytest.mark.parametrize("sha256", ["", "00", "x" * 64, "0" * 65])

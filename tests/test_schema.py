@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -38,6 +38,8 @@ class Outer:
     parts: Mapping[str, Inner] = field(default_factory=dict)
     anything: Any = None
     yes: bool = False
+    many: tuple[str, ...] | Mapping[str, int] | None = None
+    size: int | tuple[int, int] = 1
     made: str = field(default="here", init=False)
 
 
@@ -52,6 +54,10 @@ def test_plain_containers_become_values() -> None:
         3, 1.0, "a", Inner(2), ("x", 7), (2, 1), ("w",), {"b": Inner(1), "a": Inner(9, "n")}, anything=[{}]
     )
     assert type(found.share) is float
+    for many in (("a",), {"a": 1}, None):
+        assert typed(Outer, {**PLAIN, "many": many, "size": [1, 2]}) == replace(
+            typed(Outer, PLAIN), many=many, size=(1, 2)
+        )
     assert list(found.parts) == ["b", "a"]
 
 
@@ -85,6 +91,11 @@ def test_plain_containers_become_values() -> None:
         ({"parts": [["a"]]}, r"parts\[0\]: expected a list of 2"),
         ({"parts": {"a": {"size": "1"}}}, "parts.a.size: expected a whole number, got '1'"),
         ({"yes": 1}, "yes: expected true or false, got 1"),
+        ({"many": "a"}, "many: expected a list or an object, got 'a'"),
+        ({"many": [1]}, r"many\[0\]: expected text, got 1"),
+        ({"many": {"a": "b"}}, "many.a: expected a whole number, got 'b'"),
+        ({"size": None}, "size: expected a whole number or a list, got None"),
+        ({"size": [1]}, "size: expected a list of 2, got"),
         ({"made": "there"}, r"it has \['made'\]"),
     ],
 )
@@ -114,9 +125,10 @@ def test_files_of_others_may_hold_more() -> None:
 
 
 def test_digests_are_64_digits() -> None:
-    """A sha256 is hexadecimal, in lower case, and whole."""
-    assert typed(Sha256, "0f" * 32) == "0f" * 32
-    for text in ("", "0F" * 32, "0f" * 31, "0f" * 32 + "\n"):
+    """A sha256 is hexadecimal and whole; capitals are the same digits, and come out small."""
+    for text in ("0f" * 32, "0F" * 32, "0f0F" * 16):
+        assert typed(Sha256, text) == "0f" * 32
+    for text in ("", "0g" * 32, "0f" * 31, "0f" * 32 + "\n"):
         with pytest.raises(ValueError, match="expected 64 hexadecimal digits"):
             typed(Sha256, text)
 

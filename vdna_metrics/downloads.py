@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse, InvalidURL
+from http.client import HTTPConnection, HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from vdna_metrics.files import limit_of, limit_variable, sha256_of_file
+from vdna_metrics.text import printable
 
 HUB = "hf-hub:"
 _DATASETS = "datasets/"
@@ -33,6 +36,10 @@ _LARGE = 20_000_000
 _RETRIES = 3
 _PAUSE = 1.0  # seconds before the first retry, twice as long before each further one
 _SLOWEST, _WINDOW = 1000, 60.0  # bytes a second, over as many seconds
+_LATE = "not done in time"
+_AROUND = (
+    1 << 20
+)  # bytes of an answer that are none of the file, beyond as many as the file has: headers, sizes of chunks
 _SMALL_FILE = 1 << 26  # a manifest of a store has some hundred bytes a reference
 # Statuses of a server that may answer otherwise in a moment.
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -48,7 +55,7 @@ class DownloadError(ValueError):
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))  # it may have words of the server
         self.status = status
 
 
@@ -112,8 +119,9 @@ def fetch(
         target: the file to be.
         sha256: hexadecimal sha256 of the file, or its first digits, at least 8.
         headers: of the request. ``Authorization`` does not follow a redirection to another host.
-        timeout: seconds to wait for a connection, and for each further piece of the file.
-        deadline: seconds in all, retries included. A server that sends less than 1 kB a second is given up earlier.
+        timeout: seconds to wait for a connection, and for each further piece of the answer.
+        deadline: seconds in all, from the first connection to the last byte, retries included. A server that sends less
+            than 1 kB a second is given up earlier.
         limit: bytes that the file may have, by default ``download_bytes`` of `files.LIMITS`, 20 GB.
 
     Returns:
@@ -141,7 +149,7 @@ def fetch(
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with FileLock(target.with_name(f".{target.name}.lock"), timeout=deadline):
             if target.is_file():  # another process was faster
                 return _checked(target, sha256, address)
             published = _download(address, target, dict(headers or {}), limits)
@@ -289,6 +297,92 @@ class _InterruptedError(Exception):
     """What the next attempt may mend."""
 
 
+class _GivenUpError(OSError):
+    """What no further attempt can mend."""
+
+
+class _Exchange:
+    """One request and its answer, redirections included: how long they last, and how much comes.
+
+    ``http.client`` looks at no clock while bytes come, be it one an hour, and takes headers without an end. So it reads
+    through this.
+    """
+
+    def __init__(self, limits: _Limits) -> None:
+        self.limits = limits
+        self.received = self.of_file = 0
+        self._since, self._before = time.monotonic(), 0
+
+    def patience(self) -> float:
+        """Seconds that may be waited for what comes next; an error where it is late, slow or too much."""
+        now = time.monotonic()
+        if now >= self.limits.end:
+            raise _GivenUpError(f"{_LATE}, after {self.of_file} bytes of the file")
+        if now - self._since >= _WINDOW:
+            came = self.received - self._before
+            if came < _SLOWEST * (now - self._since):
+                raise _GivenUpError(f"{came} bytes in {now - self._since:.0f} s is too slow to go on")
+            self._since, self._before = now, self.received
+        if self.received - 2 * self.of_file > _AROUND:
+            raise _GivenUpError(
+                f"expected at most {_AROUND} bytes of headers, got more, after {self.of_file} bytes of the file"
+            )
+        return min(self.limits.timeout, self.limits.end - now)
+
+    def handlers(self) -> tuple[type[HTTPHandler], type[HTTPSHandler]]:
+        """Of ``urllib``, whose connections and answers this watches."""
+
+        def watched(kind: Any) -> Callable[..., HTTPConnection]:
+            def connect(*args: Any, **options: Any) -> HTTPConnection:
+                connection: HTTPConnection = kind(*args, **{**options, "timeout": self.patience()})
+                connection.response_class = answer  # type: ignore[assignment]
+                return connection
+
+            return connect
+
+        def answer(sock: socket.socket, *args: Any, **options: Any) -> HTTPResponse:
+            return HTTPResponse(_Watched(sock, self), *args, **options)  # type: ignore[arg-type]
+
+        class Http(HTTPHandler):
+            def do_open(self, http_class: Any, req: Request, **options: Any) -> HTTPResponse:
+                return super().do_open(watched(http_class), req, **options)
+
+        class Https(HTTPSHandler):
+            def do_open(self, http_class: Any, req: Request, **options: Any) -> HTTPResponse:
+                return super().do_open(watched(http_class), req, **options)
+
+        return Http, Https
+
+
+class _Watched(io.RawIOBase):
+    """A socket that is read while its exchange has patience."""
+
+    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
+        self._sock, self._exchange = sock, exchange
+        self._file = sock.makefile("rb", buffering=0)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """All that ``HTTPResponse`` asks a socket for."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._exchange.patience())
+        try:
+            count = self._file.readinto(buffer)
+        except TimeoutError:
+            self._exchange.patience()  # it may have been cut short by the deadline
+            raise
+        self._exchange.received += count or 0
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Redirects(HTTPRedirectHandler):
     """Redirections to allowed addresses; a token stays with its host."""
 
@@ -297,6 +391,7 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
+        fp.close()  # the page that comes with it would be read whole into memory
         newurl = urljoin(req.full_url, newurl)
         _check_address(newurl)
         self.published = _published_sha256(headers) or self.published
@@ -316,7 +411,7 @@ def _check_address(address: str) -> None:
         allowed = bool(secure or (parts.scheme == "http" and host in _LOOPBACK)) and address.isascii()
         allowed = allowed and not any(character <= " " or character in "\\\x7f" for character in address)
     if not allowed:
-        raise DownloadError(f"{address!r} is not an address to download from: expected https:// and no blanks")
+        raise DownloadError(f"{_short(address)!r} is not an address to download from: expected https:// and no blanks")
 
 
 def _check_digits(sha256: str | None, address: str) -> str | None:
@@ -357,14 +452,22 @@ def _download(address: str, target: Path, headers: dict[str, str], limits: _Limi
             never = isinstance(error, URLError) and most == at_first
             if failures > _RETRIES or never or time.monotonic() + pause > limits.end:
                 reason = error.reason if isinstance(error, URLError) else error
+                if isinstance(reason, TimeoutError) and time.monotonic() >= limits.end:
+                    reason = _LATE
                 reason = _reason(reason, limits.timeout) if isinstance(reason, Exception) else reason
                 raise _failed(address, target, str(reason)) from error
-            _LOG.info("%s: %s; trying again", address, error)
+            _LOG.info("%s: %s; trying again", address, _short(str(error)))
             time.sleep(pause)
 
 
 def _failed(address: str, target: Path, reason: str, status: int | None = None) -> DownloadError:
-    return DownloadError(f"{address} could not be downloaded to {target}: {reason}", status)
+    return DownloadError(f"{address} could not be downloaded to {target}: {_short(reason)}", status)
+
+
+def _short(text: str) -> str:
+    """The beginning of what a server said, in one line."""
+    text = printable(text)
+    return text if len(text) <= 500 else f"{text[:497]}..."
 
 
 def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limits) -> str | None:
@@ -375,9 +478,9 @@ def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limit
     if have:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", known["validator"])
-    redirects = _Redirects()
+    redirects, exchange = _Redirects(), _Exchange(limits)
     try:
-        response = build_opener(redirects).open(request, timeout=limits.timeout)
+        response = build_opener(redirects, *exchange.handlers()).open(request)
     except HTTPError as error:
         error.close()
         if error.code == 416:  # nothing there from where we stopped: not the same file
@@ -386,7 +489,7 @@ def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limit
         if error.code in (*_TRANSIENT, 416):
             raise _InterruptedError(reason) from error
         raise _failed(address, target, reason, error.code) from error
-    except (URLError, DownloadError):
+    except (URLError, DownloadError, _GivenUpError):
         raise
     except (ValueError, OverflowError, InvalidURL) as error:  # of an address or a header
         raise _failed(address, target, str(error)) from error
@@ -400,7 +503,7 @@ def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limit
             raise _failed(address, target, "HTTP 206: expected the whole file, got a part of it", 206)
         length = response.headers.get("Content-Length")
         if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 20):
-            raise _failed(address, target, f"expected a number of bytes as Content-Length, got {length[:40]!r}")
+            raise _failed(address, target, f"expected a number of bytes as Content-Length, got {length!r}")
         total = int(length) + have * resumed if length is not None and not response.chunked else None
         sent = response.headers.get("Content-Range")
         if resumed and not str(sent).startswith(f"bytes {have}-"):
@@ -416,38 +519,32 @@ def _attempt(address: str, target: Path, headers: dict[str, str], limits: _Limit
                 address, target, "the server says neither the file's length nor its sha256, so a part would pass for it"
             )
         with open(part, "ab" if resumed else "wb") as file:
-            _receive(response, file, target, address, total, limits)
+            _receive(response, file, target, address, total, exchange)
             file.flush()
             os.fsync(file.fileno())
     return published
 
 
 def _receive(
-    response: HTTPResponse, file: IO[bytes], target: Path, address: str, total: int | None, limits: _Limits
+    response: HTTPResponse, file: IO[bytes], target: Path, address: str, total: int | None, exchange: _Exchange
 ) -> None:
-    report = _REPORT.get()
+    report, limits = _REPORT.get(), exchange.limits
     size = file.tell()
     large = total is None or total - size > _LARGE
     level = logging.WARNING if large and report is None else logging.INFO
     amount = "a file" if total is None else f"{total / 1e6:.0f} MB"
     _LOG.log(level, "downloading %s from %s to %s", amount, address, target)
-    since, before = time.monotonic(), size
     while True:
         if max(size, total or 0) > limits.n_bytes:
             file.truncate(0)  # there is no use in going on
             told = f"expected at most {limits.n_bytes} bytes, got {'' if total else 'at least '}{total or size}"
             raise _failed(address, target, f"{told}; if you trust it, set {limit_variable('download_bytes')}")
-        now = time.monotonic()
-        if now > limits.end:
-            raise _failed(address, target, f"not done in time, after {size} of {total or 'unknown'} bytes")
-        if now - since >= _WINDOW:
-            if size - before < _SLOWEST * (now - since):
-                raise _failed(address, target, f"{size - before} bytes in {now - since:.0f} s is too slow to go on")
-            since, before = now, size
         if report is not None:
             report(target.name, size, total)
         try:
             block = response.read1(_BLOCK)
+        except _GivenUpError:
+            raise
         except (OSError, HTTPException) as error:  # from the network only: what the disk says is not an interruption
             raise _InterruptedError(
                 f"{_reason(error, limits.timeout)} after {size} of {total or 'unknown'} bytes"
@@ -456,6 +553,7 @@ def _receive(
             break
         file.write(block)
         size += len(block)
+        exchange.of_file += len(block)
     if total is not None and size != total:
         raise _InterruptedError(f"the server ended early, after {size} of {total} bytes")
     _LOG.info("downloaded %s", target)

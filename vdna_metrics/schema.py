@@ -23,6 +23,14 @@ Arrays = Mapping[str, NDArray[Any]]
 Value = TypeVar("Value")
 
 _WORDS = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false"}
+# What of plain containers a part of a union may be.
+_PLAIN: dict[Any, tuple[Any, str]] = {
+    **{kind: (kind, word) for kind, word in _WORDS.items()},
+    float: (int | float, "a number"),
+    tuple: (list | tuple, "a list"),
+    Sequence: (list | tuple, "a list"),
+    Mapping: (Mapping, "an object"),
+}
 _WHOLE = 1 << 63
 
 
@@ -33,17 +41,19 @@ class Check:
     Args:
         expected: in words, for errors.
         holds: true of a value of the right type that is one.
+        normal: what is made of the value, where it may be written in several ways.
     """
 
     expected: str
     holds: Callable[[Any], object]
+    normal: Callable[[Any], Any] | None = None
 
 
 # A state holds its number of images as float64.
 Count = Annotated[int, Check("a whole number from 0 to 2**53", lambda n: 0 <= n <= 1 << 53)]
 Positive = Annotated[int, Check("a whole number from 1 to 2**53", lambda n: 1 <= n <= 1 << 53)]
 Share = Annotated[float, Check("a number from 0 to 1", lambda x: 0 <= x <= 1)]
-Sha256 = Annotated[str, Check("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)]
+Sha256 = Annotated[str, Check("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch, str.lower)]
 Distinct = Check("each once", lambda values: len(set(values)) == len(values))
 
 
@@ -122,10 +132,17 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         found = _value(parts[0], value, where)
         for check in parts[1:]:
             _expect(check.holds(found), check.expected, value, where)
+            found = found if check.normal is None else check.normal(found)
         return found
-    if origin in (Union, types.UnionType):  # of something and None
-        (part,) = (part for part in parts if part is not type(None))
-        return None if value is None else _value(part, value, where)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in parts:
+            return None
+        part, *others = (part for part in parts if part is not type(None))
+        if others:
+            plain = {each: _PLAIN[get_origin(each) or each] for each in (part, *others)}
+            part = next((each for each, (kind, _) in plain.items() if isinstance(value, kind)), None)
+            _expect(part, " or ".join(word for _, word in plain.values()), value, where)
+        return _value(part, value, where)
     if origin is Literal:
         _expect(isinstance(value, str) and value in parts, " or ".join(map(repr, parts)), value, where)
         return value

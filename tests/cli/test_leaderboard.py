@@ -24,6 +24,7 @@ from vdna_metrics.reports import rank_text
 from vdna_metrics.reports.html import write_report
 
 CHECKOUT = Path(__file__).parents[2]
+OLD = str(CHECKOUT / "tests" / "files" / "schema1_leaderboard.json")
 OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40")
 QUICK = (*OPTIONS, "--metrics", "emd,nfd", "--pictures", "0", "--no-fidelity")
 
@@ -276,6 +277,8 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["nowhere", "--reference", "real", "-o", "x", *OPTIONS], 1, "no file, folder or reference 'nowhere'"),
         (["gen_a", "gen_a", "--reference", "real", "-o", "x", *OPTIONS], 1, "given twice: gen_a"),
         (["gen_a", "--reference", "real", "-o", "x", *OPTIONS, "--class-folders"], 1, "real has no class folders"),
+        (["--replay", OLD], 1, f"{OLD}: the leaderboard does not record how it was made, so make it again from its"),
+        (["gen_a", "--append", OLD], 1, f"{OLD}: the leaderboard does not record how it was made"),
         (["--replay", "gen_c.npz"], 1, "gen_c.npz: expected a leaderboard.json: expected JSON"),
     ],
 )

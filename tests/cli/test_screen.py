@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from vdna_metrics.cli import screen
 from vdna_metrics.cli.screen import print_table
 
 
@@ -40,3 +41,14 @@ def test_large_and_small_numbers_are_readable(capsys: pytest.CaptureFixture[str]
     """Four figures, without an exponent for thousands or a point at the end."""
     print_table("title", ["a", "b", "c", "d"], [[13765.4, 0.01234567, 10.0, 999.96]])
     assert capsys.readouterr().out.splitlines()[4].split() == ["13765", "0.01235", "10.00", "1000"]
+
+
+def test_names_make_no_further_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line that is said or told is one line, whatever names it has; several are given apart."""
+    screen.say("note: a\nb\x1b[31m", "c")
+    screen.tell("d\r\ne", "")
+    screen.print_lines({"file:": "a\nb " + "word " * 30})
+    out, err = capsys.readouterr()
+    assert err == "note: a\\nb\\x1b[31m\nc\n"
+    assert out.splitlines()[:2] == ["d\\r\\ne", ""]
+    assert len(out.splitlines()) == 4

@@ -12,7 +12,7 @@ from helpers.dnas import KINDS, make_activations, make_distribution, make_dna, m
 from vdna_metrics import load_reference
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.account import ImageAccount
-from vdna_metrics.dna.caveats import chance, number_caveat, pair_caveats, set_caveats
+from vdna_metrics.dna.caveats import Notes, chance, number_caveat, pair_caveats, set_caveats
 from vdna_metrics.dna.vdna import VDNA, ProvenanceFields
 from vdna_metrics.schema import typed
 
@@ -39,7 +39,8 @@ def test_more_than_one_percent_outside() -> None:
     fingerprint = make_fingerprint()
 
     def coverage() -> str | None:
-        return set_caveats(VDNA(make_distribution("histogram", activations), fingerprint)).get("coverage")
+        found = set_caveats(VDNA(make_distribution("histogram", activations), fingerprint))
+        return str(found["coverage"]) if "coverage" in found else None
 
     assert coverage() is None
     activations["norm"][0, 0, 0] = 9.0  # 1 of 100: just 1 %
@@ -57,14 +58,14 @@ def test_what_is_not_read() -> None:
     beside = replace(dna, provenance=replace(dna.provenance, unread=((".heic", 12), ("hidden image", 1))))
     again = typed(ProvenanceFields, beside.provenance.to_json()).provenance({})
     for one in (beside, replace(beside, provenance=again), beside + beside):
-        assert set_caveats(one)["unread"] == "13 files beside the images are not read: .heic 12, hidden image 1"
+        assert str(set_caveats(one)["unread"]) == "13 files beside the images are not read: .heic 12, hidden image 1"
 
 
 def test_repeated_images() -> None:
     """Images of the same pixels are counted, each but the first; of batches it is said how ranks share none."""
-    sentence = set_caveats(_dna(pixels=[5, 6, 5, 5, 6]))["repeated"]
+    sentence = str(set_caveats(_dna(pixels=[5, 6, 5, 5, 6]))["repeated"])
     assert sentence.startswith("3 of 5 images are the same as another one, pixel by pixel, and count again: leave them")
-    padded = set_caveats(_dna(pixels=[5, 5], formats=["tensor"] * 2))["repeated"]
+    padded = str(set_caveats(_dna(pixels=[5, 5], formats=["tensor"] * 2))["repeated"])
     assert padded.endswith("give each rank its own by build.UnpaddedSampler")
 
 
@@ -74,9 +75,9 @@ def test_repeated_images() -> None:
 )
 def test_dim_images_of_16_bits(depths: list[int], expected: str | None) -> None:
     """Where most 16-bit images leave the upper bits empty, they are what a camera of fewer bits saw."""
-    sentence = set_caveats(_dna(depths=depths)).get("depth")
-    assert sentence is None if expected is None else expected in (sentence or "")
-    assert sentence is None or "read 16 times too dark" in sentence
+    caveat = set_caveats(_dna(depths=depths)).get("depth")
+    assert caveat is None if expected is None else expected in str(caveat)
+    assert caveat is None or "read 16 times too dark: white is 65535" in str(caveat)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,13 +85,39 @@ def test_few_images(kind: Kind) -> None:
     """Below 100 images, and of covariances below a layer's neurons, chance is told; not of others and empty ones."""
     for n, few in ((0, False), (2, True), (99, True), (100, False)):
         assert ("few" in set_caveats(make_dna(kind, n))) == few
-    sentence = set_caveats(make_dna(kind, 3))["few"]
+    sentence = str(set_caveats(make_dna(kind, 3))["few"])
     if kind == "layer_gaussian":
         assert sentence.startswith("3 images are too few to estimate the covariance of conv1 (4 neurons), conv2 (3 neu")
     else:
         assert sentence.startswith("3 images are few; chance alone adds ")
-    known = set_caveats(make_dna(kind, 3), floors={"emd (bins)": 30.26, "nfd": 1.9})["few"]
-    assert "as many of the reference's own images would score emd (bins) 30.3, nfd 1.9 by chance alone" in known
+    known = str(set_caveats(make_dna(kind, 3), floors={"emd (bins)": 30.26, "nfd": 1.9})["few"])
+    assert "as many of the reference's own images would score emd (bins) 30.3 and nfd 1.9 by chance alone" in known
+
+
+def test_what_is_alike_of_several_sets_is_one_sentence() -> None:
+    """One sentence has the names of all sets that a fact is true of, other facts of that sort, and one end for all."""
+    notes = Notes()
+    for kind in KINDS:
+        for name, n in (("a", 3), ("b", 2), ("c", 3)):
+            notes.add_caveats(name, set_caveats(make_dna(kind, n), like=make_dna(kind, 120), said=["coverage"]))
+    few, covariances = notes.sentences()
+    begin, *facts = few.split("a, c: ")
+    assert not begin
+    assert re.fullmatch(
+        r"3 images are few; chance alone adds up to \S+ bins to a VDNA-EMD and about \S+ to a neuron Fréchet distance; "
+        r"b: 2 images are few; chance alone adds up to .*\. Take more images",
+        facts[0],
+    )
+    assert covariances.count("Take more images, fewer neurons, or the neuron Fréchet distance") == 1
+    assert re.findall(r"(?:^|; )([abc, ]+): ", covariances) == ["a, c", "b"]
+
+
+def test_other_sentences_stand_by_themselves() -> None:
+    """A sentence is said once with all names, in the order of the first; of no name it stands alone."""
+    notes = Notes()
+    for sentence, name in (("x.", "a"), ("y.", ""), ("x.", "b"), ("x.", "a"), (None, "c")):
+        notes.add(sentence, name)
+    assert notes.sentences() == ("a, b: x.", "y.")
 
 
 def _told(dna: VDNA, n: int) -> float:
@@ -116,9 +143,13 @@ def test_what_chance_adds_is_what_samples_of_the_set_are_apart(kind: Kind) -> No
 def test_copies_are_told_by_pixels_or_files() -> None:
     """Images that both sides have are counted by their pixels, or as files where those tell more."""
     real, fake = _dna(pixels=[1, 2, 3, 4]), _dna(pixels=[3, 3, 9])
-    assert pair_caveats(real, fake)["copies"].startswith("2 of its images are images of the reference, too: its val")
-    assert pair_caveats(fake, real, name="photos")["copies"].startswith("1 of its images are images of photos, too")
-    assert pair_caveats(real, fake, equal_files=3)["copies"].startswith("3 of its images")
+    assert str(pair_caveats(real, fake)["copies"]).startswith(
+        "2 of its images are images of the reference, too: its val"
+    )
+    assert str(pair_caveats(fake, real, name="photos")["copies"]).startswith(
+        "1 of its images are images of photos, too"
+    )
+    assert str(pair_caveats(real, fake, equal_files=3)["copies"]).startswith("3 of its images")
     assert "copies" not in pair_caveats(real, make_dna("gaussian"))
     assert "copies" in pair_caveats(real, make_dna("gaussian"), equal_files=1)
 
@@ -140,14 +171,14 @@ def test_compressed_images_beside_others(real: str, fake: str, expected: str | N
     sides = [_dna(formats=[names[letter] for letter in side], pixels=range(at, at + len(side))) for side, at in (
         (real, 1), (fake, 50),
     )]  # fmt: skip
-    sentence = pair_caveats(*sides).get("formats")
-    assert sentence is None if expected is None else (sentence or "").startswith(expected)
+    caveat = pair_caveats(*sides).get("formats")
+    assert caveat is None if expected is None else str(caveat).startswith(expected)
 
 
 def test_very_different_sizes() -> None:
     """Median sizes of more than twice as many pixels are told with both ranges; one odd image changes nothing."""
     small, large = _dna(widths=[32, 32, 32, 4000]), _dna(widths=[64, 60, 66], pixels=[7, 8, 9])
-    sentence = pair_caveats(large, small)["sizes"]
+    sentence = str(pair_caveats(large, small)["sizes"])
     assert sentence.startswith("its images are 32..4000 x 32..4000, those of the reference 60..66 x 60..66: what is ")
     assert "sizes" in pair_caveats(small, large)
     assert "sizes" not in pair_caveats(_dna(widths=[40]), _dna(widths=[32], pixels=[9]))

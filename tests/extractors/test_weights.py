@@ -197,6 +197,7 @@ def test_the_files_sha256_is_checked(state_dict: dict[str, Tensor], tmp_path: Pa
     path = _saved(state_dict, tmp_path / "w.pth")
     found = sha256_of_file(path)
     _load(path, sha256=found[:8])
+    _load(path, sha256=found.upper())
     with pytest.raises(ValueError, match=f"has sha256 {found}, expected {'0' * 64}"):
         _load(path, sha256="0" * 64)
 
@@ -399,6 +400,15 @@ def test_hostile_downloads_are_refused_and_not_run(
     with pytest.raises(ValueError, match=r"w\.pth is not a readable weights file"):
         build_network(replace(SPEC, weights=address))
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_no_file_of_weights_is_said_to_be_none(tmp_path: Path) -> None:
+    """Any other file, as a table of users, is refused by what it is not, not by how a reader fell over it."""
+    path = tmp_path / "passwd"
+    for content in (b"root:x:0:0:root:/root:/bin/bash\n", b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"passwd is not a readable weights file: expected \.safetensors, or what"):
+            read_state_dict(path)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")

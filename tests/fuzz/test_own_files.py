@@ -22,14 +22,15 @@ from vdna_metrics.build.passes import CheckpointFile
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.files import read_npz, write_npz
-from vdna_metrics.leaderboard import load_leaderboard
+from vdna_metrics.files import errors_of, json_hash, read_npz, write_npz
+from vdna_metrics.leaderboard import LeaderboardPlan, leaderboard_differences, load_leaderboard
 from vdna_metrics.neurons import NeuronSelection, NeuronWeights, load_selection, load_weights
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references.formats.importing import import_statistics
 from vdna_metrics.references.records import Manifest
 from vdna_metrics.references.resolve import load_dna_folder, load_features
 from vdna_metrics.references.store import ReferenceStore, read_image_digests
+from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown
 from vdna_metrics.schema import ArrayField
 
 FILES = Path(__file__).parents[1] / "files"
@@ -165,6 +166,31 @@ def test_bytes_of_json(kind: str, path: Path, data: st.DataObject) -> None:
     found = outcome(f"bytes of {kind}", lambda: read(path.with_suffix(".json")), "changed.json")
     if kind == "leaderboard" and found is not None:
         assert found == load_leaderboard(FILES / file)
+
+
+@fuzzed
+@given(data=st.data())
+def test_records_that_are_replayed(path: Path, data: st.DataObject) -> None:
+    """A record with the right checksum that was edited is refused by file and field, or can be used: all is in it."""
+    plain = json.loads((FILES / "schema1_demo.json").read_text())
+    settings = data.draw(st.booleans())
+    if settings:
+        plain["settings"] = data.draw(changed_values(plain["settings"]))
+    else:
+        plain = data.draw(changed_values(plain))
+    path.with_suffix(".json").write_text(json.dumps({**plain, "sha256": json_hash(json.loads(json.dumps(plain)))}))
+
+    def use() -> LeaderboardPlan:
+        found = load_leaderboard(path.with_suffix(".json"))
+        leaderboard_csv(found)
+        leaderboard_markdown(found)
+        leaderboard_differences(load_leaderboard(FILES / "schema1_demo.json"), found)
+        with errors_of(str(path.with_suffix(".json"))):
+            plan = LeaderboardPlan.from_leaderboard(found)
+            plan.check_trusted()
+            return plan
+
+    outcome("settings of records" if settings else "records", use, "changed.json")
 
 
 @fuzzed

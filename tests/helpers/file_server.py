@@ -30,6 +30,8 @@ class Served:
         headers: sent in place of those of the same name.
         answer: status of the answer, instead of 200 or 206.
         drip: seconds between two bytes of the body.
+        raw: sent as it is instead of an answer.
+        endless: sent after ``raw``, again and again, ``drip`` seconds apart.
     """
 
     content: bytes = b""
@@ -46,6 +48,8 @@ class Served:
     headers: dict[str, str] = field(default_factory=dict)
     answer: int = 0
     drip: float = 0.0
+    raw: bytes = b""
+    endless: bytes = b""
 
 
 @dataclass
@@ -77,6 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
         file = self.state.files.get(self.path)
         if file is None or file.statuses:
             self._answer(404 if file is None else file.statuses.pop(0), file)
+        elif file.raw:
+            self.wfile.write(file.raw)
+            while file.endless:
+                self.wfile.write(file.endless)
+                time.sleep(file.drip)
         elif file.token and headers.get("Authorization") != f"Bearer {file.token}":
             self._answer(401, file)
         elif file.redirect:

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,8 +198,44 @@ def test_what_is_another_leaderboard_is_refused() -> None:
     found.check_same({"metrics": ("nfd", "emd"), "groups": 3, "extractors": ("tiny",)})
     with pytest.raises(ValueError, match="max positions differ: the leaderboard has None, got 4"):
         found.check_same({"max_positions": 4})
-    with pytest.raises(ValueError, match="does not record how it was made"):
-        LeaderboardPlan.from_leaderboard(replace(made, settings={}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": None}, r"settings: expected the fields metrics, groups, .*; it lacks groups$"),
+        ({"networks": None}, r"settings: expected the fields networks, .*; it lacks \['networks'\]"),
+        ({"batch_size": None}, r"settings: expected the fields networks, .*; it lacks \['batch_size'\]"),
+        ({"batch_size": 0}, r"settings\.batch_size: expected a whole number from 1 to 2\*\*53, got 0"),
+        ({"groups": "3"}, r"settings\.groups: expected a whole number, got '3'"),
+        ({"layers": 5}, r"settings\.layers: expected a list or an object, got 5"),
+        ({"seed": -1}, r"settings: expected seed of at least 0, got -1"),
+        ({"references": []}, r"settings\.references: expected at least one, got \[\]"),
+        ({"references": [5]}, r"settings\.references\[0\]: expected text, got 5"),
+        ({"networks": []}, r"settings\.networks: expected one for each of tiny, got none"),
+        ({"networks": [{"name": "tiny"}]}, r"settings\.networks\[0\]: expected the fields name, .* it lacks \['arch"),
+        ({"root": 5}, r"settings\.root: expected text, got 5"),
+        ({"colour": "red"}, r"settings: expected the fields networks, .* it has \['colour'\] \(of a newer version\?\)"),
+    ],
+)
+def test_a_record_that_does_not_tell_how_it_was_made_is_refused(change: dict[str, Any], message: str) -> None:
+    """What its settings lack, as those of older versions do, or what is none, is named before anything is opened."""
+    made = json.loads(json.dumps(make_leaderboard(PLAN, reading=READING)[0].to_json()))
+    settings = {
+        name: value for name, value in {**made["settings"], **change}.items() if change.get(name, "") is not None
+    }
+    broken = Leaderboard.from_json({**made, "settings": settings})
+    for use in (LeaderboardPlan.from_leaderboard, replay_leaderboard):
+        with pytest.raises(ValueError, match=rf"does not record how it was made, so make it again .*: {message}"):
+            use(broken)
+
+
+def test_a_network_of_a_record_that_cannot_be_built_is_an_error_of_the_record() -> None:
+    """Arguments that a trusted record gives to an architecture end in a ``ValueError``, whatever that raises."""
+    made = json.loads(json.dumps(make_leaderboard(PLAN, reading=READING)[0].to_json()))
+    made["settings"]["networks"][0] |= {"name": "theirs", "architecture_kwargs": {"no_such": 1}}
+    with pytest.raises(ValueError, match="networks of the leaderboard cannot be built: "):
+        replay_leaderboard(Leaderboard.from_json(made), trust=True, reading=READING)
 
 
 def test_the_reference_is_named_after_its_first_source() -> None:

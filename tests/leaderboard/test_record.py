@@ -110,6 +110,11 @@ def test_numbers_that_are_none_are_not_written(tmp_path: Path) -> None:
         ({"title": 3}, "leaderboard.title: expected text, got 3"),
         ({"networks": [{"name": "n"}]}, r"networks\[0\]: expected the fields name, .* it lacks \['fingerprint'"),
         ({"metrics": ["emd", "ssim"]}, "has the metric 'ssim', which nothing registers here: install the package"),
+        ({"settings": {"confidence": "x"}}, r"settings\.confidence: expected a finite number, got 'x'"),
+        ({"settings": {"confidence": 2}}, r"settings\.confidence: expected a number from 0 to 1, got 2"),
+        ({"generators": []}, r"leaderboard\.scores\[0\]\.generator: expected one of \[\], got 'photographs'"),
+        ({"networks": []}, r"leaderboard\.scores\[0\]\.network: expected one of \[\], got 'tiny'"),
+        ({"scores": []}, r"leaderboard\.pairs\[0\]: expected two generators that have a score of emd by tiny, got 'ph"),
         ({"scores": {}}, r"leaderboard.scores: expected a list, got {}"),
         (
             {"reference": {"name": "r", "source": "s", "n_images": True, "n_found": 3}},

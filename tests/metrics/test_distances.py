@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -338,15 +339,15 @@ def _warnings_of(metric: Any) -> list[str]:
 
 
 def test_activations_outside_the_ranges_warn_once() -> None:
-    """More than 1 % outside the ranges warns once a side, naming the layers and what to do."""
+    """More than 1 % outside the ranges warns once, naming the sides, the layers and what to do."""
     narrow = ActivationRanges.from_extremes(
         {"conv": [-0.1] * 4, "last": [-60.0] * 3}, {"conv": [0.1] * 4, "last": [60.0] * 3}, widen="none"
     )
     metric = filled("emd", ranges=narrow)
-    found = [sentence for sentence in _warnings_of(metric) if "few" not in sentence]
-    assert [sentence.split(":")[0] for sentence in found] == ["real images", "generated images"]
-    assert all("outside the activation ranges in 1 of 2 layers (conv" in sentence for sentence in found)
-    assert all("vdna-metrics calibrate" in sentence for sentence in found)
+    (sentence,) = [sentence for sentence in _warnings_of(metric) if "few" not in sentence]
+    outside = r"more than 1 % .* outside the activation ranges in 1 of 2 layers \(conv \S+\)"
+    assert re.match(rf"real images: {outside}; generated images: {outside}; they are counted in", sentence)
+    assert sentence.count("vdna-metrics calibrate") == 1
     feed(metric, images(20, 5))
     assert _warnings_of(metric) == []
     metric.reset()
@@ -358,7 +359,7 @@ def test_activations_outside_the_ranges_warn_once() -> None:
 
 @pytest.mark.parametrize("kind", ["emd", "nfd", "lfd"])
 def test_few_images_warn_once(kind: str) -> None:
-    """Fewer than 100 warn once a side, with what chance adds, not once a batch; as many do not."""
+    """Fewer than 100 warn once, with what chance adds, not once a batch or side; as many do not."""
     metric = make(kind)
     feed(metric, images(100, 1), real=True)
     for n, expected in ((3, 1), (1, 0), (96, 0)):
@@ -373,6 +374,11 @@ def test_few_images_warn_once(kind: str) -> None:
     (sentence,) = _warnings_of(early)
     covariance = "too few to estimate the covariance of conv (4 neurons), last" if kind == "lfd" else "few; "
     assert sentence.startswith(f"real images: 2 images are {covariance}")
+    both = make(kind)
+    feed(both, images(3, 1), real=True)
+    feed(both, images(2, 2))
+    (sentence,) = _warnings_of(both)
+    assert re.match("real images: 3 images are .*; generated images: 2 images are ", sentence)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,20 @@ def test_a_tampered_file_is_refused(made_store: Path) -> None:
         find_ranges("dino")
 
 
+def test_the_case_of_a_manifests_sha256_does_not_matter(made_store: Path) -> None:
+    """A manifest may have its sha256 in capitals; another sha256 is refused as ever."""
+    manifest = made_store / "manifest.json"
+    plain = json.loads(manifest.read_text())
+    for record in (*plain["references"], *plain["ranges"]):
+        record["sha256"] = record["sha256"].upper()
+    manifest.write_text(json.dumps(plain))
+    assert load_reference(NAMES[0]).n_images
+    assert find_ranges("dino") is not None
+    (made_store / "0.npz").write_bytes((made_store / "1.npz").read_bytes())
+    with pytest.raises(ValueError, match=r"0\.npz was changed: its sha256 is"):
+        load_reference(NAMES[0])
+
+
 @pytest.mark.usefixtures("made_store")
 def test_ranges_by_extractor() -> None:
     """Ranges are found by the extractor's name; where there are none, it is said how to get them."""

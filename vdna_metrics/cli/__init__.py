@@ -83,7 +83,7 @@ class _Group(click.Group):
             text = _in_options(str(error) or type(error).__name__, self.get_command(ctx, ctx.invoked_subcommand or ""))
             raise click.ClickException(printable(text, "terminal")) from error
         except KeyboardInterrupt:
-            say("\ninterrupted")
+            say("", "interrupted")
             raise click.exceptions.Exit(130) from None
         except click.ClickException:
             raise

@@ -14,11 +14,9 @@ from vdna_metrics.cli.screen import is_main, print_json, progress_bars, tell, wa
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA
-from vdna_metrics.dna.caveats import set_caveats
+from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.serialization import load_merged
-from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.references import resolve_images
-from vdna_metrics.text import printable
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     if as_json:
         return print_json([{"file": file, **described(dna)} for file, dna in written])
     for file, dna in written:
-        tell(printable(f"{file}: {dna!r}"))
+        tell(f"{file}: {dna!r}")
     print_accounts({f"{source}:": dnas[kinds[0]]})
 
 

@@ -55,8 +55,7 @@ def show_extractor(name: str, as_json: bool) -> None:
     if as_json:
         return print_json(card)
     tell(card["name"], bold=True)
-    tell(textwrap.fill(card["note"], 100))
-    tell()
+    tell(*textwrap.wrap(card["note"], 100), "")
     places = [path if layer == path else f"{layer} ({path})" for layer, path in card["layers"].items()]
     lines = {
         "architecture": card["architecture"],

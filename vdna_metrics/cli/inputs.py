@@ -163,7 +163,9 @@ def _stopping(checkpoint: Path) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        say(f"\nstopping after this batch: what was done is kept in {checkpoint}, the same command goes on from there")
+        say(
+            "", f"stopping after this batch: what was done is kept in {checkpoint}, the same command goes on from there"
+        )
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

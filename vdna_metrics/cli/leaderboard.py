@@ -20,6 +20,7 @@ from vdna_metrics.cli.screen import progress_bars
 from vdna_metrics.dna import Column
 from vdna_metrics.extractors import create_extractor
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
+from vdna_metrics.files import errors_of
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
 from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_sources, replay_leaderboard
 from vdna_metrics.ranges import load_ranges
@@ -150,7 +151,8 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     # Passes go on from checkpoints of each set by itself, in the cache.
     pass_ = replace(reading_of(reading, kept), checkpoint=None)
     if recorded is not None:
-        _check_given("--append" if replay is None else "--replay", recorded)
+        with errors_of(str(replay or append)):
+            _check_given("--append" if replay is None else "--replay", recorded)
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}

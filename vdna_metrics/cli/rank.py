@@ -103,7 +103,7 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
         )
     of = "from" if column.distance.arity == 2 else "beside"
     seen = f"{heading(column, unit=True)} {of} {given.reference}, {seen_by(settings.extractor, neurons)}"
-    tell(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean\n")
+    tell(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean", "")
     for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
         if ranked:
             rows = [[image.name, image.score, *_telling(image)] for image in ranked]

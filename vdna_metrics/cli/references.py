@@ -21,12 +21,11 @@ from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_tabl
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, load_vdna
-from vdna_metrics.dna.caveats import set_caveats
+from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.vdna import ProvenanceFields
 from vdna_metrics.files import check_writable, is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.images.opening import DATASET
-from vdna_metrics.leaderboard.network_scores import Notes
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
 from vdna_metrics.references.adding import (

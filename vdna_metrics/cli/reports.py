@@ -9,7 +9,6 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.text import printable
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -36,14 +35,14 @@ def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) 
 def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     """Notes, tables, and where the report lies; or the record."""
     for note in leaderboard.notes:
-        say(printable(f"note: {note}"))
+        say(f"note: {note}")
     if as_json:
         return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:
         print_table(*ranking_table(leaderboard, network, metric))
         floor = leaderboard.floor(network, metric)
         if floor is not None:
-            tell(f"Noise floor at {floor.n_images} images: {number(floor.value)}\n")
+            tell(f"Noise floor at {floor.n_images} images: {number(floor.value)}", "")
         worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
         if worst:
             rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]

@@ -13,10 +13,9 @@ from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.cli.options import PICTURES, NeuronOptions
 from vdna_metrics.cli.screen import print_lines, say
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna.caveats import Notes
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import check_writable, is_ours
-from vdna_metrics.leaderboard.network_scores import Notes
-from vdna_metrics.text import printable
 
 
 def measured(
@@ -57,14 +56,14 @@ def say_notes(notes: Notes, read: Iterable[str] = ()) -> list[str]:
     """Say what DNAs were read, and what a reader of the numbers should know; returns the latter."""
     sentences = list(notes.sentences())
     for sentence in (*(f"read {each}" for each in read), *(f"warning: {each}" for each in sentences)):
-        say(printable(sentence))  # in one line, whatever names it has
+        say(sentence)
     return sentences
 
 
 def report_skipped(source: str, skipped: Iterable[tuple[str, str]]) -> None:
     """A line for each image that was left out."""
     for name, reason in skipped:
-        say(printable(f"skipped: {source}: {name}: {reason}"))
+        say(f"skipped: {source}: {name}: {reason}")
 
 
 def print_accounts(sets: Mapping[str, VDNA]) -> None:

@@ -94,15 +94,16 @@ def report_download() -> Callable[[str, int, int | None], None]:
     return report
 
 
-def say(text: str) -> None:
+def say(*lines: str) -> None:
     """To the error stream, where rich keeps it apart from its bars (click's `echo` would write into them)."""
-    if is_main():
-        print(printable(text, "terminal"), file=sys.stderr, flush=True)
+    for line in lines if is_main() else ():
+        print(printable(line), file=sys.stderr, flush=True)
 
 
-def tell(text: str = "", *, bold: bool = False) -> None:
-    """A result, to the output."""
-    click.secho(printable(text, "terminal"), bold=bold)
+def tell(*lines: str, bold: bool = False) -> None:
+    """Of a result, to the output; names make no further lines."""
+    for line in lines:
+        click.secho(printable(line), bold=bold)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -123,7 +124,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         widths[place] += given
         room -= given
     tell(title, bold=True)
-    tell()
+    tell("")
     for row in (columns, *cells):
         folded = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
         height = max(map(len, folded))
@@ -137,7 +138,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         if row is columns:
             rule = "─" if (sys.stdout.encoding or "").lower().startswith("utf") else "-"
             tell(rule * (sum(widths) + 3 * (len(columns) - 1)))
-    tell()
+    tell("")
 
 
 def number(value: float) -> str:
@@ -164,8 +165,8 @@ def print_lines(lines: Mapping[str, str]) -> None:
     wide = max(map(len, lines)) + 2
     for title, text in lines.items():
         line = f"{title:{wide}}{text}"
-        folded = textwrap.fill(line, 100, subsequent_indent=" " * wide, break_on_hyphens=False)
-        tell(folded if " " in text else line)
+        folded = textwrap.wrap(line, 100, subsequent_indent=" " * wide, break_on_hyphens=False)
+        tell(*folded if " " in text else [line])
 
 
 def print_json(value: Any) -> None:

@@ -26,12 +26,12 @@ from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import StartBar, say, watched
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import VDNA, Column, GroupedDNA
-from vdna_metrics.dna.caveats import pair_caveats, set_caveats
+from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout, get_spec
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
-from vdna_metrics.leaderboard.network_scores import Floors, Notes
+from vdna_metrics.leaderboard.network_scores import Floors
 from vdna_metrics.leaderboard.plan import folder_notes
 from vdna_metrics.neurons import chosen_neurons, chosen_weights
 from vdna_metrics.ranges import ActivationRanges, load_ranges

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,9 +20,79 @@ _FULL_DEPTH = 15  # bits; cameras have 10 to 14
 _LOSSLESS = {"BMP", "PNG", "PPM", "TIFF"}
 
 
+@dataclass(frozen=True)
+class Caveat:
+    """A sentence on a set of images, in parts, so that what is true of several sets is one sentence.
+
+    Args:
+        fact: of this set.
+        values: that end the fact, one for each kind of DNA.
+        end: what follows from it, the same for all sets; with the mark that parts it from the fact.
+
+    Examples:
+        >>> print(Caveat("7 images are few; chance adds", ("3 bins", "0.2"), ". Take more"))
+        7 images are few; chance adds 3 bins and 0.2. Take more
+    """
+
+    fact: str
+    values: tuple[str, ...] = ()
+    end: str = ""
+
+    @property
+    def told(self) -> str:
+        """The fact with its values."""
+        *first, last = self.values or ("",)
+        return f"{self.fact} {' and '.join(filter(None, [', '.join(first), last]))}".rstrip()
+
+    def __str__(self) -> str:
+        return f"{self.told}{self.end}"
+
+
+class Notes:
+    """Sentences, each once with the names of all sets of images that it is true of.
+
+    Examples:
+        >>> notes = Notes()
+        >>> for name, n in (("a", 7), ("b", 7), ("c", 9)):
+        ...     notes.add_caveats(name, {"few": Caveat(f"{n} images are few", end=". Take more")})
+        >>> notes.sentences()
+        ('a, b: 7 images are few; c: 9 images are few. Take more',)
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], dict[str, dict[str, Caveat]]] = {}
+
+    def add(self, sentence: str | None, name: str = "") -> None:
+        """One more, where there is one."""
+        if sentence is not None:
+            self._add((sentence, ""), name, Caveat(sentence))
+
+    def add_caveats(self, name: str, caveats: Mapping[str, Caveat]) -> None:
+        """What `set_caveats` and `pair_caveats` say of a set."""
+        for what, caveat in caveats.items():
+            self._add((what, caveat.end), name, caveat)
+
+    def _add(self, key: tuple[str, str], name: str, caveat: Caveat) -> None:
+        facts = self._said.setdefault(key, {}).setdefault(name, {})
+        known = facts.setdefault(caveat.fact, caveat)
+        facts[caveat.fact] = replace(known, values=tuple(dict.fromkeys((*known.values, *caveat.values))))
+
+    def sentences(self) -> tuple[str, ...]:
+        """All of them, in the order in which they were added."""
+        found = []
+        for (_, end), sets in self._said.items():
+            names_of: dict[str, list[str]] = {}
+            for name, facts in sets.items():
+                for caveat in facts.values():
+                    names_of.setdefault(caveat.told, []).append(name)
+            told = (f"{', '.join(names)}: {fact}" if any(names) else fact for fact, names in names_of.items())
+            found.append(f"{'; '.join(told)}{end}")
+        return tuple(found)
+
+
 def set_caveats(
     dna: VDNA, *, like: VDNA | None = None, floors: Mapping[str, float] | None = None, said: Collection[str] = ()
-) -> dict[str, str]:
+) -> dict[str, Caveat]:
     """What a reader should know of a set of images, ``{what: sentence}``.
 
     Args:
@@ -37,7 +108,7 @@ def set_caveats(
         {}
     """
     account = dna.provenance.account
-    found: dict[str, Callable[[], str | None]] = {
+    found: dict[str, Callable[[], Caveat | None]] = {
         "unread": lambda: _unread(dna),
         "repeated": lambda: _repeated(account),
         "depth": lambda: _depth(account.depths or ()),
@@ -45,12 +116,12 @@ def set_caveats(
         "few": lambda: _few(dna, like or dna, floors or {}),
     }
     made = ((what, make()) for what, make in found.items() if what not in said)
-    return {what: sentence for what, sentence in made if sentence is not None}
+    return {what: caveat for what, caveat in made if caveat is not None}
 
 
 def pair_caveats(
     reference: VDNA, generated: VDNA, *, name: str = "the reference", equal_files: int = 0
-) -> dict[str, str]:
+) -> dict[str, Caveat]:
     """What a reader should know of generated images beside those of a reference, ``{what: sentence}``.
 
     Args:
@@ -70,7 +141,7 @@ def pair_caveats(
         "formats": _formats(real.formats or (), fake.formats or (), name),
         "sizes": _sizes(real, fake, name),
     }
-    return {what: sentence for what, sentence in found.items() if sentence is not None}
+    return {what: caveat for what, caveat in found.items() if caveat is not None}
 
 
 def number_caveat(numbers: Mapping[str, int]) -> str | None:
@@ -93,50 +164,53 @@ def number_caveat(numbers: Mapping[str, int]) -> str | None:
 
 
 # -------------------------------------------------------------------------------------------------------------- a set
-def _unread(dna: VDNA) -> str | None:
+def _unread(dna: VDNA) -> Caveat | None:
     unread = dna.provenance.unread
     if not unread:
         return None
     listed = ", ".join(f"{what} {count}" for what, count in unread)
-    return f"{sum(count for _, count in unread)} files beside the images are not read: {listed}"
+    return Caveat(f"{sum(count for _, count in unread)} files beside the images are not read: {listed}")
 
 
-def _repeated(account: ImageAccount) -> str | None:
+def _repeated(account: ImageAccount) -> Caveat | None:
     pixels = account.pixels
     if pixels is None or not pixels.repeated:
         return None
     about = "" if pixels.is_exact else "about "
     batches = {name for name, _ in account.formats or ()} == {"tensor"}
     advice = "give each rank its own by build.UnpaddedSampler" if batches else "leave them out"
-    return (
+    return Caveat(
         f"{about}{pixels.repeated} of {pixels.n_images} images are the same as another one, pixel by pixel, and count "
-        f"again: {advice}"
+        "again",
+        end=f": {advice}",
     )
 
 
-def _depth(depths: Counts) -> str | None:
+def _depth(depths: Counts) -> Caveat | None:
     dim, total = [(bits, n) for bits, n in depths if bits < _FULL_DEPTH], sum(n for _, n in depths)
     number = sum(n for _, n in dim)
     if 2 * number <= total:
         return None
     bits = max(bits for bits, _ in dim)
-    return (
+    return Caveat(
         f"{number} of {total} images of 16 bits have no value above {2**bits - 1}, so they look like {bits}-bit images "
-        f"and are read {2 ** (16 - bits)} times too dark: white is 65535. Scale their values up first"
+        f"and are read {2 ** (16 - bits)} times too dark",
+        end=": white is 65535. Scale their values up first",
     )
 
 
-def _coverage(dna: VDNA) -> str | None:
+def _coverage(dna: VDNA) -> Caveat | None:
     if not isinstance(dna.distribution, HistogramDistribution) or not dna.n_images:
         return None
     outside = {layer: share for layer, share in dna.distribution.outside().items() if share > _OUTSIDE}
     if not outside:
         return None
     worst = ", ".join(f"{layer} {share:.1%}" for layer, share in sorted(outside.items(), key=lambda i: -i[1])[:4])
-    return (
-        f"more than 1 % of the activations lie outside the activation ranges in {len(outside)} of "
-        f"{len(dna.layout)} layers ({worst}); they are counted in the edge bins. Calibrate ranges that cover these "
-        "images (vdna-metrics calibrate, or ActivationRange)"
+    return Caveat(
+        f"more than 1 % of the activations lie outside the activation ranges in {len(outside)} of {len(dna.layout)} "
+        f"layers ({worst})",
+        end="; they are counted in the edge bins. Calibrate ranges that cover these images (vdna-metrics calibrate, or "
+        "ActivationRange)",
     )
 
 
@@ -150,7 +224,7 @@ def is_few(dna: VDNA) -> bool:
     return 0 < dna.n_images < least
 
 
-def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> str | None:
+def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> Caveat | None:
     if not is_few(dna):
         return None
     n, advice = dna.n_images, "Take more images"
@@ -161,10 +235,11 @@ def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> str | None:
         begin = f"{n} images are too few to estimate the covariance of {of}: the distance is biased upwards"
         advice += ", fewer neurons, or the neuron Fréchet distance"
     if floors:
-        told = ", ".join(f"{column} {value:.3g}" for column, value in floors.items())
-        return f"{begin}; as many of the reference's own images would score {told} by chance alone. {advice}"
+        told = tuple(f"{column} {value:.3g}" for column, value in floors.items())
+        begin += "; as many of the reference's own images would score"
+        return Caveat(begin, told, f" by chance alone. {advice}")
     bias = chance(max((like, dna), key=lambda each: each.n_images), n)
-    return f"{begin}; chance alone adds {bias}. {advice}"
+    return Caveat(f"{begin}; chance alone adds", (bias,), f". {advice}")
 
 
 def chance(dna: VDNA, n_images: int) -> str:
@@ -202,20 +277,20 @@ def chance(dna: VDNA, n_images: int) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- a pair
-def _copies(real: ImageAccount, fake: ImageAccount, name: str, equal_files: int) -> str | None:
+def _copies(real: ImageAccount, fake: ImageAccount, name: str, equal_files: int) -> Caveat | None:
     common, about = equal_files, ""
     if real.pixels is not None and fake.pixels is not None:
         exact = real.pixels.is_exact and fake.pixels.is_exact
         common, about = max(common, fake.pixels.images_in(real.pixels)), "" if exact else "about "
     if not common:
         return None
-    return (
-        f"{about}{common} of its images are images of {name}, too: its values are too low, the corrected ones far too "
-        "low. Give images that the reference does not have"
+    return Caveat(
+        f"{about}{common} of its images are images of {name}, too",
+        end=": its values are too low, the corrected ones far too low. Give images that the reference does not have",
     )
 
 
-def _formats(real: Counts, fake: Counts, name: str) -> str | None:
+def _formats(real: Counts, fake: Counts, name: str) -> Caveat | None:
     def mostly(formats: Counts) -> str | None:
         total = sum(count for _, count in formats)
         lossless = sum(count for each, count in formats if each in _LOSSLESS)
@@ -226,16 +301,17 @@ def _formats(real: Counts, fake: Counts, name: str) -> str | None:
     here, there = mostly(fake), mostly(real)
     if here is None or there is None or (here == "JPEG") == (there == "JPEG"):
         return None
-    return (
-        f"its images are {here}, those of {name} {there}: what JPEG does to images counts as a difference between the "
-        "two. Save both in one way"
+    return Caveat(
+        f"its images are {here}, those of {name} {there}",
+        end=": what JPEG does to images counts as a difference between the two. Save both in one way",
     )
 
 
-def _sizes(real: ImageAccount, fake: ImageAccount, name: str) -> str | None:
+def _sizes(real: ImageAccount, fake: ImageAccount, name: str) -> Caveat | None:
     if real.sizes is None or fake.sizes is None or not real.sizes.are_apart(fake.sizes):
         return None
-    return (
-        f"its images are {fake.sizes}, those of {name} {real.sizes}: what is enlarged or reduced more is more or less "
-        "sharp, which counts as a difference. Give both in about one size"
+    return Caveat(
+        f"its images are {fake.sizes}, those of {name} {real.sizes}",
+        end=": what is enlarged or reduced more is more or less sharp, which counts as a difference. Give both in "
+        "about one size",
     )

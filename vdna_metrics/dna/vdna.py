@@ -64,8 +64,18 @@ class ImageClusters:
         return self.images**2 / self.squares
 
     def __str__(self) -> str:
-        effective = f" ({self.effective:.3g} effective)" if self.squares * self.number != self.images**2 else ""
-        return f"{self.number} cluster{'s' * (self.number != 1)}{effective} of {self.images} images"
+        return f"{clusters_text(self.number, self.effective)} of {self.images} images"
+
+
+def clusters_text(number: int, effective: float) -> str:
+    """How many clusters there are, and how many they are in effect where that is another number.
+
+    Examples:
+        >>> clusters_text(40, 40.0), clusters_text(32, 11.1), clusters_text(1, 1.0)
+        ('40 clusters', '32 clusters (11.1 effective)', '1 cluster')
+    """
+    more = f" ({effective:.3g} effective)" if f"{effective:.3g}" != f"{number:.3g}" else ""
+    return f"{number} cluster{'s' * (number != 1)}{more}"
 
 
 @dataclass(frozen=True)

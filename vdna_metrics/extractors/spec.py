@@ -86,6 +86,8 @@ class ExtractorSpec:
         object.__setattr__(self, "architecture_kwargs", dict(self.architecture_kwargs))
         if self.weights is not None:
             object.__setattr__(self, "weights", str(self.weights))
+        if self.sha256 is not None:
+            object.__setattr__(self, "sha256", self.sha256.lower())
         size = (self.size, self.size) if isinstance(self.size, int) else self.size
         object.__setattr__(self, "size", None if size is None else (int(size[0]), int(size[1])))
         for name in ("mean", "std"):

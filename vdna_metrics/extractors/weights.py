@@ -177,6 +177,9 @@ def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:
 
             contents = load_file(path)
         else:
+            with open(path, "rb") as file:
+                if file.read(1) not in (b"P", b"\x80"):  # of a zip, of a pickle
+                    raise ValueError("expected .safetensors, or what torch.save wrote; it is neither")
             contents = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(contents, Mapping):
         raise ValueError(f"{path} holds a {type(contents).__name__}, not a state dict")
@@ -269,7 +272,7 @@ def source_file(source: str, sha256: str | None = None) -> Path:
         raise ValueError(f"no such file: {path}")
     if sha256 is not None:
         found = sha256_of_file(path)
-        if not found.startswith(sha256):
+        if not found.startswith(sha256.lower()):
             raise ValueError(f"{path} has sha256 {found}, expected {sha256}")
     return path
 

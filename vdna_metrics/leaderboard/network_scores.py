@@ -23,7 +23,7 @@ from vdna_metrics.analysis.uncertainty import (
 from vdna_metrics.analysis.uncertainty.estimates import few_clusters, uneven_clusters
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import HistogramDistribution
-from vdna_metrics.dna.caveats import is_few, pair_caveats, set_caveats
+from vdna_metrics.dna.caveats import Notes, is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
@@ -56,29 +56,6 @@ _ABOVE_FLOOR = (
 )
 _MORE = 1.5  # times as many images a cluster, in effect
 _OTHER_GROUPS = "its groups were made before and not of whole clusters: intervals take its images as independent."
-
-
-class Notes:
-    """Sentences, each once with the names of all sets of images that it is true of."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, list[str]] = {}
-
-    def add(self, sentence: str | None, name: str = "") -> None:
-        """One more, where there is one."""
-        if sentence is not None and name not in self._names.setdefault(sentence, []):
-            self._names[sentence].append(name)
-
-    def add_caveats(self, name: str, caveats: Mapping[str, str]) -> None:
-        """What `set_caveats` and `pair_caveats` say of a set."""
-        for sentence in caveats.values():
-            self.add(sentence, name)
-
-    def sentences(self) -> tuple[str, ...]:
-        """All of them, in the order in which they were added."""
-        return tuple(
-            f"{', '.join(names)}: {sentence}" if any(names) else sentence for sentence, names in self._names.items()
-        )
 
 
 @dataclass(frozen=True)

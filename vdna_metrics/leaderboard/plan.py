@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
@@ -16,6 +17,7 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike, is_as_named
 from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.files import errors_of
 from vdna_metrics.images.clusters import ClusterRule, in_cluster
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
@@ -29,6 +31,9 @@ from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references.image_sets import ImageSet
 from vdna_metrics.references.resolve import resolve
 from vdna_metrics.references.store import IN_STORE, ReferenceStore, known_stores
+from vdna_metrics.schema import Check, Positive, typed
+
+_OF_NETWORKS = (TypeError, RuntimeError, LookupError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -68,35 +73,28 @@ class LeaderboardPlan:
         Raises:
             ValueError: when its record does not tell all of it.
         """
-        recorded = leaderboard.settings
-        try:
-            foreign = [spec["name"] for spec in recorded["networks"] if spec["architecture"].startswith(MODULE)]
-            if foreign:
-                raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
-            specs = [ExtractorSpec(**spec) for spec in recorded["networks"]]
-            spec_of = {network.name: spec for network, spec in zip(leaderboard.networks, specs, strict=True)}
-            named = [(find_column(metric).extractor, network) for network, metric in leaderboard.columns]
-            own = {name: spec_of[network] for name, network in named if name is not None}
-            free = {network: spec_of[network] for name, network in named if name is None}
-            # Of before there were clusters, none is recorded.
-            settings = {item.name: {"cluster_by": None, **recorded}[item.name] for item in fields(LeaderboardSettings)}
-            if settings["layers"] is None and len(free) == 1:
-                settings["layers"] = _incomplete_layers(leaderboard, *free.items()) or None
-            return cls(
-                references=tuple(recorded["references"]),
-                generators=tuple((entry.name, entry.source) for entry in leaderboard.generators),
-                extractors=tuple(free.values()),
-                settings=LeaderboardSettings(**settings),
-                networks=own,
-                ranges=recorded["ranges"],
-                neurons=recorded["neurons"],
-                neuron_weights=recorded["neuron_weights"],
-                root=recorded.get("root"),
-                name=leaderboard.reference.name,
-            )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            message = f"the leaderboard does not record how it was made by a command ({error!r} is missing)"
-            raise ValueError(message) from error
+        settings, making = _recorded(leaderboard)
+        specs, names = making.networks, [network.name for network in leaderboard.networks]
+        if foreign := [spec.name for spec in specs if spec.architecture.startswith(MODULE)]:
+            raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
+        spec_of = dict(zip(names, specs, strict=True))
+        named = [(find_column(metric).extractor, network) for network, metric in leaderboard.columns]
+        own = {name: spec_of[network] for name, network in named if name is not None}
+        free = {network: spec_of[network] for name, network in named if name is None}
+        if settings.layers is None and len(free) == 1:
+            settings = replace(settings, layers=_incomplete_layers(leaderboard, *free.items()) or None)
+        return cls(
+            references=making.references,
+            generators=tuple((entry.name, entry.source) for entry in leaderboard.generators),
+            extractors=tuple(free.values()),
+            settings=settings,
+            networks=own,
+            ranges=making.ranges,
+            neurons=making.neurons,
+            neuron_weights=making.neuron_weights,
+            root=making.root,
+            name=leaderboard.reference.name,
+        )
 
     def check_trusted(self) -> None:
         """Raise ``ValueError`` for a plan that reads files or addresses which nobody here has named.
@@ -162,6 +160,43 @@ class LeaderboardPlan:
         return resolve(*sources, name=name, kinds=kinds, extractors=extractors, root=self.root)
 
 
+@dataclass(frozen=True)
+class _Making:
+    """What the settings of a record say beside those of `LeaderboardSettings`: of what it was made, and how."""
+
+    networks: tuple[ExtractorSpec, ...]
+    references: Annotated[tuple[str, ...], Check("at least one", len)]
+    ranges: str | None
+    neurons: str | None
+    neuron_weights: str | None
+    batch_size: Positive
+    skip_bad: bool
+    root: str | None = None
+    read: tuple[str, ...] = ()
+
+
+def _recorded(leaderboard: Leaderboard) -> tuple[LeaderboardSettings, _Making]:
+    """What a record says of how it was made.
+
+    Raises:
+        ValueError: when it does not say all of it; the field is named.
+    """
+    known, given = [item.name for item in fields(LeaderboardSettings)], leaderboard.settings
+    settings = {name: given[name] for name in known if name in given}
+    with errors_of("the leaderboard does not record how it was made, so make it again from its images"):
+        # Defaults may have changed since then. Of before there were clusters, none is recorded.
+        if missing := [name for name in known if name not in given and name != "cluster_by"]:
+            raise ValueError(f"settings: expected the fields {', '.join(known)}; it lacks {', '.join(missing)}")
+        others = {name: value for name, value in given.items() if name not in settings}
+        found, making = typed(LeaderboardSettings, settings, "settings"), typed(_Making, others, "settings")
+        if len(making.networks) != len(leaderboard.networks):
+            raise ValueError(
+                f"settings.networks: expected one for each of {', '.join(each.name for each in leaderboard.networks)}, "
+                f"got {', '.join(spec.name for spec in making.networks) or 'none'}"
+            )
+    return found, making
+
+
 def _incomplete_layers(leaderboard: Leaderboard, network: tuple[str, ExtractorSpec]) -> dict[str, tuple[str, ...]]:
     """Layers of columns that did not compare all of a network, since the DNAs lacked some: other DNAs may not."""
     name, spec = network
@@ -204,7 +239,9 @@ def make_leaderboard(
     Raises:
         ValueError: as `resolve` and `score_leaderboard`.
     """
-    plan = plan.with_networks()
+    # Arguments of a record's architectures may be any.
+    with nullcontext() if recorded is None else errors_of("networks of the leaderboard cannot be built", _OF_NETWORKS):
+        plan = plan.with_networks()
     (reference, *generators), notes = _open_sets(plan, recorded, cache)
     ranges = None if plan.ranges is None else load_ranges(plan.ranges)
     leaderboard, evidence = score_leaderboard(
@@ -302,7 +339,8 @@ def replay_leaderboard(
         plan.check_trusted()
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
-    reading = replace(reading, **{name: recorded.settings[name] for name in ("batch_size", "skip_bad")})
+    _, making = _recorded(recorded)
+    reading = replace(reading, batch_size=making.batch_size, skip_bad=making.skip_bad)
     told: dict[str, Any] = {"recorded": recorded, "title": recorded.title, "command": recorded.command}
     return make_leaderboard(plan, **told, cache=cache, reading=reading, start=start)
 
@@ -323,7 +361,11 @@ def _open_sets(
         try:
             sets.append(plan.open_set(name, [source]))
         except (ValueError, OSError):
-            kept = None if recorded is None or cache is None else _kept_dnas(records.get(name), recorded, cache)
+            kept = (
+                None
+                if recorded is None or cache is None
+                else _kept_dnas(records.get(name), recorded, plan.settings.groups, cache)
+            )
             if kept is None:
                 raise
             sets.append(kept)
@@ -399,11 +441,11 @@ def folder_notes(sets: Sequence[ImageSet]) -> list[str]:
     return notes
 
 
-def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, cache: Path) -> ImageSet | None:
+def _kept_dnas(record: ImageSetRecord | None, recorded: Leaderboard, groups: int, cache: Path) -> ImageSet | None:
     """A generator whose images are gone, by the DNAs that were kept of it."""
     if record is None:
         return None
-    fingerprints, groups = [network.fingerprint for network in recorded.networks], recorded.settings["groups"]
+    fingerprints = [network.fingerprint for network in recorded.networks]
     folders = [
         cached_folder(cache, record.manifest, fingerprint, groups, record.clustering) for fingerprint in fingerprints
     ]

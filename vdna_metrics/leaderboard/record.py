@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from vdna_metrics.analysis.uncertainty import Agreement, Estimate
 from vdna_metrics.dna.account import AccountFields
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
+from vdna_metrics.dna.vdna import clusters_text
 from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
 from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
@@ -61,6 +63,11 @@ class ImageSetRecord:
     clusters: Count = 0
     effective_clusters: float = 0.0
     clustering: str = ""
+
+    @property
+    def clusters_text(self) -> str:
+        """How many clusters its images are; empty where that is not told."""
+        return clusters_text(self.clusters, self.effective_clusters) if self.clusters else ""
 
     @property
     def in_words(self) -> str:
@@ -289,6 +296,7 @@ class Leaderboard:
     writer: str = f"vdna_metrics {__version__}"
 
     def __post_init__(self) -> None:
+        _ = self.confidence  # checks it
         agreeing = self.agreement.columns if self.agreement else ()
         used = [*self.metrics, *(score.metric for score in self.scores), *(name.split(" ")[0] for name in agreeing)]
         for name in dict.fromkeys(used):
@@ -300,6 +308,35 @@ class Leaderboard:
                     f"does (its entry points are of the group {ENTRY_POINTS}), or import the module that calls "
                     f"register_distance; {error}"
                 ) from None
+
+    def _check_names(self) -> None:
+        """Raise ``ValueError`` for numbers of what is not on this leaderboard, and differences without scores."""
+        scored = {(score.generator, score.network, score.metric) for score in self.scores}
+        known = {
+            "generator": {entry.name for entry in self.generators},
+            "network": {network.name for network in self.networks},
+        }
+        for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes"):
+            for place, record in enumerate(getattr(self, part)):
+                for field_, names in known.items():
+                    name = getattr(record, field_, None)
+                    if name is not None and name not in names:
+                        raise ValueError(
+                            f"leaderboard.{part}[{place}].{field_}: expected one of {reprlib.repr(sorted(names))}, "
+                            f"got {reprlib.repr(name)}"
+                        )
+        for place, pair in enumerate(self.pairs):
+            for name in (pair.a, pair.b):
+                if (name, pair.network, pair.metric) not in scored:
+                    raise ValueError(
+                        f"leaderboard.pairs[{place}]: expected two generators that have a score of {pair.metric} by "
+                        f"{pair.network}, got {reprlib.repr(name)}"
+                    )
+
+    @property
+    def confidence(self) -> float:
+        """Of intervals and ranks."""
+        return typed(Share, self.settings.get("confidence", 0.95), "settings.confidence")
 
     def score(self, generator: str, network: str, metric: str) -> Score:
         """The one of a generator, network and metric; ``KeyError`` where there is none."""
@@ -352,13 +389,14 @@ class Leaderboard:
         """Inverse of `to_json`; the ``sha256`` of a file is passed over, `load_leaderboard` looks at it.
 
         Raises:
-            ValueError: for another schema, fields that are missing, unknown or of another type, or a metric that is not
-                registered; they are named.
+            ValueError: for another schema, fields that are missing, unknown or of another type, numbers of what is not
+                on it, or a metric that is not registered; they are named.
         """
         check_schema(data, SCHEMA, "leaderboard")
-        return typed(
-            cls, {name: value for name, value in data.items() if name not in ("schema", "sha256")}, "leaderboard"
-        )
+        fields = {name: value for name, value in data.items() if name not in ("schema", "sha256")}
+        found = typed(cls, fields, "leaderboard")
+        found._check_names()
+        return found
 
     def save(self, path: str | Path) -> Path:
         """Write ``leaderboard.json`` with its sha256, whole or not at all."""

@@ -75,7 +75,7 @@ def leaderboard_differences(
 def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | str | None, float]]:
     """``{what: (value, scale of its rounding)}``."""
     flat: dict[str, tuple[float | str | None, float]] = {}
-    margin = 1 - leaderboard.settings.get("confidence", 0.95)
+    margin = 1 - leaderboard.confidence
     for entry in (leaderboard.reference, *leaderboard.generators):
         flat[f"{entry.name}: images"] = (str(entry.n_images), 0.0)
         flat[f"{entry.name}: manifest"] = (entry.manifest, 0.0)

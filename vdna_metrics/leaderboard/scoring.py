@@ -15,14 +15,14 @@ from typing import Any
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, agreement
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
-from vdna_metrics.dna.caveats import number_caveat
+from vdna_metrics.dna.caveats import Notes, number_caveat
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.grouped import clusters_of
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.clusters import ClusterRule, in_cluster, likely_clusters
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import check_names, check_type
-from vdna_metrics.leaderboard.network_scores import NetworkScores, Notes, score_network
+from vdna_metrics.leaderboard.network_scores import NetworkScores, score_network
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score, compared
 from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
-from vdna_metrics.dna.caveats import set_caveats
+from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
@@ -233,11 +233,14 @@ class DistanceMetric(ExtractorMetric):
                 raise RefusedError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
             if side.n_images < (least := side.distribution.min_images):
                 raise RefusedError(f"expected at least {least} {name} images, got {side.n_images}")
+        notes = Notes()
         for name, side in sides.items():
             said = [what for whose, what in self._warned if whose == name]
-            for what, sentence in set_caveats(side, like=real, said=said).items():
-                self._warned.add((name, what))
-                warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=_levels_to_caller())
+            caveats = set_caveats(side, like=real, said=said)
+            self._warned |= {(name, what) for what in caveats}
+            notes.add_caveats(f"{name} images", caveats)
+        for sentence in notes.sentences():
+            warnings.warn(sentence, UserWarning, stacklevel=_levels_to_caller())
         distance = self.distance(
             real, generated, weights=self.weights, reduction=self.reduction,
             allow_subsampled=self.allow_subsampled, **self._options(),

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from vdna_metrics.dna.columns import Column, find_column
-from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.text import printable
 
 
@@ -95,24 +94,6 @@ def listed(words: Sequence[str], most: int = 6) -> str:
     if len(words) > most:
         shown.append(f"{len(words) - most} more")
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
-
-
-def clusters_text(record: ImageSetRecord) -> str:
-    """How many clusters a set of images is, and how many they are in effect where they are of unlike sizes.
-
-    Examples:
-        >>> clusters_text(ImageSetRecord("a", "a", 200, 200, clusters=40, effective_clusters=40.0))
-        '40 clusters'
-        >>> clusters_text(ImageSetRecord("a", "a", 200, 200, clusters=32, effective_clusters=11.1))
-        '32 clusters (11.1 effective)'
-        >>> clusters_text(ImageSetRecord("a", "a", 200, 200))
-        ''
-    """
-    if not record.clusters:
-        return ""
-    effective = f"{record.effective_clusters:.3g}"
-    more = f" ({effective} effective)" if effective != f"{record.clusters:.3g}" else ""
-    return f"{record.clusters} cluster{'s' * (record.clusters != 1)}{more}"
 
 
 def is_distance(column: Column) -> bool:

@@ -13,7 +13,7 @@ from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import write_whole
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, compared
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import are_distances, clusters_text, fixed, listed, significant, titled, with_error
+from vdna_metrics.reports.formatting import are_distances, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
@@ -72,7 +72,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: printable(value) if type(value) is str else value,  # markup is of another type
     )
-    environment.filters.update(significant=significant, clusters=clusters_text)
+    environment.filters.update(significant=significant)
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*leaderboard.columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]

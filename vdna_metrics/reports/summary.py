@@ -45,7 +45,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
 
 def percent(leaderboard: Leaderboard) -> str:
     """The confidence of a leaderboard's intervals, ``95 %``."""
-    return f"{100 * float(leaderboard.settings.get('confidence', 0.95)):g} %"
+    return f"{100 * leaderboard.confidence:g} %"
 
 
 def score_text(score: Score) -> str:
@@ -166,7 +166,7 @@ def _other_columns(leaderboard: Leaderboard, leader: str) -> str:
 def _copies(leaderboard: Leaderboard) -> list[str]:
     from scipy.stats import binom
 
-    unlikely = 1 - float(leaderboard.settings.get("confidence", 0.95))
+    unlikely = 1 - leaderboard.confidence
     found = []
     for record in leaderboard.copies:
         # The chance of so many false alarms, or more.

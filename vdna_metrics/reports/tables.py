@@ -8,7 +8,7 @@ from typing import Any
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score
-from vdna_metrics.reports.formatting import are_distances, clusters_text, headed, titled
+from vdna_metrics.reports.formatting import are_distances, headed, titled
 from vdna_metrics.reports.summary import has_interval, percent
 from vdna_metrics.text import printable
 
@@ -38,7 +38,7 @@ def ranking_table(
         Title, heads and rows, the best generator first; ranks and corrected values only where some are known.
     """
     column, records = leaderboard.column(network, metric), {each.name: each for each in leaderboard.generators}
-    clusters = {name: clusters_text(record).replace(" clusters", "") for name, record in records.items()}
+    clusters = {name: record.clusters_text.replace(" clusters", "") for name, record in records.items()}
     heads = ["rank"] * any(score.rank for score in column) + ["generator", "n"]
     heads += ["clusters"] * any(clusters.values()) + ["value"]
     heads += ["corrected"] * any(score.estimate for score in column)
@@ -58,7 +58,7 @@ def ranking_table(
         rows.append([cells[head] for head in heads])
     real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
     if leaderboard.reference.clusters:
-        real += f" in {clusters_text(leaderboard.reference)}"
+        real += f" in {leaderboard.reference.clusters_text}"
     return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
 
 
@@ -94,7 +94,7 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     """A table for each network and metric, with each generator's worst class where there are classes, and the notes."""
     reference = f"{leaderboard.reference.n_images} images of {_cell(leaderboard.reference.name)}"
     if leaderboard.reference.clusters:
-        reference += f" in {clusters_text(leaderboard.reference)}"
+        reference += f" in {leaderboard.reference.clusters_text}"
     between = "Distance from" if are_distances(leaderboard.metrics) else "Against"
     intervals = f" {percent(leaderboard)} intervals." * any(map(has_interval, leaderboard.scores))
     lines = [f"# {_cell(leaderboard.title)}", "", f"{between} {reference}.{intervals}", ""]
