@@ -35,6 +35,7 @@ class Distribution(ABC):
     kind: ClassVar[Kind]
     dtype: ClassVar[torch.dtype]
     min_images: ClassVar[int] = 1
+    subtracts: ClassVar[bool] = True  # whether a whole and a part of it tell the rest
 
     layout: NeuronLayout
     state: Tensor
@@ -163,19 +164,19 @@ class Distribution(ABC):
         return self.with_state(self.merged([self.state, other.state.to(self.state.device)]))
 
     def without(self, part: Distribution) -> Distribution:
-        """The distribution over the images that are not in a part of them."""
+        """The distribution over the images that are not in a part of them, where ``subtracts``."""
         return self.with_state(self.state - part.state.to(self.state.device))
 
     def merged(self, states: Iterable[Tensor]) -> Tensor:
         """The state of several sets of images from their states, at least two."""
         return reduce(torch.add, states)
 
-    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[..., Tensor]) -> list[Tensor]:
         """States over the images of all ranks.
 
         Args:
             states: of this rank, one or several.
-            all_reduce: sums a tensor over the ranks, in as few calls as possible.
+            all_reduce: reduces a tensor over the ranks: sums it, or does what a ``ReduceOp`` beside it says.
         """
         total = all_reduce(torch.cat([*states]))
         return list(total.split([len(state) for state in states]))

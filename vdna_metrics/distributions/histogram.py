@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,13 +11,85 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.histogram import MAX_BINS, accumulate_histogram_, extremes
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges
 
 
+class Histogram(Distribution):
+    """Counts of every neuron's activations in equal bins: of given ranges, or of those that the activations need."""
+
+    kind: ClassVar[Kind] = "histogram"
+    dtype: ClassVar[torch.dtype] = torch.int64
+
+    bins: int
+
+    def body_size(self) -> int:
+        """Counts, and two more numbers of each neuron."""
+        return self.layout.total * (self.bins + 2)
+
+    @property
+    @abstractmethod
+    def counts(self) -> Tensor:
+        """``[neurons, bins]`` int64, a view of the state."""
+
+    @property
+    @abstractmethod
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Where each neuron's first bin begins and its last one ends, ``[neurons]`` float64 each."""
+
+    @abstractmethod
+    def widths(self) -> Tensor:
+        """What the units of distances are relative to, ``[neurons]`` float64."""
+
+    @abstractmethod
+    def outside_counts(self) -> tuple[Tensor, Tensor]:
+        """Activations below and above the bins, ``[neurons]`` int64 each; they are in the bins at the edges, too."""
+
+    @abstractmethod
+    def comparable(self, others: Sequence[Histogram]) -> list[Histogram]:
+        """This and others, of the same settings, in the same bins; units of all are relative to this one's widths."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Where the bins lie, for messages."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Hash of where the bins lie, as far as it was decided before the first image."""
+
+    def outside(self) -> dict[str, float]:
+        """Share of each layer's activations that lay outside the bins."""
+        below, above = self.outside_counts()
+        outside, counts = self.layout.split(below + above), self.layout.split(self.counts)
+        return {layer: int(outside[layer].sum()) / max(1, int(counts[layer].sum())) for layer in self.layout}
+
+    def bin_widths(self, unit: EMDUnit) -> Tensor:
+        """A bin of each neuron in a unit of the EMD, ``[neurons]`` float64.
+
+        NaN in ``"bins"`` and ``"range"`` where a neuron has no width that these could be relative to.
+        """
+        low, high = self.ends
+        widths = (high - low) / self.bins
+        if unit == "activation":
+            return widths
+        relative = widths / self.widths()
+        return torch.where(self.widths() > 0, relative * self.bins if unit == "bins" else relative, torch.nan)
+
+    def setting_differences(self, other: Distribution) -> list[tuple[str, str, str]]:
+        """Both must have the same bins."""
+        if not isinstance(other, Histogram):
+            raise TypeError(f"a histogram cannot be compared with {type(other).__name__}")
+        if self.digest != other.digest:
+            return [("activation ranges", self.where, other.where)]
+        return [("bins", str(self.bins), str(other.bins))] if self.bins != other.bins else []
+
+
 @dataclass(frozen=True, eq=False)
-class HistogramDistribution(Distribution):
+class HistogramDistribution(Histogram):
     """Counts of every neuron's activations in equal bins over its range.
 
     Args:
@@ -24,9 +98,6 @@ class HistogramDistribution(Distribution):
         ranges: between which values the bins lie.
         bins: number of bins.
     """
-
-    kind: ClassVar[Kind] = "histogram"
-    dtype: ClassVar[torch.dtype] = torch.int64
 
     ranges: ActivationRanges
     bins: int
@@ -40,17 +111,10 @@ class HistogramDistribution(Distribution):
             TypeError: when ``bins`` is not an int.
             ValueError: when it is not between 1 and 2**24.
         """
-        if not isinstance(bins, int) or isinstance(bins, bool):
-            raise TypeError(f"bins must be an int, got {bins!r}")
-        if not 1 <= bins <= MAX_BINS:
-            raise ValueError(f"bins must be between 1 and {MAX_BINS}, got {bins}")
+        check_bins(bins)
         layout = ranges.layout
         size = 1 + len(layout) + layout.total * (bins + 2)
         return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), ranges, bins)
-
-    def body_size(self) -> int:
-        """Counts, below and above of each neuron."""
-        return self.layout.total * (self.bins + 2)
 
     @property
     def counts(self) -> Tensor:
@@ -67,11 +131,27 @@ class HistogramDistribution(Distribution):
         """Activations over the range, ``[neurons]`` int64; they are also counted in the last bin."""
         return self.body[self.layout.total * (self.bins + 1) :]
 
-    def outside(self) -> dict[str, float]:
-        """Share of each layer's activations that lay outside the ranges."""
-        outside = self.layout.split(self.below + self.above)
-        counts = self.layout.split(self.counts)
-        return {layer: int(outside[layer].sum()) / max(1, int(counts[layer].sum())) for layer in self.layout}
+    def outside_counts(self) -> tuple[Tensor, Tensor]:
+        """``below`` and ``above``."""
+        return self.below, self.above
+
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Both ends of each range, ``[neurons]`` float64."""
+        return self.ranges.low.double(), self.ranges.high.double()
+
+    def widths(self) -> Tensor:
+        """Of the ranges, ``[neurons]`` float64."""
+        return self.ranges.high.double() - self.ranges.low.double()
+
+    def bin_widths(self, unit: EMDUnit) -> Tensor:
+        """A bin of each neuron in a unit of the EMD, ``[neurons]`` float64; a dead neuron's has a width in bins only."""
+        one = torch.ones(self.layout.total, dtype=torch.float64)
+        return {"bins": one, "range": one / self.bins, "activation": self.widths() / self.bins}[unit]
+
+    def comparable(self, others: Sequence[Histogram]) -> list[Histogram]:
+        """They are as they are."""
+        return [self, *others]
 
     def _range_ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._ends:
@@ -93,15 +173,17 @@ class HistogramDistribution(Distribution):
             observed=(summary[0], summary[1]),
         )
 
-    def setting_differences(self, other: Distribution) -> list[tuple[str, str, str]]:
-        """Bins and ranges must be the same."""
-        if not isinstance(other, HistogramDistribution):
-            raise TypeError(f"a histogram cannot be compared with {type(other).__name__}")
-        if self.bins != other.bins:
-            return [("bins", str(self.bins), str(other.bins))]
-        if not self.ranges.equals(other.ranges):
-            return [("activation ranges", _describe(self.ranges), _describe(other.ranges))]
-        return []
+    @property
+    def where(self) -> str:
+        """Ends and sources of the ranges."""
+        made_from = f"{self.ranges.n_images} images of {', '.join(self.ranges.sources) or 'unknown source'}"
+        low, high = float(self.ranges.low.min()), float(self.ranges.high.max())
+        return f"[{low:.4g} .. {high:.4g}] ({made_from}, widen={self.ranges.widen})"
+
+    @property
+    def digest(self) -> str:
+        """That of the ranges."""
+        return self.ranges.digest
 
     def select(self, selection: NeuronLayout) -> HistogramDistribution:
         """Keep the neurons of a selection of the layout."""
@@ -110,6 +192,9 @@ class HistogramDistribution(Distribution):
         return HistogramDistribution(selection, torch.cat(parts), self.ranges.select(selection), self.bins)
 
 
-def _describe(ranges: ActivationRanges) -> str:
-    made_from = f"{ranges.n_images} images of {', '.join(ranges.sources) or 'unknown source'}"
-    return f"[{float(ranges.low.min()):.4g} .. {float(ranges.high.max()):.4g}] ({made_from}, widen={ranges.widen})"
+def check_bins(bins: int, least: int = 1) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for what is not a number of bins."""
+    if not isinstance(bins, int) or isinstance(bins, bool):
+        raise TypeError(f"bins must be an int, got {bins!r}")
+    if not least <= bins <= MAX_BINS:
+        raise ValueError(f"bins must be between {least} and {MAX_BINS}, got {bins}")
