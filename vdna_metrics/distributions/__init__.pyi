@@ -1,4 +1,4 @@
-from .auto_histogram import AutoHistogramDistribution as AutoHistogramDistribution
+from .auto_histogram import AutoHistogramDistribution as AutoHistogramDistribution, empty_histogram as empty_histogram
 from .base import Distribution as Distribution, Kind as Kind
 from .gaussian import (
     GaussianDistribution as GaussianDistribution,

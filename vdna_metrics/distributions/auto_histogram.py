@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution
-from vdna_metrics.distributions.histogram import Histogram, check_bins
+from vdna_metrics.distributions.histogram import Histogram, HistogramDistribution, check_bins
 from vdna_metrics.functional.grids import codes_to_extremes, extreme_codes, grid, power_of_two, regrid
 from vdna_metrics.functional.histogram import accumulate_on_grid_, extremes
 from vdna_metrics.layout import NeuronLayout
+from vdna_metrics.ranges import ActivationRanges, GivenRanges
 
-MARGIN = 0.1  # of the observed width, at either end: what calibrated ranges have, so that units mean the same
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_MARGIN = 0.1  # of the observed width, at either end: what calibrated ranges have, so that units mean the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +39,13 @@ class AutoHistogramDistribution(Histogram):
             observed width, ``[neurons]``.
     """
 
+    subtraction = "none"  # what is left may have a finer grid
+
     bins: int
     unit_width: Tensor | None = field(default=None, repr=False)
 
-    subtracts: ClassVar[bool] = False  # what is left may have a finer grid
-
     @classmethod
-    def empty(
-        cls, layout: NeuronLayout, bins: int, *, device: torch.device | str = "cpu"
-    ) -> AutoHistogramDistribution:
+    def empty(cls, layout: NeuronLayout, bins: int, *, device: torch.device | str = "cpu") -> AutoHistogramDistribution:
         """One that has seen no image.
 
         Raises:
@@ -53,6 +55,11 @@ class AutoHistogramDistribution(Histogram):
         check_bins(bins, least=2)
         size = 1 + len(layout) + layout.total * (bins + 2)
         return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), bins)
+
+    @property
+    def given(self) -> GivenRanges:
+        """None are given."""
+        return "auto"
 
     @property
     def codes(self) -> Tensor:
@@ -86,7 +93,7 @@ class AutoHistogramDistribution(Histogram):
         if self.unit_width is not None:
             return self.unit_width
         low, high = (end.double() for end in self.observed)
-        return (high - low).clamp(min=0) * (1 + 2 * MARGIN)
+        return (high - low).clamp(min=0) * (1 + 2 * _MARGIN)
 
     def _summarise(self, activations: Tensor) -> Tensor:
         return torch.stack(extremes(activations)).float()
@@ -102,7 +109,7 @@ class AutoHistogramDistribution(Histogram):
         if activations.device.type == "cpu":
             moved = ((new[0] != old[0]) | (new[1] != old[1])).nonzero()[:, 0]
             if len(moved):
-                counts[moved] = regrid(counts[moved], *(each[moved] for each in (*old, *new)))
+                counts[moved] = regrid(counts[moved], old[0][moved], old[1][moved], new[0][moved], new[1][moved])
         else:  # nothing waits for the device
             counts.copy_(regrid(counts, *old, *new))
         accumulate_on_grid_(counts, activations, *new)
@@ -122,13 +129,12 @@ class AutoHistogramDistribution(Histogram):
         """The same for all: the activations decide."""
         return "auto"
 
-    def select(self, selection: NeuronLayout) -> AutoHistogramDistribution:
+    def select(self, selection: NeuronLayout) -> Self:
         """Keep the neurons of a selection of the layout."""
         rows = self.layout.rows_of(selection).to(self.state.device)
-        state = torch.cat([self._selected_head(selection), self.codes[:, rows].flatten(), self.counts[rows].flatten()])
-        return AutoHistogramDistribution(
-            selection, state, self.bins, None if self.unit_width is None else self.unit_width[rows]
-        )
+        parts = [self._selected_head(selection), self.codes[:, rows].flatten(), self.counts[rows].flatten()]
+        width = None if self.unit_width is None else self.unit_width[rows]
+        return replace(self, layout=selection, state=torch.cat(parts), unit_width=width)
 
     def merged(self, states: Iterable[Tensor]) -> Tensor:
         """The state of several sets of images from their states, at least two."""
@@ -144,20 +150,59 @@ class AutoHistogramDistribution(Histogram):
         """States over the images of all ranks; these agree on the extremes first, since grids depend on them."""
         sets = [self.with_state(state) for state in states]
         codes = all_reduce(torch.stack([each.codes for each in sets]), torch.distributed.ReduceOp.MAX)
-        summed = super().sum_over_ranks([each.within(own).state for each, own in zip(sets, codes, strict=True)], all_reduce)
+        together = [each.within(own).state for each, own in zip(sets, codes, strict=True)]
+        summed = super().sum_over_ranks(together, all_reduce)
         for state, own in zip(summed, codes, strict=True):
             self.with_state(state).codes.copy_(own)
         return summed
 
-    def within(self, codes: Tensor) -> AutoHistogramDistribution:
+    def without(self, part: Distribution) -> Self:
+        """Not known: what is left may have a finer grid."""
+        raise TypeError("histograms that find their own range do not subtract: add up the other parts")
+
+    def within(self, codes: Tensor) -> Self:
         """The same counts in the window of wider extremes, ``[2, neurons]`` as `codes`."""
         found = replace(self, state=self.state.clone())
         found.codes.copy_(codes)
-        found.counts.copy_(regrid(self.counts, *self.grid, *found.grid))
+        found.counts.copy_(self.counts_in(found))
         return found
 
+    def spanning(self, others: Sequence[Histogram]) -> Self:
+        """One on the grid of the extremes of all."""
+        codes = [each.codes.to(self.state.device) for each in (self, *others) if isinstance(each, type(self))]
+        frame = replace(self, state=torch.zeros_like(self.state), unit_width=self.widths())
+        frame.codes.copy_(torch.stack(codes).amax(dim=0))
+        return frame
+
+    def counts_in(self, frame: Histogram, rows: slice = slice(None)) -> Tensor:
+        """The counts on a grid at least as coarse."""
+        if not isinstance(frame, AutoHistogramDistribution):
+            raise TypeError(f"expected a frame of such histograms, got {type(frame).__name__}")
+        exponent, origin = (end.to(self.state.device)[rows] for end in frame.grid)
+        own_exponent, own_origin = self.grid
+        return regrid(self.counts[rows], own_exponent[rows], own_origin[rows], exponent, origin)
+
     def comparable(self, others: Sequence[Histogram]) -> list[Histogram]:
-        """This and others in the bins of all of them together; units are relative to this one's width."""
-        sets = [self, *(each.to(self.state.device) for each in others)]
-        codes = torch.stack([each.codes for each in sets]).amax(dim=0)
-        return [replace(each.within(codes), unit_width=self.widths()) for each in sets]
+        """This and others in the bins of what spans them, on this one's device."""
+        frame = self.spanning(others)
+        found: list[Histogram] = []
+        for each in (self, *others):
+            head = each.state[: 1 + len(self.layout)].to(self.state.device)
+            same = replace(frame, state=torch.cat([head, frame.body]))
+            same.counts.copy_(each.counts_in(frame))
+            found.append(same)
+        return found
+
+
+def empty_histogram(
+    layout: NeuronLayout, ranges: GivenRanges, bins: int, *, device: torch.device | str = "cpu"
+) -> Histogram:
+    """A histogram of some neurons that has seen no image, in given ranges or those that it will find.
+
+    Raises:
+        TypeError: when ``bins`` is not an int.
+        ValueError: when it is not possible, or the ranges are not of these neurons.
+    """
+    if isinstance(ranges, ActivationRanges):
+        return HistogramDistribution.empty(ranges.for_layout(layout), bins, device=device)
+    return AutoHistogramDistribution.empty(layout, bins, device=device)

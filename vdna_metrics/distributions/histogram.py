@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,10 @@ from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.histogram import MAX_BINS, accumulate_histogram_, extremes
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import ActivationRanges, GivenRanges
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Histogram(Distribution):
@@ -24,6 +27,11 @@ class Histogram(Distribution):
     dtype: ClassVar[torch.dtype] = torch.int64
 
     bins: int
+
+    @property
+    @abstractmethod
+    def given(self) -> GivenRanges:
+        """The ranges that make another histogram with the same settings."""
 
     def body_size(self) -> int:
         """Counts, and two more numbers of each neuron."""
@@ -39,6 +47,11 @@ class Histogram(Distribution):
     def ends(self) -> tuple[Tensor, Tensor]:
         """Where each neuron's first bin begins and its last one ends, ``[neurons]`` float64 each."""
 
+    @property
+    def rule_ends(self) -> tuple[Tensor, Tensor]:
+        """The ends in the type with which `functional.bin_index` gives the bins that are counted in."""
+        return self.ends
+
     @abstractmethod
     def widths(self) -> Tensor:
         """What the units of distances are relative to, ``[neurons]`` float64."""
@@ -48,8 +61,19 @@ class Histogram(Distribution):
         """Activations below and above the bins, ``[neurons]`` int64 each; they are in the bins at the edges, too."""
 
     @abstractmethod
+    def spanning(self, others: Sequence[Histogram]) -> Histogram:
+        """One of the same settings whose bins hold all that this and others counted; units are as of this one.
+
+        Its counts are nobody's; see `counts_in`.
+        """
+
+    @abstractmethod
+    def counts_in(self, frame: Histogram, rows: slice = slice(None)) -> Tensor:
+        """Counts of some neurons, ``[rows, bins]`` int64, in the bins of what `spanning` gave for this one too."""
+
+    @abstractmethod
     def comparable(self, others: Sequence[Histogram]) -> list[Histogram]:
-        """This and others, of the same settings, in the same bins; units of all are relative to this one's widths."""
+        """This and others in the bins of what spans them, on this one's device."""
 
     @property
     @abstractmethod
@@ -99,6 +123,8 @@ class HistogramDistribution(Histogram):
         bins: number of bins.
     """
 
+    subtraction = "exact"  # counts are whole numbers
+
     ranges: ActivationRanges
     bins: int
     _ends: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
@@ -115,6 +141,11 @@ class HistogramDistribution(Histogram):
         layout = ranges.layout
         size = 1 + len(layout) + layout.total * (bins + 2)
         return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), ranges, bins)
+
+    @property
+    def given(self) -> GivenRanges:
+        """The ranges."""
+        return self.ranges
 
     @property
     def counts(self) -> Tensor:
@@ -140,14 +171,27 @@ class HistogramDistribution(Histogram):
         """Both ends of each range, ``[neurons]`` float64."""
         return self.ranges.low.double(), self.ranges.high.double()
 
+    @property
+    def rule_ends(self) -> tuple[Tensor, Tensor]:
+        """Both ends of each range, float32."""
+        return self.ranges.low, self.ranges.high
+
     def widths(self) -> Tensor:
         """Of the ranges, ``[neurons]`` float64."""
         return self.ranges.high.double() - self.ranges.low.double()
 
     def bin_widths(self, unit: EMDUnit) -> Tensor:
-        """A bin of each neuron in a unit of the EMD, ``[neurons]`` float64; a dead neuron's has a width in bins only."""
+        """A bin of each neuron in a unit of the EMD, ``[neurons]`` float64; that of a dead one is 0 in activations."""
         one = torch.ones(self.layout.total, dtype=torch.float64)
         return {"bins": one, "range": one / self.bins, "activation": self.widths() / self.bins}[unit]
+
+    def spanning(self, others: Sequence[Histogram]) -> Histogram:
+        """All have the same bins."""
+        return self
+
+    def counts_in(self, frame: Histogram, rows: slice = slice(None)) -> Tensor:
+        """The counts."""
+        return self.counts[rows]
 
     def comparable(self, others: Sequence[Histogram]) -> list[Histogram]:
         """They are as they are."""
@@ -185,11 +229,11 @@ class HistogramDistribution(Histogram):
         """That of the ranges."""
         return self.ranges.digest
 
-    def select(self, selection: NeuronLayout) -> HistogramDistribution:
+    def select(self, selection: NeuronLayout) -> Self:
         """Keep the neurons of a selection of the layout."""
         rows = self.layout.rows_of(selection).to(self.state.device)
         parts = [self._selected_head(selection), self.counts[rows].flatten(), self.below[rows], self.above[rows]]
-        return HistogramDistribution(selection, torch.cat(parts), self.ranges.select(selection), self.bins)
+        return replace(self, layout=selection, state=torch.cat(parts), ranges=self.ranges.select(selection))
 
 
 def check_bins(bins: int, least: int = 1) -> None:

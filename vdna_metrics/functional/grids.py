@@ -91,9 +91,7 @@ def _exponent(positive: Tensor) -> Tensor:
     return (positive.contiguous().view(torch.int64) >> _MANTISSA) - _BIAS
 
 
-def regrid(
-    counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tensor, new_origin: Tensor, bins: int | None = None
-) -> Tensor:
+def regrid(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tensor, new_origin: Tensor) -> Tensor:
     """Counts on a coarser grid, or in another window of the same: exact, for grids nest.
 
     Args:
@@ -101,8 +99,7 @@ def regrid(
         exponent: of the counts' grid, ``[neurons]``.
         origin: first bin of the counts' window.
         new_exponent: of the other grid, at least that of the counts where there are any.
-        new_origin: first bin of the other window, which holds all that was counted.
-        bins: of the other window, by default as many.
+        new_origin: first bin of the other window of as many bins, which hold all that was counted.
 
     Returns:
         ``[neurons, bins]`` int64, new.
@@ -112,16 +109,15 @@ def regrid(
         >>> regrid(tensor([[1, 0, 2, 4]]), tensor([-1]), tensor([-2]), tensor([0]), tensor([-2]))  # from -1 to 1
         tensor([[0, 1, 6, 0]])
     """
-    neurons, old_bins = counts.shape
-    bins = old_bins if bins is None else bins
-    found = counts.new_empty(neurons, bins)
+    neurons, bins = counts.shape
+    found = torch.empty_like(counts)
     edge = torch.arange(bins + 1, device=counts.device)
-    step = max(1, (_PIECE_CPU if counts.device.type == "cpu" else _PIECE) // (bins + old_bins))
+    step = max(1, (_PIECE_CPU if counts.device.type == "cpu" else _PIECE) // bins)
     for start in range(0, neurons, step):
         rows = slice(start, start + step)
         shift = (new_exponent[rows] - exponent[rows]).clamp(0, _SHIFTS)[:, None]
         # The counts before each edge of the new bins, which are edges of old ones.
         before = torch.nn.functional.pad(counts[rows].cumsum(dim=1), (1, 0))
         place = ((new_origin[rows, None] + edge) << shift) - origin[rows, None]
-        found[rows] = before.gather(1, place.clamp(0, old_bins)).diff(dim=1)
+        found[rows] = before.gather(1, place.clamp(0, bins)).diff(dim=1)
     return found
