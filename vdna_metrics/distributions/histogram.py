@@ -182,8 +182,9 @@ class HistogramDistribution(Histogram):
 
     def bin_widths(self, unit: EMDUnit) -> Tensor:
         """A bin of each neuron in a unit of the EMD, ``[neurons]`` float64; that of a dead one is 0 in activations."""
-        one = torch.ones(self.layout.total, dtype=torch.float64)
-        return {"bins": one, "range": one / self.bins, "activation": self.widths() / self.bins}[unit]
+        widths = self.widths()
+        one = torch.ones_like(widths)
+        return {"bins": one, "range": one / self.bins, "activation": widths / self.bins}[unit]
 
     def spanning(self, others: Sequence[Histogram]) -> Histogram:
         """All have the same bins."""
@@ -233,7 +234,7 @@ class HistogramDistribution(Histogram):
         """Keep the neurons of a selection of the layout."""
         rows = self.layout.rows_of(selection).to(self.state.device)
         parts = [self._selected_head(selection), self.counts[rows].flatten(), self.below[rows], self.above[rows]]
-        return replace(self, layout=selection, state=torch.cat(parts), ranges=self.ranges.select(selection))
+        return replace(self, layout=selection, state=torch.cat(parts), ranges=self.ranges.select(selection), _ends={})
 
 
 def check_bins(bins: int, least: int = 1) -> None:

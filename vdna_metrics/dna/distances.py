@@ -264,6 +264,12 @@ class Distance:
             parts = {layer: part * share.to(part) for (layer, part), share in zip(parts.items(), shares, strict=True)}
         if reduction == "none":
             return parts
+        lacking = [layer for layer, part in parts.items() if part.isnan().all()]
+        if lacking:
+            raise ValueError(
+                f"{self.label}: no neuron of {', '.join(lacking)} has any width in the reference, which the unit is "
+                "relative to: take more images, unit='activation', or other layers"
+            )
         reduce = torch.nanmean if flat is None else torch.nansum
         if reduction == "layer":
             return {layer: reduce(part) for layer, part in parts.items()}
