@@ -280,8 +280,10 @@ def explain(reference: DNALike, generated: DNALike, *, distance: ColumnLike | No
     plain = column.replace(layers=None, neurons=None, weights=None)
     distances = layout.flatten(cast("dict[str, Tensor]", plain.measure(real, fake, "none")))
     factors = chosen_weights(column.weights, layout, real.fingerprint)
+    known = ~distances.isnan()  # others have no value, so they contribute nothing
+    distances = distances.nan_to_num(nan=0.0)
     if factors is None:
-        factors = torch.full_like(distances, 1 / len(distances))
+        factors = known.double() / known.sum()
     parts, means, deviations = _parts_and_moments(real, fake, column)
     return Explanation(
         reference=real,
@@ -309,7 +311,7 @@ def _parts_and_moments(reference: VDNA, generated: VDNA, column: Column) -> tupl
         means = torch.stack([low + (mean + 0.5) * width for mean, _ in moments])  # a bin stands for its middle
         deviations = torch.stack([deviation * width for _, deviation in moments])
         if column.distance is EMD:
-            parts = emd_parts(a.counts, b.counts).times(a.bin_widths(column.options["unit"]))
+            parts = emd_parts(a.counts, b.counts).times(a.bin_widths(column.options["unit"]).nan_to_num(nan=0.0))
         return parts, means, deviations
     if isinstance(a, GaussianDistribution) and isinstance(b, GaussianDistribution):
         (mean_a, variance_a), (mean_b, variance_b) = a.mean_and_variance(), b.mean_and_variance()

@@ -83,7 +83,7 @@ def select_sensitive(
     found = cast("dict[str, Tensor]", column.measure(a, b, "none"))
     distances = torch.cat([found[layer].cpu() for layer in a.layout])
     dead, uncovered = _dead(a, b), _coverage(a, b) < min_coverage
-    dropped = (dead if drop_dead else torch.zeros_like(dead)) | uncovered
+    dropped = (dead if drop_dead else torch.zeros_like(dead)) | uncovered | distances.isnan()
     mask = _largest(a.layout, distances.masked_fill(dropped, -torch.inf), k, threshold, per_layer)
     made = {
         "method": "select_sensitive",

@@ -250,7 +250,9 @@ def find_exemplars(
     keys = [(layer, neuron) for layer in layout for neuron in layout.neurons.get(layer, range(layout[layer]))]
     a, b, max_positions = a.select(layout), b.select(layout), explanation.reference.provenance.max_positions
     a, other = a.comparable([b])
-    potentials = _potentials(a.counts.cpu(), other.counts.cpu())
+    # In bins of the unit of that name, which those that both were counted in need not be.
+    scale = a.bin_widths("bins").nan_to_num(nan=0.0)[:, None].cpu()
+    potentials = scale * _potentials(a.counts.cpu(), other.counts.cpu())
     potential_of = layout.split(potentials.to(reading.device))
     low, high = (layout.split(end.to(reading.device)) for end in a.rule_ends)
     pulls = torch.zeros(len(source), len(keys), dtype=torch.float64)
