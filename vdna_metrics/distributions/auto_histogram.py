@@ -103,11 +103,11 @@ class AutoHistogramDistribution(Histogram):
         finite = low.isfinite() & high.isfinite()  # others are noted, on accelerators: here they must not matter
         low, high = torch.where(finite, low, torch.inf), torch.where(finite, high, -torch.inf)
         codes, counts = self.codes[:, rows], self.counts[rows]
-        old = grid(*codes_to_extremes(*codes), self.bins)
+        seen, old = codes[0] > 0, grid(*codes_to_extremes(*codes), self.bins)
         codes.copy_(torch.maximum(codes, torch.stack(extreme_codes(low, high))))
         new = grid(*codes_to_extremes(*codes), self.bins)
         if activations.device.type == "cpu":
-            moved = ((new[0] != old[0]) | (new[1] != old[1])).nonzero()[:, 0]
+            moved = (seen & ((new[0] != old[0]) | (new[1] != old[1]))).nonzero()[:, 0]
             if len(moved):
                 counts[moved] = regrid(counts[moved], old[0][moved], old[1][moved], new[0][moved], new[1][moved])
         else:  # nothing waits for the device
