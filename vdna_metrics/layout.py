@@ -230,6 +230,17 @@ class NeuronLayout(Mapping[str, int]):
             positions[layer] = torch.tensor([place[neuron] for neuron in wanted], dtype=torch.int64, device="cpu")
         return positions
 
+    def locate(self, bad: Tensor) -> str:
+        """Where some neurons are, for error messages.
+
+        Examples:
+            >>> NeuronLayout({"conv": 2}).locate(torch.tensor([True, False]))
+            "1 neuron of layer 'conv'"
+        """
+        counts = {layer: int(part.sum()) for layer, part in self.split(bad).items()}
+        layers = [f"{count} neuron{'s' * (count > 1)} of layer {layer!r}" for layer, count in counts.items() if count]
+        return ", ".join(layers[:4]) + (", ..." if len(layers) > 4 else "")
+
     def neuron_at(self, row: int) -> tuple[str, int]:
         """Layer of a row of flat ``[neurons, ...]`` tensors, and index of its neuron in the full layer.
 

@@ -112,26 +112,17 @@ class ActivationRanges:
             if values.shape != (self.layout.total,):
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, the layout {self.layout.total} neurons")
             if not values.isfinite().all():
-                raise ValueError(f"{name} is not finite for {self.locate(~values.isfinite())}")
+                raise ValueError(f"{name} is not finite for {self.layout.locate(~values.isfinite())}")
             object.__setattr__(self, name, values)
         for name, values in (("low", self.low), ("high", self.high)):
             if not values.isfinite().all():
-                raise ValueError(f"{name}, widened, is not finite for {self.locate(~values.isfinite())}")
+                raise ValueError(f"{name}, widened, is not finite for {self.layout.locate(~values.isfinite())}")
         inverted = self.observed_low > self.observed_high
         if inverted.any():
             low, high = float(self.observed_low[inverted][0]), float(self.observed_high[inverted][0])
-            raise ValueError(f"low is above high for {self.locate(inverted)}: the first has {low:g} and {high:g}")
-
-    def locate(self, bad: Tensor) -> str:
-        """Where some neurons are, for error messages.
-
-        Examples:
-            >>> ActivationRanges.from_extremes({"conv": [0, 0]}, {"conv": [1, 1]}).locate(torch.tensor([True, False]))
-            "1 neuron of layer 'conv'"
-        """
-        counts = {layer: int(part.sum()) for layer, part in self.layout.split(bad).items()}
-        layers = [f"{count} neuron{'s' * (count > 1)} of layer {layer!r}" for layer, count in counts.items() if count]
-        return ", ".join(layers[:4]) + (", ..." if len(layers) > 4 else "")
+            raise ValueError(
+                f"low is above high for {self.layout.locate(inverted)}: the first has {low:g} and {high:g}"
+            )
 
     @classmethod
     def from_extremes(
@@ -330,13 +321,18 @@ class _RangesFile:
         return self.ranges.arrays()
 
 
+GivenRanges = ActivationRanges | Literal["auto"]
+"""Activation ranges, or ``"auto"`` for histograms that find their own."""
+
 RangesLike = ActivationRanges | str | Path
-"""Activation ranges, or the path of their file."""
+"""Activation ranges, the path of their file, or ``"auto"`` for histograms that find their own."""
 
 
-def as_ranges(ranges: RangesLike) -> ActivationRanges:
-    """Activation ranges, read where a path is given."""
+def as_ranges(ranges: RangesLike) -> GivenRanges:
+    """Activation ranges, read where a path is given; ``"auto"`` stays."""
     check_type("ranges", ranges, ActivationRanges, str, Path)
+    if ranges == "auto":
+        return "auto"
     return ranges if isinstance(ranges, ActivationRanges) else load_ranges(ranges)
 
 

@@ -300,11 +300,10 @@ def test_overflow_names_its_layer(value: int) -> None:
         (IMAGES, {"kinds": ["histograms"]}, r"unknown kind 'histograms'; known: histogram, gaussian, layer_gaussian"),
         (IMAGES, {"layers": ["frist"]}, r"layers: unknown layer 'frist'; did you mean 'first'\?"),
         (IMAGES, {"neurons": {"first": [6]}}, r"layer 'first' has no neuron 6; it has 6 neurons, 0 to 5"),
-        (IMAGES, {"ranges": None}, r"no activation ranges ship for 'Sequential'.*vdna-metrics calibrate IMAGES"),
         (IMAGES, {"bins": 0}, r"bins must be between 1 and 16777216, got 0"),
         ("nowhere", {}, r"no file, folder or reference 'nowhere'"),
     ],
-    ids=["nothing", "kind", "layer", "neuron", "ranges", "bins", "path"],
+    ids=["nothing", "kind", "layer", "neuron", "bins", "path"],
 )  # fmt: skip
 def test_impossible_wishes_are_refused(images: Any, options: dict[str, Any], message: str) -> None:
     """Missing images and ranges, and unknown kinds, layers and neurons are named before anything is run."""

@@ -12,7 +12,9 @@ import torch
 from helpers.dnas import (
     KINDS,
     LAYOUT,
+    MADE,
     Activations,
+    Made,
     assert_same_state,
     images_of,
     make_activations,
@@ -28,7 +30,7 @@ from vdna_metrics.layout import NeuronLayout
 IMAGES = 11
 ACTIVATIONS = make_activations(IMAGES)
 CENTRE = torch.linspace(-1, 1, LAYOUT.total, dtype=torch.float64)
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("kind", MADE)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,7 +60,7 @@ def centres(draw: st.DrawFn) -> torch.Tensor:
 
 @kinds
 @given(parts=splits())
-def test_any_batches_give_the_same(kind: Kind, parts: list[list[int]]) -> None:
+def test_any_batches_give_the_same(kind: Made, parts: list[list[int]]) -> None:
     """Any order of the images, cut into any batches, gives the counts of one batch, and its moments to 1e-12."""
     batched = make_empty(kind)
     for part in parts:
@@ -69,7 +71,7 @@ def test_any_batches_give_the_same(kind: Kind, parts: list[list[int]]) -> None:
 
 @kinds
 @given(parts=splits(), data=st.data())
-def test_any_files_give_the_same(kind: Kind, parts: list[list[int]], data: st.DataObject) -> None:
+def test_any_files_give_the_same(kind: Made, parts: list[list[int]], data: st.DataObject) -> None:
     """The sum of the distributions of any parts, in any order, is the distribution of all images."""
     made = [make_distribution(kind, images_of(ACTIVATIONS, part)) for part in parts]
     assert_same_state(reduce(add, data.draw(st.permutations(made))), make_distribution(kind, ACTIVATIONS))
@@ -77,7 +79,7 @@ def test_any_files_give_the_same(kind: Kind, parts: list[list[int]], data: st.Da
 
 @kinds
 @given(parts=splits(3), shifts=st.tuples(centres(), centres(), centres()))
-def test_merging_laws(kind: Kind, parts: list[list[int]], shifts: tuple[torch.Tensor, ...]) -> None:
+def test_merging_laws(kind: Made, parts: list[list[int]], shifts: tuple[torch.Tensor, ...]) -> None:
     """`a + b == b + a` and `(a + b) + c == a + (b + c)`, also where sums are taken about different centres."""
     a, b, c = (
         make_distribution(kind, images_of(ACTIVATIONS, part), centre=centre)
@@ -90,7 +92,7 @@ def test_merging_laws(kind: Kind, parts: list[list[int]], shifts: tuple[torch.Te
 
 
 @kinds
-def test_empty_is_neutral(kind: Kind) -> None:
+def test_empty_is_neutral(kind: Made) -> None:
     """`empty + a == a == a + empty`."""
     a, empty = make_distribution(kind, ACTIVATIONS, centre=CENTRE), make_empty(kind)
     assert_same_state(empty + a, a)
@@ -99,7 +101,7 @@ def test_empty_is_neutral(kind: Kind) -> None:
 
 
 @kinds
-def test_merging_leaves_both_sides_alone(kind: Kind) -> None:
+def test_merging_leaves_both_sides_alone(kind: Made) -> None:
     """`+` makes a new state."""
     a = make_distribution(kind, make_activations(3), centre=CENTRE)
     b = make_distribution(kind, make_activations(4, 1))
@@ -111,7 +113,7 @@ def test_merging_leaves_both_sides_alone(kind: Kind) -> None:
 
 
 @kinds
-def test_an_empty_batch_changes_nothing(kind: Kind) -> None:
+def test_an_empty_batch_changes_nothing(kind: Made) -> None:
     """A batch without images is no error and no image."""
     distribution = make_distribution(kind, ACTIVATIONS)
     before = distribution.state.clone()
@@ -120,7 +122,7 @@ def test_an_empty_batch_changes_nothing(kind: Kind) -> None:
 
 
 @kinds
-def test_strides_and_float_types_do_not_matter(kind: Kind) -> None:
+def test_strides_and_float_types_do_not_matter(kind: Made) -> None:
     """Permuted views and float64 copies of activations give the same as contiguous float32."""
     expected = make_distribution(kind, ACTIVATIONS)
     views = {layer: x.permute(1, 2, 0).contiguous().permute(2, 0, 1) for layer, x in ACTIVATIONS.items()}
@@ -134,7 +136,7 @@ def test_strides_and_float_types_do_not_matter(kind: Kind) -> None:
 
 @kinds
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_counts_as_its_value(kind: Kind, dtype: torch.dtype) -> None:
+def test_half_precision_counts_as_its_value(kind: Made, dtype: torch.dtype) -> None:
     """Half precision activations give the same as their exact float32 values."""
     halves = {layer: x.to(dtype) for layer, x in ACTIVATIONS.items()}
     values = {layer: x.float() for layer, x in halves.items()}
@@ -142,7 +144,7 @@ def test_half_precision_counts_as_its_value(kind: Kind, dtype: torch.dtype) -> N
 
 
 @kinds
-def test_layers_beyond_the_layout_are_passed_over(kind: Kind) -> None:
+def test_layers_beyond_the_layout_are_passed_over(kind: Made) -> None:
     """Activations of other layers do not matter."""
     more = {"stem": torch.full((1, 5, 1), torch.nan), **ACTIVATIONS}
     assert_same_state(make_distribution(kind, more), make_distribution(kind, ACTIVATIONS))
@@ -167,7 +169,7 @@ def _broken(change: dict[str, Any]) -> Activations:
         ),
     ],
 )
-def test_unfitting_batches_are_refused_whole(kind: Kind, change: dict[str, Any], message: str) -> None:
+def test_unfitting_batches_are_refused_whole(kind: Made, change: dict[str, Any], message: str) -> None:
     """A missing layer, a wrong shape or differing numbers of images are named, and nothing is counted."""
     distribution = make_distribution(kind, ACTIVATIONS)
     before = distribution.state.clone()
@@ -179,7 +181,7 @@ def test_unfitting_batches_are_refused_whole(kind: Kind, change: dict[str, Any],
 @kinds
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("layers", [["conv1"], ["conv2", "norm"]])
-def test_activations_that_are_not_finite_are_refused_whole(kind: Kind, value: float, layers: list[str]) -> None:
+def test_activations_that_are_not_finite_are_refused_whole(kind: Made, value: float, layers: list[str]) -> None:
     """One NaN or infinity names its layers, all of them and no others, and nothing of the batch is counted."""
     distribution = make_distribution(kind, ACTIVATIONS)
     before = distribution.state.clone()
@@ -194,7 +196,7 @@ def test_activations_that_are_not_finite_are_refused_whole(kind: Kind, value: fl
 
 
 @kinds
-def test_a_noted_infinity_is_told_later(kind: Kind) -> None:
+def test_a_noted_infinity_is_told_later(kind: Made) -> None:
     """Where an accelerator only noted that activations were not finite, every later look at them says so."""
     distribution = make_distribution(kind, ACTIVATIONS)
     distribution.state[1 + list(LAYOUT).index("conv2")] += 1  # as an accelerator does
@@ -215,7 +217,7 @@ SELECTIONS = [
 
 @kinds
 @pytest.mark.parametrize("selection", SELECTIONS, ids=str)
-def test_selecting_afterwards_is_selecting_before(kind: Kind, selection: NeuronLayout) -> None:
+def test_selecting_afterwards_is_selecting_before(kind: Made, selection: NeuronLayout) -> None:
     """A selection of a distribution is the distribution of the selected activations."""
     chosen = make_distribution(kind, ACTIVATIONS).select(selection)
     empty = make_empty(kind).select(selection)
@@ -225,7 +227,7 @@ def test_selecting_afterwards_is_selecting_before(kind: Kind, selection: NeuronL
 
 
 @kinds
-def test_selecting_twice_is_selecting_once(kind: Kind) -> None:
+def test_selecting_twice_is_selecting_once(kind: Made) -> None:
     """Selections of selections give the neurons with those ids of the full layers."""
     whole = make_distribution(kind, ACTIVATIONS)
     first = LAYOUT.select(neurons={"conv1": [3, 2, 0], "norm": [1, 0]})
@@ -235,7 +237,7 @@ def test_selecting_twice_is_selecting_once(kind: Kind) -> None:
 
 
 @kinds
-def test_a_selection_has_a_state_of_its_own(kind: Kind) -> None:
+def test_a_selection_has_a_state_of_its_own(kind: Made) -> None:
     """Filling a selection leaves the whole alone."""
     whole = make_distribution(kind, ACTIVATIONS)
     before = whole.state.clone()
@@ -248,7 +250,7 @@ def test_a_selection_has_a_state_of_its_own(kind: Kind) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @kinds
 @pytest.mark.parametrize("state_device", ["cpu", "cuda"])
-def test_activations_on_a_gpu_give_the_same(kind: Kind, state_device: str) -> None:
+def test_activations_on_a_gpu_give_the_same(kind: Made, state_device: str) -> None:
     """Activations on a GPU give the same as on the CPU, with the state on either; layer factors follow each batch."""
     distribution = make_empty(kind).to(state_device)
     for seed in (0, 1):
@@ -262,7 +264,7 @@ def test_activations_on_a_gpu_give_the_same(kind: Kind, state_device: str) -> No
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @kinds
-def test_an_infinity_on_a_gpu_is_noted(kind: Kind) -> None:
+def test_an_infinity_on_a_gpu_is_noted(kind: Made) -> None:
     """On a GPU a batch with a NaN does not raise, and its layer is named when the state is looked at."""
     for device in ("cpu", "cuda"):
         distribution = make_empty(kind).to(device)
@@ -274,7 +276,7 @@ def test_an_infinity_on_a_gpu_is_noted(kind: Kind) -> None:
 
 
 @kinds
-def test_with_state_shares_the_given_state(kind: Kind) -> None:
+def test_with_state_shares_the_given_state(kind: Made) -> None:
     """`with_state` puts the settings around a state without copying it, so that a metric's state can be filled."""
     empty = make_empty(kind)
     state = torch.zeros_like(empty.state)
@@ -284,13 +286,15 @@ def test_with_state_shares_the_given_state(kind: Kind) -> None:
 
 
 @kinds
-def test_a_state_of_another_size_or_type_is_refused(kind: Kind) -> None:
+def test_a_state_of_another_size_or_type_is_refused(kind: Made) -> None:
     """A state must have the size and the type of its kind; the message has both."""
     empty = make_empty(kind)
     size = empty.state_size()
-    with pytest.raises(ValueError, match=rf"a {kind} of 9 neurons has a state of \[{size}\] .*, got \[{size + 1}\]"):
+    with pytest.raises(
+        ValueError, match=rf"a {empty.kind} of 9 neurons has a state of \[{size}\] .*, got \[{size + 1}\]"
+    ):
         empty.with_state(torch.zeros(size + 1, dtype=empty.dtype))
-    with pytest.raises(ValueError, match=rf"a {kind} .* {empty.dtype}, got \[{size}\] torch.float32"):
+    with pytest.raises(ValueError, match=rf"a {empty.kind} .* {empty.dtype}, got \[{size}\] torch.float32"):
         empty.with_state(torch.zeros(size))
 
 
@@ -313,7 +317,7 @@ def test_kinds_do_not_mix(a: Kind, b: Kind) -> None:
         ),
     ],
 )
-def test_layouts_do_not_mix(kind: Kind, selection: NeuronLayout, message: str) -> None:
+def test_layouts_do_not_mix(kind: Made, selection: NeuronLayout, message: str) -> None:
     """Different layers, numbers of neurons and selected neurons do not merge; both are shown."""
     whole = make_empty(kind)
     with pytest.raises(ValueError, match=rf"these distributions cannot be merged: {message}"):
@@ -321,7 +325,7 @@ def test_layouts_do_not_mix(kind: Kind, selection: NeuronLayout, message: str) -
 
 
 @kinds
-def test_only_distributions_add(kind: Kind) -> None:
+def test_only_distributions_add(kind: Made) -> None:
     """A distribution and a number do not add."""
     with pytest.raises(TypeError, match="unsupported operand"):
         make_empty(kind) + 1  # type: ignore[operator]

@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.dnas import KINDS, assert_same_state, make_dna, make_fingerprint, make_ranges
+from helpers.dnas import MADE, Made, assert_same_state, make_dna, make_fingerprint, make_ranges
 
-from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.dna.vdna import VDNA
 
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("kind", MADE)
 
 
-def _grouped(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
+def _grouped(kind: Made, groups: int = 4, *, centred: bool = False) -> GroupedDNA:
     centres = [torch.full((9,), float(i)) if centred else None for i in range(groups)]
     parts = [make_dna(kind, 5 + i, i, centre=centre) for i, centre in enumerate(centres)]
     return GroupedDNA(tuple(replace(part, provenance=Provenance("tiny", ("set",), (), ("m",))) for part in parts))
@@ -23,7 +22,7 @@ def _grouped(kind: Kind, groups: int = 4, *, centred: bool = False) -> GroupedDN
 
 @kinds
 @pytest.mark.parametrize("groups", [2, 3, 5])
-def test_leaving_out_is_the_sum_of_the_others(kind: Kind, groups: int) -> None:
+def test_leaving_out_is_the_sum_of_the_others(kind: Made, groups: int) -> None:
     """`without(i)` is the sum of all other groups, exactly for counts, and to 1e-12 for moments about any centres."""
     grouped = _grouped(kind, groups, centred=kind != "histogram")
     for index in range(groups):
@@ -85,7 +84,7 @@ def test_one_group_of_unknown_weights_makes_the_whole_unknown() -> None:
 
 
 @kinds
-def test_a_selection_is_of_every_group(kind: Kind) -> None:
+def test_a_selection_is_of_every_group(kind: Made) -> None:
     """Selecting commutes with adding and leaving out; selecting everything is the same DNA."""
     grouped = _grouped(kind)
     neurons = {"conv1": [3, 1], "norm": [0]}

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.dnas import KINDS, LAYOUT, make_activations, make_dna, make_fingerprint, make_ranges
+from helpers.dnas import LAYOUT, MADE, Made, make_activations, make_dna, make_fingerprint, make_ranges
 from helpers.tampering import Arrays, tampered
 
 from vdna_metrics import compare
 from vdna_metrics.distributions import (
+    AutoHistogramDistribution,
     Distribution,
     GaussianDistribution,
     HistogramDistribution,
@@ -31,7 +32,7 @@ from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.schema import typed
 
 FILES = Path(__file__).parents[1] / "files"
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("kind", MADE)
 CENTRE = torch.linspace(-1, 1, LAYOUT.total, dtype=torch.float64) / 3
 
 
@@ -46,11 +47,11 @@ def _assert_same(a: VDNA, b: VDNA) -> None:
         assert a.distribution.ranges.header() == b.distribution.ranges.header()
         assert torch.equal(a.distribution.ranges.observed_low, b.distribution.ranges.observed_low)
         assert torch.equal(a.distribution.ranges.observed_high, b.distribution.ranges.observed_high)
-    else:
+    elif a.kind != "histogram":
         assert torch.equal(a.distribution.centre, b.distribution.centre)  # type: ignore[attr-defined]
 
 
-def _many(kind: Kind) -> dict[str, VDNA]:
+def _many(kind: Made) -> dict[str, VDNA]:
     dna = make_dna(kind, 30, ranges=make_ranges(-1, 2, widen="vdna", fingerprint=make_fingerprint()), centre=CENTRE)
     other = make_dna(kind, 20, 1, ranges=make_ranges(-1, 2, widen="vdna"), centre=-CENTRE)
     return {
@@ -65,7 +66,7 @@ def _many(kind: Kind) -> dict[str, VDNA]:
 
 @kinds
 @pytest.mark.parametrize("which", _many("gaussian"))
-def test_all_comes_back_to_the_bit(tmp_path: Path, kind: Kind, which: str) -> None:
+def test_all_comes_back_to_the_bit(tmp_path: Path, kind: Made, which: str) -> None:
     """A loaded DNA equals the saved one in every value, also after merging and selecting, and also when empty."""
     dna = _many(kind)[which]
     path = dna.save(tmp_path / "ffhq-0.5")
@@ -75,7 +76,7 @@ def test_all_comes_back_to_the_bit(tmp_path: Path, kind: Kind, which: str) -> No
 
 
 @kinds
-def test_a_loaded_dna_is_as_good_as_the_saved(tmp_path: Path, kind: Kind) -> None:
+def test_a_loaded_dna_is_as_good_as_the_saved(tmp_path: Path, kind: Made) -> None:
     """A loaded DNA can be filled, merged and selected on."""
     dna = make_dna(kind, 10, centre=CENTRE)
     loaded = load_vdna(dna.save(tmp_path / "x"))
@@ -104,10 +105,10 @@ def test_any_counts_come_back(tmp_path: Path, bins: int, top: int) -> None:
 
 
 @kinds
-def test_special_floats_and_names_come_back(tmp_path: Path, kind: Kind) -> None:
+def test_special_floats_and_names_come_back(tmp_path: Path, kind: Made) -> None:
     """Subnormal and negative zero sums, and any characters in names, are kept."""
     dna = make_dna(kind, 3)
-    if kind != "histogram":
+    if dna.kind != "histogram":
         dna.distribution.body[:3] = torch.tensor([5e-324, -0.0, 1e69], dtype=torch.float64)
     provenance = Provenance("nét\n", ('a"b', "日本", "bad \udc80"), (("x.png", "cut"),), ("f" * 64,))
     loaded = load_vdna(replace(dna, provenance=provenance).save(tmp_path / "x"))
@@ -116,27 +117,28 @@ def test_special_floats_and_names_come_back(tmp_path: Path, kind: Kind) -> None:
 
 
 @kinds
-def test_the_header_says_what_it_is(tmp_path: Path, kind: Kind) -> None:
+def test_the_header_says_what_it_is(tmp_path: Path, kind: Made) -> None:
     """Kind, images, layout, fingerprint and provenance are readable without the arrays."""
     dna = make_dna(kind, 5)
     header = read_header(dna.save(tmp_path / "x"))
     assert header["schema"] == SCHEMA
-    assert (header["kind"], header["n_images"]) == (kind, 5)
+    assert (header["kind"], header["n_images"]) == (dna.kind, 5)
     assert typed(NeuronLayout, header["layout"]) == LAYOUT
     assert typed(ExtractorFingerprint, header["fingerprint"]) == dna.fingerprint
     assert typed(ProvenanceFields, header["provenance"]).provenance({}) == dna.provenance
-    assert (kind == "histogram") == ("bins" in header)
+    assert (dna.kind == "histogram") == ("bins" in header)
+    assert (kind == "histogram") == ("ranges" in header)
 
 
 @kinds
-def test_numpy_reads_a_dna_without_pickle(tmp_path: Path, kind: Kind) -> None:
+def test_numpy_reads_a_dna_without_pickle(tmp_path: Path, kind: Made) -> None:
     """Every array is of plain numbers."""
     with np.load(make_dna(kind).save(tmp_path / "x"), allow_pickle=False) as archive:
         assert all(archive[name].dtype.kind in "uf" for name in archive.files)
 
 
 @kinds
-def test_same_dna_same_bytes(tmp_path: Path, kind: Kind) -> None:
+def test_same_dna_same_bytes(tmp_path: Path, kind: Made) -> None:
     """Saving a loaded DNA gives the same bytes."""
     path = make_dna(kind).save(tmp_path / "a")
     assert load_vdna(path).save(tmp_path / "b").read_bytes() == path.read_bytes()
@@ -144,7 +146,7 @@ def test_same_dna_same_bytes(tmp_path: Path, kind: Kind) -> None:
 
 @kinds
 @pytest.mark.parametrize("tenths", range(10))
-def test_a_truncated_dna_is_refused(tmp_path: Path, kind: Kind, tenths: int) -> None:
+def test_a_truncated_dna_is_refused(tmp_path: Path, kind: Made, tenths: int) -> None:
     """A file cut at any length is a ValueError with its name."""
     path = make_dna(kind).save(tmp_path / "x")
     data = path.read_bytes()
@@ -154,7 +156,7 @@ def test_a_truncated_dna_is_refused(tmp_path: Path, kind: Kind, tenths: int) -> 
 
 
 @kinds
-def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path, kind: Kind) -> None:
+def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path, kind: Made) -> None:
     """A single flipped bit, anywhere, is an error that names the file or leaves the DNA as it was."""
     dna = make_dna(kind, bins=50)
     path = dna.save(tmp_path / "x")
@@ -180,7 +182,7 @@ def _tampered(path: Path, change: dict[str, Any]) -> Path:
 
 
 @kinds
-def test_a_changed_header_is_refused(tmp_path: Path, kind: Kind) -> None:
+def test_a_changed_header_is_refused(tmp_path: Path, kind: Made) -> None:
     """A number of images or a fingerprint that was edited is found."""
     for change in ({"n_images": 10_000}, {"fingerprint": make_fingerprint("other").to_json()}):
         path = _tampered(make_dna(kind).save(tmp_path / "x"), change)
@@ -209,7 +211,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 @kinds
-def test_what_was_not_finite_is_not_saved(tmp_path: Path, kind: Kind) -> None:
+def test_what_was_not_finite_is_not_saved(tmp_path: Path, kind: Made) -> None:
     """A DNA with NaN, as an accelerator notes it, is refused with its layer and leaves no file."""
     dna = make_dna(kind)
     dna.distribution.state[2] += 1
@@ -219,13 +221,17 @@ def test_what_was_not_finite_is_not_saved(tmp_path: Path, kind: Kind) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- released schemas
-def _schema1(kind: Kind) -> VDNA:
+def _schema1(kind: Made) -> VDNA:
     """What `files/schema1_<kind>.npz` holds, written by the first version; the files are never written again."""
     layout = NeuronLayout({"first": 2, "last": 1}, {"first": (5, 3)})
     fingerprint = ExtractorFingerprint("resnet18", "0123" * 16, "clean:32", {"first": "layer1", "last": "fc"})
     distribution: Distribution
     centre = [0.5, 0.0, -0.1]
-    if kind == "histogram":
+    if kind == "auto":
+        distribution = AutoHistogramDistribution.empty(layout, 4)
+        values = torch.tensor([[-1.0, 0.75, 0.75], [3e38, -0.0, 1e-40], [2.0, 2.0, 2.0]])[:, :, None]
+        distribution.fill_({"first": values[:2], "last": values[2:]})
+    elif kind == "histogram":
         ranges = ActivationRanges(
             layout,
             torch.tensor([-1.0, 0.25, 2.0]),
@@ -250,7 +256,7 @@ def _schema1(kind: Kind) -> VDNA:
 
 
 @kinds
-def test_files_of_schema_1_are_read_for_ever(kind: Kind) -> None:
+def test_files_of_schema_1_are_read_for_ever(kind: Made) -> None:
     """Files of the first schema, kept as they were written, give exactly what was put in."""
     path = FILES / f"schema1_{kind}.npz"
     assert read_header(path)["schema"] == 1
@@ -371,6 +377,10 @@ IMPOSSIBLE: dict[str, tuple[Kind, Callable[[dict[str, Any], Arrays], Any], str]]
         _put("below", 0, 200),
         "below: expected from 0 to what the last bin on its side holds, got 200 for neuron 0 of layer 'conv1'",
     ),
+    "extremes that were not counted": ("auto", _put("high", 0, 0.0), "the lowest and highest activation counted, got"),
+    "extremes that are none": ("auto", _put("low", 0, np.nan), "extremes: expected finite ones, low before high"),
+    "extremes in the other order": ("auto", _put("low", 0, 9.0), "extremes: expected finite ones, low before high"),
+    "one bin that finds its range": ("auto", _set("bins", 1), "bins must be between 2 and|lengths"),
     "nine bytes a count": (
         "histogram",
         _cast("counts", lambda a: np.repeat(a, 9, 0)),

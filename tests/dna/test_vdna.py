@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.dnas import (
-    KINDS,
     LAYOUT,
+    MADE,
+    Made,
     assert_same_state,
     make_activations,
     make_distribution,
@@ -19,16 +20,15 @@ from helpers.dnas import (
     make_ranges,
 )
 
-from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, Provenance, ProvenanceFields
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.schema import typed
 
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("kind", MADE)
 
 
 @kinds
-def test_a_sum_is_the_dna_of_both_sets(kind: Kind) -> None:
+def test_a_sum_is_the_dna_of_both_sets(kind: Made) -> None:
     """`a + b` has the distribution of one pass over both sets, and both provenances, one after the other."""
     a, b = make_dna(kind, 5, 0), make_dna(kind, 6, 1)
     merged = a + b
@@ -72,15 +72,16 @@ def test_merging_with_unknown_weights() -> None:
 
 
 @kinds
-def test_a_text_says_what_it_is(kind: Kind) -> None:
+def test_a_text_says_what_it_is(kind: Made) -> None:
     """The representation has kind, images, sources, neurons and network."""
-    assert repr(make_dna(kind, 5)) == f"VDNA({kind} of 5 images of set0: 9 neurons in 3 layers of tiny)"
+    named = "histogram" if kind == "auto" else kind
+    assert repr(make_dna(kind, 5)) == f"VDNA({named} of 5 images of set0: 9 neurons in 3 layers of tiny)"
     unknown = VDNA(make_dna(kind, 5).distribution, make_fingerprint())
     assert repr(unknown).endswith("5 images of unknown source: 9 neurons in 3 layers of unknown)")
 
 
 @kinds
-def test_a_selection_keeps_fingerprint_and_provenance(kind: Kind) -> None:
+def test_a_selection_keeps_fingerprint_and_provenance(kind: Made) -> None:
     """Selecting keeps the provenance, and of the fingerprint the layers that are left."""
     dna = make_dna(kind)
     chosen = dna.select(neurons={"conv1": [2, 0], "norm": [1]})
@@ -105,7 +106,7 @@ def test_unknown_layers_name_near_ones() -> None:
 
 
 @kinds
-def test_selections_merge_as_the_whole_does(kind: Kind) -> None:
+def test_selections_merge_as_the_whole_does(kind: Made) -> None:
     """The sum of selections is the selection of the sum."""
     a, b = make_dna(kind, 5), make_dna(kind, 6, 1)
     neurons = {"conv1": [3, 1], "conv2": [0]}
@@ -166,7 +167,7 @@ def test_an_extractor_is_checked() -> None:
 
 
 @kinds
-def test_copies_are_the_value_and_pickles_are_equal(kind: Kind) -> None:
+def test_copies_are_the_value_and_pickles_are_equal(kind: Made) -> None:
     """A deep copy is the DNA itself, so that copies of metrics share their reference; a pickle has all of it."""
     dna = make_dna(kind)
     assert copy.deepcopy(dna) is dna

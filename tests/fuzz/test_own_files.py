@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.dnas import KINDS, make_dna, make_fingerprint, make_ranges
+from helpers.dnas import MADE, make_dna, make_fingerprint, make_ranges
 from helpers.fuzzing import fuzzed, outcome
 from helpers.leaderboards import NAMES, make_leaderboard
 from helpers.mutations import changed_arrays, changed_bytes, changed_values
@@ -42,7 +42,7 @@ def _load_checkpoint(path: Path) -> Any:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    **dict.fromkeys(KINDS, load_vdna),
+    **dict.fromkeys(MADE, load_vdna),
     "ranges": load_ranges,
     "selection": load_selection,
     "weights": load_weights,
@@ -55,7 +55,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 def _files(folder: Path) -> dict[str, Path]:
     """A file of each kind, of images of one size."""
     fingerprint = make_fingerprint(preprocessing="clean:bicubic:8x8:mean=0,0,0:std=1,1,1")
-    dnas = {kind: replace(make_dna(kind), fingerprint=fingerprint) for kind in KINDS}
+    dnas = {kind: replace(make_dna(kind), fingerprint=fingerprint) for kind in MADE}
     seen, stored = dnas["gaussian"], ("features", "checkpoint", "statistics")
     return {
         **{kind: dna.save(folder / kind) for kind, dna in dnas.items()},

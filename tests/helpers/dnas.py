@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vdna_metrics.distributions import (
+    AutoHistogramDistribution,
     Distribution,
     GaussianDistribution,
     HistogramDistribution,
@@ -23,6 +25,8 @@ from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges
 
 KINDS: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian")
+Made = Literal[Kind, "auto"]
+MADE: tuple[Made, ...] = (*KINDS, "auto")  # with histograms that find their own ranges
 LAYOUT = NeuronLayout({"conv1": 4, "conv2": 3, "norm": 2})
 POSITIONS = {"conv1": 6, "conv2": 5, "norm": 1}
 DEAD = ("conv2", 1)  # this neuron always gives 0.5
@@ -57,17 +61,19 @@ def make_ranges(low: float = -3.0, high: float = 3.0, **changes: object) -> Acti
     return ActivationRanges(LAYOUT, ends[0], ends[1], **options)  # type: ignore[arg-type]
 
 
-def make_empty(kind: Kind, *, bins: int = 8, ranges: ActivationRanges | None = None) -> Distribution:
+def make_empty(kind: Made, *, bins: int = 8, ranges: ActivationRanges | None = None) -> Distribution:
     """A distribution of `LAYOUT` that has seen no image."""
     if kind == "histogram":
         return HistogramDistribution.empty(ranges or make_ranges(), bins)
+    if kind == "auto":
+        return AutoHistogramDistribution.empty(LAYOUT, bins)
     if kind == "gaussian":
         return GaussianDistribution.empty(LAYOUT)
     return LayerGaussianDistribution.empty(LAYOUT)
 
 
 def make_distribution(
-    kind: Kind,
+    kind: Made,
     activations: Mapping[str, Tensor],
     *,
     bins: int = 8,
@@ -91,7 +97,7 @@ def make_fingerprint(
 
 
 def make_dna(
-    kind: Kind,
+    kind: Made,
     images: int = 12,
     seed: int = 0,
     *,

@@ -63,6 +63,10 @@ class TestVDNAEarthMoversDistance(DistanceContract):
     kind = "emd"
 
 
+class TestHistogramsThatFindTheirOwnRanges(DistanceContract):
+    kind = "auto"
+
+
 class TestNeuronFrechetDistance(DistanceContract):
     kind = "nfd"
 

@@ -299,10 +299,23 @@ def test_ranges_that_do_not_fit_are_refused() -> None:
         make("emd", layers=["conv"], ranges=calibration.ranges())
 
 
-def test_missing_ranges_say_how_to_calibrate() -> None:
-    """Without ranges or a reference that has them, the error says where to get some."""
-    with pytest.raises(ValueError, match=r"no activation ranges ship for 'Network'.* vdna-metrics calibrate IMAGES"):
-        VDNAEarthMoversDistance(NETWORK, layers=LAYERS)
+def test_without_ranges_histograms_find_their_own() -> None:
+    """Where no ranges ship and the reference brings none, a metric works on its first batch, as by ranges="auto"."""
+    default, auto = (VDNAEarthMoversDistance(NETWORK, layers=LAYERS, **given) for given in ({}, {"ranges": "auto"}))
+    for metric in (default, auto):
+        metric.update(images(4, 1), real=True)
+        metric.update(images(4, 2))
+    assert default.compute() == auto.compute() > 0
+    assert VDNAEarthMoversDistance("vdna_tiny")._empty.given.sources  # those that ship stay the default
+
+
+def test_given_and_found_ranges_are_not_compared() -> None:
+    """A metric refuses a reference whose ranges were given where it finds its own, and takes auto from one that did."""
+    with pytest.raises(ValueError, match=r"activation ranges differ: reference \[-60 .. 60\] .*, metric auto"):
+        make("emd", reference=filled("emd").dna(real=True), ranges="auto")
+    metric = make("auto", reference=filled("auto").dna(real=True))
+    feed(metric, images(9, 2))
+    assert_same(metric.compute(), filled("auto").compute())
 
 
 def test_a_references_ranges_are_the_metrics() -> None:

@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import Distribution, HistogramDistribution
+from vdna_metrics.distributions import AutoHistogramDistribution, Distribution, Histogram
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges, RangesSource, check_levels
+from vdna_metrics.ranges import ActivationRanges, GivenRanges, RangesSource, Widening, check_levels
 from vdna_metrics.references.resolve import DNALike, resolve_dna
 
 Known = TypeVar("Known", bound=Distribution)
@@ -59,10 +59,9 @@ def quantile_ranges(dna: DNALike, lower: float = LEVELS[0], upper: float = LEVEL
         (tensor([25., 25., 25.]), tensor([230., 230., 230.]))
     """
     check_levels(lower, upper)
-    dna, distribution = distribution_of(dna, HistogramDistribution)
-    ranges = distribution.ranges
+    dna, distribution = histogram_dna(dna)
     first, last = central_bins(distribution, lower, upper)
-    low, high = ranges.low.double(), ranges.high.double()
+    low, high = distribution.ends
     step = (high - low) / distribution.bins
     slack = _ROUNDING * torch.maximum(low.abs(), high.abs())
     return ActivationRanges(
@@ -73,7 +72,36 @@ def quantile_ranges(dna: DNALike, lower: float = LEVELS[0], upper: float = LEVEL
         n_images=dna.n_images,
         fingerprint=dna.fingerprint,
         levels=(lower, upper),
-        sets=_sets(dna, ranges),
+        sets=_sets(dna, distribution.given),
+    )
+
+
+def observed_ranges(dna: DNALike, widen: Widening = "margin") -> ActivationRanges:
+    """Ranges from the extremes that a histogram saw which found its own range: as `calibrate` gives on its images.
+
+    Args:
+        dna: histogram DNA made with ``ranges="auto"``, or its file or name, see `resolve_dna`.
+        widen: widening rule, see `ActivationRanges`.
+
+    Raises:
+        ValueError: when the DNA is of another kind, was counted in given ranges, or has seen no image.
+
+    Examples:
+        >>> from vdna_metrics import build_dnas, create_extractor
+        >>> images = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(-1, 3, 4, 4)
+        >>> dna = build_dnas(images, create_extractor(torch.nn.AvgPool2d(4)), ranges="auto")["histogram"]
+        >>> observed_ranges(dna, "none").high
+        tensor([1., 1., 1.])
+    """
+    dna, distribution = histogram_dna(dna)
+    if not isinstance(distribution, AutoHistogramDistribution):
+        raise ValueError(
+            f"expected histograms that found their own ranges (ranges='auto'), got some in {distribution.where}: "
+            "quantile_ranges knows what they saw, to a bin"
+        )
+    low, high = distribution.observed
+    return ActivationRanges(
+        dna.layout, low, high, widen, dna.n_images, fingerprint=dna.fingerprint, sets=_sets(dna, "auto")
     )
 
 
@@ -93,35 +121,39 @@ def distribution_of(dna: DNALike, of: type[Known]) -> tuple[VDNA, Known]:
     return whole, found
 
 
-def central_bins(
-    distribution: HistogramDistribution, lower: float, upper: float, *, strict: bool = True
-) -> tuple[Tensor, Tensor]:
+def histogram_dna(dna: DNALike) -> tuple[VDNA, Histogram]:
+    """A histogram DNA and its distribution; see `distribution_of`."""
+    return distribution_of(dna, Histogram)  # type: ignore[type-abstract]
+
+
+def central_bins(distribution: Histogram, lower: float, upper: float, *, strict: bool = True) -> tuple[Tensor, Tensor]:
     """Bins of each neuron's lower and upper quantile, ``[neurons]`` int64 each; see `quantile_ranges`.
 
     Raises:
         ValueError: when ``strict`` and a quantile lies outside the ranges; the layers are named.
     """
     ends, outside = [], torch.zeros(distribution.layout.total, dtype=torch.bool)
+    below, above = distribution.outside_counts()
     for rows in distribution.layout.slices().values():
         cumulative = distribution.counts[rows].cumsum(1)  # one layer at a time, because it is as large as the counts
         n = cumulative[:, -1]
         places = (n - 1).double()
         ranks = torch.stack([(places * lower).floor(), (places * upper).ceil()], dim=1).long()
-        outside[rows] = (ranks[:, 0] < distribution.below[rows]) | (ranks[:, 1] >= n - distribution.above[rows])
+        outside[rows] = (ranks[:, 0] < below[rows]) | (ranks[:, 1] >= n - above[rows])
         ends.append(torch.searchsorted(cumulative, ranks, right=True))
     if strict and outside.any():
         raise ValueError(
             f"the {100 * lower:g} % or {100 * upper:g} % quantile lies outside the ranges that the DNA was counted in, "
-            f"for {distribution.ranges.locate(outside)}: count over ranges of the same images with a margin"
+            f"for {distribution.layout.locate(outside)}: count over ranges of the same images with a margin"
         )
     first, last = torch.cat(ends).unbind(1)
     return first, last
 
 
-def _sets(dna: VDNA, ranges: ActivationRanges) -> tuple[RangesSource, ...]:
+def _sets(dna: VDNA, ranges: GivenRanges) -> tuple[RangesSource, ...]:
     """What is known of each image set: all, where the ranges of the DNA were made over the very same."""
     provenance = dna.provenance
-    if (ranges.sources, ranges.n_images) == (provenance.sources, dna.n_images):
+    if ranges != "auto" and (ranges.sources, ranges.n_images) == (provenance.sources, dna.n_images):
         return ranges.sets
     if len(provenance.sources) != 1:
         return tuple(map(RangesSource, provenance.sources))
@@ -276,16 +308,16 @@ def coverage(dna: DNALike) -> Coverage:
         >>> fit.verdict, round(fit.layers["blocks.4"].outside, 6), round(fit.layers["blocks.4"].used, 2)
         ('fit', 0.0, 0.68)
     """
-    dna, distribution = distribution_of(dna, HistogramDistribution)
+    dna, distribution = histogram_dna(dna)
     first, last = central_bins(distribution, *LEVELS, strict=False)
-    dead = distribution.ranges.dead
+    dead, (below, above) = distribution.widths() == 0, distribution.outside_counts()
     return Coverage(
         layout=dna.layout,
         n_images=dna.n_images,
         sources=dna.provenance.sources,
         activations=distribution.counts.sum(1),
-        below=distribution.below.clone(),
-        above=distribution.above.clone(),
+        below=below.clone(),
+        above=above.clone(),
         used=torch.where(dead, 0.0, (last - first + 1).double() / distribution.bins),
         dead=dead,
     )

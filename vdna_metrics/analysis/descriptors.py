@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.coverage import coverage, distribution_of
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.analysis.coverage import coverage, distribution_of, histogram_dna
+from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Kind
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
@@ -44,7 +44,7 @@ def dead_neurons(dna: DNALike) -> dict[str, Tensor]:
     """
     whole = total_of(resolve_dna(dna))
     if whole.kind == "histogram":
-        counts = distribution_of(whole, HistogramDistribution)[1].counts
+        counts = histogram_dna(whole)[1].counts
         return whole.layout.split(counts.amax(dim=1) == counts.sum(dim=1))
     mean, variance = distribution_of(whole, GaussianDistribution)[1].mean_and_variance()
     return whole.layout.split(variance <= _ROUNDING * mean.square())
@@ -70,13 +70,14 @@ def sparsity(dna: DNALike) -> dict[str, float]:
         >>> {layer: round(share, 3) for layer, share in found.items()}
         {'blocks.0': 0.014, 'blocks.2': 0.005, 'blocks.4': 0.005, 'conv_head': 0.005}
     """
-    dna, distribution = distribution_of(dna, HistogramDistribution)
-    low, high = distribution.ranges.low, distribution.ranges.high
+    dna, distribution = histogram_dna(dna)
+    low, high = distribution.rule_ends
+    below, above = distribution.outside_counts()
     place = bin_index(torch.zeros(len(low), 1), low, high, distribution.bins).long()
     in_bin = distribution.counts.gather(1, place)[:, 0]
     # Of the edge bins, what was clamped into them is not known to be near 0.
-    in_bin = in_bin - torch.where(place[:, 0] == 0, distribution.below, 0)
-    in_bin = in_bin - torch.where(place[:, 0] == distribution.bins - 1, distribution.above, 0)
+    in_bin = in_bin - torch.where(place[:, 0] == 0, below, 0)
+    in_bin = in_bin - torch.where(place[:, 0] == distribution.bins - 1, above, 0)
     zeros = torch.where((low <= 0) & (high >= 0), in_bin.clamp(min=0), 0)
     totals = dna.layout.split(distribution.counts.sum(dim=1))
     return {layer: int(part.sum()) / int(totals[layer].sum()) for layer, part in dna.layout.split(zeros).items()}

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution
+from vdna_metrics.distributions import GaussianDistribution, Histogram
 from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.dna.distances import EMD, NFD
 from vdna_metrics.dna.grouped import total_of
@@ -280,8 +280,10 @@ def explain(reference: DNALike, generated: DNALike, *, distance: ColumnLike | No
     plain = column.replace(layers=None, neurons=None, weights=None)
     distances = layout.flatten(cast("dict[str, Tensor]", plain.measure(real, fake, "none")))
     factors = chosen_weights(column.weights, layout, real.fingerprint)
+    known = ~distances.isnan()  # others have no value, so they contribute nothing
+    distances = distances.nan_to_num(nan=0.0)
     if factors is None:
-        factors = torch.full_like(distances, 1 / len(distances))
+        factors = known.double() / known.sum()
     parts, means, deviations = _parts_and_moments(real, fake, column)
     return Explanation(
         reference=real,
@@ -299,9 +301,9 @@ def explain(reference: DNALike, generated: DNALike, *, distance: ColumnLike | No
 def _parts_and_moments(reference: VDNA, generated: VDNA, column: Column) -> tuple[DistanceParts, Tensor, Tensor]:
     a, b = reference.distribution.to("cpu"), generated.distribution.to("cpu")
     parts = DistanceParts(*torch.zeros(3, reference.layout.total, dtype=torch.float64))
-    if isinstance(a, HistogramDistribution) and isinstance(b, HistogramDistribution):
-        low, high = a.ranges.low.double(), a.ranges.high.double()
-        width = (high - low) / a.bins
+    if isinstance(a, Histogram) and isinstance(b, Histogram):
+        a, b = a.comparable([b])
+        low, width = a.ends[0], a.bin_widths("activation")
         moments = []
         for side in (a, b):
             each = [_Standardised.of(counts) for counts in side.counts.split(max(1, _BLOCK // a.bins))]
@@ -309,9 +311,7 @@ def _parts_and_moments(reference: VDNA, generated: VDNA, column: Column) -> tupl
         means = torch.stack([low + (mean + 0.5) * width for mean, _ in moments])  # a bin stands for its middle
         deviations = torch.stack([deviation * width for _, deviation in moments])
         if column.distance is EMD:
-            ones = torch.ones_like(width)
-            scale = {"bins": ones, "range": ones / a.bins, "activation": width}[column.unit]
-            parts = emd_parts(a.counts, b.counts).times(scale)
+            parts = emd_parts(a.counts, b.counts).times(a.bin_widths(column.options["unit"]).nan_to_num(nan=0.0))
         return parts, means, deviations
     if isinstance(a, GaussianDistribution) and isinstance(b, GaussianDistribution):
         (mean_a, variance_a), (mean_b, variance_b) = a.mean_and_variance(), b.mean_and_variance()

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.distances import EMD
 from vdna_metrics.dna.grouped import total_of
-from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.files import errors_of
 from vdna_metrics.functional.emd import cumulative_shares
@@ -26,19 +25,27 @@ from vdna_metrics.references.resolve import DNALike, compared_dna
 _BLOCK = 1 << 22  # cumulative shares held at once, 32 MiB, beside as much for their differences
 
 
-def histogram_of(dna: VDNA) -> HistogramDistribution:
+def histogram_of(dna: VDNA) -> Histogram:
     """The distribution of a DNA that is compared by the EMD."""
-    if not isinstance(dna.distribution, HistogramDistribution):
+    if not isinstance(dna.distribution, Histogram):
         raise TypeError(f"the EMD compares histograms, this DNA is of kind {dna.kind!r}")
     return dna.distribution
 
 
-def emd_scale(column: Column, dna: VDNA) -> Tensor:
-    """What each neuron's EMD in bins counts in a column of the EMD: ``[neurons]`` float64."""
-    scale = chosen_weights(column.weights, dna.layout, dna.fingerprint)
-    if scale is None:
-        scale = torch.full((dna.layout.total,), 1 / dna.layout.total, dtype=torch.float64)
-    return scale * bin_widths(histogram_of(dna), column.options["unit"])
+def emd_scale(column: Column, dna: VDNA, histogram: Histogram) -> Tensor:
+    """What each neuron's EMD counts in a column of the EMD, ``[neurons]`` float64; 0 where it has no value.
+
+    Args:
+        column: of the EMD.
+        dna: the reference.
+        histogram: in whose bins the EMD is.
+    """
+    widths = histogram.bin_widths(column.options["unit"]).cpu()
+    weights = chosen_weights(column.weights, dna.layout, dna.fingerprint)
+    if weights is None:
+        known = ~widths.isnan()
+        weights = known.double() / known.sum()
+    return (weights * widths).nan_to_num_(nan=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +137,14 @@ def distance_matrix(dnas: Mapping[str, DNALike], *, distance: ColumnLike = "emd"
 
 
 def _emd_matrix(dnas: Sequence[VDNA], column: Column) -> Tensor:
-    layout, scale = dnas[0].layout, emd_scale(column, dnas[0])
-    counts = [histogram_of(dna).counts.cpu() for dna in dnas]
+    first, *others = map(histogram_of, dnas)
+    frame, layout = first.spanning(others), dnas[0].layout
+    scale = emd_scale(column, dnas[0], frame)
     values = torch.zeros(len(dnas), len(dnas), dtype=torch.float64)
-    step = max(1, _BLOCK // (len(dnas) * counts[0].shape[1]))
+    step = max(1, _BLOCK // (len(dnas) * frame.bins))
     for start in range(0, layout.total, step):
         rows = slice(start, start + step)
-        shares = torch.stack([cumulative_shares(each[rows]) for each in counts])
+        shares = torch.stack([cumulative_shares(each.counts_in(frame, rows).cpu()) for each in (first, *others)])
         for i in range(1, len(shares)):
             values[i, :i] += (shares[:i] - shares[i]).abs_().sum(dim=2) @ scale[rows]
     return values + values.T

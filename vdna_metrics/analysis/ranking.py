@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vdna_metrics.build.passes import ActivationBatch, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
-from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
+from vdna_metrics.distributions import Distribution, Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -214,6 +214,7 @@ def rank_images(
         reference=", ".join(real.provenance.sources) or "unknown source",
         settings=[state_digest, max_positions, settings_of(real.distribution)],
         pictures=pictures,
+        of_reference=real.distribution,
     )
 
 
@@ -224,8 +225,8 @@ def _double_device(device: torch.device | str) -> torch.device:
 
 def settings_of(distribution: Distribution) -> Any:
     """What decides a distribution beside its images and neurons, as plain containers."""
-    if isinstance(distribution, HistogramDistribution):
-        return [distribution.bins, distribution.ranges.digest]
+    if isinstance(distribution, Histogram):
+        return [distribution.bins, distribution.digest]
     return distribution.kind
 
 
@@ -273,6 +274,7 @@ def rank_by(
     reference: str,
     settings: Sequence[Any],
     pictures: int,
+    of_reference: Distribution | None = None,
 ) -> ImageRanking:
     """Measure each image of a source in one pass.
 
@@ -286,6 +288,7 @@ def rank_by(
         reference: what the images are compared with, for people.
         settings: what decides the values, beside the images, the network, the layout and the column.
         pictures: how many of the nearest and of the farthest images to keep.
+        of_reference: the reference's distribution, where there is one.
     """
     check_count("pictures", pictures, 0)
     per, layers = column.distance.per, tuple(layout) if column.distance.per is not None else ()
@@ -306,8 +309,9 @@ def rank_by(
             raise ValueError(f"activations are not finite (NaN or infinite) in layers {bad}")
         parts = measure(batch)
         for place, part in enumerate(parts[layer] for layer in layers or parts):
-            factors = part.new_full((part.shape[1],), 1 / part.shape[1]) if in_layer is None else in_layer[place]
-            state[list(batch.indices), place] = (part @ factors.to(part.device)).cpu()
+            known = ~part.isnan().any(dim=0)
+            factors = known.double() / known.sum() if in_layer is None else in_layer[place].to(part.device)
+            state[list(batch.indices), place] = (part.nan_to_num(nan=0.0) @ factors).cpu()
 
     decisive = [
         column.name,
@@ -331,7 +335,7 @@ def rank_by(
         layers=layers,
         indices=tuple(seen.indices),
         names=seen.seen_names,
-        scores=(rows * column.layer_shares(layout)).sum(dim=1) if layers else rows[:, 0],
+        scores=(rows * column.layer_shares(layout, of_reference)).sum(dim=1) if layers else rows[:, 0],
         layer_distances=rows[:, : len(layers)],
         skipped=tuple(seen.skipped),
         higher_is_better=column.distance.higher_is_better,

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution
 from vdna_metrics.dna.columns import ColumnLike, find_column
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
@@ -83,7 +83,7 @@ def select_sensitive(
     found = cast("dict[str, Tensor]", column.measure(a, b, "none"))
     distances = torch.cat([found[layer].cpu() for layer in a.layout])
     dead, uncovered = _dead(a, b), _coverage(a, b) < min_coverage
-    dropped = (dead if drop_dead else torch.zeros_like(dead)) | uncovered
+    dropped = (dead if drop_dead else torch.zeros_like(dead)) | uncovered | distances.isnan()
     mask = _largest(a.layout, distances.masked_fill(dropped, -torch.inf), k, threshold, per_layer)
     made = {
         "method": "select_sensitive",
@@ -125,8 +125,8 @@ def _largest(
 def _dead(a: VDNA, b: VDNA) -> Tensor:
     dead = torch.ones(a.layout.total, dtype=torch.bool)
     for side in (a.distribution, b.distribution):
-        if isinstance(side, HistogramDistribution):
-            return side.ranges.dead
+        if isinstance(side, Histogram):
+            return side.widths() == 0
         side = side.gaussian() if isinstance(side, LayerGaussianDistribution) else side
         if isinstance(side, GaussianDistribution):
             mean, variance = (moment.cpu() for moment in side.mean_and_variance())
@@ -138,8 +138,8 @@ def _coverage(a: VDNA, b: VDNA) -> Tensor:
     """Share of each neuron's activations inside its range, of the side where it is smaller, ``[neurons]``."""
     shares = [torch.ones(a.layout.total, dtype=torch.float64)]
     for side in (a.distribution, b.distribution):
-        if isinstance(side, HistogramDistribution):
-            shares.append(1 - ((side.below + side.above).double() / side.counts.sum(1)).cpu())
+        if isinstance(side, Histogram):
+            shares.append(1 - (torch.add(*side.outside_counts()).double() / side.counts.sum(1)).cpu())
     return torch.stack(shares).amin(0)
 
 

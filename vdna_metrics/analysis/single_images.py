@@ -15,10 +15,9 @@ from vdna_metrics.analysis.ranking import ImageRanking, rank_by, settings_of
 from vdna_metrics.build.dnas import empty_distribution
 from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
-from vdna_metrics.distributions import Distribution, HistogramDistribution
+from vdna_metrics.distributions import Distribution, Histogram
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.distances import EMD, NFD
-from vdna_metrics.dna.of_images import bin_widths
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -137,10 +136,14 @@ def _of_pairs(
 ) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]:
     """Of two sides' activations, of which the second may be of one image, ``{layer: [images, neurons]}``."""
     layout = empty.layout
-    if not isinstance(empty, HistogramDistribution):
+    if not isinstance(empty, Histogram):
         return lambda a, b: {layer: (image_means(a[layer]) - image_means(b[layer])).square_() for layer in layout}
-    ends = empty.ranges.low, empty.ranges.high
-    low, high, scale = map(layout.split, (*ends, bin_widths(empty, column.options["unit"])))
+    if empty.given == "auto":
+        raise ValueError(
+            "images are compared in ranges that all of them share: give ranges=, as calibrate() finds them on images "
+            "like these (--ranges, vdna-metrics calibrate)"
+        )
+    low, high, scale = map(layout.split, (*empty.rule_ends, empty.bin_widths(column.options["unit"])))
 
     def emd(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found = {}
@@ -233,7 +236,7 @@ def find_exemplars(
     check_count("neurons", neurons)
     check_count("number", number)
     a, b = explanation.reference.distribution, explanation.generated.distribution
-    if not isinstance(a, HistogramDistribution) or not isinstance(b, HistogramDistribution):
+    if not isinstance(a, Histogram) or not isinstance(b, Histogram):
         raise ValueError(
             f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
         )
@@ -246,9 +249,12 @@ def find_exemplars(
     layout = explanation.layout.select(neurons=wanted)
     keys = [(layer, neuron) for layer in layout for neuron in layout.neurons.get(layer, range(layout[layer]))]
     a, b, max_positions = a.select(layout), b.select(layout), explanation.reference.provenance.max_positions
-    potentials = _potentials(a.counts.cpu(), b.counts.cpu())
+    a, other = a.comparable([b])
+    # In bins of the unit of that name, which those that both were counted in need not be.
+    scale = a.bin_widths("bins").nan_to_num(nan=0.0)[:, None].cpu()
+    potentials = scale * _potentials(a.counts.cpu(), other.counts.cpu())
     potential_of = layout.split(potentials.to(reading.device))
-    low, high = (layout.split(end.to(reading.device)) for end in (a.ranges.low, a.ranges.high))
+    low, high = (layout.split(end.to(reading.device)) for end in a.rule_ends)
     pulls = torch.zeros(len(source), len(keys), dtype=torch.float64)
 
     def fill_(batch: ActivationBatch) -> None:
@@ -260,7 +266,7 @@ def find_exemplars(
         pulls[list(batch.indices)] = torch.cat(found).T
 
     digest = hashlib.sha256(potentials.numpy().tobytes()).hexdigest()
-    settings = ["pulls", network.fingerprint.digest, layout.to_json(), a.ranges.digest, max_positions, digest]
+    settings = ["pulls", network.fingerprint.digest, layout.to_json(), a.digest, max_positions, digest]
     seen = run_pass(source, network, layout, reading, {"pulls": pulls}, settings, fill_)
     pull, sign = seen.rows(pulls), 1 if side == "generated" else -1
     rows = (sign * pull).argsort(dim=0, descending=True, stable=True)[:number]

@@ -12,7 +12,7 @@ from torch import Tensor
 from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution, empty_histogram
 from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.vdna import VDNA, Provenance
@@ -24,8 +24,8 @@ from vdna_metrics.images.batches import FACTS
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_choice, check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
-from vdna_metrics.ranges import RangesLike, as_ranges
-from vdna_metrics.references.store import find_ranges
+from vdna_metrics.ranges import ActivationRanges, RangesLike, as_ranges
+from vdna_metrics.references.store import default_ranges
 
 Key = TypeVar("Key")
 
@@ -167,8 +167,8 @@ class DNARequest:
         settings: list[Any] = [self.kind, self.layout.to_json(), extractor.fingerprint.select(list(self.layout)).digest]
         empty = self.empty(extractor)
         settings.append(empty.state_size())
-        if isinstance(empty, HistogramDistribution):
-            settings += [empty.bins, empty.ranges.digest, self.max_positions]
+        if isinstance(empty, Histogram):
+            settings += [empty.bins, empty.digest, self.max_positions]
         return settings
 
 
@@ -223,6 +223,10 @@ def make_dnas(
         raise TypeError("parts and features need images that can be read by number, not an iterable of batches")
     whole = one_part(n_images or 0)
     partitions = {key: whole if request.partition is None else request.partition for key, request in requests.items()}
+    for key, request in requests.items():
+        if partitions[key].complements and request.empty(extractor).subtraction == "none":
+            # What is left when a part is taken away may have a finer grid, so both are filled.
+            partitions[key] = replace(partitions[key], complements=False)
     sizes = []
     for key, request in requests.items():
         partitions[key].check_images(known_as, n_images or 0)
@@ -338,9 +342,10 @@ def empty_distribution(
 ) -> Distribution:
     """A distribution of some of an extractor's neurons that has seen no image; arguments as in `build_dnas`."""
     if kind == "histogram":
-        chosen = find_ranges(extractor) if ranges is None else as_ranges(ranges)
-        chosen.check_fingerprint(extractor.fingerprint)
-        return HistogramDistribution.empty(chosen.for_layout(layout), bins, device=device)
+        chosen = default_ranges(extractor) if ranges is None else as_ranges(ranges)
+        if isinstance(chosen, ActivationRanges):
+            chosen.check_fingerprint(extractor.fingerprint)
+        return empty_histogram(layout, chosen, bins, device=device)
     if kind == "gaussian":
         return GaussianDistribution.empty(layout, device=device)
     return LayerGaussianDistribution.empty(layout, device=device)

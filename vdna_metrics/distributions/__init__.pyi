@@ -1,6 +1,7 @@
+from .auto_histogram import AutoHistogramDistribution as AutoHistogramDistribution, empty_histogram as empty_histogram
 from .base import Distribution as Distribution, Kind as Kind
 from .gaussian import (
     GaussianDistribution as GaussianDistribution,
     LayerGaussianDistribution as LayerGaussianDistribution,
 )
-from .histogram import HistogramDistribution as HistogramDistribution
+from .histogram import Histogram as Histogram, HistogramDistribution as HistogramDistribution

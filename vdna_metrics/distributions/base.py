@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.layout import NeuronLayout
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Kind = Literal["histogram", "gaussian", "layer_gaussian"]
 
@@ -35,6 +38,7 @@ class Distribution(ABC):
     kind: ClassVar[Kind]
     dtype: ClassVar[torch.dtype]
     min_images: ClassVar[int] = 1
+    subtraction: ClassVar[Literal["exact", "rounded", "none"]]  # how a whole and a part of it tell the rest
 
     layout: NeuronLayout
     state: Tensor
@@ -64,11 +68,11 @@ class Distribution(ABC):
         """Number of images seen."""
         return int(self.state[0])
 
-    def with_state(self, state: Tensor) -> Distribution:
+    def with_state(self, state: Tensor) -> Self:
         """The same settings around another state."""
         return replace(self, state=state)
 
-    def to(self, device: torch.device | str) -> Distribution:
+    def to(self, device: torch.device | str) -> Self:
         """The same distribution with its state on another device."""
         return self.with_state(self.state.to(device))
 
@@ -155,7 +159,7 @@ class Distribution(ABC):
         """``(what, here, there)`` for each setting by which two distributions of one kind cannot be compared."""
 
     @abstractmethod
-    def select(self, selection: NeuronLayout) -> Distribution:
+    def select(self, selection: NeuronLayout) -> Self:
         """Keep the neurons of a selection of the layout."""
 
     def _selected_head(self, selection: NeuronLayout) -> Tensor:
@@ -172,20 +176,20 @@ class Distribution(ABC):
             raise ValueError("these distributions cannot be merged: " + describe_differences(problems))
         return self.with_state(self.merged([self.state, other.state.to(self.state.device)]))
 
-    def without(self, part: Distribution) -> Distribution:
-        """The distribution over the images that are not in a part of them."""
+    def without(self, part: Distribution) -> Self:
+        """The distribution over the images that are not in a part of them; see ``subtraction``."""
         return self.with_state(self.state - part.state.to(self.state.device))
 
     def merged(self, states: Iterable[Tensor]) -> Tensor:
         """The state of several sets of images from their states, at least two."""
         return reduce(torch.add, states)
 
-    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[..., Tensor]) -> list[Tensor]:
         """States over the images of all ranks.
 
         Args:
             states: of this rank, one or several.
-            all_reduce: sums a tensor over the ranks, in as few calls as possible.
+            all_reduce: reduces a tensor over the ranks: sums it, or does what a ``ReduceOp`` beside it says.
         """
         total = all_reduce(torch.cat([*states]))
         return list(total.split([len(state) for state in states]))

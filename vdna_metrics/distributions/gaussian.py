@@ -42,6 +42,7 @@ class _Moments(Distribution):
 
     min_images: ClassVar[int] = 2
     dtype: ClassVar[torch.dtype] = torch.float64
+    subtraction = "rounded"
 
     @classmethod
     def empty(cls, layout: NeuronLayout, *, device: torch.device | str = "cpu") -> Self:

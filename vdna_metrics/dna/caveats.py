@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution
 from vdna_metrics.dna.account import Counts, ImageAccount
 from vdna_metrics.dna.vdna import VDNA
 
@@ -200,7 +200,7 @@ def _depth(depths: Counts) -> Caveat | None:
 
 
 def _coverage(dna: VDNA) -> Caveat | None:
-    if not isinstance(dna.distribution, HistogramDistribution) or not dna.n_images:
+    if not isinstance(dna.distribution, Histogram) or not dna.n_images:
         return None
     outside = {layer: share for layer, share in dna.distribution.outside().items() if share > _OUTSIDE}
     if not outside:
@@ -260,7 +260,7 @@ def chance(dna: VDNA, n_images: int) -> str:
         ['up to 35.8 bins to a VDNA-EMD', 'about 0.399 to a neuron Fréchet distance']
     """
     distribution = dna.distribution
-    if isinstance(distribution, HistogramDistribution):
+    if isinstance(distribution, Histogram):
         counts = distribution.counts.double()
         share = counts.cumsum(dim=1) / counts.sum(dim=1, keepdim=True).clamp_min(1)
         spread = (share * (1 - share)).clamp_min(0)

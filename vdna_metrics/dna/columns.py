@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import Kind
+from vdna_metrics.distributions import Distribution, Histogram, Kind
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction, find_distance, list_distances, with_unit
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
@@ -149,13 +149,17 @@ class Column:
         found = cast("dict[str, Tensor]", self.measure(reference, generated, "layer"))
         return {layer: float(value) for layer, value in found.items()}
 
-    def layer_shares(self, layout: NeuronLayout) -> Tensor:
-        """What each layer's value, as of `by_layer`, counts in the whole: ``[layers]`` float64."""
+    def layer_shares(self, layout: NeuronLayout, reference: Distribution | None = None) -> Tensor:
+        """What each layer's value, as of `by_layer` from a reference, counts in the whole: ``[layers]`` float64."""
+        known = None
         if self.weights is not None:
             return torch.ones(len(layout), dtype=torch.float64)
         if self.distance.per == "layer":
             return torch.full((len(layout),), 1 / len(layout), dtype=torch.float64)
-        return torch.tensor(list(layout.values()), dtype=torch.float64) / layout.total
+        if self.distance.may_lack and isinstance(reference, Histogram):
+            known = layout.split(~reference.bin_widths(self.options["unit"]).isnan())
+        counts = list(layout.values()) if known is None else [int(part.sum()) for part in known.values()]
+        return torch.tensor(counts, dtype=torch.float64) / sum(counts)
 
     def sort_key(self, value: float) -> float:
         """What puts values in order, the best first."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, Kind, LayerGaussianDistribution
+from vdna_metrics.distributions import GaussianDistribution, Histogram, Kind, LayerGaussianDistribution
 from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.dna.of_images import OfImages, image_emd_from, image_frechet_from, image_layer_frechet_from
 from vdna_metrics.dna.vdna import VDNA, check_comparable
@@ -62,6 +62,7 @@ class Distance:
             image's DNA is made and compared.
         aliases: other names for it.
         short: label for the heads of tables, by default ``label``.
+        may_lack: whether neurons may have no value: NaN, which means leave out.
 
     Raises:
         ValueError: for a malformed name, or an unknown kind, direction, arity or part.
@@ -94,6 +95,7 @@ class Distance:
     of_images: Callable[..., OfImages] | None = None
     aliases: tuple[str, ...] = ()
     short: str = ""
+    may_lack: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "short", self.short or self.label)
@@ -189,7 +191,9 @@ class Distance:
 
     def parts(self, *sides: Distribution, **options: Any) -> dict[str, Tensor] | Tensor:
         """What its function gives of distributions, in float64; refused where it is not what the distance states."""
-        layout = sides[0].layout
+        layout, first = sides[0].layout, sides[0]
+        if isinstance(first, Histogram):
+            sides = tuple(first.comparable([side for side in sides[1:] if isinstance(side, Histogram)]))
         with self.naming_errors():
             found = self.function(*sides, **options)
         sizes = {} if self.per is None else {layer: n if self.per == "neuron" else 1 for layer, n in layout.items()}
@@ -202,8 +206,8 @@ class Distance:
         return parts[""].double() if self.per is None else {layer: part.double() for layer, part in parts.items()}
 
     def check_finite(self, parts: Mapping[str, Tensor]) -> None:
-        """Raise ``ValueError``, naming the layers, for values that are not finite."""
-        bad = [layer for layer, part in parts.items() if not part.isfinite().all()]
+        """Raise ``ValueError``, naming the layers, for values that are not finite; NaN may be where it ``may_lack``."""
+        bad = [layer for layer, part in parts.items() if not (part.isfinite() | (part.isnan() & self.may_lack)).all()]
         if bad:
             raise ValueError(f"{self.name} is not finite in layers {', '.join(bad) or 'of all'}")
 
@@ -260,10 +264,16 @@ class Distance:
             parts = {layer: part * share.to(part) for (layer, part), share in zip(parts.items(), shares, strict=True)}
         if reduction == "none":
             return parts
+        lacking = [layer for layer, part in parts.items() if part.isnan().all()]
+        if lacking:
+            raise ValueError(
+                f"{self.label}: no neuron of {', '.join(lacking)} has any width in the reference, which the unit is "
+                "relative to: take more images, unit='activation', or other layers"
+            )
+        reduce = torch.nanmean if flat is None else torch.nansum
         if reduction == "layer":
-            return {layer: part.mean() if flat is None else part.sum() for layer, part in parts.items()}
-        every = torch.cat(list(parts.values()))
-        return every.mean() if flat is None else every.sum()
+            return {layer: reduce(part) for layer, part in parts.items()}
+        return reduce(torch.cat(list(parts.values())))
 
 
 DistanceLike = str | Distance
@@ -356,14 +366,11 @@ def _load_plugins() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- our distances
-def _emd(reference: HistogramDistribution, generated: HistogramDistribution, *, unit: EMDUnit) -> dict[str, Tensor]:
+def _emd(reference: Histogram, generated: Histogram, *, unit: EMDUnit) -> dict[str, Tensor]:
     layout, device = reference.layout, reference.counts.device
-    sides = (reference.counts, generated.counts, reference.ranges.low, reference.ranges.high)
-    counts_a, counts_b, low, high = (layout.split(side.to(device)) for side in sides)
-    return {
-        layer: earth_movers_distance(counts_a[layer], counts_b[layer], unit=unit, low=low[layer], high=high[layer])
-        for layer in layout
-    }
+    sides = (reference.counts, generated.counts, reference.bin_widths(unit))
+    counts_a, counts_b, width = (layout.split(side.to(device)) for side in sides)
+    return {layer: earth_movers_distance(counts_a[layer], counts_b[layer]) * width[layer] for layer in layout}
 
 
 def _neuron_frechet(reference: GaussianDistribution, generated: GaussianDistribution) -> dict[str, Tensor]:
@@ -399,6 +406,7 @@ EMD = register_distance(
         bias="extrapolation",
         options={"unit": get_args(EMDUnit)},
         of_images=image_emd_from,
+        may_lack=True,
     )
 )
 NFD = register_distance(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
+from vdna_metrics.distributions import Distribution, Kind
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, check_comparable
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -128,13 +128,14 @@ class GroupedDNA:
         if len(others) == len(self.groups):
             raise IndexError(f"there is no group {index} of {len(self.groups)}")
         total = self.total.distribution
-        if isinstance(total, HistogramDistribution):  # counts are whole numbers: the difference is exact
+        if total.subtraction == "exact":
             return self._of(total.without(self.groups[index].distribution), others)
         return self._of(self._leave_outs[index], others)
 
     @cached_property
     def _leave_outs(self) -> list[Distribution]:
-        # Sums before and after each group: a difference of moments would round at the size of the total.
+        # Sums before and after each group, where there is no difference: of moments it would round at the size of the
+        # total, and of grids it is not known.
         parts = [group.distribution for group in self.groups]
         after = [parts[-1]]
         for part in parts[-2:0:-1]:

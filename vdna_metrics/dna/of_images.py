@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution
 from vdna_metrics.functional.emd import EMDUnit, cumulative_shares, image_emd
 from vdna_metrics.functional.moments import image_means
 
@@ -15,18 +14,34 @@ OfImages = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """Takes ``{layer: [neurons, images, positions]}``, gives ``{layer: [images, parts]}`` float64."""
 
 
-def image_emd_from(reference: HistogramDistribution, *, unit: EMDUnit) -> OfImages:
-    """EMD of each neuron between each image's own counts and the reference's."""
+def image_emd_from(reference: Histogram, *, unit: EMDUnit) -> OfImages:
+    """EMD of each neuron between each image's own counts and the reference's.
+
+    Where the bins were not given, activations outside the reference's count by how far outside they are.
+    """
     layout = reference.layout
     shares = layout.split(cumulative_shares(reference.counts))
-    low, high = (layout.split(end.to(reference.state.device)) for end in (reference.ranges.low, reference.ranges.high))
-    scale = layout.split(bin_widths(reference, unit))
+    low, high = (layout.split(end.to(reference.state.device)) for end in reference.rule_ends)
+    scale, widths = layout.split(reference.bin_widths(unit)), layout.split(reference.bin_widths("activation"))
 
     def measure(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {layer: image_emd(activations[layer], shares[layer], low[layer], high[layer]) for layer in layout}
-        return {layer: distances.mul_(scale[layer].to(distances.device)) for layer, distances in found.items()}
+        found = {}
+        for layer, x in activations.items():
+            if layer in layout:
+                distances = image_emd(x, shares[layer], low[layer], high[layer])
+                if reference.given == "auto":
+                    distances += _beyond(x, low[layer], high[layer]).to(distances) / widths[layer].to(distances)
+                found[layer] = distances.mul_(scale[layer].to(distances.device))
+        return found
 
     return measure
+
+
+def _beyond(activations: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far outside an image's activations are on average, ``[images, neurons]``."""
+    column = activations.shape[0], 1, 1
+    beyond = (low.view(column).to(activations.device) - activations).clamp_(min=0)
+    return beyond.add_((activations - high.view(column).to(activations.device)).clamp_(min=0)).mean(dim=2).T
 
 
 def image_frechet_from(reference: GaussianDistribution) -> OfImages:
@@ -47,10 +62,3 @@ def image_layer_frechet_from(reference: LayerGaussianDistribution) -> OfImages:
     """``|x − μ|² + tr S`` of each layer: the sum of `image_frechet_from` over its neurons."""
     by_neuron = image_frechet_from(reference.gaussian())
     return lambda activations: {layer: x.sum(dim=1, keepdim=True) for layer, x in by_neuron(activations).items()}
-
-
-def bin_widths(distribution: HistogramDistribution, unit: EMDUnit) -> Tensor:
-    """A bin of each neuron in a unit, ``[neurons]`` float64."""
-    low, high = distribution.ranges.low.double(), distribution.ranges.high.double()
-    one = torch.ones_like(low)
-    return {"bins": one, "range": one / distribution.bins, "activation": (high - low) / distribution.bins}[unit]

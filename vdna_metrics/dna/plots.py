@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import Distribution, GaussianDistribution, HistogramDistribution
+from vdna_metrics.distributions import Distribution, GaussianDistribution, Histogram
 from vdna_metrics.dna.vdna import VDNA
 
 if TYPE_CHECKING:
@@ -122,12 +122,15 @@ def _outline(dna: VDNA, low: float, high: float, groups: int) -> Outline:
 
 def _bins(distribution: Distribution) -> tuple[Tensor, float, float]:
     """Counts ``[bins]`` of one neuron's histogram, where they start, and the width of a bin."""
-    if not isinstance(distribution, HistogramDistribution):
+    if not isinstance(distribution, Histogram):
         raise TypeError(f"expected a histogram, got {type(distribution).__name__}")
     if not distribution.n_images:
         raise ValueError("this DNA has seen no image")
-    low, high = float(distribution.ranges.low), float(distribution.ranges.high)
-    return distribution.counts[0].double().cpu(), low, (high - low) / distribution.bins
+    return (
+        distribution.counts[0].double().cpu(),
+        float(distribution.ends[0]),
+        float(distribution.bin_widths("activation")),
+    )
 
 
 def axis_or_new(ax: Axes | None, size: tuple[float, float] = (8, 4.5)) -> Axes:

@@ -13,14 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import (
+    AutoHistogramDistribution,
+    GaussianDistribution,
+    Histogram,
+    HistogramDistribution,
+    LayerGaussianDistribution,
+    empty_histogram,
+)
 from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.dna.vdna import VDNA, ProvenanceFields
 from vdna_metrics.files import check_limit, errors_of, read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.functional.grids import extreme_codes
 from vdna_metrics.functional.histogram import MAX_BINS
 from vdna_metrics.layout import NeuronLayout
-from vdna_metrics.ranges import ActivationRanges, RangesFields, load_ranges
+from vdna_metrics.ranges import ActivationRanges, GivenRanges, RangesFields, load_ranges
 from vdna_metrics.schema import ArrayField, Arrays, Check, Count
 
 Array = NDArray[Any]
@@ -43,12 +51,15 @@ def save_vdna(dna: VDNA, path: str | Path) -> Path:
         "provenance": dna.provenance.to_json(),
     }
     arrays: dict[str, Array] = dna.provenance.account.arrays()
-    if isinstance(distribution, HistogramDistribution):
+    if isinstance(distribution, Histogram):
         header["bins"] = distribution.bins
+        arrays["lengths"], arrays["counts"] = _packed(_array(distribution.counts))
+    if isinstance(distribution, AutoHistogramDistribution):
+        arrays["low"], arrays["high"] = map(_array, distribution.observed)
+    elif isinstance(distribution, HistogramDistribution):
         header["ranges"] = distribution.ranges.header()
         arrays["low"] = distribution.ranges.observed_low.numpy()
         arrays["high"] = distribution.ranges.observed_high.numpy()
-        arrays["lengths"], arrays["counts"] = _packed(_array(distribution.counts))
         arrays["below"] = _smallest(_array(distribution.below))
         arrays["above"] = _smallest(_array(distribution.above))
     elif isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
@@ -139,11 +150,11 @@ class DNAFile:
 @dataclass(frozen=True)
 class _HistogramFile(DNAFile):
     bins: _Bins
-    ranges: RangesFields
+    ranges: RangesFields | None = None  # none are given to histograms that find their own
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.ranges.layout != self.layout:
+        if self.ranges is not None and self.ranges.layout != self.layout:
             raise ValueError(f"ranges.layout: expected that of the DNA, {dict(self.layout)}, got {self.ranges.layout}")
 
     def arrays(self) -> dict[str, ArrayField]:
@@ -151,15 +162,23 @@ class _HistogramFile(DNAFile):
         check_limit("array_bytes", neurons * (self.bins + 2) * 8, f"the counts of {neurons} neurons, {self.bins} bins")
         runs, outside = neurons * -(-self.bins // _RUN), ArrayField((neurons,), "u")
         packed = {"lengths": ArrayField((runs,), "u1"), "counts": ArrayField((None, runs, _RUN), "u1")}
+        if self.ranges is None:
+            extremes = dict.fromkeys(("low", "high"), ArrayField((neurons,), "f4", finite=False))
+            return {**super().arrays(), **packed, **extremes}
         return {**super().arrays(), **self.ranges.arrays(), **packed, "below": outside, "above": outside}
 
-    def distribution(self, arrays: Arrays) -> HistogramDistribution:
+    def distribution(self, arrays: Arrays) -> Histogram:
         if len(arrays["counts"]) > 8:
             raise ValueError(f"array 'counts': expected at most 8 bytes a count, got {len(arrays['counts'])}")
-        found = HistogramDistribution.empty(self.ranges.ranges(arrays), self.bins)
+        ranges: GivenRanges = "auto" if self.ranges is None else self.ranges.ranges(arrays)
+        found = empty_histogram(self.layout, ranges, self.bins)
         _unpack_(_array(found.counts), arrays["lengths"], arrays["counts"])
-        for name, outside in (("below", found.below), ("above", found.above)):
-            _array(outside)[:] = arrays[name]  # what is over int64 is negative there
+        if isinstance(found, HistogramDistribution):
+            for name, outside in (("below", found.below), ("above", found.above)):
+                _array(outside)[:] = arrays[name]  # what is over int64 is negative there
+        elif isinstance(found, AutoHistogramDistribution):
+            low, high = (torch.from_numpy(arrays[end]) for end in ("low", "high"))
+            found.codes.copy_(torch.stack(extreme_codes(low, high)))
         found.state[0] = self.n_images
         found.check_possible()
         prepared = _PREPARED.search(self.fingerprint.preprocessing)
@@ -167,7 +186,7 @@ class _HistogramFile(DNAFile):
             self._check_totals(found, one_size=bool(prepared["size"]))
         return found
 
-    def _check_totals(self, found: HistogramDistribution, *, one_size: bool) -> None:
+    def _check_totals(self, found: Histogram, *, one_size: bool) -> None:
         """An image gives all neurons of a layer as many activations, and the same number as another of its size."""
         for layer, counts in self.layout.split(found.counts).items():
             totals = counts.sum(1)

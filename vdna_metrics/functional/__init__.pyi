@@ -10,8 +10,16 @@ from .frechet import (
     frechet_distance as frechet_distance,
     neuron_frechet_distance as neuron_frechet_distance,
 )
+from .grids import (
+    codes_to_extremes as codes_to_extremes,
+    extreme_codes as extreme_codes,
+    grid as grid,
+    power_of_two as power_of_two,
+    regrid as regrid,
+)
 from .histogram import (
     accumulate_histogram_ as accumulate_histogram_,
+    accumulate_on_grid_ as accumulate_on_grid_,
     bin_index as bin_index,
     extremes as extremes,
     histogram_counts as histogram_counts,

@@ -1,15 +1,22 @@
 """Counting activations into the bins of every neuron's range: exact, in bounded memory, in the order they lie."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vdna_metrics.functional.grids import power_of_two
+
 T = TypeVar("T")
+Array = NDArray[Any]
+_Place = Callable[[Array, Array], None]
 
 # float32 holds every whole number up to here, so the bin rule stays exact in it.
 MAX_BINS = 1 << 24
@@ -183,6 +190,53 @@ def accumulate_histogram_(
             _accumulate_on_accelerator_(counts, below, above, activations, low, high)
 
 
+def accumulate_on_grid_(counts: Tensor, activations: Tensor, exponent: Tensor, origin: Tensor) -> None:
+    """Add activations to histograms on grids of bins ``[j 2**k, (j + 1) 2**k)``, see `functional.grid`.
+
+    Activations are taken in float32 and scaled in float64, which is exact. Memory is bounded as in
+    `accumulate_histogram_`, and nothing waits for the device; on an accelerator, activations that are not finite are
+    counted anywhere in the window, and the caller refuses them later.
+
+    Args:
+        counts: `[neurons, bins]` int64, contiguous, changed in place.
+        activations: `[neurons, ...]`, floating, any strides; they lie in the windows, the caller sees to that.
+        exponent: `[neurons]`, k of each neuron's grid.
+        origin: `[neurons]`, j of the first bin of its window.
+
+    Examples:
+        >>> counts = torch.zeros(1, 4, dtype=torch.int64)
+        >>> accumulate_on_grid_(counts, torch.tensor([[-0.5, 0.2, 0.7]]), torch.tensor([-1]), torch.tensor([-1]))
+        >>> counts
+        tensor([[1, 1, 1, 0]])
+    """
+    if activations.numel() == 0:
+        return
+    scale, start = power_of_two(-exponent), origin.double()
+    with torch.inference_mode():
+        if activations.device.type == "cpu":
+            scales, starts = scale.numpy(), start.numpy()
+
+            def rule(block: slice, column: list[int]) -> _Place:
+                block_scale, block_start = scales[block].reshape(column), starts[block].reshape(column)
+
+                def place_(values: Array, out: Array) -> None:
+                    np.multiply(values, block_scale, out=out)
+                    np.floor(out, out=out)
+                    np.subtract(out, block_start, out=out)
+
+                return place_
+
+            _count_on_cpu_(counts, activations, torch.float32, starts.dtype, rule)
+            return
+
+        def index(piece: Tensor, column: list[int]) -> Tensor:
+            place = piece.float().double().mul_(scale.view(column)).floor_().sub_(start.view(column))
+            return place.clamp_(0, counts.shape[1] - 1).to(torch.int32).clamp_(min=0)
+
+        for _ in _count_on_accelerator_(counts, activations, index):
+            pass
+
+
 def range_end(end: Tensor | float, neurons: Tensor, name: str) -> Tensor:
     """Lower or upper ends of the ranges of `neurons` `[neurons, ...]`, given as `[neurons]` or one for all."""
     if not isinstance(end, Tensor):
@@ -219,25 +273,80 @@ def _bin_index(activations: Tensor, low: Tensor, width: Tensor, bins: int) -> Te
 def _accumulate_on_accelerator_(
     counts: Tensor, below: Tensor, above: Tensor, activations: Tensor, low: Tensor, high: Tensor
 ) -> None:
+    bins = counts.shape[1]
+    dtype = _rule_dtype(activations, low, high)
+    start, width = _start_and_width(low, high, dtype)
+    for view, piece in _count_on_accelerator_(
+        counts, activations, lambda x, column: _bin_index(x.to(dtype), start.view(column), width.view(column), bins)
+    ):
+        below += (piece < low.view(view.column)).sum(dim=view.samples)
+        above += (piece > high.view(view.column)).sum(dim=view.samples)
+
+
+def _count_on_accelerator_(
+    counts: Tensor, activations: Tensor, rule: Callable[[Tensor, list[int]], Tensor]
+) -> Iterator[tuple[_MemoryOrder, Tensor]]:
+    """Count piece by piece by a rule that gives bins of activations; the pieces come after they were counted."""
     neurons, bins = counts.shape
     view = _MemoryOrder(activations)
-    dtype = _rule_dtype(activations, low, high)
-    start, width = (end.view(view.column) for end in _start_and_width(low, high, dtype))
-    low, high = low.view(view.column), high.view(view.column)
     index_dtype = torch.int32 if counts.numel() <= _MAX_INT32 else torch.int64
     offsets = torch.arange(0, neurons * bins, bins, dtype=index_dtype, device=counts.device).view(view.column)
     one = torch.ones((), dtype=torch.int64, device=counts.device)
     for piece in view.pieces(_PIECE):
-        index = _bin_index(piece.to(dtype), start, width, bins).to(index_dtype).add_(offsets).reshape(-1)
+        index = rule(piece, view.column).to(index_dtype).add_(offsets).reshape(-1)
         counts.view(-1).index_add_(0, index, one.expand(index.shape))
-        below += (piece < low).sum(dim=view.samples)
-        above += (piece > high).sum(dim=view.samples)
+        yield view, piece
 
 
 def _accumulate_on_cpu_(
     counts: Tensor, below: Tensor, above: Tensor, activations: Tensor, low: Tensor, high: Tensor, outside: Tensor
 ) -> None:
-    """Count in NumPy, whose loops stay in the thread that calls them; only `index_add_` is faster in torch."""
+    # What follows costs as much as counting thousands of activations, so it is done once and not for every piece.
+    dtype = _rule_dtype(activations, low, high)
+    start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
+    # Python numbers would decide the dtype of the result in NumPy 1.
+    zero, last, all_bins = (start.dtype.type(number) for number in (0, counts.shape[1] - 1, counts.shape[1]))
+
+    def rule(block: slice, column: list[int]) -> _Place:
+        block_start, block_width = start[block].reshape(column), width[block].reshape(column)
+
+        def place_(values: Array, out: Array) -> None:
+            np.subtract(values, block_start, out=out)
+            np.multiply(out, all_bins, out=out)
+            np.divide(out, block_width, out=out)
+            # fmax makes 0 of NaN: 0 by the width of a dead neuron, in a process that flushes subnormal numbers.
+            np.fmax(out, zero, out=out)
+            np.minimum(out, last, out=out)
+
+        return place_
+
+    def count_outside_(block: slice, view: _MemoryOrder) -> Callable[[Tensor], None] | None:
+        found = outside[block].nonzero()[:, 0]
+        rows = found + block.start
+
+        def count_(piece: Tensor) -> None:
+            piece = piece.index_select(view.neuron_axis, found)
+            below.index_add_(0, rows, (piece < low[rows].view(view.column)).sum(dim=view.samples))
+            above.index_add_(0, rows, (piece > high[rows].view(view.column)).sum(dim=view.samples))
+
+        return count_ if len(found) else None
+
+    _count_on_cpu_(counts, activations, dtype, start.dtype, rule, count_outside_)
+
+
+def _count_on_cpu_(
+    counts: Tensor,
+    activations: Tensor,
+    dtype: torch.dtype,
+    rule_dtype: np.dtype[Any],
+    rule: Callable[[slice, list[int]], _Place],
+    look: Callable[[slice, _MemoryOrder], Callable[[Tensor], None] | None] | None = None,
+) -> None:
+    """Count in NumPy, whose loops stay in the thread that calls them; only `index_add_` is faster in torch.
+
+    ``rule`` says for a block of neurons how activations in ``dtype`` become bins, in ``rule_dtype``; ``look`` who sees
+    its pieces, too.
+    """
     neurons, bins = counts.shape
     samples = activations.numel() // neurons
     step = max(1, _PIECE_CPU // samples)
@@ -245,42 +354,27 @@ def _accumulate_on_cpu_(
         step = max(step, _NEURONS_CPU)
     step = min(step, neurons, _MAX_INT32 // bins)
     blocks = deque(slice(first, first + step) for first in range(0, neurons, step))
-
-    # What follows costs as much as counting thousands of activations, so it is done once and not for every piece.
-    dtype = _rule_dtype(activations, low, high)
-    start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
     offsets = np.arange(0, step * bins, bins, dtype=np.int32)
-    # Python numbers would decide the dtype of the result in NumPy 1.
-    zero, last, all_bins = (start.dtype.type(number) for number in (0, bins - 1, bins))
     size = min(_PIECE_CPU, step * samples)
     ones = torch.ones((), dtype=torch.int64, device="cpu").expand(size)
 
     def count_blocks_() -> None:
-        scaled_buffer, index_buffer = np.empty(size, start.dtype), np.empty(size, np.int32)
+        place_buffer, index_buffer = np.empty(size, rule_dtype), np.empty(size, np.int32)
         for block in _taken_from(blocks):
             view = _MemoryOrder(activations[block])
-            block_start, block_width = start[block].reshape(view.column), width[block].reshape(view.column)
-            block_offsets = offsets[: block_start.size].reshape(view.column)
+            place_, seen_by = rule(block, view.column), None if look is None else look(block, view)
             block_counts = counts[block].view(-1)
-            outside_rows = outside[block].nonzero()[:, 0]
+            block_offsets = offsets[: len(counts[block])].reshape(view.column)
             for piece in view.pieces(_PIECE_CPU):
                 values = piece.to(dtype).numpy()
-                scaled = scaled_buffer[: values.size].reshape(values.shape)
+                place = place_buffer[: values.size].reshape(values.shape)
                 index = index_buffer[: values.size].reshape(values.shape)
-                np.subtract(values, block_start, out=scaled)
-                np.multiply(scaled, all_bins, out=scaled)
-                np.divide(scaled, block_width, out=scaled)
-                # fmax makes 0 of NaN: 0 by the width of a dead neuron, in a process that flushes subnormal numbers.
-                np.fmax(scaled, zero, out=scaled)
-                np.minimum(scaled, last, out=scaled)
-                np.copyto(index, scaled, casting="unsafe")
+                place_(values, place)
+                np.copyto(index, place, casting="unsafe")
                 np.add(index, block_offsets, out=index)
                 block_counts.index_add_(0, torch.from_numpy(index).view(-1), ones[: values.size])
-                if len(outside_rows):
-                    piece = piece.index_select(view.neuron_axis, outside_rows)
-                    rows = outside_rows + block.start
-                    below.index_add_(0, rows, (piece < low[rows].view(view.column)).sum(dim=view.samples))
-                    above.index_add_(0, rows, (piece > high[rows].view(view.column)).sum(dim=view.samples))
+                if seen_by is not None:
+                    seen_by(piece)
 
     _in_threads(count_blocks_, activations.numel())
 

@@ -22,7 +22,7 @@ from vdna_metrics.analysis.uncertainty import (
 )
 from vdna_metrics.analysis.uncertainty.estimates import few_clusters, uneven_clusters
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna.caveats import Notes, is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.distances import with_unit
@@ -313,8 +313,8 @@ def _network_record(label: str, extractor: FeatureExtractor, real: SetDNAs) -> N
     bins, ranges = 0, ""
     for dna in real.dnas.values():
         distribution = total_of(dna).distribution
-        if isinstance(distribution, HistogramDistribution):
-            bins, ranges = distribution.bins, distribution.ranges.digest
+        if isinstance(distribution, Histogram):
+            bins, ranges = distribution.bins, distribution.digest
     return NetworkRecord(label, fingerprint.digest, parts, layers, bins, ranges)
 
 

@@ -11,7 +11,7 @@ from vdna_metrics.analysis.features import Features
 from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, content_digests, known_ranges
-from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, Provenance, check_comparable
@@ -19,7 +19,7 @@ from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumns
 from vdna_metrics.neurons import chosen_neurons
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import GivenRanges
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA, ImageSet
 from vdna_metrics.references.store import own_ranges
 
@@ -68,7 +68,7 @@ class SetReader:
     settings: LeaderboardSettings
     reading: Reading
     cache: Path | None
-    ranges: ActivationRanges | None
+    ranges: GivenRanges | None
     start: Start | None
     n_found: Mapping[str, int]
     digests: dict[str, list[str]]
@@ -184,9 +184,9 @@ class SetReader:
             of_kind.setdefault(column.kind, []).extend(network.layout.select(of, inside))
         bins, ranges = settings.bins, self.ranges
         histograms = [total_of(dna).distribution for dna in real.values()]
-        known = next((each for each in histograms if isinstance(each, HistogramDistribution)), None)
+        known = next((each for each in histograms if isinstance(each, Histogram)), None)
         if known is not None:
-            bins, ranges = known.bins, known.ranges
+            bins, ranges = known.bins, known.given
         elif "histogram" in of_kind and ranges is None:
             ranges = known_ranges(
                 images,

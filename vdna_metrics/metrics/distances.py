@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import torch
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import (
+    GaussianDistribution,
+    Histogram,
+    HistogramDistribution,
+    LayerGaussianDistribution,
+    empty_histogram,
+)
 from vdna_metrics.dna.distances import EMD, LFD, NFD, Distance, Reduction
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.fingerprint import ExtractorFingerprint
@@ -16,8 +22,8 @@ from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import check_max_positions
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
-from vdna_metrics.ranges import ActivationRanges, load_ranges
-from vdna_metrics.references.store import find_ranges
+from vdna_metrics.ranges import ActivationRanges, GivenRanges, RangesLike, as_ranges
+from vdna_metrics.references.store import default_ranges
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -48,7 +54,7 @@ class HistogramMetricOptions(DistanceMetricOptions, total=False):
     """Keyword arguments of every distance metric of histograms."""
 
     bins: int
-    ranges: ActivationRanges | str | Path | None
+    ranges: RangesLike | None
     max_positions: int | None
     allow_subsampled: bool
 
@@ -73,14 +79,14 @@ class HistogramDistanceMetric(DistanceMetric):
     Args:
         extractor: as in `DistanceMetric`.
         bins: bins of each histogram; those of the reference must agree.
-        ranges: activation ranges, or a path to them. By default those of the reference, else those that ship for the
-            extractor.
+        ranges: activation ranges, a path to them, or ``"auto"`` for histograms that find their own. By default those of
+            the reference, else those that ship for the extractor, else ``"auto"``.
         max_positions: look at no more positions of each image and layer than so many, always the same ones (see
             `subsample_positions`); counting costs less, and the distance is an estimate. By default all.
         allow_subsampled: take a reference of which other positions were looked at.
 
     Raises:
-        ValueError: for unknown names, a reference that does not fit the extractor, or when no ranges are known.
+        ValueError: for unknown names, or a reference that does not fit the extractor.
 
     Examples:
         >>> from vdna_metrics.dna import Distance
@@ -105,7 +111,7 @@ class HistogramDistanceMetric(DistanceMetric):
         extractor: ExtractorLike = "mugs_vit_base",
         *,
         bins: int = 1000,
-        ranges: ActivationRanges | str | Path | None = None,
+        ranges: RangesLike | None = None,
         max_positions: int | None = None,
         allow_subsampled: bool = False,
         **options: Unpack[DistanceMetricOptions],
@@ -114,18 +120,16 @@ class HistogramDistanceMetric(DistanceMetric):
         check_max_positions(max_positions)
         self.max_positions = max_positions
         self.allow_subsampled = allow_subsampled
-        self._prepare_states(HistogramDistribution.empty(self._ranges(ranges), bins, device=self._states_device))
+        self._prepare_states(empty_histogram(self.layout, self._ranges(ranges), bins, device=self._states_device))
 
-    def _ranges(self, ranges: ActivationRanges | str | Path | None) -> ActivationRanges:
+    def _ranges(self, ranges: RangesLike | None) -> GivenRanges:
         real = None if self.reference is None else self.reference.distribution
-        if ranges is None and isinstance(real, HistogramDistribution):
-            return real.ranges
-        if ranges is None:
-            ranges = find_ranges(self.extractor)
-        elif not isinstance(ranges, ActivationRanges):
-            ranges = load_ranges(ranges)
-        ranges.check_fingerprint(self.fingerprint)
-        return ranges.for_layout(self.layout)
+        if ranges is None and isinstance(real, Histogram):
+            return real.given
+        chosen = default_ranges(self.extractor) if ranges is None else as_ranges(ranges)
+        if isinstance(chosen, ActivationRanges):
+            chosen.check_fingerprint(self.fingerprint)
+        return chosen
 
     def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
         if isinstance(self._empty, HistogramDistribution):
@@ -134,9 +138,11 @@ class HistogramDistanceMetric(DistanceMetric):
 
     def _state_settings(self) -> tuple[Any, ...]:
         empty = self._empty
-        if not isinstance(empty, HistogramDistribution):
+        if not isinstance(empty, Histogram):
             raise TypeError(f"{type(self).__name__} keeps histograms")
-        ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
+        ends: bytes | str = empty.digest
+        if isinstance(empty, HistogramDistribution):
+            ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()
         return (*super()._state_settings(), empty.bins, ends, self.max_positions)
 
 
@@ -151,8 +157,8 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         reference: DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real images are
             given to ``update(imgs, real=True)``.
         bins: bins of each histogram; those of the reference must agree.
-        ranges: activation ranges, or a path to them. By default those of the reference, else those that ship for the
-            extractor.
+        ranges: activation ranges, a path to them, or ``"auto"`` for histograms that find their own. By default those of
+            the reference, else those that ship for the extractor, else ``"auto"``.
         layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         weights: of these neurons, ``{layer: [neurons]}``, `NeuronWeights`, or their file; the distance is then
@@ -168,7 +174,7 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         weights_path: local file of the network's weights.
 
     Raises:
-        ValueError: for unknown names, a reference that does not fit the extractor, or when no ranges are known.
+        ValueError: for unknown names, or a reference that does not fit the extractor.
 
     Source:
         Ramtoula, Gadd, Newman, De Martini: Visual DNA, CVPR 2023.

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
 from vdna_metrics.dna.vdna import VDNA
@@ -183,9 +183,9 @@ def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
             "fingerprint": contents.fingerprint.digest if contents.fingerprint else "",
         }
     kind, ranges = str(contents.kind), ""
-    if isinstance(contents.distribution, HistogramDistribution):
+    if isinstance(contents.distribution, Histogram):
         kind = f"{kind}-{contents.distribution.bins}"
-        ranges = contents.distribution.ranges.digest
+        ranges = contents.distribution.digest
     return {
         "extractor": contents.provenance.extractor,
         "kind": kind,

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
@@ -330,8 +330,8 @@ def load_dna_folder(path: str | Path) -> ImageSet:
         dna = load_vdna(file)
         distribution = dna.distribution
         settings: list[Any] = [dna.kind, dna.fingerprint.to_json(), dna.layout.to_json(), dna.provenance.max_positions]
-        if isinstance(distribution, HistogramDistribution):
-            settings += [distribution.bins, distribution.ranges.digest]
+        if isinstance(distribution, Histogram):
+            settings += [distribution.bins, distribution.digest]
         family = families.setdefault(json_hash(settings), [])
         if any(dna.provenance.manifests == other.provenance.manifests != () for other in family):
             raise ValueError(f"{path}: groups have to be disjoint, {file.name} is of the same images as another file")

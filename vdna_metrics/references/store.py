@@ -23,7 +23,7 @@ from vdna_metrics.files import read_json, read_whole, sha256_of_file
 from vdna_metrics.images.containers import near_files
 from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import check_type, near_names
-from vdna_metrics.ranges import ActivationRanges, load_ranges, load_vdna_ranges
+from vdna_metrics.ranges import ActivationRanges, GivenRanges, load_ranges, load_vdna_ranges
 from vdna_metrics.references.records import (
     AnyRecord,
     Manifest,
@@ -454,6 +454,19 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
         raise ValueError(
             f"the activation ranges published for {name!r} could not be had: {error}. Or {calibrate}"
         ) from error
+
+
+def default_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> GivenRanges:
+    """The ranges that `find_ranges` has for an extractor; ``"auto"`` where none ship and none are published.
+
+    Raises:
+        ValueError: when published ones cannot be had.
+
+    Examples:
+        >>> default_ranges("dinov2_vit_base")
+        'auto'
+    """
+    return "auto" if ranges_origin(extractor) == "calibrate" else find_ranges(extractor)
 
 
 def own_ranges(extractor: FeatureExtractor) -> ActivationRanges | None:

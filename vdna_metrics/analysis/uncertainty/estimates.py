@@ -143,6 +143,8 @@ def names_of_parts(column: Column, layout: NeuronLayout) -> tuple[str, ...]:
     return () if column.distance.per is None else tuple(layout)
 
 
-def shares_of(column: Column, layout: NeuronLayout) -> Tensor:
+def shares_of(column: Column, reference: VDNA) -> Tensor:
     """``[parts]``: what each part counts in the whole."""
-    return torch.ones(1, dtype=torch.float64) if column.distance.per is None else column.layer_shares(layout)
+    if column.distance.per is None:
+        return torch.ones(1, dtype=torch.float64)
+    return column.layer_shares(reference.layout, reference.distribution)

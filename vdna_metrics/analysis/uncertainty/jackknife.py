@@ -170,7 +170,7 @@ def jackknife_distance(
     totals = total_of(fixed), total_of(chosen)
     plain = parts_of(column, *totals)
     corrected, *chances = rule.correct(column, fixed, chosen, plain)
-    shares = shares_of(column, totals[1].layout)
+    shares = shares_of(column, totals[0])
 
     def estimated(value: float, of: Tensor) -> Estimate:
         deviations, left = [chance.of_score(of) for chance in chances], sum(chance.left_of(of) for chance in chances)
@@ -301,10 +301,10 @@ def extrapolate_frechet(
     for size in range((number + 1) // 2, number - 1):
         unions += [chosen.union(stream.permutation(number)[:size].tolist()) for _ in range(draws)]
     by_part = torch.stack([parts_of(column, fixed, union) for union in unions])
-    scores = by_part @ shares_of(column, chosen.layout)
+    scores = by_part @ shares_of(column, fixed)
     sizes = tuple(union.n_images for union in unions)
     effective = [(clusters_of(union) or ImageClusters.independent(union.n_images)).effective for union in unions]
-    clusters, shares = chosen.clusters, shares_of(column, chosen.layout)
+    clusters, shares = chosen.clusters, shares_of(column, fixed)
     bias, _ = jackknife(by_part[0], by_part[1 : 1 + number], chosen.sizes, [each.squares for each in clusters])
     left = left_by_jackknife(column, chosen, bias)
     lefts = torch.zeros_like(bias) if left is None else left
@@ -401,7 +401,7 @@ def noise_floor(
     check_count("draws", draws)
     chosen = _in_groups(reference, column, 2)
     number, total = len(chosen.groups), chosen.n_images
-    shares = shares_of(column, chosen.layout)
+    shares = shares_of(column, chosen.total)
     squares = [each.squares for each in chosen.clusters]
     per_image = Fraction(1, n_images) + Fraction(1, total)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vdna_metrics.analysis.matrices import emd_scale, histogram_of
 from vdna_metrics.analysis.uncertainty.estimates import Chance, parts_of
+from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA, ImageClusters
@@ -35,20 +36,22 @@ def extrapolate_emd(
     column: Column, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor
 ) -> tuple[Tensor, Chance, Chance]:
     """EMDs of layers without noise and the two sides' deviations, some neurons of all groups at a time."""
-    total = total_of(reference)
-    scale, of_layers, slices = emd_scale(column, total), column.layer_shares(total.layout), total.layout.slices()
+    total, parts = total_of(reference), [_parts(side) for side in (reference, generated)]
+    frame = histogram_of(total).spanning([histogram_of(part) for side in parts for part in side])
+    scale, slices = emd_scale(column, total, frame), total.layout.slices()
+    of_layers = column.layer_shares(total.layout, total.distribution)
 
     def by_layer(of_neurons: Tensor) -> Tensor:
         parts = [of_neurons[:, rows] @ scale[rows] for rows in slices.values()]
         return torch.stack(parts, dim=1) / of_layers
 
-    sides = _Cumulated.of(reference), _Cumulated.of(generated)
-    neurons, bins = sides[0].counts[0].shape
+    sides = _Cumulated.of(reference, frame), _Cumulated.of(generated, frame)
+    neurons, bins = total.layout.total, frame.bins
     corrected = torch.zeros(1, neurons, dtype=torch.float64)
     deviations = [torch.zeros(len(side.halves), neurons, dtype=torch.float64) for side in sides]
     # Between the bins the difference of the two is smooth, and deviations need no more digits than they have.
     stride = max(1, bins // _BINS_OF_DEVIATIONS)
-    step = max(1, _BLOCK // (bins * sum(len(side.counts) for side in sides)))
+    step = max(1, _BLOCK // (bins * sum(len(side.histograms) for side in sides)))
     for start in range(0, neurons, step):
         rows = slice(start, start + step)
         whole = [side.read(rows) for side in sides]
@@ -101,24 +104,27 @@ class _Block:
 class _Cumulated:
     """A side's counts by group, and the ways to split its groups into two halves."""
 
-    counts: tuple[Tensor, ...]
+    histograms: tuple[Histogram, ...]
+    frame: Histogram
     clusters: tuple[ImageClusters, ...] = ()
     halves: Halves = ()
     half_scales: tuple[float, ...] = ()
     freedom: float = 0.0
 
     @classmethod
-    def of(cls, dna: VDNA | GroupedDNA) -> _Cumulated:
+    def of(cls, dna: VDNA | GroupedDNA, frame: Histogram) -> _Cumulated:
+        histograms = tuple(map(histogram_of, _parts(dna)))
         if isinstance(dna, VDNA):
-            return cls((histogram_of(dna).counts,))
+            return cls(histograms, frame)
         halves, freedom = _halves(len(dna.groups))
         scales = _half_scales(dna.clusters, halves)
         if clusters_of(dna) is not None:  # groups may be of very unequal weight
             freedom = _freedom(dna.clusters, halves, scales)
-        return cls(tuple(histogram_of(part).counts for part in dna.groups), dna.clusters, halves, scales, freedom)
+        return cls(histograms, frame, dna.clusters, halves, scales, freedom)
 
     def read(self, rows: slice) -> _Block:
-        cumulative = torch.stack([counts[rows].cpu() for counts in self.counts]).cumsum(dim=2).double()
+        found = [each.counts_in(self.frame, rows).cpu() for each in self.histograms]
+        cumulative = torch.stack(found).cumsum(dim=2).double()
         counts = cumulative[..., -1:]
         share = cumulative.sum(dim=0) / counts.sum(dim=0)
         variance = torch.zeros_like(share)
@@ -127,6 +133,10 @@ class _Cumulated:
             spread = sum(n * (one - share).square_() for n, one in zip(n_images, cumulative / counts, strict=True))
             variance = spread / ((sum(_likeness(self.clusters)) - 1) * sum(n_images))
         return _Block(cumulative, counts, self.clusters, share, variance)
+
+
+def _parts(dna: VDNA | GroupedDNA) -> Sequence[VDNA]:
+    return dna.groups if isinstance(dna, GroupedDNA) else (dna,)
 
 
 def _likeness(clusters: Sequence[ImageClusters]) -> list[float]:
