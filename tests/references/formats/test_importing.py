@@ -686,7 +686,7 @@ def _stylegan3(**changes: Any) -> dict[str, Any]:
         ),
         (
             {"capture_mean_cov": False, "all_features": [np.ones((2048, 2048), np.float32)] * 200},
-            "all_features: expected at most 2147483648 bytes of one array in memory, got 3355443200",
+            "all_features: expected at most 2147483648 bytes of arrays in memory, got 3355443200",
         ),
     ],
 )
