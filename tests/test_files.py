@@ -486,6 +486,8 @@ def test_errors_are_not_endless() -> None:
         raise ValueError(f"layer {'a' * 5000} is unknown; known: b")
     assert str(error.value).endswith("aaa is unknown; known: b")
     assert len(str(error.value)) < 2000
+    with pytest.raises(ValueError, match=r"^x\.npz: mu: it is cut$"), files.errors_of("x.npz: mu"):
+        raise ValueError("x.npz: it is cut")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1e9", "much", "1" * 30, "\uff11"])

@@ -58,7 +58,7 @@ LIMITS: Mapping[LimitName, Limit] = {
     "json_values": Limit(4_000_000, "values in one JSON text"),  # a short one takes twenty times its text
     "images": Limit(3_000_000, "images in one container"),  # iNaturalist has 2.7 million; one of a zip takes 600 bytes
     "image_bytes": Limit(1 << 30, "bytes of one image file"),
-    "image_pixels": Limit(1 << 27, "pixels of one image"),  # some 12 bytes of memory each, in every worker
+    "image_pixels": Limit(1 << 27, "pixels of one image"),  # some 7 bytes of memory each, in every worker
     "text_bytes": Limit(1 << 28, "bytes of one list of names"),  # ImageNet's is 60 MB
     "members": Limit(10_000, "members of one archive of arrays"),
     "tar_header_bytes": Limit(1 << 18, "bytes of headers before one member of a tar"),  # with names and attributes
@@ -326,7 +326,8 @@ def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = 
             shortened(str(error), _TEXT) if type(error) is ValueError else str(error)[:200]
         )  # zipfile shows any bytes
         if not text.startswith(what):
-            text = f"{what}: {text or type(error).__name__}"
+            file = what.partition(": ")[0]  # which what goes on inside may have named
+            text = f"{what}: {text.removeprefix(f'{file}: ') or type(error).__name__}"
         raise ValueError(text) from error
 
 

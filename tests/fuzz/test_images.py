@@ -172,7 +172,7 @@ def test_tar_files(folder: Path, data: st.DataObject) -> None:
 def test_lists_of_names(folder: Path, data: st.DataObject) -> None:
     """Lists that name anything: themselves, folders, devices, what is not there, no text."""
     (folder / "a.png").write_bytes(encode(PIXELS))
-    lines = ["a.png", "nothing.png", ".", "..", "/dev/zero", "/dev/stdin", "changed.txt", "#", "", "x" * 5000,
+    lines = ["a.png", "nothing.png", ".", "..", "/dev/zero", "/dev/stdin", "list.txt", "#", "", "x" * 5000,
              "a.png\0", "\udcff.png",
              "a.zip:b", "~", "a.png:a.png", "file:///etc/passwd", "https://localhost/a.png"]  # fmt: skip
     text = data.draw(st.lists(st.sampled_from(lines), max_size=4).map("\n".join))

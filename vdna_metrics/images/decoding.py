@@ -195,5 +195,9 @@ def _from_16_bits(gray: NDArray[Any], kind: str) -> DecodedImage:
     if low < 0 or high > 65535:  # Pillow holds 16-bit gray in its 32-bit mode "I" too
         raise ValueError(f"integer pixels from {low} to {high} have no agreed scale to 8 bits; save it as 8 or 16 bits")
     # round(x * 255 / 65535) is round(x / 257), and 257 is odd: there are no ties.
-    scaled = ((gray.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return DecodedImage(np.repeat(scaled[:, :, None], 3, axis=2), kind, max(1, high.bit_length()))
+    pixels = np.empty((*gray.shape, 3), np.uint8)
+    for top in range(0, len(gray), _STRIP):
+        pixels[top : top + _STRIP] = ((gray[top : top + _STRIP, :, None].astype(np.uint32) + 128) // 257).astype(
+            np.uint8
+        )
+    return DecodedImage(pixels, kind, max(1, high.bit_length()))
