@@ -97,7 +97,7 @@ def check_limit(name: LimitName, size: int, what: str) -> None:
     Examples:
         >>> check_limit("array_bytes", 10**12, "x.npz: member 'mu.npy'")
         Traceback (most recent call last):
-        ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of one array in memory, got 1000000000000;
+        ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of arrays in memory, got 1000000000000;
         if you trust it, set VDNA_METRICS_MAX_ARRAY_BYTES (--limit array_bytes=1000000000000)
     """
     if size > limit_of(name):

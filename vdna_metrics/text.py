@@ -42,7 +42,7 @@ def shortened(text: str, letters: int) -> str:
 
     Examples:
         >>> shortened("expected a, got " + 5000 * "b" + "; do c", 40)
-        'expected a, got bb [...] bbbbbbbb; do c'
+        'expected a, got b [...] bbbbbbbbbb; do c'
     """
     if len(text) <= letters:
         return text
