@@ -99,6 +99,14 @@ def test_a_file_put_there_by_hand_is_recorded(tmp_path: Path) -> None:
     assert (tmp_path / "w.pth.sha256").read_text().startswith(SHA256)
 
 
+def test_a_record_that_is_no_text_is_another_one(tmp_path: Path) -> None:
+    """A damaged record of a file's sha256 is told as one that the file does not have."""
+    (tmp_path / "w.pth").write_bytes(CONTENT)
+    (tmp_path / "w.pth.sha256").write_bytes(b"\xff\xfe w.pth")
+    with pytest.raises(DownloadError, match=r"w\.pth was changed: it has sha256 .* delete it, and its \.sha256"):
+        fetch("https://host.invalid/w.pth", tmp_path / "w.pth")
+
+
 @pytest.mark.parametrize("status", [404, 403, 401, 410])
 def test_refusals_are_told_at_once(server: FileServer, tmp_path: Path, status: int) -> None:
     """A refusal is not tried again; the error has its status, the address and the target."""

@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Mapping
@@ -17,12 +19,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.claims import write_sparse_zip
 
 from vdna_metrics import files
 from vdna_metrics.files import (
     SCHEMA,
     is_ours,
     limit_of,
+    open_archive,
     plain_json,
     read_arrays,
     read_header,
@@ -55,6 +59,15 @@ class Thing:
 
 
 THING = {"thing": Thing}
+
+
+@dataclass(frozen=True)
+class Two:
+    """The schema of a file of two arrays."""
+
+    def arrays(self) -> dict[str, ArrayField]:
+        """Both."""
+        return {"values": ArrayField((None,), "f8"), "weights": ArrayField((4,), "f8")}
 
 
 def _write(path: Path) -> Path:
@@ -300,7 +313,7 @@ def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
     """A file that is not there is a FileNotFoundError with its path; a folder is no file of ours."""
     with pytest.raises(FileNotFoundError, match=r"no such file: .*x\.npz"):
         read_header(tmp_path / "x.npz")
-    with pytest.raises(ValueError, match=r"is damaged or not an \.npz file"):
+    with pytest.raises(ValueError, match=r"expected a regular file, got a folder"):
         read_header(tmp_path)
 
 
@@ -409,6 +422,74 @@ def test_members_that_are_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.
         read_arrays(path, ["a"])
 
 
+@pytest.mark.parametrize("kind", ["directory of many entries", "directory of many bytes"])
+def test_directories_are_limited_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Python reads all that the end of a file says its directory has, and makes an object of each entry."""
+    path = tmp_path / "x.npz"
+    if kind == "directory of many entries":
+        _zip(path, *((f"{number}.npy", b"") for number in range(9)))
+        monkeypatch.setenv("VDNA_METRICS_MAX_MEMBERS", "8")
+        # What the end says of their number is not looked at, by zipfile either.
+        path.write_bytes(path.read_bytes().replace(struct.pack("<2H", 9, 9), struct.pack("<2H", 3, 3)))
+    else:
+        write_sparse_zip(path, 6 << 30)
+    tracemalloc.start()
+    for read in (read_header, lambda path: read_arrays(path, ["0"])):
+        with pytest.raises(
+            ValueError, match=r"x\.npz: its (directory|headers): expected at most .*\(--limit members=\d"
+        ):
+            read(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+    if kind == "directory of many entries":
+        monkeypatch.setenv("VDNA_METRICS_MAX_MEMBERS", "9")
+        with open_archive(path) as (_, members):
+            assert len(members) == 9
+
+
+def test_arrays_of_one_file_have_one_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them may be within the limit of a file and all together not; nothing is read then."""
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.zeros(100), b=np.zeros(100), c=np.zeros(100))
+    monkeypatch.setenv("VDNA_METRICS_MAX_ARRAY_BYTES", "1600")
+    assert len(read_arrays(path, ["a", "b"])) == 2
+    with pytest.raises(ValueError, match=r"x\.npz: its 3 arrays: expected at most 1600 bytes of arrays .*, got 2400;"):
+        read_arrays(path, ["a", "b", "c"])
+
+
+def test_no_array_is_read_before_all_are_known_to_fit(tmp_path: Path) -> None:
+    """The last array's shape is refused before the first one is allocated."""
+    path = tmp_path / "x.npz"
+    values = {"values": np.zeros(1 << 22), "weights": np.zeros(3)}
+    write_npz(path, "test", {}, values)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"x\.npz: member 'weights\.npy': expected f8 \[4\], got f8 \[3\]"):
+        read_npz(path, {"test": Two})
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+
+
+def test_what_is_no_regular_file_is_told(tmp_path: Path) -> None:
+    """A folder or device is there, so nobody is told that it is not."""
+    files.check_file(_zip(tmp_path / "x.npz"))
+    for path, kind in ((tmp_path, "a folder"), (Path("/dev/null"), "a device")):
+        if path.exists():
+            with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: expected a regular file, got {kind}$"):
+                files.check_file(path)
+
+
+def test_errors_are_not_endless() -> None:
+    """Of a name of thousands of letters some are shown, and so are the name of the file and the end of the sentence."""
+    with pytest.raises(ValueError, match=r"^x\.npz: layer aaaa") as error, files.errors_of("x.npz"):
+        raise ValueError(f"layer {'a' * 5000} is unknown; known: b")
+    assert str(error.value).endswith("aaa is unknown; known: b")
+    assert len(str(error.value)) < 2000
+    with pytest.raises(ValueError, match=r"^x\.npz: mu: it is cut$"), files.errors_of("x.npz: mu"):
+        raise ValueError("x.npz: it is cut")
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "1e9", "much", "1" * 30, "\uff11"])
 def test_limits_are_whole_numbers(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is no number is an error that names its variable."""
@@ -453,7 +534,8 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
         ("[1e999]", "1e999 is no number"),
         ("[" * 100_000, "Expecting value|maximum recursion depth|nested|more than"),
         ("[" * 101 + "]" * 101, "containers are nested in more than 100 levels"),
-        ("[]," * 10**6 + "[]" + "[" * 10**6, "there are more than 2000000 containers"),
+        ("[" + "[]," * 2 * 10**6 + "[]]", "expected at most 4000000 values in one JSON text, got 4000002"),
+        ("[" + '"a",' * 4 * 10**6 + "0]", "expected at most 4000000 values in one JSON text, got 4000001"),
         ("1" * 10_000, "Exceeds the limit|more than"),
         ("", "Expecting value"),
         ("[1", "Expecting"),
@@ -467,17 +549,26 @@ def test_json_is_plain(text: str, message: str) -> None:
     assert plain_json(b'{"a": [1, 2.5, "\\udc80"]}') == {"a": [1, 2.5, "\udc80"]}
 
 
-def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's error of a write has no name of a file; ours has, and nothing is left half written."""
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room there, or write elsewhere"),
+        (errno.EFBIG, r"raise the limit on the size of files \(ulimit -f\), or write elsewhere"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    """The system's error of a write has no name of a file; ours has it, and advice, and nothing is half written."""
 
     def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, "it does not fit")
 
     monkeypatch.setattr(os, "fsync", full)
     (tmp_path / "a.txt").write_text("before")
-    with pytest.raises(OSError, match=r"a\.txt could not be written: No space left on device") as error:
+    with pytest.raises(OSError, match=rf"a\.txt could not be written: it does not fit; {advice}$") as error:
         files.write_whole(tmp_path / "a.txt", "after")
-    assert error.value.errno == errno.ENOSPC
+    assert error.value.errno == number
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 

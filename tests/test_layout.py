@@ -54,6 +54,7 @@ def test_equality_minds_the_order_of_layers() -> None:
     ("layers", "neurons", "message"),
     [
         ({}, {}, r"a layout needs at least one layer, got none"),
+        ({"a" * 5000: 1}, {}, r"expected names of layers of at most 1000 letters, got 'a{80}'\.\.\."),
         ({"a": 0}, {}, r"layer 'a' needs at least one neuron, got 0"),
         ({"a": 2}, {"a": (1,)}, r"layer 'a' has 2 neurons but 1 neuron indices"),
     ],

@@ -601,7 +601,7 @@ def _checked(path: Path, sha256: str | None, address: str) -> Path:
     if sha256 is not None and not found.startswith(sha256):
         raise DownloadError(f"{path} has sha256 {found}, expected {sha256}: {again}")
     record = _record_path(path)
-    recorded = record.read_text().split()[:1] if record.is_file() else []
+    recorded = record.read_text(errors="replace").split()[:1] if record.is_file() else []
     if recorded and recorded != [found]:
         before = recorded[0]
         raise DownloadError(f"{path} was changed: it has sha256 {found}, at its first use it had {before}: {again}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.schema import ArrayField, FileFields, Positive, Sha256, Value, typed
+from vdna_metrics.text import shortened
 
 SCHEMA = 1
 _HEADER = "header"
@@ -47,15 +49,19 @@ class Limit:
 
 
 LimitName = Literal[
-    "array_bytes", "json_bytes", "images", "image_bytes", "image_pixels", "text_bytes", "download_bytes"
-]
+    "array_bytes", "json_bytes", "json_values", "images", "image_bytes", "image_pixels", "text_bytes", "members",
+    "tar_header_bytes", "download_bytes",
+]  # fmt: skip
 LIMITS: Mapping[LimitName, Limit] = {
-    "array_bytes": Limit(2 << 30, "bytes of one array in memory"),
+    "array_bytes": Limit(2 << 30, "bytes of arrays in memory"),  # of all that are read from one file
     "json_bytes": Limit(160 << 20, "bytes of one JSON text"),  # the digests of ImageNet's images are 135 MB
-    "images": Limit(20_000_000, "images in one container"),
+    "json_values": Limit(4_000_000, "values in one JSON text"),  # a short one takes twenty times its text
+    "images": Limit(3_000_000, "images in one container"),  # iNaturalist has 2.7 million; one of a zip takes 600 bytes
     "image_bytes": Limit(1 << 30, "bytes of one image file"),
-    "image_pixels": Limit(1 << 26, "pixels of one image"),  # some 20 bytes of memory each, in every worker
-    "text_bytes": Limit(1 << 30, "bytes of one list of names"),  # ImageNet's is 60 MB
+    "image_pixels": Limit(1 << 27, "pixels of one image"),  # some 7 bytes of memory each, in every worker
+    "text_bytes": Limit(1 << 28, "bytes of one list of names"),  # ImageNet's is 60 MB
+    "members": Limit(10_000, "members of one archive of arrays"),
+    "tar_header_bytes": Limit(1 << 18, "bytes of headers before one member of a tar"),  # with names and attributes
     "download_bytes": Limit(20 * 10**9, "bytes of one downloaded file"),
 }
 """Every limit, once. `VDNA_METRICS_MAX_` and the name in capitals is the variable of the environment that sets it."""
@@ -73,9 +79,14 @@ def limit_of(name: LimitName) -> int:
     """
     variable = limit_variable(name)
     text = os.environ.get(variable, "")
-    if text and (not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1):
+    if text and not is_limit(text):
         raise ValueError(f"expected {variable} to be a whole number of {LIMITS[name].of}, got {text[:40]!r}")
     return int(text) if text else LIMITS[name].default
+
+
+def is_limit(text: str) -> bool:
+    """Whether text is a whole number above 0 that a file's size can be."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) > 0
 
 
 def check_limit(name: LimitName, size: int, what: str) -> None:
@@ -86,7 +97,7 @@ def check_limit(name: LimitName, size: int, what: str) -> None:
     Examples:
         >>> check_limit("array_bytes", 10**12, "x.npz: member 'mu.npy'")
         Traceback (most recent call last):
-        ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of one array in memory, got 1000000000000;
+        ValueError: x.npz: member 'mu.npy': expected at most 2147483648 bytes of arrays in memory, got 1000000000000;
         if you trust it, set VDNA_METRICS_MAX_ARRAY_BYTES (--limit array_bytes=1000000000000)
     """
     if size > limit_of(name):
@@ -101,22 +112,118 @@ def limit_variable(name: LimitName) -> str:
     return f"VDNA_METRICS_MAX_{name.upper()}"
 
 
-def read_whole(path: str | Path, limit: LimitName) -> bytes:
-    """All bytes of a regular file; a pipe that nobody writes to does not hold this up, nor does a device without end.
+def open_regular(path: str | Path) -> io.FileIO:
+    """Open a regular file; a pipe that nobody writes to does not hold this up, nor does a device without end.
 
     Raises:
-        OSError: when it cannot be read.
-        ValueError: for anything but a regular file, or one over the limit.
+        OSError: when it cannot be opened.
+        ValueError: for anything but a regular file; whoever calls names it.
     """
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"expected a regular file, {path} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'none')}")
-        check_limit(limit, status.st_size, str(path))
-        return file.read(status.st_size)  # which allocates as much, so no more is asked for
+    flags = getattr(os, "O_NONBLOCK", 0)
+    file = io.FileIO(path, opener=lambda name, mode: os.open(name, mode | flags))
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        raise ValueError(f"expected a regular file, got {_KINDS.get(stat.S_IFMT(mode), 'another kind')}")
+    return file
+
+
+def check_file(path: Path, what: str = "file") -> None:
+    """Raise an error that says what is wrong where there is no regular file.
+
+    Args:
+        path: of the file.
+        what: it is to be, for the error.
+
+    Raises:
+        FileNotFoundError: where there is nothing.
+        ValueError: for a folder, a pipe or a device.
+
+    Examples:
+        >>> check_file(Path("not_there.npz"))
+        Traceback (most recent call last):
+        FileNotFoundError: no such file: not_there.npz
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no such {what}: {path}")
+    if not path.is_file():
+        kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode), "another kind")
+        raise ValueError(f"{path}: expected a regular file, got {kind}")
 
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFSOCK: "a socket"}
+
+
+def read_whole(path: str | Path, limit: LimitName) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: for anything but a regular file, or one over the limit; whoever calls names it.
+    """
+    with open_regular(path) as raw, io.BufferedReader(raw) as file:
+        size = os.fstat(raw.fileno()).st_size
+        check_limit(limit, size, "the file")
+        return file.read(size)  # which allocates as much, so no more is asked for
+
+
+def read_text(path: str | Path, limit: LimitName) -> io.TextIOWrapper:
+    """The UTF-8 text of a regular file, to be read line by line, of no more lines than a limit.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: as `read_whole`, for too many lines, and while it is read for other text; whoever calls names it.
+    """
+    data = read_whole(path, "text_bytes")
+    check_limit(limit, max(map(data.count, (b"\n", b"\r"))), "its lines")
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+
+
+class ArchiveHeaders(io.BufferedReader):
+    """A file that gives no more than a limit while the headers of an archive are read from it.
+
+    `zipfile` and `tarfile` read as much as a file claims that its directory or a member's header has.
+
+    Args:
+        path: of a regular file.
+        limit: of what is counted; ``None``, set when all headers are read, is none.
+        unit: bytes for which one is counted. Entries of the directory of a zip are counted as well.
+    """
+
+    def __init__(self, path: str | Path, limit: LimitName, unit: int = 1) -> None:
+        super().__init__(open_regular(path))
+        self.limit: LimitName | None = limit
+        self.taken = self.entries = 0
+        self._unit = unit
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, as any file."""
+        if self.limit is None:
+            return super().read(size)
+        there = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        self.taken += there if size is None or size < 0 else min(size, there)
+        check_limit(self.limit, self.taken // self._unit, "its headers")
+        data = super().read(size)
+        self.entries += data.count(b"PK\1\2")
+        check_limit(self.limit, self.entries, "its directory")
+        return data
+
+
+@contextmanager
+def open_zip(path: str | Path, limit: Literal["images", "members"]) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file whose directory has no more entries than a limit, and no more bytes than so many have.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: for one over the limit, and for anything but a regular file; whoever calls names it.
+        zipfile.BadZipFile: for anything but a zip file. See `DAMAGE` for what else its contents raise.
+    """
+    with ArchiveHeaders(path, limit, _ENTRY) as file, zipfile.ZipFile(file) as archive:
+        file.limit = None
+        yield archive
+
+
+_ENTRY = 512  # bytes of one in the directory of a zip: 46, its name, and fields that tools add
 
 
 # -------------------------------------------------------------------------------------------------------------- bytes
@@ -190,8 +297,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # of a full disk, for example
-            raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
+            told = f"{path} could not be written: {error.strerror or error}{_ADVICE.get(error.errno or 0, '')}"
+            raise OSError(error.errno, told) from error
         raise
+
+
+_ADVICE = {
+    errno.ENOSPC: "; make room there, or write elsewhere",
+    errno.EDQUOT: "; make room there, or write elsewhere",
+    errno.EFBIG: "; raise the limit on the size of files (ulimit -f), or write elsewhere",
+}
 
 
 def write_whole(path: Path, contents: bytes | str) -> Path:
@@ -203,14 +318,20 @@ def write_whole(path: Path, contents: bytes | str) -> Path:
 
 @contextmanager
 def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = ValueError) -> Iterator[None]:
-    """Turn errors of some types into a ``ValueError`` that begins with what failed, once."""
+    """Turn errors of some types into a ``ValueError`` that begins with what failed, once, and is not endless."""
     try:
         yield
     except types as error:
-        if type(error) is ValueError and str(error).startswith(what):
-            raise
-        text = str(error) if type(error) is ValueError else str(error)[:200]  # zipfile shows any bytes
-        raise ValueError(f"{what}: {text or type(error).__name__}") from error
+        text = (
+            shortened(str(error), _TEXT) if type(error) is ValueError else str(error)[:200]
+        )  # zipfile shows any bytes
+        if not text.startswith(what):
+            file = what.partition(": ")[0]  # which what goes on inside may have named
+            text = f"{what}: {text.removeprefix(f'{file}: ') or type(error).__name__}"
+        raise ValueError(text) from error
+
+
+_TEXT = 1600  # letters of an error: names in a file may have thousands
 
 
 def write_npz(
@@ -258,7 +379,6 @@ DAMAGE = (
 )  # fmt: skip
 _DEFLATE = 1032  # times smaller at best
 _DEPTH = 100
-_CONTAINERS = 2_000_000  # of JSON, twenty times as large in memory as two brackets
 # As every writer has it; NumPy's own reader evaluates it as Python, and raises what Python does.
 _LONGEST = 2048  # some 128 bytes are usual; what is searched in no time
 _ARRAY = re.compile(
@@ -338,6 +458,19 @@ def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayFiel
         ValueError: for what is damaged, no array of numbers or text, over its limit, or not as the field says; the
             member is named.
     """
+    with _array(archive, info, field) as (header, stream):
+        flat = np.empty(math.prod(header.shape), header.dtype)
+        bytes_of, place = flat.view(np.uint8), 0
+        while block := stream.read(1 << 20):  # to the end, where its CRC-32 is checked
+            bytes_of[place : place + len(block)] = np.frombuffer(block, np.uint8)
+            place += len(block)
+        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+@contextmanager
+def _array(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayField | None
+) -> Iterator[tuple[ArrayHeader, IO[bytes]]]:
     with _member(archive, info) as stream:
         header = read_array_header(stream)
         if header.dtype.hasobject:
@@ -350,12 +483,19 @@ def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayFiel
                 f"{info.file_size - header.start}"
             )
         check_limit("array_bytes", header.nbytes, "its values")
-        flat = np.empty(math.prod(header.shape), header.dtype)
-        bytes_of, place = flat.view(np.uint8), 0
-        while block := stream.read(1 << 20):  # to the end, where its CRC-32 is checked
-            bytes_of[place : place + len(block)] = np.frombuffer(block, np.uint8)
-            place += len(block)
-        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+        yield header, stream
+
+
+def _read_all(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], fields: Mapping[str, ArrayField | None]
+) -> dict[str, NDArray[Any]]:
+    """Arrays of one file, after a look at what each claims; together they keep within the limit of one."""
+    total = 0
+    for name, field in fields.items():
+        with _array(archive, members[name], field) as (header, _):
+            total += header.nbytes
+    check_limit("array_bytes", total, f"its {len(fields)} arrays")
+    return {name: read_array(archive, members[name], field) for name, field in fields.items()}
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
@@ -386,16 +526,14 @@ def open_archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfil
         FileNotFoundError: when there is no such file.
         ValueError: for anything but a zip file, and one with two members of one name.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    # A pipe would wait for its writer.
-    if not path.is_file():
-        raise ValueError(f"{path} is damaged or not an .npz file (it is no regular file)")
-    try:
-        archive = zipfile.ZipFile(path)
-    except DAMAGE as error:
-        raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
-    with archive, errors_of(str(path)):
+    check_file(path)
+    with errors_of(str(path)), ExitStack() as stack:
+        try:
+            archive = stack.enter_context(open_zip(path, "members"))
+        except ValueError:
+            raise
+        except DAMAGE as error:
+            raise ValueError(f"{path} is damaged or not an .npz file ({str(error) or type(error).__name__})") from error
         yield archive, _members(archive)
 
 
@@ -407,7 +545,7 @@ def read_arrays(path: str | Path, names: Collection[str]) -> dict[str, NDArray[A
         ValueError: when it is damaged, or one of them is no array of numbers or text, or over its limit.
     """
     with open_archive(Path(path)) as (archive, members):
-        return {name: read_array(archive, info) for name, info in members.items() if name in names}
+        return _read_all(archive, members, {name: None for name in members if name in names})
 
 
 def plain_json(text: bytes | str) -> Any:
@@ -425,8 +563,7 @@ def plain_json(text: bytes | str) -> Any:
     check_limit("json_bytes", len(text), "JSON")
     with errors_of("expected JSON", (ValueError, RecursionError)):
         data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-        if data.count(b"[") + data.count(b"{") > _CONTAINERS:
-            raise ValueError(f"there are more than {_CONTAINERS} containers")
+        check_limit("json_values", sum(map(data.count, (b",", b"[", b"{"))), "its values")
         value = json.loads(data, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number)
         level: list[Any] = [[value]]
         depth = 0
@@ -564,10 +701,13 @@ def read_npz(
     with open_archive(Path(path)) as (archive, members):
         header = _header_of(archive, members, path)
         content = _fields_of(header, kinds, path)
-        expected = {**content.arrays(), **(arrays or {})}
+        own = content.arrays()
+        expected = {**own, **(arrays or {})}
         if expected.keys() != members.keys() - {_HEADER}:
             raise ValueError(f"expected the arrays {sorted(expected)}, got {sorted(members.keys() - {_HEADER})[:20]}")
-        found = {name: read_array(archive, members[name], field) for name, field in expected.items()}
+        found = _read_all(archive, members, own)
+        # The caller knows the lengths of its own, and has room for them.
+        found |= {name: read_array(archive, members[name], field) for name, field in (arrays or {}).items()}
         digest = _sha256(header, found)
         if digest != header["sha256"]:
             raise ValueError(

@@ -85,6 +85,9 @@ def check_names(what: str, names: object) -> None:
     check_type(what, names, Sequence)
 
 
+_NAME = 1000  # letters of a layer's name, which errors and tables show
+
+
 @dataclass(frozen=True)
 class NeuronLayout(Mapping[str, int]):
     """Ordered mapping of layer name to its number of neurons.
@@ -110,6 +113,8 @@ class NeuronLayout(Mapping[str, int]):
         if not layers:
             raise ValueError("a layout needs at least one layer, got none")
         for layer, count in layers.items():
+            if len(layer) > _NAME:
+                raise ValueError(f"expected names of layers of at most {_NAME} letters, got {layer[:80]!r}...")
             if not isinstance(count, int) or count < 1:
                 raise ValueError(f"layer {layer!r} needs at least one neuron, got {count!r}")
         neurons = {layer: tuple(int(i) for i in indices) for layer, indices in self.neurons.items()}

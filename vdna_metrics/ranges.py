@@ -368,17 +368,16 @@ def load_vdna_ranges(
     parts = {"mins_per_neuron": contents.mins_per_neuron, "maxs_per_neuron": contents.maxs_per_neuron}
     with errors_of(str(path)):
         low, high = ({layer: _in_order(part[layer]) for layer in layout if layer in part} for part in parts.values())
-    for part, values in (("mins_per_neuron", low), ("maxs_per_neuron", high)):
-        found = {layer: len(neurons) for layer, neurons in values.items()}
-        lacking = {layer: count for layer, count in layout.items() if found.get(layer) != count}
-        if lacking:
-            raise ValueError(
-                f"{path} does not fit the extractor: expected {part} of {lacking} neurons, got "
-                f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(parts[part])})"
-            )
-    return replace(
-        ActivationRanges.from_extremes(low, high, "vdna", sources=[source or str(path)]), fingerprint=fingerprint
-    )
+        for part, values in (("mins_per_neuron", low), ("maxs_per_neuron", high)):
+            found = {layer: len(neurons) for layer, neurons in values.items()}
+            lacking = {layer: count for layer, count in layout.items() if found.get(layer) != count}
+            if lacking:
+                raise ValueError(
+                    f"{path} does not fit the extractor: expected {part} of {lacking} neurons, got "
+                    f"{ {layer: found.get(layer, 0) for layer in lacking} } (of layers {', '.join(parts[part])})"
+                )
+        ranges = ActivationRanges.from_extremes(low, high, "vdna", sources=[source or str(path)])
+    return replace(ranges, fingerprint=fingerprint)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,19 @@ def printable(text: str, sink: Sink = "line") -> str:
     return f"'{shown}" if sink == "csv" and shown.startswith(_FORMULA) else shown
 
 
+def shortened(text: str, letters: int) -> str:
+    """Text of at most so many letters: of a longer one its beginning and its end, where errors say what to do.
+
+    Examples:
+        >>> shortened("expected a, got " + 5000 * "b" + "; do c", 40)
+        'expected a, got b [...] bbbbbbbbbb; do c'
+    """
+    if len(text) <= letters:
+        return text
+    half = (letters - 7) // 2
+    return f"{text[: letters - 7 - half]} [...] {text[-half:]}"
+
+
 def _shown(sign: str) -> str:
     if "\udc80" <= sign <= "\udcff":  # a byte of a file name, as the system gives it
         return f"\\x{ord(sign) - 0xDC00:02x}"

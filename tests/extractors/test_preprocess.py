@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vdna_metrics.extractors.preprocess import Preprocessing
+from vdna_metrics.extractors.preprocess import Preprocessing, ResizeImage
 
 MODES = ("clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics")
 
@@ -212,3 +212,13 @@ def test_nothing_is_read_away_from_the_cpu() -> None:
     """Away from the CPU no value is read, which would make the host wait for the device."""
     out = Preprocessing()(torch.full((1, 3, 2, 2), 2.0, device="meta"), normalize=True)
     assert out.device.type == "meta"  # no value was read: a meta tensor has none
+
+
+def test_a_large_image_is_resized_by_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bits of one that is resized as a whole, which takes three times the memory."""
+    image = torch.randint(0, 256, (3, 61, 47), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for preprocess in (Preprocessing(size=(20, 30)), Preprocessing(size=(20, 20), crop="short_side_center")):
+        whole = ResizeImage(preprocess)(image)
+        with monkeypatch.context() as patch:
+            patch.setattr("vdna_metrics.extractors.preprocess._LARGE", 1)
+            assert torch.equal(ResizeImage(preprocess)(image), whole)

@@ -216,7 +216,7 @@ def test_packages_of_vdna(kind: Any, folder: Path, data: st.DataObject) -> None:
             arrays = dict(archive)
         np.savez(arrays_path, **data.draw(changed_arrays(arrays)))
     ranges = replace(make_ranges(), fingerprint=None)
-    outcome(f"packages of vdna: {kind}", lambda: read_vdna_package(folder / "changed", ranges=ranges), "")
+    outcome(f"packages of vdna: {kind}", lambda: read_vdna_package(folder / "changed", ranges=ranges), "changed.")
 
 
 @fuzzed
@@ -226,7 +226,7 @@ def test_ranges_of_vdna(folder: Path, data: st.DataObject) -> None:
     path, layout = folder / "ranges.json", NeuronLayout({"a": 3, "b": 1})
     low, high = ({"a": {"0": s, "1": 2 * s, "2": 0.5}, "b": {"0": s}} for s in (-1.0, 1.0))
     path.write_text(json.dumps(data.draw(changed_values({"mins_per_neuron": low, "maxs_per_neuron": high}))))
-    outcome("ranges of vdna", lambda: load_vdna_ranges(path, layout), "")
+    outcome("ranges of vdna", lambda: load_vdna_ranges(path, layout), path.name)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.claims import write_sparse_tar, write_sparse_zip
 from helpers.fuzzing import fuzzed, outcome
 from helpers.image_files import chunk, encode, pixels
 from helpers.mutations import changed_bytes
@@ -171,7 +172,7 @@ def test_tar_files(folder: Path, data: st.DataObject) -> None:
 def test_lists_of_names(folder: Path, data: st.DataObject) -> None:
     """Lists that name anything: themselves, folders, devices, what is not there, no text."""
     (folder / "a.png").write_bytes(encode(PIXELS))
-    lines = ["a.png", "nothing.png", ".", "..", "/dev/zero", "/dev/stdin", "changed.txt", "#", "", "x" * 5000,
+    lines = ["a.png", "nothing.png", ".", "..", "/dev/zero", "/dev/stdin", "list.txt", "#", "", "x" * 5000,
              "a.png\0", "\udcff.png",
              "a.zip:b", "~", "a.png:a.png", "file:///etc/passwd", "https://localhost/a.png"]  # fmt: skip
     text = data.draw(st.lists(st.sampled_from(lines), max_size=4).map("\n".join))
@@ -180,4 +181,17 @@ def test_lists_of_names(folder: Path, data: st.DataObject) -> None:
 
 def _container(path: Path, whole: bytes, data: st.DataObject) -> None:
     path.write_bytes(data.draw(st.one_of(st.just(whole), st.just(whole), changed_bytes(whole))) if whole else whole)
-    outcome(f"containers: {path.suffix}", lambda: _read(path), path.stem)
+    outcome(f"containers: {path.suffix}", lambda: _read(path), path.name)
+
+
+@fuzzed
+@given(data=st.data())
+def test_claims_of_archives(folder: Path, data: st.DataObject) -> None:
+    """Headers and directories of any size, in files as large as they say that take no room on the disk."""
+    size = data.draw(st.sampled_from([0, 1, 511, 512, 1 << 16, 1 << 18, 1 << 24, 3 << 30, 1 << 36]))
+    begin = data.draw(st.sampled_from([b"", b"1" * 512, b"30 path=a.png\n", b"19 GNU.sparse.major=1\n", b"a.png"]))
+    if kind := data.draw(st.sampled_from([b"", b"L", b"K", b"x", b"g", b"X", b"S", b"0"])):
+        path = write_sparse_tar(folder / "claims.tar", kind, size, begin)
+    else:
+        path = write_sparse_zip(folder / "claims.zip", size, entries=data.draw(st.sampled_from(NUMBERS)))
+    outcome(f"claims: {path.suffix}", lambda: _read(path), path.name)

@@ -87,7 +87,7 @@ def outcome(fuzzer: str, read: Callable[[], Any], name: str, others: tuple[type[
         while cause is not None:
             assert not isinstance(cause, MemoryError), f"{fuzzer}: more than {_MEMORY} bytes: {text}"
             cause = cause.__cause__
-        assert name in text, f"{fuzzer}: the error does not name {name}: {text}"
+        assert not name or text.count(name) == 1, f"{fuzzer}: the error does not name {name} once: {text}"
         assert len(text) < 2000, f"{fuzzer}: an error of {len(text)} characters: {text[:400]}"
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_mapping_is_as_a_file() -> None:
         ("c.csv", "name,cluster\n", "has no image in it"),
         ("c.csv", "", "expected a first line with name and cluster, got "),
         ("c.json", "[1]", "expected .* with a word or number for each image"),
-        ("c.json", "{", "is no file of clusters"),
+        ("c.json", "{", r"c\.json: expected JSON: "),
     ],
 )
 def test_what_is_no_file_of_clusters_is_refused(tmp_path: Path, file: str, text: str, message: str) -> None:
@@ -77,6 +78,29 @@ def test_what_is_no_file_of_clusters_is_refused(tmp_path: Path, file: str, text:
     (tmp_path / file).write_text(text, "utf-8")
     with pytest.raises(ValueError, match=message):
         ClusterRule(str(tmp_path / file))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("c.csv", "name,cluster\na,1\nb,1\nc,1\n"), ("c.json", '{"a":1,"b":1,"c":1}')]
+)
+def test_clusters_of_too_many_images_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+) -> None:
+    """As other lists of images; JSON has its limit on values too."""
+    (tmp_path / file).write_text(text)
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "4")
+    assert len(ClusterRule(str(tmp_path / file)).labels(["a", "b", "c"])) == 3
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "1")
+    with pytest.raises(ValueError, match=rf"{file}: .* expected at most 1 images in one container"):
+        ClusterRule(str(tmp_path / file))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_file_of_clusters(tmp_path: Path) -> None:
+    """It is there, and nothing waits for its writer."""
+    os.mkfifo(tmp_path / "c.csv")
+    with pytest.raises(ValueError, match=r"c\.csv: expected a regular file, got a pipe"):
+        ClusterRule(str(tmp_path / "c.csv"))
 
 
 def test_a_file_and_a_regular_expression_are_told_apart_by_the_suffix(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import tarfile
 import tracemalloc
 import zipfile
 import zlib
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.image_files import encode
+from helpers.claims import write_sparse_tar, write_sparse_zip
+from helpers.image_files import chunk, encode
+from PIL import Image
 
 from vdna_metrics.files import LIMITS, limit_of, limit_variable, read_whole
 from vdna_metrics.images import decode_image, open_images
@@ -23,10 +26,6 @@ _POSIX = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices a
 
 def _png(width: int, height: int) -> bytes:
     """A black image of one bit a pixel: some kilobytes, whatever its size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     rows = zlib.compress(bytes((width + 7) // 8 + 1) * height, 9)
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -73,7 +72,7 @@ def test_an_image_of_too_many_pixels_is_refused(folder: Path) -> None:
     (folder / "bomb.png").write_bytes(bomb)
     ((name, reason),) = _skipped(folder)
     assert name == "bomb.png"
-    assert "13300 x 13300 pixels: expected at most 67108864 pixels of one image, got 176890000" in reason
+    assert "13300 x 13300 pixels: expected at most 134217728 pixels of one image, got 176890000" in reason
     assert "--limit image_pixels=176890000" in reason
 
 
@@ -96,7 +95,7 @@ def test_what_is_no_regular_file_is_not_waited_for(folder: Path, what: str) -> N
         os.mkfifo(folder / "odd.png")
     else:
         (folder / "odd.png").symlink_to("/dev/zero")
-    assert _skipped(folder) == [("odd.png", f"expected a regular file, {folder / 'odd.png'} is {what}")]
+    assert _skipped(folder) == [("odd.png", f"expected a regular file, got {what}")]
 
 
 @_POSIX
@@ -104,7 +103,7 @@ def test_what_is_no_regular_file_is_not_waited_for(folder: Path, what: str) -> N
 def test_a_source_that_is_a_pipe_is_refused(tmp_path: Path, suffix: str) -> None:
     """Whatever it is called, nothing waits for its writer."""
     os.mkfifo(tmp_path / f"odd{suffix}")
-    with pytest.raises(ValueError, match="neither a folder nor a regular file"):
+    with pytest.raises(ValueError, match=f"odd{suffix}: expected a regular file, got a pipe"):
         open_images(tmp_path / f"odd{suffix}")
 
 
@@ -120,8 +119,6 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder: Path) -> 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_member_that_claims_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """What an archive says of a member is compared with the limit before the member is read."""
-    import tarfile
-
     image = encode(np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "a.png").write_bytes(image)
     path = tmp_path / f"a.{kind}"
@@ -161,10 +158,98 @@ def test_a_whole_file_is_read_whole(tmp_path: Path) -> None:
             read_whole(tmp_path, "text_bytes")
 
 
+@pytest.mark.parametrize("kind", ["L", "K", "x", "g"])
+def test_a_header_of_a_tar_is_not_read_by_its_claimed_size(tmp_path: Path, kind: str) -> None:
+    """Long names and extended headers of gigabytes are refused before they are read."""
+    path = write_sparse_tar(tmp_path / "a.tar", kind.encode(), 6 << 30)
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"a\.tar.*: its headers: expected at most 262144 bytes of .*tar_header_bytes="
+    ):
+        open_images(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+
+
+def test_headers_before_one_member_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several small ones are as much as a large one; another member begins anew, and names of usual length are read."""
+    names = [f"{'deep/' * 80}{number}.png" for number in range(40)]
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    monkeypatch.setenv("VDNA_METRICS_MAX_TAR_HEADER_BYTES", "4096")
+    assert open_images(tmp_path / "a.tar").names == tuple(sorted(names))
+    monkeypatch.setenv("VDNA_METRICS_MAX_TAR_HEADER_BYTES", "1023")
+    with pytest.raises(ValueError, match="expected at most 1023 bytes of headers before one member of a tar"):
+        open_images(tmp_path / "a.tar")
+
+
+def test_a_number_of_many_digits_in_a_tar_is_refused(tmp_path: Path) -> None:
+    """Searching for the end of one takes tarfile the square of its length, in some versions of Python."""
+    size = 200 * 1024
+    path = write_sparse_tar(tmp_path / "a.tar", b"x", size, b"1" * size)
+    with pytest.raises(ValueError, match=r"a\.tar.* a number of more than 1000 digits in a header"):
+        open_images(path)
+
+
+def test_a_directory_of_a_zip_is_not_read_by_its_claimed_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one of gigabytes nor one of too many images is read; one of as many as are allowed is."""
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"a\.zip.*: its headers: expected at most 3000000 images in .*--limit images="
+    ):
+        open_images(write_sparse_zip(tmp_path / "a.zip", 6 << 30))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        for number in range(9):
+            archive.writestr(f"{number}.png", b"")
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "9")
+    assert len(open_images(tmp_path / "b.zip")) == 9
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "8")
+    with pytest.raises(ValueError, match=r"b\.zip.*: its directory: expected at most 8 images in one container, got 9"):
+        open_images(tmp_path / "b.zip")
+
+
+def test_a_list_of_too_many_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are counted before they are names."""
+    (tmp_path / "a.txt").write_text("a.png\n" * 9)
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "9")
+    assert len(open_images(tmp_path / "a.txt")) == 9
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "8")
+    with pytest.raises(ValueError, match=r"a\.txt: its lines: expected at most 8 images in one container, got 9"):
+        open_images(tmp_path / "a.txt")
+
+
+def test_real_photographs_are_within_the_limit() -> None:
+    """Cameras of 100 megapixels are sold; Pillow's own limit is above ours, so that ours is the one that is named."""
+    assert 11656 * 8742 < limit_of("image_pixels") < 2 * Image.MAX_IMAGE_PIXELS
+
+
+def test_texts_and_profiles_of_a_png_are_not_read(folder: Path) -> None:
+    """Pillow refuses an image for a text of megabytes, which is no part of its pixels."""
+    image = encode(np.arange(600, dtype=np.uint8).reshape(10, 20, 3))
+    texts = [(b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0"), (b"iCCP", b"a\0\0")]
+    chunks = b"".join(chunk(kind, head + zlib.compress(bytes(2 << 20))) for kind, head in texts)
+    assert (decode_image(image[:33] + chunks + image[33:]) == decode_image(image)).all()
+    with pytest.raises(ValueError, match=r"^a\.png: "):
+        decode_image(image[:33] + chunks[:40], "a.png")
+
+
+def test_the_name_of_an_image_is_told_once(tmp_path: Path) -> None:
+    """A file that is a source by itself is called as its only image; of a missing one the system tells the name too."""
+    (tmp_path / "odd.png").write_bytes(b"nothing")
+    (tmp_path / "a.txt").write_text("odd2.png\n")
+    for source, name in (("odd.png", "odd.png"), ("a.txt", "odd2.png")):
+        for skip_bad in (False, True):
+            with pytest.raises(ValueError, match=name) as error:
+                list(iterate_images(open_images(tmp_path / source), skip_bad=skip_bad))
+            assert str(error.value).count(name) == 1
+
+
 def test_a_tar_with_a_malformed_number_is_named(tmp_path: Path) -> None:
     """What tarfile raises for damaged extended attributes becomes an error that names the file."""
     import io
-    import tarfile
 
     member = tarfile.TarInfo("a.png")
     member.pax_headers = {"GNU.sparse.major": "x", "GNU.sparse.minor": "0", "GNU.sparse.size": "x"}

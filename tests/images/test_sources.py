@@ -551,7 +551,7 @@ def test_every_batch_has_an_image(tmp_path: Path, workers: int) -> None:
 def test_no_good_image_is_an_error(tmp_path: Path) -> None:
     """A source without one good image is an error, also with skip_bad."""
     source = open_images(_write_files(tmp_path / "set", _corrupted()))
-    with pytest.raises(ValueError, match=r"set: none of 10 images is readable; 01_empty\.png: the file is empty"):
+    with pytest.raises(ValueError, match=r"none of 10 images is readable: set: 01_empty\.png: the file is empty"):
         list(iterate_images(source, skip_bad=True))
 
 

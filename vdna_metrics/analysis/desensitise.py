@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vdna_metrics.dna.columns import ColumnLike, find_column
 from vdna_metrics.dna.grouped import total_of
-from vdna_metrics.files import errors_of, read_whole
+from vdna_metrics.files import errors_of, read_text
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.layout import NeuronLayout, check_type, near_names
@@ -322,9 +322,10 @@ def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
     Raises:
         ValueError: for a table of another form; the line is named.
     """
-    lines = read_whole(path, "text_bytes").decode("utf-8-sig").splitlines()
-    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if rows and rows[0][1].strip().isdecimal():
+    with errors_of(str(path)):
+        lines = enumerate(map(str.strip, read_text(path, "images")), 1)
+        rows = [(number, line) for number, line in lines if line]
+    if rows and rows[0][1].isdecimal():
         rows = rows[1:]
     if len(rows) < 2:
         raise ValueError(f"{path}: a table has a line of names and a line an image, this has {len(rows)} lines")

@@ -19,7 +19,7 @@ import click
 from vdna_metrics import downloads
 from vdna_metrics._version import __version__
 from vdna_metrics.cli.screen import report_download, say
-from vdna_metrics.files import LIMITS, limit_variable
+from vdna_metrics.files import LIMITS, is_limit, limit_variable
 from vdna_metrics.text import printable
 
 # Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
@@ -136,9 +136,10 @@ def _limited(limits: Sequence[str]) -> Iterator[None]:
     for text in limits:
         given, _, number = text.partition("=")
         name = next((known for known in LIMITS if known == given), None)
-        if name is None or not number.isdecimal() or not int(number):
+        if name is None or not is_limit(number):
             known = ", ".join(f"{known} ({limit.default})" for known, limit in LIMITS.items())
-            raise click.BadParameter(f"{text!r}: expected NAME=N of {known}", param_hint="--limit")
+            told = f"{text[:80]!r}: expected NAME=N, with N from 1 and of at most 19 digits, of {known}"
+            raise click.BadParameter(told, param_hint="--limit")
         variable = limit_variable(name)
         before.setdefault(variable, os.environ.get(variable))
         os.environ[variable] = number

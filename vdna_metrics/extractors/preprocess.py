@@ -149,7 +149,13 @@ class ResizeImage:
 
     def __call__(self, image: Tensor) -> Tensor:
         """``[3, H, W]`` uint8 -> ``[3, *size]`` float32 in [0, 255]."""
-        return self.preprocess.resize(image[None])[0]
+        if image.shape[-2] * image.shape[-1] < _LARGE or self.preprocess.mode != "clean":
+            return self.preprocess.resize(image[None])[0]
+        # As float32 it would take four times the memory; a channel at a time gives the same bits.
+        return torch.stack([self.preprocess.resize(channel[None, None])[0, 0] for channel in image])
+
+
+_LARGE = 1 << 24  # pixels
 
 
 @cache

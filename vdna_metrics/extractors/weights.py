@@ -17,7 +17,7 @@ from vdna_metrics.downloads import HUB, DownloadError, RemoteFile
 from vdna_metrics.extractors.architectures import build_architecture, check_architecture, seeded_state_dict
 from vdna_metrics.extractors.execution import hermetic
 from vdna_metrics.extractors.spec import ExtractorSpec
-from vdna_metrics.files import errors_of, sha256_of_file
+from vdna_metrics.files import check_file, errors_of, open_zip, sha256_of_file
 
 _PACKAGE = "package:"
 _SEEDED = "seeded:"
@@ -195,7 +195,7 @@ def read_state_dict(path: Path, key: str | None = None) -> dict[str, Tensor]:
 
 def _is_torchscript(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with errors_of(str(path)), open_zip(path, "members") as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False
@@ -268,8 +268,9 @@ def source_file(source: str, sha256: str | None = None) -> Path:
     if _is_remote(source):
         return RemoteFile(source).fetch(sha256)
     path = _local(source)
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no such file: {path}")
+    check_file(path)
     if sha256 is not None:
         found = sha256_of_file(path)
         if not found.startswith(sha256.lower()):

@@ -144,8 +144,12 @@ class ImageDataset(Dataset[ImageRecord]):
             digest = hashlib.sha256(raw if isinstance(raw, bytes) else raw.tobytes()).hexdigest()
             decoded = decode_bytes(raw) if isinstance(raw, bytes) else DecodedImage(_row_to_rgb(raw), "array")
             facts = _facts_of(decoded)
-            image = self.transform(torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous())
-        except (ValueError, OSError, MemoryError) as error:
+            planes = torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous()
+            del decoded  # of a large image one copy is enough
+            image = self.transform(planes)
+        except OSError as error:
+            return ImageRecord(index, digest, error.strerror or str(error))  # without the name, which the caller adds
+        except (ValueError, MemoryError) as error:
             return ImageRecord(index, digest, str(error) or "not enough memory")
         return ImageRecord(index, digest, image, facts)
 
@@ -165,6 +169,11 @@ class ImageDataset(Dataset[ImageRecord]):
             facts=np.array([record.facts for record in good], FACTS),
         )
         return batch, ", ".join(both)
+
+
+def _told(source: ImageSource, bad: BadImage) -> str:
+    of = "" if bad.name == source.name else f"{source.name}: "  # of one file, whose name is that of the source
+    return f"{of}{bad.name}: {bad.reason}"
 
 
 def iterate_images(
@@ -226,8 +235,7 @@ def iterate_images(
         for number, (batch, both) in zip(numbers, iterator, strict=True):
             skipped += batch.skipped
             if skipped and not skip_bad:
-                bad = f"{skipped[0].name}: {skipped[0].reason}"
-                raise ValueError(f"{source.name}: {bad}; skip_bad=True (--skip-bad) leaves it out")
+                raise ValueError(f"{_told(source, skipped[0])}; skip_bad=True (--skip-bad) leaves it out")
             if both:
                 raise ValueError(f"{source.name}: sizes differ in one batch: {both}; resize them or use batch_size=1")
             if batch.indices:
@@ -240,7 +248,6 @@ def iterate_images(
     if held is None and not skipped:  # of a part
         return
     if held is None and len(skipped) == len(source):
-        first = skipped[0]
-        raise ValueError(f"{source.name}: none of {len(source)} images is readable; {first.name}: {first.reason}")
+        raise ValueError(f"none of {len(source)} images is readable: {_told(source, skipped[0])}")
     held = held or ImageBatch(torch.empty(0, 3, 1, 1), (), ())
     yield replace(held, skipped=held.skipped + skipped, end=numbers[-1] + 1)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from vdna_metrics.files import errors_of, read_whole
+from vdna_metrics.files import check_limit, errors_of, plain_json, read_text, read_whole
 from vdna_metrics.layout import check_type
 
 FOLDER = "folder"
@@ -134,34 +131,33 @@ def _some(names: Sequence[str]) -> str:
 
 def _read_clusters(path: Path) -> Mapping[str, str]:
     """``{name: cluster}`` of a file."""
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no file of clusters at {str(path)!r}; a regular expression does not end in {path.suffix}")
-    with errors_of(f"{path} is no file of clusters", (UnicodeDecodeError, json.JSONDecodeError, csv.Error)):
-        text = read_whole(path, "text_bytes").decode("utf-8-sig")
-        pairs = _pairs_of_json(text, path) if path.suffix.lower() == ".json" else _pairs_of_table(text, path)
+    is_json = path.suffix.lower() == ".json"
+    with errors_of(str(path)), errors_of(f"{path} is no file of clusters", (UnicodeDecodeError, csv.Error)):
+        pairs = _pairs_of_json(path) if is_json else _pairs_of_table(path)
         found: dict[str, str] = {}
         for name, cluster in pairs:
+            check_limit("images", len(found), "its names")
             if found.setdefault(name, cluster) != cluster:
-                raise ValueError(f"{path} has {name} in two clusters, {found[name]!r} and {cluster!r}")
+                raise ValueError(f"it has {name} in two clusters, {found[name]!r} and {cluster!r}")
     return found
 
 
-def _pairs_of_json(text: str, path: Path) -> Iterator[tuple[str, str]]:
-    data: Any = json.loads(text)
+def _pairs_of_json(path: Path) -> Iterator[tuple[str, str]]:
+    data = plain_json(read_whole(path, "json_bytes"))
     if not isinstance(data, dict) or not all(isinstance(each, str | int) for each in data.values()):
-        raise ValueError(f'{path}: expected {{"name": "cluster", ...}}, with a word or number for each image')
+        raise ValueError('expected {"name": "cluster", ...}, with a word or number for each image')
     return ((name, str(cluster)) for name, cluster in data.items())
 
 
-def _pairs_of_table(text: str, path: Path) -> Iterator[tuple[str, str]]:
-    table = csv.DictReader(io.StringIO(text), delimiter=_FILES[path.suffix.lower()])
+def _pairs_of_table(path: Path) -> Iterator[tuple[str, str]]:
+    table = csv.DictReader(read_text(path, "images"), delimiter=_FILES[path.suffix.lower()])
     if not {"name", "cluster"}.issubset(table.fieldnames or ()):
-        raise ValueError(
-            f"{path}: expected a first line with name and cluster, got {', '.join(table.fieldnames or ())}"
-        )
+        raise ValueError(f"expected a first line with name and cluster, got {', '.join(table.fieldnames or ())}")
     for row in table:
         if not row["name"] or not row["cluster"]:
-            raise ValueError(f"{path}, line {table.line_num}: expected a name and a cluster, got {list(row.values())}")
+            raise ValueError(f"line {table.line_num}: expected a name and a cluster, got {list(row.values())}")
         yield row["name"], row["cluster"]
 
 

@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from vdna_metrics.files import (
     DAMAGE,
+    ArchiveHeaders,
+    check_file,
     check_limit,
     errors_of,
     is_ours,
     open_archive,
+    open_zip,
     read_array_header,
     read_arrays,
     read_header,
-    read_whole,
+    read_text,
 )
 from vdna_metrics.images.decoding import IMAGE_EXTENSIONS
 from vdna_metrics.images.sources import ArraySource, FileSource, ImageSource, TarSource, ZipSource, zip_data_start
@@ -51,8 +54,7 @@ def open_container(source: str | Path) -> ImageSource:
         return FileSource(name, images, path, unread=unread + repeated)
     if not os.path.exists(path):
         raise ValueError(f"no image source at {path!r}; {near_files(path)}".removesuffix("; "))
-    if not os.path.isfile(path):  # a pipe would wait for its writer
-        raise ValueError(f"{path!r} is not an image source: it is neither a folder nor a regular file")
+    check_file(Path(path))  # a pipe would wait for its writer
     suffix = os.path.splitext(path)[1].lower()
     if suffix in IMAGE_EXTENSIONS:
         return FileSource(name, (name,), os.path.dirname(path))
@@ -62,8 +64,7 @@ def open_container(source: str | Path) -> ImageSource:
     if suffix not in openers:
         known = f"folders, {', '.join(openers)}, {_KNOWN}"
         raise ValueError(f"{path!r} is not an image source: its suffix is {suffix!r}; known are {known}")
-    with errors_of(f"{path!r} is not a readable {suffix} file", (UnicodeDecodeError, EOFError)):
-        return openers[suffix](name, path, folder)
+    return openers[suffix](name, path, folder)
 
 
 def near_files(path: str) -> str:
@@ -163,9 +164,8 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> tuple[dict
 
 
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:
-    with errors_of(f"{path!r} is not a readable .zip file", DAMAGE), zipfile.ZipFile(path) as archive:
+    with errors_of(f"{path!r} is not a readable .zip file", DAMAGE), open_zip(path, "images") as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.filename.endswith("/")}
-    check_limit("images", len(infos), path)
     members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
     for info in chosen:
@@ -178,33 +178,53 @@ def _open_zip(name: str, path: str, folder: str) -> ImageSource:
     return ZipSource(name, tuple(members), path, places, unread=unread)
 
 
+class _TarHeaders(ArchiveHeaders):
+    """The headers of a tar, none of which has numbers of thousands of digits.
+
+    `tarfile` of Pythons before 3.10.15, 3.11.10 and 3.12.6 searches these for hours.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if any(len(digits) > _DIGITS for digits in re.findall(rb"\d+", data)):
+            raise ValueError(f"it has a number of more than {_DIGITS} digits in a header")
+        return data
+
+
+_DIGITS = 1000
+
+
 def _open_tar(name: str, path: str, folder: str) -> ImageSource:
+    spans: dict[str, tuple[int, int] | None] = {}  # of no plain file there is none
     # A damaged header of extended attributes makes tarfile raise what int() does.
-    infos: dict[str, tarfile.TarInfo] = {}
     damage = (*DAMAGE, tarfile.TarError)
-    with errors_of(f"{path!r} is not a readable .tar file", damage), tarfile.open(path, "r:") as archive:
-        for info in archive:
-            check_limit("images", len(infos), path)
+    with (
+        errors_of(f"{path!r} is not a readable .tar file", damage),
+        _TarHeaders(path, "tar_header_bytes") as file,
+        tarfile.open(fileobj=file, mode="r:") as archive,
+    ):
+        while (info := archive.next()) is not None:
             if not info.isdir():
-                infos[info.name] = info
-        end = archive.offset
-    with open(path, "rb") as file:
-        file.seek(end)
+                spans[info.name] = (info.offset_data, info.size) if info.isreg() and not info.issparse() else None
+            check_limit("images", len(spans), "its members")
+            archive.members.clear()  # type: ignore[attr-defined]  # which it would keep, each with all headers that hold for it
+            file.taken = 0
+        file.seek(archive.offset)
         # tarfile takes a cut or damaged header for the end, and the images behind it would be missing in silence.
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise ValueError(f"{path!r} is cut or damaged: no end-of-archive mark after {len(infos)} members")
-    members, unread = _select_members(infos, path, folder)
-    chosen = [infos[member] for member in members.values()]
-    for info in chosen:
-        if not info.isreg() or info.issparse():
-            raise ValueError(f"{path!r}: {info.name!r} is a link or sparse; use tar --dereference --hard-dereference")
-    spans = tuple((info.offset_data, info.size) for info in chosen)
-    return TarSource(name, tuple(members), path, spans, unread=unread)
+            raise ValueError(f"cut or damaged: no end-of-archive mark after {len(spans)} members")
+    members, unread = _select_members(spans, path, folder)
+    chosen = [spans[member] for member in members.values()]
+    if None in chosen:
+        odd = list(members.values())[chosen.index(None)]
+        raise ValueError(f"{path!r}: {odd!r} is a link or sparse; use tar --dereference --hard-dereference")
+    return TarSource(name, tuple(members), path, tuple(filter(None, chosen)), unread=unread)
 
 
 def _open_list(name: str, path: str, _folder: str) -> ImageSource:
-    lines = [line.strip() for line in read_whole(path, "text_bytes").decode("utf-8-sig").splitlines()]
-    entries = [PurePath(line).as_posix() for line in lines if line and not line.startswith("#")]
+    with errors_of(path):
+        lines = filter(None, map(str.strip, read_text(path, "images")))
+        entries = [PurePath(line).as_posix() for line in lines if not line.startswith("#")]
     return FileSource(name, _check_images(entries, path), os.path.dirname(path))
 
 

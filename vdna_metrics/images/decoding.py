@@ -60,9 +60,8 @@ def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[n
     """
     if not isinstance(data, bytes):
         name = str(data) if name is None else name
-        data = read_whole(data, "image_bytes")
     with errors_of(name or "image"):
-        return decode_bytes(data).pixels
+        return decode_bytes(data if isinstance(data, bytes) else read_whole(data, "image_bytes")).pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +114,7 @@ def decode_bytes(data: bytes) -> DecodedImage:
         raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on: cut images would pass as whole; turn it off")
     if not data:
         raise ValueError("the file is empty")
+    data = _without_texts(data)
     try:
         image = _open_pillow(data)
         check_limit("image_pixels", image.width * image.height, f"{image.width} x {image.height} pixels")
@@ -130,8 +130,11 @@ def decode_bytes(data: bytes) -> DecodedImage:
         # Pillow warns that transparency is lost, which is the rule here.
         image.load()
         image.info.pop("transparency", None)
-        pixels = np.array(image.convert("RGB"))
-        return DecodedImage(pixels, kind, 8 + int(pixels.max()).bit_length() if _has_16_bits(image, data) else 0)
+        has_16_bits = _has_16_bits(image, data)
+        if image.mode != "RGB":
+            image = image.convert("RGB")  # whose former pixels are gone then
+        pixels = _pixels(image)
+        return DecodedImage(pixels, kind, 8 + int(pixels.max()).bit_length() if has_16_bits else 0)
     except UnidentifiedImageError:
         raise ValueError(f"not a readable {', '.join(_FORMATS)} image; it begins with {data[:12]!r}") from None
     except Image.DecompressionBombError as error:
@@ -151,6 +154,35 @@ def _open_pillow(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without its chunks of text and its colour profile, which no rule here reads and Pillow limits."""
+    if not data.startswith(_PNG):
+        return data
+    kept, place = [_PNG], len(_PNG)
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] not in _TEXTS:
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Of an RGB image, by strips: of the whole, NumPy and Pillow make three copies."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        pixels[top : top + _STRIP] = np.asarray(strip)
+    return pixels
+
+
+_STRIP = 256  # rows
+
+
 def _has_16_bits(image: Image.Image, data: bytes) -> bool:
     """Of an image whose values Pillow has reduced to their high bytes."""
     if image.format == "PNG":
@@ -163,5 +195,9 @@ def _from_16_bits(gray: NDArray[Any], kind: str) -> DecodedImage:
     if low < 0 or high > 65535:  # Pillow holds 16-bit gray in its 32-bit mode "I" too
         raise ValueError(f"integer pixels from {low} to {high} have no agreed scale to 8 bits; save it as 8 or 16 bits")
     # round(x * 255 / 65535) is round(x / 257), and 257 is odd: there are no ties.
-    scaled = ((gray.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return DecodedImage(np.repeat(scaled[:, :, None], 3, axis=2), kind, max(1, high.bit_length()))
+    pixels = np.empty((*gray.shape, 3), np.uint8)
+    for top in range(0, len(gray), _STRIP):
+        pixels[top : top + _STRIP] = ((gray[top : top + _STRIP, :, None].astype(np.uint32) + 128) // 257).astype(
+            np.uint8
+        )
+    return DecodedImage(pixels, kind, max(1, high.bit_length()))

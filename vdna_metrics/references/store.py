@@ -19,7 +19,7 @@ from vdna_metrics.downloads import HUB, DownloadError, RemoteFile, cache_folder
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import source_file
-from vdna_metrics.files import read_json, read_whole, sha256_of_file
+from vdna_metrics.files import errors_of, read_json, read_whole, sha256_of_file
 from vdna_metrics.images.containers import near_files
 from vdna_metrics.images.sources import manifest_hash
 from vdna_metrics.layout import check_type, near_names
@@ -89,7 +89,8 @@ class ReferenceStore:
         path = self.folder / MANIFEST
         if not path.is_file():
             raise ValueError(f"no store at {self.location}: it has no {MANIFEST}")
-        return Manifest.parse(read_whole(path, "json_bytes"), str(path))
+        with errors_of(str(path)):
+            return Manifest.parse(read_whole(path, "json_bytes"), str(path))
 
     def file(self, record: AnyRecord) -> Path:
         """The file of a record, downloaded where that is needed, with the sha256 that the record states.
@@ -187,7 +188,8 @@ def _remote_manifest(store: ReferenceStore) -> Manifest | DownloadError:
         if remote.cached is None:
             return error
         path = remote.path
-    return Manifest.parse(read_whole(path, "json_bytes"), remote.address)
+    with errors_of(remote.address):
+        return Manifest.parse(read_whole(path, "json_bytes"), remote.address)
 
 
 Entry = tuple[ReferenceStore, ReferenceRecord]

@@ -27,6 +27,7 @@ from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.files import (
     DAMAGE,
+    check_file,
     check_limit,
     errors_of,
     is_ours,
@@ -120,8 +121,7 @@ def import_statistics(
         return [read if name is None else replace(read, provenance=replace(read.provenance, sources=(name,)))]
     if ranges is not None:
         raise ValueError(f"{what} is not a vdna package; ranges= is for its histograms")
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+    check_file(path)
     if is_ours(path):
         return [_exported(path, what, mode, n_images, name)]
     container, parts = _contents(path, what)

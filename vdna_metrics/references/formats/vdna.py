@@ -109,7 +109,9 @@ def read_vdna_package(
     """
     settings_path, arrays_path = _paths(root)
     settings = read_json(settings_path, _Settings, "settings as vdna writes them")
-    layout, kind, n_images = NeuronLayout(settings.neurons_list), settings.type, settings.num_images
+    kind, n_images = settings.type, settings.num_images
+    with errors_of(str(settings_path)):
+        layout = NeuronLayout(settings.neurons_list)
     if kind not in (*_KINDS.values(), "activation-ranges"):
         raise ValueError(f"{settings_path} is of type {kind[:40]!r}, known are {', '.join(_KINDS.values())}")
     if kind.endswith("gaussian") and not n_images:
