@@ -105,7 +105,9 @@ class LeaderboardOptions:
         type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
     )
     trust: bool = option(
-        is_flag=True, help="Let a record that is replayed or added to name its own files of weights and remote stores."
+        is_flag=True,
+        help="Let a record that is replayed or added to name its own files of weights, remote stores, and a regular "
+        "expression for clusters.",
     )
     title: str | None = option(metavar="TEXT", help="Of the report.")
     settings: SettingsOptions = nested(SettingsOptions)

@@ -47,7 +47,7 @@ class ClusterRule:
             object.__setattr__(self, "named", _read_clusters(Path(self.by)))
         if self.named is not None and not self.named:
             raise ValueError(f"{self.by} has no image in it")
-        if self.named is None and self.by != FOLDER:
+        if self.is_pattern:
             with errors_of(f"{self.by!r} is no regular expression", re.error):
                 re.compile(self.by)
 
@@ -56,6 +56,11 @@ class ClusterRule:
         """Of a text, or of clusters by name, as a file has them."""
         check_type("cluster_by", by, str, Mapping)
         return cls(by) if isinstance(by, str) else cls("the mapping", by)
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it is a regular expression."""
+        return self.named is None and self.by != FOLDER
 
     def labels(self, names: Sequence[str]) -> tuple[Hashable, ...]:
         """The cluster of each image of a set.

@@ -99,7 +99,8 @@ class LeaderboardPlan:
     def check_trusted(self) -> None:
         """Raise ``ValueError`` for a plan that reads files or addresses which nobody here has named.
 
-        A record of somebody else's may name weights anywhere, or a store of references anywhere.
+        A record of somebody else's may name weights anywhere, or a store of references anywhere, and a regular
+        expression that never ends.
         """
         specs = [each for each in (*self.extractors, *self.networks.values()) if isinstance(each, ExtractorSpec)]
         outside = [f"the weights {spec.weights} for {spec.name}" for spec in specs if not is_as_named(spec)]
@@ -108,6 +109,9 @@ class LeaderboardPlan:
             location, inside, _ = source.partition(IN_STORE)
             if inside and ReferenceStore(location).is_remote and location not in known:
                 outside.append(f"the store {location}")
+        by = self.settings.cluster_by
+        if isinstance(by, str) and ClusterRule(by).is_pattern:
+            outside.append(f"the regular expression {by!r} for clusters, which may take for ever")
         if outside:
             raise ValueError(
                 f"the leaderboard's record names {', '.join(outside)}: expected what comes with the package or is known"
