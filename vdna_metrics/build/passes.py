@@ -23,6 +23,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import check_folder, is_ours, read_header, read_npz, write_npz
+from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -110,11 +111,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class CheckpointValues:
-    """How far a pass came: images and batches that were seen, and what was left out."""
+    """How far a pass came, through which network: images and batches that were seen, and what was left out."""
 
     count: Count
     skipped: tuple[tuple[str, str], ...]
     next_batch: Count
+    fingerprint: ExtractorFingerprint | None = None  # of the network; early ones do not tell
 
 
 @dataclass(frozen=True)
@@ -158,17 +160,17 @@ class Seen:
     names: tuple[str, ...] = ()  # of all images of the source
     unread: tuple[tuple[str, int], ...] = ()  # what else lies there
 
-    def save(self, checkpoint: Checkpoint, states: States) -> None:
-        """Write this and the states."""
+    def save(self, checkpoint: Checkpoint, states: States, fingerprint: ExtractorFingerprint) -> None:
+        """Write this, the states, and which network filled them."""
         arrays = {name: _tensor(state).cpu().numpy() for name, state in states.items()}
         arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
         facts = self.all_facts
         arrays |= {f"{_FACT}{name}": np.ascontiguousarray(facts[name]) for name in FACTS.names or ()}
         values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
-        checkpoint.save(values, arrays)
+        checkpoint.save({**values, "fingerprint": fingerprint.to_json()}, arrays)
 
-    def restore_(self, checkpoint: Checkpoint, states: States) -> None:
-        """Read what `save` wrote, where there is something."""
+    def restore_(self, checkpoint: Checkpoint, states: States, fingerprint: ExtractorFingerprint) -> None:
+        """Read what `save` wrote, where there is something; ``ValueError`` when another network filled the states."""
         expected = {
             name: ArrayField(tuple(array.shape), array.dtype.str[1:], finite=False)
             for name, array in ((name, _tensor(state).cpu().numpy()) for name, state in states.items())
@@ -176,6 +178,10 @@ class Seen:
         if (restored := checkpoint.restore(expected)) is None:
             return
         values, arrays = restored
+        if values.fingerprint is not None:  # a forward that was edited since leaves no trace in the file's name
+            found = values.fingerprint.differences(fingerprint)
+            advice = f"; delete {checkpoint.path} to begin again"
+            refuse_differences(f"{checkpoint.path} was left by another network", found, ("then", "now"), advice)
         for name, state in states.items():
             _tensor(state).copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
@@ -300,7 +306,7 @@ def _see_source_(
     if reading.checkpoint is not None:
         decisive = [identity(source), FACTS.descr, sorted(states), list(settings), reading.batch_size, reading.skip_bad]
         checkpoint = Checkpoint(reading.checkpoint, decisive, reading.shard)
-        seen.restore_(checkpoint, states)
+        seen.restore_(checkpoint, states, extractor.fingerprint)
     total = reading.images_of_part(len(source))
     for batch in iterate_images(
         source,
@@ -324,13 +330,13 @@ def _see_source_(
             reading.progress(seen.count, total - len(seen.skipped))
         stopping = reading.stop is not None and reading.stop()
         if checkpoint is not None and (stopping or checkpoint.is_due()):
-            seen.save(checkpoint, states)
+            seen.save(checkpoint, states, extractor.fingerprint)
         if stopping:
             raise KeyboardInterrupt
     if checkpoint is not None:  # another pass, over other images or for other states, may be interrupted
         small = sum(_tensor(state).nbytes for state in states.values()) <= _SMALL
         if checkpoint.is_due(every=0 if small else _WORTH_KEEPING):
-            seen.save(checkpoint, states)
+            seen.save(checkpoint, states, extractor.fingerprint)
 
 
 def identity(source: ImageSource) -> list[Any]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vdna_metrics.distributions import Distribution, HistogramDistribution, Kind
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, check_comparable
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.fingerprint import ExtractorFingerprint, common_fingerprint
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.neurons import NeuronsLike
 
@@ -65,9 +65,8 @@ class GroupedDNA:
 
     @property
     def fingerprint(self) -> ExtractorFingerprint:
-        """Through which network; without weights where those of one group are not recorded."""
-        prints = [group.fingerprint for group in self.groups]
-        return next((each for each in prints if not each.weights), prints[0])
+        """Through which network; without weights, or a response, where that of one group is not recorded."""
+        return common_fingerprint([group.fingerprint for group in self.groups])
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -16,9 +16,10 @@ from torch import nn
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.execution import hermetic, locked, locks_of
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
+from vdna_metrics.extractors.response import probe_image
+from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.extractors.weights import build_network, weights_sha256
-from vdna_metrics.fingerprint import Precision
+from vdna_metrics.fingerprint import MODULE, Precision
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 
@@ -191,7 +192,7 @@ def create_extractor(
         # then waits for what is held here.
         alive = _ALIVE.get(spec)
         if alive is None or alive is found:
-            probe = torch.zeros(1, 3, *(spec.preprocess.size or probe_size))
+            probe = _probe(spec, probe_size)
             complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
             alive = FeatureExtractor(network, complete, digest, probe)
             _ALIVE[spec] = _ALIVE[complete] = alive
@@ -352,7 +353,7 @@ def _from_module(
         alive = _ALIVE.get(key)
         if alive is None:
             if isinstance(probe, tuple):
-                probe = torch.zeros(1, 3, *(spec.preprocess.size or probe), dtype=torch.float32, device="cpu")
+                probe = _probe(spec, probe)
             if isinstance(probe, torch.Tensor) and probe.is_meta:
                 # Made under torch.device("meta"), which is not where to look at a user's module.
                 probe = torch.zeros(probe.shape, dtype=probe.dtype, device="cpu")
@@ -360,6 +361,11 @@ def _from_module(
             _ALIVE[key] = alive
         alive.weights(contents=True)
     return alive
+
+
+def _probe(spec: ExtractorSpec, size: tuple[int, int]) -> torch.Tensor:
+    """What a network's layers and response are found out with, at the spec's size or, where it has none, another."""
+    return spec.preprocess(probe_image(3, *(spec.preprocess.size or size)))
 
 
 def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:

@@ -29,7 +29,7 @@ from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
-from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.fingerprint import MODULE
 from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
 from vdna_metrics.leaderboard.record import (
     QUANTILES,

@@ -18,6 +18,7 @@ from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.extractors.registry import create_extractor, raw_module_extractor
+from vdna_metrics.extractors.response import probe_image
 from vdna_metrics.extractors.weights import weights_sha256
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.metrics.base import ReferenceLike
@@ -316,8 +317,8 @@ def _extractor(
             )
         known = getattr(feature, "num_features", None)
         if known is None:
-            probe = torch.zeros(1, *input_img_size, dtype=torch.float32 if normalize else torch.uint8)
-            return raw_module_extractor(feature, probe=probe), "output"
+            probe = probe_image(*input_img_size)
+            return raw_module_extractor(feature, probe=probe / 255 if normalize else probe), "output"
         if not isinstance(known, int | Tensor):
             raise TypeError(f"num_features of feature must be an int or a Tensor, got {type(known).__name__}")
         return raw_module_extractor(feature, probe=int(known)), "output"
