@@ -16,6 +16,9 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MODULE = "module:"
 """Begins the architecture of a network that the user brought as a ``torch.nn.Module``; its class's path follows."""
 
+FEATURES = "features:"
+"""Begins the architecture of features that were computed elsewhere; the network's name follows, where it is told."""
+
 _PRECISION = "precisions"
 _TOLERANCE = 1e-3  # float32 on other CPUs and GPUs differs by a hundredth of this, half precision by more
 
@@ -74,7 +77,8 @@ class ExtractorFingerprint:
     was moved, renamed or run as ``__main__`` is the same network; what its forward does, the response tells.
 
     Args:
-        architecture: architecture name with its arguments; ``"module:"`` and the class's path.
+        architecture: architecture name with its arguments; ``"module:"`` and the class's path; ``"features:"`` and what
+            the user says of the network, for features that were computed elsewhere.
         weights: sha256 over names, types, shapes and bytes of all weights; ``""`` where a file of others does not
             record them, which are then not compared.
         preprocessing: preprocessing id.
@@ -114,6 +118,11 @@ class ExtractorFingerprint:
     def is_module(self) -> bool:
         """Whether it is of a module that a user brought, which has no name that could be built again."""
         return self.architecture.startswith(MODULE)
+
+    @property
+    def is_features(self) -> bool:
+        """Whether it is of features that were computed elsewhere."""
+        return self.architecture.startswith(FEATURES)
 
     @property
     def compared(self) -> ExtractorFingerprint:
@@ -162,9 +171,14 @@ class ExtractorFingerprint:
                 found.append((f"module path of layer {layer!r}", path, other.paths[layer]))
         if not found and self.response is not None and other.response is not None:
             found += self.response.differences(other.response)
-        if self.architecture != other.architecture and (found or not (self.is_module and other.is_module)):
+        if self.architecture != other.architecture and (found or not self._may_be_one(other)):
             found.insert(0, ("architecture", self.architecture, other.architecture))
         return found
+
+    def _may_be_one(self, other: ExtractorFingerprint) -> bool:
+        """Whether other names may stand for one network: of modules any, of features where a side has none."""
+        unnamed = FEATURES in (self.architecture, other.architecture)
+        return (self.is_features and other.is_features and unnamed) or (self.is_module and other.is_module)
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for file headers; without what is not there and fp32, as files began."""

@@ -271,14 +271,17 @@ def run_pass(
     source = open_any(images)
     lease = extractor.lease(list(layout))  # held as long as images come
     if isinstance(source, ImageSource):
+        check_seen(source, extractor)
         seen.name, seen.names, seen.unread = source.name, source.names, source.unread
         _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
     else:
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
             raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")
         for item in source:
-            batch = _images_of(item)
-            activations = layout.pick(extractor(batch.to(reading.device)))
+            batch = _images_of(item, extractor)
+            on_device = batch.to(reading.device)
+            seen_of_it = extractor(on_device) if extractor.features is None else extractor.from_resized(on_device)
+            activations = layout.pick(seen_of_it)
             fill_(ActivationBatch(activations))
             seen.facts.append(facts_of_batch(batch))  # while the device is busy
             seen.count += next(iter(activations.values())).shape[1]
@@ -357,8 +360,10 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
         ``{index: uint8 [3, H, W]}``.
 
     Raises:
-        ValueError: for an image that cannot be read any more.
+        ValueError: for an image that cannot be read any more, and for features, which nobody can look at.
     """
+    if source.features and indices:
+        raise ValueError(f"{source.name}: expected images, which have pictures, got features: ask for no pictures")
     dataset = ImageDataset(source, ResizeImage(extractor.preprocess))
     pictures = {}
     for index in sorted(set(indices)):
@@ -369,8 +374,23 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
     return pictures
 
 
-def _images_of(item: object) -> Tensor:
+def check_seen(source: ImageSource, extractor: FeatureExtractor) -> None:
+    """Raise ``ValueError`` unless a source has what an extractor takes: images, or features of its layers."""
+    found, taken = dict(source.features), extractor.features
+    if found and taken is None:
+        raise ValueError(
+            f"{source.name} holds features, which {extractor.name!r} cannot look at: give "
+            f"extractor=PrecomputedFeatures({found})"
+        )
+    if taken is not None and found != taken.layers:
+        holds = f"features {found}" if found else "images"
+        raise ValueError(f"{source.name}: expected features {dict(taken.layers)}, got {holds}")
+
+
+def _images_of(item: object, extractor: FeatureExtractor) -> Tensor:
     images = item[0] if isinstance(item, tuple | list) and item else item
+    if extractor.features is not None:
+        return extractor.features(images)  # type: ignore[arg-type]
     if not isinstance(images, Tensor):
         raise TypeError(f"batches must be tensors, or tuples that start with one, got {type(item).__name__}")
     return images

@@ -25,6 +25,7 @@ from vdna_metrics.extractors.execution import (
     random_streams_kept,
 )
 from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
+from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
 from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.extractors.response import moments_of, response_of
 from vdna_metrics.extractors.spec import ExtractorSpec
@@ -48,7 +49,7 @@ class Lease:
         with extractor.locked():
             extractor._leases.add(self)
 
-    def __call__(self, images: Tensor, normalize: bool = False) -> tuple[Activations, Tensor | None]:
+    def __call__(self, images: Tensor | FeaturesLike, normalize: bool = False) -> tuple[Activations, Tensor | None]:
         """Activations of a batch, from the forward of another lease where it has run the same batch just now.
 
         Whoever has a network whose weights may change calls `FeatureExtractor.weights` first, which drops what is kept.
@@ -137,17 +138,26 @@ class FeatureExtractor:
         weights: sha256 of its weights.
         probe: image to find out the layers' neurons with, ``[1, 3, H, W]`` network input, whose answer is the
             fingerprint's response; or the neurons, where only the output is read.
+        features: what takes features that were computed elsewhere, where the network gives back what it gets.
 
     Raises:
         ValueError: when a layer does not exist, is not reached, or does not give one tensor.
     """
 
-    def __init__(self, network: nn.Module, spec: ExtractorSpec, weights: str, probe: Tensor | NeuronLayout) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ExtractorSpec,
+        weights: str,
+        probe: Tensor | NeuronLayout,
+        features: PrecomputedFeatures | None = None,
+    ) -> None:
         self.spec = spec
         self.network = network
         self.built_with = weights
-        self.preprocess: Preprocessing = spec.preprocess
-        self._identity = replace(spec.fingerprint, weights=weights)
+        self.features = features
+        self.preprocess: Preprocessing | PrecomputedFeatures = features or spec.preprocess
+        self._identity = replace((features or spec).fingerprint, weights=weights)
         self._answered = ""  # weights that the response is of, where there is one
         self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
@@ -228,11 +238,12 @@ class FeatureExtractor:
     def forward(self, cached: object) -> None:
         pass
 
-    def __call__(self, images: Tensor, normalize: bool = False) -> Activations:
+    def __call__(self, images: Tensor | FeaturesLike, normalize: bool = False) -> Activations:
         """Run a batch.
 
         Args:
-            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``.
+            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``; or what `PrecomputedFeatures`
+                takes.
             normalize: whether images are floats in [0, 1].
 
         Returns:
@@ -245,16 +256,19 @@ class FeatureExtractor:
         return self.forward(images, normalize)
 
     @torch.no_grad()
-    def _alone(self, images: Tensor, normalize: bool = False) -> Activations:
+    def _alone(self, images: Any, normalize: bool = False) -> Activations:
         with self.locked():
             return self._run(self.preprocess(images, normalize=normalize))
 
     @torch.no_grad()
-    def _shared(self, lease: Lease, images: Tensor, normalize: bool) -> tuple[Activations, Tensor | None]:
+    def _shared(
+        self, lease: Lease, images: Tensor | FeaturesLike, normalize: bool
+    ) -> tuple[Activations, Tensor | None]:
         with self.locked():
             scope = _SCOPE.get()
-            odd = not isinstance(images, Tensor) or images.layout is not torch.strided
-            if odd or (scope is None and (len(self._leases) < 2 or images.is_inference())):
+            if not isinstance(images, Tensor) or images.layout is not torch.strided or self.features is not None:
+                return self._alone(images, normalize), None
+            if scope is None and (len(self._leases) < 2 or images.is_inference()):
                 return self._alone(images, normalize), None
             key: tuple[Any, ...] = (normalize, *self._wanted())
             if scope is None:
@@ -293,7 +307,7 @@ class FeatureExtractor:
         return zlib.crc32(images.detach().contiguous().flatten().view(torch.uint8).numpy().data)
 
     def from_resized(self, resized: Tensor) -> Activations:
-        """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]."""
+        """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]; or rows of features."""
         with self.locked():
             return self._run(self.preprocess.normalise(resized))
 

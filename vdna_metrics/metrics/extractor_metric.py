@@ -19,6 +19,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.extractors.network import FeatureExtractor
+from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.fingerprint import ExtractorFingerprint, moments_differ
 from vdna_metrics.layout import NeuronLayout
 
@@ -87,7 +88,7 @@ class ExtractorMetric(Metric, ABC):
 
         return update_or_nothing
 
-    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _activations(self, imgs: Tensor | FeaturesLike) -> tuple[dict[str, Tensor], Tensor | None]:
         if self._is_synced:
             raise TorchMetricsUserError("the metric is synced: call unsync() before it sees more images")
         if isinstance(imgs, Tensor) and imgs.device != self.device:
@@ -169,7 +170,7 @@ class ExtractorMetric(Metric, ABC):
 
         if not self._update_count and not self._keeps_real:  # a rank without images is about the weights as they are
             self._follow(self._lease.extractor.weights(contents=True), holds_images=False)
-        own = torch.cat([self.settings[: len(self._settings)], self._response])
+        own = torch.cat([self.settings[: len(self._settings)], _response_numbers(self.fingerprint).to(self.settings)])
         most, least = all_reduce(torch.stack([own, -own]), operations.MAX)
         exact, response = slice(len(self._settings)), slice(len(self._settings), None)
         if not torch.equal(most[exact], -least[exact]) or _responses_differ(most[response], -least[response]):
@@ -215,10 +216,6 @@ class ExtractorMetric(Metric, ABC):
         self.settings = torch.cat([both, _response_numbers(self.fingerprint).to(device)])
         self._defaults["settings"] = self.settings.clone()
 
-    @property
-    def _response(self) -> Tensor:
-        return self.settings[2 * len(self._settings) :]
-
     def _settings_with(self, weights: str) -> list[int]:
         own, self.fingerprint = self.fingerprint, replace(self.fingerprint, weights=weights)
         try:
@@ -238,7 +235,7 @@ class ExtractorMetric(Metric, ABC):
         if (
             settings is None
             or settings[:exact].tolist() != self._settings
-            or _responses_differ(settings[2 * exact :], self._response)
+            or _responses_differ(settings[2 * exact :], _response_numbers(self.fingerprint))
         ):
             raise ValueError(
                 f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "

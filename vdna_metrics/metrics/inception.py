@@ -243,7 +243,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         if not cached and all(part is not network for part in getattr(value, "modules", list)()):
             raise ValueError("a metric keeps its network: build FrechetInceptionDistance(feature=...) with another")
 
-    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _activations(self, imgs: Any) -> tuple[dict[str, Tensor], Tensor | None]:
         activations, changed = super()._activations(imgs)
         if imgs.shape[0]:
             self.orig_dtype = next(iter(activations.values())).dtype
