@@ -300,7 +300,7 @@ def test_overflow_names_its_layer(value: int) -> None:
         (IMAGES, {"kinds": ["histograms"]}, r"unknown kind 'histograms'; known: histogram, gaussian, layer_gaussian"),
         (IMAGES, {"layers": ["frist"]}, r"layers: unknown layer 'frist'; did you mean 'first'\?"),
         (IMAGES, {"neurons": {"first": [6]}}, r"layer 'first' has no neuron 6; it has 6 neurons, 0 to 5"),
-        (IMAGES, {"ranges": None}, r"no activation ranges ship for 'Sequential'.*vdna-metrics calibrate IMAGES"),
+        (IMAGES, {"ranges": None}, r"for 'module:Sequential'.*vdna-metrics calibrate IMAGES --extractor FILE.py:"),
         (IMAGES, {"bins": 0}, r"bins must be between 1 and 16777216, got 0"),
         ("nowhere", {}, r"no file, folder or reference 'nowhere'"),
     ],

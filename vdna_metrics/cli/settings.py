@@ -147,7 +147,7 @@ def find_settings(
     network, layers = None, None if options.layers is None else list(options.layers)
     features = next((each for each in looked_at if each.features), None)
     if features is not None:
-        network = _take_features(options, columns, first, features)
+        network = take_features(options, columns, first, features)
     elif looked_at or first is None or replace(options, layers=None) != NO_NETWORK:
         network, layers = _find_extractor(options, columns, first)
     seen = network or first
@@ -218,7 +218,7 @@ def _find_extractor(
     return network, None if layers is None else list(layout)
 
 
-def _take_features(
+def take_features(
     options: NetworkOptions, columns: Sequence[Column], reference: VDNA | None, source: ImageSource
 ) -> FeatureExtractor:
     """What takes the features of a source, where the option says no more than whose they are."""

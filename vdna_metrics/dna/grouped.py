@@ -35,7 +35,7 @@ class GroupedDNA:
         >>> groups = build_dnas(images, extractor, ["gaussian"], name="grey", partition=of_three)["gaussian"]
         >>> grouped = GroupedDNA(tuple(groups.values()))
         >>> grouped.total
-        VDNA(gaussian of 7 images of grey: 3 neurons in 1 layer of AvgPool2d)
+        VDNA(gaussian of 7 images of grey: 3 neurons in 1 layer of module:AvgPool2d)
         >>> grouped.without(0).n_images
         4
     """

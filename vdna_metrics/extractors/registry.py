@@ -27,7 +27,7 @@ from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 ExtractorLike = str | ExtractorSpec | nn.Module | PrecomputedFeatures | FeatureExtractor
 
 GIVE_MODULE = (
-    "give the network itself, in Python as extractor=, on the command line by --extractor FILE.py:FACTORY --trust-code"
+    "give the network itself, a torch.nn.Module in Python, --extractor FILE.py:FACTORY --trust-code on the command line"
 )
 
 # Extractors alive in this process, so that metrics made from the same name or module share one network.

@@ -15,7 +15,7 @@ from vdna_metrics.build.sets import cached_folder, content_digests
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike, is_as_named
-from vdna_metrics.fingerprint import MODULE
+from vdna_metrics.fingerprint import FEATURES, MODULE
 from vdna_metrics.images.clusters import ClusterRule, in_cluster
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
@@ -70,9 +70,11 @@ class LeaderboardPlan:
         """
         recorded = leaderboard.settings
         try:
-            foreign = [spec["name"] for spec in recorded["networks"] if spec["architecture"].startswith(MODULE)]
+            foreign = [
+                spec["name"] for spec in recorded["networks"] if spec["architecture"].startswith((MODULE, FEATURES))
+            ]
             if foreign:
-                raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
+                raise ValueError(f"{foreign[0]} is the user's own, which a leaderboard cannot build again")
             specs = [ExtractorSpec(**spec) for spec in recorded["networks"]]
             spec_of = {network.name: spec for network, spec in zip(leaderboard.networks, specs, strict=True)}
             named = [(find_column(metric).extractor, network) for network, metric in leaderboard.columns]
