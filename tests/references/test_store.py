@@ -180,7 +180,7 @@ def test_ranges_by_extractor() -> None:
 @pytest.mark.parametrize(
     ("extractor", "typed"),
     [
-        (lambda: "seeded_resnet50", "IMAGES --extractor seeded_resnet50"),
+        (lambda: "fid_inception", "IMAGES --extractor fid_inception"),
         (lambda: get_spec("timm:resnet10t"), "IMAGES --extractor timm:resnet10t"),
         (lambda: ExtractorSpec("own", "resnet18", ["layer1"], weights="seeded:0"), "IMAGES --extractor SPEC.json"),
         (lambda: create_extractor(torch.nn.Conv2d(3, 2, 3)), "IMAGES --extractor FILE.py:FACTORY --trust-code"),
@@ -251,7 +251,7 @@ def test_ranges_that_cannot_be_had_say_how_to_calibrate(hub: FileServer) -> None
     """Published ranges that cannot be downloaded, or are of another network, are an error and no silent calibration."""
     with pytest.raises(
         ValueError,
-        match=r"published for 'published' could not be had: .*HTTP 404.*calibrate IMAGES --extractor published",
+        match=r"published for 'published' could not be had: .*HTTP 404.*calibrate IMAGES --extractor SPEC.json",
     ):
         find_ranges(_PUBLISHED)
     hub.serve("a/b/resolve/main/net/ranges.json", b'{"mins_per_neuron": {"l": {}}, "maxs_per_neuron": {"l": {}}}')
