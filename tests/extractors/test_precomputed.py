@@ -25,6 +25,7 @@ from vdna_metrics import (
     compare,
     create_extractor,
 )
+from vdna_metrics.analysis import collect_features, compare_images, rank_images
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional import frechet_distance
 
@@ -207,3 +208,18 @@ def test_batches_of_a_loader_are_taken() -> None:
         assert dna.n_images == 60
         assert torch.allclose(dna.distribution.state[0], whole.distribution.state[0])
         assert float(compare.neuron_frechet(dna, whole)) < 1e-12
+
+
+def test_analysis_of_features_has_no_pictures() -> None:
+    """Rows are ranked, compared and collected as images are; pictures and mirror images of them are refused at once."""
+    dna = build_dnas(REAL, TAKER, ["gaussian"])["gaussian"]
+    assert len(rank_images(FAKE, dna, TAKER)) == len(compare_images(FAKE, FAKE, TAKER, distance="nfd")) == 40
+    assert torch.equal(collect_features(FAKE, TAKER, layer="pool").vectors, torch.from_numpy(FAKE["pool"]))
+    for call in (
+        lambda: rank_images(FAKE, dna, TAKER, pictures=1),
+        lambda: collect_features(FAKE, TAKER, mirrored=True),
+    ):
+        with pytest.raises(ValueError, match="features: expected images, of which there are pictures, got features"):
+            call()
+    with pytest.raises(ValueError, match=r"expected features .*, got images"):
+        compare_images(np.zeros((1, 8, 8, 3), np.uint8), FAKE, TAKER, distance="nfd")

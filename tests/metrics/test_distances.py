@@ -300,9 +300,7 @@ def test_ranges_that_do_not_fit_are_refused() -> None:
 
 def test_missing_ranges_say_how_to_calibrate() -> None:
     """Without ranges or a reference that has them, the error says where to get some."""
-    with pytest.raises(
-        ValueError, match=r"ranges ship for 'module:Network'.* vdna-metrics calibrate IMAGES"
-    ):
+    with pytest.raises(ValueError, match=r"ranges ship for 'module:Network'.* vdna-metrics calibrate IMAGES"):
         VDNAEarthMoversDistance(NETWORK, layers=LAYERS)
 
 

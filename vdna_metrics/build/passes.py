@@ -348,6 +348,12 @@ def identity(source: ImageSource) -> list[Any]:
     return [source.name, source.names, [dataset[i].digest for i in (0, len(source) // 2, len(source) - 1)]]
 
 
+def check_pictures(source: ImageSource) -> None:
+    """Raise ``ValueError`` for features, which have no pictures and no mirror images."""
+    if source.features:
+        raise ValueError(f"{source.name}: expected images, of which there are pictures, got features")
+
+
 def read_pictures(source: ImageSource, indices: Sequence[int], extractor: FeatureExtractor) -> dict[int, Tensor]:
     """Some images as the network saw them.
 
@@ -360,10 +366,10 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
         ``{index: uint8 [3, H, W]}``.
 
     Raises:
-        ValueError: for an image that cannot be read any more, and for features, which nobody can look at.
+        ValueError: for an image that cannot be read any more, and for features.
     """
-    if source.features and indices:
-        raise ValueError(f"{source.name}: expected images, which have pictures, got features: ask for no pictures")
+    if indices:
+        check_pictures(source)
     dataset = ImageDataset(source, ResizeImage(extractor.preprocess))
     pictures = {}
     for index in sorted(set(indices)):
