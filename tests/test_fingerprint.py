@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from helpers.dnas import make_fingerprint
 
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, Response, common_fingerprint, describe_differences
 from vdna_metrics.schema import typed
 
 
@@ -60,6 +60,59 @@ def test_json_and_back() -> None:
     """Plain containers hold all of a fingerprint."""
     for fingerprint in (make_fingerprint(), replace(make_fingerprint(), precision="bf16", options=["compile"])):
         assert typed(ExtractorFingerprint, json.loads(json.dumps(fingerprint.to_json()))) == fingerprint
+
+
+ANSWER = Response("64x64:aa", {"conv1": (0.25, 1.0), "conv2": (0.1, 1e-30), "norm": (0.0, 1 / 3)})
+
+
+def test_a_response_comes_back_from_json() -> None:
+    """All digits of a response are kept, and what is no number is refused."""
+    plain = json.loads(json.dumps(replace(make_fingerprint(), response=ANSWER).to_json()))
+    assert typed(ExtractorFingerprint, plain).response == ANSWER
+    plain["response"]["moments"]["norm"] = [0.0, -1.0]
+    with pytest.raises(ValueError, match=r"response.moments.norm\[1\]: expected a number from 0, got -1.0"):
+        typed(ExtractorFingerprint, plain)
+
+
+def test_a_response_is_no_part_of_equality_or_digest() -> None:
+    """Its last digits differ from machine to machine, so nothing that is compared for equality depends on it."""
+    plain, answered = make_fingerprint(), replace(make_fingerprint(), response=ANSWER)
+    assert plain == answered
+    assert hash(plain) == hash(answered)
+    assert plain.digest == answered.digest
+    assert answered.compared.response is None
+
+
+def test_responses_are_compared_where_both_are_known_and_nothing_else_differs() -> None:
+    """An old file has none and compares without; the first layer that differs is shown, of those that both have."""
+    moved = replace(ANSWER, moments={**ANSWER.moments, "conv2": (0.2, 0.0), "norm": (1.0, 1.0)})
+    a, b = (replace(make_fingerprint(), response=response) for response in (ANSWER, moved))
+    assert [what for what, _, _ in a.differences(b)] == ["responses of layer 'conv2'"]
+    assert a.differences(make_fingerprint()) == make_fingerprint().differences(b) == []
+    assert a.select(["conv1"]).differences(b) == a.differences(b.select(["conv1"])) == []
+    assert a.select(["norm"]).response == replace(ANSWER, moments={"norm": (0.0, 1 / 3)})
+    assert [what for what, _, _ in a.differences(replace(b, weights="other"))] == ["weights"]
+
+
+def test_a_sum_knows_what_all_its_parts_know() -> None:
+    """Weights and response of a sum are known where those of every part are."""
+    whole = replace(make_fingerprint(), response=ANSWER)
+    assert common_fingerprint([whole, whole]).response == ANSWER
+    assert common_fingerprint([whole, make_fingerprint()]).response is None
+    assert common_fingerprint([make_fingerprint(), whole]).response is None
+    assert common_fingerprint([whole, replace(whole, weights="")]) == replace(whole, weights="")
+
+
+def test_the_class_of_a_module_is_information() -> None:
+    """Two modules need not have one class path; a module and an architecture differ, and so do two architectures."""
+    one, other = (replace(make_fingerprint(), architecture=f"module:{path}") for path in ("__main__.Net", "nets.Net"))
+    assert one.differences(other) == []
+    assert one.compared == other.compared
+    assert one.digest != other.digest
+    named = replace(one, architecture="resnet18")
+    for a, b in ((one, named), (named, one), (named, replace(named, architecture="resnet34"))):
+        assert [what for what, _, _ in a.differences(b)] == ["architecture"]
+        assert a.compared != b.compared
 
 
 def test_defaults_are_what_they_were_before_there_were_options() -> None:

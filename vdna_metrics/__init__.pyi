@@ -15,6 +15,7 @@ from .dna import (
 from .extractors import (
     ExtractorSpec as ExtractorSpec,
     FeatureExtractor as FeatureExtractor,
+    PrecomputedFeatures as PrecomputedFeatures,
     create_extractor as create_extractor,
     list_extractors as list_extractors,
     shared_forward as shared_forward,

@@ -459,12 +459,36 @@ def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayFiel
             member is named.
     """
     with _array(archive, info, field) as (header, stream):
-        flat = np.empty(math.prod(header.shape), header.dtype)
-        bytes_of, place = flat.view(np.uint8), 0
-        while block := stream.read(1 << 20):  # to the end, where its CRC-32 is checked
-            bytes_of[place : place + len(block)] = np.frombuffer(block, np.uint8)
-            place += len(block)
-        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+        return _values(stream, header)
+
+
+def read_npy(path: str | Path) -> NDArray[Any]:
+    """Read an ``.npy`` file, as `read_array` reads a member.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: as `read_array`; the file is named.
+    """
+    with errors_of(str(path), DAMAGE), open_regular(path) as file:
+        return _values(file, _checked_header(file, os.fstat(file.fileno()).st_size))
+
+
+def array_headers(path: str | Path) -> dict[str, ArrayHeader]:
+    """Headers of the arrays of an ``.npy`` or ``.npz`` file, by name; that of an ``.npy`` has none.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged, or holds something else.
+    """
+    if Path(path).suffix.lower() == ".npy":
+        with errors_of(str(path), DAMAGE), open_regular(path) as file:
+            return {"": read_array_header(file)}
+    headers = {}
+    with open_archive(Path(path)) as (archive, members):
+        for name, info in members.items():
+            with _member(archive, info) as stream:
+                headers[name] = read_array_header(stream)
+    return headers
 
 
 @contextmanager
@@ -472,18 +496,32 @@ def _array(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayField | None
 ) -> Iterator[tuple[ArrayHeader, IO[bytes]]]:
     with _member(archive, info) as stream:
-        header = read_array_header(stream)
-        if header.dtype.hasobject:
-            raise ValueError("expected an array of numbers or text, got one of objects, which are never unpickled")
-        if field is not None:
-            field.check(header.shape, header.dtype)
-        if header.start + header.nbytes != info.file_size:
-            raise ValueError(
-                f"its header claims {header.nbytes} bytes, {header.dtype} {list(header.shape)}; there are "
-                f"{info.file_size - header.start}"
-            )
-        check_limit("array_bytes", header.nbytes, "its values")
-        yield header, stream
+        yield _checked_header(stream, info.file_size, field), stream
+
+
+def _checked_header(stream: IO[bytes], size: int, field: ArrayField | None = None) -> ArrayHeader:
+    """What an array in a stream of so many bytes says of itself, and whether that is so."""
+    header = read_array_header(stream)
+    if header.dtype.hasobject:
+        raise ValueError("expected an array of numbers or text, got one of objects, which are never unpickled")
+    if field is not None:
+        field.check(header.shape, header.dtype)
+    if header.start + header.nbytes != size:
+        raise ValueError(
+            f"its header claims {header.nbytes} bytes, {header.dtype} {list(header.shape)}; there are "
+            f"{size - header.start}"
+        )
+    check_limit("array_bytes", header.nbytes, "its values")
+    return header
+
+
+def _values(stream: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
+    flat = np.empty(math.prod(header.shape), header.dtype)
+    bytes_of, place = flat.view(np.uint8), 0
+    while block := stream.read(1 << 20):  # to the end, where a member's CRC-32 is checked
+        bytes_of[place : place + len(block)] = np.frombuffer(block, np.uint8)
+        place += len(block)
+    return flat.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def _read_all(

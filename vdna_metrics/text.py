@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Literal
 
@@ -58,3 +59,14 @@ def _shown(sign: str) -> str:
             sign.encode("unicode_escape", "surrogatepass").decode("ascii") if sign < "\ud800" else f"\\u{ord(sign):04x}"
         )
     return sign
+
+
+def in_number_order(name: str) -> list[tuple[int, str]]:
+    """A key by which names are sorted with numbers in them by their size.
+
+    Examples:
+        >>> sorted(["block10", "block9", "last"], key=in_number_order)
+        ['block9', 'block10', 'last']
+    """
+    words = re.split(r"(\d+)", name)
+    return [(len(word.lstrip("0")) if word.isdecimal() else 0, word) for word in words]

@@ -119,6 +119,30 @@ def test_passes_keep_apart_in_one_folder(tmp_path: Path) -> None:
     _assert_same(PASSES["pairs"](replace(reading, stop=None)), PASSES["pairs"](Reading(batch_size=4)))
 
 
+def test_a_pass_of_another_forward_is_not_taken_up(tmp_path: Path) -> None:
+    """What a module left whose forward was edited since, with the same weights, is refused and named."""
+
+    class Net(torch.nn.Conv2d):
+        def __init__(self, bend: Callable[[torch.Tensor], torch.Tensor]) -> None:
+            super().__init__(3, 4, 3)
+            self.bend = bend
+            torch.nn.init.constant_(self.weight, 0.1)
+            torch.nn.init.zeros_(self.bias)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bend(super().forward(x))
+
+    reading = Reading(batch_size=4, checkpoint=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        build_dnas(IMAGES, Net(torch.relu), ["gaussian"], reading=replace(reading, stop=lambda: True))
+    with pytest.raises(ValueError, match=r"was left by another network: responses of layer 'output' .*delete .*npz"):
+        build_dnas(IMAGES, Net(torch.tanh), ["gaussian"], reading=reading)
+    counts: list[int] = []
+    watched = replace(reading, progress=lambda done, _: counts.append(done))
+    build_dnas(IMAGES, Net(torch.relu), ["gaussian"], reading=watched)
+    assert counts == [8, 11]
+
+
 def test_paths_and_names_are_taken(tmp_path: Path) -> None:
     """A path and an extractor's name are opened as metrics do, by every function that reads images."""
     np.save(tmp_path / "few.npy", IMAGES[:3])
@@ -184,7 +208,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path / "kept", ["a", 1], (0, 2))
     restored = kept.restore(states)
     assert restored is not None
-    assert vars(restored[0]) == {**values, "skipped": (("a", "cut"),)}
+    assert vars(restored[0]) == {**values, "skipped": (("a", "cut"),), "fingerprint": None}
     assert {name: array.tolist() for name, array in restored[1].items()} == {
         name: array.tolist() for name, array in arrays.items()
     }

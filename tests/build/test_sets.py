@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 import torch
 from helpers.commands import small_images, write_folder
 from helpers.dnas import assert_same_state, tiny_extractor
+from torch import Tensor, nn
 
-from vdna_metrics import Reading, build_dnas, calibrate, load_vdna, open_images
+from vdna_metrics import Reading, build_dnas, calibrate, create_extractor, load_vdna, open_images
 from vdna_metrics.analysis import collect_features
 from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder, known_ranges
@@ -157,6 +159,37 @@ def test_a_changed_image_is_seen_and_a_damaged_file_made_again(folder: Path, tmp
     other = _built(folder, cache=cache)
     assert other.reused == ()
     assert other.manifest != first.manifest
+
+
+class Edited(nn.Module):
+    """A module whose forward can be edited, and whose weights stay as they are."""
+
+    def __init__(self, bend: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.bend = bend
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] to [N, 3, H, W]."""
+        return self.bend(x)
+
+
+def test_what_another_forward_left_is_made_again(folder: Path, tmp_path: Path) -> None:
+    """DNAs, features and ranges in the cache of a module whose forward was edited since are not taken for its own."""
+    images, options = open_images(folder), {"features": "output", "cache": tmp_path / "cache", "groups": 3}
+    first, other = (create_extractor(Edited(bend)) for bend in (torch.square, torch.exp))
+    build_set(images, first, ["gaussian"], **options)
+    high = known_ranges(images, first, cache=tmp_path / "cache").high
+    said = r"responses of layer 'output' differ.*computed again"
+    with pytest.warns(UserWarning, match=said):
+        found = build_set(images, other, ["gaussian"], **options)
+    with pytest.warns(UserWarning, match=said):
+        ranges = known_ranges(images, other, cache=tmp_path / "cache")
+    assert found.reused == ()
+    assert not torch.equal(ranges.high, high)
+    expected = build_set(images, other, ["gaussian"], features="output", groups=3)
+    assert_same_state(found.dnas["gaussian"].total.distribution, expected.dnas["gaussian"].total.distribution)
+    assert torch.equal(found.features, expected.features)
+    assert build_set(images, other, ["gaussian"], **options).reused == ("gaussian",)
 
 
 def test_skipped_images_are_remembered(folder: Path, tmp_path: Path) -> None:

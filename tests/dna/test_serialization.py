@@ -26,7 +26,7 @@ from vdna_metrics.distributions import (
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.files import SCHEMA, read_header
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.fingerprint import ExtractorFingerprint, Response
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, load_ranges
 from vdna_metrics.schema import typed
@@ -73,6 +73,20 @@ def test_all_comes_back_to_the_bit(tmp_path: Path, kind: Made, which: str) -> No
     assert path == tmp_path / "ffhq-0.5.npz"
     _assert_same(load_vdna(path), dna)
     _assert_same(load_vdna(str(path), device="cpu"), dna)
+
+
+@kinds
+def test_the_response_of_the_network_comes_back(tmp_path: Path, kind: Made) -> None:
+    """What the network answers to a probe is in the file, of the DNA and of its ranges; without one there is none."""
+    answer = Response("64x64:aa", {"conv1": (1 / 3, 0.5), "norm": (-1e-9, 2.0)})
+    fingerprint = replace(make_fingerprint(), response=answer)
+    plain = make_dna(kind, 5, ranges=make_ranges(fingerprint=fingerprint))
+    loaded = load_vdna(replace(plain, fingerprint=fingerprint).save(tmp_path / "a"))
+    assert loaded.fingerprint.response == answer
+    if isinstance(loaded.distribution, HistogramDistribution):
+        assert loaded.distribution.ranges.fingerprint is not None
+        assert loaded.distribution.ranges.fingerprint.response == answer
+    assert "response" not in read_header(plain.save(tmp_path / "b"))["fingerprint"]
 
 
 @kinds

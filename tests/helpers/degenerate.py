@@ -45,7 +45,8 @@ class Table(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         places = images[:, 0, 0, 0]
-        return self.features[(places * 255).round().long() if places.is_floating_point() else places.long()]
+        places = (places * 255).round().long() if places.is_floating_point() else places.long()
+        return self.features[places % len(self.features)]
 
 
 def images_of_places(start: int, stop: int) -> Tensor:

@@ -85,6 +85,14 @@ class Network(nn.Module):
         return self.last(self.relu(self.conv(x)))
 
 
+class Bent(Network):
+    """The small network's weights in another forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] to [N, 3, H', W']."""
+        return self.last(torch.tanh(self.conv(x)))
+
+
 class Features(nn.Module):
     """The network for FID: raw images to [N, 3]."""
 
@@ -878,8 +886,16 @@ def observe_trained(rank: int) -> float:
 
 
 def observe_unlike(rank: int) -> str:
-    """What a metric says on ranks whose networks differ."""
-    network = Network(seed=rank)
+    """What a metric says on ranks whose networks' weights differ."""
+    return _observe(Network(seed=rank))
+
+
+def observe_forwards(rank: int) -> str:
+    """What a metric says on ranks whose networks' forwards differ, and their weights do not."""
+    return _observe((Network, Bent)[rank]())
+
+
+def _observe(network: nn.Module) -> str:
     metric = make("nfd", network=network)
     for real in (True, False):
         metric.update(images(4, int(real)), real=real)

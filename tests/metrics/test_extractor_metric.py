@@ -13,11 +13,13 @@ import torch
 from helpers.metric_tester import (
     LAYERS,
     RANGES,
+    Bent,
     Network,
     assert_same,
     feed,
     images,
     make,
+    observe_forwards,
     observe_trained,
     observe_unlike,
     run_ranks,
@@ -92,7 +94,7 @@ def test_weights_that_change_between_the_sides_are_an_error(kind: str, change: C
         feed(metric, images(9, 2))
     calls = [metric.compute] if change is _scaled else [lambda: feed(metric, images(9, 2)), metric.compute]
     for call in calls:
-        with pytest.raises(ValueError, match=rf"of '\w+' have changed since .*: expected {old[:12]}, got \w+"):
+        with pytest.raises(ValueError, match=rf"of '[\w:]+' have changed since .*: expected {old[:12]}, got \w+"):
             call()
     metric.reset()
     fresh = make(kind, network)
@@ -224,6 +226,111 @@ def test_a_compute_group_follows_its_first_metric() -> None:
     _loaded(network)
     with pytest.raises(ValueError, match="have changed"):
         collection.update(images(9, 2), real=False)
+
+
+# ----------------------------------------------------------------------------------------------------------- forwards
+class Renamed(Network):
+    """The small network by another name."""
+
+
+def _seen(kind: str, network: nn.Module) -> Any:
+    metric = make(kind, network, **({"ranges": UNNAMED} if kind == "emd" else {}))
+    feed(metric, images(12, 1), real=True)
+    feed(metric, images(9, 2))
+    metric.persistent(True)
+    return metric
+
+
+@pytest.mark.parametrize("kind", ["emd", "nfd", "lfd", "range", "fid"])
+def test_the_state_of_a_renamed_class_is_taken(kind: str) -> None:
+    """A checkpoint, a merged state and a reference of a class fit the same one by another path."""
+    metric, other = _seen(kind, Network()), _seen(kind, Renamed())
+    expected = _seen(kind, Network())
+    expected.merge_state(metric)
+    other.merge_state(metric)
+    assert_same(other.compute(), expected.compute())
+    other.load_state_dict(metric.state_dict())
+    assert_same(other.compute(), metric.compute())
+    if kind in ("emd", "nfd", "lfd"):
+        make(kind, Renamed(), reference=metric.dna(real=True))
+
+
+@pytest.mark.parametrize("kind", ["emd", "nfd", "lfd", "range"])
+def test_the_state_of_another_forward_is_refused(kind: str) -> None:
+    """With the same weights, a checkpoint, a merged state, a reference and ranges of another forward do not fit."""
+    metric, other = _seen(kind, Network()), _seen(kind, Bent())
+    assert metric.fingerprint.weights == other.fingerprint.weights
+    for call in (lambda: other.load_state_dict(metric.state_dict()), lambda: other.merge_state(metric)):
+        with pytest.raises(ValueError, match="another extractor, layers"):
+            call()
+    if kind == "range":
+        with pytest.raises(ValueError, match=r"not made with this extractor: .*responses of layer 'last' differ"):
+            make("emd", Bent(), ranges=metric.ranges())
+    else:
+        with pytest.raises(ValueError, match=r"not made with this extractor: .*responses of layer 'last' differ"):
+            make(kind, Bent(), reference=metric.dna(real=True))
+
+
+def _as_elsewhere(settings: Tensor, factor: float) -> Tensor:
+    """Settings of a metric whose network has answered otherwise."""
+    moved = settings.clone()
+    moved[65:] = (moved[65:].view(torch.float64) * factor).view(torch.int64)
+    return moved
+
+
+def test_states_of_another_machine_are_taken() -> None:
+    """Responses that differ by rounding are of one network, in checkpoints and merges; early states have none."""
+    metric, saved = _seen("nfd", Network()), _seen("nfd", Network()).state_dict()
+    for settings in (_as_elsewhere(saved["settings"], 1 + 1e-5), saved["settings"][:64]):
+        metric.load_state_dict({**saved, "settings": settings})
+        metric.merge_state({**saved, "settings": settings})
+    with pytest.raises(ValueError, match="another extractor"):
+        metric.merge_state({**saved, "settings": _as_elsewhere(saved["settings"], 1.01)})
+
+
+def test_two_forwards_are_no_compute_group() -> None:
+    """Metrics of two networks with equal weights stay apart, even if their first images give equal states."""
+    black = torch.zeros(4, 3, 12, 12, dtype=torch.uint8)
+    networks = [Network(), Bent()]
+    for network in networks:
+        network.conv.bias.data.zero_()  # of which both make 0, and then the same
+    collection = MetricCollection({name: make("nfd", n) for name, n in zip("ab", networks, strict=True)})
+    for real in (True, False):
+        collection.update(black, real=real)
+    collection.compute()
+    assert len(collection.compute_groups) == 2
+
+
+@pytest.mark.parametrize("kind", ["nfd", "emd"])
+def test_the_response_follows_the_weights_over_a_reset(kind: str) -> None:
+    """After training and a reset, the metric's DNA has the response of a fresh metric, for one forward in all."""
+    network = Network()
+    options = {"ranges": UNNAMED} if kind == "emd" else {}
+    metrics, runs = [make(kind, network, **options) for _ in range(2)], []
+    for metric in metrics:
+        feed(metric, images(12, 1))
+    network.conv.register_forward_hook(lambda *_: runs.append(1))
+    _stepped(network)
+    runs.clear()
+    for metric in metrics:
+        metric.reset()
+    for seed in range(3):
+        batch = images(9, seed)
+        for metric in metrics:
+            feed(metric, batch)
+    assert len(runs) == 3 + 1
+    fresh = make(kind, network, **options)
+    for metric in metrics:
+        assert metric.dna().fingerprint.response == fresh.fingerprint.response is not None
+        assert torch.equal(metric.settings, fresh.settings)
+    assert len(runs) == 3 + 1
+
+
+@pytest.mark.slow
+def test_ranks_have_one_forward() -> None:
+    """Processes whose networks have equal weights and other forwards are told so."""
+    for message in run_ranks(observe_forwards, 2):
+        assert message.startswith("expected one network, with the same weights")
 
 
 def test_the_same_weights_elsewhere_are_the_same() -> None:

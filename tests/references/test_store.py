@@ -16,8 +16,16 @@ from helpers.adding import add_again_and_again
 from helpers.dnas import make_dna, make_fingerprint, make_ranges
 from helpers.file_server import FileServer, file_server
 
-from vdna_metrics import ExtractorSpec, VDNAEarthMoversDistance, build_dnas, create_extractor, downloads
+from vdna_metrics import (
+    ExtractorSpec,
+    PrecomputedFeatures,
+    VDNAEarthMoversDistance,
+    build_dnas,
+    create_extractor,
+    downloads,
+)
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.extractors import get_spec
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
 from vdna_metrics.references.adding import add_ranges, add_reference, copy_records, verify_store
@@ -183,6 +191,22 @@ def test_ranges_by_extractor() -> None:
         find_ranges("seeded_resnet50")
 
 
+@pytest.mark.parametrize(
+    ("extractor", "typed"),
+    [
+        (lambda: "fid_inception", "IMAGES --extractor fid_inception"),
+        (lambda: get_spec("timm:resnet10t"), "IMAGES --extractor timm:resnet10t"),
+        (lambda: ExtractorSpec("own", "resnet18", ["layer1"], weights="seeded:0"), "IMAGES --extractor SPEC.json"),
+        (lambda: create_extractor(torch.nn.Conv2d(3, 2, 3)), "IMAGES --extractor FILE.py:FACTORY --trust-code"),
+        (lambda: create_extractor(PrecomputedFeatures({"pool": 4})), "FEATURES.npz"),
+    ],
+)
+def test_only_what_can_be_typed_is_advised(extractor: Callable[[], Any], typed: str) -> None:
+    """Where ranges are missing, the command that the error names takes the network: names alone stand for some."""
+    with pytest.raises(ValueError, match=rf"vdna-metrics calibrate {typed} -o ranges.npz"):
+        find_ranges(extractor())
+
+
 # ---- ranges published with an extractor
 
 _PUBLISHED = ExtractorSpec(
@@ -241,7 +265,7 @@ def test_ranges_that_cannot_be_had_say_how_to_calibrate(hub: FileServer) -> None
     """Published ranges that cannot be downloaded, or are of another network, are an error and no silent calibration."""
     with pytest.raises(
         ValueError,
-        match=r"published for 'published' could not be had: .*HTTP 404.*calibrate IMAGES --extractor published",
+        match=r"published for 'published' could not be had: .*HTTP 404.*calibrate IMAGES --extractor SPEC.json",
     ):
         find_ranges(_PUBLISHED)
     hub.serve("a/b/resolve/main/net/ranges.json", b'{"mins_per_neuron": {"l": {}}, "maxs_per_neuron": {"l": {}}}')

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.passes import ActivationBatch, run_pass
+from vdna_metrics.build.passes import ActivationBatch, check_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
@@ -113,6 +113,8 @@ def collect_features(
     """
     check_type("reading", reading, Reading)
     network, source = create_extractor(extractor), resolve_images(images)
+    if mirrored:
+        check_pictures(source)
     layout = network.layout.select([layer if layer is not None else list(network.layout)[-1]])
     (chosen,) = layout
     names = ("features", "mirrored features") if mirrored else ("features",)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.passes import ActivationBatch, read_pictures, run_pass
+from vdna_metrics.build.passes import ActivationBatch, check_pictures, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike
@@ -291,6 +291,8 @@ def rank_by(
         of_reference: the reference's distribution, where there is one.
     """
     check_count("pictures", pictures, 0)
+    if pictures:
+        check_pictures(source)
     per, layers = column.distance.per, tuple(layout) if column.distance.per is not None else ()
     fingerprint = extractor.fingerprint.select(list(layout))
     if per is None and column.weights is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vdna_metrics.analysis.explain import Explanation
 from vdna_metrics.analysis.ranking import ImageRanking, rank_by, settings_of
 from vdna_metrics.build.dnas import empty_distribution
-from vdna_metrics.build.passes import ActivationBatch, identity, read_pictures, run_pass
+from vdna_metrics.build.passes import ActivationBatch, check_pictures, check_seen, identity, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, Histogram
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
@@ -81,6 +81,7 @@ def compare_images(
     check_max_positions(max_positions)
     check_type("reading", reading, Reading)
     network, left, right = create_extractor(extractor), resolve_images(a), resolve_images(b)
+    check_seen(left, network)
     if len(left) not in (1, len(right)):
         raise ValueError(f"expected one image or as many as the other side has, got {len(left)} and {len(right)}")
     if len(left) > 1 and reading.skip_bad:
@@ -241,6 +242,7 @@ def find_exemplars(
             f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
         )
     network, source = create_extractor(extractor), resolve_images(images)
+    check_pictures(source)
     top = explanation.top(neurons)
     wanted: dict[str, list[int]] = {}
     for neuron in top:

@@ -111,9 +111,9 @@ def build_dnas(
         >>> from vdna_metrics.build import labelled
         >>> images, extractor = np.zeros((5, 8, 8, 3), np.uint8), create_extractor(torch.nn.AvgPool2d(4))
         >>> build_dnas(images, extractor, ["gaussian"], name="black")["gaussian"]
-        VDNA(gaussian of 5 images of black: 3 neurons in 1 layer of AvgPool2d)
+        VDNA(gaussian of 5 images of black: 3 neurons in 1 layer of module:AvgPool2d)
         >>> build_dnas(images, extractor, ["gaussian"], partition=labelled("abaab"))["gaussian"]["b"]
-        VDNA(gaussian of 2 images of array/b: 3 neurons in 1 layer of AvgPool2d)
+        VDNA(gaussian of 2 images of array/b: 3 neurons in 1 layer of module:AvgPool2d)
     """
     check_names("kinds", kinds)
     network = create_extractor(extractor)

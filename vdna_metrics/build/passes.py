@@ -23,6 +23,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import check_folder, is_ours, read_header, read_npz, write_npz
+from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -110,11 +111,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class CheckpointValues:
-    """How far a pass came: images and batches that were seen, and what was left out."""
+    """How far a pass came, through which network: images and batches that were seen, and what was left out."""
 
     count: Count
     skipped: tuple[tuple[str, str], ...]
     next_batch: Count
+    fingerprint: ExtractorFingerprint | None = None  # of the network; early ones do not tell
 
 
 @dataclass(frozen=True)
@@ -158,17 +160,17 @@ class Seen:
     names: tuple[str, ...] = ()  # of all images of the source
     unread: tuple[tuple[str, int], ...] = ()  # what else lies there
 
-    def save(self, checkpoint: Checkpoint, states: States) -> None:
-        """Write this and the states."""
+    def save(self, checkpoint: Checkpoint, states: States, fingerprint: ExtractorFingerprint) -> None:
+        """Write this, the states, and which network filled them."""
         arrays = {name: _tensor(state).cpu().numpy() for name, state in states.items()}
         arrays |= {"indices": np.array(self.indices, np.int64), "digests": np.array(self.digests, "S64")}
         facts = self.all_facts
         arrays |= {f"{_FACT}{name}": np.ascontiguousarray(facts[name]) for name in FACTS.names or ()}
         values = {"count": self.count, "skipped": self.skipped, "next_batch": self.next_batch}
-        checkpoint.save(values, arrays)
+        checkpoint.save({**values, "fingerprint": fingerprint.to_json()}, arrays)
 
-    def restore_(self, checkpoint: Checkpoint, states: States) -> None:
-        """Read what `save` wrote, where there is something."""
+    def restore_(self, checkpoint: Checkpoint, states: States, fingerprint: ExtractorFingerprint) -> None:
+        """Read what `save` wrote, where there is something; ``ValueError`` when another network filled the states."""
         expected = {
             name: ArrayField(tuple(array.shape), array.dtype.str[1:], finite=False)
             for name, array in ((name, _tensor(state).cpu().numpy()) for name, state in states.items())
@@ -176,6 +178,10 @@ class Seen:
         if (restored := checkpoint.restore(expected)) is None:
             return
         values, arrays = restored
+        if values.fingerprint is not None:  # a forward that was edited since leaves no trace in the file's name
+            found = values.fingerprint.differences(fingerprint)
+            advice = f"; delete {checkpoint.path} to begin again"
+            refuse_differences(f"{checkpoint.path} was left by another network", found, ("then", "now"), advice)
         for name, state in states.items():
             _tensor(state).copy_(torch.from_numpy(arrays[name]))
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
@@ -265,14 +271,17 @@ def run_pass(
     source = open_any(images)
     lease = extractor.lease(list(layout))  # held as long as images come
     if isinstance(source, ImageSource):
+        check_seen(source, extractor)
         seen.name, seen.names, seen.unread = source.name, source.names, source.unread
         _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
     else:
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
             raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")
         for item in source:
-            batch = _images_of(item)
-            activations = layout.pick(extractor(batch.to(reading.device)))
+            batch = _images_of(item, extractor)
+            on_device = batch.to(reading.device)
+            seen_of_it = extractor(on_device) if extractor.features is None else extractor.from_resized(on_device)
+            activations = layout.pick(seen_of_it)
             fill_(ActivationBatch(activations))
             seen.facts.append(facts_of_batch(batch))  # while the device is busy
             seen.count += next(iter(activations.values())).shape[1]
@@ -300,7 +309,7 @@ def _see_source_(
     if reading.checkpoint is not None:
         decisive = [identity(source), FACTS.descr, sorted(states), list(settings), reading.batch_size, reading.skip_bad]
         checkpoint = Checkpoint(reading.checkpoint, decisive, reading.shard)
-        seen.restore_(checkpoint, states)
+        seen.restore_(checkpoint, states, extractor.fingerprint)
     total = reading.images_of_part(len(source))
     for batch in iterate_images(
         source,
@@ -324,19 +333,25 @@ def _see_source_(
             reading.progress(seen.count, total - len(seen.skipped))
         stopping = reading.stop is not None and reading.stop()
         if checkpoint is not None and (stopping or checkpoint.is_due()):
-            seen.save(checkpoint, states)
+            seen.save(checkpoint, states, extractor.fingerprint)
         if stopping:
             raise KeyboardInterrupt
     if checkpoint is not None:  # another pass, over other images or for other states, may be interrupted
         small = sum(_tensor(state).nbytes for state in states.values()) <= _SMALL
         if checkpoint.is_due(every=0 if small else _WORTH_KEEPING):
-            seen.save(checkpoint, states)
+            seen.save(checkpoint, states, extractor.fingerprint)
 
 
 def identity(source: ImageSource) -> list[Any]:
     """Tells sets of images apart without reading all: name, images' names, and digests of a few."""
     dataset = ImageDataset(source)
     return [source.name, source.names, [dataset[i].digest for i in (0, len(source) // 2, len(source) - 1)]]
+
+
+def check_pictures(source: ImageSource) -> None:
+    """Raise ``ValueError`` for features, which have no pictures and no mirror images."""
+    if source.features:
+        raise ValueError(f"{source.name}: expected images, of which there are pictures, got features")
 
 
 def read_pictures(source: ImageSource, indices: Sequence[int], extractor: FeatureExtractor) -> dict[int, Tensor]:
@@ -351,8 +366,10 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
         ``{index: uint8 [3, H, W]}``.
 
     Raises:
-        ValueError: for an image that cannot be read any more.
+        ValueError: for an image that cannot be read any more, and for features.
     """
+    if indices:
+        check_pictures(source)
     dataset = ImageDataset(source, ResizeImage(extractor.preprocess))
     pictures = {}
     for index in sorted(set(indices)):
@@ -363,8 +380,23 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
     return pictures
 
 
-def _images_of(item: object) -> Tensor:
+def check_seen(source: ImageSource, extractor: FeatureExtractor) -> None:
+    """Raise ``ValueError`` unless a source has what an extractor takes: images, or features of its layers."""
+    found, taken = dict(source.features), extractor.features
+    if found and taken is None:
+        raise ValueError(
+            f"{source.name} holds features, which {extractor.name!r} cannot look at: give "
+            f"extractor=PrecomputedFeatures({found})"
+        )
+    if taken is not None and found != taken.layers:
+        holds = f"features {found}" if found else "images"
+        raise ValueError(f"{source.name}: expected features {dict(taken.layers)}, got {holds}")
+
+
+def _images_of(item: object, extractor: FeatureExtractor) -> Tensor:
     images = item[0] if isinstance(item, tuple | list) and item else item
+    if extractor.features is not None:
+        return extractor.features(images)  # type: ignore[arg-type]
     if not isinstance(images, Tensor):
         raise TypeError(f"batches must be tensors, or tuples that start with one, got {type(item).__name__}")
     return images

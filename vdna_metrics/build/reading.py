@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
@@ -19,8 +18,8 @@ from vdna_metrics.layout import check_count, check_type
 from vdna_metrics.references.image_sets import ImageSet
 from vdna_metrics.references.resolve import resolve, resolve_images
 
-NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[np.uint8] | Tensor
-"""Images that have places and names: a source or set, what `open_images` opens, or uint8 ``[N, 3, H, W]``."""
+NumberedImages = ImageSource | ImageSet | str | Path | Sequence[str | Path] | NDArray[Any] | Tensor | Mapping[str, Any]
+"""Images that have places and names: a source or set, what `open_images` opens, uint8 ``[N, 3, H, W]``; or features."""
 
 ImagesLike = NumberedImages | Iterable[Any]
 """The same, or an iterable of batches ``[N, 3, H, W]`` as a DataLoader."""

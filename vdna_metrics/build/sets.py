@@ -23,7 +23,8 @@ from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.files import check_folder, json_hash, write_npz
+from vdna_metrics.files import check_folder, errors_of, json_hash, write_npz
+from vdna_metrics.fingerprint import refuse_differences
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
@@ -99,7 +100,13 @@ def known_ranges(
         content = manifest_hash(source.names, digests or content_digests(source))
         identity = json_hash([_FORMAT, content, network.fingerprint.digest, layers])
         path = Path(cache) / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
-        if path.exists() and (ranges := _readable(path, load_ranges)) is not None:
+
+        def load(path: Path) -> ActivationRanges:
+            with errors_of(str(path)):
+                (found := load_ranges(path)).check_fingerprint(network.fingerprint)
+            return found
+
+        if path.exists() and (ranges := _readable(path, load)) is not None:
             return ranges
         check_folder(path.parent)
     if reading.progress is not None:
@@ -319,7 +326,7 @@ class SetCache:
         order = {name: place for place, name in enumerate(self._source.names)}
         features = None
         if self._features is not None and found and self._features_path.exists():
-            features = _readable(self._features_path, _read_features)
+            features = _readable(self._features_path, self._load_features)
         return MadeDNAs(
             found,
             tuple(self._source.names[place] for place in seen),
@@ -339,12 +346,25 @@ class SetCache:
             return {}
         dnas = {}
         for place, path in zip(expected, paths, strict=True):
-            dna = _readable(path, load_vdna)
+            dna = _readable(path, self._load_dna)
             if dna is None:
                 return {}
             sources = (self._name + partition.suffixes[place],)  # the files may be of a set of another name
             dnas[partition.parts[place]] = replace(dna, provenance=replace(dna.provenance, sources=sources))
         return dnas
+
+    # Of a user's module only the response tells that its forward was edited since.
+    def _load_dna(self, path: Path) -> VDNA:
+        dna = load_vdna(path)
+        with errors_of(str(path)):
+            dna.check_fingerprint(self._extractor.fingerprint)
+        return dna
+
+    def _load_features(self, path: Path) -> Tensor:
+        fingerprint, vectors = load_features(path)
+        found = fingerprint.differences(self._extractor.fingerprint)
+        refuse_differences(f"{path} was not made with this extractor", found, ("file", "extractor"))
+        return vectors
 
     def save(self, made: MadeDNAs[SetPart]) -> None:
         """Keep what a pass made, and forget its checkpoint.
@@ -393,10 +413,6 @@ def cached_folder(cache: Path, manifest: str, fingerprint: str, groups: int, clu
     """
     there = sorted(cache.glob(f"*-{_key(manifest, fingerprint, groups, clustering)}"))
     return there[0] if there else None
-
-
-def _read_features(path: Path) -> Tensor:
-    return load_features(path)[1]
 
 
 def _key(manifest: str, fingerprint: str, groups: int, clustering: str) -> str:

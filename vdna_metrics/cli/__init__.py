@@ -121,7 +121,8 @@ def app(limits: tuple[str, ...]) -> None:
 
     A SOURCE is images: a folder (searched recursively), a .zip or .tar archive (read in place; archive.zip:folder
     takes a part), a .txt list, a .npy or .npz array, a standard dataset (dataset:cifar10/test), a drawn world
-    (procedural:white_noise/100). Or it is DNAs of images: a file, a folder of files, a name of the store (bsds500/test,
+    (procedural:white_noise/100); or features of images, computed elsewhere, as floats [N, d] in an .npy, .npz or torch
+    file. Or it is DNAs of images: a file, a folder of files, a name of the store (bsds500/test,
     STORE::NAME), or statistics of another tool.
     """
     context = click.get_current_context()

@@ -105,7 +105,7 @@ def calibrate(sources: tuple[str, ...], output: str, given: CalibrateOptions, as
         )
     pass_ = reading_of(reading, Path(f"{output}.checkpoint"), part)
     images = [(each.source, each.images) for each in sets if each.images is not None]
-    settings = find_settings(network, NO_HISTOGRAMS)
+    settings = find_settings(network, NO_HISTOGRAMS, images=[source for _, source in images])
     with progress_bars() as start:
         ranges = _extremes(images, settings, "margin" if quantiles is not None else given.widen, pass_, start)
         if quantiles is not None:
@@ -186,7 +186,7 @@ def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
         _check_own(dna, None if ranges_file is None else load_ranges(ranges_file), network.extractor)
     else:
         pass_ = reading_of(reading)
-        settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file))
+        settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file), images=[of.images])
         with progress_bars() as start:
             dna = settings.make(of.images, ["histogram"], watched(pass_, start, source, of.images))["histogram"]
     if not is_main():

@@ -46,7 +46,7 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     paths = output_paths(output, kinds)
     pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), given.part)
     images = resolve_images(source, root=making.reading.root)
-    settings = find_settings(making.network, making.histograms)
+    settings = find_settings(making.network, making.histograms, images=[images])
     with progress_bars() as start:
         if "histogram" in kinds:
             settings = settings.with_ranges(images, pass_, start)

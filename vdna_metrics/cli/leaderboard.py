@@ -14,17 +14,22 @@ import click
 
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
-from vdna_metrics.cli.options import nested, option
+from vdna_metrics.cli.options import NetworkOptions, nested, option
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
+from vdna_metrics.cli.settings import take_features
 from vdna_metrics.dna import Column
-from vdna_metrics.extractors import create_extractor
+from vdna_metrics.dna.grouped import total_of
+from vdna_metrics.extractors import FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
+from vdna_metrics.extractors.registry import rebuildable_name
 from vdna_metrics.files import errors_of
+from vdna_metrics.fingerprint import FEATURES
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
 from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_sources, replay_leaderboard
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import resolve
+from vdna_metrics.references.image_sets import extractor_of
 
 _OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
 _OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
@@ -233,18 +238,27 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     for name in _OF_ONE_NETWORK:
         if click.get_current_context().params[name] is not None and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
-    running, reference = vars(given.running), None
-    if free and not names:
+    running, reference, made = vars(given.running), None, list[FeatureExtractor]()
+    if free and all(f"{name}:".startswith(FEATURES) for name in names):
         kinds = kinds_of(free)
         reference = resolve(*plan.references, kinds=kinds, root=plan.root)
-        others = (resolve(source, kinds=kinds, root=plan.root) for _, source in plan.generators)
+        others = [resolve(source, kinds=kinds, root=plan.root) for _, source in plan.generators]
         first = next((each for each in (reference, *others) if each.dnas), reference)
-        names = first.networks or (options.DEFAULT_EXTRACTOR,)
-        precision = next((dna.fingerprint.precision for dna in first.dnas), None)
-        running = {**running, "precision": running["precision"] or precision}
-    files, layers = _weights(given.weights, names), list(given.layers or ()) or None
-    chosen = {name: layers for name in names if name.startswith("timm:")}
-    made = [create_extractor(name, layers=chosen.get(name), weights_path=files.get(name), **running) for name in names]
+        features = next((each.images for each in (reference, *others) if each.images and each.images.features), None)
+        if features is not None:
+            said = NetworkOptions(next(iter(names), None), next(iter(given.weights), None), None, given.running)
+            made = [take_features(said, free, next(map(total_of, first.dnas), None), features)]
+        elif not names:
+            found = (rebuildable_name(extractor_of(dna), dna.fingerprint) for dna in first.dnas)
+            names = tuple(dict.fromkeys(found)) or (options.DEFAULT_EXTRACTOR,)
+            precision = next((dna.fingerprint.precision for dna in first.dnas), None)
+            running = {**running, "precision": running["precision"] or precision}
+    if not made:
+        files, layers = _weights(given.weights, names), list(given.layers or ()) or None
+        chosen = {name: layers for name in names if name.startswith("timm:")}
+        made = [
+            create_extractor(name, layers=chosen.get(name), weights_path=files.get(name), **running) for name in names
+        ]
     fid = FID_INCEPTIONS[given.fid_mode]
     networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:

@@ -60,8 +60,10 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
         raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
     table = output_path(given.output, "a table", (".csv",))
     images = resolve_images(source, root=root)
+    if picture is not None and images.features:
+        raise click.UsageError(f"--contact-sheet shows images, {source} holds features")
     compared = [given.reference], (), [given.column], making, neurons
-    task = find_comparison(*compared, unit=given.unit, builds=True, checkpoint=given.checkpoint)
+    task = find_comparison(*compared, unit=given.unit, images=[images], checkpoint=given.checkpoint)
     (column,), settings = task.columns, task.settings
     with progress_bars() as start:
         real = task.real_dnas(start)[1][column.kind]

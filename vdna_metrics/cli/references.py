@@ -174,7 +174,7 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     store = _writable_store(storing.location)
     text = _card(storing)
     images = [(source, resolve_images(source, root=making.reading.root)) for source in sources]
-    settings = find_settings(making.network, making.histograms)
+    settings = find_settings(making.network, making.histograms, images=[opened for _, opened in images])
     extractor = settings.extractor
     for kind in kinds:
         counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind

@@ -125,7 +125,8 @@ def desensitise(table: str, source: str, attribute: str, output: str, given: Des
     if left_out:
         say(f"left out, with fewer than two images with or without in a split: {', '.join(left_out)}")
     pass_ = reading_of(making.reading)
-    settings = find_settings(making.network, making.histograms, columns=[column], neurons=given.neurons)
+    options_of = making.network, making.histograms
+    settings = find_settings(*options_of, columns=[column], neurons=given.neurons, images=[images])
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}
     with progress_bars() as start:

@@ -11,6 +11,7 @@ import click
 
 from vdna_metrics.analysis.uncertainty import NoiseFloor
 from vdna_metrics.build import build_dnas, calibrate
+from vdna_metrics.build.passes import check_seen
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import inputs
 from vdna_metrics.cli.options import (
@@ -27,8 +28,15 @@ from vdna_metrics.cli.screen import StartBar, say, watched
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import VDNA, Column, GroupedDNA
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
-from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout, get_spec
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.extractors import (
+    FeatureExtractor,
+    PrecomputedFeatures,
+    create_extractor,
+    extractor_and_layout,
+    get_spec,
+)
+from vdna_metrics.extractors.registry import rebuildable_name
+from vdna_metrics.fingerprint import FEATURES, ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 from vdna_metrics.leaderboard.network_scores import Floors
@@ -118,7 +126,7 @@ def find_settings(
     columns: Sequence[Column] = (),
     neurons: str | None = None,
     sets: Sequence[ImageSet] = (),
-    builds: bool = False,
+    images: Sequence[ImageSource] = (),
 ) -> DNASettings:
     """What options, and the DNAs that there are, say of the DNAs to make; refuses what does not go together.
 
@@ -128,23 +136,25 @@ def find_settings(
         columns: distances that are to be measured.
         neurons: file of the selection of neurons that are looked at.
         sets: what is compared, the reference first.
-        builds: whether the network is needed whatever the sets are.
+        images: that are looked at besides.
     """
+    looked_at = [*images, *(each.images for each in sets if each.images is not None)]
     asked = options.layers
     if asked is None and columns and all(column.layers for column in columns):
         asked = tuple(dict.fromkeys(layer for column in columns for layer in column.layers or ()))
     given = _first_dnas(sets, inputs.kinds_of(columns), options.extractor, asked)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
-    if (
-        builds
-        or first is None
-        or replace(options, layers=None) != NO_NETWORK
-        or any(each.images is not None for each in sets)
-    ):
+    features = next((each for each in looked_at if each.features), None)
+    if features is not None:
+        network = take_features(options, columns, first, features)
+    elif looked_at or first is None or replace(options, layers=None) != NO_NETWORK:
         network, layers = _find_extractor(options, columns, first)
     seen = network or first
     assert seen is not None
+    if network is not None:
+        for source in looked_at:
+            check_seen(source, network)
     for dna in given.values():
         dna.check_fingerprint(seen.fingerprint)
     layers = layers if layers is not None or asked is None else list(asked)
@@ -192,7 +202,7 @@ def _find_extractor(
     running = vars(options.running)
     if reference is not None:
         if name in (None, reference.provenance.extractor):
-            name = reference.provenance.extractor
+            name = rebuildable_name(reference.provenance.extractor, reference.fingerprint)
             if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
                 layers = tuple(reference.layout)
         running = {**running, "precision": running["precision"] or reference.fingerprint.precision}
@@ -206,6 +216,25 @@ def _find_extractor(
     built = create_extractor(name, layers=paths, weights_path=options.weights, **running)
     network, layout = extractor_and_layout(built, layers)
     return network, None if layers is None else list(layout)
+
+
+def take_features(
+    options: NetworkOptions, columns: Sequence[Column], reference: VDNA | None, source: ImageSource
+) -> FeatureExtractor:
+    """What takes the features of a source, where the option says no more than whose they are."""
+    known = "" if reference is None else reference.provenance.extractor
+    name = options.extractor or (known if known.startswith(FEATURES) else FEATURES)
+    if not f"{name}:".startswith(FEATURES):
+        raise click.UsageError(
+            f"--extractor {name}: {source.name} holds features, which no network looks at; --extractor {FEATURES}NAME "
+            "says which one made them"
+        )
+    if replace(options, extractor=None, layers=None) != NO_NETWORK:
+        raise click.UsageError(f"--weights, --precision and the like are of networks, {source.name} holds features")
+    for column in columns:
+        if column.extractor is not None:
+            raise click.UsageError(f"{column.name} is defined in {column.extractor}, and {source.name} holds features")
+    return create_extractor(PrecomputedFeatures(dict(source.features), name.partition(":")[2]))
 
 
 # ----------------------------------------------------------------------------------------------------------- comparison
@@ -293,7 +322,7 @@ def find_comparison(
     *,
     by: str | None = None,
     unit: str | None = None,
-    builds: bool = False,
+    images: Sequence[ImageSource] = (),
     checkpoint: str | None = None,
 ) -> Comparison:
     """Open the set of real images, and those that are compared with it, through one network; refused before the work.
@@ -306,7 +335,7 @@ def find_comparison(
         neurons: which neurons, and their weights.
         by: parts to measure too, ``"layer"`` or ``"neuron"``.
         unit: of the distance.
-        builds: whether the network is needed whatever the sets are.
+        images: that are looked at besides.
         checkpoint: folder where an interrupt keeps what was done.
     """
     kinds, network, root = inputs.kinds_of(columns), options.network, options.reading.root
@@ -334,6 +363,6 @@ def find_comparison(
     for note in folder_notes(sets):
         notes.add(note)
     settings = find_settings(
-        network, options.histograms, columns=columns, neurons=neurons.neurons, sets=sets, builds=builds
+        network, options.histograms, columns=columns, neurons=neurons.neurons, sets=sets, images=images
     )
     return Comparison(reference, generated, columns, settings, reading, notes)

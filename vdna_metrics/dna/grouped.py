@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vdna_metrics.distributions import Distribution, Kind
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, check_comparable
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.fingerprint import ExtractorFingerprint, common_fingerprint
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.neurons import NeuronsLike
 
@@ -35,7 +35,7 @@ class GroupedDNA:
         >>> groups = build_dnas(images, extractor, ["gaussian"], name="grey", partition=of_three)["gaussian"]
         >>> grouped = GroupedDNA(tuple(groups.values()))
         >>> grouped.total
-        VDNA(gaussian of 7 images of grey: 3 neurons in 1 layer of AvgPool2d)
+        VDNA(gaussian of 7 images of grey: 3 neurons in 1 layer of module:AvgPool2d)
         >>> grouped.without(0).n_images
         4
     """
@@ -65,9 +65,8 @@ class GroupedDNA:
 
     @property
     def fingerprint(self) -> ExtractorFingerprint:
-        """Through which network; without weights where those of one group are not recorded."""
-        prints = [group.fingerprint for group in self.groups]
-        return next((each for each in prints if not each.weights), prints[0])
+        """Through which network; without weights, or a response, where that of one group is not recorded."""
+        return common_fingerprint([group.fingerprint for group in self.groups])
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
 from vdna_metrics.dna.account import AccountFields, ImageAccount, ImageSizes
-from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
+from vdna_metrics.fingerprint import ExtractorFingerprint, common_fingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.schema import Arrays, Count, Positive
@@ -245,8 +245,7 @@ class VDNA:
         if not isinstance(other, VDNA):
             return NotImplemented
         check_comparable(self, other, names=("first", "second"), verb="merged")
-        # Of a part whose weights are not recorded, the whole's are not known.
-        fingerprint = other.fingerprint if not other.fingerprint.weights else self.fingerprint
+        fingerprint = common_fingerprint([self.fingerprint, other.fingerprint])
         told = any(each.provenance.clusters is not None for each in (self, other))
         first, second = (each._with_clusters() if told else each.provenance for each in (self, other))
         return VDNA(self.distribution + other.distribution, fingerprint, first + second)

@@ -1,4 +1,5 @@
 from .network import FeatureExtractor as FeatureExtractor, shared_forward as shared_forward
+from .precomputed import PrecomputedFeatures as PrecomputedFeatures
 from .preprocess import Preprocessing as Preprocessing
 from .registry import (
     ExtractorLike as ExtractorLike,

@@ -123,6 +123,16 @@ def random_streams_kept() -> Iterator[None]:
         yield
 
 
+def random_state(device: torch.device) -> Tensor:
+    """The state of the random streams that a forward on a device may draw from: it tells whether one has drawn."""
+    states = [torch.get_rng_state()]
+    if device.type in ("cuda", "xpu"):
+        states.append(getattr(torch, device.type).get_rng_state(device))
+    if device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return torch.cat(states)
+
+
 def locks_of(network: nn.Module) -> list[Any]:
     """Locks of a network, one unless it is put together of networks that are in use by themselves.
 

@@ -16,12 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vdna_metrics.extractors.execution import CompiledForward, in_precision, locked, locks_of, random_streams_kept
+from vdna_metrics.extractors.execution import (
+    CompiledForward,
+    in_precision,
+    locked,
+    locks_of,
+    random_state,
+    random_streams_kept,
+)
 from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
+from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
 from vdna_metrics.extractors.preprocess import Preprocessing
-from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
+from vdna_metrics.extractors.response import moments_of, response_of
+from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.extractors.weights import LiveWeights, checksum
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
 from vdna_metrics.layout import NeuronLayout, near_names
 
 Activations = dict[str, Tensor]
@@ -40,7 +49,7 @@ class Lease:
         with extractor.locked():
             extractor._leases.add(self)
 
-    def __call__(self, images: Tensor, normalize: bool = False) -> tuple[Activations, Tensor | None]:
+    def __call__(self, images: Tensor | FeaturesLike, normalize: bool = False) -> tuple[Activations, Tensor | None]:
         """Activations of a batch, from the forward of another lease where it has run the same batch just now.
 
         Whoever has a network whose weights may change calls `FeatureExtractor.weights` first, which drops what is kept.
@@ -127,25 +136,33 @@ class FeatureExtractor:
         network: the network.
         spec: what it is; ``layers`` must not be empty.
         weights: sha256 of its weights.
-        probe: images to find out the layers' neurons with, ``[1, 3, H, W]`` network input; or the neurons, where only
-            the output is read.
+        probe: image to find out the layers' neurons with, ``[1, 3, H, W]`` network input, whose answer is the
+            fingerprint's response; or the neurons, where only the output is read.
+        features: what takes features that were computed elsewhere, where the network gives back what it gets.
 
     Raises:
         ValueError: when a layer does not exist, is not reached, or does not give one tensor.
     """
 
-    def __init__(self, network: nn.Module, spec: ExtractorSpec, weights: str, probe: Tensor | NeuronLayout) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ExtractorSpec,
+        weights: str,
+        probe: Tensor | NeuronLayout,
+        features: PrecomputedFeatures | None = None,
+    ) -> None:
         self.spec = spec
         self.network = network
         self.built_with = weights
-        self.preprocess: Preprocessing = spec.preprocess
-        self.fingerprint = ExtractorFingerprint(
-            spec.architecture_id, weights, self.preprocess.id, spec.paths, spec.precision, spec.options
-        )
+        self.features = features
+        self.preprocess: Preprocessing | PrecomputedFeatures = features or spec.preprocess
+        self._identity = replace((features or spec).fingerprint, weights=weights)
+        self._answered = ""  # weights that the response is of, where there is one
         self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
         # What a network of ours makes without saying in which type is float32; a user's module has the user's default.
-        self._default_dtype = None if spec.architecture.startswith(MODULE) else torch.float32
+        self._default_dtype = None if self._identity.is_module else torch.float32
         self._locks = locks_of(network)
         self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._kept: _SeenBatch | None = None
@@ -157,12 +174,26 @@ class FeatureExtractor:
                 with torch.inference_mode(False):  # as in `_move_to`
                     network.to(memory_format=torch.channels_last)
             self._weights = LiveWeights(network, weights, spec.ignore_weights)
-            with random_streams_kept():
-                self.layout = self._probe(probe) if isinstance(probe, Tensor) else probe
+            self.layout = self._probe(probe) if isinstance(probe, Tensor) else probe
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other threads out of the network; re-entrant."""
         return locked(self._locks)
+
+    @property
+    def fingerprint(self) -> ExtractorFingerprint:
+        """Which network this is, with the weights as they were last looked at.
+
+        The response is asked for once for all who read these weights, and when somebody wants to know: it costs the
+        forward of one image.
+        """
+        with self.locked():
+            if self._answered != self._identity.weights and isinstance(self.probe_images, Tensor):
+                first = next(itertools.chain(self.network.parameters(), self.network.buffers()), self.probe_images)
+                probe = self.probe_images.to(first.device)
+                with torch.inference_mode():
+                    self._answer(probe, lambda _layer, output: output)
+            return self._identity
 
     def weights(self, *, contents: bool = False) -> str:
         """sha256 of the weights as they are now, by which the fingerprint follows them.
@@ -172,8 +203,8 @@ class FeatureExtractor:
         """
         with self.locked():
             found = self._weights.sha256(contents=contents)
-            if found != self.fingerprint.weights:
-                self.fingerprint, self._kept = replace(self.fingerprint, weights=found), None
+            if found != self._identity.weights:
+                self._identity, self._kept = replace(self._identity, weights=found, response=None), None
             return found
 
     @property
@@ -182,7 +213,7 @@ class FeatureExtractor:
         return self.spec.name
 
     def __repr__(self) -> str:
-        return f"FeatureExtractor({self.name!r}, {self.fingerprint.digest[:12]})"
+        return f"FeatureExtractor({self.name!r}, {self._identity.digest[:12]})"
 
     def __copy__(self) -> FeatureExtractor:
         return self
@@ -207,11 +238,12 @@ class FeatureExtractor:
     def forward(self, cached: object) -> None:
         pass
 
-    def __call__(self, images: Tensor, normalize: bool = False) -> Activations:
+    def __call__(self, images: Tensor | FeaturesLike, normalize: bool = False) -> Activations:
         """Run a batch.
 
         Args:
-            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``.
+            images: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``; or what `PrecomputedFeatures`
+                takes.
             normalize: whether images are floats in [0, 1].
 
         Returns:
@@ -224,16 +256,19 @@ class FeatureExtractor:
         return self.forward(images, normalize)
 
     @torch.no_grad()
-    def _alone(self, images: Tensor, normalize: bool = False) -> Activations:
+    def _alone(self, images: Any, normalize: bool = False) -> Activations:
         with self.locked():
             return self._run(self.preprocess(images, normalize=normalize))
 
     @torch.no_grad()
-    def _shared(self, lease: Lease, images: Tensor, normalize: bool) -> tuple[Activations, Tensor | None]:
+    def _shared(
+        self, lease: Lease, images: Tensor | FeaturesLike, normalize: bool
+    ) -> tuple[Activations, Tensor | None]:
         with self.locked():
             scope = _SCOPE.get()
-            odd = not isinstance(images, Tensor) or images.layout is not torch.strided
-            if odd or (scope is None and (len(self._leases) < 2 or images.is_inference())):
+            if not isinstance(images, Tensor) or images.layout is not torch.strided or self.features is not None:
+                return self._alone(images, normalize), None
+            if scope is None and (len(self._leases) < 2 or images.is_inference()):
                 return self._alone(images, normalize), None
             key: tuple[Any, ...] = (normalize, *self._wanted())
             if scope is None:
@@ -272,13 +307,13 @@ class FeatureExtractor:
         return zlib.crc32(images.detach().contiguous().flatten().view(torch.uint8).numpy().data)
 
     def from_resized(self, resized: Tensor) -> Activations:
-        """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]."""
+        """Run images that `Preprocessing.resize` has already resized, float32 in [0, 255]; or rows of features."""
         with self.locked():
             return self._run(self.preprocess.normalise(resized))
 
     def _wanted(self) -> list[str]:
         leased = {layer for lease in self._leases for layer in lease.layers}
-        return [layer for layer in self.fingerprint.paths if not leased or layer in leased]
+        return [layer for layer in self._places if not leased or layer in leased]
 
     def _run(self, x: Tensor) -> Activations:
         wanted = self._wanted()
@@ -319,12 +354,36 @@ class FeatureExtractor:
 
         self._move_to(probe.device)
         with torch.inference_mode(False), torch.no_grad():
-            outputs = self._observe(probe.clone(), list(self.fingerprint.paths), note_version, to_the_end=True)
+            outputs = self._answer(probe, note_version, to_the_end=True)
         self._overwritten = frozenset(
             layer for layer, output in outputs.items() if output.is_inference() or output._version != versions[layer]
         )
         neurons = {layer: self._to_neurons(layer, outputs[layer], probe.shape[0]) for layer in versions}
         return NeuronLayout({layer: values.shape[0] for layer, values in neurons.items()})
+
+    def _answer(self, probe: Tensor, keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False) -> Activations:
+        """Outputs of all layers for a probe, in full precision; what they are like becomes the response.
+
+        There is none of meta tensors, of networks in half precision, whose answer is another on each device, and of
+        those that draw random numbers.
+        """
+        moments: dict[str, Moments] = {}
+
+        def note(layer: str, output: Tensor) -> Tensor:
+            if output.is_floating_point() and not output.is_meta:
+                moments[layer] = moments_of(output)
+            return keep(layer, output)
+
+        with random_streams_kept():
+            before = random_state(probe.device)
+            outputs = self._observe(probe.clone(), list(self._places), note, to_the_end=to_the_end, precision="fp32")
+            drawn = not torch.equal(before, random_state(probe.device))
+        weights = itertools.chain(self.network.parameters(), self.network.buffers())
+        half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in weights)
+        told = not (half or drawn or probe.is_meta)
+        self._identity = replace(self._identity, response=response_of(probe, moments) if told else None)
+        self._answered = self._identity.weights
+        return outputs
 
     def _move_to(self, device: torch.device) -> None:
         first = next(itertools.chain(self.network.parameters(), self.network.buffers()), None)
@@ -335,7 +394,13 @@ class FeatureExtractor:
             self._weights.moved()
 
     def _observe(
-        self, x: Tensor, layers: Sequence[str], keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False
+        self,
+        x: Tensor,
+        layers: Sequence[str],
+        keep: Callable[[str, Tensor], Tensor],
+        *,
+        to_the_end: bool = False,
+        precision: Precision | None = None,
     ) -> Activations:
         outputs: Activations = {}
         thread = threading.get_ident()
@@ -349,7 +414,7 @@ class FeatureExtractor:
             except (IndexError, TypeError) as error:
                 raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
             if not isinstance(output, Tensor):
-                several = f"; add the index of one, as {self.fingerprint.paths[layer]}[0]"
+                several = f"; add the index of one, as {self.spec.paths[layer]}[0]"
                 raise ValueError(
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
                     + (several if isinstance(output, list | tuple) else "")
@@ -365,7 +430,7 @@ class FeatureExtractor:
                     lambda _module, _inputs, output, layer=layer: observe(layer, output)
                 )
                 stack.callback(handle.remove)
-            stack.enter_context(self._as_configured(x.device))
+            stack.enter_context(self._as_configured(x.device, precision))
             stack.enter_context(contextlib.suppress(_AllSeenError))
             output = self.network(self._as_input(x))
             for layer in layers:
@@ -384,9 +449,9 @@ class FeatureExtractor:
         return _in_memory_format(x, torch.channels_last if self.spec.channels_last else torch.contiguous_format)
 
     @contextlib.contextmanager
-    def _as_configured(self, device: torch.device) -> Iterator[None]:
-        precision = in_precision(self.spec.precision, device.type, dtype=self._default_dtype)
-        with precision, _in_eval_mode(self.network):
+    def _as_configured(self, device: torch.device, precision: Precision | None = None) -> Iterator[None]:
+        computing = in_precision(precision or self.spec.precision, device.type, dtype=self._default_dtype)
+        with computing, _in_eval_mode(self.network):
             yield
 
     def _module(self, layer: str) -> nn.Module:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vdna_metrics.layout import check_choice
+
+if TYPE_CHECKING:
+    from vdna_metrics.extractors.precomputed import PrecomputedFeatures
 
 PreprocessingMode = Literal["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics", "none"]
 Crop = Literal["none", "center", "short_side_center"]
@@ -145,14 +148,16 @@ class ResizeImage:
         torch.Size([3, 4, 6])
     """
 
-    preprocess: Preprocessing
+    preprocess: Preprocessing | PrecomputedFeatures
 
     def __call__(self, image: Tensor) -> Tensor:
         """``[3, H, W]`` uint8 -> ``[3, *size]`` float32 in [0, 255]."""
-        if image.shape[-2] * image.shape[-1] < _LARGE or self.preprocess.mode != "clean":
-            return self.preprocess.resize(image[None])[0]
-        # As float32 it would take four times the memory; a channel at a time gives the same bits.
-        return torch.stack([self.preprocess.resize(channel[None, None])[0, 0] for channel in image])
+        prepare = self.preprocess
+        clean = isinstance(prepare, Preprocessing) and prepare.mode == "clean"
+        if clean and image.shape[-2] * image.shape[-1] >= _LARGE:
+            # As float32 it would take four times the memory; a channel at a time gives the same bits.
+            return torch.stack([prepare.resize(channel[None, None])[0, 0] for channel in image])
+        return prepare.resize(image[None])[0]
 
 
 _LARGE = 1 << 24  # pixels
@@ -166,7 +171,9 @@ def _channels(values: tuple[float, float, float], device: torch.device) -> Tenso
 
 def _check_images(images: Tensor, *, normalize: bool) -> None:
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be [N, 3, H, W] (RGB), got {list(images.shape)}")
+        features = images.ndim == 2 and images.is_floating_point()
+        hint = "; features [N, d] are for extractor=PrecomputedFeatures({layer: d})" if features else ""
+        raise ValueError(f"images must be [N, 3, H, W] (RGB), got {list(images.shape)}{hint}")
     if images.layout is not torch.strided:
         raise ImageTypeError(f"images must be a dense tensor, got {images.layout}; to_dense() makes one")
     if 0 in images.shape[2:]:

@@ -16,13 +16,19 @@ from torch import nn
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.execution import hermetic, locked, locks_of
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
+from vdna_metrics.extractors.precomputed import PrecomputedFeatures
+from vdna_metrics.extractors.response import probe_image
+from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.extractors.weights import build_network, weights_sha256
-from vdna_metrics.fingerprint import Precision
+from vdna_metrics.fingerprint import FEATURES, MODULE, ExtractorFingerprint, Precision
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 
-ExtractorLike = str | ExtractorSpec | nn.Module | FeatureExtractor
+ExtractorLike = str | ExtractorSpec | nn.Module | PrecomputedFeatures | FeatureExtractor
+
+GIVE_MODULE = (
+    "give the network itself, a torch.nn.Module in Python, --extractor FILE.py:FACTORY --trust-code on the command line"
+)
 
 # Extractors alive in this process, so that metrics made from the same name or module share one network.
 _ALIVE: weakref.WeakValueDictionary[object, FeatureExtractor] = weakref.WeakValueDictionary()
@@ -91,6 +97,13 @@ def is_as_named(spec: ExtractorSpec) -> bool:
 def _unknown(name: str) -> str:
     import timm
 
+    if name.startswith(MODULE):
+        return f"{name!r} is a module of somebody's own, which no name builds: {GIVE_MODULE}"
+    if f"{name}:".startswith(FEATURES):
+        return (
+            f"{name!r} stands for features that were computed elsewhere, which no network gives: give those of these "
+            "images, floats [N, d] in an .npz, .npy or torch file (in Python PrecomputedFeatures)"
+        )
     if timm.is_model(name):
         return f"unknown extractor {name!r}; timm's network of that name is 'timm:{name}'"
     return f"unknown extractor {name!r} ('timm:NAME' takes any network of timm); {near_names(name, list_extractors())}"
@@ -118,7 +131,7 @@ def create_extractor(
 
     Args:
         extractor: a name of `list_extractors`, ``"timm:NAME"``, an `ExtractorSpec`, a
-            ``torch.nn.Module``, or an extractor, which is returned as it is.
+            ``torch.nn.Module``, `PrecomputedFeatures`, or an extractor, which is returned as it is.
         layers: module paths, or ``{layer name: module path}``, for a ``timm:`` name or a module. Names of the
             catalogue and specs have their layers; select among them where the extractor is used. A module without
             ``layers`` is read at its output, as layer ``"output"``.
@@ -143,8 +156,8 @@ def create_extractor(
         >>> extractor(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))["0"].shape
         torch.Size([8, 2, 900])
     """
-    if isinstance(extractor, FeatureExtractor | nn.Module) and weights_path is not None:
-        raise ValueError(f"weights_path is for extractors by name, a {type(extractor).__name__} has its weights")
+    if isinstance(extractor, FeatureExtractor | nn.Module | PrecomputedFeatures) and weights_path is not None:
+        raise ValueError(f"weights_path is for extractors by name, got a {type(extractor).__name__}")
     if architecture_kwargs is not None and not isinstance(extractor, str):
         raise ValueError(f"architecture_kwargs are for timm:NAME, {type(extractor).__name__} has its own")
     if layers is not None and not _takes_layers(extractor):
@@ -165,9 +178,12 @@ def create_extractor(
                 )
         extractor.weights(contents=True)
         return extractor
+    if isinstance(extractor, PrecomputedFeatures):
+        if execution:
+            raise ValueError(f"{', '.join(execution)}: of a network that is run, features were computed elsewhere")
+        return _of_features(extractor)
     if isinstance(extractor, nn.Module):
-        architecture = f"{MODULE}{type(extractor).__module__}.{type(extractor).__qualname__}"
-        spec = ExtractorSpec(type(extractor).__name__, architecture, layers or {"output": ""}, size, mean, std)
+        spec = ExtractorSpec(*_named(extractor), layers or {"output": ""}, size, mean, std)
         return _from_module(extractor, replace(spec, **execution), probe_size)
     if isinstance(extractor, str):
         spec = get_spec(extractor, weights_path=weights_path, architecture_kwargs=architecture_kwargs)
@@ -177,8 +193,8 @@ def create_extractor(
         spec = extractor if weights_path is None else replace(extractor, weights=str(weights_path), sha256=None)
     else:
         raise TypeError(
-            f"an extractor is a name, an ExtractorSpec, a torch.nn.Module or a FeatureExtractor, got "
-            f"{type(extractor).__name__}"
+            f"an extractor is a name, an ExtractorSpec, a torch.nn.Module, PrecomputedFeatures or a FeatureExtractor, "
+            f"got {type(extractor).__name__}"
         )
     spec = replace(spec, **execution)
     found = _ALIVE.get(spec)
@@ -191,7 +207,7 @@ def create_extractor(
         # then waits for what is held here.
         alive = _ALIVE.get(spec)
         if alive is None or alive is found:
-            probe = torch.zeros(1, 3, *(spec.preprocess.size or probe_size))
+            probe = _probe(spec, probe_size)
             complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
             alive = FeatureExtractor(network, complete, digest, probe)
             _ALIVE[spec] = _ALIVE[complete] = alive
@@ -222,6 +238,21 @@ def extractor_and_layout(
     return built, built.layout.select(None if layers is None else list(layers), chosen)
 
 
+def rebuildable_name(name: str, fingerprint: ExtractorFingerprint) -> str:
+    """The name of the network that a DNA is of, for who wants to build it.
+
+    Args:
+        name: as the DNA's provenance has it.
+        fingerprint: of the DNA.
+
+    Raises:
+        ValueError: for a module of a user's own, which no name builds.
+    """
+    if fingerprint.is_module:  # early DNAs have the class's name alone
+        raise ValueError(_unknown(f"{MODULE}{name.removeprefix(MODULE)}"))
+    return name
+
+
 def _takes_layers(extractor: ExtractorLike) -> bool:
     return isinstance(extractor, nn.Module) or (isinstance(extractor, str) and extractor.startswith("timm:"))
 
@@ -233,8 +264,7 @@ def raw_module_extractor(network: nn.Module, *, probe: torch.Tensor | int) -> Fe
         network: the module.
         probe: an input that finds its ``d``, or ``d``.
     """
-    architecture = f"{MODULE}{type(network).__module__}.{type(network).__qualname__}"
-    spec = ExtractorSpec(type(network).__name__, architecture, {"output": ""}, None, preprocessing="none")
+    spec = ExtractorSpec(*_named(network), {"output": ""}, None, preprocessing="none")
     return _from_module(network, spec, NeuronLayout({"output": probe}) if isinstance(probe, int) else probe)
 
 
@@ -352,7 +382,7 @@ def _from_module(
         alive = _ALIVE.get(key)
         if alive is None:
             if isinstance(probe, tuple):
-                probe = torch.zeros(1, 3, *(spec.preprocess.size or probe), dtype=torch.float32, device="cpu")
+                probe = _probe(spec, probe)
             if isinstance(probe, torch.Tensor) and probe.is_meta:
                 # Made under torch.device("meta"), which is not where to look at a user's module.
                 probe = torch.zeros(probe.shape, dtype=probe.dtype, device="cpu")
@@ -360,6 +390,22 @@ def _from_module(
             _ALIVE[key] = alive
         alive.weights(contents=True)
     return alive
+
+
+def _named(network: nn.Module) -> tuple[str, str]:
+    """Name and architecture of a user's module: both say that it is one."""
+    cls = type(network)
+    return f"{MODULE}{cls.__name__}", f"{MODULE}{cls.__module__}.{cls.__qualname__}"
+
+
+def _probe(spec: ExtractorSpec, size: tuple[int, int]) -> torch.Tensor:
+    """What a network's layers and response are found out with, at the spec's size or, where it has none, another."""
+    return spec.preprocess(probe_image(3, *(spec.preprocess.size or size)))
+
+
+def _of_features(features: PrecomputedFeatures) -> FeatureExtractor:
+    key = (features.network, *features.layers.items())
+    return _ALIVE.setdefault(key, FeatureExtractor(nn.Identity(), features.spec, "", features.layout, features))
 
 
 def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:
@@ -371,6 +417,8 @@ def _rebuilt(spec: ExtractorSpec, weights: str) -> FeatureExtractor:
 
 
 def _reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
+    if extractor.features is not None:
+        return create_extractor, (extractor.features,)
     weights = extractor.weights(contents=True)
     if extractor.spec.is_rebuildable:
         return _rebuilt, (extractor.spec, weights)

@@ -9,10 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
-from vdna_metrics.fingerprint import ExtractorFingerprint, Precision
+from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, Precision
 from vdna_metrics.layout import check_choice
-
-MODULE = "module:"  # architecture prefix of networks that the user brought as torch.nn.Module
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,7 @@ class LiveWeights:
             contents: whether to look into the weights even where nothing says that they have changed.
         """
         tensors = list(self._tensors())
-        if any(tensor.is_meta for tensor in tensors):  # no values
+        if not tensors or any(tensor.is_meta for tensor in tensors):  # no values
             return self._sha256
         known = len(tensors) == len(self._marks) and all(
             ref() is tensor and not tensor.is_inference() and (pointer, version) == _mark(tensor)

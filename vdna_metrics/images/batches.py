@@ -20,7 +20,9 @@ from vdna_metrics.images.decoding import DecodedImage, decode_bytes, pixel_hash
 from vdna_metrics.images.sources import ArraySource, ImageSource
 
 FACTS = np.dtype([("format", "S8"), ("width", "u4"), ("height", "u4"), ("depth", "u1"), ("pixels", "u8")])
-"""Of one image as it is stored: its format, its size in pixels, its `DecodedImage.depth` and its `pixel_hash`."""
+"""Of one image as it is stored: its format, its size in pixels, its `DecodedImage.depth` and its `pixel_hash`.
+
+Of a row of features the format is ``features``, and the rest 0."""
 
 
 def _row_to_rgb(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -122,7 +124,7 @@ class ImageDataset(Dataset[ImageRecord]):
 
     Args:
         source: what `open_images` returns.
-        transform: uint8 ``[3, H, W]`` -> tensor, picklable where workers are spawned.
+        transform: uint8 ``[3, H, W]`` (of features a row) -> tensor, picklable where workers are spawned.
 
     Examples:
         >>> from vdna_metrics import open_images
@@ -142,6 +144,9 @@ class ImageDataset(Dataset[ImageRecord]):
         try:
             raw = self.source.read(index)
             digest = hashlib.sha256(raw if isinstance(raw, bytes) else raw.tobytes()).hexdigest()
+            if self.source.features:
+                row = torch.from_numpy(np.array(raw))
+                return ImageRecord(index, digest, self.transform(row), (b"features", 0, 0, 0, 0))
             decoded = decode_bytes(raw) if isinstance(raw, bytes) else DecodedImage(_row_to_rgb(raw), "array")
             facts = _facts_of(decoded)
             planes = torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous()

@@ -9,7 +9,7 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -255,7 +255,11 @@ def _check_images(entries: Sequence[str], where: str) -> tuple[str, ...]:
 def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     layouts = "[N, H, W, 3], [N, H, W, 1], [N, H, W], [N, 3, H, W] or [N, 1, H, W]"
     if dtype != np.uint8:
-        raise ValueError(f"{where}: images are uint8 {layouts}, got {dtype}; scale to 0..255 and round first")
+        are_features = dtype.kind == "f" and len(shape) == 2
+        advice = "features are opened by resolve()" if are_features else "scale images to 0..255 and round first"
+        raise ValueError(
+            f"{where}: images are uint8 {layouts}, features floats [N, d]; got {dtype} {list(shape)}; {advice}"
+        )
     # [H, W, 3] and [3, H, W] are one image each; as [N, H, W] they would silently be H or 3 gray ones.
     one_image = len(shape) == 3 and 3 in (shape[0], shape[2])
     colour = len(shape) == 3 or (len(shape) == 4 and (shape[3] in (1, 3) or shape[1] in (1, 3)))
@@ -268,6 +272,22 @@ def open_array(name: str, array: NDArray[Any]) -> ImageSource:
     """Rows of an array in memory."""
     _check_array(name, array.shape, array.dtype)
     return ArraySource(name, _names(name, len(array)), array)
+
+
+def open_features(name: str, rows: NDArray[Any], layers: Mapping[str, int]) -> ImageSource:
+    """Rows of features in place of images.
+
+    Args:
+        name: what to call the source.
+        rows: floats ``[N, columns]``, layer beside layer.
+        layers: ``{layer: number of columns}``, in their order.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    if not len(rows):
+        raise ValueError(f"{name} has no rows of features")
+    return ArraySource(name, _names(name, len(rows)), rows, features=tuple(layers.items()))
 
 
 def _names(where: str, number: int) -> tuple[str, ...]:
@@ -298,7 +318,8 @@ def _open_npz(name: str, path: str, folder: str) -> ImageSource:
         raise ValueError(f"{path!r} is a file of vdna_metrics that holds {holds!r}, and no images")
     if "arr_0" not in infos:
         raise ValueError(
-            f"{path!r} has the arrays {sorted(infos)[:8]}, no 'arr_0'; write it with np.savez(path, images)"
+            f"{path!r} has the arrays {sorted(infos)[:8]}, no 'arr_0'; write images with np.savez(path, images), and "
+            "features with np.savez(path, layer=[N, d]), floats of one N and nothing else"
         )
     info = infos["arr_0"]
     if info.compress_type == zipfile.ZIP_STORED:

@@ -28,11 +28,14 @@ class ImageSource(ABC):
         name: what to call the source in tables, the last part of its path.
         names: POSIX paths of the images relative to the root of the source.
         unread: what else lies there and is not read, ``(what, how many files)``; see `open_images`.
+        features: ``(layer, number of columns)`` where the rows are no images, but what a network has made of some:
+            floats, layer beside layer.
     """
 
     name: str
     names: tuple[str, ...]
     unread: tuple[tuple[str, int], ...] = field(default=(), kw_only=True)
+    features: tuple[tuple[str, int], ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,7 +52,7 @@ class ImageSource(ABC):
         return manifest_hash(self.names, (hashlib.sha256(raw).hexdigest() for raw in raws))
 
     @abstractmethod
-    def read(self, index: int) -> bytes | NDArray[np.uint8]:
+    def read(self, index: int) -> bytes | NDArray[Any]:
         """Read an undecoded file, or an array's row as stored."""
 
 
@@ -108,14 +111,14 @@ class ZipSource(ImageSource):
 class ArraySource(ImageSource):
     """Rows of an array, in memory or mapped from a file."""
 
-    array: NDArray[np.uint8] | None
+    array: NDArray[Any] | None
     path: str = ""  # without an array in memory: where it lies in which file
     offset: int = 0
     shape: tuple[int, ...] = ()
     fortran: bool = False
 
-    def read(self, index: int) -> NDArray[np.uint8]:
-        """Read one image as it is stored."""
+    def read(self, index: int) -> NDArray[Any]:
+        """Read one image, or row of features, as it is stored."""
         rows = self.array
         if rows is None:
             order: Any = "F" if self.fortran else "C"
@@ -130,7 +133,7 @@ class _SomeImages(ImageSource):
     whole: ImageSource
     places: tuple[int, ...]
 
-    def read(self, index: int) -> bytes | NDArray[np.uint8]:
+    def read(self, index: int) -> bytes | NDArray[Any]:
         return self.whole.read(self.places[index])
 
 
@@ -148,7 +151,8 @@ def select_images(source: ImageSource, places: Sequence[int], name: str | None =
         ('7', '2')
     """
     names = tuple(source.names[place] for place in places)
-    return _SomeImages(name or source.name, names, source, tuple(places), unread=source.unread)
+    kept = {"unread": source.unread, "features": source.features}
+    return _SomeImages(name or source.name, names, source, tuple(places), **kept)
 
 
 def evenly_spaced(source: ImageSource, n_images: int) -> ImageSource:

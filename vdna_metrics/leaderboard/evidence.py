@@ -36,7 +36,7 @@ def shown_dna(column: Column | None, images: SetDNAs) -> VDNA | None:
 
 def example_images(entry: ImageSet, extractor: FeatureExtractor) -> tuple[Tensor, ...]:
     """Some images of a set, uint8 ``[3, H, W]`` at the network's size."""
-    if entry.images is None:
+    if entry.images is None or entry.images.features:
         return ()
     dataset = ImageDataset(evenly_spaced(entry.images, _EXAMPLES), ResizeImage(extractor.preprocess))
     found = (dataset[index].image for index in range(len(dataset)))
@@ -55,7 +55,7 @@ def add_pictures_(
 ) -> None:
     """Rank some images of a generator, and find exemplars of the neurons that differ most."""
     label, network, most = reader.network.label, reader.network.extractor, reader.settings.pictures
-    if column is None or generator.images is None or label not in evidence.reference:
+    if column is None or generator.images is None or generator.images.features or label not in evidence.reference:
         return
     real, key = evidence.reference[label], (label, generator.name)
     some = evenly_spaced(generator.images, most)

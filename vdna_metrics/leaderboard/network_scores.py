@@ -29,7 +29,7 @@ from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
-from vdna_metrics.extractors.spec import MODULE
+from vdna_metrics.fingerprint import FEATURES, MODULE
 from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
@@ -319,7 +319,7 @@ def _network_record(label: str, extractor: FeatureExtractor, real: SetDNAs) -> N
 
 
 def _spec_record(spec: ExtractorSpec) -> dict[str, Any]:
-    if spec.architecture.startswith(MODULE):
+    if spec.architecture.startswith((MODULE, FEATURES)):
         return {"name": spec.name, "architecture": spec.architecture}
     return {
         item.name: getattr(spec, item.name)

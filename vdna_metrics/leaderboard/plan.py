@@ -16,8 +16,8 @@ from vdna_metrics.build.sets import cached_folder, content_digests
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.registry import ExtractorLike, is_as_named
-from vdna_metrics.extractors.spec import MODULE
 from vdna_metrics.files import errors_of
+from vdna_metrics.fingerprint import FEATURES, MODULE
 from vdna_metrics.images.clusters import ClusterRule, in_cluster
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
@@ -75,8 +75,8 @@ class LeaderboardPlan:
         """
         settings, making = _recorded(leaderboard)
         specs, names = making.networks, [network.name for network in leaderboard.networks]
-        if foreign := [spec.name for spec in specs if spec.architecture.startswith(MODULE)]:
-            raise ValueError(f"{foreign[0]} is a module of the user's own, which a leaderboard cannot build again")
+        if foreign := [spec.name for spec in specs if spec.architecture.startswith((MODULE, FEATURES))]:
+            raise ValueError(f"{foreign[0]} is the user's own, which a leaderboard cannot build again")
         spec_of = dict(zip(names, specs, strict=True))
         named = [(find_column(metric).extractor, network) for network, metric in leaderboard.columns]
         own = {name: spec_of[network] for name, network in named if name is not None}

@@ -18,8 +18,9 @@ from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
-from vdna_metrics.fingerprint import ExtractorFingerprint, describe_differences
+from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
@@ -122,7 +123,9 @@ class DistanceMetric(ExtractorMetric):
         if isinstance(reference, VDNA):
             dna = reference
         else:
-            found = resolve(reference, kinds=[self.kind], extractors=[self.extractor_name])
+            early = self.extractor_name.removeprefix(MODULE)  # how DNAs of modules were called
+            names = dict.fromkeys([self.extractor_name, early])
+            found = resolve(reference, kinds=[self.kind], extractors=list(names))
             network = self.extractor_name if len(found.networks) > 1 else None
             chosen = found.choose_dna(self.kind, network, layers=list(self.layout))
             dna = (chosen or found.one_dna()).total
@@ -185,11 +188,12 @@ class DistanceMetric(ExtractorMetric):
 
     # Hooks and inference mode are not for the compiler.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def update(self, imgs: Tensor, real: bool = False) -> None:
+    def update(self, imgs: Tensor | FeaturesLike, real: bool = False) -> None:
         """Add images to one side.
 
         Args:
-            imgs: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``, on the metric's device.
+            imgs: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``, on the metric's device; or what
+                `PrecomputedFeatures` takes.
             real: whether the images are real ones; not possible when the metric has a reference.
 
         Raises:
@@ -276,7 +280,7 @@ class DistanceMetric(ExtractorMetric):
     def _provenance(self) -> Provenance:
         return Provenance(self.extractor_name, max_positions=self.max_positions)
 
-    def forward(self, imgs: Tensor, real: bool = False) -> DistanceResult | None:
+    def forward(self, imgs: Tensor | FeaturesLike, real: bool = False) -> DistanceResult | None:
         """Add images and give the distance of this batch alone from the real side.
 
         Args:
@@ -292,7 +296,7 @@ class DistanceMetric(ExtractorMetric):
         result: DistanceResult | None = super().forward(imgs, real)
         return result
 
-    def _forward_reduce_state_update(self, imgs: Tensor, real: bool = False) -> DistanceResult | None:
+    def _forward_reduce_state_update(self, imgs: Tensor | FeaturesLike, real: bool = False) -> DistanceResult | None:
         # New tensors on both sides: metrics of one compute group may hold the same old ones.
         if real:
             if self._needs_real_images:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import CHANGED, check_unchanged
+from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
@@ -60,22 +61,24 @@ class ActivationRange(ExtractorMetric):
 
     # Hooks and inference mode are not for the compiler.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def update(self, imgs: Tensor) -> None:
+    def update(self, imgs: Tensor | FeaturesLike) -> None:
         """Look at images.
 
         Args:
-            imgs: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``, on the metric's device.
+            imgs: ``[N, 3, H, W]`` uint8, or float in [0, 1] with ``normalize=True``, on the metric's device; or what
+                `PrecomputedFeatures` takes.
 
         Raises:
             ValueError: for another shape or images out of range.
             TypeError: for another dtype.
         """
         activations, changed = self._activations(imgs)
-        if not imgs.shape[0]:
+        n_images = next(iter(activations.values())).shape[1]
+        if not n_images:
             return
         with torch.inference_mode():
             observe_extremes_(self.low, self.high, self.layout, activations)
-            self.n_images += imgs.shape[0]
+            self.n_images += n_images
             if changed is not None:
                 self.n_images += changed.to(self.n_images.device) * CHANGED
 

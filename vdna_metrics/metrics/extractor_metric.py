@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.extractors.precomputed import FeaturesLike
+from vdna_metrics.fingerprint import ExtractorFingerprint, moments_differ
 from vdna_metrics.layout import NeuronLayout
 
 
@@ -85,7 +88,7 @@ class ExtractorMetric(Metric, ABC):
 
         return update_or_nothing
 
-    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _activations(self, imgs: Tensor | FeaturesLike) -> tuple[dict[str, Tensor], Tensor | None]:
         if self._is_synced:
             raise TorchMetricsUserError("the metric is synced: call unsync() before it sees more images")
         if isinstance(imgs, Tensor) and imgs.device != self.device:
@@ -111,7 +114,7 @@ class ExtractorMetric(Metric, ABC):
                 f"{self.fingerprint.weights[:12]}, got {weights[:12]}. What both have seen cannot be compared; "
                 + ("build the metric anew, for it keeps real images over reset()" if self._keeps_real else anew)
             )
-        self._adopt(replace(self.fingerprint, weights=weights))
+        self._adopt(self._lease.extractor.fingerprint.select(list(self.layout)))
         self._set_settings()
 
     def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
@@ -167,9 +170,10 @@ class ExtractorMetric(Metric, ABC):
 
         if not self._update_count and not self._keeps_real:  # a rank without images is about the weights as they are
             self._follow(self._lease.extractor.weights(contents=True), holds_images=False)
-        own = self.settings[: len(self._settings)]
+        own = torch.cat([self.settings[: len(self._settings)], _response_numbers(self.fingerprint).to(self.settings)])
         most, least = all_reduce(torch.stack([own, -own]), operations.MAX)
-        if not torch.equal(most, -least):
+        exact, response = slice(len(self._settings)), slice(len(self._settings), None)
+        if not torch.equal(most[exact], -least[exact]) or _responses_differ(most[response], -least[response]):
             raise RefusedError(
                 "expected one network, with the same weights, and one setting of the metric on all ranks"
             )
@@ -198,16 +202,18 @@ class ExtractorMetric(Metric, ABC):
 
     def _add_settings(self) -> None:
         # Settings as numbers. They keep torchmetrics from merging two metrics of a collection that only happen to have
-        # equal states, and a checkpoint from being loaded into a metric with other settings. An extractor's options
-        # stand behind these: they need not agree, but metrics that run a network in two ways are not one.
+        # equal states, and a checkpoint from being loaded into a metric with other settings. Behind these stands what
+        # need not agree to the last bit, but metrics that differ in it are not one: how a network is run, the class of
+        # a module, and its response; and then the response itself, as numbers.
         self.add_state("settings", torch.zeros(64, dtype=torch.int64, device=self._states_device), dist_reduce_fx="max")
         self._set_settings()
         self._own_states = frozenset(self._defaults)
 
     def _set_settings(self) -> None:
-        self._settings = self._settings_with(self.fingerprint.weights)
-        options = hashlib.sha256(repr(self.fingerprint.options).encode()).digest()
-        self.settings = torch.tensor([*self._settings, *options], dtype=torch.int64, device=self.settings.device)
+        self._settings, device = self._settings_with(self.fingerprint.weights), self.settings.device
+        loose = self.fingerprint.options, self.fingerprint.architecture, self.fingerprint.response
+        both = torch.tensor([*self._settings, *hashlib.sha256(repr(loose).encode()).digest()], device=device)
+        self.settings = torch.cat([both, _response_numbers(self.fingerprint).to(device)])
         self._defaults["settings"] = self.settings.clone()
 
     def _settings_with(self, weights: str) -> list[int]:
@@ -222,11 +228,15 @@ class ExtractorMetric(Metric, ABC):
         return settings[: len(self._settings)]
 
     def _state_settings(self) -> tuple[Any, ...]:
-        fingerprint = replace(self.fingerprint, options=())
-        return (type(self).__name__, fingerprint.digest, self.layout.to_json(), self.normalize)
+        return (type(self).__name__, self.fingerprint.compared.digest, self.layout.to_json(), self.normalize)
 
     def _check_settings(self, settings: Tensor | None) -> None:
-        if settings is None or settings.tolist()[: len(self._settings)] != self._settings:
+        exact = len(self._settings)
+        if (
+            settings is None
+            or settings[:exact].tolist() != self._settings
+            or _responses_differ(settings[2 * exact :], _response_numbers(self.fingerprint))
+        ):
             raise ValueError(
                 f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
                 "max_positions, reference, preprocessing, normalize or reset_real_features: build the metric with the "
@@ -266,6 +276,24 @@ class ExtractorMetric(Metric, ABC):
     @abstractmethod
     def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
         """Set the states to those of all ranks, by ``all_reduce(tensor, operation=SUM)``, in place or not."""
+
+
+def _response_numbers(fingerprint: ExtractorFingerprint) -> Tensor:
+    """A number for the probe, and the bits of each layer's moments; 0 and NaN where they are not known."""
+    response, unknown = fingerprint.response, (math.nan, math.nan)
+    probe = 0 if response is None else zlib.crc32(response.probe.encode())
+    moments = [(response.moments if response else {}).get(layer, unknown) for layer in fingerprint.paths]
+    bits = torch.tensor(moments, dtype=torch.float64, device="cpu").flatten().view(torch.int64)
+    return torch.cat([torch.tensor([probe], device="cpu"), bits])
+
+
+def _responses_differ(a: Tensor, b: Tensor) -> bool:
+    """Whether two `_response_numbers` differ by more than rounding; early states have none."""
+    a, b = a.cpu(), b.cpu()
+    if a.shape != b.shape or a[0] != b[0]:
+        return False
+    sides = (numbers[1:].view(torch.float64).view(-1, 2).tolist() for numbers in (a, b))
+    return any(moments_differ(tuple(here), tuple(there)) for here, there in zip(*sides, strict=True))
 
 
 def _moved(default: Tensor, device: torch.device) -> Tensor:

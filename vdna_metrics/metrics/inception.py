@@ -18,6 +18,7 @@ from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.extractors.registry import create_extractor, raw_module_extractor
+from vdna_metrics.extractors.response import probe_image
 from vdna_metrics.extractors.weights import weights_sha256
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.metrics.base import ReferenceLike
@@ -242,7 +243,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         if not cached and all(part is not network for part in getattr(value, "modules", list)()):
             raise ValueError("a metric keeps its network: build FrechetInceptionDistance(feature=...) with another")
 
-    def _activations(self, imgs: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _activations(self, imgs: Any) -> tuple[dict[str, Tensor], Tensor | None]:
         activations, changed = super()._activations(imgs)
         if imgs.shape[0]:
             self.orig_dtype = next(iter(activations.values())).dtype
@@ -316,8 +317,8 @@ def _extractor(
             )
         known = getattr(feature, "num_features", None)
         if known is None:
-            probe = torch.zeros(1, *input_img_size, dtype=torch.float32 if normalize else torch.uint8)
-            return raw_module_extractor(feature, probe=probe), "output"
+            probe = probe_image(*input_img_size)
+            return raw_module_extractor(feature, probe=probe / 255 if normalize else probe), "output"
         if not isinstance(known, int | Tensor):
             raise TypeError(f"num_features of feature must be an int or a Tensor, got {type(known).__name__}")
         return raw_module_extractor(feature, probe=int(known)), "output"

@@ -64,7 +64,8 @@ class ImageSet:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        has = [] if self.images is None else [f"{len(self.images)} images"]
+        of = "features of " if self.images is not None and self.images.features else ""
+        has = [] if self.images is None else [f"{of}{len(self.images)} images"]
         has += [] if self.batches is None else ["batches of images"]
         return f"ImageSet({self.name}: {', '.join([*has, *map(repr, self.dnas)])})"
 

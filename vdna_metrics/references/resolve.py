@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -22,13 +21,15 @@ from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_co
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.files import is_ours, json_hash, read_header, read_npz, write_whole
+from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
+from vdna_metrics.files import errors_of, is_ours, json_hash, read_header, read_npz, write_whole
 from vdna_metrics.fingerprint import ExtractorFingerprint
-from vdna_metrics.images.containers import ARCHIVE_FOLDER
+from vdna_metrics.images.containers import ARCHIVE_FOLDER, open_features
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import check_names, check_type
+from vdna_metrics.references.feature_files import read_features
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
@@ -43,8 +44,9 @@ from vdna_metrics.references.store import (
     unknown_reference,
 )
 from vdna_metrics.schema import ArrayField
+from vdna_metrics.text import in_number_order
 
-ImagesLike = ImageSource | Sequence[str | Path] | NDArray[np.uint8] | Tensor | Iterable[Any]
+ImagesLike = ImageSource | Sequence[str | Path] | NDArray[Any] | Tensor | Mapping[str, Any] | Iterable[Any]
 DNALike = VDNA | GroupedDNA | ImageSet | str | Path
 """A DNA, or what stands for one: a file, a folder of groups, a name of a store; see `resolve`."""
 SourceLike = str | Path | ImagesLike | AnyDNA | ImageSet
@@ -61,6 +63,8 @@ def resolve(
 
     ======================================  ==========================================================================
     images                                  all that `open_images` opens; an iterable of batches, as a DataLoader
+    precomputed features                    floats ``[N, d]`` or ``{layer: [N, d]}``, arrays or tensors; an ``.npy``,
+                                            ``.npz`` or torch file of such arrays and nothing else. Images are uint8
     a DNA file, a `VDNA`, a `GroupedDNA`
     a folder of DNA files                   groups of one set of images, see `load_dna_folder`
     ``DATASET/SPLIT``, ``STORE::NAME``      DNAs of a store, see `load_reference`, in groups too
@@ -107,13 +111,28 @@ def _resolve(
         return _of_dnas(", ".join(dict.fromkeys(total_of(source).provenance.sources)) or "DNA", (source,))
     if isinstance(source, str | Path) and source != "":
         return _of_text(str(source), kinds, extractors, root)
+    if isinstance(source, Mapping) or (isinstance(source, np.ndarray | Tensor) and _are_rows(source)):
+        return _of_features("features", source)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
         images = open_images(source)
         return ImageSet(images.name, images.name, images)
     numbers = isinstance(source, Sequence) and bool(source) and isinstance(source[0], Number)
-    if isinstance(source, Iterable) and not isinstance(source, Mapping) and not numbers:
+    if isinstance(source, Iterable) and not numbers:
         return ImageSet(type(source).__name__, type(source).__name__, batches=source)
     raise TypeError(f"expected images, a DNA, or the name of some, got {source!r}")
+
+
+def _are_rows(array: NDArray[Any] | Tensor) -> bool:
+    floats = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
+    return floats and array.ndim == 2
+
+
+def _of_features(source: str, features: FeaturesLike, name: str = "") -> ImageSet:
+    taker = PrecomputedFeatures.of(features)
+    rows = taker(features).cpu()
+    rows = rows.float() if rows.dtype == torch.bfloat16 else rows  # which NumPy does not have
+    images = open_features(name or source, rows.numpy(), taker.layers)
+    return ImageSet(images.name, source, images)
 
 
 def _together(parts: Sequence[ImageSet]) -> ImageSet:
@@ -250,6 +269,10 @@ def _of_text(
     kind = read_header(text)["kind"] if there and is_ours(text) else ""
     if kind in get_args(Kind):
         return replace(_of_dnas(text, (load_vdna(text),)), name=name)
+    features = read_features(text) if os.path.isfile(text) else None
+    if features is not None:
+        with errors_of(text):
+            return _of_features(text, features, name)
     if kind == EXPORTED or (not kind and holds_statistics(text)):
         return replace(_of_dnas(text, _statistics(text)), name=name)
     images = open_images(text)
@@ -365,10 +388,6 @@ def write_image_digests(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def _dna_files(folder: Path) -> Iterator[Path]:
-    # Numbers in names are numbers: part10 comes after part9.
-    def key(path: Path) -> list[Any]:
-        return [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", path.name)]
-
-    for file in sorted(folder.glob("*.npz"), key=key):
+    for file in sorted(folder.glob("*.npz"), key=lambda path: in_number_order(str(path))):
         if is_ours(file) and read_header(file).get("kind") in get_args(Kind):
             yield file

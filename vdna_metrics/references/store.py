@@ -443,8 +443,8 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
             lambda: [_find_ranges_record(name) or known], lambda entries: load_ranges(entries[0][0].file(entries[0][1]))
         )
     calibrate = (
-        "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate IMAGES "
-        f"--extractor {name} -o ranges.npz (in Python: ActivationRange)"
+        "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate "
+        f"{_as_typed(name, spec)} -o ranges.npz (in Python: calibrate, or ActivationRange)"
     )
     if spec is None or spec.ranges is None:
         raise ValueError(f"no activation ranges ship for {name!r}, and histograms need them: {calibrate}")
@@ -469,6 +469,16 @@ def default_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> GivenRa
         'auto'
     """
     return "auto" if ranges_origin(extractor) == "calibrate" else find_ranges(extractor)
+
+
+def _as_typed(name: str, spec: ExtractorSpec | None) -> str:
+    """Images and network, as a command takes them."""
+    if spec is not None and spec.fingerprint.is_features:
+        return "FEATURES.npz"
+    if spec is not None and spec.fingerprint.is_module:
+        return "IMAGES --extractor FILE.py:FACTORY --trust-code"
+    known = spec is None or name in CATALOGUE or name.startswith("timm:")
+    return f"IMAGES --extractor {name if known else 'SPEC.json'}"
 
 
 def own_ranges(extractor: FeatureExtractor) -> ActivationRanges | None:

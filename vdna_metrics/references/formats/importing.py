@@ -32,6 +32,7 @@ from vdna_metrics.files import (
     errors_of,
     is_ours,
     open_archive,
+    open_regular,
     read_arrays,
     read_member,
     read_npz,
@@ -230,9 +231,7 @@ def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
     with errors_of(what, DAMAGE):
         container, names = _container(path)
         if container == "torch":
-            # One without members is no archive.
-            loaded = _torch_contents(path, what) if names else load_legacy_torch(read_whole(path, "array_bytes"), what)
-            return container, _states(loaded, what)
+            return container, _states(load_torch(path, what), what)
         if container == "npz":
             return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
         if container == "pickle":
@@ -246,8 +245,12 @@ def _dict(loaded: Any, what: str) -> dict[str, Any]:
     return {str(name): value for name, value in loaded.items()}
 
 
-def _torch_contents(path: Path, what: str) -> Any:
-    """What a torch file holds that is a zip archive."""
+def load_torch(path: Path, what: str) -> Any:
+    """What a file of ``torch.save`` holds; of an archive's tensors nothing is read yet."""
+    with open_regular(path) as file:
+        is_archive = file.read(2) == b"PK"
+    if not is_archive:
+        return load_legacy_torch(read_whole(path, "array_bytes"), what)
     with open_archive(path) as (archive, members):
         pickles = [name for name in members if name.endswith("data.pkl")]
         if len(pickles) != 1:
@@ -290,7 +293,10 @@ def _format(
     fitting = (formats for kind, names, formats in _HOLDS if kind == container and names <= parts.keys())
     possible = next(fitting, ())
     if not possible:
-        raise ValueError(f"{what} is of no known format: it holds {', '.join(sorted(parts)[:8]) or 'nothing'}")
+        raise ValueError(
+            f"{what} is of no known format: it holds {', '.join(sorted(parts)[:8]) or 'nothing'}; "
+            "features are floats [N, d], one array a layer, and nothing else"
+        )
     if format is not None:
         check_choice("format", format, Format)
     if format is not None and format not in possible:
@@ -313,7 +319,7 @@ def _stated_number(format: Format, parts: Mapping[str, Any], path: Path, what: s
     if part is None:
         return None
     stated = parts[part]
-    stated = _array(stated, part, what) if isinstance(stated, np.ndarray | StoredTensor) else stated
+    stated = stored_array(stated, part, what) if isinstance(stated, np.ndarray | StoredTensor) else stated
     number = stated.item() if isinstance(stated, np.ndarray) and stated.size == 1 else stated
     if type(number) not in (int, float) or number != number // 1 or not 0 <= number <= 1 << 53:
         shown = f"{number:g}" if type(number) is float else type(number).__name__
@@ -397,7 +403,7 @@ def _values(parts: Any, name: str, what: str, shape: tuple[int, ...] | None = No
     """Float64 numbers, finite and of the shape; one dimension of any length by default."""
     if not isinstance(parts, Mapping) or name not in parts:
         raise ValueError(f"{what} has no {name!r}")
-    array = _array(parts[name], name, what)
+    array = stored_array(parts[name], name, what)
     if shape is None and len(array.shape) == 1 and array.size > _NEURONS:
         raise ValueError(f"{what}: {name} is of {array.size} neurons, expected at most {_NEURONS}")
     if array.ndim != (1 if shape is None else len(shape)) or (shape is not None and array.shape != shape):
@@ -408,7 +414,7 @@ def _values(parts: Any, name: str, what: str, shape: tuple[int, ...] | None = No
     return values
 
 
-def _array(found: Any, name: str, what: str) -> NDArray[Any]:
+def stored_array(found: Any, name: str, what: str) -> NDArray[Any]:
     """Numbers of a file, as they are there."""
     with errors_of(f"{what}: {name}", DAMAGE):
         array = found.array() if isinstance(found, StoredTensor) else found
@@ -420,7 +426,7 @@ def _array(found: Any, name: str, what: str) -> NDArray[Any]:
 
 
 def _features(found: Any, name: str, what: str) -> NDArray[Any]:
-    array = _array(found, name, what)
+    array = stored_array(found, name, what)
     if array.ndim != 2 or not array.size:
         raise ValueError(f"{what}: {name} is {list(array.shape)}, expected [images, neurons]")
     return array
