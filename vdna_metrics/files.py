@@ -339,10 +339,7 @@ def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, field: ArrayFiel
             member is named.
     """
     with _member(archive, info) as stream:
-        header = read_array_header(stream)
-        if field is not None:
-            field.check(header.shape, header.dtype)
-        return _values(stream, header, info.file_size)
+        return _values(stream, read_array_header(stream), info.file_size, field)
 
 
 def read_npy(path: str | Path) -> NDArray[Any]:
@@ -374,10 +371,12 @@ def array_headers(path: str | Path) -> dict[str, ArrayHeader]:
     return headers
 
 
-def _values(stream: IO[bytes], header: ArrayHeader, size: int) -> NDArray[Any]:
+def _values(stream: IO[bytes], header: ArrayHeader, size: int, field: ArrayField | None = None) -> NDArray[Any]:
     """The values behind a header, of a stream of so many bytes."""
     if header.dtype.hasobject:
         raise ValueError("expected an array of numbers or text, got one of objects, which are never unpickled")
+    if field is not None:
+        field.check(header.shape, header.dtype)
     if header.start + header.nbytes != size:
         raise ValueError(
             f"its header claims {header.nbytes} bytes, {header.dtype} {list(header.shape)}; there are "
