@@ -287,7 +287,7 @@ def test_array_layouts(shape: tuple[int, ...], layout: str) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((2, 4, 4, 3), np.float32), r"array: images are uint8 .*, got float32; scale to 0\.\.255 and round"),
+        (np.zeros((2, 4, 4, 3), np.float32), r"array: images are uint8 .*; got float32 .*; scale images to 0\.\.255"),
         (np.zeros((2, 4, 4, 4), np.uint8), r"got shape \[2, 4, 4, 4\]"),
         (np.zeros((4, 4, 3), np.uint8), r"got shape \[4, 4, 3\]; write one image as array\[None\]"),
         (np.zeros((3, 4, 4), np.uint8), r"gray ones as array\[\.\.\., None\]"),

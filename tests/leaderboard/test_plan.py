@@ -89,7 +89,7 @@ def test_a_replay_has_the_same_numbers() -> None:
     own = replace(
         PLAN, extractors=(create_extractor(torch.nn.AvgPool2d(8)),), settings=replace(SETTINGS, metrics=("nfd",))
     )
-    with pytest.raises(ValueError, match="AvgPool2d is a module of the user's own"):
+    with pytest.raises(ValueError, match="AvgPool2d is the user's own"):
         replay_leaderboard(_saved(make_leaderboard(own, reading=READING)[0]))
 
 

@@ -133,7 +133,7 @@ def test_limits_hold_for_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = tmp_path / f"f.{suffix}"
     np.save(path, ROWS) if suffix == "npy" else np.savez(path, ROWS)
     monkeypatch.setenv("VDNA_METRICS_MAX_ARRAY_BYTES", "470")
-    with pytest.raises(ValueError, match="at most 470 bytes of one array in memory, got 480"):
+    with pytest.raises(ValueError, match="at most 470 bytes of arrays in memory, got 480"):
         resolve(path)
     monkeypatch.delenv("VDNA_METRICS_MAX_ARRAY_BYTES")
     path.write_bytes(path.read_bytes()[:-9])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.extractors.precomputed import ONLY_LAYER
-from vdna_metrics.files import array_headers, errors_of, is_ours, read_arrays, read_npy
+from vdna_metrics.files import array_headers, is_ours, read_arrays, read_npy
 from vdna_metrics.references.formats.importing import load_torch, stored_array
 from vdna_metrics.references.formats.unpickling import StoredTensor
 
@@ -70,12 +70,4 @@ def _of_torch(path: Path) -> dict[str, NDArray[Any]]:
     plain = {name: "f" if kind == _BFLOAT16 else kind.kind for name, kind in kinds.items()}
     if not _are_features({name: (plain[name], each.shape) for name, each in stored.items()}):
         return {}
-    return {str(name): _floats(each, str(name), path) for name, each in stored.items()}
-
-
-def _floats(stored: StoredTensor, name: str, path: Path) -> NDArray[Any]:
-    if np.dtype(stored.storage.dtype) != _BFLOAT16:
-        return stored_array(stored, name, str(path))
-    with errors_of(f"{path}: {name}"):  # the upper half of a float32
-        halves = stored.array().view(np.uint16).astype(np.uint32)
-    return (halves << 16).view(np.float32)
+    return {str(name): stored_array(each, str(name), str(path)) for name, each in stored.items()}

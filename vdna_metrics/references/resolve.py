@@ -111,20 +111,25 @@ def _resolve(
         return _of_dnas(", ".join(dict.fromkeys(total_of(source).provenance.sources)) or "DNA", (source,))
     if isinstance(source, str | Path) and source != "":
         return _of_text(str(source), kinds, extractors, root)
-    if isinstance(source, Mapping) or (isinstance(source, np.ndarray | Tensor) and _are_rows(source)):
+    if _are_features(source):
         return _of_features("features", source)
     if isinstance(source, ImageSource | np.ndarray | Tensor) or are_paths(source):
         images = open_images(source)
         return ImageSet(images.name, images.name, images)
     numbers = isinstance(source, Sequence) and bool(source) and isinstance(source[0], Number)
-    if isinstance(source, Iterable) and not numbers:
+    if isinstance(source, Iterable) and not isinstance(source, Mapping) and not numbers:
         return ImageSet(type(source).__name__, type(source).__name__, batches=source)
     raise TypeError(f"expected images, a DNA, or the name of some, got {source!r}")
 
 
-def _are_rows(array: NDArray[Any] | Tensor) -> bool:
-    floats = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
-    return floats and array.ndim == 2
+def _are_features(source: object) -> TypeGuard[FeaturesLike]:
+    """Whether a source is an array of features, or a mapping of arrays, of which there are no other."""
+    if isinstance(source, Mapping):
+        return bool(source) and all(isinstance(each, np.ndarray | Tensor) for each in source.values())
+    if not isinstance(source, np.ndarray | Tensor):
+        return False
+    floats = source.is_floating_point() if isinstance(source, Tensor) else source.dtype.kind == "f"
+    return floats and source.ndim == 2
 
 
 def _of_features(source: str, features: FeaturesLike, name: str = "") -> ImageSet:
