@@ -17,6 +17,7 @@ from vdna_metrics.cli.options import HistogramOptions, NetworkOptions, NeuronOpt
 from vdna_metrics.cli.screen import say
 from vdna_metrics.distributions import HistogramDistribution, Kind
 from vdna_metrics.dna import VDNA, Column, columns
+from vdna_metrics.extractors.registry import is_own
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.ranges import ActivationRanges
 from vdna_metrics.references import ImageSet, resolve
@@ -72,6 +73,16 @@ def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges 
         raise ValueError("--ranges are not those of the reference, which come with it; leave --ranges out")
 
 
+def named_network(name: str) -> str:
+    """The network that a DNA names, unless the DNA would choose which file of the user's is run or read."""
+    if is_own(name):
+        raise ValueError(
+            f"the DNA is of {name}, a network of somebody's own: give it by --extractor, with the folder where "
+            f"{name.partition(':')[0]} lies (and --trust-code)"
+        )
+    return name
+
+
 # -------------------------------------------------------------------------------------------------------------- sources
 def find_set(
     source: str, root: str | None, kinds: Sequence[Kind] | None = None, extractor: str | None = None
@@ -82,7 +93,7 @@ def find_set(
 
 def default_column(source: str, network: NetworkOptions, root: str | None, *, by_neuron: bool = False) -> Column:
     """The first distance that takes a set's DNAs, of images the first of all; if asked one with parts by neuron."""
-    found = find_set(source, root, extractor=network.extractor)
+    found = find_set(source, root, extractor=network.name)
     kinds = kinds_in(found) if by_neuron else [dna.kind for dna in found.dnas]
     return columns.default_column(kinds, per="neuron" if by_neuron else None)
 

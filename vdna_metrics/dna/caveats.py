@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 
 import torch
 
 from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
-from vdna_metrics.dna.account import Counts, ImageAccount
+from vdna_metrics.dna.account import OBLONG, Counts, ImageAccount
 from vdna_metrics.dna.vdna import VDNA
 
 FEW = 100
@@ -41,6 +42,7 @@ def set_caveats(
         "unread": lambda: _unread(dna),
         "repeated": lambda: _repeated(account),
         "depth": lambda: _depth(account.depths or ()),
+        "squeezed": lambda: _squeezed(dna),
         "coverage": lambda: _coverage(dna),
         "few": lambda: _few(dna, like or dna, floors or {}),
     }
@@ -123,6 +125,35 @@ def _depth(depths: Counts) -> str | None:
     return (
         f"{number} of {total} images of 16 bits have no value above {2**bits - 1}, so they look like {bits}-bit images "
         f"and are read {2 ** (16 - bits)} times too dark: white is 65535. Scale their values up first"
+    )
+
+
+def _squeezed(dna: VDNA) -> str | None:
+    sizes = dna.provenance.account.sizes
+    if sizes is None or not sizes.oblong:
+        return None
+    are = "image is" if sizes.oblong == 1 else "images are"
+    return squeeze_caveat(f"{sizes.oblong} of {dna.n_images} {are}", dna.fingerprint.preprocessing)
+
+
+def squeeze_caveat(which: str, preprocessing: str) -> str | None:
+    """A sentence on oblong images, where the network's preprocessing squeezes them into a square.
+
+    Args:
+        which: images, and a verb.
+        preprocessing: id of it.
+
+    Examples:
+        >>> squeeze_caveat("2 of 9 images are", "none"), str(squeeze_caveat("2 of 9 images are", "clean:8x8"))[:44]
+        (None, '2 of 9 images are more than 1.5 times as lon')
+    """
+    size = re.search(r"(?:^|:)(\d+)x\1(?=:|$)", preprocessing)
+    if size is None or ":crop=" in preprocessing:
+        return None
+    return (
+        f"{which} more than {OBLONG} times as long on one side as on the other, and squeezed into a square of {size[1]} "
+        "pixels: what that does to shapes counts. To look at the middle of each image instead, on both sides, give "
+        "crop='center' (--crop center)"
     )
 
 

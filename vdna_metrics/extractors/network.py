@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vdna_metrics.extractors.execution import CompiledForward, in_precision, locked, locks_of, random_streams_kept
 from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
 from vdna_metrics.extractors.preprocess import Preprocessing
-from vdna_metrics.extractors.spec import MODULE, ExtractorSpec
+from vdna_metrics.extractors.spec import MODULE, ExtractorSpec, module_architecture
 from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, near_names
@@ -29,6 +29,10 @@ Activations = dict[str, Tensor]
 
 class _AllSeenError(Exception):
     """Ends a forward once every wanted layer has been seen."""
+
+
+class _LayerError(ValueError):
+    """A layer gives what cannot be read."""
 
 
 class Lease:
@@ -139,8 +143,10 @@ class FeatureExtractor:
         self.network = network
         self.built_with = weights
         self.preprocess: Preprocessing = spec.preprocess
+        # Where code of a file lies says nothing of the network.
+        architecture = module_architecture(network) if spec.is_code else spec.architecture_id
         self.fingerprint = ExtractorFingerprint(
-            spec.architecture_id, weights, self.preprocess.id, spec.paths, spec.precision, spec.options
+            architecture, weights, self.preprocess.id, spec.paths, spec.precision, spec.options
         )
         self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
@@ -303,7 +309,13 @@ class FeatureExtractor:
 
     def _probe(self, probe: Tensor) -> NeuronLayout:
         modules = dict(self.network.named_modules())
+        script = isinstance(self.network, torch.jit.ScriptModule)
         for layer, (path, _) in self._places.items():
+            if script and path:
+                raise ValueError(
+                    f"layer {layer!r} of {self.name!r}: TorchScript is read at its output only, leave layers= out or "
+                    "index the output, as [0]"
+                )
             if path not in modules:
                 raise ValueError(
                     f"layer {layer!r} of {self.name!r}: no module {path!r}; {near_names(path, list(modules))}"
@@ -346,13 +358,12 @@ class FeatureExtractor:
                 return
             try:
                 output = part_of(output, self._places[layer][1])
-            except (IndexError, TypeError) as error:
-                raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
+            except (LookupError, TypeError) as error:
+                raise _LayerError(f"layer {layer!r}: its output has no such part ({error!r})") from error
             if not isinstance(output, Tensor):
-                several = f"; add the index of one, as {self.fingerprint.paths[layer]}[0]"
-                raise ValueError(
+                raise _LayerError(
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
-                    + (several if isinstance(output, list | tuple) else "")
+                    + _advice(self.fingerprint.paths[layer], output)
                 )
             outputs[layer] = keep(layer, output)
             if len(outputs) == len(layers) and not to_the_end:
@@ -367,7 +378,7 @@ class FeatureExtractor:
                 stack.callback(handle.remove)
             stack.enter_context(self._as_configured(x.device))
             stack.enter_context(contextlib.suppress(_AllSeenError))
-            output = self.network(self._as_input(x))
+            output = self._call(x)
             for layer in layers:
                 if layer not in inner:  # what the call gives: a class may override `__call__`, of which no hook knows
                     observe(layer, output)
@@ -375,6 +386,22 @@ class FeatureExtractor:
         if missing:
             raise ValueError(f"layers {', '.join(missing)} of {self.name!r} are not run in its forward")
         return outputs
+
+    def _call(self, x: Tensor) -> Any:
+        try:
+            return self.network(self._as_input(x))
+        except (_AllSeenError, _LayerError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            probe = self.probe_images
+            known = hasattr(self, "layout") and (not isinstance(probe, Tensor) or probe.shape[2:] == x.shape[2:])
+            if self.preprocess.size is not None or self.preprocess.mode == "none" or known:
+                raise
+            height, width = x.shape[2:]
+            raise ValueError(
+                f"{self.name!r} failed on images of {height}x{width} pixels ({type(error).__name__}: {error}): if it "
+                "wants others, give size=..., to which images are then resized"
+            ) from error
 
     def _as_input(self, x: Tensor) -> Tensor:
         parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
@@ -417,6 +444,19 @@ class FeatureExtractor:
         )
 
 
+def _advice(path: str, output: object) -> str:
+    """How to read one of several tensors."""
+    several: list[Any] = (
+        list(output)[:9] if isinstance(output, dict) else [0] if isinstance(output, list | tuple) else []
+    )
+    if not several:
+        return ""
+    name, index = split_path(path)
+    one = ", ".join([*(f"{part!r}" for part in index), f"{several[0]!r}"])
+    known = f" of {', '.join(map(repr, several))}" if isinstance(output, dict) else ""
+    return f"; add the index of one{known}, as {name}[{one}]"
+
+
 def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     # Not `contiguous`, to which one channel, one pixel or one image may have any strides.
     strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
@@ -425,7 +465,8 @@ def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
 
 @contextlib.contextmanager
 def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    training = [module for module in network.modules() if module.training]
+    # Frozen TorchScript is in no mode.
+    training = [module for module in network.modules() if getattr(module, "training", False)]
     for module in training:
         module.training = False
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from vdna_metrics.dna.account import OBLONG
+from vdna_metrics.dna.caveats import squeeze_caveat
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
@@ -39,6 +43,7 @@ class ExtractorMetric(Metric, ABC):
     feature_network: str = "extractor"
     settings: Tensor
     _keeps_real = False
+    _squeezes = False
 
     def __init__(
         self,
@@ -98,7 +103,17 @@ class ExtractorMetric(Metric, ABC):
         with extractor.locked():
             self._follow(extractor.weights(contents=not holds_images), holds_images=holds_images)
             activations, changed = self._lease(imgs, self.normalize)
+        self._warn_of_squeezing(*imgs.shape[2:])
         return activations, changed
+
+    def _warn_of_squeezing(self, *sides: int) -> None:
+        """Once."""
+        if self._squeezes or len(sides) != 2 or max(sides) <= OBLONG * min(sides):
+            return
+        sentence = squeeze_caveat(f"images of {sides[0]}x{sides[1]} pixels are", self.fingerprint.preprocessing)
+        if sentence is not None:
+            self._squeezes = True
+            warnings.warn(sentence, UserWarning, stacklevel=levels_to_caller())
 
     def _follow(self, weights: str, *, holds_images: bool) -> None:
         # The first images since the last reset say which weights a metric is about.
@@ -266,6 +281,16 @@ class ExtractorMetric(Metric, ABC):
     @abstractmethod
     def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
         """Set the states to those of all ranks, by ``all_reduce(tensor, operation=SUM)``, in place or not."""
+
+
+def levels_to_caller() -> int:
+    """The ``stacklevel`` by which a warning names the line that called for a result, past torch and torchmetrics."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(
+        ("torch.", "torchmetrics.", "vdna_metrics.")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _moved(default: Tensor, device: torch.device) -> Tensor:
