@@ -600,10 +600,13 @@ def test_an_index_picks_tokens_and_neurons(index: str, expected: Callable[[Tenso
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("branches[x]", r"'branches\[x\]': an index has integers and slices, for example 'norm\[:, 0\]'"),
-        ("branches[]", "an index has integers and slices"),
-        ("branches[0", "an index has integers and slices"),
-        ("branches[0]x", "an index has integers and slices"),
+        (
+            "branches[x]",
+            r"'branches\[x\]': an index has integers, slices and names in quotes, for example 'norm\[:, 0\]'",
+        ),
+        ("branches[]", "an index has integers, slices and names"),
+        ("branches[0", "an index has integers, slices and names"),
+        ("branches[0]x", "an index has integers, slices and names"),
         ("branches[1:2:3:4]", "'1:2:3:4' is not an index of integers and slices"),
         ("branches[1-2]", "'1-2' is not an index of integers and slices"),
         ("branches[2]", r"layer 'branches\[2\]': its output has no such part"),

@@ -181,13 +181,13 @@ def test_a_weights_file_replaces_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "seeded_resnet81",
-            r"'seeded_resnet81' \('timm:NAME' takes any network of timm\); did you mean 'seeded_resnet",
-        ),
-        ("zzz", r"unknown extractor 'zzz' \('timm:NAME' takes any network of timm\); known: clip_im_vit_b16, "),
+        ("seeded_resnet81", r"'seeded_resnet81' \('timm:NAME' .* one's own\); did you mean 'seeded_resnet"),
+        ("zzz", r"unknown extractor 'zzz' \('timm:NAME' and 'torchvision:NAME' .*\); known: clip_im_vit_b16, "),
         ("resnet50.a1_in1k", "unknown extractor 'resnet50.a1_in1k'; timm's network of that name is 'timm:resnet50.a1_"),
         ("timm:resnet5", "unknown architecture 'resnet5'; did you mean 'resnet50'"),
+        ("torchvision:resnet51", "torchvision has no network 'resnet51'; did you mean 'resnet50'"),
+        ("torchvision:fcn_resnet50", "torchvision has no network 'fcn_resnet50'; did you mean"),  # does not classify
+        ("torchvision:resnet50.IMAGENET", "no weights 'IMAGENET' of 'resnet50'; did you mean 'IMAGENET1K_V1'"),
         ("timm:test_vitt", "unknown architecture 'test_vitt'; did you mean 'test_vit"),
     ],
 )
@@ -218,13 +218,13 @@ def test_unknown_module_paths_are_answered_with_near_ones(layers: object, messag
         ({"extractor": "inception", "layers": ["block_0"]}, ValueError, "'inception' has its own: select among them"),
         ({"extractor": nn.AvgPool2d(2), "weights_path": "w.pth"}, ValueError, "weights_path is for extractors by name"),
         ({"extractor": nn.AvgPool2d(2), "layers": ["x"]}, ValueError, "no module 'x'"),
-        ({"extractor": "vgg16", "architecture_kwargs": {}}, ValueError, "are for timm:NAME, 'vgg16' has its own"),
+        ({"extractor": "vgg16", "architecture_kwargs": {}}, ValueError, "are for timm:NAME, .* 'vgg16' has its own"),
         (
             {"extractor": "vdna_tiny", "size": 64},
             ValueError,
-            "size, mean and std are for modules, 'vdna_tiny' has its own",
+            "size, mean, std and preprocessing are for modules, 'vdna_tiny' has its own",
         ),
-        ({"extractor": SPEC, "architecture_kwargs": {}}, ValueError, "are for timm:NAME, ExtractorSpec has its own"),
+        ({"extractor": SPEC, "architecture_kwargs": {}}, ValueError, "are for names, ExtractorSpec has its own"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -151,9 +151,9 @@ def squeeze_caveat(which: str, preprocessing: str) -> str | None:
     if size is None or ":crop=" in preprocessing:
         return None
     return (
-        f"{which} more than {OBLONG} times as long on one side as on the other, and squeezed into a square of {size[1]} "
-        "pixels: what that does to shapes counts. To look at the middle of each image instead, on both sides, give "
-        "crop='center' (--crop center)"
+        f"{which} more than {OBLONG} times as long on one side as on the other, and squeezed into a square of "
+        f"{size[1]} pixels: what that does to shapes counts. To look at the middle of each image instead, on both "
+        "sides, give crop='center' (--crop center)"
     )
 
 

@@ -390,9 +390,9 @@ class FeatureExtractor:
     def _call(self, x: Tensor) -> Any:
         try:
             return self.network(self._as_input(x))
-        except (_AllSeenError, _LayerError, MemoryError, torch.cuda.OutOfMemoryError):
+        except (_LayerError, torch.cuda.OutOfMemoryError):
             raise
-        except Exception as error:
+        except (AssertionError, RuntimeError, ValueError) as error:  # by which networks refuse a shape
             probe = self.probe_images
             known = hasattr(self, "layout") and (not isinstance(probe, Tensor) or probe.shape[2:] == x.shape[2:])
             if self.preprocess.size is not None or self.preprocess.mode == "none" or known:
@@ -465,12 +465,18 @@ def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
 
 @contextlib.contextmanager
 def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    # Frozen TorchScript is in no mode.
-    training = [module for module in network.modules() if getattr(module, "training", False)]
+    """And uncompiled, for hooks are not for the user's compiler."""
+    modules = list(network.modules())
+    training = [module for module in modules if getattr(module, "training", False)]  # frozen TorchScript has no mode
+    compiled = [(module, call) for module in modules if (call := vars(module).get("_compiled_call_impl")) is not None]
     for module in training:
         module.training = False
+    for module, _ in compiled:
+        module._compiled_call_impl = None
     try:
         yield
     finally:
         for module in training:
             module.training = True
+        for module, call in compiled:
+            module._compiled_call_impl = call

@@ -306,7 +306,7 @@ def weights_address(spec: ExtractorSpec) -> str:
     if sources:
         return RemoteFile(sources[0]).address if _is_remote(sources[0]) else str(_local(sources[0]))
     if spec.weights is None:
-        return "the architecture's own initialisation"
+        return "those that its code gives it" if spec.is_code else "the architecture's own initialisation"
     return f"drawn with seed {spec.weights.removeprefix(_SEEDED)}"
 
 
