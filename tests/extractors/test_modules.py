@@ -86,7 +86,7 @@ def test_tensors_in_parts_are_refused() -> None:
 
 def test_modules_without_weights_are_refused() -> None:
     """A module on the meta device has no weights: which one is named."""
-    with pytest.raises(ValueError, match="0.weight of Sequential is on the meta device, .* load them first"):
+    with pytest.raises(ValueError, match=r"0\.weight of Sequential is on the meta device, .* load them first"):
         create_extractor(_network().to("meta"))
 
 
@@ -245,7 +245,7 @@ def test_a_module_is_probed_with_its_own_size(said: dict[str, Any]) -> None:
 
 
 def test_a_vit_of_timm_is_built_as_a_module() -> None:
-    """timm's networks say their size; one that was built for another than its card says, that one."""
+    """Networks of timm say their size; one that was built for another than its card says, that one."""
     network = timm.create_model("test_vit", img_size=96)
     assert own_size(network) == (96, 96)
     assert dict(create_extractor(network, layers=["blocks.1"]).layout) == {"blocks.1": 64}

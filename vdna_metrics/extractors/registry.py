@@ -212,7 +212,8 @@ def create_extractor(
         )
     if described and (network is None or isinstance(extractor, ExtractorSpec)):
         raise ValueError(
-            f"size, mean, std and preprocessing are for modules, {extractor!r} has its own; an ExtractorSpec states them"
+            f"size, mean, std and preprocessing are for modules, {extractor!r} has its own; an ExtractorSpec states "
+            "them"
         )
     if isinstance(extractor, FeatureExtractor):
         for name, value in chosen.items():
