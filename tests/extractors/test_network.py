@@ -290,7 +290,7 @@ def test_modes_are_restored_after_an_error(network: nn.Sequential) -> None:
     """A forward that fails leaves modes as they were and no hook behind."""
     extractor = create_extractor(network, layers=["6"], probe_size=(12, 12))
     network.train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"failed on images of 20x20 pixels .* give size="):
         extractor(_images(2, 20))  # the linear layer is made for 12 x 12
     assert all(module.training for module in network.modules())
     assert not any(module._forward_hooks for module in network.modules())
