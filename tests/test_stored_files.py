@@ -12,6 +12,7 @@ from helpers.leaderboards import NAMES, make_leaderboard
 
 from vdna_metrics.build.passes import CheckpointFile, CheckpointValues
 from vdna_metrics.dna.serialization import DNA_FILES
+from vdna_metrics.extractors import ExtractorSpec, load_spec
 from vdna_metrics.files import read_header, read_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.leaderboard import load_leaderboard
@@ -39,7 +40,7 @@ def test_every_kind_has_a_file() -> None:
     assert kept == {*DNA_FILES, "ranges", "selection", "weights", "features", "checkpoint", "statistics"}
     assert {path.stem for path in FILES.glob("*.json")} == {
         "schema1_demo", "schema1_leaderboard", "schema1_leaderboard_sha256", "schema1_images", "schema1_manifest",
-        "schema2_manifest",
+        "schema1_extractor", "schema2_manifest",
     }  # fmt: skip
 
 
@@ -67,6 +68,15 @@ def test_exported_statistics_are_read_for_ever() -> None:
     assert (dna.n_images, dna.fingerprint, dna.provenance.sources) == (3, FINGERPRINT, ("ffhq-0.5", "ü"))
     mean, covariance = dna.distribution.mean_and_covariance("last")  # type: ignore[attr-defined]
     assert (mean.tolist(), covariance.tolist()) == ([0.5, -1], [[2, 0.25], [0.25, 1]])
+
+
+def test_specs_of_extractors_are_read_for_ever() -> None:
+    """What `ExtractorSpec.save` wrote, beside the weights that it names."""
+    assert load_spec(FILES / "schema1_extractor.json") == ExtractorSpec(
+        "mine", "resnet18", {"first": "layer1", "last": "fc"}, (64, 96), 0.5, (0.1, 0.2, 0.3), {"pad_type": "same"},
+        str(FILES / "weights.pth"), "ab" * 32, "model", ("head",), None, "clean", "center", "bicubic", 1064, "CC0", "ü",
+        "bf16", channels_last=True,
+    )  # fmt: skip
 
 
 def test_digests_of_images_are_read_for_ever() -> None:

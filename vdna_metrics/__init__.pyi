@@ -18,6 +18,7 @@ from .extractors import (
     PrecomputedFeatures as PrecomputedFeatures,
     create_extractor as create_extractor,
     list_extractors as list_extractors,
+    load_spec as load_spec,
     shared_forward as shared_forward,
 )
 from .images import open_images as open_images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from helpers.commands import process_environment, put_small_sources, run
 
 from vdna_metrics import Distance, register_distance
 from vdna_metrics.cli.options import NetworkOptions, RunningOptions, nested, takes
+from vdna_metrics.cli.settings import NO_NETWORK
 from vdna_metrics.dna import distances
 
 
@@ -48,7 +49,11 @@ def test_a_block_is_one_value() -> None:
 
     words = ["--layers", "a,b", "--compile", "--first", "1", "--last", "2", "--precision", "bf16"]
     assert CliRunner().invoke(command, words).exit_code == 0
-    assert got == ["1", NetworkOptions(None, None, ("a", "b"), RunningOptions("bf16", False, True)), "2"]
+    assert got == [
+        "1",
+        NetworkOptions(None, None, ("a", "b"), replace(NO_NETWORK.running, precision="bf16", compile=True)),
+        "2",
+    ]
     shown = CliRunner().invoke(command, ["--help"]).output
     places = [
         shown.index(flag) for flag in ("--first", "--extractor", "--layers", "--precision", "--compile", "--last")
@@ -73,7 +78,7 @@ def test_two_blocks_keep_apart() -> None:
         got.extend([running, other])
 
     assert CliRunner().invoke(command, ["--number", "3"]).exit_code == 0
-    assert got == [RunningOptions(None, False, False), Other(3)]
+    assert got == [NO_NETWORK.running, Other(3)]
 
 
 def test_help_tells_of_a_distance_that_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,3 +98,24 @@ def test_the_list_of_commands_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", script], env=process_environment(), capture_output=True, text=True)
     assert done.stdout.startswith("Usage:")
     assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "expected"),
+    [
+        ("--size", "224", "expected pixels"),
+        ("--size", "0", "expected pixels, 224 or 128x256 (height x width)"),
+        ("--size", "1x2x3", "expected pixels"),
+        ("--mean", "a", "expected a number, or three with commas between"),
+        ("--std", "1,2", "expected a number, or three with commas between"),
+    ],
+)
+def test_how_images_come_in_is_typed(option: str, text: str, expected: str) -> None:
+    """Sizes are one number or height x width, channels one number or three; others are refused with both sides."""
+    words = ("make", "real", "-o", "x", "--extractor", "tiny", option, text)
+    if text == "224":
+        assert "size, mean, std and preprocessing are for modules, 'tiny'" in run(*words, exit_code=1).stderr
+    else:
+        errors = " ".join(run(*words, exit_code=2).stderr.split())
+        assert repr(text) in errors
+        assert expected in errors

@@ -34,7 +34,7 @@ def test_a_column_of_some_layers_is_that_of_these_layers() -> None:
 def test_dnas_alone_need_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """DNAs are scored without building the network that they are of; images are not."""
     run("make", "real", "--extractor", "tiny", "-o", "real.npz")
-    monkeypatch.setattr("vdna_metrics.cli.settings.create_extractor", lambda *_, **__: pytest.fail("it was built"))
+    monkeypatch.setattr("vdna_metrics.cli.settings.extractor_and_layout", lambda *_, **__: pytest.fail("it was built"))
     assert run_json("score", "real.npz", "--reference", "real.npz")["results"][0]["emd"] == 0
     with pytest.raises(pytest.fail.Exception):
         run("score", "gen_a", "--reference", "real.npz")

@@ -25,12 +25,20 @@ def test_accounts_add() -> None:
     both = PHOTOS + OTHERS
     assert both == OTHERS + PHOTOS
     assert both.formats == (("JPEG", 1), ("PNG", 3))
-    assert both.sizes == ImageSizes((9, 481), (7, 481), ((6, 1), (11, 1), (18, 2)))
+    assert both.sizes == ImageSizes((9, 481), (7, 481), ((6, 1), (11, 1), (18, 2)), 0)
     assert both.depths == ((12, 2), (16, 1))
     assert both.pixels is not None
     assert (both.pixels.n_images, both.pixels.repeated) == (4, 1)
     assert PHOTOS + NOTHING == NOTHING + PHOTOS == PHOTOS
     assert NOTHING + NOTHING == NOTHING
+
+
+def test_oblong_images_are_counted() -> None:
+    """Oblong is more than 1.5 times as long on one side as on the other; sums with older files do not know it."""
+    found = ImageSizes.of([300, 301, 200, 200, 64], [200, 200, 300, 301, 64])
+    assert found.oblong == 2
+    assert (found + found).oblong == 4
+    assert (found + ImageSizes((32, 32), (32, 32))).oblong is None
 
 
 def test_what_is_not_known_stays_unknown() -> None:

@@ -188,3 +188,25 @@ def test_sets_of_different_numbers() -> None:
     """More than a tenth apart is told, with the ends."""
     assert number_caveat({"a": 100, "b": 110, "c": 105}) is None
     assert (number_caveat({"a": 100, "b": 111, "c": 105}) or "").startswith("Numbers of images differ (a 100, b 111)")
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "told"),
+    [
+        ("clean:bicubic:96x96:mean=0,0,0:std=1,1,1", True),
+        ("clean:bicubic:96x96:crop=center:mean=0,0,0:std=1,1,1", False),
+        ("clean:bicubic:96x192:mean=0,0,0:std=1,1,1", False),  # into which they may fit
+        ("clean:bicubic:own-size:mean=0,0,0:std=1,1,1", False),
+        ("none", False),
+    ],
+)
+def test_oblong_images_that_are_squeezed(preprocessing: str, told: bool) -> None:
+    """A square network that squeezes images of more than 3 to 2 is told, and how to look at their middle instead."""
+    dna = _dna(widths=[64, 48, 32, 64], heights=[32, 32, 64, 64])
+    dna = replace(dna, fingerprint=replace(dna.fingerprint, preprocessing=preprocessing))
+    found = set_caveats(dna)
+    assert set(found) == ({"squeezed"} if told else set())
+    if told:
+        assert found["squeezed"].startswith("2 of 120 images are more than 1.5 times as long on one side as on the ")
+        assert "square of 96 pixels" in found["squeezed"]
+        assert "crop='center' (--crop center)" in found["squeezed"]

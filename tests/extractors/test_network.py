@@ -290,7 +290,7 @@ def test_modes_are_restored_after_an_error(network: nn.Sequential) -> None:
     """A forward that fails leaves modes as they were and no hook behind."""
     extractor = create_extractor(network, layers=["6"], probe_size=(12, 12))
     network.train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"failed on images of 20x20 pixels .* give size="):
         extractor(_images(2, 20))  # the linear layer is made for 12 x 12
     assert all(module.training for module in network.modules())
     assert not any(module._forward_hooks for module in network.modules())
@@ -600,10 +600,13 @@ def test_an_index_picks_tokens_and_neurons(index: str, expected: Callable[[Tenso
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("branches[x]", r"'branches\[x\]': an index has integers and slices, for example 'norm\[:, 0\]'"),
-        ("branches[]", "an index has integers and slices"),
-        ("branches[0", "an index has integers and slices"),
-        ("branches[0]x", "an index has integers and slices"),
+        (
+            "branches[x]",
+            r"'branches\[x\]': an index has integers, slices and names in quotes, for example 'norm\[:, 0\]'",
+        ),
+        ("branches[]", "an index has integers, slices and names"),
+        ("branches[0", "an index has integers, slices and names"),
+        ("branches[0]x", "an index has integers, slices and names"),
         ("branches[1:2:3:4]", "'1:2:3:4' is not an index of integers and slices"),
         ("branches[1-2]", "'1-2' is not an index of integers and slices"),
         ("branches[2]", r"layer 'branches\[2\]': its output has no such part"),
@@ -638,7 +641,7 @@ class _Odd(nn.Module):
         (lambda x: x[None], "odd", r"gives a tensor of shape \[1, 1, 3, 64, 64\]; known are \[N, C\]"),
         (lambda x: x.flatten(), "odd", r"gives a tensor of shape \[12288\]"),
         (lambda x: x.flatten(2).permute(2, 0, 1), "odd", r"shape \[4096, 1, 3\] for 1 images; .* has the images first"),
-        (lambda x: x, "unused", "layers unused of '_Odd' are not run in its forward"),
+        (lambda x: x, "unused", "layers unused of 'module:_Odd' are not run in its forward"),
         (lambda x: x, "none", "no module 'none'; "),
     ],
 )

@@ -362,7 +362,7 @@ def test_networks_that_cannot_be_compiled_are_refused(traced: Callable[[], int])
 
     network = Undecided(nn.Conv2d(3, 4, 3)).train()
     extractor = create_extractor(network, layers=["0"], compile=True)
-    with pytest.raises(ValueError, match=r"'Undecided' cannot be compiled as one graph \(.+\); create it with"):
+    with pytest.raises(ValueError, match=r"'module:Undecided' cannot be compiled as one graph \(.+\); create it with"):
         extractor(_images())
     assert not network[0]._forward_hooks
     assert network.training

@@ -190,7 +190,6 @@ def test_what_is_no_batch_of_features_is_refused(features: Any, error: type[Exce
         (lambda: build_dnas({"pool": REAL["pool"]}, TAKER, ["gaussian"]), "expected features .*, got features"),
         (lambda: NeuronFrechetDistance("vdna_tiny").update(torch.zeros(2, 4)), r"features \[N, d\] are for extractor="),
         (lambda: NeuronFrechetDistance("features:vit"), "features that were computed elsewhere, which no network"),
-        (lambda: VDNAEarthMoversDistance(TAKER), "vdna-metrics calibrate FEATURES.npz -o"),
     ],
 )
 def test_features_and_images_are_not_mistaken(call: Callable[[], Any], message: str) -> None:

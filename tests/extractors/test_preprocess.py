@@ -200,6 +200,7 @@ def test_wrong_images_are_refused(images: object, normalize: bool, error: type[E
         ({"crop": "middle"}, "unknown crop 'middle'; known: none, center, short_side_center"),
         ({"interpolation": "nearest"}, "unknown interpolation 'nearest'; known: bicubic, bilinear"),
         ({"crop": "center"}, "crop 'center' needs a size"),
+        ({"mode": "none", "size": (8, 8), "crop": "center"}, "crop 'center' and preprocessing 'none', which leaves"),
     ],
 )
 def test_wrong_settings_are_refused(arguments: dict[str, str], message: str) -> None:

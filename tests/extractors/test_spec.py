@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
-from vdna_metrics.extractors import ExtractorSpec, create_extractor
+from vdna_metrics.extractors import ExtractorSpec, create_extractor, get_spec, load_spec
 
 SPEC = ExtractorSpec("r", "test_resnet", ["layer1", "layer2"], size=32, weights="seeded:0")
 
@@ -111,3 +116,69 @@ def test_wrong_specs_are_refused(arguments: dict[str, object], error: type[Excep
     """Wrong parts are errors when the spec is written, not when it is built."""
     with pytest.raises(error, match=message):
         ExtractorSpec("r", "test_resnet", **arguments)
+
+
+def test_a_spec_comes_back_from_its_file(tmp_path: Path) -> None:
+    """Every field is kept, and the file is a name like any other."""
+    spec = ExtractorSpec(
+        "mine", "resnet18", {"a": "layer1", "b": "layer4"}, (64, 96), 0.5, (0.1, 0.2, 0.3), {"pad_type": "same"},
+        "hf-hub:owner/name/file", "ab" * 4, "model", ("head",), "https://host.invalid/ranges.json", "legacy_pytorch",
+        "center", "bilinear", 7, "MIT", "of mine", "bf16", True, True,
+    )  # fmt: skip
+    path = spec.save(tmp_path / "mine.json")
+    read = load_spec(path)
+    assert read == spec == get_spec(str(path))
+    for item in fields(spec):
+        assert getattr(read, item.name) == getattr(spec, item.name)
+
+
+def test_paths_of_a_spec_are_beside_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with a spec, its weights and its code can be moved; what is no path stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    Path("nets").mkdir()
+    spec = ExtractorSpec("mine", "nets/net.py:build", {"output": ""}, weights="nets/w.pth", ranges="/r.json")
+    data = json.loads(spec.save("nets/mine.json").read_text())
+    assert (data["architecture"], data["weights"], data["ranges"]) == ("net.py:build", "w.pth", "/r.json")
+    Path("nets").rename("moved")
+    read = load_spec("moved/mine.json")
+    assert (read.architecture, read.weights) == (os.path.join("moved", "net.py:build"), os.path.join("moved", "w.pth"))
+    for weights in ("timm", "seeded:0", "package:w.pth", "hf-hub:a/b/c", "https://host.invalid/w.pth", None):
+        assert load_spec(replace(spec, weights=weights).save("s.json")).weights == weights
+
+
+def test_a_file_runs_nothing_unasked(tmp_path: Path) -> None:
+    """Reading a spec that names code runs none of it; building its network is a question of trust."""
+    (tmp_path / "net.py").write_text("raise SystemExit")
+    path = ExtractorSpec("mine", f"{tmp_path}/net.py:build", {"output": ""}, None).save(tmp_path / "mine.json")
+    assert load_spec(path).is_code
+    with pytest.raises(ValueError, match=r"'mine' is code: .*trust_code=True"):
+        create_extractor(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": [0, 3]}, r"size\[0\]: expected a whole number from 1"),
+        ({"colour": "red"}, "it has 'colour'|has \\['colour'\\]"),
+        ({"crop": "middle"}, "crop: expected 'none' or 'center' or 'short_side_center', got 'middle'"),
+        ({"mean": "grey"}, "mean: expected a list of 3, got 'grey'"),
+        ({"schema": 2}, "schema 2"),
+        ({"schema": None}, "schema: expected a whole number from 1 to 1, got None"),
+        ({"layers": ["layer1"]}, "layers"),
+    ],
+)
+def test_what_is_no_spec_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """A field that is unknown or of another type is named, with the file."""
+    path = ExtractorSpec("r", "resnet18", ["layer1"]).save(tmp_path / "r.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_spec(path)
+    assert "r.json" in str(caught.value) or "schema" in message
+
+
+def test_a_module_is_in_no_file(tmp_path: Path) -> None:
+    """A module given as such has nothing that a file could say; the error says what has."""
+    with pytest.raises(ValueError, match=r"'AvgPool2d' is a torch\.nn\.Module, .* FILE\.py:FACTORY"):
+        create_extractor(torch.nn.AvgPool2d(2)).spec.save(tmp_path / "m.json")
+    with pytest.raises(FileNotFoundError):
+        create_extractor(str(tmp_path / "none.json"))

@@ -130,6 +130,24 @@ def test_ones_own_weights_are_replayed_when_the_record_is_trusted() -> None:
     assert leaderboard_differences(made, again, tolerance=0) == []
 
 
+def test_code_that_a_record_names_is_run_when_it_is_trusted() -> None:
+    """A replay runs the code of a record's network given leave, which is another than that for files of weights."""
+    code = "import torch\n\ndef build():\n    torch.manual_seed(0)\n    return torch.nn.Conv2d(3, 4, 3)\n"
+    Path("net.py").write_text(code)
+    network = create_extractor("net.py:build", size=8, crop="center", trust_code=True)
+    own = replace(PLAN, extractors=(network,), settings=replace(SETTINGS, metrics=("nfd",)))
+    made = _saved(make_leaderboard(own, reading=READING)[0])
+    assert made.networks[0].name == "net.py:build"
+    del network, own
+    for trust in ({}, {"trust": True}):
+        with pytest.raises(ValueError, match=r"'net\.py:build' is code: .* trust_code=True \(--trust-code\)"):
+            replay_leaderboard(made, reading=READING, **trust)
+    again, _ = replay_leaderboard(made, trust_code=True, reading=READING)
+    assert leaderboard_differences(made, again, tolerance=0) == []
+    more, _ = append_to_leaderboard(made, [("b", "gen_b.zip")], trust_code=True, reading=READING)
+    assert [each.name for each in more.generators] == ["gen_a", "b"]
+
+
 def test_a_record_of_an_older_version_is_replayed() -> None:
     """`files/schema1_demo.json`, of version 0.1.0: the same values, in the layers that it had."""
     recorded = load_leaderboard(Path(__file__).parents[1] / "files" / "schema1_demo.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.metric_tester import (
+    DISTANCES,
     LAYERS,
     RANGES,
     Bent,
@@ -28,7 +30,7 @@ from helpers.metric_tester import (
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from vdna_metrics import ActivationRange, NeuronFrechetDistance, create_extractor, shared_forward
+from vdna_metrics import ActivationRange, ActivationRanges, NeuronFrechetDistance, create_extractor, shared_forward
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.weights import LiveWeights, checksum, weights_sha256
 
@@ -631,3 +633,39 @@ def test_a_metric_in_use_is_pickled() -> None:
     with metric.extractor.locked():
         loaded = pickle.loads(pickle.dumps(metric))
     assert torch.equal(loaded.dna().distribution.state, metric.dna().distribution.state)
+
+
+# ------------------------------------------------------------------------------------------- how images come into it
+HOW: dict[str, Any] = {
+    "size": (8, 8), "mean": 0.5, "std": 0.25, "crop": "short_side_center", "preprocessing": "legacy_pytorch"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["emd", "nfd", "lfd", "calibration"])
+def test_every_metric_takes_how_images_come_in(name: str) -> None:
+    """Size, normalisation, crop and preprocessing of a module are keyword arguments of every metric."""
+    network = nn.AvgPool2d(2)
+    expected = create_extractor(network, **HOW)
+    classes: dict[str, Callable[..., Any]] = {**DISTANCES, "calibration": ActivationRange}
+    ranges = ActivationRanges.from_extremes({"output": [-9.0] * 3}, {"output": [9.0] * 3}, widen="none")
+    options = {"ranges": ranges} if name == "emd" else {}
+    assert classes[name](network, **HOW, **options).extractor is expected
+    with pytest.raises(ValueError, match="size, mean, std and preprocessing are for modules"):
+        classes[name]("vdna_tiny", size=8, **options)
+
+
+@pytest.mark.parametrize("crop", ["none", "center"])
+def test_squeezed_images_are_told_once(crop: Any) -> None:
+    """The first oblong batch that is squeezed warns, later ones do not; a crop squeezes nothing."""
+    metric = NeuronFrechetDistance(nn.AvgPool2d(2), size=8, crop=crop)
+    oblong = torch.zeros(2, 3, 16, 26, dtype=torch.uint8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        metric.update(oblong[..., :24])
+        assert not caught
+        for _ in range(2):
+            metric.update(oblong)
+            metric.update(oblong, real=True)
+    told = ["images of 16x26 pixels are more than 1.5 times as long"] if crop == "none" else []
+    assert [str(each.message)[: len(told[0])] for each in caught] == told
+    assert {each.filename for each in caught} <= {__file__}

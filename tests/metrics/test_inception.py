@@ -86,6 +86,14 @@ def test_antialias_is_part_of_the_fingerprint(weights: Path) -> None:
         )
 
 
+def test_images_may_be_cropped(weights: Path) -> None:
+    """The FID Inception looks at the middle of images when it is told to; a module gets them as they are."""
+    metric = FrechetInceptionDistance(64, feature_extractor_weights_path=weights, crop="center")
+    assert ":crop=center:" in metric.fingerprint.preprocessing
+    with pytest.raises(ValueError, match="crop='center' is for the FID Inception"):
+        FrechetInceptionDistance(torch.nn.Flatten(), crop="center")
+
+
 @pytest.mark.parametrize("mode", ["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"])
 def test_preprocessing_may_be_anothers(mode: PreprocessingMode, weights: Path) -> None:
     """What preprocessing= names is that of the catalogue's entry for those who publish statistics with it."""

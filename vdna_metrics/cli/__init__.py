@@ -42,7 +42,7 @@ _COMMANDS = {
 
 # Keywords of the library that options of commands are called otherwise than.
 _KEYWORDS = {"format": "file_format", "weights": "neuron_weights", "weights_path": "weights", "ranges": "ranges_file"}
-_KEYWORD = re.compile(r"(?:Reading\()?\b(\w+)=(\w+|\.\.\.|)\)?(?: \([^()]*--[^()]*\))?")
+_KEYWORD = re.compile(r"(?:Reading\()?(?<![:\w])(\w+)=(\w+|\.\.\.|)\)?(?: \([^()]*--[^()]*\))?")
 
 
 def _in_options(message: str, command: click.Command | None) -> str:

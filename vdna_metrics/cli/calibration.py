@@ -83,7 +83,7 @@ def calibrate(sources: tuple[str, ...], output: str, given: CalibrateOptions, as
     if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--widen is for extremes, --quantiles are taken as they are; leave one out")
     path = output_paths(output, ("ranges",))["ranges"]
-    sets = [find_set(source, reading.root, ["histogram"], network.extractor) for source in sources]
+    sets = [find_set(source, reading.root, ["histogram"], network.name) for source in sources]
     of_dnas = [each for each in sets if each.images is None]
     if of_dnas and quantiles is not None:
         others = [each.source for each in sets if each.images is not None]
@@ -180,10 +180,10 @@ def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
     network, reading, ranges_file = given.network, given.reading, given.ranges_file
     check_root(reading.root, source)
     picture = output_path(given.output)
-    of = find_set(source, reading.root, ["histogram"], network.extractor)
+    of = find_set(source, reading.root, ["histogram"], network.name)
     if of.images is None:
         dna = of.one_dna(layers=network.layers).total.select(network.layers)
-        _check_own(dna, None if ranges_file is None else load_ranges(ranges_file), network.extractor)
+        _check_own(dna, None if ranges_file is None else load_ranges(ranges_file), network.name)
     else:
         pass_ = reading_of(reading)
         settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file), images=[of.images])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vdna_metrics.cli.options import as_json
+from vdna_metrics.cli.options import TRUST_CODE, as_json
 from vdna_metrics.cli.screen import print_json, print_lines, print_table, tell
 from vdna_metrics.extractors import ExtractorSpec, create_extractor, get_spec, list_extractors
 from vdna_metrics.extractors.weights import cached_weights, weights_address
@@ -37,20 +37,21 @@ def extractors(context: click.Context, as_json: bool) -> None:
         for card in cards
     ]
     columns = ["name", "layers", "neurons", "input", "weights", "ranges", "licence"]
-    print_table("Extractors; besides these, timm:NAME takes any timm network", columns, rows)
+    print_table("Extractors; besides these, timm:NAME and torchvision:NAME take any network of theirs", columns, rows)
 
 
 @extractors.command("show")
 @click.argument("name", metavar="NAME")
+@click.option("--trust-code", is_flag=True, help=TRUST_CODE.replace("--extractor ", ""))
 @as_json
-def show_extractor(name: str, as_json: bool) -> None:
+def show_extractor(name: str, trust_code: bool, as_json: bool) -> None:
     """Show all there is to know of one network.
 
-    NAME is one of the list, or timm:NAME.
+    NAME is one of the list, timm:NAME, torchvision:NAME, SPEC.json or FILE.py:FACTORY.
     """
     spec = get_spec(name)
     if not spec.layers:  # found by building it
-        spec = create_extractor(spec).spec
+        spec = create_extractor(name, trust_code=trust_code).spec
     card = _card(spec)
     if as_json:
         return print_json(card)

@@ -82,7 +82,7 @@ def find_set(
 
 def default_column(source: str, network: NetworkOptions, root: str | None, *, by_neuron: bool = False) -> Column:
     """The first distance that takes a set's DNAs, of images the first of all; if asked one with parts by neuron."""
-    found = find_set(source, root, extractor=network.extractor)
+    found = find_set(source, root, extractor=network.name)
     kinds = kinds_in(found) if by_neuron else [dna.kind for dna in found.dnas]
     return columns.default_column(kinds, per="neuron" if by_neuron else None)
 

@@ -17,10 +17,10 @@ from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_s
 from vdna_metrics.cli.options import NetworkOptions, nested, option
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
-from vdna_metrics.cli.settings import take_features
+from vdna_metrics.cli.settings import running_as, take_features
 from vdna_metrics.dna import Column
 from vdna_metrics.dna.grouped import total_of
-from vdna_metrics.extractors import FeatureExtractor, create_extractor
+from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.registry import rebuildable_name
 from vdna_metrics.files import errors_of
@@ -31,7 +31,10 @@ from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import resolve
 from vdna_metrics.references.image_sets import extractor_of
 
-_OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
+_OF_NETWORKS = (
+    *("weights", "fid_weights", "fid_mode"),
+    *(item.name for item in fields(options.RunningOptions) if item.name != "trust_code"),
+)
 _OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
 
 
@@ -163,7 +166,8 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
-        recording: dict[str, Any] = {"root": reading.root, "trust": given.trust}
+        trusted = {"trust": given.trust, "trust_code": given.networks.running.trust_code}
+        recording: dict[str, Any] = {"root": reading.root, **trusted}
         told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
             plan = _plan(sources, given)
@@ -251,14 +255,11 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         elif not names:
             found = (rebuildable_name(extractor_of(dna), dna.fingerprint) for dna in first.dnas)
             names = tuple(dict.fromkeys(found)) or (options.DEFAULT_EXTRACTOR,)
-            precision = next((dna.fingerprint.precision for dna in first.dnas), None)
-            running = {**running, "precision": running["precision"] or precision}
+            if first.dnas:
+                running = running_as(first.dnas[0].fingerprint, running)
     if not made:
         files, layers = _weights(given.weights, names), list(given.layers or ()) or None
-        chosen = {name: layers for name in names if name.startswith("timm:")}
-        made = [
-            create_extractor(name, layers=chosen.get(name), weights_path=files.get(name), **running) for name in names
-        ]
+        made = [extractor_and_layout(name, layers, weights_path=files.get(name), **running)[0] for name in names]
     fid = FID_INCEPTIONS[given.fid_mode]
     networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:

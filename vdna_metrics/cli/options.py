@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, fields
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, TypeVar, get_args
 
 import click
 
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import Column, find_column, list_columns
+from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
+from vdna_metrics.extractors.registry import is_own, spec_and_module
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -122,10 +125,51 @@ def _with_options(command: Callable[..., Any], block: type[Any], default: str = 
     return command
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    """``"0.5"`` or ``"0.485,0.456,0.406"``."""
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = ()
+    if len(found) not in (1, 3):
+        raise click.BadParameter(f"{text!r}: expected a number, or three with commas between")
+    return found * (3 // len(found))
+
+
+def _size(text: str) -> tuple[int, int]:
+    """``"224"`` or ``"128x256"``, height first."""
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise click.BadParameter(f"{text!r}: expected pixels, 224 or 128x256 (height x width)")
+    return int(sides[0]), int(sides[-1])
+
+
+TRUST_CODE = "Run the code that --extractor FILE.py:FACTORY names."
+
+
 @dataclass(frozen=True)
 class RunningOptions:
-    """How a network is run."""
+    """How images come into a network, and how it is run: arguments of `create_extractor`."""
 
+    size: tuple[int, int] | None = option(
+        type=_size, metavar="N|HxW", help="Size to which images are resized, for a network that states none."
+    )
+    mean: tuple[float, ...] | None = option(
+        type=_numbers, metavar="X|R,G,B", help="Subtracted from images in [0, 1], likewise.  [default: 0]"
+    )
+    std: tuple[float, ...] | None = option(
+        type=_numbers, metavar="X|R,G,B", help="Then divided by, likewise.  [default: 1]"
+    )
+    crop: Any = option(
+        type=click.Choice(get_args(Crop)),
+        help="What of an image is looked at: all of it, squeezed; its largest central square; or, after the short side "
+        "is resized, its centre.  [default: the reference's, else the network's, mostly none]",
+    )
+    preprocessing: Any = option(
+        type=click.Choice(get_args(PreprocessingMode)),
+        help="How images are resized, for a network that does not say it.  [default: clean]",
+    )
+    trust_code: bool = option(is_flag=True, help=TRUST_CODE)
     precision: Any = option(
         type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
         help="Of the network's arithmetic; one for both sides.  [default: the reference's, else fp32]",
@@ -140,13 +184,26 @@ class NetworkOptions:
 
     extractor: str | None = option(
         metavar="NAME",
-        help=f"Network: a name of `vdna-metrics extractors`, or timm:NAME.  [default: {{default}}{DEFAULT_EXTRACTOR}]",
+        help="Network: a name of `vdna-metrics extractors`, timm:NAME, torchvision:NAME, SPEC.json or FILE.py:FACTORY. "
+        f" [default: {{default}}{DEFAULT_EXTRACTOR}]",
     )
     weights: str | None = option(metavar="FILE", help="Local file of the network's weights.")
     layers: tuple[str, ...] | None = option(
-        type=names(), metavar="A,B", help="Layers to look at; module paths for timm:NAME."
+        type=names(), metavar="A,B", help="Layers to look at; module paths where the network has none of its own."
     )
     running: RunningOptions = nested(RunningOptions)
+
+    @property
+    def name(self) -> str | None:
+        """The name that DNAs have of the network that is asked for."""
+        return self.extractor if self._own is None else self._own[0].name
+
+    @cached_property
+    def _own(self) -> tuple[ExtractorSpec, Any] | None:
+        """Kept, so that code is run once."""
+        if self.extractor is None or not is_own(self.extractor):
+            return None
+        return spec_and_module(self.extractor, self.weights, trust_code=self.running.trust_code)
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,12 @@ from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.extractors import (
     FeatureExtractor,
     PrecomputedFeatures,
+    Preprocessing,
     create_extractor,
     extractor_and_layout,
     get_spec,
 )
-from vdna_metrics.extractors.registry import rebuildable_name
+from vdna_metrics.extractors.registry import is_own, rebuildable_name
 from vdna_metrics.fingerprint import FEATURES, ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
@@ -47,7 +48,7 @@ from vdna_metrics.references import ImageSet, resolve
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA
 from vdna_metrics.references.store import own_ranges
 
-NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, False, False))
+NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, None, None, None, None, False, None, False, False))
 NO_HISTOGRAMS = HistogramOptions(None, None, None)
 ALL_NEURONS = NeuronOptions(None, None)
 
@@ -142,7 +143,7 @@ def find_settings(
     asked = options.layers
     if asked is None and columns and all(column.layers for column in columns):
         asked = tuple(dict.fromkeys(layer for column in columns for layer in column.layers or ()))
-    given = _first_dnas(sets, inputs.kinds_of(columns), options.extractor, asked)
+    given = _first_dnas(sets, inputs.kinds_of(columns), options.name, asked)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
     features = next((each for each in looked_at if each.features), None)
@@ -195,26 +196,25 @@ def _find_extractor(
     options: NetworkOptions, columns: Sequence[Column], reference: VDNA | None
 ) -> tuple[FeatureExtractor, list[str] | None]:
     """The network, and the names of the layers that were asked for."""
-    name, layers = options.extractor, options.layers
+    name, layers, paths = options.extractor, options.layers, None
     own = {column.name: column.extractor for column in columns}
     if name is None and reference is None and columns and len(set(own.values())) == 1:
         name = next(iter(own.values()))
     running = vars(options.running)
     if reference is not None:
-        if name in (None, reference.provenance.extractor):
-            name = rebuildable_name(reference.provenance.extractor, reference.fingerprint)
-            if layers is None and name.startswith("timm:"):  # a name that has no layers of its own
-                layers = tuple(reference.layout)
-        running = {**running, "precision": running["precision"] or reference.fingerprint.precision}
+        seen, paths = reference.fingerprint, {layer: reference.fingerprint.paths[layer] for layer in reference.layout}
+        if name is None:
+            name = rebuildable_name(reference.provenance.extractor, seen)
+        elif options.name != reference.provenance.extractor and not is_own(name):
+            paths = None
+        running = running_as(seen, running)
     name = name or DEFAULT_EXTRACTOR
     for column, extractor in own.items():  # how a network resizes its images is left to the user
         if extractor is not None and get_spec(extractor).architecture != get_spec(name).architecture:
             raise click.UsageError(
                 f"{column} is defined in {extractor}, and these images are seen by {name}: score {column} by itself"
             )
-    paths = layers if name.startswith("timm:") else None
-    built = create_extractor(name, layers=paths, weights_path=options.weights, **running)
-    network, layout = extractor_and_layout(built, layers)
+    network, layout = extractor_and_layout(name, layers, paths=paths, weights_path=options.weights, **running)
     return network, None if layers is None else list(layout)
 
 
@@ -223,7 +223,7 @@ def take_features(
 ) -> FeatureExtractor:
     """What takes the features of a source, where the option says no more than whose they are."""
     known = "" if reference is None else reference.provenance.extractor
-    name = options.extractor or (known if known.startswith(FEATURES) else FEATURES)
+    name = options.name or (known if known.startswith(FEATURES) else FEATURES)
     if not f"{name}:".startswith(FEATURES):
         raise click.UsageError(
             f"--extractor {name}: {source.name} holds features, which no network looks at; --extractor {FEATURES}NAME "
@@ -235,6 +235,13 @@ def take_features(
         if column.extractor is not None:
             raise click.UsageError(f"{column.name} is defined in {column.extractor}, and {source.name} holds features")
     return create_extractor(PrecomputedFeatures(dict(source.features), name.partition(":")[2]))
+
+
+def running_as(seen: ExtractorFingerprint, running: Mapping[str, Any]) -> dict[str, Any]:
+    """How a network is run, as another DNA's was where nothing else is asked for."""
+    crop = Preprocessing.crop_of(seen.preprocessing)
+    asked = {**running, "precision": running["precision"] or seen.precision}
+    return asked if crop == "none" else {**asked, "crop": asked["crop"] or crop}
 
 
 # ----------------------------------------------------------------------------------------------------------- comparison
@@ -346,9 +353,9 @@ def find_comparison(
     inputs.check_parts(columns, by, neurons)
     columns = tuple(inputs.in_unit(column, unit) for column in columns)
     reading = inputs.reading_of(options.reading, None if checkpoint is None else Path(checkpoint))
-    extractors = None if network.extractor is None else [network.extractor]
+    extractors = None if network.name is None else [network.name]
     reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
-    extractor = network.extractor or next(iter(reference.networks), None)
+    extractor = network.name or next(iter(reference.networks), None)
     generated = [inputs.find_set(source, root, kinds, extractor) for source in sources]
     for each in (reference, *generated):
         has = inputs.kinds_in(each)

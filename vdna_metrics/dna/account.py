@@ -20,6 +20,9 @@ HASHES = 16_384
 """Distinct images whose hashes are kept. Of more, shares are estimated, to about ``1 / sqrt(HASHES)`` of themselves."""
 
 
+OBLONG = 1.5
+"""An image is oblong whose long side is more than so many times the short one."""
+
 _APART = 2  # octaves: more than twice as many pixels for sure
 
 
@@ -40,6 +43,7 @@ class ImageSizes:
         widths: smallest and largest width.
         heights: smallest and largest height.
         octaves: images by the bits of their number of pixels: 11 is 1024 to 2047; empty where it was not recorded.
+        oblong: how many are, see `OBLONG`; ``None`` where it was not recorded.
 
     Examples:
         >>> photos = ImageSizes.of([481, 321], [321, 481])
@@ -50,13 +54,15 @@ class ImageSizes:
     widths: tuple[Positive, Positive]
     heights: tuple[Positive, Positive]
     octaves: tuple[tuple[Positive, Positive], ...] = ()
+    oblong: Count | None = None
 
     @classmethod
     def of(cls, widths: Any, heights: Any) -> ImageSizes:
         """Of images with these widths and heights, at least one."""
         x, y = (np.asarray(side, np.int64) for side in (widths, heights))
         bits = np.frexp((x * y).astype(np.float64))[1]
-        return cls((int(x.min()), int(x.max())), (int(y.min()), int(y.max())), _counted(bits))
+        oblong = int(np.count_nonzero(np.maximum(x, y) > OBLONG * np.minimum(x, y)))
+        return cls((int(x.min()), int(x.max())), (int(y.min()), int(y.max())), _counted(bits), oblong)
 
     @property
     def octave(self) -> int | None:
@@ -81,7 +87,8 @@ class ImageSizes:
         """Of both sets."""
         (a, b), (c, d) = zip(self.widths, other.widths, strict=True), zip(self.heights, other.heights, strict=True)
         octaves = _added(self.octaves, other.octaves) if self.octaves and other.octaves else ()
-        return ImageSizes((min(a), max(b)), (min(c), max(d)), octaves)
+        oblong = None if self.oblong is None or other.oblong is None else self.oblong + other.oblong
+        return ImageSizes((min(a), max(b)), (min(c), max(d)), octaves, oblong)
 
     def __str__(self) -> str:
         """``32x32``, or from the smallest to the largest."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
 from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution
-from vdna_metrics.dna.account import Counts, ImageAccount
+from vdna_metrics.dna.account import OBLONG, Counts, ImageAccount
 from vdna_metrics.dna.vdna import VDNA
 
 FEW = 100
@@ -112,6 +113,7 @@ def set_caveats(
         "unread": lambda: _unread(dna),
         "repeated": lambda: _repeated(account),
         "depth": lambda: _depth(account.depths or ()),
+        "squeezed": lambda: _squeezed(dna),
         "coverage": lambda: _coverage(dna),
         "few": lambda: _few(dna, like or dna, floors or {}),
     }
@@ -196,6 +198,36 @@ def _depth(depths: Counts) -> Caveat | None:
         f"{number} of {total} images of 16 bits have no value above {2**bits - 1}, so they look like {bits}-bit images "
         f"and are read {2 ** (16 - bits)} times too dark",
         end=": white is 65535. Scale their values up first",
+    )
+
+
+def _squeezed(dna: VDNA) -> Caveat | None:
+    sizes = dna.provenance.account.sizes
+    if sizes is None or not sizes.oblong:
+        return None
+    are = "image is" if sizes.oblong == 1 else "images are"
+    return squeeze_caveat(f"{sizes.oblong} of {dna.n_images} {are}", dna.fingerprint.preprocessing)
+
+
+def squeeze_caveat(which: str, preprocessing: str) -> Caveat | None:
+    """A sentence on oblong images, where the network's preprocessing squeezes them into a square.
+
+    Args:
+        which: images, and a verb.
+        preprocessing: id of it.
+
+    Examples:
+        >>> squeeze_caveat("2 of 9 images are", "none"), str(squeeze_caveat("2 of 9 images are", "clean:8x8"))[:44]
+        (None, '2 of 9 images are more than 1.5 times as lon')
+    """
+    size = re.search(r"(?:^|:)(\d+)x\1(?=:|$)", preprocessing)
+    if size is None or ":crop=" in preprocessing:
+        return None
+    return Caveat(
+        f"{which} more than {OBLONG} times as long on one side as on the other, and squeezed into a square of "
+        f"{size[1]} pixels",
+        end=": what that does to shapes counts. To look at the middle of each image instead, on both sides, give "
+        "crop='center' (--crop center)",
     )
 
 

@@ -8,4 +8,4 @@ from .registry import (
     get_spec as get_spec,
     list_extractors as list_extractors,
 )
-from .spec import ExtractorSpec as ExtractorSpec
+from .spec import ExtractorSpec as ExtractorSpec, load_spec as load_spec

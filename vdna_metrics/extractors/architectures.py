@@ -267,8 +267,34 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
+TORCHVISION = "torchvision:"
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's networks that classify images."""
+    from torchvision import models
+
+    return list(models.list_models(module=models))
+
+
+def _of_torchvision(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    if name in ("googlenet", "inception_v3"):  # else they warn that their initialisation, which is slow, will change
+        arguments = {"init_weights": False, **arguments}
+    network: Any = models.get_model(name, weights=None, **arguments)
+    if isinstance(network, models.SwinTransformer):
+        network.output_fmt = "NHWC"  # as timm's say it
+    return cast(nn.Module, network)
+
+
 def check_architecture(name: str) -> None:
-    """Raise ``ValueError``, naming near ones, when neither we nor timm have an architecture."""
+    """Raise ``ValueError``, naming near ones, when none of us, timm and torchvision have an architecture."""
+    if name.startswith(TORCHVISION):
+        own = name.removeprefix(TORCHVISION)
+        if own not in torchvision_names():
+            raise ValueError(f"torchvision has no network {own!r}; {near_names(own, torchvision_names())}")
+        return
     import timm
 
     if name not in ARCHITECTURES and not timm.is_model(name):
@@ -277,8 +303,10 @@ def check_architecture(name: str) -> None:
 
 
 def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network by name, ours or timm's, with its own initialisation."""
+    """Build a network by name, ours, timm's or torchvision's, with its own initialisation."""
     check_architecture(name)
+    if name.startswith(TORCHVISION):
+        return _of_torchvision(name.removeprefix(TORCHVISION), arguments)
     if name in ARCHITECTURES:
         return ARCHITECTURES[name](**arguments)
     import timm

@@ -28,7 +28,7 @@ from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
 from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
 from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.extractors.response import moments_of, response_of
-from vdna_metrics.extractors.spec import ExtractorSpec
+from vdna_metrics.extractors.spec import ExtractorSpec, module_architecture
 from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
 from vdna_metrics.layout import NeuronLayout, near_names
@@ -38,6 +38,10 @@ Activations = dict[str, Tensor]
 
 class _AllSeenError(Exception):
     """Ends a forward once every wanted layer has been seen."""
+
+
+class _LayerError(ValueError):
+    """A layer gives what cannot be read."""
 
 
 class Lease:
@@ -157,7 +161,10 @@ class FeatureExtractor:
         self.built_with = weights
         self.features = features
         self.preprocess: Preprocessing | PrecomputedFeatures = features or spec.preprocess
-        self._identity = replace((features or spec).fingerprint, weights=weights)
+        identity = (features or spec).fingerprint
+        if spec.is_code:  # where code of a file lies says nothing of the network
+            identity = replace(identity, architecture=module_architecture(network))
+        self._identity = replace(identity, weights=weights)
         self._answered = ""  # weights that the response is of, where there is one
         self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
@@ -338,7 +345,13 @@ class FeatureExtractor:
 
     def _probe(self, probe: Tensor) -> NeuronLayout:
         modules = dict(self.network.named_modules())
+        script = isinstance(self.network, torch.jit.ScriptModule)
         for layer, (path, _) in self._places.items():
+            if script and path:
+                raise ValueError(
+                    f"layer {layer!r} of {self.name!r}: TorchScript is read at its output only, leave layers= out or "
+                    "index the output, as [0]"
+                )
             if path not in modules:
                 raise ValueError(
                     f"layer {layer!r} of {self.name!r}: no module {path!r}; {near_names(path, list(modules))}"
@@ -411,13 +424,12 @@ class FeatureExtractor:
                 return
             try:
                 output = part_of(output, self._places[layer][1])
-            except (IndexError, TypeError) as error:
-                raise ValueError(f"layer {layer!r}: its output has no such part ({error})") from error
+            except (LookupError, TypeError) as error:
+                raise _LayerError(f"layer {layer!r}: its output has no such part ({error!r})") from error
             if not isinstance(output, Tensor):
-                several = f"; add the index of one, as {self.spec.paths[layer]}[0]"
-                raise ValueError(
+                raise _LayerError(
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
-                    + (several if isinstance(output, list | tuple) else "")
+                    + _advice(self.spec.paths[layer], output)
                 )
             outputs[layer] = keep(layer, output)
             if len(outputs) == len(layers) and not to_the_end:
@@ -432,7 +444,7 @@ class FeatureExtractor:
                 stack.callback(handle.remove)
             stack.enter_context(self._as_configured(x.device, precision))
             stack.enter_context(contextlib.suppress(_AllSeenError))
-            output = self.network(self._as_input(x))
+            output = self._call(x)
             for layer in layers:
                 if layer not in inner:  # what the call gives: a class may override `__call__`, of which no hook knows
                     observe(layer, output)
@@ -440,6 +452,23 @@ class FeatureExtractor:
         if missing:
             raise ValueError(f"layers {', '.join(missing)} of {self.name!r} are not run in its forward")
         return outputs
+
+    def _call(self, x: Tensor) -> Any:
+        try:
+            return self.network(self._as_input(x))
+        except (_LayerError, torch.cuda.OutOfMemoryError):
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:  # by which networks refuse a shape
+            probe = self.probe_images
+            known = hasattr(self, "layout") and (not isinstance(probe, Tensor) or probe.shape[2:] == x.shape[2:])
+            fixed = self.spec.preprocess.size is not None or self.spec.preprocess.mode == "none"
+            if fixed or known:
+                raise
+            height, width = x.shape[2:]
+            raise ValueError(
+                f"{self.name!r} failed on images of {height}x{width} pixels ({type(error).__name__}: {error}): if it "
+                "wants others, give size=..., to which images are then resized"
+            ) from error
 
     def _as_input(self, x: Tensor) -> Tensor:
         parameter = next((p for p in self.network.parameters() if p.is_floating_point()), None)
@@ -482,6 +511,19 @@ class FeatureExtractor:
         )
 
 
+def _advice(path: str, output: object) -> str:
+    """How to read one of several tensors."""
+    several: list[Any] = (
+        list(output)[:9] if isinstance(output, dict) else [0] if isinstance(output, list | tuple) else []
+    )
+    if not several:
+        return ""
+    name, index = split_path(path)
+    one = ", ".join([*(f"{part!r}" for part in index), f"{several[0]!r}"])
+    known = f" of {', '.join(map(repr, several))}" if isinstance(output, dict) else ""
+    return f"; add the index of one{known}, as {name}[{one}]"
+
+
 def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     # Not `contiguous`, to which one channel, one pixel or one image may have any strides.
     strides = torch.empty(x.shape, device="meta", memory_format=memory_format).stride()
@@ -490,11 +532,18 @@ def _in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
 
 @contextlib.contextmanager
 def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    training = [module for module in network.modules() if module.training]
+    """And uncompiled, for hooks are not for the user's compiler."""
+    modules = list(network.modules())
+    training = [module for module in modules if getattr(module, "training", False)]  # frozen TorchScript has no mode
+    compiled = [(module, call) for module in modules if (call := vars(module).get("_compiled_call_impl")) is not None]
     for module in training:
         module.training = False
+    for module, _ in compiled:
+        module._compiled_call_impl = None
     try:
         yield
     finally:
         for module in training:
             module.training = True
+        for module, call in compiled:
+            module._compiled_call_impl = call

@@ -58,6 +58,8 @@ class Preprocessing:
         check_choice("interpolation", self.interpolation, Interpolation)
         if self.crop != "none" and self.size is None:
             raise ValueError(f"crop {self.crop!r} needs a size: without one images keep their own")
+        if self.crop != "none" and self.mode == "none":
+            raise ValueError(f"crop {self.crop!r} and preprocessing 'none', which leaves images as they are: give one")
 
     @property
     def id(self) -> str:
@@ -78,6 +80,17 @@ class Preprocessing:
         statistics = (("mean", self.mean), ("std", self.std))
         parts += [f"{name}={','.join(f'{v:g}' for v in values)}" for name, values in statistics]
         return ":".join(parts)
+
+    @staticmethod
+    def crop_of(id: str) -> Crop:
+        """The crop that an `id` tells.
+
+        Examples:
+            >>> Preprocessing.crop_of(Preprocessing(size=(8, 8), crop="center").id), Preprocessing.crop_of("none")
+            ('center', 'none')
+        """
+        found = [part.removeprefix("crop=") for part in id.split(":") if part.startswith("crop=")]
+        return found[0] if found else "none"  # type: ignore[return-value]
 
     def resize(self, images: Tensor) -> Tensor:
         """``[N, 3, H, W]`` uint8 or float in [0, 255] -> ``[N, 3, *size]`` float32 in [0, 255]; "none" as given."""

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
+from vdna_metrics.files import check_schema, errors_of, read_json, write_whole
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, Precision
 from vdna_metrics.layout import check_choice
+from vdna_metrics.schema import Positive, typed
+
+PLUGIN = "entry-point:"  # architecture prefix of those that an installed package brings
+FACTORY = re.compile(r"(?P<file>.+\.py):(?P<factory>[^\W\d]\w*(\.[^\W\d]\w*)*)")  # of those of code in a file
+SPEC_SCHEMA = 1
+_PATHS = ("architecture", "weights", "ranges")  # fields that may be paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +31,9 @@ class ExtractorSpec:
 
     Args:
         name: how users call it.
-        architecture: a timm architecture, or a name in ``extractors.architectures.ARCHITECTURES``.
+        architecture: a timm architecture, ``"torchvision:NAME"``, a name in
+            ``extractors.architectures.ARCHITECTURES``, or ``"FILE.py:FACTORY"``, code that makes the network and is
+            run when it is trusted.
         layers: module paths whose outputs are looked at, or ``{layer name: module path}``. A path may end in an index:
             ``"stage4[1]"`` is the second of a list of tensors, ``"norm[:, 0]"`` a class token. Empty: each block or
             stage and the final norm of a timm network.
@@ -135,9 +149,14 @@ class ExtractorSpec:
         return hash(self.identity)
 
     @property
+    def is_code(self) -> bool:
+        """Whether code of a file, or of an installed package, makes its network."""
+        return self.architecture.startswith(PLUGIN) or FACTORY.fullmatch(self.architecture) is not None
+
+    @property
     def is_rebuildable(self) -> bool:
         """Whether this spec gives the same network again, which a module and weights of chance do not."""
-        return self.weights is not None and not self.architecture.startswith(MODULE)
+        return self.is_code or (self.weights is not None and not self.architecture.startswith(MODULE))
 
     @property
     def fingerprint(self) -> ExtractorFingerprint:
@@ -148,10 +167,101 @@ class ExtractorSpec:
         """
         seeded = (self.weights or "").startswith("seeded:")
         return ExtractorFingerprint(
-            self.architecture_id,
+            f"{MODULE}{self.architecture}" if self.is_code else self.architecture_id,
             (self.sha256 or "") if seeded else "",
             self.preprocess.id,
             self.paths,
             self.precision,
             self.options,
         )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the spec as JSON, whole or not at all; relative paths in it become relative to the file.
+
+        Raises:
+            ValueError: for a spec of a ``torch.nn.Module``, which no file can say.
+
+        Examples:
+            >>> import tempfile
+            >>> spec = ExtractorSpec("r18", "resnet18", ["layer1"], size=64, weights="seeded:0")
+            >>> load_spec(spec.save(f"{tempfile.mkdtemp()}/r18.json")) == spec
+            True
+        """
+        if self.architecture.startswith(MODULE):
+            raise ValueError(
+                f"{self.name!r} is a torch.nn.Module, which a file cannot say: give a spec whose architecture is "
+                "FILE.py:FACTORY, code that makes it"
+            )
+        path = Path(path)
+        moved = _with_paths(self, lambda each: os.path.relpath(each, path.absolute().parent))
+        data = {item.name: getattr(moved, item.name) for item in fields(self)}
+        return write_whole(path, json.dumps({"schema": SPEC_SCHEMA, **data}, indent=1) + "\n")
+
+
+def load_spec(path: str | Path) -> ExtractorSpec:
+    """Read a spec that `ExtractorSpec.save` wrote, or somebody by hand; nothing in it is run or fetched.
+
+    Args:
+        path: the file; relative paths in it are relative to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a spec; the field is named.
+    """
+    data = read_json(path, Mapping[str, Any], "the spec of an extractor")  # type: ignore[type-abstract]
+    with errors_of(str(path)):
+        check_schema(data, SPEC_SCHEMA, "the spec of an extractor")
+        found = typed(_SpecFields, {name: value for name, value in data.items() if name != "schema"})
+        return _with_paths(ExtractorSpec(**vars(found)), lambda each: os.path.join(os.path.dirname(path), each))
+
+
+@dataclass(frozen=True)
+class _SpecFields:
+    """What a file says of a spec, as `ExtractorSpec` has it after its checks."""
+
+    name: str
+    architecture: str
+    layers: Mapping[str, str]
+    size: tuple[Positive, Positive] | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    architecture_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    sha256: str | None = None
+    state_dict_key: str | None = None
+    ignore_weights: tuple[str, ...] = ()
+    ranges: str | None = None
+    preprocessing: PreprocessingMode = "clean"
+    crop: Crop = "none"
+    interpolation: Interpolation = "bicubic"
+    neurons: Positive | None = None
+    licence: str = ""
+    note: str = ""
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+
+
+def _with_paths(spec: ExtractorSpec, move: Callable[[str], str]) -> ExtractorSpec:
+    """With its relative paths moved."""
+
+    def is_path(name: str, value: str | None) -> bool:
+        if value is None or os.path.isabs(value):
+            return False
+        if name == "architecture":
+            return FACTORY.fullmatch(value) is not None
+        return ":" not in value and value != "timm"  # "seeded:0", "package:FILE", "https://..."
+
+    found = {name: value for name in _PATHS if is_path(name, value := getattr(spec, name))}
+    moved: dict[str, Any] = {name: move(value) for name, value in found.items()}
+    return replace(spec, **moved)
+
+
+def module_name(network: nn.Module) -> str:
+    """How DNAs call a ``torch.nn.Module``: it says that it is one."""
+    return f"{MODULE}{type(network).__name__}"
+
+
+def module_architecture(network: nn.Module) -> str:
+    """How fingerprints call the architecture of a ``torch.nn.Module``."""
+    return f"{MODULE}{type(network).__module__}.{type(network).__qualname__}"

@@ -26,8 +26,12 @@ _TIMM = "timm"
 _ROW, _ODD = 4096, 0x1E3779B97F4A7C15  # of `checksum`
 
 
-def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
+def build_network(spec: ExtractorSpec, *, network: nn.Module | None = None) -> tuple[nn.Module, str]:
     """Build a spec's network with its weights, on the CPU in float32 whatever surrounds the call.
+
+    Args:
+        spec: of the network.
+        network: made by code of somebody's own, to be given the weights; it keeps its type and where it lies.
 
     Returns:
         The network in eval mode without gradients, and the sha256 of its weights.
@@ -36,17 +40,20 @@ def build_network(spec: ExtractorSpec) -> tuple[nn.Module, str]:
         ValueError: when weights cannot be had, are not those the spec states, or do not fit the architecture.
     """
     # Before the network is built, which takes seconds: a mistyped name, or weights that cannot be had.
-    check_architecture(spec.architecture)
+    own = network is not None
+    if not own:
+        check_architecture(spec.architecture)
     seeded = spec.weights is not None and spec.weights.startswith(_SEEDED)
     path = None if seeded or spec.weights is None else _weights_file(spec)
     with hermetic():
-        network = build_architecture(spec.architecture, spec.architecture_kwargs)
+        if network is None:
+            network = build_architecture(spec.architecture, spec.architecture_kwargs)
         if path is not None:
             _load_into(network, read_state_dict(path, spec.state_dict_key), spec, path)
         elif seeded:
             network.load_state_dict(seeded_state_dict(network, int(str(spec.weights).removeprefix(_SEEDED))))
         network.eval().requires_grad_(False)
-        for name, tensor in network.named_parameters():
+        for name, tensor in () if own else network.named_parameters():
             if tensor.device.type != "cpu" or tensor.dtype in (torch.float16, torch.bfloat16, torch.float64):
                 raise ValueError(
                     f"expected weights in float32 on the CPU, got {name} of {spec.name!r} in {tensor.dtype} on "
@@ -67,10 +74,20 @@ def weights_sha256(state_dict: Mapping[str, Tensor], *, ignore: tuple[str, ...] 
     for name in sorted(state_dict):
         if name.endswith("num_batches_tracked") or name.startswith(ignore or ("\0",)):
             continue
-        tensor = state_dict[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        for tensor in _tensors_of(state_dict[name]):
+            tensor = tensor.detach().cpu().contiguous()
+            digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _tensors_of(value: Any) -> Iterator[Tensor]:
+    """A weight, or those that quantised layers pack together, as what they compute with."""
+    if isinstance(value, Tensor):
+        yield value.dequantize() if value.is_quantized else value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors_of(part)
 
 
 class LiveWeights:
@@ -293,7 +310,7 @@ def weights_address(spec: ExtractorSpec) -> str:
     if sources:
         return RemoteFile(sources[0]).address if _is_remote(sources[0]) else str(_local(sources[0]))
     if spec.weights is None:
-        return "the architecture's own initialisation"
+        return "those that its code gives it" if spec.is_code else "the architecture's own initialisation"
     return f"drawn with seed {spec.weights.removeprefix(_SEEDED)}"
 
 

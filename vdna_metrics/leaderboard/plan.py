@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,14 +124,16 @@ class LeaderboardPlan:
         parts = ("ranges", "neurons", "neuron_weights", "root")
         return {"references": list(self.references), **{part: getattr(self, part) for part in parts}}
 
-    def with_networks(self) -> LeaderboardPlan:
-        """The same with its networks created, each once."""
+    def with_networks(self, *, trust_code: bool = False) -> LeaderboardPlan:
+        """The same with its networks created, each once.
+
+        Raises:
+            ValueError: for networks that code of a file makes, unless it is trusted.
+        """
+        create = partial(create_extractor, trust_code=trust_code)
         own = [column.extractor for column in self.settings.columns if column.extractor is not None]
-        return replace(
-            self,
-            extractors=tuple(map(create_extractor, self.extractors)),
-            networks={name: create_extractor(self.networks.get(name, name)) for name in dict.fromkeys(own)},
-        )
+        networks = {name: create(self.networks.get(name, name)) for name in dict.fromkeys(own)}
+        return replace(self, extractors=tuple(map(create, self.extractors)), networks=networks)
 
     def check_same(self, given: Mapping[str, Any]) -> None:
         """Raise ``ValueError``, showing both sides, for settings that are not these.
@@ -277,6 +280,7 @@ def append_to_leaderboard(
     cache: Path | None = None,
     root: str | None = None,
     trust: bool = False,
+    trust_code: bool = False,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -293,6 +297,7 @@ def append_to_leaderboard(
         cache: folder where DNAs are kept.
         root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
         trust: whether to read weights and stores that only the record names, see `LeaderboardPlan.check_trusted`.
+        trust_code: whether to run code of a file that the record names as a network, ``FILE.py:FACTORY``.
         reading: how images are read.
         start: tells of progress.
 
@@ -303,6 +308,7 @@ def append_to_leaderboard(
     plan = LeaderboardPlan.from_leaderboard(recorded)
     if not trust:
         plan.check_trusted()
+    plan = plan.with_networks(trust_code=trust_code)
     if again := [source for _, source in generators if source in [known for _, known in plan.generators]]:
         raise ValueError(f"each set of images is given once; given twice: {', '.join(again)}")
     every = *plan.generators, *generators
@@ -320,6 +326,7 @@ def replay_leaderboard(
     cache: Path | None = None,
     root: str | None = None,
     trust: bool = False,
+    trust_code: bool = False,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -331,6 +338,7 @@ def replay_leaderboard(
         cache: folder where DNAs are kept.
         root: copy on disk of sources ``dataset:NAME/SPLIT``, by default where it was.
         trust: whether to read weights and stores that only the record names, see `LeaderboardPlan.check_trusted`.
+        trust_code: whether to run code of a file that the record names as a network, ``FILE.py:FACTORY``.
         reading: how images are read; batches and bad images are treated as they were.
         start: tells of progress.
 
@@ -341,6 +349,7 @@ def replay_leaderboard(
     plan = LeaderboardPlan.from_leaderboard(recorded)
     if not trust:
         plan.check_trusted()
+    plan = plan.with_networks(trust_code=trust_code)
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
     _, making = _recorded(recorded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,10 +18,11 @@ from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.precomputed import FeaturesLike
+from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
-from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError
+from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError, levels_to_caller
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
 from vdna_metrics.references.resolve import resolve
 
@@ -37,10 +37,10 @@ class DistanceMetric(ExtractorMetric):
     needs no real images: what is given to ``update(imgs, real=True)`` is passed over.
 
     Args:
-        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        extractor: a name (see `get_spec`), an ``ExtractorSpec``, or any ``torch.nn.Module``.
         reference: DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real images are
             given to ``update(imgs, real=True)``.
-        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        layers: names of the layers to look at; module paths where it has none of its own, as modules.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         weights: of these neurons (or layers), ``{layer: [neurons]}``, `NeuronWeights`, or their file.
         reduction: ``"mean"`` gives a scalar, ``"layer"`` ``{layer: scalar}``, ``"none"`` ``{layer: [neurons]}``.
@@ -48,6 +48,8 @@ class DistanceMetric(ExtractorMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where states are kept, by default the metric's device.
         weights_path: local file of the network's weights.
+        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.
 
     Raises:
@@ -86,12 +88,21 @@ class DistanceMetric(ExtractorMetric):
         reset_real_features: bool = True,
         state_device: torch.device | str | None = None,
         weights_path: str | Path | None = None,
+        size: int | tuple[int, int] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        crop: Crop | None = None,
+        preprocessing: PreprocessingMode | None = None,
+        trust_code: bool = False,
         **metric_kwargs: Any,
     ) -> None:
         if not hasattr(self, "distance"):
             raise TypeError(f"{type(self).__name__} is not a metric yet: make a subclass that names its distance")
         self.distance.check_reduction(reduction)
-        built, layout = extractor_and_layout(extractor, layers, neurons, weights_path)
+        built, layout = extractor_and_layout(
+            extractor, layers, neurons, weights_path=weights_path, size=size, mean=mean, std=std, crop=crop,
+            preprocessing=preprocessing, trust_code=trust_code,
+        )  # fmt: skip
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         if not isinstance(reset_real_features, bool):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
@@ -244,7 +255,7 @@ class DistanceMetric(ExtractorMetric):
             self._warned |= {(name, what) for what in caveats}
             notes.add_caveats(f"{name} images", caveats)
         for sentence in notes.sentences():
-            warnings.warn(sentence, UserWarning, stacklevel=_levels_to_caller())
+            warnings.warn(sentence, UserWarning, stacklevel=levels_to_caller())
         distance = self.distance(
             real, generated, weights=self.weights, reduction=self.reduction,
             allow_subsampled=self.allow_subsampled, **self._options(),
@@ -340,16 +351,6 @@ class DistanceMetric(ExtractorMetric):
             Figure and axis.
         """
         return self._plot(val, ax)
-
-
-def _levels_to_caller() -> int:
-    """The ``stacklevel`` by which a warning names the line that called for a result, past torch and torchmetrics."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(
-        ("torch.", "torchmetrics.", "vdna_metrics.")
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _misfit(found: list[tuple[str, str, str]]) -> str:

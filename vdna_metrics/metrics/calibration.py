@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions.base import CHANGED, check_unchanged
 from vdna_metrics.extractors.precomputed import FeaturesLike
+from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_
@@ -20,11 +21,13 @@ class ActivationRange(ExtractorMetric):
     """Smallest and largest activation of every neuron, over batches and ranks.
 
     Args:
-        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
-        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        extractor: a name (see `get_spec`), an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        layers: names of the layers to look at; module paths where it has none of its own, as modules.
         normalize: whether images are floats in [0, 1] instead of uint8.
         state_device: where extremes are kept, by default the metric's device.
         weights_path: local file of the network's weights.
+        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.
 
     Examples:
@@ -48,9 +51,18 @@ class ActivationRange(ExtractorMetric):
         normalize: bool = False,
         state_device: torch.device | str | None = None,
         weights_path: str | Path | None = None,
+        size: int | tuple[int, int] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        crop: Crop | None = None,
+        preprocessing: PreprocessingMode | None = None,
+        trust_code: bool = False,
         **metric_kwargs: Any,
     ) -> None:
-        built, layout = extractor_and_layout(extractor, layers, weights_path=weights_path)
+        built, layout = extractor_and_layout(
+            extractor, layers, weights_path=weights_path, size=size, mean=mean, std=std, crop=crop,
+            preprocessing=preprocessing, trust_code=trust_code,
+        )  # fmt: skip
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         infinite = torch.full((self.layout.total,), torch.inf, dtype=torch.float32, device=self._states_device)
         self.add_state("low", infinite, dist_reduce_fx="min")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -16,7 +15,7 @@ from vdna_metrics.distributions import (
     empty_histogram,
 )
 from vdna_metrics.dna.distances import EMD, LFD, NFD, Distance, Reduction
-from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.extractors.registry import ExtractorLike, NetworkOptions
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.positions import check_max_positions
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class DistanceMetricOptions(TypedDict, total=False):
+class DistanceMetricOptions(NetworkOptions, total=False):
     """Keyword arguments of every distance metric, those of ``torchmetrics.Metric`` last."""
 
     reference: ReferenceLike | None
@@ -40,7 +39,6 @@ class DistanceMetricOptions(TypedDict, total=False):
     normalize: bool
     reset_real_features: bool
     state_device: torch.device | str | None
-    weights_path: str | Path | None
     compute_on_cpu: bool
     dist_sync_on_step: bool
     process_group: Any
@@ -153,13 +151,13 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
     that are not listed are those of ``torchmetrics.Metric``.
 
     Args:
-        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        extractor: a name (see `get_spec`), an ``ExtractorSpec``, or any ``torch.nn.Module``.
         reference: DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real images are
             given to ``update(imgs, real=True)``.
         bins: bins of each histogram; those of the reference must agree.
         ranges: activation ranges, a path to them, or ``"auto"`` for histograms that find their own. By default those of
             the reference, else those that ship for the extractor, else ``"auto"``.
-        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        layers: names of the layers to look at; module paths where it has none of its own, as modules.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         weights: of these neurons, ``{layer: [neurons]}``, `NeuronWeights`, or their file; the distance is then
             ``sum w_i EMD_i`` instead of the mean.
@@ -172,6 +170,8 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         allow_subsampled: take a reference of which other positions were looked at.
         state_device: where counts are kept, by default the metric's device.
         weights_path: local file of the network's weights.
+        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -215,10 +215,10 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
     listed are those of ``torchmetrics.Metric``.
 
     Args:
-        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        extractor: a name (see `get_spec`), an ``ExtractorSpec``, or any ``torch.nn.Module``.
         reference: Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one, real
             images are given to ``update(imgs, real=True)``.
-        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        layers: names of the layers to look at; module paths where it has none of its own, as modules.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         weights: of these neurons, ``{layer: [neurons]}``, `NeuronWeights`, or their file; the distance is then
             ``sum w_i d_i`` instead of the mean.
@@ -227,6 +227,8 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
+        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -253,10 +255,10 @@ class LayerFrechetDistance(GaussianDistanceMetric):
     layer of the FID Inception this is FID. Keyword arguments that are not listed are those of ``torchmetrics.Metric``.
 
     Args:
-        extractor: a name (``list_extractors()``), ``"timm:NAME"``, an ``ExtractorSpec``, or any ``torch.nn.Module``.
+        extractor: a name (see `get_spec`), an ``ExtractorSpec``, or any ``torch.nn.Module``.
         reference: layer Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store. Without one,
             real images are given to ``update(imgs, real=True)``.
-        layers: names of the layers to look at; module paths for ``"timm:..."`` names and modules.
+        layers: names of the layers to look at; module paths where it has none of its own, as modules.
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file: a submatrix of the
             covariance.
         weights: of the layers, ``{layer: number}``, `NeuronWeights` with ``per="layer"``, or their file; the distance
@@ -266,6 +268,8 @@ class LayerFrechetDistance(GaussianDistanceMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
+        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.

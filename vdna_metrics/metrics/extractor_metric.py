@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
+import warnings
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from vdna_metrics.dna.account import OBLONG
+from vdna_metrics.dna.caveats import squeeze_caveat
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.fingerprint import ExtractorFingerprint, moments_differ
@@ -42,6 +46,7 @@ class ExtractorMetric(Metric, ABC):
     feature_network: str = "extractor"
     settings: Tensor
     _keeps_real = False
+    _squeezes = False
 
     def __init__(
         self,
@@ -101,7 +106,18 @@ class ExtractorMetric(Metric, ABC):
         with extractor.locked():
             self._follow(extractor.weights(contents=not holds_images), holds_images=holds_images)
             activations, changed = self._lease(imgs, self.normalize)
+        if isinstance(imgs, Tensor):  # precomputed features may be a mapping
+            self._warn_of_squeezing(*imgs.shape[2:])
         return activations, changed
+
+    def _warn_of_squeezing(self, *sides: int) -> None:
+        """Once."""
+        if self._squeezes or len(sides) != 2 or max(sides) <= OBLONG * min(sides):
+            return
+        sentence = squeeze_caveat(f"images of {sides[0]}x{sides[1]} pixels are", self.fingerprint.preprocessing)
+        if sentence is not None:
+            self._squeezes = True
+            warnings.warn(str(sentence), UserWarning, stacklevel=levels_to_caller())
 
     def _follow(self, weights: str, *, holds_images: bool) -> None:
         # The first images since the last reset say which weights a metric is about.
@@ -294,6 +310,16 @@ def _responses_differ(a: Tensor, b: Tensor) -> bool:
         return False
     sides = (numbers[1:].view(torch.float64).view(-1, 2).tolist() for numbers in (a, b))
     return any(moments_differ(tuple(here), tuple(there)) for here, there in zip(*sides, strict=True))
+
+
+def levels_to_caller() -> int:
+    """The ``stacklevel`` by which a warning names the line that called for a result, past torch and torchmetrics."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(
+        ("torch.", "torchmetrics.", "vdna_metrics.")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _moved(default: Tensor, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from vdna_metrics.distributions import LayerGaussianDistribution
 from vdna_metrics.dna.distances import LFD, Distance
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import create_extractor, raw_module_extractor
 from vdna_metrics.extractors.response import probe_image
 from vdna_metrics.extractors.weights import weights_sha256
@@ -149,6 +149,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         preprocessing: how images are resized instead of by ``antialias``, which a reference of others asks for:
             ``"clean"`` as clean-fid, ``"legacy_tensorflow"`` as ADM, StyleGAN, EDM and torch-fidelity,
             ``"legacy_pytorch"`` as pytorch-fid, ``"torchmetrics"``; see `Preprocessing`.
+        crop: what of an image is looked at, see `Preprocessing`.
         neurons: of the neurons to look at, indices, a `NeuronSelection`, or its file; the distance of their marginal, a
             submatrix of the covariance.
         reference: layer Gaussian DNA of the real images: a ``VDNA``, a path, or a name from the store.
@@ -197,6 +198,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         antialias: bool = True,
         *,
         preprocessing: PreprocessingMode | None = None,
+        crop: Crop | None = None,
         neurons: Sequence[int] | Tensor | NeuronSelection | str | Path | None = None,
         reference: ReferenceLike | None = None,
         state_device: torch.device | str | None = None,
@@ -208,7 +210,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         own = type(self).add_state is not Metric.add_state
         self.__dict__["add_state"] = partial(Metric.add_state, self, persistent=own)
         extractor, layer = _extractor(
-            feature, normalize, input_img_size, feature_extractor_weights_path, antialias, preprocessing
+            feature, normalize, input_img_size, feature_extractor_weights_path, antialias, preprocessing, crop
         )
         super().__init__(
             extractor,
@@ -309,12 +311,12 @@ def _extractor(
     weights_path: str | Path | None,
     antialias: bool,
     preprocessing: PreprocessingMode | None,
+    crop: Crop | None,
 ) -> tuple[FeatureExtractor, str]:
     if isinstance(feature, nn.Module):
-        if preprocessing is not None:
-            raise ValueError(
-                f"preprocessing={preprocessing!r} is for the FID Inception; a module gets images as they are given"
-            )
+        for name, value in (("preprocessing", preprocessing), ("crop", crop)):
+            if value is not None:
+                raise ValueError(f"{name}={value!r} is for the FID Inception; a module gets images as they are given")
         known = getattr(feature, "num_features", None)
         if known is None:
             probe = probe_image(*input_img_size)
@@ -332,4 +334,4 @@ def _extractor(
         raise ValueError(f"antialias=False and preprocessing={preprocessing!r}: give one of them")
     if preprocessing not in FID_INCEPTIONS:
         raise ValueError(f"preprocessing must be one of {', '.join(FID_INCEPTIONS)}, got {preprocessing!r}")
-    return create_extractor(FID_INCEPTIONS[preprocessing], weights_path=weights_path), _LAYERS[feature]
+    return create_extractor(FID_INCEPTIONS[preprocessing], weights_path=weights_path, crop=crop), _LAYERS[feature]
