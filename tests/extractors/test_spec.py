@@ -178,7 +178,7 @@ def test_what_is_no_spec_is_refused(tmp_path: Path, change: dict[str, Any], mess
 
 def test_a_module_is_in_no_file(tmp_path: Path) -> None:
     """A module given as such has nothing that a file could say; the error says what has."""
-    with pytest.raises(ValueError, match=r"'AvgPool2d' is a torch\.nn\.Module, .* FILE\.py:FACTORY"):
+    with pytest.raises(ValueError, match=r"'module:AvgPool2d' is a torch\.nn\.Module, .* FILE\.py:FACTORY"):
         create_extractor(torch.nn.AvgPool2d(2)).spec.save(tmp_path / "m.json")
     with pytest.raises(FileNotFoundError):
         create_extractor(str(tmp_path / "none.json"))

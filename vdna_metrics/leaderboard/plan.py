@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -246,9 +245,7 @@ def make_leaderboard(
     Raises:
         ValueError: as `resolve` and `score_leaderboard`.
     """
-    # Arguments of a record's architectures may be any.
-    with nullcontext() if recorded is None else errors_of("networks of the leaderboard cannot be built", _OF_NETWORKS):
-        plan = plan.with_networks()
+    plan = plan.with_networks()
     (reference, *generators), notes = _open_sets(plan, recorded, cache)
     ranges = None if plan.ranges is None else load_ranges(plan.ranges)
     leaderboard, evidence = score_leaderboard(
@@ -305,10 +302,7 @@ def append_to_leaderboard(
         ValueError: when the record does not tell how it was made or is not trusted, or images, networks or settings are
             not what they were; both sides are shown.
     """
-    plan = LeaderboardPlan.from_leaderboard(recorded)
-    if not trust:
-        plan.check_trusted()
-    plan = plan.with_networks(trust_code=trust_code)
+    plan = _plan_of(recorded, trust=trust, trust_code=trust_code)
     if again := [source for _, source in generators if source in [known for _, known in plan.generators]]:
         raise ValueError(f"each set of images is given once; given twice: {', '.join(again)}")
     every = *plan.generators, *generators
@@ -346,16 +340,24 @@ def replay_leaderboard(
         ValueError: when the record does not tell how it was made or is not trusted, or images or networks are not what
             they were; both sides are shown.
     """
-    plan = LeaderboardPlan.from_leaderboard(recorded)
-    if not trust:
-        plan.check_trusted()
-    plan = plan.with_networks(trust_code=trust_code)
+    plan = _plan_of(recorded, trust=trust, trust_code=trust_code)
     settings = plan.settings if pictures else replace(plan.settings, pictures=0)
     plan = replace(plan, settings=settings, root=root or plan.root)
     _, making = _recorded(recorded)
     reading = replace(reading, batch_size=making.batch_size, skip_bad=making.skip_bad)
     told: dict[str, Any] = {"recorded": recorded, "title": recorded.title, "command": recorded.command}
     return make_leaderboard(plan, **told, cache=cache, reading=reading, start=start)
+
+
+def _plan_of(recorded: Leaderboard, *, trust: bool, trust_code: bool) -> LeaderboardPlan:
+    """The plan of a record, with its networks created."""
+    plan = LeaderboardPlan.from_leaderboard(recorded)
+    if not trust:
+        plan.check_trusted()
+    with errors_of(
+        "networks of the leaderboard cannot be built", _OF_NETWORKS
+    ):  # arguments of architectures may be any
+        return plan.with_networks(trust_code=trust_code)
 
 
 # ------------------------------------------------------------------------------------------------------- sets of images
