@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from helpers.dnas import KINDS, make_activations, make_distribution, make_dna, make_fingerprint
+from helpers.dnas import KINDS, LAYOUT, make_activations, make_distribution, make_dna, make_fingerprint
 
-from vdna_metrics import load_reference
+from vdna_metrics import ActivationRanges, load_reference
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.caveats import chance, number_caveat, pair_caveats, set_caveats
@@ -157,3 +157,12 @@ def test_sets_of_different_numbers() -> None:
     """More than a tenth apart is told, with the ends."""
     assert number_caveat({"a": 100, "b": 110, "c": 105}) is None
     assert (number_caveat({"a": 100, "b": 111, "c": 105}) or "").startswith("Numbers of images differ (a 100, b 111)")
+
+
+def test_what_chance_adds_is_in_the_unit_of_the_value() -> None:
+    """Of auto histograms it does not depend on where the grid has its bins: about that of calibrated ranges."""
+    auto = make_dna("auto", 200, bins=400)
+    low, high = auto.distribution.observed
+    given = make_dna("histogram", 200, bins=400, ranges=ActivationRanges(LAYOUT, low, high))
+    found = [float(chance(dna, 10).split()[2]) for dna in (auto, given)]
+    assert found[0] == pytest.approx(found[1] * LAYOUT.total / (LAYOUT.total - 1), rel=0.02)  # one has no width

@@ -189,7 +189,8 @@ def chance(dna: VDNA, n_images: int) -> str:
         counts = distribution.counts.double()
         share = counts.cumsum(dim=1) / counts.sum(dim=1, keepdim=True).clamp_min(1)
         spread = (share * (1 - share)).clamp_min(0)
-        bins = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1).mean()
+        moved = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1)
+        bins = (moved * distribution.bin_widths("bins").to(moved.device)).nanmean().nan_to_num()
         return f"up to {float(bins):.3g} bins to a VDNA-EMD"
     if dna.n_images < distribution.min_images:
         return "more than can be told"
