@@ -16,7 +16,7 @@ from helpers.dnas import assert_same_state, tiny_extractor
 from vdna_metrics import Reading, build_dnas, calibrate, load_vdna, open_images
 from vdna_metrics.analysis import collect_features
 from vdna_metrics.build.passes import Checkpoint
-from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder, known_ranges
+from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder
 from vdna_metrics.dna import VDNA, GroupedDNA, ImageClusters
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.references import load_dna_folder
@@ -200,13 +200,18 @@ def test_a_killed_pass_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest
     assert not list((tmp_path / "cache").rglob("unfinished"))
 
 
-def test_ranges_are_calibrated_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network without ranges of its own gets those of the images, kept by content."""
-    images, cache = open_images(folder), tmp_path / "cache"
-    found = known_ranges(images, EXTRACTOR, cache=cache)
-    assert found.equals(calibrate(folder, EXTRACTOR))
+def test_auto_histograms_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network without ranges gets histograms that find their own: each group its own, from the cache the same."""
+    options: dict[str, Any] = {"groups": 3, "classes": True, "cache": tmp_path / "cache", "reading": READING}
+    made = build_set(folder, EXTRACTOR, ["histogram"], **options)
+    whole = build_dnas(folder, EXTRACTOR, ranges="auto", reading=READING)["histogram"]
     _refuse_images(monkeypatch)
-    assert known_ranges(images, EXTRACTOR, cache=cache).equals(found)
+    for each in (made, build_set(folder, EXTRACTOR, ["histogram"], ranges="auto", **options)):
+        assert isinstance(each.dnas["histogram"], GroupedDNA)
+        assert_same_state(total_of(each.dnas["histogram"]).distribution, whole.distribution)
+        for group, same in zip(each.dnas["histogram"].groups, made.dnas["histogram"].groups, strict=True):
+            assert_same_state(group.distribution, same.distribution)
+        assert each.classes["histogram"].keys() == made.classes["histogram"].keys()
 
 
 @pytest.mark.parametrize("reading", [Reading(shard=(0, 2)), Reading(all_ranks=True)])

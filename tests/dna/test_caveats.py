@@ -159,6 +159,16 @@ def test_sets_of_different_numbers() -> None:
     assert (number_caveat({"a": 100, "b": 111, "c": 105}) or "").startswith("Numbers of images differ (a 100, b 111)")
 
 
+def test_neurons_that_gave_the_reference_one_value() -> None:
+    """Of auto histograms they are counted, for they have no value in bins; of given ranges they have one."""
+    real, fake = make_dna("auto", 120), make_dna("auto", 120, seed=1)
+    sentence = pair_caveats(real, fake, name="photos")["width"]
+    assert sentence.startswith("1 of 9 neurons gave one value to all images of photos: in bins and in range they have")
+    assert "width" not in pair_caveats(*[make_dna("histogram", 120)] * 2)
+    assert "width" not in pair_caveats(real.select(["norm"]), fake.select(["norm"]))
+    assert set_caveats(real) == {}
+
+
 def test_what_chance_adds_is_in_the_unit_of_the_value() -> None:
     """Of auto histograms it does not depend on where the grid has its bins: about that of calibrated ranges."""
     auto = make_dna("auto", 200, bins=400)

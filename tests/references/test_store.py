@@ -25,6 +25,7 @@ from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRec
 from vdna_metrics.references.store import (
     ReferenceStore,
     bundled_store,
+    default_ranges,
     find_ranges,
     find_reference,
     list_references,
@@ -160,7 +161,8 @@ def test_a_tampered_file_is_refused(made_store: Path) -> None:
 def test_ranges_by_extractor() -> None:
     """Ranges are found by the extractor's name; where there are none, it is said how to get them."""
     assert ranges_origin("dino") == "ship"
-    assert ranges_origin("seeded_resnet50") == "calibrate"
+    assert ranges_origin("seeded_resnet50") == "auto"
+    assert default_ranges(create_extractor("seeded_resnet50")) == "auto"
     assert find_ranges("dino").equals(make_ranges())
     with pytest.raises(
         ValueError,

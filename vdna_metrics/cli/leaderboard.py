@@ -22,7 +22,7 @@ from vdna_metrics.extractors import create_extractor
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
 from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_sources, replay_leaderboard
-from vdna_metrics.ranges import load_ranges
+from vdna_metrics.ranges import as_ranges
 from vdna_metrics.references import resolve
 
 _OF_NETWORKS = ("weights", "fid_weights", "fid_mode", "precision", "channels_last", "compile")
@@ -211,7 +211,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     )
     plan = _with_networks(plan, columns, given.networks)
     check_histogram_options(kinds_of(columns), histograms)
-    ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
+    ranges = None if histograms.ranges is None else as_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
         check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)
     return plan
@@ -227,7 +227,8 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     if names and not free:
         raise click.UsageError(f"{columns[0].name} has its own network: leave --extractors out")
     for name in _OF_ONE_NETWORK:
-        if click.get_current_context().params[name] is not None and len(names) > 1:
+        value = click.get_current_context().params[name]
+        if value is not None and (name, value) != ("ranges", "auto") and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
     running, reference = vars(given.running), None
     if free and not names:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
-from vdna_metrics.dna.caveats import set_caveats
+from vdna_metrics.dna.caveats import pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
@@ -235,7 +235,10 @@ class DistanceMetric(ExtractorMetric):
                 raise RefusedError(f"expected at least {least} {name} images, got {side.n_images}")
         for name, side in sides.items():
             said = [what for whose, what in self._warned if whose == name]
-            for what, sentence in set_caveats(side, like=real, said=said).items():
+            told = set_caveats(side, like=real, said=said)
+            if side is real and "width" not in said and self._options().get("unit") != "activation":
+                told |= {what: each for what, each in pair_caveats(side, generated).items() if what == "width"}
+            for what, sentence in told.items():
                 self._warned.add((name, what))
                 warnings.warn(f"{name} images: {sentence}", UserWarning, stacklevel=_levels_to_caller())
         distance = self.distance(

@@ -337,3 +337,10 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     """A root without files is no package."""
     with pytest.raises(FileNotFoundError, match="none"):
         read_vdna_package(tmp_path / "none")
+
+
+def test_histograms_that_find_their_own_ranges_are_refused(tmp_path: Path) -> None:
+    """The bins of its files are those of given ranges; it is said where these come from, and nothing is written."""
+    with pytest.raises(ValueError, match=r"the bins of this DNA are its own .*calibrate DNA"):
+        write_vdna_package(make_dna("auto"), tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []
