@@ -26,6 +26,8 @@ from vdna_metrics.leaderboard import (
 )
 from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.references import resolve
+from vdna_metrics.references.adding import add_ranges
+from vdna_metrics.references.store import user_store
 from vdna_metrics.reports import leaderboard_csv
 
 SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
@@ -212,8 +214,9 @@ def test_the_reference_is_named_after_its_first_source() -> None:
     assert make_leaderboard(opened)[0].scores == named.scores
 
 
-def test_histograms_find_their_own_ranges_where_none_are_known() -> None:
+def test_histograms_find_their_own_ranges_where_none_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record says auto, and by how much bins move each value; it is replayed and added to, to the bit."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
     made = _saved(make_leaderboard(PLAN, reading=READING)[0])
     assert made.networks[0].ranges == "auto"
     widths = [score.bin_width for score in made.scores]
@@ -224,6 +227,8 @@ def test_histograms_find_their_own_ranges_where_none_are_known() -> None:
     assert asked.scores == made.scores
     assert asked.settings["ranges"] == "auto"
     assert leaderboard_differences(made, replay_leaderboard(_saved(asked), reading=READING)[0], tolerance=0) == []
+    add_ranges(calibrate("real", "tiny"), user_store(), extractor="tiny")  # which are known from now on
+    assert leaderboard_differences(made, replay_leaderboard(made, reading=READING)[0], tolerance=0) == []
     more, _ = append_to_leaderboard(made, [("zip", "gen_b.zip")], reading=READING)
     assert more.scores[0].value == made.scores[0].value
 

@@ -211,7 +211,7 @@ def make_leaderboard(
     if plan.ranges is not None:
         ranges = dict.fromkeys(map(_name_of, plan.extractors), as_ranges(plan.ranges))
     elif recorded is not None:
-        ranges = _calibrated_ranges(recorded, plan, reference, reading)
+        ranges = _recorded_ranges(recorded, plan, reference, reading)
     leaderboard, evidence = score_leaderboard(
         reference,
         generators,
@@ -452,18 +452,21 @@ def _changed_images(recorded: Leaderboard, plan: LeaderboardPlan, sets: Sequence
     return found
 
 
-def _calibrated_ranges(
+def _recorded_ranges(
     recorded: Leaderboard, plan: LeaderboardPlan, reference: ImageSet, reading: Reading
 ) -> dict[str, GivenRanges]:
-    """Ranges of networks for which none ship: what has no auto histograms calibrated them on the reference's images."""
+    """Auto where it was; before there was auto, ranges of which none ship were calibrated on the reference."""
     found: dict[str, GivenRanges] = {}
     digests = {network.name: network.ranges for network in recorded.networks}
     for network in group_by_network(plan.settings, plan.extractors, plan.networks):
-        extractor, layers = network.extractor, network.layers("histogram")
-        if digests[network.label] in ("", "auto") or default_ranges(extractor) != "auto":
+        extractor, digest, layers = network.extractor, digests[network.label], network.layers("histogram")
+        if digest == "auto":
+            found[extractor.name] = "auto"
             continue
-        if reference.images is not None and reference.choose_dna("histogram", extractor, layers=layers) is None:
-            found[extractor.name] = calibrate(reference.images, extractor, layers=layers, reading=reading)
+        ship = not digest or default_ranges(extractor) != "auto"
+        if ship or reference.images is None or reference.choose_dna("histogram", extractor, layers=layers) is not None:
+            continue
+        found[extractor.name] = calibrate(reference.images, extractor, layers=layers, reading=reading)
     return found
 
 
