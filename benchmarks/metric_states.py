@@ -5,9 +5,9 @@ torch's meta device. Updates are timed on networks of drawn weights, which cost 
 take the same images in turn, each runs the network for itself, and the medians of the processor's time are compared:
 that of all threads, which other work on the machine disturbs little.
 
-The floor of a state: a histogram is `bins + 2` whole numbers a neuron (int64: a neuron of Inception's first layer sees
-6.8e9 activations of ImageNet), a Gaussian two sums a neuron, a layer Gaussian one and a square a layer (float64, so
-that sums in any order agree to 1e-12).
+The floor of a state: a histogram is `bins + 2` whole numbers a neuron, whether its ranges are given or found (int64: a
+neuron of Inception's first layer sees 6.8e9 activations of ImageNet), a Gaussian two sums a neuron, a layer Gaussian
+one and a square a layer (float64, so that sums in any order agree to 1e-12).
 """
 
 import argparse
@@ -28,7 +28,12 @@ from vdna_metrics import (
     VDNAEarthMoversDistance,
     create_extractor,
 )
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import (
+    GaussianDistribution,
+    HistogramDistribution,
+    LayerGaussianDistribution,
+    empty_histogram,
+)
 from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.extractors.architectures import build_architecture
 from vdna_metrics.extractors.catalogue import CATALOGUE
@@ -98,6 +103,7 @@ def print_updates(name: str, extractor: FeatureExtractor, images: torch.Tensor, 
     contestants: dict[str, Callable[[], object]] = {"network alone": lambda: extractor(images)}
     makers: dict[str, Callable[[], VDNAEarthMoversDistance | NeuronFrechetDistance | LayerFrechetDistance]] = {
         "EMD": lambda: VDNAEarthMoversDistance(extractor, ranges=ranges),
+        "EMD, auto ranges": lambda: VDNAEarthMoversDistance(extractor, ranges="auto"),
         f"EMD, max_positions={SOME}": lambda: VDNAEarthMoversDistance(extractor, ranges=ranges, max_positions=SOME),
         "NFD": lambda: NeuronFrechetDistance(extractor),
         "LFD": lambda: LayerFrechetDistance(extractor),
@@ -105,6 +111,10 @@ def print_updates(name: str, extractor: FeatureExtractor, images: torch.Tensor, 
     for kind, make in makers.items():
         metric = make()
         contestants[kind] = lambda metric=metric: metric.update(images.clone())
+    activations = extractor(images)
+    for how, given in (("given", ranges), ("auto", "auto")):
+        histogram = empty_histogram(extractor.layout, given, BINS[-1])
+        contestants[f"counting, {how} ranges"] = lambda histogram=histogram: histogram.fill_(activations)
     seconds: dict[str, list[float]] = {kind: [] for kind in contestants}
     for repeat in range(repeats + 1):
         for kind, run in contestants.items():
@@ -114,8 +124,15 @@ def print_updates(name: str, extractor: FeatureExtractor, images: torch.Tensor, 
                 seconds[kind].append(time.process_time() - start)
     alone = median(seconds["network alone"])
     for kind, taken in seconds.items():
-        added = (median(taken) - alone) / alone
-        print(f"{name:<12}{kind:<24}{1e3 * median(taken) / len(images):8.2f} ms{added:+9.1%}")
+        added = "" if kind.startswith("counting") else f"{(median(taken) - alone) / alone:+9.1%}"
+        print(f"{name:<12}{kind:<24}{1e3 * median(taken) / len(images):8.2f} ms{added}")
+    for what, auto, given in (
+        ("an update", "EMD, auto ranges", "EMD"),
+        ("counting", "counting, auto ranges", "counting, given ranges"),
+    ):
+        print(
+            f"{name:<12}{what} of auto ranges takes {median(seconds[auto]) / median(seconds[given]):.2f} times as long"
+        )
     looks = []
     for _ in range(repeats):
         start = time.process_time()

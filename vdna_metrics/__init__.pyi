@@ -1,6 +1,10 @@
 from . import analysis as analysis, functional as functional, leaderboard as leaderboard, reports as reports
 from ._version import __version__ as __version__
-from .analysis.coverage import coverage as coverage, quantile_ranges as quantile_ranges
+from .analysis.coverage import (
+    coverage as coverage,
+    observed_ranges as observed_ranges,
+    quantile_ranges as quantile_ranges,
+)
 from .build import Reading as Reading, build_dnas as build_dnas, calibrate as calibrate
 from .dna import (
     VDNA as VDNA,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vdna_metrics import Reading, build_dnas, calibrate, create_extractor, load_vdna, open_images
 from vdna_metrics.analysis import collect_features
 from vdna_metrics.build.passes import Checkpoint
-from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder, known_ranges
+from vdna_metrics.build.sets import BuiltSet, build_set, cached_folder
 from vdna_metrics.dna import VDNA, GroupedDNA, ImageClusters
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.references import load_dna_folder
@@ -178,14 +178,10 @@ def test_what_another_forward_left_is_made_again(folder: Path, tmp_path: Path) -
     images, options = open_images(folder), {"features": "output", "cache": tmp_path / "cache", "groups": 3}
     first, other = (create_extractor(Edited(bend)) for bend in (torch.square, torch.exp))
     build_set(images, first, ["gaussian"], **options)
-    high = known_ranges(images, first, cache=tmp_path / "cache").high
     said = r"responses of layer 'output' differ.*computed again"
     with pytest.warns(UserWarning, match=said):
         found = build_set(images, other, ["gaussian"], **options)
-    with pytest.warns(UserWarning, match=said):
-        ranges = known_ranges(images, other, cache=tmp_path / "cache")
     assert found.reused == ()
-    assert not torch.equal(ranges.high, high)
     expected = build_set(images, other, ["gaussian"], features="output", groups=3)
     assert_same_state(found.dnas["gaussian"].total.distribution, expected.dnas["gaussian"].total.distribution)
     assert torch.equal(found.features, expected.features)
@@ -233,13 +229,18 @@ def test_a_killed_pass_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest
     assert not list((tmp_path / "cache").rglob("unfinished"))
 
 
-def test_ranges_are_calibrated_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network without ranges of its own gets those of the images, kept by content."""
-    images, cache = open_images(folder), tmp_path / "cache"
-    found = known_ranges(images, EXTRACTOR, cache=cache)
-    assert found.equals(calibrate(folder, EXTRACTOR))
+def test_auto_histograms_are_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network without ranges gets histograms that find their own: each group its own, from the cache the same."""
+    options: dict[str, Any] = {"groups": 3, "classes": True, "cache": tmp_path / "cache", "reading": READING}
+    made = build_set(folder, EXTRACTOR, ["histogram"], **options)
+    whole = build_dnas(folder, EXTRACTOR, ranges="auto", reading=READING)["histogram"]
     _refuse_images(monkeypatch)
-    assert known_ranges(images, EXTRACTOR, cache=cache).equals(found)
+    for each in (made, build_set(folder, EXTRACTOR, ["histogram"], ranges="auto", **options)):
+        assert isinstance(each.dnas["histogram"], GroupedDNA)
+        assert_same_state(total_of(each.dnas["histogram"]).distribution, whole.distribution)
+        for group, same in zip(each.dnas["histogram"].groups, made.dnas["histogram"].groups, strict=True):
+            assert_same_state(group.distribution, same.distribution)
+        assert each.classes["histogram"].keys() == made.classes["histogram"].keys()
 
 
 @pytest.mark.parametrize("reading", [Reading(shard=(0, 2)), Reading(all_ranks=True)])

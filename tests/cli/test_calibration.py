@@ -219,11 +219,11 @@ def test_quantiles_of_parts_go_by_dnas() -> None:
         (["real", "--quantiles", "0.9,0.1"], 2, "'0.9,0.1': expected two levels from 0 to 1, for example 0.0001,0.99"),
         (["real", "--quantiles", "0.5"], 2, "'0.5': expected two levels"),
         (["real", "--quantiles", "a,b"], 2, "'a,b': expected two levels"),
-        (["dna.npz", "real", "--quantiles", "0.1,0.9"], 1, "of images or of DNAs, not of both: dna.npz is a DNA"),
+        (["dna.npz", "real", "--quantiles", "0.1,0.9"], 1, "over images or over DNAs, not both: dna.npz is a DNA"),
         (["dna.npz", "--quantiles", "0.1,0.9", "--extractor", "tiny"], 2, "--extractor and --shard are for images"),
         (["dna.npz", "--quantiles", "0.1,0.9", "--shard", "1/2"], 2, "--extractor and --shard are for images"),
         (["ranges.npz", "--quantiles", "0.1,0.9"], 1, "holds 'ranges', and no images"),
-        (["dna.npz"], 1, "dna.npz is a DNA, no images: give --quantiles"),
+        (["dna.npz"], 1, "expected histograms that found their own ranges (ranges='auto'), got some in"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_calibrated_is_refused(words: list[str], exit_code: int, message: str) -> None:
@@ -274,7 +274,6 @@ def test_coverage_of_a_dna_is_by_its_own_ranges() -> None:
 @pytest.mark.parametrize(
     ("words", "exit_code", "message"),
     [
-        (["real", "--extractor", "tiny"], 1, "no activation ranges ship for 'tiny'"),
         (["real", "--extractor", "other", "--ranges", "ranges.npz"], 1, "were not made with this extractor"),
         (["real", "--extractor", "tiny", "-o", "x.txt"], 2, "a picture ends in .png, .pdf, .svg"),
         (["real", "--extractor", "tiny", "-o", "nowhere/x.png"], 1, "folder nowhere does not exist"),
@@ -282,7 +281,7 @@ def test_coverage_of_a_dna_is_by_its_own_ranges() -> None:
     ],
 )
 def test_coverage_refuses(words: list[str], exit_code: int, message: str) -> None:
-    """Missing ranges, ranges of another network, files that are no picture, and other kinds of DNA are errors."""
+    """Ranges of another network, files that are no picture, and other kinds of DNA are errors."""
     _calibrate("real")
     run("make", "real", "-o", "gaussian", "--kinds", "gaussian", "--extractor", "tiny")
     assert message in run("coverage", *words, exit_code=exit_code).stderr
@@ -303,3 +302,37 @@ def test_ranks_calibrate_over_several_sets_as_one_process(rule: tuple[str, str])
     assert alone.stdout.replace(b"one.npz", b"three.npz") == ranks.stdout
     assert Path("one.npz").read_bytes() == Path("three.npz").read_bytes()
     assert torch.equal(load_ranges("one.npz").low, load_ranges("three.npz").low)
+
+
+# --------------------------------------------------------------------------------------------------- auto histograms
+def test_ranges_are_read_off_auto_histograms() -> None:
+    """As calibration on their images gives them, by rule and by quantile, of several DNAs too; of given ranges not."""
+    for place, source in enumerate(SOURCES):
+        run("make", source, "-o", f"{place}", "--extractor", "tiny", "--ranges", "auto", "--batch-size", "1")
+    dnas = [f"{place}.npz" for place in range(len(SOURCES))]
+    for widen in ("margin", "none"):
+        _calibrate(*SOURCES, "--widen", widen, "--batch-size", "1")
+        printed = run_json("calibrate", *dnas, "-o", "read", "--widen", widen)
+        assert load_ranges("read.npz").equals(load_ranges("ranges.npz"))
+        assert (printed["extractor"], printed["n_images"], printed["widen"]) == ("tiny", 26, widen)
+    run("calibrate", "0.npz", "-o", "quantiles", "--quantiles", "0.1,0.9")
+    assert load_ranges("quantiles.npz").levels == (0.1, 0.9)
+    run("make", "real", "-o", "given", "--extractor", "tiny", "--ranges", "ranges.npz")
+    assert (
+        "expected histograms that found their own ranges"
+        in run("calibrate", "given.npz", "-o", "x", exit_code=1).stderr
+    )
+    assert "0.npz is a DNA, real not" in run("calibrate", "0.npz", "real", "-o", "x", exit_code=1).stderr
+
+
+def test_nothing_lies_outside_of_auto_histograms() -> None:
+    """Coverage says so, of images and of their DNA; other ranges are refused for the DNA."""
+    run("make", "real", "-o", "dna", "--extractor", "tiny", "--ranges", "auto")
+    printed = run_json("coverage", "dna.npz")
+    assert printed == run_json("coverage", "real", "--extractor", "tiny")
+    assert (printed["ranges"], printed["verdict"]) == ("auto", "fit")
+    assert {layer["outside"] for layer in printed["layers"].values()} == {0.0}
+    said = "These histograms find their own ranges, so nothing lies outside."
+    assert run("coverage", "dna.npz", "--ranges", "auto").stdout.splitlines()[-1] == said
+    _calibrate("real")
+    assert "was counted in (auto)" in run("coverage", "dna.npz", "--ranges", "ranges.npz", exit_code=1).stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import put_small_sources, run, run_json, small_images
+from helpers.dnas import assert_same_state
 
 from vdna_metrics import Reading, build_dnas, calibrate, compare, create_extractor, load_ranges, load_vdna
 from vdna_metrics.references.store import find_ranges
@@ -31,8 +32,7 @@ def test_make_writes_each_kind_in_one_pass() -> None:
     """Several kinds make FILE.KIND.npz each, and are the DNAs that the library builds."""
     printed = run_json("make", "gen_a", "-o", "a", "--kinds", ",".join(KINDS), "--extractor", "tiny", "--bins", "30")
     assert [part["file"] for part in printed] == [f"a.{kind}.npz" for kind in KINDS]
-    ranges = calibrate("gen_a", create_extractor("tiny"))
-    built = build_dnas("gen_a", create_extractor("tiny"), KINDS, ranges=ranges, bins=30)
+    built = build_dnas("gen_a", create_extractor("tiny"), KINDS, ranges="auto", bins=30)
     for part, kind in zip(printed, KINDS, strict=True):
         dna = load_vdna(part["file"])
         assert torch.equal(dna.distribution.state, built[kind].distribution.state)
@@ -47,30 +47,54 @@ def test_make_says_which_file_it_wrote(output: str, written: str) -> None:
     """The suffix is appended where it is missing, nothing else is cut off, and the name is printed."""
     result = run("make", "gen_a", "-o", output, "--extractor", "tiny")
     assert result.stdout == f"{written}: {load_vdna(written)!r}\ngen_a:  PNG, 20x20\n"
-    assert "no activation ranges ship for tiny: calibrating on gen_a first" in result.stderr
+
+
+def test_without_ranges_histograms_find_their_own() -> None:
+    """Where none ship, one pass makes what `--ranges auto` and Python make; `./auto` is a file."""
+    assert "ranges" not in run("make", "gen_a", "-o", "a", "--extractor", "tiny", "--bins", 50).stderr
+    run("make", "gen_a", "-o", "b", "--extractor", "tiny", "--bins", 50, "--ranges", "auto")
+    expected = build_dnas("gen_a", create_extractor("tiny"), bins=50, ranges="auto")["histogram"].distribution
+    for name in ("a.npz", "b.npz"):
+        assert_same_state(load_vdna(name).distribution, expected)
+    error = run("make", "gen_a", "-o", "c", "--extractor", "tiny", "--ranges", "./auto", exit_code=1).stderr
+    assert "auto" in error
+    assert not Path("c.npz").exists()
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    Path("ranges.npz").rename("auto")
+    run("make", "gen_a", "-o", "c", "--extractor", "tiny", "--ranges", "./auto")
+    assert load_vdna("c.npz").distribution.ranges.sources == ("real",)
+
+
+def test_shards_of_auto_histograms_merge_to_the_whole() -> None:
+    """Each has its own grid, and `merge` gives the file of one process."""
+    words = ("make", "real", "--extractor", "tiny", "--ranges", "auto", "--bins", 30)
+    run(*words, "-o", "whole")
+    for part in (1, 2, 3):
+        run(*words, "-o", f"part{part}", "--shard", f"{part}/3")
+    run("merge", "part3.npz", "part1.npz", "part2.npz", "-o", "merged")
+    assert_same_state(load_vdna("merged.npz").distribution, load_vdna("whole.npz").distribution)
 
 
 def test_make_takes_calibrated_ranges() -> None:
-    """`--ranges` are those of the DNA, and no pass is spent on calibration."""
+    """`--ranges` are those of the DNA."""
     run("calibrate", "real", "-o", "ranges.npz", "--extractor", "tiny", "--widen", "vdna")
-    result = run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny", "--ranges", "ranges.npz")
+    run("make", "gen_a", "-o", "a.npz", "--extractor", "tiny", "--ranges", "ranges.npz")
     ranges = load_ranges("ranges.npz")
     expected = _dnas("gen_a", ranges)["histogram"].distribution
     assert ranges.widen == "vdna"
     assert torch.equal(load_vdna("a.npz").distribution.state, expected.state)
-    assert "calibrating" not in result.stderr
 
 
 def test_ranges_that_ship_are_taken_for_the_weights_they_belong_to() -> None:
-    """A network whose ranges ship needs no calibration; other weights under its name get ranges of their own."""
+    """Histograms of a network whose ranges ship are in these; of other weights under its name they find their own."""
     import timm
 
     make = ("make", "gen_b.zip", "-o", "b", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
-    assert "calibrating" not in run(*make).stderr
+    run(*make)
     assert load_vdna("b.npz").distribution.ranges.sources == find_ranges("seeded_resnet18").sources
     torch.save(timm.create_model("resnet18", num_classes=0).state_dict(), "mine.pth")
-    assert "calibrating on gen_b.zip first" in run(*make, "--weights", "mine.pth").stderr
-    assert load_vdna("b.npz").distribution.ranges.sources == ("gen_b.zip",)
+    run(*make, "--weights", "mine.pth")
+    assert load_vdna("b.npz").distribution.given == "auto"
 
 
 def test_every_image_is_seen_whatever_the_batches() -> None:
@@ -210,7 +234,7 @@ def test_ranges_merge_and_kinds_do_not() -> None:
     assert load_ranges("all.npz").equals(whole)
     mixed = run("merge", "ranges.npz", "real.gaussian.npz", "-o", "x", exit_code=1)
     assert "only files of one kind merge: ranges.npz ranges, real.gaussian.npz gaussian" in mixed.stderr
-    run("make", "real", "-o", "fewer", "--extractor", "tiny", "--bins", "10")
+    run("make", "real", "-o", "fewer", "--extractor", "tiny", "--bins", "10", "--ranges", "ranges.npz")
     unlike = run("merge", "real.histogram.npz", "fewer.npz", "-o", "x", exit_code=1)
     assert "real.histogram.npz and fewer.npz: these DNAs cannot be merged: bins differ" in unlike.stderr
     assert not Path("x.npz").exists()

@@ -27,7 +27,7 @@ def test_extractors_lists_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (mugs["at_hand"], mugs["ranges"]) == (None, "published")
     assert mugs["address"].endswith("/Mugs/mugs_vit_base/weights.pth")
     assert cards["seeded_resnet18"]["ranges"] == "ship"
-    assert cards["dinov2_vit_small"]["ranges"] == "calibrate"
+    assert cards["dinov2_vit_small"]["ranges"] == "auto"
     printed = run("extractors").stdout
     assert "timm:NAME" in printed
     assert re.search(r"mugs_vit_base +13 +9984 +224x224 +download +published +Apache-2.0", printed)
@@ -39,7 +39,7 @@ def test_extractors_show_one_card() -> None:
     shown = run("extractors", "show", "dinov2_vit_small").stdout
     for text in ("DINOv2", "block_0 (blocks.0)", "4992", "dinov2_vits14_pretrain.pth", "Apache-2.0", "224x224"):
         assert text in shown
-    assert "vdna-metrics calibrate IMAGES --extractor dinov2_vit_small" in " ".join(shown.split())
+    assert "ranges none ship: histograms find their own" in " ".join(shown.split())
     assert run_json("extractors", "show", "tiny")["layers"] == {"first": "0", "second": "2"}
     error = run("extractors", "show", "mugs_vit_bse", exit_code=1).stderr
     assert "did you mean 'mugs_vit_base'" in error

@@ -305,6 +305,20 @@ def test_the_network_is_that_of_the_dnas_there_are() -> None:
     assert leaderboard.scores[0].value == pytest.approx(scored["emd"], rel=1e-12)
 
 
+def test_auto_ranges_are_of_every_network() -> None:
+    """A note of each says that histograms find their own, as JSON and CSV do; a file of ranges is of one network."""
+    words = ("leaderboard", "gen_a", "--reference", "real", "--extractors", "tiny,other", "--metrics", "emd")
+    others = ("--groups", "3", "--pictures", "0", "--no-fidelity", "-o", "report")
+    said = run(*words, *others, "--ranges", "auto").stderr
+    for network in ("tiny", "other"):
+        assert said.count(f"note: {network}: histograms find their own ranges; their bins move emd (bins) by less") == 1
+    printed = json.loads(Path("report/leaderboard.json").read_text())
+    assert [network["ranges"] for network in printed["networks"]] == ["auto", "auto"]
+    rows = list(csv.DictReader(Path("report/leaderboard.csv").read_text().splitlines()))
+    assert [float(row["bin_width"]) for row in rows] == [score["bin_width"] for score in printed["scores"]]
+    assert "got tiny, other" in run(*words, *others, "--ranges", "ranges.npz", exit_code=2).stderr
+
+
 def test_drawn_worlds_have_names() -> None:
     """A world is named by itself and its number, not by the number alone."""
     leaderboard = _make("procedural:white_noise/6", "procedural:white_noise/7")

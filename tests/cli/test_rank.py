@@ -11,7 +11,7 @@ import pytest
 from helpers.commands import put_small_sources, run, run_json
 from PIL import Image
 
-from vdna_metrics import build_dnas, calibrate, create_extractor, load_vdna
+from vdna_metrics import build_dnas, create_extractor, load_vdna
 from vdna_metrics.analysis import rank_images
 from vdna_metrics.build import passes
 from vdna_metrics.dna import Column
@@ -52,8 +52,7 @@ def test_rank_writes_all_scores_and_a_contact_sheet() -> None:
         "--contact-sheet", "sheet.png", "--top", 2, "--bottom", 2,
     ).stdout  # fmt: skip
     assert "wrote scores.csv\nwrote sheet.png\n" in shown
-    ranges = calibrate("real", create_extractor("tiny"))
-    reference = build_dnas("real", create_extractor("tiny"), ranges=ranges)["histogram"]
+    reference = build_dnas("real", create_extractor("tiny"), ranges="auto")["histogram"]
     ranking = rank_images("gen_b.zip", reference, create_extractor("tiny"))
     with open("scores.csv", newline="") as file:
         header, *rows = csv.reader(file)
@@ -72,8 +71,7 @@ def test_rank_by_other_distances_and_neurons() -> None:
     ranking = rank_images("gen_a", load_vdna("real.gaussian.npz"), create_extractor("tiny"))
     assert found["nearest"] == ranking.to_json()["nearest"]
     assert run_json("rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--metric", "lfd")["n_images"] == 8
-    run("calibrate", "real", "--extractor", "tiny", "-o", "ranges.npz")
-    run("make", "gen_a", "--extractor", "tiny", "--ranges", "ranges.npz", "-o", "a.npz")
+    run("make", "gen_a", "--extractor", "tiny", "-o", "a.npz")
     run("select", "a.npz", "real.histogram.npz", "--top", 4, "-o", "top.npz")
     chosen = run_json("rank", "gen_a", "--reference", "real.histogram.npz", "--neurons", "top.npz", "--unit", "range")
     ranking = rank_images(

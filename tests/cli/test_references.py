@@ -55,6 +55,38 @@ def test_a_reference_that_was_built_is_used_by_name() -> None:
     assert by_name["results"] == by_images["results"]
 
 
+def test_references_may_be_auto_histograms() -> None:
+    """Beside one in ranges `%auto` tells which: in lists, to `show`, as a reference; they are the last default."""
+    for ranges in ((), ("--ranges", "auto")):
+        run(
+            "references",
+            "build",
+            "real",
+            "--name",
+            "cats/train",
+            "--extractor",
+            "tiny",
+            "--kinds",
+            "histogram",
+            *ranges,
+        )
+    listed = run("references", "list", "cats").stdout
+    assert "cats/train@tiny#histogram-1000%auto " in listed
+    assert "auto, found by each histogram itself" in run("references", "show", "cats/train%auto").stdout
+    assert run_json("references", "show", "cats/train%auto")["ranges"] == "auto"
+    scored = run_json("score", "gen_a", "--reference", "cats/train%auto")
+    assert (
+        scored["results"]
+        == run_json("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--ranges", "auto")["results"]
+    )
+    assert "could be: " in run("score", "gen_a", "--reference", "cats/train", exit_code=1).stderr
+    assert "0 bad" in run("references", "verify").stdout
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "other", "--kinds", "histogram")
+    assert run_json("references", "show", "cats/train@other")["ranges"] == "auto"
+    error = run("references", "export", "cats/train@other", "-o", "x", "--format", "vdna", exit_code=1).stderr
+    assert "the bins of this DNA are its own" in error
+
+
 def test_several_sources_are_one_image_set() -> None:
     """Folders of one image set are read one after the other, and their hashes are kept."""
     options = ("--extractor", "tiny", "--kinds", "histogram")
@@ -117,7 +149,6 @@ def test_ranks_build_the_references_of_one_process() -> None:
         (("real",), 2, "--name is needed"),
         (("real", "--name", "cats"), 2, "'cats' is not DATASET/SPLIT"),
         (("real", "--name", "Cats/train"), 1, "dataset 'Cats': expected lower-case letters"),
-        (("real", "--name", "cats/train", "--extractor", "other"), 1, "no activation ranges ship for 'other'"),
         (("real", "--name", "cats/train", "--root", "."), 2, "--root is for a dataset:NAME/SPLIT"),
         (("real", "--name", "cats/train", "--store", "hub:lab/references"), 1, "is not on this machine"),
         (("real", "--name", "bsds500/test", "--extractor", "vdna_tiny"), 1, "ships with the package"),

@@ -14,8 +14,10 @@ import torch
 from helpers.commands import put_small_sources, run, run_json, small_images, write_folder
 from helpers.image_files import encode
 from PIL import Image
+from safetensors.torch import save_file
 
-from vdna_metrics import build_dnas, calibrate, compare, create_extractor, load_reference, load_vdna
+from vdna_metrics import build_dnas, compare, create_extractor, load_reference, load_vdna
+from vdna_metrics.dna.distances import bin_width
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 
@@ -107,17 +109,16 @@ def test_folders_of_a_folder_are_one_set_and_that_is_said() -> None:
 
 
 def test_score_prints_the_distances_that_the_library_gives() -> None:
-    """Folders, zips and arrays are scored by each metric as `compare` does, with ranges calibrated on the real set."""
+    """Folders, zips and arrays are scored by each metric as `compare` does, in auto histograms."""
     printed = run_json(
         "score", "gen_a", "gen_b.zip", "gen_c.npz", "--reference", "real", "--extractor", "tiny",
         "--metrics", "emd,nfd,lfd", "--by", "layer",
     )  # fmt: skip
-    ranges = calibrate("real", create_extractor("tiny"))
-    real = _dnas("real", ranges)
+    real = _dnas("real", "auto")
     assert [result["images"] for result in printed["results"]] == ["gen_a", "gen_b.zip", "gen_c.npz"]
     assert [result["n_images"] for result in printed["results"]] == [8, 6, 7]
     for result in printed["results"]:
-        fake = _dnas(result["images"], ranges)
+        fake = _dnas(result["images"], "auto")
         for metric, kind, distance in zip(
             ("emd", "nfd", "lfd"), KINDS, (compare.emd, compare.neuron_frechet, compare.layer_frechet), strict=True
         ):
@@ -231,8 +232,8 @@ def test_activations_outside_the_ranges_are_a_warning() -> None:
 
 def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
     """What is asked for explicitly is not passed over in silence; what agrees with the reference is allowed."""
-    run("make", "real", "-o", "real.npz", "--extractor", "tiny", "--bins", "50")
     run("calibrate", "real", "-o", "same.npz", "--extractor", "tiny")
+    run("make", "real", "-o", "real.npz", "--extractor", "tiny", "--bins", "50", "--ranges", "same.npz")
     run("calibrate", "real", "gen_a", "-o", "wider.npz", "--extractor", "tiny", "--widen", "none")
     score = ("score", "gen_a", "--reference", "real.npz")
     without = run_json(*score)["results"]
@@ -240,7 +241,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
     bins = run(*score, "--bins", "70", exit_code=1)
     assert "bins differ: the reference has 50, --bins says 70; leave --bins out" in bins.stderr
     ranges = run(*score, "--ranges", "wider.npz", exit_code=1)
-    assert "--ranges are not those of the reference, which come with it; leave --ranges out" in ranges.stderr
+    assert "--ranges are not those of the reference, which come with it (" in ranges.stderr
 
 
 @pytest.mark.parametrize(
@@ -305,8 +306,7 @@ def test_the_log_has_a_plain_line_a_source() -> None:
     """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
     arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
     lines = [line for line in run(*arguments).stderr.splitlines() if not line.startswith("warning: ")]
-    assert lines[0] == "no activation ranges ship for tiny: calibrating on real first"
-    for line, name, n in zip(lines[1:], ("ranges: real", "real: real", "gen_a"), (12, 12, 8), strict=True):
+    for line, name, n in zip(lines, ("real: real", "gen_a"), (12, 8), strict=True):
         assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)
 
 
@@ -365,3 +365,47 @@ def test_one_set_is_given_once() -> None:
     """A set that is named twice is refused, as it would be one row for two."""
     assert "gen_a is given twice" in run("score", "gen_a", "gen_a", "--reference", "real", exit_code=2).stderr
     assert "gen_a is given twice" in run("compare", "real", "gen_a", "gen_a", exit_code=2).stderr
+
+
+# ---------------------------------------------------------------------------------------------------------- auto ranges
+def test_auto_histograms_are_said_to_be_that() -> None:
+    """One line says that they find their own ranges and by how much bins move a value; JSON has both."""
+    words = ("score", "gen_a", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "--metrics", "emd,nfd")
+    dnas = [build_dnas(images, create_extractor("tiny"), ranges="auto")["histogram"] for images in ("real", "gen_a")]
+    for ranges in ((), ("--ranges", "auto")):
+        printed = run_json(*words, *ranges)
+        assert printed["ranges"] == "auto"
+        assert printed["results"][0]["emd_bin_width"] == pytest.approx(bin_width(*dnas))
+        assert printed["results"][0]["emd"] == pytest.approx(float(compare.emd(*dnas)))  # type: ignore[arg-type]
+        widest = max(each["emd_bin_width"] for each in printed["results"])
+        said = f"Histograms find their own ranges; their bins move emd (bins) by less than {widest:.3g}."
+        assert run(*words, *ranges).stdout.splitlines().count(said) == 1
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    fixed = run_json(*words, "--ranges", "ranges.npz")
+    assert "ranges" not in fixed
+    assert "emd_bin_width" not in fixed["results"][0]
+
+
+def test_ranges_are_those_of_the_reference() -> None:
+    """A DNA brings its ranges, auto or given, to the images; the other option is refused with what it has."""
+    run("calibrate", "real", "-o", "ranges", "--extractor", "tiny")
+    for name, ranges, other in (("a", "auto", "ranges.npz"), ("b", "ranges.npz", "auto")):
+        run("make", "real", "-o", name, "--extractor", "tiny", "--ranges", ranges)
+        words = ("score", "gen_a", "--reference", f"{name}.npz")
+        assert run_json(*words)["results"] == run_json(*words, "--ranges", ranges)["results"]
+        error = run(*words, "--ranges", other, exit_code=1).stderr
+        assert "--ranges are not those of the reference, which come with it (" in error
+    run("make", "gen_a", "-o", "c", "--extractor", "tiny", "--ranges", "auto")
+    error = run("compare", "b.npz", "c.npz", exit_code=1).stderr
+    assert re.search(r"activation ranges differ: reference \[.*\] \(12 images of real.*\), generated auto", error)
+
+
+def test_neurons_without_a_width_are_counted() -> None:
+    """Where neurons gave the reference one value, a warning says how many, and that bins leave them out."""
+    weights = create_extractor("tiny").network.state_dict()
+    weights["0.weight"][:2] = 0  # these two give their bias
+    save_file({name: value.contiguous() for name, value in weights.items()}, "own.safetensors")
+    network = ("--extractor", "tiny", "--weights", "own.safetensors")
+    words = ("score", "gen_a", "gen_b.zip", "--reference", "real", *network)
+    said = "warning: gen_a, gen_b.zip: 2 of 11 neurons gave one value to all images of the reference: in bins"
+    assert said in run(*words).stderr

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from helpers.dnas import KINDS, make_activations, make_distribution, make_dna, make_fingerprint
+from helpers.dnas import KINDS, LAYOUT, make_activations, make_distribution, make_dna, make_fingerprint
 
-from vdna_metrics import load_reference
+from vdna_metrics import ActivationRanges, load_reference
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.caveats import Notes, chance, number_caveat, pair_caveats, set_caveats
@@ -211,3 +211,22 @@ def test_oblong_images_that_are_squeezed(preprocessing: str, told: bool) -> None
         assert said.startswith("2 of 120 images are more than 1.5 times as long on one side as on the ")
         assert "square of 96 pixels" in said
         assert "crop='center' (--crop center)" in said
+
+
+def test_neurons_that_gave_the_reference_one_value() -> None:
+    """Of auto histograms they are counted, for they have no value in bins; of given ranges they have one."""
+    real, fake = make_dna("auto", 120), make_dna("auto", 120, seed=1)
+    sentence = str(pair_caveats(real, fake, name="photos")["width"])
+    assert sentence.startswith("1 of 9 neurons gave one value to all images of photos: in bins and in range they have")
+    assert "width" not in pair_caveats(*[make_dna("histogram", 120)] * 2)
+    assert "width" not in pair_caveats(real.select(["norm"]), fake.select(["norm"]))
+    assert set_caveats(real) == {}
+
+
+def test_what_chance_adds_is_in_the_unit_of_the_value() -> None:
+    """Of auto histograms it does not depend on where the grid has its bins: about that of calibrated ranges."""
+    auto = make_dna("auto", 200, bins=400)
+    low, high = auto.distribution.observed
+    given = make_dna("histogram", 200, bins=400, ranges=ActivationRanges(LAYOUT, low, high))
+    found = [float(chance(dna, 10).split()[2]) for dna in (auto, given)]
+    assert found[0] == pytest.approx(found[1] * LAYOUT.total / (LAYOUT.total - 1), rel=0.02)  # one has no width

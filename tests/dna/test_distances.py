@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 import torch
 from helpers.distances import EVENNESS, JSD, OURS, registered
-from helpers.dnas import LAYOUT, make_dna
+from helpers.dnas import LAYOUT, make_activations, make_dna
+from scipy.stats import wasserstein_distance
 
 from vdna_metrics import compare
-from vdna_metrics.dna.distances import EMD, LFD, NFD, Distance, find_distance, list_distances, register_distance
+from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.distances import (
+    EMD,
+    LFD,
+    NFD,
+    Distance,
+    bin_width,
+    find_distance,
+    list_distances,
+    register_distance,
+)
 
 A, B = make_dna("histogram", 30), make_dna("histogram", 20, seed=1, shift=0.4)
 
@@ -244,3 +255,33 @@ def test_names_of_columns_are_taken() -> None:
     """A distance cannot be called as a column is."""
     with pytest.raises(ValueError, match="the name 'fid' is that of a column"):
         register_distance(Distance("fid", "mine", "Mine.", "histogram", lambda a, b: {}))
+
+
+# ------------------------------------------------------------------------------------------------------- width of bins
+@pytest.mark.parametrize("unit", ["bins", "range", "activation"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_bins_move_an_emd_by_less_than_their_width(unit: Any, weighted: bool) -> None:
+    """Of auto histograms of any number of bins, the EMD is within `bin_width` of that of the activations themselves."""
+    exact, weights = {}, {layer: torch.linspace(-0.5, 1, n).double() for layer, n in LAYOUT.items()}
+    sides = make_activations(30), make_activations(20, 1, shift=0.4)
+    reference = make_dna("auto", 30, bins=4096)
+    for layer in LAYOUT:
+        a, b = (side[layer].flatten(1).numpy().astype(float) for side in sides)
+        exact[layer] = torch.tensor([wasserstein_distance(x, y) for x, y in zip(a, b, strict=True)])
+    widths = LAYOUT.split(reference.distribution.widths())
+    for bins in (2, 3, 17, 200):
+        dnas = make_dna("auto", 30, bins=bins), make_dna("auto", 20, seed=1, shift=0.4, bins=bins)
+        options: dict[str, Any] = {"unit": unit, "weights": weights if weighted else None}
+        scale = {"bins": bins, "range": 1.0}.get(unit)
+        values = torch.cat(
+            [exact[layer] if scale is None else exact[layer] * scale / widths[layer] for layer in LAYOUT]
+        )
+        values[~values.isfinite()] = torch.nan  # the neuron that gives one value
+        expected = (values * torch.cat([*weights.values()])).nansum() if weighted else values.nanmean()
+        found = compare.emd(*dnas, **options)
+        assert isinstance(found, torch.Tensor)
+        assert abs(found - expected) <= bin_width(*dnas, **options)
+        assert Column("emd", **options).bin_width(*dnas) == bin_width(*dnas, **options) > 0
+    assert Column("emd").bin_width(A, B) is None
+    assert Column("nfd").bin_width(make_dna("gaussian"), make_dna("gaussian")) is None
+    assert bin_width(A, B) == 1

@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers.commands import put_small_sources, small_images, write_folder
 
-from vdna_metrics import Reading, create_extractor
+from vdna_metrics import Reading, calibrate, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.leaderboard import (
     Leaderboard,
@@ -27,6 +27,9 @@ from vdna_metrics.leaderboard import (
 )
 from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.references import resolve
+from vdna_metrics.references.adding import add_ranges
+from vdna_metrics.references.store import user_store
+from vdna_metrics.reports import leaderboard_csv
 
 SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
 PLAN = LeaderboardPlan(("real",), (("gen_a", "gen_a"),), ("tiny",), SETTINGS)
@@ -264,3 +267,33 @@ def test_the_reference_is_named_after_its_first_source() -> None:
     assert named.reference.name == "bsds500/test (reference)"
     opened = replace(plan, name="photographs", reference=resolve("bsds500/test", extractors=["vdna_tiny"]))
     assert make_leaderboard(opened)[0].scores == named.scores
+
+
+def test_histograms_find_their_own_ranges_where_none_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record says auto, and by how much bins move each value; it is replayed and added to, to the bit."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
+    made = _saved(make_leaderboard(PLAN, reading=READING)[0])
+    assert made.networks[0].ranges == "auto"
+    widths = [score.bin_width for score in made.scores]
+    assert [width is None for width in widths] == [False, True]
+    assert any("tiny: histograms find their own ranges; their bins move emd (bins) by" in note for note in made.notes)
+    assert "bin_width" in leaderboard_csv(made).splitlines()[0]
+    asked = make_leaderboard(replace(PLAN, ranges="auto"), reading=READING)[0]
+    assert asked.scores == made.scores
+    assert asked.settings["ranges"] == "auto"
+    assert leaderboard_differences(made, replay_leaderboard(_saved(asked), reading=READING)[0], tolerance=0) == []
+    add_ranges(calibrate("real", "tiny"), user_store(), extractor="tiny")  # which are known from now on
+    assert leaderboard_differences(made, replay_leaderboard(made, reading=READING)[0], tolerance=0) == []
+    more, _ = append_to_leaderboard(made, [("zip", "gen_b.zip")], reading=READING)
+    assert more.scores[0].value == made.scores[0].value
+
+
+def test_a_record_of_calibrated_ranges_is_replayed() -> None:
+    """Earlier versions calibrated on the reference where no ranges were known: the same ranges come out again."""
+    calibrate("real", "tiny", reading=READING).save("ranges.npz")
+    given = make_leaderboard(replace(PLAN, ranges="ranges.npz"), reading=READING)[0]
+    made = _saved(replace(given, settings={**given.settings, "ranges": None}))
+    again, _ = replay_leaderboard(made, reading=READING)
+    assert leaderboard_differences(made, again, tolerance=0) == []
+    more, _ = append_to_leaderboard(made, [("zip", "gen_b.zip")], reading=READING)
+    assert more.networks[0].ranges == made.networks[0].ranges != "auto"

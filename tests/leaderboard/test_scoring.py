@@ -75,8 +75,7 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
     leaderboard, evidence = _leaderboard(entries)
     extractor = create_extractor("tiny")
     assert entries[0].images is not None
-    ranges = calibrate(entries[0].images, extractor, reading=READING)
-    options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
+    options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": "auto", "reading": READING}
     in_groups = {
         entry.name: build_set(entry.images, extractor, KINDS, **options).dnas
         for entry in entries
@@ -369,7 +368,7 @@ def test_somebody_else_s_distances_have_plain_values_alone(entries: list[ImageSe
     """
     with registered_toys() as toys:
         settings = replace(SETTINGS, metrics=("emd", *toys), class_folders=True)
-        leaderboard, evidence = _leaderboard(entries, settings=settings)
+        leaderboard, evidence = _leaderboard(entries, ranges=_ranges(entries), settings=settings)
         real, fake = evidence.reference["tiny"], evidence.generated["tiny", "dark"]
         for name in toys:
             column = find_column(name)
@@ -394,16 +393,15 @@ def test_a_score_of_one_set_is_corrected_by_its_rule(entries: list[ImageSet]) ->
     """It does not look at the reference, and so neither do its error bars; it has no floor."""
     with registered(EVENNESS):
         settings = replace(SETTINGS, metrics=("nfd", "evenness"), pictures=0, fidelity=False)
-        leaderboard, _ = _leaderboard(entries, settings=settings)
+        leaderboard, _ = _leaderboard(entries, ranges=_ranges(entries), settings=settings)
         other, _ = _leaderboard([entries[3], *entries[1:3]], ranges=_ranges(entries), settings=settings)
-        again, _ = _leaderboard(entries, ranges=_ranges(entries), settings=settings)
     score = leaderboard.score("near", "tiny", "evenness")
     assert score.estimate is not None
     assert score.estimate.corrected > score.value  # few images fill a range less evenly
     assert score.rank is not None
     assert (score.layers, score.quantiles) == ({}, {})
     assert leaderboard.floor("tiny", "evenness") is None
-    assert other.score("near", "tiny", "evenness").estimate == again.score("near", "tiny", "evenness").estimate
+    assert other.score("near", "tiny", "evenness").estimate == score.estimate
 
 
 def _ranges(entries: list[ImageSet]) -> Any:
@@ -475,10 +473,9 @@ def test_whole_clusters_are_in_groups(tmp_path: Path) -> None:
     real = _entry(tmp_path, "real", 0, 24)
     entries = [real, *(_clustered(tmp_path, name, seed, (4,) * 6) for name, seed in (("one", 1), ("two", 2)))]
     leaderboard, _ = _leaderboard(entries, settings=CLIPS)
-    ranges = calibrate(real.images, create_extractor("tiny"), reading=READING)
     labels = [i // 4 for i in range(24)]
     for metric, kind in zip(DISTANCES, KINDS, strict=True):
-        options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": ranges, "reading": READING}
+        options: dict[str, Any] = {"groups": 4, "bins": 50, "ranges": "auto", "reading": READING}
         sides = [
             build_set(entry.images, create_extractor("tiny"), [kind], clusters=own, **options).dnas[kind]
             for entry, own in zip(entries, (None, labels, labels), strict=True)

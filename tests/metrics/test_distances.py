@@ -449,3 +449,20 @@ def test_the_covariance_of_many_neurons_from_few_images() -> None:
     assert 0 <= metric.compute() < 1e-9
     feed(metric, images(5, 2))
     assert metric.compute() > 1e-6
+
+
+def test_neurons_without_a_width_are_told_once() -> None:
+    """How many the units bins and range leave out is a warning; in activations they count, and nothing is said."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with torch.no_grad():
+        network[0].weight[:2] = 0
+    for unit, times in (("bins", 1), ("range", 1), ("activation", 0)):
+        metric = VDNAEarthMoversDistance(network, layers=["0"], unit=unit)
+        metric.update(images(4, 1), real=True)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for seed in (2, 3):
+                metric.update(images(4, seed))
+                metric.compute()
+        told = [str(each.message) for each in caught]
+        assert sum("real images: 2 of 4 neurons gave one value to all images" in each for each in told) == times, told

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import run
-from helpers.dnas import make_dna, make_ranges
+from helpers.dnas import assert_same_state, make_dna, make_ranges
 
 from vdna_metrics.dna import GroupedDNA, ImageClusters
 from vdna_metrics.references import (
@@ -193,3 +193,23 @@ def test_groups_of_a_store_know_their_clusters(tmp_path: Path) -> None:
     found = _load_groups(tmp_path)
     assert found.clusters == clusters
     assert (found.n_clusters, found.effective_clusters) == (6, 15**2 / (10 + 25 + 12))
+
+
+def test_histograms_that_find_their_own_ranges_have_names(tmp_path: Path) -> None:
+    """Beside one of given ranges `%auto` tells which; its groups go with it, and all are read as they were."""
+    groups = GroupedDNA(tuple(make_dna("auto", n, n) for n in (4, 5, 6)))
+    made = add_reference([groups, groups.total], tmp_path, **WHERE)
+    assert {record.ranges for record in made} == {"auto"}
+    assert made[0].exact_name == "cats/all@tiny#histogram-8[conv1+conv2+norm]%auto"
+    assert load_reference(f"{tmp_path}::cats").distribution.given == "auto"
+    add_reference(make_dna("histogram", 15), tmp_path, **WHERE)
+    with pytest.raises(ValueError, match=r"could be: .*%auto"):
+        load_reference(f"{tmp_path}::cats")
+    assert_same_state(load_reference(f"{tmp_path}::cats%AUTO").distribution, groups.total.distribution)
+    found = resolve(f"{tmp_path}::cats/all%auto").one_dna().dna
+    assert isinstance(found, GroupedDNA)
+    assert found.sizes == groups.sizes
+    assert _problems(tmp_path) == []
+    publish([f"{tmp_path}::cats%auto"], str(tmp_path / "other"))
+    assert load_reference(f"{tmp_path / 'other'}::cats").distribution.given == "auto"
+    assert _problems(tmp_path / "other") == []

@@ -33,6 +33,7 @@ from vdna_metrics.references.records import Manifest, RangesRecord, ReferenceRec
 from vdna_metrics.references.store import (
     ReferenceStore,
     bundled_store,
+    default_ranges,
     find_ranges,
     find_reference,
     list_references,
@@ -182,7 +183,8 @@ def test_the_case_of_a_manifests_sha256_does_not_matter(made_store: Path) -> Non
 def test_ranges_by_extractor() -> None:
     """Ranges are found by the extractor's name; where there are none, it is said how to get them."""
     assert ranges_origin("dino") == "ship"
-    assert ranges_origin("seeded_resnet50") == "calibrate"
+    assert ranges_origin("seeded_resnet50") == "auto"
+    assert default_ranges(create_extractor("seeded_resnet50")) == "auto"
     assert find_ranges("dino").equals(make_ranges())
     with pytest.raises(
         ValueError,

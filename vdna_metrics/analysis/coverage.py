@@ -97,7 +97,7 @@ def observed_ranges(dna: DNALike, widen: Widening = "margin") -> ActivationRange
     if not isinstance(distribution, AutoHistogramDistribution):
         raise ValueError(
             f"expected histograms that found their own ranges (ranges='auto'), got some in {distribution.where}: "
-            "quantile_ranges knows what they saw, to a bin"
+            "quantile_ranges (--quantiles) knows what they saw, to a bin"
         )
     low, high = distribution.observed
     return ActivationRanges(

@@ -9,4 +9,4 @@ from .partitions import (
 from .passes import calibrate as calibrate
 from .reading import Reading as Reading
 from .sampling import UnpaddedSampler as UnpaddedSampler
-from .sets import BuiltSet as BuiltSet, build_set as build_set, known_ranges as known_ranges
+from .sets import BuiltSet as BuiltSet, build_set as build_set

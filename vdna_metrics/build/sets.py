@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vdna_metrics.build.dnas import DNARequest, MadeDNAs, make_dnas
 from vdna_metrics.build.partitions import class_folders, cluster_digest, disjoint_groups
-from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.grouped import GroupedDNA
@@ -28,10 +27,9 @@ from vdna_metrics.fingerprint import refuse_differences
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
-from vdna_metrics.ranges import ActivationRanges, RangesLike, load_ranges
+from vdna_metrics.ranges import RangesLike
 from vdna_metrics.references.image_sets import AnyDNA
 from vdna_metrics.references.resolve import load_features, resolve_images, write_image_digests
-from vdna_metrics.references.store import own_ranges
 
 _FORMAT = 2
 _Read = TypeVar("_Read")
@@ -71,53 +69,6 @@ class BuiltSet:
         return len(self.names)
 
 
-def known_ranges(
-    images: NumberedImages,
-    extractor: ExtractorLike,
-    *,
-    layers: Sequence[str] | None = None,
-    cache: str | Path | None = None,
-    digests: Sequence[str] | None = None,
-    reading: Reading = DEFAULT_READING,
-) -> ActivationRanges:
-    """Activation ranges that ship for an extractor, else those of these images, by a pass of its own that is cached.
-
-    Args:
-        images: to calibrate on.
-        extractor: frozen network, or its name.
-        layers: layers to look at, by default all.
-        cache: as in `build_set`.
-        digests: likewise.
-        reading: how images are read.
-    """
-    network, source = create_extractor(extractor), resolve_images(images)
-    ranges = own_ranges(network)
-    if ranges is not None:
-        return ranges
-
-    path = None
-    if cache is not None:
-        content = manifest_hash(source.names, digests or content_digests(source))
-        identity = json_hash([_FORMAT, content, network.fingerprint.digest, layers])
-        path = Path(cache) / f"{_slug(source.name)}-ranges-{identity[:16]}.npz"
-
-        def load(path: Path) -> ActivationRanges:
-            with errors_of(str(path)):
-                (found := load_ranges(path)).check_fingerprint(network.fingerprint)
-            return found
-
-        if path.exists() and (ranges := _readable(path, load)) is not None:
-            return ranges
-        check_folder(path.parent)
-    if reading.progress is not None:
-        reading.progress(0, len(source))
-    ranges = calibrate(source, network, layers=layers, reading=reading)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ranges.save(path)
-    return ranges
-
-
 def build_set(
     images: NumberedImages,
     extractor: ExtractorLike,
@@ -153,7 +104,7 @@ def build_set(
         groups: how many groups.
         clusters: which images depend on each other, as in `disjoint_groups`; of one cluster the DNAs are whole.
         bins: bins of the histograms.
-        ranges: activation ranges of the histograms, or their file; by default those that ship for the extractor.
+        ranges: as in `build_dnas`.
         layers: layers to look at, by default all; or ``{kind: layers}``.
         neurons: of the neurons to look at, as in `build_dnas`.
         max_positions: as in `build_dnas`.
@@ -166,8 +117,8 @@ def build_set(
             told when the pass begins.
 
     Raises:
-        ValueError: for unreadable images (unless skipped), fewer images than groups, unknown layers, missing ranges,
-            images that changed while they were read, or more memory than the limit.
+        ValueError: for unreadable images (unless skipped), fewer images than groups, unknown layers, images
+            that changed while they were read, or more memory than the limit.
 
     Examples:
         >>> import numpy as np, torch

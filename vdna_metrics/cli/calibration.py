@@ -10,19 +10,25 @@ from typing import Any
 
 import click
 
-from vdna_metrics.analysis.coverage import Coverage, coverage as find_coverage, quantile_ranges
+from vdna_metrics.analysis.coverage import (
+    Coverage,
+    coverage as find_coverage,
+    histogram_dna,
+    observed_ranges,
+    quantile_ranges,
+)
 from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_root, find_set, reading_of
+from vdna_metrics.cli.inputs import check_root, find_set, has_ranges, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna import VDNA
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.ranges import ActivationRanges, check_levels, load_ranges
+from vdna_metrics.ranges import ActivationRanges, GivenRanges, as_ranges, check_levels
 from vdna_metrics.reports import plot_coverage
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
@@ -33,6 +39,11 @@ _VERDICTS = {
     "fit": "These ranges fit these images",
     "narrow": "These ranges are too narrow for these images: calibrate on images like these too",
     "wide": "These ranges are too wide for these images: calibrate on images like these, or take quantiles",
+}
+_AUTO = {
+    "fit": "These histograms find their own ranges, so nothing lies outside.",
+    "wide": "These histograms find their own ranges, so nothing lies outside; but a few activations take most of the "
+    "bins: take more of them (--bins), or ranges between quantiles (calibrate --quantiles).",
 }
 
 
@@ -59,8 +70,7 @@ class CalibrateOptions:
     quantiles: tuple[float, float] | None = option(
         type=_levels,
         metavar="LOW,HIGH",
-        help="Ranges between these quantiles instead, 0.0001,0.9999 for example; takes a second pass. Each SOURCE may "
-        "then be a histogram DNA.",
+        help="Ranges between these quantiles instead, 0.0001,0.9999 for example; of images it takes a second pass.",
     )
     network: options.NetworkOptions = nested(options.NetworkOptions)
     reading: options.ReadingOptions = nested(options.ReadingOptions)
@@ -75,6 +85,8 @@ class CalibrateOptions:
 def calibrate(sources: tuple[str, ...], output: str, given: CalibrateOptions, as_json: bool) -> None:
     """Find a network's activation ranges over sets of images.
 
+    Each SOURCE may instead be a histogram DNA: one made with `--ranges auto`, or for `--quantiles` any.
+
     An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
     """
     quantiles, network, reading, part = given.quantiles, given.network, given.reading, given.part
@@ -85,19 +97,18 @@ def calibrate(sources: tuple[str, ...], output: str, given: CalibrateOptions, as
     path = output_paths(output, ("ranges",))["ranges"]
     sets = [find_set(source, reading.root, ["histogram"], network.name) for source in sources]
     of_dnas = [each for each in sets if each.images is None]
-    if of_dnas and quantiles is not None:
+    if of_dnas:
         others = [each.source for each in sets if each.images is not None]
         if others:
             raise ValueError(
-                f"quantiles are taken of images or of DNAs, not of both: {of_dnas[0].source} is a DNA, {others[0]} not"
+                f"ranges are found over images or over DNAs, not both: {of_dnas[0].source} is a DNA, {others[0]} not"
             )
         if network.extractor is not None or part is not None:
             raise click.UsageError("--extractor and --shard are for images; a DNA has seen its own")
         dna = reduce(add, (each.one_dna("histogram", layers=network.layers).total for each in sets))
         dna = dna.select(network.layers)
-        return _write(quantile_ranges(dna, *quantiles), path, dna.provenance.extractor, as_json)
-    if of_dnas:
-        raise ValueError(f"{of_dnas[0].source} is a DNA, no images: give --quantiles, or the images")
+        ranges = observed_ranges(dna, given.widen) if quantiles is None else quantile_ranges(dna, *quantiles)
+        return _write(ranges, path, dna.provenance.extractor, as_json)
     if quantiles is not None and part is not None:
         raise click.UsageError(
             "--quantiles of a part do not merge: calibrate parts without and merge them, `make` parts of the "
@@ -162,7 +173,7 @@ class CoverageOptions:
         "-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(options.PICTURES)}."
     )
     ranges_file: str | None = option(
-        "--ranges", metavar="FILE", help="Activation ranges.  [default: those that ship; a DNA's own]"
+        "--ranges", metavar="FILE|auto", help="Activation ranges.  [default: those that ship, else auto; a DNA's own]"
     )
     network: options.NetworkOptions = nested(options.NetworkOptions)
     reading: options.ReadingOptions = nested(options.ReadingOptions)
@@ -183,7 +194,7 @@ def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
     of = find_set(source, reading.root, ["histogram"], network.name)
     if of.images is None:
         dna = of.one_dna(layers=network.layers).total.select(network.layers)
-        _check_own(dna, None if ranges_file is None else load_ranges(ranges_file), network.name)
+        _check_own(dna, None if ranges_file is None else as_ranges(ranges_file), network.name)
     else:
         pass_ = reading_of(reading)
         settings = find_settings(network, replace(NO_HISTOGRAMS, ranges=ranges_file), images=[of.images])
@@ -192,30 +203,30 @@ def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
     if not is_main():
         return
     report_skipped(", ".join(dna.provenance.sources), dna.provenance.skipped)
-    found = find_coverage(dna)
+    found, auto = find_coverage(dna), has_ranges(histogram_dna(dna)[1], "auto")
     if picture is not None:
         plot_coverage(found).savefig(picture, dpi=150)
     if as_json:
-        return print_json({"extractor": dna.provenance.extractor, **found.to_json(), "picture": given.output})
-    _print_coverage(found, f"{dna.n_images} images of {source}, seen by {dna.provenance.extractor}")
+        told = {"extractor": dna.provenance.extractor, **({"ranges": "auto"} if auto else {})}
+        return print_json({**told, **found.to_json(), "picture": given.output})
+    _print_coverage(found, f"{dna.n_images} images of {source}, seen by {dna.provenance.extractor}", auto=auto)
     if picture is not None:
         tell(f"Picture: {picture.resolve()}")
 
 
-def _check_own(dna: VDNA, ranges: ActivationRanges | None, extractor: str | None) -> None:
+def _check_own(dna: VDNA, ranges: GivenRanges | None, extractor: str | None) -> None:
     """Refuse to judge a DNA by ranges or a network that are not its own."""
     if extractor is not None and extractor != dna.provenance.extractor:
         raise ValueError(f"--extractor {extractor}: the DNA is of {dna.provenance.extractor}; leave --extractor out")
-    if ranges is None or not isinstance(dna.distribution, HistogramDistribution):
-        return
-    if not ranges.for_layout(dna.layout).equals(dna.distribution.ranges):
+    own = dna.distribution
+    if isinstance(own, Histogram) and not has_ranges(own, ranges):
         raise ValueError(
-            "--ranges are not those that the DNA was counted in, and its bins cannot tell what others would leave out: "
-            "give the images instead"
+            f"--ranges are not those that the DNA was counted in ({own.where}), and its bins cannot tell what others "
+            "would leave out: give the images instead"
         )
 
 
-def _print_coverage(found: Coverage, title: str) -> None:
+def _print_coverage(found: Coverage, title: str, *, auto: bool) -> None:
     def percent(share: float | None) -> Any:
         return "-" if share is None else round(100 * share, 3)
 
@@ -231,5 +242,7 @@ def _print_coverage(found: Coverage, title: str) -> None:
     ]
     if worst:
         print_table("Neurons with the most outside", ["layer", "neuron", "below %", "above %", "range"], worst)
+    if auto:
+        return tell(_AUTO[found.verdict])
     outside = max(part.outside for part in found.layers.values())
     tell(f"{_VERDICTS[found.verdict]}: at most {100 * outside:.2g} % of a layer's activations lie outside.")

@@ -48,8 +48,6 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     images = resolve_images(source, root=making.reading.root)
     settings = find_settings(making.network, making.histograms, images=[images])
     with progress_bars() as start:
-        if "histogram" in kinds:
-            settings = settings.with_ranges(images, pass_, start)
         dnas = settings.make(images, kinds, watched(pass_, start, source, images))
     if not is_main():
         return

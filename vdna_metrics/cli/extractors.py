@@ -65,9 +65,7 @@ def show_extractor(name: str, trust_code: bool, as_json: bool) -> None:
         "input": card["input"],
         "weights": card["address"]
         + (f", in {card['at_hand']}" if card["at_hand"] not in (None, card["address"]) else ""),
-        "ranges": card["ranges"]
-        if card["ranges"] != "calibrate"
-        else f"none: vdna-metrics calibrate IMAGES --extractor {name} -o ranges.npz",
+        "ranges": "none ship: histograms find their own" if card["ranges"] == "auto" else card["ranges"],
         "licence": card["licence"],
     }
     print_lines(lines)

@@ -15,10 +15,10 @@ import torch
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli.options import HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
-from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna import VDNA, Column, columns
 from vdna_metrics.images.opening import DATASET
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import GivenRanges
 from vdna_metrics.references import ImageSet, resolve
 
 
@@ -61,15 +61,24 @@ def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) 
             raise click.UsageError(f"{option} is for histograms, got DNAs of kind {', '.join(kinds)}")
 
 
-def check_same_bins(reference: VDNA, bins: int | None, ranges: ActivationRanges | None) -> None:
+def check_same_bins(reference: VDNA, bins: int | None, ranges: GivenRanges | None) -> None:
     """Refuse what was asked for in so many words and the reference has otherwise."""
     own = reference.distribution
-    if not isinstance(own, HistogramDistribution):
+    if not isinstance(own, Histogram):
         return
     if bins not in (None, own.bins):
         raise ValueError(f"bins differ: the reference has {own.bins}, --bins says {bins}; leave --bins out")
-    if ranges is not None and not ranges.for_layout(own.ranges.layout).equals(own.ranges):
-        raise ValueError("--ranges are not those of the reference, which come with it; leave --ranges out")
+    if not has_ranges(own, ranges):
+        raise ValueError(
+            f"--ranges are not those of the reference, which come with it ({own.where}); leave --ranges out"
+        )
+
+
+def has_ranges(histogram: Histogram, ranges: GivenRanges | None) -> bool:
+    """Whether a histogram is in the ranges that were asked for, if any."""
+    if ranges is None or ranges == "auto":
+        return ranges in (None, histogram.given)
+    return histogram.digest == ranges.for_layout(histogram.layout).digest
 
 
 # -------------------------------------------------------------------------------------------------------------- sources

@@ -27,7 +27,7 @@ from vdna_metrics.files import errors_of
 from vdna_metrics.fingerprint import FEATURES
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
 from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboard, named_sources, replay_leaderboard
-from vdna_metrics.ranges import load_ranges
+from vdna_metrics.ranges import as_ranges
 from vdna_metrics.references import resolve
 from vdna_metrics.references.image_sets import extractor_of
 
@@ -224,7 +224,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     )
     plan = _with_networks(plan, columns, given.networks)
     check_histogram_options(kinds_of(columns), histograms)
-    ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
+    ranges = None if histograms.ranges is None else as_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
         check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)
     return plan
@@ -240,7 +240,8 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     if names and not free:
         raise click.UsageError(f"{columns[0].name} has its own network: leave --extractors out")
     for name in _OF_ONE_NETWORK:
-        if click.get_current_context().params[name] is not None and len(names) > 1:
+        value = click.get_current_context().params[name]
+        if value is not None and (name, value) != ("ranges", "auto") and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
     running, reference, made = vars(given.running), None, list[FeatureExtractor]()
     if free and all(f"{name}:".startswith(FEATURES) for name in names):

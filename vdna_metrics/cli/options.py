@@ -213,7 +213,11 @@ class HistogramOptions:
     bins: int | None = option(
         type=click.IntRange(1), metavar="N", help=f"Bins of histograms; {{default}}{DEFAULT_BINS} by default."
     )
-    ranges: str | None = option(metavar="FILE", help="Activation ranges, as `calibrate` writes them.")
+    ranges: str | None = option(
+        metavar="FILE|auto",
+        help="Activation ranges, as `calibrate` writes them, or histograms that find their own.  [default: "
+        "{default}those that ship, else auto]",
+    )
     max_positions: int | None = option(
         type=click.IntRange(1),
         metavar="N",

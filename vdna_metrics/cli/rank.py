@@ -66,7 +66,7 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
     task = find_comparison(*compared, unit=given.unit, images=[images], checkpoint=given.checkpoint)
     (column,), settings = task.columns, task.settings
     with progress_bars() as start:
-        real = task.real_dnas(start)[1][column.kind]
+        real = task.real_dnas(start)[column.kind]
         if settings.max_positions != real.provenance.max_positions and column.kind == "histogram":
             raise ValueError(
                 f"max_positions differ: the reference has {real.provenance.max_positions or 'all'}, "

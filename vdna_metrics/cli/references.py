@@ -27,7 +27,7 @@ from vdna_metrics.files import check_writable, is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
 from vdna_metrics.images.opening import DATASET
 from vdna_metrics.ranges import load_ranges
-from vdna_metrics.references import export_statistics, find_ranges, import_statistics, list_references, resolve_images
+from vdna_metrics.references import export_statistics, import_statistics, list_references, resolve_images
 from vdna_metrics.references.adding import (
     add_card,
     add_ranges,
@@ -38,7 +38,14 @@ from vdna_metrics.references.adding import (
     verify_store,
 )
 from vdna_metrics.references.records import RangesRecord, ReferenceRecord
-from vdna_metrics.references.store import ReferenceStore, find_reference, known_stores, read_records, user_store
+from vdna_metrics.references.store import (
+    ReferenceStore,
+    find_reference,
+    known_stores,
+    read_records,
+    told_apart,
+    user_store,
+)
 from vdna_metrics.schema import typed
 
 _store = click.option(
@@ -71,7 +78,8 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
         return print_json([{"name": record.name, **asdict(record)} for record in records])
     if not records:
         raise ValueError(f"no references{f' of {dataset}' if dataset else ''}; `references build` makes one")
-    rows = [[record.name, record.n_images, record.resolution] for record in records]
+    names = told_apart(records)
+    rows = [[name, record.n_images, record.resolution] for name, record in zip(names, records, strict=True)]
     print_table("References", ["name", "n", "resolution"], rows)
 
 
@@ -97,7 +105,7 @@ def show(name: str, as_json: bool) -> None:
         "extractor": f"{record.extractor}: {fingerprint['architecture']}{layers}",
         "weights": fingerprint["weights"] or "not recorded",
         "preprocessing": record.preprocessing,
-        "ranges": record.ranges,
+        "ranges": "auto, found by each histogram itself" if record.ranges == "auto" else record.ranges,
         "licence": record.licence,
         "origin": record.origin,
         "written by": header["writer"],
@@ -179,8 +187,6 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     for kind in kinds:
         counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
         check_new_name(store, **named, extractor=extractor, kind=counted)
-    if "histogram" in kinds and settings.ranges is None:
-        settings = replace(settings, ranges=find_ranges(settings.built))
     checkpoint = store.folder / f".{'-'.join(named.values())}-{extractor.replace('/', '-')}.checkpoint"
     pass_ = reading_of(making.reading, checkpoint)
     with progress_bars() as start:

@@ -21,11 +21,16 @@ from vdna_metrics.files import check_writable, is_ours
 def measured(
     column: Column, real: VDNA, fake: VDNA, by: str | None = None, *, allow_subsampled: bool = False
 ) -> dict[str, Any]:
-    """``{column: value}`` and, where asked for, ``{column_by_layer: {layer: value}}`` or ``..._by_neuron``."""
+    """``{column: value}`` and, where asked for, ``{column_by_layer: {layer: value}}`` or ``..._by_neuron``.
+
+    Beside the EMD of histograms that find their own ranges ``column_bin_width``, by how much bins move it at most.
+    """
     real, fake = column.select(real), column.select(fake)
     found: dict[str, Any] = {
         column.name: float(cast(Any, column.measure(real, fake, allow_subsampled=allow_subsampled)))
     }
+    if (width := column.bin_width(real, fake, allow_subsampled=allow_subsampled)) is not None:
+        found[f"{column.name}_bin_width"] = width
     if by is not None:
         reduction = "layer" if by == "layer" else "none"
         parts = cast(Any, column.measure(real, fake, cast(Any, reduction), allow_subsampled=allow_subsampled))

@@ -20,11 +20,20 @@ from vdna_metrics.cli.results import (
     say_notes,
     seen_by,
 )
-from vdna_metrics.cli.screen import is_main, print_by_layer, print_by_neuron, print_json, print_table, progress_bars
+from vdna_metrics.cli.screen import (
+    is_main,
+    print_by_layer,
+    print_by_neuron,
+    print_json,
+    print_table,
+    progress_bars,
+    tell,
+)
 from vdna_metrics.cli.settings import Comparison, find_comparison
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA, Column
-from vdna_metrics.dna.caveats import number_caveat
+from vdna_metrics.dna.caveats import bins_note, number_caveat
+from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import errors_of
 
 # Of one set: its source, the DNA of the first column's kind, and the values of all columns.
@@ -35,7 +44,7 @@ def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> t
     """The DNAs of the reference, and what is measured of each set; DNAs that there are not are made of the images."""
     found = []
     with progress_bars() as start:
-        task, real = task.real_dnas(start)
+        real = task.real_dnas(start)
         for images in task.generated:
             fake = task.dnas_of(images, start, images.source, real)
             values: dict[str, Any] = {}
@@ -60,12 +69,17 @@ def _print(
 ) -> None:
     """Tables of all columns and of their parts, or JSON with what else is told."""
     warnings = say_notes(task.notes, task.read)
+    widths = {column: max(row.get(f"{column.name}_bin_width", 0.0) for row in rows) for column in task.columns}
+    note = bins_note({with_unit(column.name, column.unit): width for column, width in widths.items() if width})
     if as_json:
+        told = told if note is None else {**told, "ranges": "auto"}
         return print_json({**told, "results": rows, "read": task.read, "warnings": warnings})
     first, *_ = rows[0]
     headings = {column.name: heading(column, unit=unit) for column in task.columns}
     keys = [first, "n_images", *headings]
     print_table(title, [first, "n", *headings.values()], [[row[key] for key in keys] for row in rows])
+    if note is not None:
+        tell(f"{note[0].upper()}{note[1:]}.\n")
     names = [row[first] for row in rows]
     for name, text in headings.items() if by else ():
         parts = [row[f"{name}_by_{by}"] for row in rows]

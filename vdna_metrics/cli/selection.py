@@ -62,7 +62,7 @@ def select(source_with: str, source_without: str, output: str, given: SelectOpti
     task = find_comparison([source_with], [source_without], [column], making, by="neuron", unit=given.unit)
     (column,) = task.columns
     with progress_bars() as start:
-        task, a = task.real_dnas(start)
+        a = task.real_dnas(start)
         b = task.dnas_of(task.generated[0], start, source_without, a)
     say_notes(task.notes, task.read)
     selection = analysis.select_sensitive(
@@ -130,8 +130,6 @@ def desensitise(table: str, source: str, attribute: str, output: str, given: Des
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}
     with progress_bars() as start:
-        if column.kind == "histogram":
-            settings = settings.with_ranges(images, pass_, start)
         for split, (part, has) in splits.items():
             dnas = build_dnas(
                 part,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from vdna_metrics.analysis.uncertainty import NoiseFloor
-from vdna_metrics.build import build_dnas, calibrate
+from vdna_metrics.build import build_dnas
 from vdna_metrics.build.passes import check_seen
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import inputs
@@ -24,8 +24,8 @@ from vdna_metrics.cli.options import (
     RunningOptions,
 )
 from vdna_metrics.cli.results import report_skipped
-from vdna_metrics.cli.screen import StartBar, say, watched
-from vdna_metrics.distributions import HistogramDistribution, Kind
+from vdna_metrics.cli.screen import StartBar, watched
+from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna import VDNA, Column, GroupedDNA
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.extractors import (
@@ -43,10 +43,9 @@ from vdna_metrics.layout import NeuronLayout, NeuronSelectionLike
 from vdna_metrics.leaderboard.network_scores import Floors
 from vdna_metrics.leaderboard.plan import folder_notes
 from vdna_metrics.neurons import chosen_neurons, chosen_weights
-from vdna_metrics.ranges import ActivationRanges, load_ranges
+from vdna_metrics.ranges import GivenRanges, as_ranges
 from vdna_metrics.references import ImageSet, resolve
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA
-from vdna_metrics.references.store import own_ranges
 
 NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, None, None, None, None, False, None, False, False))
 NO_HISTOGRAMS = HistogramOptions(None, None, None)
@@ -65,7 +64,7 @@ class DNASettings:
         layers: names of the layers that were asked for.
         neurons: of the neurons that were asked for.
         bins: of histograms.
-        ranges: of histograms; ``None`` where they are to be found.
+        ranges: of histograms, ``None`` for the default of `build_dnas`.
         max_positions: as in `build_dnas`.
     """
 
@@ -76,7 +75,7 @@ class DNASettings:
     layers: list[str] | None
     neurons: NeuronSelectionLike | None
     bins: int
-    ranges: ActivationRanges | None
+    ranges: GivenRanges | None
     max_positions: int | None
 
     @property
@@ -84,15 +83,6 @@ class DNASettings:
         """The network, of what has images."""
         assert self.network is not None
         return self.network
-
-    def with_ranges(self, images: ImageSource, reading: Reading, start: StartBar) -> DNASettings:
-        """With the ranges that ship, else ranges calibrated on these images, which costs a pass of its own."""
-        ranges = self.ranges or own_ranges(self.built)
-        if ranges is None:
-            say(f"no activation ranges ship for {self.extractor}: calibrating on {images.name} first")
-            watching = watched(reading, start, f"ranges: {images.name}", images)
-            ranges = calibrate(images, self.built, layers=list(self.layout), reading=watching)
-        return replace(self, ranges=ranges)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -166,12 +156,12 @@ def find_settings(
             per = column.distance.per or "neuron"
             chosen_weights(column.weights, layout.select(column.layers), seen.fingerprint, per)
     bins, max_positions = histograms.bins, histograms.max_positions
-    ranges = None if histograms.ranges is None else load_ranges(histograms.ranges)
+    ranges = None if histograms.ranges is None else as_ranges(histograms.ranges)
     if "histogram" in given:
         own = given["histogram"].distribution
-        assert isinstance(own, HistogramDistribution)
+        assert isinstance(own, Histogram)
         inputs.check_same_bins(given["histogram"], bins, ranges)
-        bins, ranges = own.bins, own.ranges
+        bins, ranges = own.bins, own.given
         max_positions = max_positions or given["histogram"].provenance.max_positions
     name = seen.name if isinstance(seen, FeatureExtractor) else seen.provenance.extractor
     return DNASettings(
@@ -276,16 +266,13 @@ class Comparison:
         """Kinds of the DNAs that are compared."""
         return inputs.kinds_of(self.columns)
 
-    def real_dnas(self, start: StartBar) -> tuple[Comparison, dict[Kind, VDNA]]:
-        """The DNAs of the reference, and the comparison with the ranges that its histograms have."""
-        images, found = self.reference.images, self
-        if "histogram" in self.kinds and images is not None and not self.settings.choose(self.reference, "histogram"):
-            found = replace(self, settings=self.settings.with_ranges(images, self.reading, start))
-        name = f"real: {self.reference.source if images is None else images.name}"
-        real = found.dnas_of(self.reference, start, name)
+    def real_dnas(self, start: StartBar) -> dict[Kind, VDNA]:
+        """The DNAs of the reference."""
+        images = self.reference.images
+        real = self.dnas_of(self.reference, start, f"real: {self.reference.source if images is None else images.name}")
         for dna in real.values():
             self.notes.add_caveats("reference", set_caveats(dna))
-        return found, real
+        return real
 
     def note_caveats(self, name: str, fake: Mapping[Kind, VDNA], real: Mapping[Kind, VDNA]) -> None:
         """What is to be known of a set of images, by itself and beside the reference."""

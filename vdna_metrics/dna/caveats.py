@@ -139,6 +139,7 @@ def pair_caveats(
     """
     real, fake = reference.provenance.account, generated.provenance.account
     found = {
+        "width": _width(reference, name),
         "copies": _copies(real, fake, name, equal_files),
         "formats": _formats(real.formats or (), fake.formats or (), name),
         "sizes": _sizes(real, fake, name),
@@ -163,6 +164,20 @@ def number_caveat(numbers: Mapping[str, int]) -> str | None:
         f"Numbers of images differ ({few} {numbers[few]}, {many} {numbers[many]}): plain values of fewer images are "
         "larger by chance alone. Compare the corrected ones of a leaderboard, or take as many of each"
     )
+
+
+def bins_note(widths: Mapping[str, float]) -> str | None:
+    """A sentence for values of histograms that find their own ranges, if there are some.
+
+    Args:
+        widths: ``{column: by how much at most its values are moved by bins}``.
+
+    Examples:
+        >>> bins_note({"emd (bins)": 1.234567})
+        'histograms find their own ranges; their bins move emd (bins) by less than 1.23'
+    """
+    moved = ", ".join(f"{column} by less than {width:.3g}" for column, width in widths.items())
+    return f"histograms find their own ranges; their bins move {moved}" if moved else None
 
 
 # -------------------------------------------------------------------------------------------------------------- a set
@@ -296,7 +311,8 @@ def chance(dna: VDNA, n_images: int) -> str:
         counts = distribution.counts.double()
         share = counts.cumsum(dim=1) / counts.sum(dim=1, keepdim=True).clamp_min(1)
         spread = (share * (1 - share)).clamp_min(0)
-        bins = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1).mean()
+        moved = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1)
+        bins = (moved * distribution.bin_widths("bins").to(moved.device)).nanmean().nan_to_num()
         return f"up to {float(bins):.3g} bins to a VDNA-EMD"
     if dna.n_images < distribution.min_images:
         return "more than can be told"
@@ -309,6 +325,18 @@ def chance(dna: VDNA, n_images: int) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- a pair
+def _width(reference: VDNA, name: str) -> Caveat | None:
+    if not isinstance(reference.distribution, Histogram) or not reference.n_images:
+        return None
+    without = int(reference.distribution.bin_widths("bins").isnan().sum())
+    if not without:
+        return None
+    return Caveat(
+        f"{without} of {reference.layout.total} neurons gave one value to all images of {name}",
+        end=": in bins and in range they have no distance from it and are left out, which unit='activation' does not",
+    )
+
+
 def _copies(real: ImageAccount, fake: ImageAccount, name: str, equal_files: int) -> Caveat | None:
     common, about = equal_files, ""
     if real.pixels is not None and fake.pixels is not None:

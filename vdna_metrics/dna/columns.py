@@ -10,8 +10,17 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions import Distribution, Histogram, Kind
-from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction, find_distance, list_distances, with_unit
+from vdna_metrics.distributions import AutoHistogramDistribution, Distribution, Histogram, Kind
+from vdna_metrics.dna.distances import (
+    EMD,
+    Distance,
+    DistanceResult,
+    Reduction,
+    bin_width,
+    find_distance,
+    list_distances,
+    with_unit,
+)
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.layout import NeuronLayout, check_names, check_type, near_names
@@ -148,6 +157,15 @@ class Column:
             return {}
         found = cast("dict[str, Tensor]", self.measure(reference, generated, "layer"))
         return {layer: float(value) for layer, value in found.items()}
+
+    def bin_width(self, reference: VDNA | None, generated: VDNA, *, allow_subsampled: bool = False) -> float | None:
+        """By how much at most the bins of auto-ranging histograms move an EMD, see `bin_width`; else ``None``."""
+        if self.distance is not EMD or reference is None:
+            return None
+        if not isinstance(reference.distribution, AutoHistogramDistribution):
+            return None
+        chosen: dict[str, Any] = {"layers": self.layers, "neurons": self.neurons, "weights": self.weights}
+        return bin_width(reference, generated, **chosen, **self.options, allow_subsampled=allow_subsampled)
 
     def layer_shares(self, layout: NeuronLayout, reference: Distribution | None = None) -> Tensor:
         """What each layer's value, as of `by_layer` from a reference, counts in the whole: ``[layers]`` float64."""

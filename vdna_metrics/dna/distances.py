@@ -373,6 +373,48 @@ def _emd(reference: Histogram, generated: Histogram, *, unit: EMDUnit) -> dict[s
     return {layer: earth_movers_distance(counts_a[layer], counts_b[layer]) * width[layer] for layer in layout}
 
 
+def bin_width(
+    reference: VDNA,
+    generated: VDNA,
+    *,
+    layers: Sequence[str] | None = None,
+    neurons: NeuronsLike | None = None,
+    weights: NeuronWeightsLike | None = None,
+    unit: EMDUnit = "bins",
+    allow_subsampled: bool = False,
+) -> float:
+    """By how much at most the bins move a VDNA-EMD: a bin's width, in the unit of the value, as its neurons count.
+
+    A bin stands for every place in it, so a neuron's EMD is less than one bin away from that of the activations
+    themselves, where none lies outside the bins.
+
+    Args:
+        reference: as in `compare.emd`, and so are the others.
+        generated: DNA that is compared; both are taken in the bins that they have in common.
+        layers: layers that are compared.
+        neurons: of the neurons that are compared.
+        weights: of these; by their size.
+        unit: of the EMD. In ``"bins"`` of given ranges it is 1.
+        allow_subsampled: as in `compare.emd`.
+
+    Raises:
+        ValueError: when the DNAs cannot be compared.
+
+    Examples:
+        >>> from vdna_metrics import load_reference
+        >>> photographs = load_reference("bsds500/test@vdna_tiny", kind="histogram")
+        >>> round(bin_width(photographs, photographs, unit="range"), 6)
+        0.001
+    """
+    sides = {"reference": reference, "generated": generated}
+    dna, other = EMD.prepared(sides, layers, neurons, allow_subsampled=allow_subsampled)
+    assert isinstance(dna.distribution, Histogram)
+    assert isinstance(other.distribution, Histogram)
+    widths = dna.distribution.spanning([other.distribution]).bin_widths(unit).cpu()
+    shares = chosen_weights(weights, dna.layout, dna.fingerprint)
+    return float(widths.nanmean() if shares is None else (widths * shares.abs()).nansum())
+
+
 def _neuron_frechet(reference: GaussianDistribution, generated: GaussianDistribution) -> dict[str, Tensor]:
     moments = (moment.to(reference.state.device) for moment in generated.mean_and_variance())
     return reference.layout.split(neuron_frechet_distance(*reference.mean_and_variance(), *moments))

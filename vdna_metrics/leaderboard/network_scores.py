@@ -23,7 +23,7 @@ from vdna_metrics.analysis.uncertainty import (
 from vdna_metrics.analysis.uncertainty.estimates import few_clusters, uneven_clusters
 from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import Histogram
-from vdna_metrics.dna.caveats import Notes, is_few, pair_caveats, set_caveats
+from vdna_metrics.dna.caveats import Notes, bins_note, is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
@@ -174,6 +174,12 @@ def score_network(
         if pictures:
             evidence.examples[generator.name] = example_images(generator, network.extractor)
             add_pictures_(evidence, reader, reference, generator, column_shown)
+    widths: dict[str, float] = {}
+    for column in network.columns:
+        moved = [score.bin_width for score in found.scores if score.metric == column.name and score.bin_width]
+        if moved:
+            widths[with_unit(column.name, column.unit)] = max(moved)
+    notes.add(bins_note(widths), network.label)
     alike: dict[str, list[str]] = {}
     for record in found.sets.values():
         alike.setdefault(record.manifest, []).append(record.name)
@@ -229,6 +235,7 @@ def _score(
         estimate=None if estimated is None else estimated.score,
         layer_estimates={} if estimated is None else dict(estimated.layers),
         extrapolated=extrapolated,
+        bin_width=column.bin_width(*whole),
     )
     return score, estimated
 

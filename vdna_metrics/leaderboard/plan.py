@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from vdna_metrics.build.partitions import cluster_digest
+from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.build.sets import cached_folder, content_digests
 from vdna_metrics.dna.columns import find_column
@@ -27,10 +28,10 @@ from vdna_metrics.leaderboard.scoring import score_leaderboard
 from vdna_metrics.leaderboard.sets import Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import load_selection, load_weights
-from vdna_metrics.ranges import load_ranges
+from vdna_metrics.ranges import GivenRanges, as_ranges
 from vdna_metrics.references.image_sets import ImageSet
 from vdna_metrics.references.resolve import resolve
-from vdna_metrics.references.store import IN_STORE, ReferenceStore, known_stores
+from vdna_metrics.references.store import IN_STORE, ReferenceStore, default_ranges, known_stores
 from vdna_metrics.schema import Check, Positive, typed
 
 _OF_NETWORKS = (TypeError, RuntimeError, LookupError, AttributeError, AssertionError)
@@ -46,7 +47,7 @@ class LeaderboardPlan:
         extractors: of all columns but those that have a network of their own.
         settings: columns, groups, and all else that decides the numbers.
         networks: as in `score_leaderboard`.
-        ranges: file of activation ranges.
+        ranges: file of activation ranges, or ``"auto"``.
         neurons: file of the selection of neurons to compare.
         neuron_weights: file of their weights.
         root: copy on disk of sources ``dataset:NAME/SPLIT``.
@@ -247,14 +248,18 @@ def make_leaderboard(
     """
     plan = plan.with_networks()
     (reference, *generators), notes = _open_sets(plan, recorded, cache)
-    ranges = None if plan.ranges is None else load_ranges(plan.ranges)
+    ranges: dict[str, GivenRanges] = {}
+    if plan.ranges is not None:
+        ranges = dict.fromkeys(map(_name_of, plan.extractors), as_ranges(plan.ranges))
+    elif recorded is not None:
+        ranges = _recorded_ranges(recorded, plan, reference, reading)
     leaderboard, evidence = score_leaderboard(
         reference,
         generators,
         plan.extractors,
         settings=plan.settings,
         networks=plan.networks,
-        ranges={} if ranges is None else {_name_of(extractor): ranges for extractor in plan.extractors},
+        ranges=ranges,
         neurons=None if plan.neurons is None else load_selection(plan.neurons),
         weights=None if plan.neuron_weights is None else load_weights(plan.neuron_weights),
         cache=cache,
@@ -501,6 +506,24 @@ def _changed_images(recorded: Leaderboard, plan: LeaderboardPlan, sets: Sequence
                 f"{entry.name} changed: its images had the manifest {record.manifest[:12]} when the leaderboard was "
                 f"made, now they have {manifest[:12]}"
             )
+    return found
+
+
+def _recorded_ranges(
+    recorded: Leaderboard, plan: LeaderboardPlan, reference: ImageSet, reading: Reading
+) -> dict[str, GivenRanges]:
+    """Auto where it was; before there was auto, ranges of which none ship were calibrated on the reference."""
+    found: dict[str, GivenRanges] = {}
+    digests = {network.name: network.ranges for network in recorded.networks}
+    for network in group_by_network(plan.settings, plan.extractors, plan.networks):
+        extractor, digest, layers = network.extractor, digests[network.label], network.layers("histogram")
+        if digest == "auto":
+            found[extractor.name] = "auto"
+            continue
+        ship = not digest or default_ranges(extractor) != "auto"
+        if ship or reference.images is None or reference.choose_dna("histogram", extractor, layers=layers) is not None:
+            continue
+        found[extractor.name] = calibrate(reference.images, extractor, layers=layers, reading=reading)
     return found
 
 

@@ -85,7 +85,7 @@ class NetworkRecord:
         parts: of the fingerprint, for people.
         layers: ``{layer: number of neurons}``.
         bins: of the histograms, 0 where none were made.
-        ranges: `ActivationRanges.digest` of the histograms' ranges.
+        ranges: `ActivationRanges.digest` of the histograms' ranges; ``"auto"`` where they found their own.
     """
 
     name: str
@@ -112,6 +112,7 @@ class Score:
         layer_estimates: likewise, of each layer.
         rank: first and last place among the generators that the data allow; equal where there is no doubt.
         extrapolated: of Fréchet distances, FD-infinity and its standard error.
+        bin_width: by how much at most bins move the value, of the EMD of histograms that find their own ranges.
     """
 
     generator: str
@@ -124,6 +125,7 @@ class Score:
     layer_estimates: Mapping[str, Estimate] = field(default_factory=dict)
     rank: tuple[Positive, Positive] | None = None
     extrapolated: tuple[float, float] | None = None
+    bin_width: float | None = None
 
 
 def compared(scores: Iterable[Score]) -> list[float]:
@@ -382,6 +384,9 @@ class Leaderboard:
             for name in ("account", "unread", "clusters", "effective_clusters", "clustering"):
                 if not record[name]:  # as by earlier versions, which did not know them
                     del record[name]
+        for score in data["scores"]:
+            if score["bin_width"] is None:
+                del score["bin_width"]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod

@@ -27,7 +27,7 @@ from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboar
 from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
-from vdna_metrics.ranges import ActivationRanges
+from vdna_metrics.ranges import GivenRanges
 from vdna_metrics.references.image_sets import ImageSet
 from vdna_metrics.references.resolve import SourceLike, resolve
 
@@ -41,7 +41,7 @@ def score_leaderboard(
     *,
     settings: LeaderboardSettings = DEFAULT_SETTINGS,
     networks: Mapping[str, ExtractorLike] | None = None,
-    ranges: Mapping[str, ActivationRanges] | None = None,
+    ranges: Mapping[str, GivenRanges] | None = None,
     neurons: NeuronsLike | None = None,
     weights: NeuronWeightsLike | None = None,
     cache: Path | None = None,
@@ -63,7 +63,7 @@ def score_leaderboard(
         networks: ``{name: network}``, what to take for the networks that columns name, as ``fid`` names
             ``"fid_inception"``.
         ranges: activation ranges, ``{extractor name: ranges}``; by default the reference DNA's, else those that ship,
-            else those of the reference's images.
+            else ``"auto"``.
         neurons: of the neurons to compare, as in `compare`; of one network.
         weights: likewise.
         cache: folder where DNAs are kept, see `build_set`.

@@ -10,7 +10,7 @@ from pathlib import Path
 from vdna_metrics.analysis.features import Features
 from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.reading import Progress, Reading
-from vdna_metrics.build.sets import BuiltSet, build_set, content_digests, known_ranges
+from vdna_metrics.build.sets import BuiltSet, build_set, content_digests
 from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
@@ -21,7 +21,6 @@ from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumn
 from vdna_metrics.neurons import chosen_neurons
 from vdna_metrics.ranges import GivenRanges
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA, ImageSet
-from vdna_metrics.references.store import own_ranges
 
 Start = Callable[[str, int], Progress]
 """Called with a name and a number of images when they begin to be read; gives what is called after each batch."""
@@ -57,7 +56,7 @@ class SetReader:
         settings: groups, bins and what else decides the DNAs.
         reading: how images are read.
         cache: folder where DNAs are kept.
-        ranges: activation ranges, where the reference does not bring them.
+        ranges: of histograms, where the reference does not bring them; ``None`` for the default of `build_dnas`.
         start: tells of progress.
         n_found: ``{set: number of its images before they were equalised}``.
         digests: ``{set: sha256 of each image}``, filled for the cache: bytes are read once for all networks.
@@ -82,15 +81,6 @@ class SetReader:
         compared = {name: list(chosen.dna.layout) for name, chosen in given.items()}
         for generator in generators:
             self._check_set(generator, columns, compared)
-        # A score of the generated images alone may have no reference, and must not depend on which set is read first.
-        histograms = {column.name for column in columns if column.kind == "histogram"}
-        if reference.images is None and histograms and histograms.isdisjoint(given) and self.ranges is None:
-            built = [entry.name for entry in generators if not histograms.issubset(self._given(entry, compared))]
-            if built and own_ranges(self.network.extractor) is None:
-                raise ValueError(
-                    f"no activation ranges are known for the histograms of {built[0]}, and {reference.name} has no "
-                    "histograms: give ranges"
-                )
 
     def _check_set(self, entry: ImageSet, columns: Sequence[Column], compared: Mapping[str, Sequence[str]]) -> None:
         given = self._given(entry, compared)
@@ -187,15 +177,6 @@ class SetReader:
         known = next((each for each in histograms if isinstance(each, Histogram)), None)
         if known is not None:
             bins, ranges = known.bins, known.given
-        elif "histogram" in of_kind and ranges is None:
-            ranges = known_ranges(
-                images,
-                network,
-                layers=self.network.layers("histogram"),
-                cache=self.cache,
-                digests=self.digests.get(name),
-                reading=self.watched(f"ranges: {name}", images),
-            )
         return build_set(
             images,
             network,

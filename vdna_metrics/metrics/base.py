@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
-from vdna_metrics.dna.caveats import Notes, set_caveats
+from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.precomputed import FeaturesLike
@@ -252,6 +252,8 @@ class DistanceMetric(ExtractorMetric):
         for name, side in sides.items():
             said = [what for whose, what in self._warned if whose == name]
             caveats = set_caveats(side, like=real, said=said)
+            if side is real and "width" not in said and self._options().get("unit") != "activation":
+                caveats |= {what: each for what, each in pair_caveats(side, generated).items() if what == "width"}
             self._warned |= {(name, what) for what in caveats}
             notes.add_caveats(f"{name} images", caveats)
         for sentence in notes.sentences():

@@ -33,7 +33,7 @@ Inside = Annotated[
 _NAMED_LAYERS = 3  # more of them are a number in names
 _NAME = re.compile(
     r"(?P<dataset>[^/@#%\[]*)(/(?P<split>[^@#%\[]*))?(@(?P<extractor>[^#%\[]*))?(#(?P<kind>[^%\[]*))?"
-    r"(?P<layers>\[[^\]]*\])?(%(?P<ranges>[0-9a-f]*))?"
+    r"(?P<layers>\[[^\]]*\])?(%(?P<ranges>[0-9a-z]*))?"
 )
 
 
@@ -53,7 +53,8 @@ class ReferenceRecord:
         preprocessing: id of the extractor's preprocessing.
         resolution: of the images before they were resized, ``"32x32"`` or ``"321..481 x 321..481"``; empty where
             nothing of that is known.
-        ranges: digest of a histogram's activation ranges, see `ActivationRanges.digest`.
+        ranges: digest of a histogram's activation ranges, see `ActivationRanges.digest`; ``"auto"`` where it found its
+            own.
         images: hash of the image manifest: names and contents of the images; empty for imported statistics.
         licence: of the images, and what may be done with their statistics.
         origin: how the file was made.

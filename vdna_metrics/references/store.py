@@ -411,17 +411,17 @@ def load_groups(family: Sequence[Entry]) -> GroupedDNA:
     return GroupedDNA(groups)
 
 
-def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "calibrate"]:
-    """Whether activation ranges are in a known store, are published elsewhere, or are to be made by calibration.
+def ranges_origin(extractor: str | ExtractorSpec | FeatureExtractor) -> Literal["ship", "published", "auto"]:
+    """Whether activation ranges are in a known store, are published elsewhere, or histograms find their own.
 
     Examples:
         >>> ranges_origin("vdna_tiny"), ranges_origin("mugs_vit_base"), ranges_origin("dinov2_vit_base")
-        ('ship', 'published', 'calibrate')
+        ('ship', 'published', 'auto')
     """
     name, spec = _name_and_spec(extractor)
     if _find_ranges_record(name) is not None:
         return "ship"
-    return "calibrate" if spec is None or spec.ranges is None else "published"
+    return "auto" if spec is None or spec.ranges is None else "published"
 
 
 def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> ActivationRanges:
@@ -443,11 +443,11 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
             lambda: [_find_ranges_record(name) or known], lambda entries: load_ranges(entries[0][0].file(entries[0][1]))
         )
     calibrate = (
-        "give ranges=, or a reference that has them, or calibrate on images like yours: vdna-metrics calibrate "
+        "give ranges='auto' for histograms that find their own, or ranges of images like yours: vdna-metrics calibrate "
         f"{_as_typed(name, spec)} -o ranges.npz (in Python: calibrate, or ActivationRange)"
     )
     if spec is None or spec.ranges is None:
-        raise ValueError(f"no activation ranges ship for {name!r}, and histograms need them: {calibrate}")
+        raise ValueError(f"no activation ranges ship for {name!r}: {calibrate}")
     network = create_extractor(spec if isinstance(extractor, str) else extractor)
     try:
         path = source_file(spec.ranges)
@@ -458,17 +458,23 @@ def find_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> Activation
         ) from error
 
 
-def default_ranges(extractor: str | ExtractorSpec | FeatureExtractor) -> GivenRanges:
-    """The ranges that `find_ranges` has for an extractor; ``"auto"`` where none ship and none are published.
+def default_ranges(extractor: FeatureExtractor) -> GivenRanges:
+    """The ranges that `find_ranges` has for an extractor; ``"auto"`` where there are none of its weights.
 
     Raises:
         ValueError: when published ones cannot be had.
 
     Examples:
-        >>> default_ranges("dinov2_vit_base")
+        >>> from torch.nn import AvgPool2d
+        >>> default_ranges(create_extractor(AvgPool2d(4)))
         'auto'
     """
-    return "auto" if ranges_origin(extractor) == "calibrate" else find_ranges(extractor)
+    if ranges_origin(extractor) == "auto":
+        return "auto"
+    ranges = find_ranges(extractor)
+    if ranges.fingerprint is not None and ranges.fingerprint.differences(extractor.fingerprint, precision=False):
+        return "auto"
+    return ranges
 
 
 def _as_typed(name: str, spec: ExtractorSpec | None) -> str:
@@ -479,16 +485,6 @@ def _as_typed(name: str, spec: ExtractorSpec | None) -> str:
         return "IMAGES --extractor FILE.py:FACTORY --trust-code"
     known = spec is None or name in CATALOGUE or name.startswith("timm:")
     return f"IMAGES --extractor {name if known else 'SPEC.json'}"
-
-
-def own_ranges(extractor: FeatureExtractor) -> ActivationRanges | None:
-    """The ranges that `find_ranges` has for an extractor, where there are some and they are of its weights."""
-    if ranges_origin(extractor) == "calibrate":
-        return None
-    ranges = find_ranges(extractor)
-    if ranges.fingerprint is not None and ranges.fingerprint.differences(extractor.fingerprint, precision=False):
-        return None
-    return ranges
 
 
 def _name_and_spec(extractor: str | ExtractorSpec | FeatureExtractor) -> tuple[str, ExtractorSpec | None]:
@@ -505,6 +501,10 @@ def _find_ranges_record(extractor: str) -> tuple[ReferenceStore, RangesRecord] |
 
 def names_of(entries: Sequence[Entry]) -> str:
     """Names that are told apart, each of which stands for one."""
-    records = [record for _, record in entries]
+    return ", ".join(told_apart([record for _, record in entries]))
+
+
+def told_apart(records: Sequence[ReferenceRecord]) -> list[str]:
+    """A name of each record that stands for it alone."""
     names = [record.name for record in records]
-    return ", ".join(record.exact_name if names.count(record.name) > 1 else record.name for record in records)
+    return [record.exact_name if names.count(record.name) > 1 else record.name for record in records]

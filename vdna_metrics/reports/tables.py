@@ -14,7 +14,7 @@ from vdna_metrics.text import printable
 
 COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "clusters", "effective_clusters", "first_rank", "last_rank",
-    "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor",
+    "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor", "bin_width",
 )  # fmt: skip
 _NUMBERS = ("n", "value", "corrected")
 

@@ -366,3 +366,10 @@ def test_contents_that_cannot_be_are_refused(
     else:
         with pytest.raises(ValueError, match=rf"set\.(npz|json): .*({message})"):
             read_vdna_package(settings, ranges=ranges)
+
+
+def test_histograms_that_find_their_own_ranges_are_refused(tmp_path: Path) -> None:
+    """The bins of its files are those of given ranges; it is said where these come from, and nothing is written."""
+    with pytest.raises(ValueError, match=r"the bins of this DNA are its own .*calibrate DNA"):
+        write_vdna_package(make_dna("auto"), tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []

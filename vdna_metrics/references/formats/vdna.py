@@ -21,7 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import GaussianDistribution, HistogramDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import (
+    AutoHistogramDistribution,
+    GaussianDistribution,
+    HistogramDistribution,
+    LayerGaussianDistribution,
+)
 from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.extractors import ExtractorSpec
@@ -172,7 +177,7 @@ def write_vdna_package(dna: VDNA, root: str | Path) -> tuple[Path, Path]:
         The paths of settings and arrays.
 
     Raises:
-        ValueError: when a count does not fit vdna's int32, or layers are not whole.
+        ValueError: when a count does not fit vdna's int32, layers are not whole, or histograms found their own ranges.
 
     Examples:
         >>> from vdna_metrics import load_reference
@@ -187,6 +192,11 @@ def write_vdna_package(dna: VDNA, root: str | Path) -> tuple[Path, Path]:
         raise ValueError(
             f"files of vdna hold whole layers, of {', '.join(layout.neurons)} there are some neurons: "
             "export the DNA before it is selected from"
+        )
+    if isinstance(distribution, AutoHistogramDistribution):
+        raise ValueError(
+            "files of vdna hold histograms in activation ranges, the same for all; the bins of this DNA are its own "
+            "(ranges='auto'): make another in ranges, which observed_ranges (vdna-metrics calibrate DNA) takes off this"
         )
     distribution.check_finite()
     settings_path, arrays_path = _paths(root)
