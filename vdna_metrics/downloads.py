@@ -34,6 +34,9 @@ _REPORT: ContextVar[Report | None] = ContextVar("vdna_metrics.downloads.report",
 _BLOCK = 1 << 20
 _LARGE = 20_000_000
 _RETRIES = 3
+_PROGRESS = (
+    1 << 16
+)  # bytes since the last failure that make it the first again: else a server could drip by reconnecting
 _PAUSE = 1.0  # seconds before the first retry, twice as long before each further one
 _SLOWEST, _WINDOW = 1000, 60.0  # bytes a second, over as many seconds
 _LATE = "not done in time"
@@ -445,7 +448,7 @@ def _download(address: str, target: Path, headers: dict[str, str], limits: _Limi
             return _attempt(address, target, headers, limits)
         except (_InterruptedError, URLError) as error:
             size = part.stat().st_size if part.exists() else 0
-            failures = 0 if size > most else failures + 1
+            failures = 0 if size >= most + _PROGRESS else failures + 1
             most = max(most, size)
             pause = _PAUSE * 2 ** (failures - 1)
             # A host that was never reached is not there: saying so at once is kinder than trying on.

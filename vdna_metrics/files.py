@@ -16,6 +16,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -242,7 +243,7 @@ def _sha256(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> st
 def sha256_of_file(path: str | Path) -> str:
     """sha256 of a file's bytes, as hexadecimal text."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with errors_of(str(path)), open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -620,8 +621,8 @@ def plain_json(text: bytes | str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"an object has {next(name for name in names if names.count(name) > 1)!r} twice")
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"an object has {shortened(name, 100)!r} twice")
     return found
 
 

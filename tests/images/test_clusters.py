@@ -203,3 +203,8 @@ def test_photographs_are_no_clusters(shared: Path) -> None:
     archives = sorted((shared / "data").glob("*.zip"))
     assert archives
     assert [likely_clusters(open_images(path).names) for path in archives] == [None] * len(archives)
+
+
+def test_names_of_separators_alone_take_no_time() -> None:
+    """What looks for the number of an image in a name goes once over a run of separators."""
+    assert likely_clusters(["_" * 50_000 + ".png", "-. _" * 10_000 + "x.png"]) is None

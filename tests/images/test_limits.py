@@ -48,6 +48,41 @@ def _skipped(folder: Path) -> list[tuple[str, str]]:
     return [(bad.name, bad.reason) for batch in batches for bad in batch.skipped]
 
 
+@pytest.mark.parametrize("size", [-512, -1536])
+def test_a_tar_does_not_go_back(tmp_path: Path, size: int) -> None:
+    """A member of a negative size, whose next header would be one that was read, is refused."""
+    attributes = f"11 size={size}\n".encode()
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, len(attributes)
+    member = tarfile.TarInfo("a.png").tobuf(tarfile.USTAR_FORMAT)
+    attributes = f"{len(attributes) + (len(str(len(attributes))) - 2)} size={size}\n".encode()
+    header.size = len(attributes)
+    block = header.tobuf(tarfile.USTAR_FORMAT) + attributes.ljust(512, b"\0") + member
+    (tmp_path / "a.tar").write_bytes(tarfile.TarInfo("b.png").tobuf(tarfile.USTAR_FORMAT) + block + bytes(1024))
+    with pytest.raises(ValueError, match=rf"a\.tar.*member 'a.png': expected a size from 0, got {size}"):
+        open_images(tmp_path / "a.tar")
+
+
+def test_attributes_of_all_members_are_few(tmp_path: Path) -> None:
+    """Each member of a tar would have a copy of them."""
+    many = {f"key{i}": "x" for i in range(101)}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=many) as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+    with pytest.raises(ValueError, match="expected at most 100 attributes of all members, got 101"):
+        open_images(tmp_path / "a.tar")
+
+
+def test_rows_of_an_array_have_the_limit_of_images(tmp_path: Path) -> None:
+    """A sparse array of some huge images is refused before one is read; one of many small ones is none such."""
+    for name, shape in (("huge", (2, 40_000, 40_000)), ("many", (2_000_000, 8, 8, 3))):
+        with (tmp_path / f"{name}.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            file.truncate(file.tell() + int(np.prod(shape)))
+    with pytest.raises(ValueError, match=r"huge.npy.* expected at most \d+ pixels .*got 1600000000"):
+        open_images(tmp_path / "huge.npy")
+    assert len(open_images(tmp_path / "many.npy")) == 2_000_000
+
+
 def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
     """A zip file may have one; what else is there is read."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -96,7 +96,7 @@ def test_a_replay_has_the_same_numbers() -> None:
         replay_leaderboard(_saved(make_leaderboard(own, reading=READING)[0]))
 
 
-@pytest.mark.parametrize("foreign", ["weights", "address", "arguments", "ranges", "store"])
+@pytest.mark.parametrize("foreign", ["weights", "address", "arguments", "ranges", "store", "statistics"])
 def test_what_only_a_record_names_is_read_when_it_is_trusted(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, arguments of the architecture and remote stores of somebody else's record are not opened unasked."""
     made = _saved(make_leaderboard(PLAN, reading=READING)[0])
@@ -104,6 +104,8 @@ def test_what_only_a_record_names_is_read_when_it_is_trusted(foreign: str, monke
     spec = plain["settings"]["networks"][0]
     if foreign == "store":
         plain["generators"][0]["source"] = "https://host.invalid/store::cats/train"
+    elif foreign == "statistics":
+        plain["settings"]["references"] = ["https://host.invalid/theirs.json"]
     elif foreign == "arguments":
         spec["architecture_kwargs"] = {"checkpoint_path": "theirs.pth"}
     else:
@@ -114,7 +116,9 @@ def test_what_only_a_record_names_is_read_when_it_is_trusted(foreign: str, monke
     monkeypatch.setattr("vdna_metrics.extractors.weights.read_state_dict", lambda *_: pytest.fail("a file was read"))
     theirs = Leaderboard.from_json(plain)
     for work in (replay_leaderboard, lambda record, **how: append_to_leaderboard(record, [("b", "gen_b.zip")], **how)):
-        with pytest.raises(ValueError, match=r"the leaderboard's record names the (weights|store) .*\(--trust\)"):
+        with pytest.raises(
+            ValueError, match=r"the leaderboard's record names the (weights|store|address) .*\(--trust\)"
+        ):
             work(theirs, reading=READING)
     assert replay_leaderboard(made, reading=READING)[0].scores == made.scores
     LeaderboardPlan.from_leaderboard(made).check_trusted()

@@ -81,7 +81,7 @@ class _Group(click.Group):
             raise  # click's own business
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             text = _in_options(str(error) or type(error).__name__, self.get_command(ctx, ctx.invoked_subcommand or ""))
-            raise click.ClickException(printable(text, "terminal")) from error
+            raise click.ClickException(printable(text)) from error
         except KeyboardInterrupt:
             say("", "interrupted")
             raise click.exceptions.Exit(130) from None

@@ -174,7 +174,8 @@ _MAYBE = "sample|seed|view|take|variation|variant|var|rep"
 # What comes before the number of what several images are of.
 _OF_SEVERAL = "clip|video|vid|movie|seq|sequence|scene|track|episode|prompt|subject|patient|slide|scan|volume"
 _NUMBERED = re.compile(
-    rf"^(?P<stem>.*?)(?P<word>(?:(?<=\d)|^|[/ _.(-]+)(?:{_OF_ONE_IMAGE}|{_MAYBE})s?)[ _.(-]*\d+[^/]*$", re.IGNORECASE
+    rf"^(?P<stem>.*?)(?P<word>(?:(?<=\d)|^|(?<![/ _.(-])[/ _.(-]+)(?:{_OF_ONE_IMAGE}|{_MAYBE})s?)[ _.(-]*\d+[^/]*$",
+    re.IGNORECASE,
 )
 _SEVERAL = re.compile(rf"^(?P<stem>(?:.*[/ _.-])?(?:{_OF_SEVERAL})[ _-]?\d+)[/ _.-](?:.*\D)?\d+\D*$", re.IGNORECASE)
 # Folders of these names hold frames; others of `_OF_SEVERAL` may be classes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import math
 import os
 import re
 import tarfile
@@ -194,6 +195,9 @@ class _TarHeaders(ArchiveHeaders):
 _DIGITS = 1000
 
 
+_GLOBAL_ATTRIBUTES = 100
+
+
 def _open_tar(name: str, path: str, folder: str) -> ImageSource:
     spans: dict[str, tuple[int, int] | None] = {}  # of no plain file there is none
     # A damaged header of extended attributes makes tarfile raise what int() does.
@@ -203,7 +207,13 @@ def _open_tar(name: str, path: str, folder: str) -> ImageSource:
         _TarHeaders(path, "tar_header_bytes") as file,
         tarfile.open(fileobj=file, mode="r:") as archive,
     ):
+        before, attributes = -1, 0
         while (info := archive.next()) is not None:
+            if info.size < 0 or archive.offset <= before:
+                raise ValueError(f"member {info.name!r}: expected a size from 0, got {info.size}")
+            before, attributes = archive.offset, max(attributes, len(archive.pax_headers))
+            if attributes > _GLOBAL_ATTRIBUTES:  # each member would have a copy of all
+                raise ValueError(f"expected at most {_GLOBAL_ATTRIBUTES} attributes of all members, got {attributes}")
             if not info.isdir():
                 spans[info.name] = (info.offset_data, info.size) if info.isreg() and not info.issparse() else None
             check_limit("images", len(spans), "its members")
@@ -266,6 +276,9 @@ def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
     if one_image or not colour or 0 in shape:
         hint = "; write one image as array[None], gray ones as array[..., None]" if one_image else ""
         raise ValueError(f"{where}: images are uint8 {layouts}, got shape {list(shape)}{hint}")
+    check_limit(
+        "image_pixels", math.prod(shape[1:]) // (3 if len(shape) == 4 and 3 in shape[1:] else 1), f"{where}: rows"
+    )
 
 
 def open_array(name: str, array: NDArray[Any]) -> ImageSource:

@@ -108,8 +108,8 @@ class LeaderboardPlan:
         known = {store.location for store in known_stores()}
         for source in (*self.references, *(source for _, source in self.generators)):
             location, inside, _ = source.partition(IN_STORE)
-            if inside and ReferenceStore(location).is_remote and location not in known:
-                outside.append(f"the store {location}")
+            if ReferenceStore(location).is_remote and location not in known:
+                outside.append(f"the store {location}" if inside else f"the address {source}")
         by = self.settings.cluster_by
         if isinstance(by, str) and ClusterRule(by).is_pattern:
             outside.append(f"the regular expression {by!r} for clusters, which may take for ever")
