@@ -72,6 +72,14 @@ def test_attributes_of_all_members_are_few(tmp_path: Path) -> None:
         open_images(tmp_path / "a.tar")
 
 
+def test_a_comment_without_end_is_no_image() -> None:
+    """A PPM says its width and height soon; comments before them are passed over."""
+    pixels = bytes(range(12))
+    assert decode_image(b"P6\n# made by hand\n2 # wide\n2\n255\n" + pixels).shape == (2, 2, 3)
+    with pytest.raises(ValueError, match="expected width and height in the first 65536 bytes"):
+        decode_image(b"P6\n#" + bytes(1 << 20))
+
+
 def test_rows_of_an_array_have_the_limit_of_images(tmp_path: Path) -> None:
     """A sparse array of some huge images is refused before one is read; one of many small ones is none such."""
     for name, shape in (("huge", (2, 40_000, 40_000)), ("many", (2_000_000, 8, 8, 3))):

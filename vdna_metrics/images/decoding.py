@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,9 @@ def decode_bytes(data: bytes) -> DecodedImage:
     if not data:
         raise ValueError("the file is empty")
     data = _without_texts(data)
+    if data[:1] == b"P" and data[1:2].isalnum() and not _PNM.match(data[:_HEADER]):
+        # Pillow reads a comment of a hundred megabytes byte by byte.
+        raise ValueError(f"expected width and height in the first {_HEADER} bytes of a PPM image")
     try:
         image = _open_pillow(data)
         check_limit("image_pixels", image.width * image.height, f"{image.width} x {image.height} pixels")
@@ -154,17 +158,24 @@ def _open_pillow(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
+_HEADER = 1 << 16
+_PNM = re.compile(rb"P[1-6fF](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2}")
+
+
 def _without_texts(data: bytes) -> bytes:
     """A PNG without its chunks of text and its colour profile, which no rule here reads and Pillow limits."""
     if not data.startswith(_PNG):
         return data
-    kept, place = [_PNG], len(_PNG)
+    chunks, place = [(0, len(_PNG))], len(_PNG)
     while place < len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
         if data[place + 4 : place + 8] not in _TEXTS:
-            kept.append(data[place:end])
+            chunks.append((place, end))
         place = end
-    return b"".join(kept)
+    if sum(end - start for start, end in chunks) == place:  # which a copy of a large file would cost as much again
+        return data
+    view = memoryview(data)
+    return b"".join(view[start:end] for start, end in chunks)
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"
