@@ -56,7 +56,7 @@ def test_a_reference_that_was_built_is_used_by_name() -> None:
 
 
 def test_a_name_without_a_kind_shows_and_publishes_all() -> None:
-    """Of one network each kind is shown and copied, and histograms of other ranges; of several networks it is refused."""
+    """Of one network all kinds and ranges are shown and copied; a name of several networks is refused."""
     run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", "--kinds", "gaussian,histogram")
     auto = ("--kinds", "histogram", "--ranges", "auto")
     run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", *auto)
