@@ -188,6 +188,22 @@ def test_json_and_back(data: st.DataObject) -> None:
     assert typed(NeuronLayout, selection.to_json()) == selection
 
 
+@pytest.mark.parametrize(
+    ("name", "known", "message"),
+    [
+        ("mugs", ["vgg16", "mugs_vit_large", "mugs_vit_base"], "did you mean 'mugs_vit_base' or 'mugs_vit_large'?"),
+        ("ResNet50", ["dino_resnet50", "vgg16"], "did you mean 'dino_resnet50'?"),
+        ("layer4.0", ["", "layers", "net.layer3.0", "net.layer4.0.conv", "net.layer4.0"],
+         "did you mean 'net.layer4.0' or 'net.layer4.0.conv' or 'layers'?"),
+        ("", ["vgg16"], "known: vgg16"),
+        ("a(", ["vgg16"], "known: vgg16"),
+    ],
+)  # fmt: skip
+def test_near_names_have_the_name_as_a_part(name: str, known: list[str], message: str) -> None:
+    """Who writes a part of a name, or the end of a path, is told the whole; the shortest first."""
+    assert near_names(name, known) == message
+
+
 def test_near_names_lists_a_few_of_many() -> None:
     """Where nothing is near, the first names are listed, and it shows when there are more."""
     assert near_names("zzz", [f"layer{i}" for i in range(20)]).endswith("layer7, ...")

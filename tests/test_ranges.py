@@ -69,6 +69,21 @@ def test_a_margin_always_covers_the_extremes(ends: list[list[float]]) -> None:
     assert torch.equal(ranges.dead, low == high)
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, "margin over images of unknown source"),
+        ({"widen": "vdna", "n_images": 7, "sources": ["x", "y"]}, "vdna over 7 images of x, y"),
+        ({"n_images": 7, "sources": ["x", "y", "z", "w"]}, "margin over 7 images of x, y, z, ..."),
+    ],
+)
+def test_ranges_are_shown_on_a_line(options: dict[str, Any], shown: str) -> None:
+    """Rule, images, sources and how many neurons there are; no tensors."""
+    assert repr(_of([0.0] * 2000, [1.0] * 2000, **options)) == f"ActivationRanges({shown}: 2000 neurons in 1 layer)"
+    quantiles = ActivationRanges(LAYOUT, *torch.zeros(2, LAYOUT.total), widen="quantile", levels=(0.01, 0.99))
+    assert repr(quantiles).startswith("ActivationRanges(quantile 0.01 to 0.99 over images of unknown source: ")
+
+
 def test_extremes_come_as_any_container() -> None:
     """Lists, arrays and tensors, of any float type and with gradients, give the same ranges, in `low`'s order."""
     expected = _of([0.5, 1.0], [2.0, 3.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,11 +21,18 @@ NeuronSelectionLike = Mapping[str, "Sequence[int] | Tensor"]
 def near_names(name: str, known: Sequence[str]) -> str:
     """Say which known names are near an unknown one, for error messages.
 
+    Those that have it as a part of theirs come first, then those that are spelled alike.
+
     Examples:
         >>> near_names("blok_1", ["block_0", "block_1"])
         "did you mean 'block_1' or 'block_0'?"
+        >>> near_names("layer4", ["encoder.layer4", "encoder.layer4.0", "head"])
+        "did you mean 'encoder.layer4' or 'encoder.layer4.0'?"
     """
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    part = re.compile(rf"(?<![a-z0-9]){re.escape(name)}", re.IGNORECASE)
+    parts = sorted((each for each in known if name and part.search(each)), key=len)
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = list(dict.fromkeys([*parts, *alike]))[:3]
     if near:
         return f"did you mean {' or '.join(repr(n) for n in near)}?"
     shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")

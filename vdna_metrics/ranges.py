@@ -78,6 +78,8 @@ class ActivationRanges:
         >>> ranges = ActivationRanges.from_extremes({"conv": [0.0, -1.0]}, {"conv": [1.0, -1.0]})
         >>> ranges.low, ranges.high, ranges.dead
         (tensor([-0.1000, -1.0000]), tensor([ 1.1000, -1.0000]), tensor([False,  True]))
+        >>> ranges
+        ActivationRanges(margin over images of unknown source: 2 neurons in 1 layer)
     """
 
     layout: NeuronLayout
@@ -156,6 +158,14 @@ class ActivationRanges:
             sources=tuple(sources),
             fingerprint=fingerprint.select(list(layout)) if fingerprint is not None else None,
         )
+
+    def __repr__(self) -> str:
+        layers = f"{len(self.layout)} layer{'s' * (len(self.layout) != 1)}"
+        levels = "" if self.levels is None else f" {self.levels[0]:g} to {self.levels[1]:g}"
+        images = f"{self.n_images} images" if self.n_images else "images"
+        sources = ", ".join([*self.sources[:3], *(["..."] if len(self.sources) > 3 else [])]) or "unknown source"
+        found = f"{self.widen}{levels} over {images} of {sources}"
+        return f"ActivationRanges({found}: {self.layout.total} neurons in {layers})"
 
     @cached_property
     def _widened(self) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.commands import put_small_sources, run, run_json
 
-from vdna_metrics import ExtractorSpec, build_dnas, create_extractor, load_vdna
+from vdna_metrics import ExtractorSpec, NeuronFrechetDistance, build_dnas, create_extractor, load_vdna
 
 CODE = """
 import torch
@@ -97,6 +97,27 @@ def test_a_module_of_python_is_scored_by_its_code() -> None:
     words = ("--reference", "real.npz", "--metrics", "nfd", "--extractor", "nets/plain.py:build", "--trust-code")
     found = run_json("score", "gen_a", *words, "--size", "8")
     assert (found["extractor"], found["results"][0]["nfd"] > 0) == ("plain.py:build", True)
+    run("references", "import", "real.npz", "--name", "mine/real")
+    named = run_json("score", "gen_a", "--reference", "mine/real", *words[2:], "--size", "8")
+    assert named["results"] == found["results"]
+
+
+def test_a_module_of_python_takes_a_reference_of_its_code() -> None:
+    """A name of a store stands for the DNA of one's own network, whatever that was called; of two it is refused."""
+    run("make", "real", "-o", "real.npz", "--kinds", "gaussian", *OWN)
+    run("references", "import", "real.npz", "--name", "mine/real")
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 1))
+    metric = NeuronFrechetDistance(network, reference="mine/real", layers=["0", "2"], size=8)
+    assert metric.reference is not None
+    assert metric.reference.provenance.extractor == "net.py:build"
+    Path("nets", "other.py").write_text(CODE)
+    run("make", "real", "-o", "real.npz", "--kinds", "gaussian", "--extractor", "nets/other.py:build", *OWN[2:])
+    run("references", "import", "real.npz", "--name", "mine/real")
+    with pytest.raises(ValueError, match=r"'mine/real' could be: mine/real@net\.py:build.*mine/real@other\.py:build"):
+        NeuronFrechetDistance(network, reference="mine/real", layers=["0", "2"], size=8)
+    with pytest.raises(ValueError, match=r"no reference 'mine/real@vdna_tiny#gaussian'"):
+        NeuronFrechetDistance("vdna_tiny", reference="mine/real")
 
 
 def test_a_leaderboard_of_ones_own_network() -> None:

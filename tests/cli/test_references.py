@@ -43,7 +43,7 @@ def test_a_reference_that_was_built_is_used_by_name() -> None:
         "cats/train@tiny#histogram-1000", "cats/train@tiny#gaussian", "cats/train@tiny#layer_gaussian",
     ]  # fmt: skip
     assert [entry["name"] for entry in run_json("references", "list", "cats")] == sorted(_names())
-    shown = run_json("references", "show", "cats/train#gaussian")
+    (shown,) = run_json("references", "show", "cats/train#gaussian")
     assert shown["n_images"] == 12
     assert shown["licence"] == "CC0"
     assert shown["images"] == load_reference("cats/train#gaussian").provenance.manifests[0]
@@ -53,6 +53,26 @@ def test_a_reference_that_was_built_is_used_by_name() -> None:
     by_name = run_json("score", "gen_a", "--reference", "cats/train", *options)
     by_images = run_json("score", "gen_a", "--reference", "real", *options)
     assert by_name["results"] == by_images["results"]
+
+
+def test_a_name_without_a_kind_shows_and_publishes_all() -> None:
+    """Of one network all kinds and ranges are shown and copied; a name of several networks is refused."""
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", "--kinds", "gaussian,histogram")
+    auto = ("--kinds", "histogram", "--ranges", "auto")
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", *auto)
+    names = ["cats/train@tiny#gaussian", "cats/train@tiny#histogram-1000", "cats/train@tiny#histogram-1000"]
+    shown = run_json("references", "show", "cats/train")
+    assert [each["name"] for each in shown] == names
+    assert {each["ranges"] == "auto" for each in shown[1:]} == {True, False}
+    printed = run("references", "show", "cats/train").stdout
+    assert printed.count("12 of real") == 3
+    assert printed.splitlines().count("cats/train@tiny#histogram-1000%auto") == 1
+    published = run_json("references", "publish", "cats/train", "--to", "shared")
+    assert [each["name"] for each in published if "dataset" in each] == names
+    assert run("references", "verify", "--store", "shared").stdout.splitlines()[-1].endswith(" 0 bad")
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "other", *auto)
+    for command in (("show", "cats/train"), ("publish", "cats/train", "--to", "shared")):
+        assert "could be of several networks: " in run("references", *command, exit_code=1).stderr
 
 
 def test_references_may_be_auto_histograms() -> None:
@@ -73,7 +93,7 @@ def test_references_may_be_auto_histograms() -> None:
     listed = run("references", "list", "cats").stdout
     assert "cats/train@tiny#histogram-1000%auto " in listed
     assert "auto, found by each histogram itself" in run("references", "show", "cats/train%auto").stdout
-    assert run_json("references", "show", "cats/train%auto")["ranges"] == "auto"
+    assert run_json("references", "show", "cats/train%auto")[0]["ranges"] == "auto"
     scored = run_json("score", "gen_a", "--reference", "cats/train%auto")
     assert (
         scored["results"]
@@ -82,7 +102,7 @@ def test_references_may_be_auto_histograms() -> None:
     assert "could be: " in run("score", "gen_a", "--reference", "cats/train", exit_code=1).stderr
     assert "0 bad" in run("references", "verify").stdout
     run("references", "build", "real", "--name", "cats/train", "--extractor", "other", "--kinds", "histogram")
-    assert run_json("references", "show", "cats/train@other")["ranges"] == "auto"
+    assert run_json("references", "show", "cats/train@other")[0]["ranges"] == "auto"
     error = run("references", "export", "cats/train@other", "-o", "x", "--format", "vdna", exit_code=1).stderr
     assert "the bins of this DNA are its own" in error
 

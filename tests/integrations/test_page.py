@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -17,6 +18,21 @@ def test_page(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     run_page = runpy.run_path(str(ROOT / "scripts" / "run_docs.py"))["run_page"]
     assert run_page(page) == page
+
+
+@pytest.mark.slow
+def test_own_networks_come_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ResNet, a U-Net's encoder, a ViT and embeddings are scored as the page says, uncalibrated."""
+    pytest.importorskip("diffusers", reason="needs the extra `diffusion`")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "own_network.md").read_text(encoding="utf-8")
+    run_page = runpy.run_path(str(ROOT / "scripts" / "run_docs.py"))["run_page"]
+    rounded, numbers = re.compile(r"\d+\.\d+"), re.compile(r"^(?:generated.* |)(\d+\.\d+)(?: bins|)$", re.MULTILINE)
+    printed = run_page(page)
+    assert rounded.sub("#", printed) == rounded.sub("#", page)
+    found = [float(each) for each in numbers.findall(printed)]
+    assert len(found) == 4
+    assert found == pytest.approx([float(each) for each in numbers.findall(page)], rel=0.05, abs=0.11)
 
 
 @pytest.mark.slow

@@ -23,9 +23,11 @@ from vdna_metrics import (
     ActivationRange,
     ActivationRanges,
     LayerFrechetDistance,
+    NeuronFrechetDistance,
     VDNAEarthMoversDistance,
     build_dnas,
     compare,
+    create_extractor,
 )
 from vdna_metrics.functional import subsample_positions
 
@@ -466,3 +468,27 @@ def test_neurons_without_a_width_are_told_once() -> None:
                 metric.compute()
         told = [str(each.message) for each in caught]
         assert sum("real images: 2 of 4 neurons gave one value to all images" in each for each in told) == times, told
+
+
+def test_a_metric_shows_its_settings() -> None:
+    """Network, layers, neurons, reference and histograms, on a line, in collections too; many layers are counted."""
+    network = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 1) for _ in range(6)))
+    extractor = create_extractor(network, layers=[str(i) for i in range(6)])
+    seen = "extractor=module:Sequential, layers=[2, 3], neurons=6"
+    metric = VDNAEarthMoversDistance(extractor, layers=["2", "3"], bins=20)
+    assert repr(metric) == f"VDNAEarthMoversDistance({seen}, reference=None, unit=bins, bins=20, ranges=auto)"
+    nfd = NeuronFrechetDistance(extractor)
+    assert repr(nfd) == (
+        "NeuronFrechetDistance(extractor=module:Sequential, layers=6 layers, neurons=18, reference=None)"
+    )
+    assert repr(MetricCollection([metric, nfd])).splitlines()[1:-1] == [
+        f"  (VDNAEarthMoversDistance): {metric!r}", f"  (NeuronFrechetDistance): {nfd!r}",
+    ]  # fmt: skip
+    calibration = ActivationRange(extractor, layers=["2", "3"])
+    assert repr(calibration) == f"ActivationRange({seen})"
+    calibration.update(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    metric = VDNAEarthMoversDistance(extractor, ranges=calibration.ranges(), layers=["2", "3"], unit="activation")
+    assert repr(metric).endswith(", unit=activation, bins=1000, ranges=margin over 2 images)")
+    metric.update(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    compared = VDNAEarthMoversDistance(extractor, reference=metric.dna(), layers=["2", "3"])
+    assert "reference=2 images of unknown source, " in repr(compared)

@@ -39,8 +39,9 @@ from vdna_metrics.references.adding import (
 )
 from vdna_metrics.references.records import RangesRecord, ReferenceRecord
 from vdna_metrics.references.store import (
+    Entry,
     ReferenceStore,
-    find_reference,
+    find_references,
     known_stores,
     read_records,
     told_apart,
@@ -87,12 +88,29 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
 @click.argument("name", metavar="NAME")
 @options.as_json
 def show(name: str, as_json: bool) -> None:
-    """Show all that is known of one reference."""
-    store, record, header = read_records(
-        lambda: [find_reference(name)], lambda entries: (*entries[0], read_header(entries[0][0].file(entries[0][1])))
-    )
+    """Show all that is known of a reference.
+
+    A NAME without a kind stands for all that there are, of one network.
+    """
+
+    def read(entries: list[Entry]) -> list[tuple[ReferenceStore, ReferenceRecord, dict[str, Any]]]:
+        return [(store, record, read_header(store.file(record))) for store, record in entries]
+
+    found = read_records(lambda: find_references(name), read)
     if as_json:
-        return print_json({"name": record.name, "store": store.location, **asdict(record), "header": header})
+        listed = [
+            {"name": record.name, "store": store.location, **asdict(record), "header": header}
+            for store, record, header in found
+        ]
+        return print_json(listed)
+    for number, title in enumerate(told_apart([record for _, record, _ in found])):
+        tell(*[""] * (number > 0))
+        tell(title, bold=True)
+        _show(*found[number])
+
+
+def _show(store: ReferenceStore, record: ReferenceRecord, header: dict[str, Any]) -> None:
+    """What is known of one, a line each."""
     provenance, fingerprint = typed(ProvenanceFields, header["provenance"]), header["fingerprint"]
     layers = f", {len(header['layout']['layers'])} layers" if "layers" in header["layout"] else ""
     lines = {
@@ -112,7 +130,6 @@ def show(name: str, as_json: bool) -> None:
         "file": f"{store.location.rstrip('/')}/{record.file}",
         "sha256": record.sha256,
     }
-    tell(record.name, bold=True)
     print_lines({title: text for title, text in lines.items() if text})
 
 
@@ -288,7 +305,10 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
 @click.option("--overwrite", is_flag=True, help="Replace what the store has under these names.")
 @options.as_json
 def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
-    """Copy references into another store, with their ranges and cards."""
+    """Copy references into another store, with their ranges and cards.
+
+    A NAME without a kind stands for all that there are, of one network.
+    """
     records = publish(names, to, overwrite=overwrite, private=private)
     if as_json:
         return print_json(_listed(records, to))

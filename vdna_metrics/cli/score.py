@@ -79,7 +79,7 @@ def _print(
     keys = [first, "n_images", *headings]
     print_table(title, [first, "n", *headings.values()], [[row[key] for key in keys] for row in rows])
     if note is not None:
-        tell(f"{note[0].upper()}{note[1:]}.\n")
+        tell(f"{note[0].upper()}{note[1:]}.", "")
     names = [row[first] for row in rows]
     for name, text in headings.items() if by else ():
         parts = [row[f"{name}_by_{by}"] for row in rows]

@@ -127,6 +127,15 @@ class DistanceMetric(ExtractorMetric):
         """Options of the distance."""
         return {}
 
+    def _shown(self) -> dict[str, object]:
+        shown = super()._shown()
+        if self.reference is not None:
+            sources = ", ".join(self.reference.provenance.sources) or "unknown source"
+            shown["reference"] = f"{self.reference.n_images} images of {sources}"
+        elif self.distance.arity == 2:
+            shown["reference"] = None
+        return {**shown, **self._options()}
+
     def _resolved(self, reference: ReferenceLike) -> VDNA:
         name = type(self).__name__
         if self.distance.arity == 1:

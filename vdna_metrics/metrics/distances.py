@@ -129,15 +129,25 @@ class HistogramDistanceMetric(DistanceMetric):
             chosen.check_fingerprint(self.fingerprint)
         return chosen
 
+    def _shown(self) -> dict[str, object]:
+        histogram = self._histogram
+        given = histogram.ranges if isinstance(histogram, HistogramDistribution) else None
+        ranges = "auto" if given is None else f"{given.widen} over {given.n_images or 'unknown'} images"
+        return {**super()._shown(), "bins": histogram.bins, "ranges": ranges}
+
     def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
         if isinstance(self._empty, HistogramDistribution):
             self._empty.ranges.check_fingerprint(fingerprint)
         super()._adopt(fingerprint)
 
-    def _state_settings(self) -> tuple[Any, ...]:
-        empty = self._empty
-        if not isinstance(empty, Histogram):
+    @property
+    def _histogram(self) -> Histogram:
+        if not isinstance(self._empty, Histogram):
             raise TypeError(f"{type(self).__name__} keeps histograms")
+        return self._empty
+
+    def _state_settings(self) -> tuple[Any, ...]:
+        empty = self._histogram
         ends: bytes | str = empty.digest
         if isinstance(empty, HistogramDistribution):
             ends = torch.stack([empty.ranges.low, empty.ranges.high]).numpy().tobytes()

@@ -27,6 +27,8 @@ from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.fingerprint import ExtractorFingerprint, moments_differ
 from vdna_metrics.layout import NeuronLayout
 
+_SHOWN_LAYERS = 4
+
 
 class RefusedError(ValueError, RuntimeError):
     """What a metric cannot do as things are; torchmetrics has a ``RuntimeError`` where we have a ``ValueError``."""
@@ -69,6 +71,15 @@ class ExtractorMetric(Metric, ABC):
         self.fingerprint = extractor.fingerprint.select(list(layout))
         self._lease = extractor.lease(list(layout))
         self._state_device = None if state_device is None else torch.device(state_device)
+
+    def _shown(self) -> dict[str, object]:
+        """What tells the metric from others of its class, to be read; one line in all."""
+        layers = f"[{', '.join(self.layout)}]" if len(self.layout) <= _SHOWN_LAYERS else f"{len(self.layout)} layers"
+        return {"extractor": self.extractor_name, "layers": layers, "neurons": self.layout.total}
+
+    def extra_repr(self) -> str:
+        """The settings, as `torch.nn.Module` shows those of a layer."""
+        return ", ".join(f"{what}={value}" for what, value in self._shown().items())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Update, and compute of this batch alone; one that raises changes nothing."""

@@ -31,7 +31,7 @@ from vdna_metrics.references.store import (
     bundled_store,
     digests_file,
     family_problem,
-    find_reference,
+    find_references,
     forget_remote_manifests,
     group_families,
     read_records,
@@ -322,7 +322,7 @@ def publish(names: Sequence[str], to: str, *, overwrite: bool = False, private: 
     the hub refuses it and nothing is changed.
 
     Args:
-        names: see `find_reference`; each has to stand for one.
+        names: see `find_reference`; one that stands for several kinds of DNA of a network takes all of them.
         to: a folder, or ``"hub:OWNER/NAME"``, a dataset repository that is made where there is none. Writing to the
             hub needs a token with that right (``HF_TOKEN``, or ``hf auth login``).
         overwrite: whether to replace what the store has under these names.
@@ -340,7 +340,7 @@ def publish(names: Sequence[str], to: str, *, overwrite: bool = False, private: 
         ...     sorted({record.name for record in publish(["bsds500/test@vdna_tiny#gaussian"], folder)})
         ['bsds500/test@vdna_tiny#gaussian', 'ranges@vdna_tiny']
     """
-    found = [find_reference(name) for name in names]
+    found = [entry for name in names for entry in find_references(name)]
     if not found:
         raise ValueError("name at least one reference")
     if not to.startswith(HUB_STORE):

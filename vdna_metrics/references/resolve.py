@@ -22,8 +22,9 @@ from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
+from vdna_metrics.extractors.registry import is_own
 from vdna_metrics.files import errors_of, is_ours, json_hash, read_header, read_npz, write_whole
-from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint
 from vdna_metrics.images.containers import ARCHIVE_FOLDER, open_features
 from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
@@ -315,8 +316,11 @@ def _of_store(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str]
 
 def _stored_entries(name: str, kinds: Sequence[Kind] | None, extractors: Sequence[str] | None) -> list[Entry]:
     assumed = list(product(extractors or (None,), kinds or (None,)))
-    found = (entry for pair in assumed for entry in matching_references(name, extractor=pair[0], kind=pair[1]))
-    chosen = list({(store.location, record.key): (store, record) for store, record in found}.values())
+    chosen = _matching_entries(name, assumed)
+    if not chosen and any(map(_is_of_somebody, extractors or ())):
+        # A network of one's own has no name to be known by: it is a class in a script, FILE.py:FACTORY in the shell.
+        found = _matching_entries(name, [(None, kind) for kind in kinds or (None,)])
+        chosen, extractors = [entry for entry in found if _is_of_somebody(entry[1].extractor)], None
     if not chosen:
         raise unknown_reference(name, extractor=assumed[-1][0], kind=assumed[-1][1])
     networks = {record.extractor for _, record in chosen}
@@ -325,6 +329,16 @@ def _stored_entries(name: str, kinds: Sequence[Kind] | None, extractors: Sequenc
     if (extractors is None and len(networks) > 1) or len(set(one_of)) < len(one_of):
         raise ValueError(f"reference {name!r} could be: {names_of(whole or chosen)}")
     return chosen
+
+
+def _matching_entries(name: str, assumed: Sequence[tuple[str | None, Kind | None]]) -> list[Entry]:
+    """Each record once that a name may stand for with one of some networks and kinds."""
+    found = (entry for pair in assumed for entry in matching_references(name, extractor=pair[0], kind=pair[1]))
+    return list({(store.location, record.key): (store, record) for store, record in found}.values())
+
+
+def _is_of_somebody(extractor: str) -> bool:
+    return extractor.startswith(MODULE) or is_own(extractor)
 
 
 # ------------------------------------------------------------------------------------------------------------ folders

@@ -333,16 +333,40 @@ def find_reference(
     Raises:
         ValueError: when no record fits, near names are named, or when several do, they are listed.
     """
-    found = matching_references(name, extractor=extractor, kind=kind)
-    whole = [entry for entry in found if not entry[1].group]
+    whole = _whole_references(name, extractor, kind)
     fitting = [entry for entry in whole if entry[1].holds(layers)] or whole
     if len(fitting) == 1:
         return fitting[0]
+    raise ValueError(f"reference {name!r} could be: {names_of(fitting)}")
+
+
+def find_references(name: str) -> list[Entry]:
+    """The whole DNAs of one network that a name stands for, of every kind, layers and ranges that it leaves out.
+
+    Args:
+        name: see `find_reference`.
+
+    Raises:
+        ValueError: when no record fits, near names are named, or those of several networks do, they are listed.
+
+    Examples:
+        >>> [record.kind for _, record in find_references("bsds500/test@vdna_tiny")]
+        ['gaussian', 'histogram-1000', 'layer_gaussian']
+    """
+    whole = _whole_references(name, None, None)
+    if len({record.extractor for _, record in whole}) > 1:
+        raise ValueError(f"reference {name!r} could be of several networks: {names_of(whole)}")
+    return whole
+
+
+def _whole_references(name: str, extractor: str | None, kind: str | None) -> list[Entry]:
+    found = matching_references(name, extractor=extractor, kind=kind)
     if not found:
         raise unknown_reference(name, extractor=extractor, kind=kind)
-    if not fitting:
+    whole = [entry for entry in found if not entry[1].group]
+    if not whole:
         raise ValueError(f"{found[0][1].name} is there in groups alone: resolve loads them")
-    raise ValueError(f"reference {name!r} could be: {names_of(fitting)}")
+    return whole
 
 
 def load_reference(
