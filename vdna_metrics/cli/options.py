@@ -184,7 +184,7 @@ class RunningOptions:
     directions: Any = option(
         type=_directions,
         metavar="LAYER=N,...",
-        help="Project these layers on N fixed directions, whose values count like a layer's.  [default: the "
+        help="Add projections of these layers on N fixed directions, which count like neurons.  [default: the "
         "reference's, else none]",
     )
     trust_code: bool = option(is_flag=True, help=TRUST_CODE)
