@@ -17,6 +17,7 @@ from .dna import (
     register_distance as register_distance,
 )
 from .extractors import (
+    Directions as Directions,
     ExtractorSpec as ExtractorSpec,
     FeatureExtractor as FeatureExtractor,
     PrecomputedFeatures as PrecomputedFeatures,

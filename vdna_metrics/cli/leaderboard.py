@@ -35,7 +35,7 @@ _OF_NETWORKS = (
     *("weights", "fid_weights", "fid_mode"),
     *(item.name for item in fields(options.RunningOptions) if item.name != "trust_code"),
 )
-_OF_ONE_NETWORK = ("layers", "neurons", "neuron_weights", "ranges")
+_OF_ONE_NETWORK = ("layers", "directions", "neurons", "neuron_weights", "ranges")
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,7 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
 def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
     named, columns, histograms = named_sources(sources), given.columns, given.histograms
+    layers = given.networks.layers
     check_root(given.reading.root, *(source for _, source in named), *given.references)
     plan = LeaderboardPlan(
         references=given.references,
@@ -213,7 +214,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
         extractors=(),
         settings=LeaderboardSettings(
             metrics=tuple(column.name for column in columns),
-            layers=given.networks.layers,
+            layers=layers and tuple(given.networks.running.with_directions(layers)),
             bins=histograms.bins or options.DEFAULT_BINS,
             max_positions=histograms.max_positions,
             **vars(given.settings),
@@ -261,7 +262,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     if not made:
         files, layers = _weights(given.weights, names), list(given.layers or ()) or None
         made = [extractor_and_layout(name, layers, weights_path=files.get(name), **running)[0] for name in names]
-    fid = FID_INCEPTIONS[given.fid_mode]
+    fid, running = FID_INCEPTIONS[given.fid_mode], {**running, "directions": None}
     networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:
         networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **running)

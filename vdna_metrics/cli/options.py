@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import cached_property, wraps
@@ -14,6 +14,7 @@ import click
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import Column, find_column, list_columns
 from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.extractors.directions import as_directions
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import is_own, spec_and_module
 
@@ -144,6 +145,17 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
+def _directions(text: str) -> dict[str, int]:
+    """``"layer4=64,pool=1000"`` as ``{"layer4": 64, "pool": 1000}``."""
+    found = {}
+    for part in names()(text):
+        layer, _, n = part.rpartition("=")
+        if not (layer and n.isdecimal()):
+            raise click.BadParameter(f"{part!r}: expected LAYER=N, a layer and a number of directions, layer4=64")
+        found[layer] = int(n)
+    return found
+
+
 TRUST_CODE = "Run the code that --extractor FILE.py:FACTORY names."
 
 
@@ -169,6 +181,12 @@ class RunningOptions:
         type=click.Choice(get_args(PreprocessingMode)),
         help="How images are resized, for a network that does not say it.  [default: clean]",
     )
+    directions: Any = option(
+        type=_directions,
+        metavar="LAYER=N,...",
+        help="Add projections of these layers on N fixed directions, which count like neurons.  [default: the "
+        "reference's, else none]",
+    )
     trust_code: bool = option(is_flag=True, help=TRUST_CODE)
     precision: Any = option(
         type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
@@ -176,6 +194,11 @@ class RunningOptions:
     )
     channels_last: bool = option(is_flag=True, help="Keep images and weights in channels_last memory format.")
     compile: bool = option(is_flag=True, help="Run through torch.compile.")
+
+    def with_directions(self, layers: Sequence[str]) -> list[str]:
+        """Names of layers, and of those of the directions that are asked for."""
+        added = as_directions(self.directions)
+        return list(dict.fromkeys([*layers, *(each.layer(layer) for layer, each in added.items())]))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from vdna_metrics.extractors import (
     extractor_and_layout,
     get_spec,
 )
+from vdna_metrics.extractors.directions import directions_of
 from vdna_metrics.extractors.registry import is_own, rebuildable_name
 from vdna_metrics.fingerprint import FEATURES, ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
@@ -47,7 +48,9 @@ from vdna_metrics.ranges import GivenRanges, as_ranges
 from vdna_metrics.references import ImageSet, resolve
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA
 
-NO_NETWORK = NetworkOptions(None, None, None, RunningOptions(None, None, None, None, None, False, None, False, False))
+NO_NETWORK = NetworkOptions(
+    None, None, None, RunningOptions(None, None, None, None, None, None, False, None, False, False)
+)
 NO_HISTOGRAMS = HistogramOptions(None, None, None)
 ALL_NEURONS = NeuronOptions(None, None)
 
@@ -148,7 +151,9 @@ def find_settings(
             check_seen(source, network)
     for dna in given.values():
         dna.check_fingerprint(seen.fingerprint)
+        dna.layout.check_layers(options.running.with_directions([]), what=f"directions of the {dna.kind} DNA")
     layers = layers if layers is not None or asked is None else list(asked)
+    layers = None if layers is None else options.running.with_directions(layers)
     picked = chosen_neurons(neurons, seen.fingerprint)
     layout = (first or seen).layout.select(layers, picked)
     for column in columns:  # before the work
@@ -219,18 +224,24 @@ def take_features(
             f"--extractor {name}: {source.name} holds features, which no network looks at; --extractor {FEATURES}NAME "
             "says which one made them"
         )
-    if replace(options, extractor=None, layers=None) != NO_NETWORK:
+    plain = replace(options, extractor=None, layers=None, running=replace(options.running, directions=None))
+    if plain != NO_NETWORK:
         raise click.UsageError(f"--weights, --precision and the like are of networks, {source.name} holds features")
     for column in columns:
         if column.extractor is not None:
             raise click.UsageError(f"{column.name} is defined in {column.extractor}, and {source.name} holds features")
-    return create_extractor(PrecomputedFeatures(dict(source.features), name.partition(":")[2]))
+    directions = options.running.directions or (reference and directions_of(reference.fingerprint.paths))
+    return create_extractor(PrecomputedFeatures(dict(source.features), name.partition(":")[2], directions or {}))
 
 
 def running_as(seen: ExtractorFingerprint, running: Mapping[str, Any]) -> dict[str, Any]:
     """How a network is run, as another DNA's was where nothing else is asked for."""
     crop = Preprocessing.crop_of(seen.preprocessing)
-    asked = {**running, "precision": running["precision"] or seen.precision}
+    asked = {
+        **running,
+        "precision": running["precision"] or seen.precision,
+        "directions": running["directions"] or directions_of(seen.paths),
+    }
     return asked if crop == "none" else {**asked, "crop": asked["crop"] or crop}
 
 

@@ -1,3 +1,4 @@
+from .directions import Directions as Directions
 from .network import FeatureExtractor as FeatureExtractor, shared_forward as shared_forward
 from .precomputed import PrecomputedFeatures as PrecomputedFeatures
 from .preprocess import Preprocessing as Preprocessing

@@ -7,7 +7,7 @@ import itertools
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vdna_metrics.extractors.directions import project, split_directions
 from vdna_metrics.extractors.execution import (
     CompiledForward,
     in_precision,
@@ -31,6 +32,7 @@ from vdna_metrics.extractors.response import moments_of, response_of
 from vdna_metrics.extractors.spec import ExtractorSpec, module_architecture
 from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
+from vdna_metrics.functional.moments import to_float64
 from vdna_metrics.layout import NeuronLayout, near_names
 
 Activations = dict[str, Tensor]
@@ -166,7 +168,10 @@ class FeatureExtractor:
             identity = replace(identity, architecture=module_architecture(network))
         self._identity = replace(identity, weights=weights)
         self._answered = ""  # weights that the response is of, where there is one
-        self._places = {layer: split_path(path) for layer, path in spec.paths.items()}
+        parts = {layer: split_directions(path) for layer, path in spec.paths.items()}
+        self._places = {layer: split_path(path) for layer, (path, _) in parts.items()}
+        self._directions = {layer: each for layer, (_, each) in parts.items() if each is not None}
+        self._vectors: dict[str, Tensor] = {}
         self._nhwc = getattr(network, "output_fmt", None) == "NHWC"
         # What a network of ours makes without saying in which type is float32; a user's module has the user's default.
         self._default_dtype = None if self._identity.is_module else torch.float32
@@ -181,7 +186,7 @@ class FeatureExtractor:
                 with torch.inference_mode(False):  # as in `_move_to`
                     network.to(memory_format=torch.channels_last)
             self._weights = LiveWeights(network, weights, spec.ignore_weights)
-            self.layout = self._probe(probe) if isinstance(probe, Tensor) else probe
+            self.layout = self._probe(probe) if isinstance(probe, Tensor) else self._laid_out(probe)
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other threads out of the network; re-entrant."""
@@ -329,7 +334,17 @@ class FeatureExtractor:
         self._move_to(x.device)
         with torch.inference_mode():
             outputs = self._run_compiled(x, wanted) if self.spec.compile else self._observe(x, wanted, self._copied)
-        return {layer: self._to_neurons(layer, outputs[layer], x.shape[0]) for layer in wanted}
+        return {layer: self._projected(layer, self._to_neurons(layer, outputs[layer], x.shape[0])) for layer in wanted}
+
+    def _projected(self, layer: str, activations: Tensor) -> Tensor:
+        """On the layer's directions, where it has some."""
+        if layer not in self._directions:
+            return activations
+        device, vectors = activations.device, self._vectors.get(layer)
+        if vectors is None or vectors.device != device:
+            drawn = torch.from_numpy(self._directions[layer].vectors(activations.shape[0]))
+            vectors = self._vectors[layer] = to_float64(drawn).to("cpu" if device.type == "mps" else device)
+        return project(activations, vectors)
 
     def _copied(self, layer: str, output: Tensor) -> Tensor:
         return output.clone() if layer in self._overwritten else output
@@ -372,7 +387,12 @@ class FeatureExtractor:
             layer for layer, output in outputs.items() if output.is_inference() or output._version != versions[layer]
         )
         neurons = {layer: self._to_neurons(layer, outputs[layer], probe.shape[0]) for layer in versions}
-        return NeuronLayout({layer: values.shape[0] for layer, values in neurons.items()})
+        return self._laid_out({layer: values.shape[0] for layer, values in neurons.items()})
+
+    def _laid_out(self, neurons: Mapping[str, int]) -> NeuronLayout:
+        """With directions, where these are the neurons of all other layers."""
+        projected = {layer: directions.n for layer, directions in self._directions.items()}
+        return NeuronLayout({layer: projected.get(layer) or neurons[layer] for layer in self._places})
 
     def _answer(self, probe: Tensor, keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False) -> Activations:
         """Outputs of all layers for a probe, in full precision; what they are like becomes the response.
@@ -429,7 +449,7 @@ class FeatureExtractor:
             if not isinstance(output, Tensor):
                 raise _LayerError(
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
-                    + _advice(self.spec.paths[layer], output)
+                    + _advice(split_directions(self.spec.paths[layer])[0], output)
                 )
             outputs[layer] = keep(layer, output)
             if len(outputs) == len(layers) and not to_the_end:

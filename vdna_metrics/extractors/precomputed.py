@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vdna_metrics.extractors.directions import DirectionsLike, as_directions
 from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.fingerprint import FEATURES, ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -35,10 +36,11 @@ class PrecomputedFeatures:
         layers: ``{layer: number of columns}``.
         network: which network made them, in your words. Features of two networks are not compared; where one side does
             not say, they are.
+        directions: ``{layer: number of directions}`` to project layers on besides, see `Directions`.
 
     Raises:
         TypeError: for what is no mapping of whole numbers.
-        ValueError: without layers.
+        ValueError: without layers, or for directions of one that is not there.
 
     Examples:
         >>> from vdna_metrics import NeuronFrechetDistance
@@ -53,12 +55,15 @@ class PrecomputedFeatures:
 
     layers: Mapping[str, int] = field(hash=False)
     network: str = ""
+    directions: DirectionsLike = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_type("layers", self.layers, Mapping, advice=": give {layer: number of columns}")
         check_type("network", self.network, str)
         ordered = {layer: self.layers[layer] for layer in sorted(self.layers, key=in_number_order)}
         object.__setattr__(self, "layers", dict(NeuronLayout(ordered)))
+        object.__setattr__(self, "directions", as_directions(self.directions))
+        self.layout.check_layers(self.directions, what="directions")
 
     @classmethod
     def of(cls, features: FeaturesLike, network: str = "") -> PrecomputedFeatures:
@@ -66,7 +71,7 @@ class PrecomputedFeatures:
 
         Examples:
             >>> PrecomputedFeatures.of({"block10": np.zeros((3, 2)), "block9": np.zeros((3, 4))})
-            PrecomputedFeatures(layers={'block9': 4, 'block10': 2}, network='')
+            PrecomputedFeatures(layers={'block9': 4, 'block10': 2}, network='', directions={})
         """
         table = features if isinstance(features, Mapping) else {ONLY_LAYER: features}
         return cls({layer: _checked(layer, rows).shape[1] for layer, rows in table.items()}, network)
@@ -85,12 +90,21 @@ class PrecomputedFeatures:
     def spec(self) -> ExtractorSpec:
         """As a network that gives back what it gets: rows in which the layers lie beside each other."""
         places = {layer: f"[:, {rows.start}:{rows.stop}]" for layer, rows in self.layout.slices().items()}
-        return ExtractorSpec(self.name, FEATURES + self.network, places, None, preprocessing="none")
+        paths = {**places, **self._projected(places)}
+        return ExtractorSpec(self.name, FEATURES + self.network, paths, None, preprocessing="none")
+
+    def _projected(self, paths: Mapping[str, str]) -> dict[str, str]:
+        """Paths of directions on layers of some paths."""
+        directions = as_directions(self.directions)
+        return {each.layer(layer): each.path(paths[layer]) for layer, each in directions.items()}
 
     @property
     def fingerprint(self) -> ExtractorFingerprint:
         """Names of the network and the layers; nothing else is known of what made them."""
-        return ExtractorFingerprint(FEATURES + self.network, "", "none", {layer: layer for layer in self.layers})
+        # No weights tell the dimension of a layer that is projected.
+        projected = self._projected({layer: f"{layer}[:, :{width}]" for layer, width in self.layers.items()})
+        paths = {layer: layer for layer in self.layers} | projected
+        return ExtractorFingerprint(FEATURES + self.network, "", "none", paths)
 
     def __call__(self, features: FeaturesLike, *, normalize: bool = False) -> Tensor:
         """Check a batch, and put its layers beside each other: ``[n, sum of all columns]``.

@@ -15,6 +15,7 @@ from torch import nn
 
 from vdna_metrics.extractors.architectures import TORCHVISION, check_architecture
 from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.extractors.directions import Directions, DirectionsLike, as_directions
 from vdna_metrics.extractors.execution import hermetic, locked, locks_of
 from vdna_metrics.extractors.modules import own_size, unwrapped
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -156,6 +157,7 @@ class NetworkOptions(TypedDict, total=False):
     std: float | Sequence[float] | None
     crop: Crop | None
     preprocessing: PreprocessingMode | None
+    directions: DirectionsLike | None
     trust_code: bool
 
 
@@ -170,6 +172,7 @@ def create_extractor(
     std: float | Sequence[float] | None = None,
     crop: Crop | None = None,
     preprocessing: PreprocessingMode | None = None,
+    directions: DirectionsLike | None = None,
     probe_size: tuple[int, int] | None = None,
     precision: Precision | None = None,
     channels_last: bool | None = None,
@@ -196,6 +199,9 @@ def create_extractor(
         std: for a module: then divided by; 1 by default.
         crop: what of an image is looked at, see `Preprocessing`; part of what the extractor is.
         preprocessing: for a module: how images are resized, see `Preprocessing`.
+        directions: ``{layer: number of directions, or Directions}``: each adds a layer, of 64 ``"LAYER@directions64"``,
+            whose neurons are the projections of that layer's mean over positions, see `Directions`. For what has no
+            layers of its own, a module path that ``layers`` does not name may be given, too.
         probe_size: for a module without ``size``: height and width of the image that finds its neurons; by default
             what the module itself says its images are, else 64 x 64.
         precision: how the network is run, as ``channels_last`` and ``compile``: see `ExtractorSpec`, whose values hold
@@ -218,6 +224,7 @@ def create_extractor(
     chosen: dict[str, Any] = {name: value for name, value in of_any.items() if value is not None}
     described: dict[str, Any] = {name: value for name, value in of_module.items() if value is not None}
     spec, network = spec_and_module(extractor, weights_path, architecture_kwargs, trust_code=trust_code)
+    added, any_path = as_directions(directions), not spec.layers
     if layers is not None and spec.layers:
         raise ValueError(
             f"layers can be chosen for timm:NAME and modules, {extractor!r} has its own: select among them where the "
@@ -236,17 +243,21 @@ def create_extractor(
                     "give its name, spec or module to build another"
                 )
         extractor.weights(contents=True)
-        return extractor
+        return _with_directions(extractor, added)
     if isinstance(extractor, PrecomputedFeatures):
         if described or chosen:
             names = ", ".join(described | chosen)
             raise ValueError(f"{names}: of a network that is run, features were computed elsewhere")
-        return _of_features(extractor)
+        return _of_features(replace(extractor, directions={**as_directions(extractor.directions), **added}))
     spec = replace(spec, **described, **chosen)
     if network is not None:
-        return _from_module(network, replace(spec, layers=layers or spec.layers or {"output": ""}), probe_size)
-    if layers is not None:
-        spec = replace(spec, layers=layers)
+        built = _from_module(network, replace(spec, layers=layers or spec.layers or {"output": ""}), probe_size)
+    else:
+        built = _from_spec(spec if layers is None else replace(spec, layers=layers), probe_size)
+    return _with_directions(built, added, any_path=any_path)
+
+
+def _from_spec(spec: ExtractorSpec, probe_size: tuple[int, int] | None) -> FeatureExtractor:
     found = _ALIVE.get(spec)
     # A name stands for its weights: a network that somebody has trained since is not it any more.
     if found is not None and found.weights(contents=True) == found.built_with:
@@ -261,6 +272,39 @@ def create_extractor(
             complete = spec if spec.layers else replace(spec, layers=automatic_layers(network, probe))
             alive = FeatureExtractor(network, complete, digest, probe)
             _ALIVE[spec] = _ALIVE[complete] = alive
+    return alive
+
+
+def _with_directions(
+    extractor: FeatureExtractor, added: Mapping[str, Directions], *, any_path: bool = False
+) -> FeatureExtractor:
+    """An extractor that looks along directions besides, of the same network; the extractor itself if it does already.
+
+    Args:
+        extractor: the extractor.
+        added: ``{layer: directions}``.
+        any_path: whether a layer may be a module path that the extractor does not look at.
+    """
+    if extractor.features is not None:
+        return create_extractor(extractor.features, directions=added) if added else extractor
+    known = extractor.spec.paths
+    paths = dict(known)
+    for layer, directions in added.items():
+        name = directions.layer(layer)
+        if name not in known and layer not in known and not any_path:
+            extractor.layout.check_layers([layer], what="directions")
+        paths[name] = known.get(name) or directions.path(known.get(layer, layer))
+    if paths == known:
+        return extractor
+    spec = replace(extractor.spec, layers=paths)
+    key = (id(extractor.network), spec)  # as in `_from_module`
+    with extractor.locked():
+        alive = _ALIVE.get(key)
+        if alive is None:
+            weights = extractor.weights(contents=True)
+            alive = FeatureExtractor(extractor.network, spec, weights, extractor.probe_images)
+            _ALIVE[key] = alive
+        alive.weights(contents=True)
     return alive
 
 
@@ -317,7 +361,8 @@ def extractor_and_layout(
     Args:
         extractor: as in `create_extractor`.
         layers: module paths for modules and whatever has no layers of its own, else names of the extractor's layers;
-            ``None`` for all.
+            ``None`` for all. Layers of ``directions`` among the options are looked at in any case; where ``layers``
+            names nothing else, they alone are.
         neurons: ``{layer: indices}``, a `NeuronSelection`, or its file.
         paths: ``{layer: module path}`` that are taken where nobody says any.
         options: of `create_extractor`.
@@ -328,9 +373,15 @@ def extractor_and_layout(
     layers = [layers] if isinstance(layers, str) else layers
     trust_code = options.get("trust_code", False)
     spec, _network = spec_and_module(extractor, options.get("weights_path"), trust_code=trust_code)
-    built = create_extractor(extractor, layers=None if spec.layers else layers or paths, **options)
+    added = {each.layer(layer): each.path(layer) for layer, each in as_directions(options.get("directions")).items()}
+    own = layers
+    if layers is not None and added:
+        named = layers if isinstance(layers, Mapping) else {name: name for name in layers}
+        own = {name: path for name, path in named.items() if name not in added} or added
+    built = create_extractor(extractor, layers=None if spec.layers else own or paths, **options)
     chosen = chosen_neurons(neurons, built.fingerprint)
-    return built, built.layout.select(None if layers is None else list(layers), chosen)
+    wanted = chosen if layers is None and added else layers
+    return built, built.layout.select(None if wanted is None else list(dict.fromkeys([*wanted, *added])), chosen)
 
 
 def rebuildable_name(name: str, fingerprint: ExtractorFingerprint) -> str:
@@ -501,7 +552,7 @@ def _probe(network: nn.Module, spec: ExtractorSpec, size: tuple[int, int] | None
 
 
 def _of_features(features: PrecomputedFeatures) -> FeatureExtractor:
-    key = (features.network, *features.layers.items())
+    key = (features.network, *features.layers.items(), *features.directions.items())
     return _ALIVE.setdefault(key, FeatureExtractor(nn.Identity(), features.spec, "", features.layout, features))
 
 

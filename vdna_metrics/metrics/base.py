@@ -17,6 +17,7 @@ from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.extractors.directions import DirectionsLike
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
@@ -49,6 +50,7 @@ class DistanceMetric(ExtractorMetric):
         state_device: where states are kept, by default the metric's device.
         weights_path: local file of the network's weights.
         size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.
 
@@ -93,6 +95,7 @@ class DistanceMetric(ExtractorMetric):
         std: float | Sequence[float] | None = None,
         crop: Crop | None = None,
         preprocessing: PreprocessingMode | None = None,
+        directions: DirectionsLike | None = None,
         trust_code: bool = False,
         **metric_kwargs: Any,
     ) -> None:
@@ -101,7 +104,7 @@ class DistanceMetric(ExtractorMetric):
         self.distance.check_reduction(reduction)
         built, layout = extractor_and_layout(
             extractor, layers, neurons, weights_path=weights_path, size=size, mean=mean, std=std, crop=crop,
-            preprocessing=preprocessing, trust_code=trust_code,
+            preprocessing=preprocessing, directions=directions, trust_code=trust_code,
         )  # fmt: skip
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         if not isinstance(reset_real_features, bool):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import CHANGED, check_unchanged
+from vdna_metrics.extractors.directions import DirectionsLike
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
@@ -27,6 +28,7 @@ class ActivationRange(ExtractorMetric):
         state_device: where extremes are kept, by default the metric's device.
         weights_path: local file of the network's weights.
         size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.
 
@@ -56,12 +58,13 @@ class ActivationRange(ExtractorMetric):
         std: float | Sequence[float] | None = None,
         crop: Crop | None = None,
         preprocessing: PreprocessingMode | None = None,
+        directions: DirectionsLike | None = None,
         trust_code: bool = False,
         **metric_kwargs: Any,
     ) -> None:
         built, layout = extractor_and_layout(
             extractor, layers, weights_path=weights_path, size=size, mean=mean, std=std, crop=crop,
-            preprocessing=preprocessing, trust_code=trust_code,
+            preprocessing=preprocessing, directions=directions, trust_code=trust_code,
         )  # fmt: skip
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         infinite = torch.full((self.layout.total,), torch.inf, dtype=torch.float32, device=self._states_device)

@@ -181,6 +181,7 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         state_device: where counts are kept, by default the metric's device.
         weights_path: local file of the network's weights.
         size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
@@ -238,6 +239,7 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
         size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
@@ -279,6 +281,7 @@ class LayerFrechetDistance(GaussianDistanceMetric):
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
         size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:

@@ -84,7 +84,7 @@ class ReferenceRecord:
 
     @property
     def name(self) -> str:
-        """Canonical name, with the layers where the DNA lacks some of its extractor's; the same for all groups.
+        """Canonical name, with the layers where they are not its extractor's; the same for all groups.
 
         Examples:
             >>> ReferenceRecord("bsds500", "test", "vgg16", "gaussian", "f", "0", 200, "0", "clean").name
@@ -93,7 +93,7 @@ class ReferenceRecord:
             'a/b@fid_inception#gaussian[block_3]'
         """
         spec = CATALOGUE.get(self.extractor)
-        tells_all = spec is None or set(self.layers).issuperset(spec.paths)
+        tells_all = spec is None or set(self.layers) == set(spec.paths)
         return f"{self.dataset}/{self.split}@{self.extractor}#{self.kind}{'' if tells_all else self.layers_in_name}"
 
     @property
