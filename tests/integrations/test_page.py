@@ -21,6 +21,7 @@ def test_page(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torchvision")  # which diffusers asks for
 def test_own_networks_come_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ResNet, a U-Net's encoder, a ViT and embeddings are scored as the page says, uncalibrated."""
     pytest.importorskip("diffusers", reason="needs the extra `diffusion`")
