@@ -70,14 +70,13 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("VDNA_METRICS_HOME", str(folder / "home"))
         patch.setenv("HF_ENDPOINT", "http://localhost:9")
         patch.setenv("HF_HUB_OFFLINE", "1")
+        run("calibrate", "real", "-o", "ranges.npz", *_TINY)
         for name, source, kind in (
             ("real", "real", "histogram"),
             ("gen", "gen_a", "histogram"),
             ("gaussian", "real", "layer_gaussian"),
         ):
-            ranges = () if name != "gen" else ("--ranges", "ranges.npz")
-            if name == "gen":
-                run("calibrate", "real", "-o", "ranges.npz", *_TINY)
+            ranges = ("--ranges", "ranges.npz") if kind == "histogram" else ()
             run("make", source, "-o", name, "--kinds", kind, *_TINY, *ranges)
         Path("list.txt").write_text("real/000.png\n")
         Path("table.csv").write_text(
