@@ -110,7 +110,7 @@ def test_signatures_show_every_argument(metric: Any, own: set[str]) -> None:
     assert {name for name, part in parts.items() if part.kind is part.KEYWORD_ONLY} == COMMON | own
     assert next(iter(parts)) == "extractor"
     assert parts[list(parts)[-1]].kind is inspect.Parameter.VAR_KEYWORD
-    assert len(COMMON) == 15
+    assert len(COMMON) == 16
 
 
 @pytest.mark.parametrize("above", [DISTANCES["fid"], DISTANCES["emd"]])

@@ -390,9 +390,9 @@ class FeatureExtractor:
         return self._laid_out({layer: values.shape[0] for layer, values in neurons.items()})
 
     def _laid_out(self, neurons: Mapping[str, int]) -> NeuronLayout:
-        """With directions, where these are the neurons of all other layers."""
+        """With directions, where these are the neurons of all other layers, or of all in the network's order."""
         projected = {layer: directions.n for layer, directions in self._directions.items()}
-        return NeuronLayout({layer: projected.get(layer) or neurons[layer] for layer in self._places})
+        return NeuronLayout({**neurons, **projected})
 
     def _answer(self, probe: Tensor, keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False) -> Activations:
         """Outputs of all layers for a probe, in full precision; what they are like becomes the response.
