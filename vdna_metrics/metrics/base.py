@@ -49,7 +49,11 @@ class DistanceMetric(ExtractorMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where states are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        size: of a module: to which images are resized, see `create_extractor`.
+        mean: of a module: subtracted from images in [0, 1].
+        std: of a module: then divided by.
+        crop: what of an image is looked at, see `Preprocessing`.
+        preprocessing: of a module: how images are resized, see `Preprocessing`.
         directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.

@@ -27,7 +27,11 @@ class ActivationRange(ExtractorMetric):
         normalize: whether images are floats in [0, 1] instead of uint8.
         state_device: where extremes are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        size: of a module: to which images are resized, see `create_extractor`.
+        mean: of a module: subtracted from images in [0, 1].
+        std: of a module: then divided by.
+        crop: what of an image is looked at, see `Preprocessing`.
+        preprocessing: of a module: how images are resized, see `Preprocessing`.
         directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.

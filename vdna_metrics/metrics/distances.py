@@ -180,7 +180,11 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         allow_subsampled: take a reference of which other positions were looked at.
         state_device: where counts are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        size: of a module: to which images are resized, see `create_extractor`.
+        mean: of a module: subtracted from images in [0, 1].
+        std: of a module: then divided by.
+        crop: what of an image is looked at, see `Preprocessing`.
+        preprocessing: of a module: how images are resized, see `Preprocessing`.
         directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
 
@@ -238,7 +242,11 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        size: of a module: to which images are resized, see `create_extractor`.
+        mean: of a module: subtracted from images in [0, 1].
+        std: of a module: then divided by.
+        crop: what of an image is looked at, see `Preprocessing`.
+        preprocessing: of a module: how images are resized, see `Preprocessing`.
         directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
 
@@ -280,7 +288,11 @@ class LayerFrechetDistance(GaussianDistanceMetric):
         reset_real_features: whether ``reset`` forgets real images.
         state_device: where moments are kept, by default the metric's device.
         weights_path: local file of the network's weights.
-        size, mean, std, crop, preprocessing: how images come into the network, see `create_extractor`.
+        size: of a module: to which images are resized, see `create_extractor`.
+        mean: of a module: subtracted from images in [0, 1].
+        std: of a module: then divided by.
+        crop: what of an image is looked at, see `Preprocessing`.
+        preprocessing: of a module: how images are resized, see `Preprocessing`.
         directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
 
