@@ -79,7 +79,7 @@ class AutoHistogramDistribution(Histogram):
     @property
     def grid(self) -> tuple[Tensor, Tensor]:
         """Exponent and first bin of each neuron's window, ``[neurons]`` int64 each; see `functional.grid`."""
-        return grid(*self.observed, self.bins)
+        return self._grid_of(slice(None))
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -95,6 +95,10 @@ class AutoHistogramDistribution(Histogram):
         low, high = (end.double() for end in self.observed)
         return (high - low).clamp(min=0) * (1 + 2 * _MARGIN)
 
+    def _grid_of(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Of some neurons; work is in their number alone."""
+        return grid(*codes_to_extremes(*self.codes[:, rows]), self.bins)
+
     def _summarise(self, activations: Tensor) -> Tensor:
         return torch.stack(extremes(activations)).float()
 
@@ -103,9 +107,9 @@ class AutoHistogramDistribution(Histogram):
         finite = low.isfinite() & high.isfinite()  # others are noted, on accelerators: here they must not matter
         low, high = torch.where(finite, low, torch.inf), torch.where(finite, high, -torch.inf)
         codes, counts = self.codes[:, rows], self.counts[rows]
-        seen, old = codes[0] > 0, grid(*codes_to_extremes(*codes), self.bins)
+        seen, old = codes[0] > 0, self._grid_of(rows)
         codes.copy_(torch.maximum(codes, torch.stack(extreme_codes(low, high))))
-        new = grid(*codes_to_extremes(*codes), self.bins)
+        new = self._grid_of(rows)
         if activations.device.type == "cpu":
             moved = (seen & ((new[0] != old[0]) | (new[1] != old[1]))).nonzero()[:, 0]
             if len(moved):
@@ -193,9 +197,8 @@ class AutoHistogramDistribution(Histogram):
         """The counts on a grid at least as coarse."""
         if not isinstance(frame, AutoHistogramDistribution):
             raise TypeError(f"expected a frame of such histograms, got {type(frame).__name__}")
-        exponent, origin = (end.to(self.state.device)[rows] for end in frame.grid)
-        own_exponent, own_origin = self.grid
-        return regrid(self.counts[rows], own_exponent[rows], own_origin[rows], exponent, origin)
+        exponent, origin = (end.to(self.state.device) for end in frame._grid_of(rows))
+        return regrid(self.counts[rows], *self._grid_of(rows), exponent, origin)
 
     def comparable(self, others: Sequence[Histogram]) -> list[Histogram]:
         """This and others in the bins of what spans them, on this one's device."""

@@ -359,9 +359,8 @@ def _plan_of(recorded: Leaderboard, *, trust: bool, trust_code: bool) -> Leaderb
     plan = LeaderboardPlan.from_leaderboard(recorded)
     if not trust:
         plan.check_trusted()
-    with errors_of(
-        "networks of the leaderboard cannot be built", _OF_NETWORKS
-    ):  # arguments of architectures may be any
+    # Arguments of architectures may be any.
+    with errors_of("networks of the leaderboard cannot be built", _OF_NETWORKS):
         return plan.with_networks(trust_code=trust_code)
 
 

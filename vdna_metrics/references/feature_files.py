@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.extractors.precomputed import ONLY_LAYER
 from vdna_metrics.files import array_headers, is_ours, read_arrays, read_npy
 from vdna_metrics.references.formats.importing import load_torch, stored_array
 from vdna_metrics.references.formats.unpickling import StoredTensor
-
-_BFLOAT16 = "V2"  # which NumPy does not have
 
 
 def read_features(path: str | Path) -> dict[str, NDArray[Any]] | None:
@@ -66,8 +63,6 @@ def _of_torch(path: Path) -> dict[str, NDArray[Any]]:
     stored = loaded if isinstance(loaded, Mapping) else {ONLY_LAYER: loaded}
     if not all(isinstance(each, StoredTensor) for each in stored.values()):
         return {}
-    kinds = {name: np.dtype(each.storage.dtype) for name, each in stored.items()}
-    plain = {name: "f" if kind == _BFLOAT16 else kind.kind for name, kind in kinds.items()}
-    if not _are_features({name: (plain[name], each.shape) for name, each in stored.items()}):
+    if not _are_features({name: (each.dtype.kind, each.shape) for name, each in stored.items()}):
         return {}
     return {str(name): stored_array(each, str(name), str(path)) for name, each in stored.items()}

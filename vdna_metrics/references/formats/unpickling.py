@@ -235,6 +235,11 @@ class StoredTensor:
     strides: tuple[int, ...]
     requires_grad: bool
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array that holds its numbers."""
+        return np.dtype("f4" if self.storage.dtype == _BFLOAT16 else self.storage.dtype)
+
     def array(self) -> NDArray[Any]:
         """Its numbers, those of bfloat16 as float32, which holds them exactly.
 
