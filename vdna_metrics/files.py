@@ -332,6 +332,16 @@ def errors_of(what: str, types: type[Exception] | tuple[type[Exception], ...] = 
         raise ValueError(text) from error
 
 
+@contextmanager
+def errors_of_code(name: str, part: str = "it") -> Iterator[None]:
+    """Turn any error of somebody's code into a ``ValueError`` that begins with the name of what the code is for."""
+    try:
+        yield
+    except Exception as error:
+        what = "" if isinstance(error, ValueError) else f"{part} failed with {type(error).__name__}: "
+        raise ValueError(f"{name}: {what}{error}") from error
+
+
 _TEXT = 1600  # letters of an error: names in a file may have thousands
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -18,6 +18,7 @@ from vdna_metrics.distributions import GaussianDistribution, Histogram, Kind, La
 from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.dna.of_images import OfImages, image_emd_from, image_frechet_from, image_layer_frechet_from
 from vdna_metrics.dna.vdna import VDNA, check_comparable
+from vdna_metrics.files import errors_of_code
 from vdna_metrics.functional.emd import EMDUnit, earth_movers_distance
 from vdna_metrics.functional.frechet import frechet_distance, neuron_frechet_distance
 from vdna_metrics.layout import check_choice, check_type, near_names
@@ -180,14 +181,9 @@ class Distance:
             return found
         return self._reduced(found, sides[0], weights, reduction)
 
-    @contextmanager
-    def naming_errors(self) -> Iterator[None]:
+    def naming_errors(self) -> AbstractContextManager[None]:
         """Errors of its functions, which may be anybody's, name it."""
-        try:
-            yield
-        except Exception as error:
-            what = "" if isinstance(error, ValueError) else f"its function failed with {type(error).__name__}: "
-            raise ValueError(f"{self.name}: {what}{error}") from error
+        return errors_of_code(self.name, "its function")
 
     def parts(self, *sides: Distribution, **options: Any) -> dict[str, Tensor] | Tensor:
         """What its function gives of distributions, in float64; refused where it is not what the distance states."""

@@ -19,6 +19,7 @@ from torch import nn
 from vdna_metrics.extractors.execution import hermetic
 from vdna_metrics.extractors.spec import FACTORY, PLUGIN, ExtractorSpec
 from vdna_metrics.extractors.weights import build_network
+from vdna_metrics.files import errors_of_code
 from vdna_metrics.layout import near_names
 
 ENTRY_POINTS = "vdna_metrics.extractors"
@@ -52,7 +53,7 @@ def made_by_code(spec: ExtractorSpec, *, trust_code: bool) -> nn.Module | Extrac
             f"{spec.name!r} is code: making this network would run {path} and call its {match['factory']}(), which can "
             "do whatever you can. If you trust that file, allow it by trust_code=True (--trust-code)"
         )
-    with hermetic(), _naming_errors(spec.architecture):
+    with hermetic(), errors_of_code(spec.architecture):
         if match is None:
             code, source = "", plugins()[spec.architecture.removeprefix(PLUGIN)].load()
         else:
@@ -122,13 +123,3 @@ def _imports_beside(path: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
-
-
-@contextmanager
-def _naming_errors(architecture: str) -> Iterator[None]:
-    """Errors of somebody's code name it."""
-    try:
-        yield
-    except Exception as error:
-        what = "" if isinstance(error, ValueError) else f"it failed with {type(error).__name__}: "
-        raise ValueError(f"{architecture}: {what}{error}") from error
