@@ -167,6 +167,16 @@ def test_what_answers_otherwise_each_time_or_elsewhere_has_no_response(make: Cal
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_who_draws_meanwhile_takes_no_response_away() -> None:
+    """Another thread that draws during the probe, played here by the module itself, leaves the response as it is."""
+
+    def drawing(x: Tensor) -> Tensor:
+        torch.rand(1)
+        return torch.relu(x)
+
+    assert create_extractor(Net(drawing)).fingerprint.response == create_extractor(Net()).fingerprint.response
+
+
 def test_layers_that_overflow_have_no_response() -> None:
     """Moments that are not finite are left out, so that files hold numbers; other layers keep theirs."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LogSigmoid(), nn.LogSigmoid())

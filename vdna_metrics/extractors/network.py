@@ -397,24 +397,30 @@ class FeatureExtractor:
     def _answer(self, probe: Tensor, keep: Callable[[str, Tensor], Tensor], *, to_the_end: bool = False) -> Activations:
         """Outputs of all layers for a probe, in full precision; what they are like becomes the response.
 
-        There is none of meta tensors, of networks in half precision, whose answer is another on each device, and of
-        those that draw random numbers.
+        There is none of meta tensors, of networks in half precision, whose answer is another on each device, and
+        of those whose answer depends on random numbers.
         """
-        moments: dict[str, Moments] = {}
+        answers: list[dict[str, Moments]] = []
 
         def note(layer: str, output: Tensor) -> Tensor:
             if output.is_floating_point() and not output.is_meta:
-                moments[layer] = moments_of(output)
+                answers[-1][layer] = moments_of(output)
             return keep(layer, output)
+
+        def ask() -> Activations:
+            answers.append({})
+            return self._observe(probe.clone(), list(self._places), note, to_the_end=to_the_end, precision="fp32")
 
         with random_streams_kept():
             before = random_state(probe.device)
-            outputs = self._observe(probe.clone(), list(self._places), note, to_the_end=to_the_end, precision="fp32")
-            drawn = not torch.equal(before, random_state(probe.device))
+            outputs = ask()
+            if not torch.equal(before, random_state(probe.device)):  # the network has drawn, or another thread
+                outputs = ask()
+        drawn = answers[0] != answers[-1]
         weights = itertools.chain(self.network.parameters(), self.network.buffers())
         half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in weights)
         told = not (half or drawn or probe.is_meta)
-        self._identity = replace(self._identity, response=response_of(probe, moments) if told else None)
+        self._identity = replace(self._identity, response=response_of(probe, answers[-1]) if told else None)
         self._answered = self._identity.weights
         return outputs
 
