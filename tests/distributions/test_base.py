@@ -16,6 +16,7 @@ from helpers.dnas import (
     Activations,
     Made,
     assert_same_state,
+    hashes_of,
     images_of,
     make_activations,
     make_distribution,
@@ -64,7 +65,8 @@ def test_any_batches_give_the_same(kind: Made, parts: list[list[int]]) -> None:
     """Any order of the images, cut into any batches, gives the counts of one batch, and its moments to 1e-12."""
     batched = make_empty(kind)
     for part in parts:
-        batched.fill_(images_of(ACTIVATIONS, part))
+        batch = images_of(ACTIVATIONS, part)
+        batched.fill_(batch, hashes_of(batch))
     assert batched.n_images == IMAGES
     assert_same_state(batched, make_distribution(kind, ACTIVATIONS))
 
@@ -221,7 +223,7 @@ def test_selecting_afterwards_is_selecting_before(kind: Made, selection: NeuronL
     """A selection of a distribution is the distribution of the selected activations."""
     chosen = make_distribution(kind, ACTIVATIONS).select(selection)
     empty = make_empty(kind).select(selection)
-    empty.fill_(selection.pick(ACTIVATIONS))
+    empty.fill_(selection.pick(ACTIVATIONS), hashes_of(ACTIVATIONS))
     assert chosen.layout == selection
     assert_same_state(chosen, empty)
 
@@ -277,11 +279,14 @@ def test_an_infinity_on_a_gpu_is_noted(kind: Made) -> None:
 
 @kinds
 def test_with_state_shares_the_given_state(kind: Made) -> None:
-    """`with_state` puts the settings around a state without copying it, so that a metric's state can be filled."""
+    """`with_state` does not copy the state, so that a metric's can be filled; one that grows is left as it was."""
     empty = make_empty(kind)
     state = torch.zeros_like(empty.state)
-    empty.with_state(state).fill_(ACTIVATIONS)
-    assert torch.equal(state, make_distribution(kind, ACTIVATIONS).state)
+    filled = empty.with_state(state)
+    filled.fill_(ACTIVATIONS, hashes_of(ACTIVATIONS))
+    assert torch.equal(filled.state, make_distribution(kind, ACTIVATIONS).state)
+    assert (filled.state is state) != filled.grows
+    assert not state.any() == filled.grows
     assert empty.n_images == 0
 
 

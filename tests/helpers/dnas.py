@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vdna_metrics.distributions import (
     AutoHistogramDistribution,
     Distribution,
+    FeatureSample,
     GaussianDistribution,
     HistogramDistribution,
     Kind,
@@ -21,10 +22,11 @@ from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.functional.hashing import row_hashes
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges
 
-KINDS: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian")
+KINDS: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian", "features")
 Made = Literal[Kind, "auto"]
 MADE: tuple[Made, ...] = (*KINDS, "auto")  # with histograms that find their own ranges
 LAYOUT = NeuronLayout({"conv1": 4, "conv2": 3, "norm": 2})
@@ -44,6 +46,11 @@ def make_activations(images: int, seed: int = 0, *, shift: float = 0.0) -> Activ
         made[layer] = torch.from_numpy(values.astype(np.float32))
     made[DEAD[0]][DEAD[1]] = 0.5
     return made
+
+
+def hashes_of(activations: Mapping[str, Tensor]) -> Tensor:
+    """What stands for hashes of the images that gave these."""
+    return row_hashes(activations["conv1"].float().mean(2).T)
 
 
 def images_of(activations: Mapping[str, Tensor], images: Sequence[int]) -> Activations:
@@ -67,6 +74,8 @@ def make_empty(kind: Made, *, bins: int = 8, ranges: ActivationRanges | None = N
         return HistogramDistribution.empty(ranges or make_ranges(), bins)
     if kind == "auto":
         return AutoHistogramDistribution.empty(LAYOUT, bins)
+    if kind == "features":
+        return FeatureSample.empty(LAYOUT)
     if kind == "gaussian":
         return GaussianDistribution.empty(LAYOUT)
     return LayerGaussianDistribution.empty(LAYOUT)
@@ -82,7 +91,7 @@ def make_distribution(
 ) -> Distribution:
     """The distribution of some activations, in one batch; moments about a centre where one is given."""
     distribution = make_empty(kind, bins=bins, ranges=ranges)
-    distribution.fill_(activations)
+    distribution.fill_(activations, hashes_of(activations))
     if centre is not None and isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
         return distribution.about(centre)
     return distribution
@@ -115,10 +124,15 @@ def make_dna(
 
 
 def assert_same_state(a: Distribution, b: Distribution) -> None:
-    """Equal layouts, and equal states: counts to the bit, moments to 1e-12 of their largest."""
+    """Equal layouts, and equal states: counts and features to the bit, moments to 1e-12 of their largest."""
     assert a.kind == b.kind
     assert a.layout == b.layout
-    if a.state.dtype == torch.int64:
+    if isinstance(a, FeatureSample):
+        assert isinstance(b, FeatureSample)
+        assert torch.equal(a.state[: 1 + len(a.layout)], b.state[: 1 + len(b.layout)])
+        sides = (torch.cat([*side.features().values()], dim=1).tolist() for side in (a, b))
+        assert next(sides) == next(sides)
+    elif a.state.dtype == torch.int64:
         assert torch.equal(a.state, b.state)
     else:
         assert a.n_images == b.n_images

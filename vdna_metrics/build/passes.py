@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
 from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -191,19 +192,13 @@ class Seen:
 
     def sum_over_ranks_(self, states: States, device: torch.device | str) -> None:
         """Make this and the states those of all ranks, in the order of the source's names."""
-
-        def reduced(tensor: Tensor, operation: Any = dist.ReduceOp.SUM) -> Tensor:
-            # NCCL sums on its devices only.
-            there = tensor.to(device) if dist.get_backend() == "nccl" else tensor
-            dist.all_reduce(there, operation)
-            return there.to(tensor.device)
-
+        ranks = Ranks(device)
         for name, state in states.items():
             if isinstance(state, Distribution):
-                state.state.copy_(state.sum_over_ranks([state.state], reduced)[0])
+                state.take_(state.sum_over_ranks([state.state], ranks)[0])
             else:
                 operation = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}.get(name, dist.ReduceOp.SUM)
-                state.copy_(reduced(state, operation))
+                state.copy_(ranks.all_reduce(state, operation))
         parts: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.all_facts))
         self.count = sum(part[0] for part in parts)

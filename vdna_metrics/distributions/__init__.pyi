@@ -1,5 +1,6 @@
 from .auto_histogram import AutoHistogramDistribution as AutoHistogramDistribution, empty_histogram as empty_histogram
 from .base import Distribution as Distribution, Kind as Kind
+from .features import FeatureSample as FeatureSample
 from .gaussian import (
     GaussianDistribution as GaussianDistribution,
     LayerGaussianDistribution as LayerGaussianDistribution,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.distributions.histogram import Histogram, HistogramDistribution, check_bins
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.functional.grids import codes_to_extremes, extreme_codes, grid, power_of_two, regrid
 from vdna_metrics.functional.histogram import accumulate_on_grid_, extremes
 from vdna_metrics.layout import NeuronLayout
@@ -165,12 +166,12 @@ class AutoHistogramDistribution(Histogram):
         total.codes.copy_(codes)
         return total.state
 
-    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[..., Tensor]) -> list[Tensor]:
+    def sum_over_ranks(self, states: Sequence[Tensor], ranks: Ranks) -> list[Tensor]:
         """States over the images of all ranks; these agree on the extremes first, since grids depend on them."""
         sets = [self.with_state(state) for state in states]
-        codes = all_reduce(torch.stack([each.codes for each in sets]), torch.distributed.ReduceOp.MAX)
+        codes = ranks.all_reduce(torch.stack([each.codes for each in sets]), torch.distributed.ReduceOp.MAX)
         together = [each.within(own).state for each, own in zip(sets, codes, strict=True)]
-        summed = super().sum_over_ranks(together, all_reduce)
+        summed = super().sum_over_ranks(together, ranks)
         for state, own in zip(summed, codes, strict=True):
             self.with_state(state).codes.copy_(own)
         return summed

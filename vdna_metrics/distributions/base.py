@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.layout import NeuronLayout
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Kind = Literal["histogram", "gaussian", "layer_gaussian"]
+Kind = Literal["histogram", "gaussian", "layer_gaussian", "features"]
 
 CHANGED = 2**40  # what a changed batch adds to a count that stays far below; so it is summed with it wherever that is
 
@@ -39,6 +40,7 @@ class Distribution(ABC):
     dtype: ClassVar[torch.dtype]
     min_images: ClassVar[int] = 1
     subtraction: ClassVar[Literal["exact", "rounded", "none"]]  # how a whole and a part of it tell the rest
+    grows: ClassVar[bool] = False  # whether the state gets longer with the images
 
     layout: NeuronLayout
     state: Tensor
@@ -72,16 +74,31 @@ class Distribution(ABC):
         """The same settings around another state."""
         return replace(self, state=state)
 
+    def copied(self) -> Self:
+        """The same with a state of its own."""
+        return self.with_state(self.state.clone())
+
     def to(self, device: torch.device | str) -> Self:
         """The same distribution with its state on another device."""
         return self.with_state(self.state.to(device))
 
-    def fill_(self, activations: Mapping[str, Tensor]) -> None:
+    def take_(self, state: Tensor) -> None:
+        """Be of another state."""
+        self.state.copy_(state)
+
+    @property
+    def largest_nbytes(self) -> int:
+        """Bytes of the largest state that it comes to."""
+        return self.state.nbytes
+
+    def fill_(self, activations: Mapping[str, Tensor], hashes: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             activations: ``{layer: [neurons, images, positions]}``, any strides, any floating type. Layers that the
                 layout lacks are passed over.
+            hashes: of the images, ``[images]`` int64, see `image_hashes`; only samples of features look at them, and
+                take those of the features where there are none.
 
         Raises:
             ValueError: when a layer is missing or has another shape; on CPU also when an activation is not finite.
@@ -94,13 +111,15 @@ class Distribution(ABC):
             raise ValueError(f"layers differ in their number of images: { {k: x.shape[1] for k, x in batch.items()} }")
         if not all(images):
             return
+        if hashes is not None and [*hashes.shape] != [*images]:
+            raise ValueError(f"expected a hash for each of {images.pop()} images, got {list(hashes.shape)}")
         device = next(iter(batch.values())).device
         # MPS has no float64: there, the moments of a batch are taken on the CPU, where their state must be.
         if device != self.state.device and not (device.type == "mps" and self.dtype == torch.float64):
             # State on another device than the network (state_device="cpu"): sum the batch where it was made.
-            part = self.with_state(torch.zeros_like(self.state, device=device))
-            part.fill_(batch)
-            self.state.copy_(self.merged([self.state, part.state.to(self.state.device)]))
+            part = self.with_state(self.zero(device))
+            part.fill_(batch, hashes)
+            self.take_(self.merged([self.state, part.state.to(self.state.device)]))
             return
         summaries = {layer: self._summarise(x) for layer, x in batch.items()}
         finite = torch.stack([summary.isfinite().all() for summary in summaries.values()])
@@ -108,6 +127,14 @@ class Distribution(ABC):
             raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
         self.state[0] += images.pop()
         self.state[1 : 1 + len(batch)] += ~finite
+        self._add_(batch, summaries, hashes)
+
+    def zero(self, device: torch.device | str | None = None) -> Tensor:
+        """The state of no images, by default on the same device."""
+        return torch.zeros_like(self.state, device=device)
+
+    def _add_(self, batch: Mapping[str, Tensor], summaries: Mapping[str, Tensor], hashes: Tensor | None) -> None:
+        """Add a batch to the body of the state."""
         for layer, rows in self.layout.slices().items():
             self._accumulate_(layer, rows, batch[layer], summaries[layer])
 
@@ -150,9 +177,9 @@ class Distribution(ABC):
     def _summarise(self, activations: Tensor) -> Tensor:
         """``[neurons, images, positions]`` -> a small tensor that is finite exactly when the activations are."""
 
-    @abstractmethod
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
         """Add one layer's batch to the state."""
+        raise NotImplementedError
 
     @abstractmethod
     def setting_differences(self, other: Distribution) -> list[tuple[str, str, str]]:
@@ -184,14 +211,14 @@ class Distribution(ABC):
         """The state of several sets of images from their states, at least two."""
         return reduce(torch.add, states)
 
-    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[..., Tensor]) -> list[Tensor]:
+    def sum_over_ranks(self, states: Sequence[Tensor], ranks: Ranks) -> list[Tensor]:
         """States over the images of all ranks.
 
         Args:
             states: of this rank, one or several.
-            all_reduce: reduces a tensor over the ranks: sums it, or does what a ``ReduceOp`` beside it says.
+            ranks: the others.
         """
-        total = all_reduce(torch.cat([*states]))
+        total = ranks.all_reduce(torch.cat([*states]))
         return list(total.split([len(state) for state in states]))
 
 

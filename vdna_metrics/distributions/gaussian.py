@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.functional.frechet import covariance_factor
 from vdna_metrics.functional.moments import (
     accumulate_moments_,
@@ -127,12 +128,12 @@ class _Moments(Distribution):
         centre = self._common_mean(reduce(torch.add, (each._totals() for each in sets)))
         return self._centred(super().merged(each.about(centre).state for each in sets), centre).state
 
-    def sum_over_ranks(self, states: Sequence[Tensor], all_reduce: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    def sum_over_ranks(self, states: Sequence[Tensor], ranks: Ranks) -> list[Tensor]:
         """States over the images of all ranks; these agree on a centre first, since sums about several do not add."""
         sets = [self.with_state(state) for state in states]
-        centres = [*map(self._common_mean, all_reduce(torch.stack([each._totals() for each in sets])))]
+        centres = [*map(self._common_mean, ranks.all_reduce(torch.stack([each._totals() for each in sets])))]
         moved = [each.about(centre).state for each, centre in zip(sets, centres, strict=True)]
-        summed = super().sum_over_ranks(moved, all_reduce)
+        summed = super().sum_over_ranks(moved, ranks)
         return [self._centred(state, centre).state for state, centre in zip(summed, centres, strict=True)]
 
     def _totals(self) -> Tensor:
@@ -256,10 +257,10 @@ class LayerGaussianDistribution(_Moments):
         state = torch.cat([self.state[: 1 + len(self.layout)], self.centre, self.first, self._squares()])
         return GaussianDistribution(self.layout, state)
 
-    def fill_(self, activations: Mapping[str, Tensor]) -> None:
+    def fill_(self, activations: Mapping[str, Tensor], hashes: Tensor | None = None) -> None:
         """Add a batch; see `Distribution.fill_`."""
         self._factors.clear()
-        super().fill_(activations)
+        super().fill_(activations, hashes)
 
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
         accumulate_scatter_(self.first[rows], self.scatters()[layer], summary, self._centre_for_(rows, summary))

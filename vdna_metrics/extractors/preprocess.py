@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vdna_metrics.functional.hashing import image_hashes, row_hashes
 from vdna_metrics.layout import check_choice
 
 if TYPE_CHECKING:
@@ -147,6 +148,12 @@ class Preprocessing:
         if normalize:
             images = _scale_to_255(images)
         return self.normalise(self.resize(images))
+
+    def hashes(self, images: Tensor, *, normalize: bool = False) -> Tensor:
+        """What tells images apart that a call takes: `image_hashes` of their pixels, ``[N]`` int64."""
+        if self.mode == "none" and images.dtype != torch.uint8:  # whatever a module takes
+            return row_hashes(images.flatten(1))
+        return image_hashes(_scale_to_255(images).byte() if normalize else images)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.multiprocessing import get_sharing_strategy
 from torch.utils.data import DataLoader, Dataset
 
+from vdna_metrics.functional.hashing import image_hashes
 from vdna_metrics.images.decoding import DecodedImage, decode_bytes, pixel_hash
 from vdna_metrics.images.sources import ArraySource, ImageSource
 
@@ -49,8 +50,8 @@ def facts_of_batch(images: Tensor) -> NDArray[Any]:
     are_images = images.ndim == 4 and images.dtype == torch.uint8
     height, width = images.shape[2:] if are_images else (0, 0)
     looked_at = are_images and images.device.type == "cpu"
-    hashes = map(pixel_hash, images.permute(0, 2, 3, 1).numpy()) if looked_at else [0] * len(images)
-    return np.array([(b"tensor", width, height, 0, each) for each in hashes], FACTS)
+    hashes = image_hashes(images).tolist() if looked_at else [0] * len(images)
+    return np.array([(b"tensor", width, height, 0, each % 2**64) for each in hashes], FACTS)
 
 
 @dataclass(frozen=True)

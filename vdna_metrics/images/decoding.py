@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import warnings
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from vdna_metrics.files import check_limit, errors_of, limit_variable, read_whole
+from vdna_metrics.functional.hashing import hashes_of_arrays
 
 _SUFFIXES = {
     "BMP": (".bmp",),
@@ -80,17 +80,8 @@ class DecodedImage:
     depth: int = 0
 
 
-_ROW = 256  # words of 32 bits
-_ODD = np.frombuffer(np.random.RandomState(0).bytes(8 * 4096), "<u8").astype(np.uint64) | np.uint64(1)
-
-
 def pixel_hash(pixels: NDArray[np.uint8]) -> int:
-    """Tells images apart by their shape and pixels, whatever file they come from: 64 bits, never 0, for ever the same.
-
-    BLAKE2b of all bytes would take a sixth of the time of decoding. So each column of a table of 32-bit words is first
-    multiplied by fixed random odd numbers and summed, modulo 2^64, which BLAKE2b then hashes: two images meet by chance
-    once in 2^31 where a single column tells them apart, once in 2^64 where many do. It is no protection against one
-    who wants them to meet.
+    """Tells images apart by their pixels, whatever file they come from; see `image_hashes`.
 
     Args:
         pixels: uint8 ``[H, W, 3]``, before they are resized.
@@ -99,14 +90,7 @@ def pixel_hash(pixels: NDArray[np.uint8]) -> int:
         >>> pixel_hash(np.zeros((2, 3, 3), np.uint8)) == pixel_hash(np.zeros((3, 2, 3), np.uint8))
         False
     """
-    flat = np.ascontiguousarray(pixels).reshape(-1)
-    table = flat[: flat.size // (4 * _ROW) * 4 * _ROW].view("<u4").reshape(-1, _ROW)
-    digest = hashlib.blake2b(np.array(pixels.shape, "<u4").tobytes(), digest_size=8)
-    for start in range(0, len(table), len(_ODD)):
-        rows = table[start : start + len(_ODD)]
-        digest.update(np.einsum("i,ij->j", _ODD[: len(rows)], rows).astype("<u8").data)
-    digest.update(flat[table.size * 4 :].data)
-    return int.from_bytes(digest.digest(), "little") or 1
+    return int(hashes_of_arrays(pixels[None])[0]) % 2**64
 
 
 def decode_bytes(data: bytes) -> DecodedImage:

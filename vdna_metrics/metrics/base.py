@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
@@ -186,6 +188,7 @@ class DistanceMetric(ExtractorMetric):
         for side in ("real", "generated") if self._needs_real_images else ("generated",):
             self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx=self._empty.merged)
             self._defaults[f"{side}_state"] = self._empty.state
+        self._filled: dict[str, Distribution] = {}
         self._add_settings()
         self._warned: set[tuple[str, str]] = set()
 
@@ -211,7 +214,11 @@ class DistanceMetric(ExtractorMetric):
         return self
 
     def _side(self, real: bool) -> Distribution:
-        return self._empty.with_state(self.real_state if real else self.generated_state)
+        name = "real_state" if real else "generated_state"
+        state, side = getattr(self, name), self._filled.get(name)
+        if side is None or side.state is not state:  # else it knows what a look at the device would wait for
+            side = self._filled[name] = self._empty.with_state(state)
+        return side
 
     # Hooks and inference mode are not for the compiler.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -241,9 +248,14 @@ class DistanceMetric(ExtractorMetric):
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
             picked = self.layout.pick(activations).items()
             side = self._side(real)
-            side.fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked})
+            hashes = (
+                self.extractor.preprocess.hashes(imgs, normalize=self.normalize) if self.kind == "features" else None
+            )
+            side.fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked}, hashes)
             if changed is not None:
                 side.note_changed_(changed)
+            if side.grows:
+                setattr(self, "real_state" if real else "generated_state", side.state)
 
     def compute(self) -> DistanceResult:
         """The distance between both sides.
@@ -301,7 +313,7 @@ class DistanceMetric(ExtractorMetric):
         self._check_weights()
         dna = self._dna(real)
         dna.distribution.check_finite()
-        return VDNA(dna.distribution.with_state(dna.distribution.state.clone()), dna.fingerprint, dna.provenance)
+        return VDNA(dna.distribution.copied(), dna.fingerprint, dna.provenance)
 
     def _dna(self, real: bool) -> VDNA:
         return VDNA(self._side(real), self.fingerprint, self._provenance())
@@ -333,7 +345,7 @@ class DistanceMetric(ExtractorMetric):
             self.update(imgs, real=True)
             return None
         so_far = self.generated_state
-        self.generated_state = torch.zeros_like(so_far)
+        self.generated_state = self._empty.with_state(so_far).zero()
         to_sync, self._to_sync = self._to_sync, self.dist_sync_on_step
         self.update(imgs)
         batch: DistanceResult = self.compute()
@@ -352,10 +364,39 @@ class DistanceMetric(ExtractorMetric):
         if kept is not None:
             self.real_state = kept
 
-    def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
-        sides = [name for name in self._defaults if name.endswith("_state")]
-        states = self._empty.sum_over_ranks([getattr(self, name) for name in sides], all_reduce)
-        for name, state in zip(sides, states, strict=True):
+    @property
+    def _side_names(self) -> list[str]:
+        return [name for name in ("real_state", "generated_state") if name in self._defaults]
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        # Not stacked, as torchmetrics does: samples of features differ in length.
+        sides = {name: incoming_state[name] for name in self._side_names if name in incoming_state}
+        defaults = self._defaults
+        try:
+            self._defaults = {name: defaults[name] for name in defaults if name not in sides}
+            super()._reduce_states(incoming_state)
+        finally:
+            self._defaults = defaults
+        for name, state in sides.items():
+            setattr(self, name, self._empty.merged([state, getattr(self, name)]))
+
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        if dist_sync_fn is gather_all_tensors or not self._empty.grows:
+            super()._sync_dist(dist_sync_fn, process_group)
+            return
+        reductions = self._reductions
+        try:
+            self._reductions = {name: reductions[name] for name in reductions if name not in self._side_names}
+            super()._sync_dist(dist_sync_fn, process_group)
+        finally:
+            self._reductions = reductions
+        for name in self._side_names:
+            gathered = dist_sync_fn(getattr(self, name), group=process_group or self.process_group)
+            setattr(self, name, self._empty.merged(gathered))
+
+    def _reduce_over_ranks(self, ranks: Ranks) -> None:
+        states = self._empty.sum_over_ranks([getattr(self, name) for name in self._side_names], ranks)
+        for name, state in zip(self._side_names, states, strict=True):
             setattr(self, name, state)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions.base import CHANGED, check_unchanged
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.extractors.directions import DirectionsLike
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
@@ -137,7 +138,7 @@ class ActivationRange(ExtractorMetric):
             fingerprint=self.fingerprint,
         )
 
-    def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
-        self.low = all_reduce(self.low.clone(), torch.distributed.ReduceOp.MIN)
-        self.high = all_reduce(self.high.clone(), torch.distributed.ReduceOp.MAX)
-        self.n_images = all_reduce(self.n_images.clone())
+    def _reduce_over_ranks(self, ranks: Ranks) -> None:
+        self.low = ranks.all_reduce(self.low.clone(), torch.distributed.ReduceOp.MIN)
+        self.high = ranks.all_reduce(self.high.clone(), torch.distributed.ReduceOp.MAX)
+        self.n_images = ranks.all_reduce(self.n_images.clone())

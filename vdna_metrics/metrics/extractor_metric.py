@@ -20,6 +20,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.dna.account import OBLONG
 from vdna_metrics.dna.caveats import squeeze_caveat
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -187,24 +188,17 @@ class ExtractorMetric(Metric, ABC):
             super()._sync_dist(dist_sync_fn, process_group=process_group)
         finally:
             self._reductions = all_reductions
-        group, operations = process_group or self.process_group, torch.distributed.ReduceOp
-
-        def all_reduce(tensor: Tensor, operation: Any = operations.SUM) -> Tensor:
-            # NCCL reduces on the GPU only.
-            there = tensor if self.device.type == "mps" else tensor.to(self.device)
-            torch.distributed.all_reduce(there, op=operation, group=group)
-            return there.to(tensor.device)
-
+        ranks = Ranks(self.device, process_group or self.process_group)
         if not self._update_count and not self._keeps_real:  # a rank without images is about the weights as they are
             self._follow(self._lease.extractor.weights(contents=True), holds_images=False)
         own = torch.cat([self.settings[: len(self._settings)], _response_numbers(self.fingerprint).to(self.settings)])
-        most, least = all_reduce(torch.stack([own, -own]), operations.MAX)
+        most, least = ranks.all_reduce(torch.stack([own, -own]), torch.distributed.ReduceOp.MAX)
         exact, response = slice(len(self._settings)), slice(len(self._settings), None)
         if not torch.equal(most[exact], -least[exact]) or _responses_differ(most[response], -least[response]):
             raise RefusedError(
                 "expected one network, with the same weights, and one setting of the metric on all ranks"
             )
-        self._reduce_over_ranks(all_reduce)
+        self._reduce_over_ranks(ranks)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and
@@ -301,8 +295,8 @@ class ExtractorMetric(Metric, ABC):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @abstractmethod
-    def _reduce_over_ranks(self, all_reduce: Callable[..., Tensor]) -> None:
-        """Set the states to those of all ranks, by ``all_reduce(tensor, operation=SUM)``, in place or not."""
+    def _reduce_over_ranks(self, ranks: Ranks) -> None:
+        """Set the states to those of all ranks."""
 
 
 def _response_numbers(fingerprint: ExtractorFingerprint) -> Tensor:

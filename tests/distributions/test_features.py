@@ -1,0 +1,136 @@
+"""Samples of features: which images are in them, whatever way they came."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import Tensor
+
+from vdna_metrics.distributions import FeatureSample
+from vdna_metrics.functional.hashing import occurrence_keys, row_hashes
+from vdna_metrics.layout import NeuronLayout
+
+LAYOUT = NeuronLayout({"pool": 3})
+
+
+def rows_of(numbers: list[int] | Tensor) -> Tensor:
+    """Features of images that are told apart by a number, ``[n, 3]``."""
+    return torch.as_tensor(numbers, dtype=torch.float32)[:, None] * torch.tensor([1.0, -2.0, 0.5])
+
+
+def filled(numbers: list[int] | Tensor, size: int, batches: int = 1) -> FeatureSample:
+    """A sample of these images."""
+    sample = FeatureSample.empty(LAYOUT, size)
+    for batch in rows_of(numbers).split(-(-max(1, len(numbers)) // batches)):
+        sample.fill_({"pool": batch.T[:, :, None]})
+    return sample
+
+
+def sampled(sample: FeatureSample) -> list[int]:
+    """Numbers of the images in a sample, in its order."""
+    return [int(number) for number in sample.features()["pool"][:, 0].tolist()]
+
+
+def by_hand(numbers: list[int], size: int) -> list[int]:
+    """The images with the smallest keys, one image after another."""
+    seen: Counter[int] = Counter()
+    keys = []
+    for number in numbers:
+        own = row_hashes(rows_of([number]))
+        keys.append((int(occurrence_keys(own, torch.tensor([seen[number]]))), number))
+        seen[number] += 1
+    return [number for _, number in sorted(keys)[:size]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=60), st.integers(2, 20), st.integers(1, 9), st.randoms())
+def test_the_smallest_keys_are_the_sample(numbers: list[int], size: int, batches: int, random: object) -> None:
+    """In any order and batches it is the occurrences with the smallest keys, copies counted apart."""
+    expected = by_hand(numbers, size)
+    assert sampled(filled(numbers, size, batches)) == expected
+    random.shuffle(numbers)  # type: ignore[attr-defined]
+    assert sampled(filled(numbers, size, 1 + batches // 2)) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 400), max_size=25), min_size=2, max_size=5), st.integers(2, 20))
+def test_sums_are_the_sample_of_all(parts: list[list[int]], size: int) -> None:
+    """Parts without an image in common add up to the sample of all, and so do parts with copies that all hold."""
+    apart = [[1000 * place + number for number in numbers] for place, numbers in enumerate(parts)]
+    for made, of in ((apart, size), (parts, 200)):
+        whole = [number for numbers in made for number in numbers]
+        total, *others = [filled(numbers, of) for numbers in made]
+        for other in others:
+            total = total + other  # type: ignore[assignment]
+        assert sampled(total) == by_hand(whole, of)
+        assert torch.equal(total.copied().state, filled(whole, of).copied().state)
+
+
+def test_an_image_that_fell_out_everywhere_stays_out() -> None:
+    """What a merge cannot know: an image that is in no part's sample is not in that of the sum; the others move up."""
+    numbers = list(range(400))
+    once = filled(numbers, 100)
+    both = once + once
+    assert isinstance(both, FeatureSample)
+    inside, expected = sampled(both), by_hand(numbers * 2, 100)
+    assert set(inside) <= set(sampled(once))
+    assert not set(expected) <= set(sampled(once))
+    assert both.n_images == 800
+    assert len(inside) == 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_keep_their_share(seed: int) -> None:
+    """Where half of the images are equal, half of the sample is, within three standard errors."""
+    n, size = 20_000, 2000
+    first = 10**6 * seed
+    numbers = torch.cat([torch.arange(first, first + n // 2), torch.full((n // 2,), first + n)])
+    share = sum(number == first + n for number in sampled(filled(numbers, size, 40))) / size
+    error = (0.25 / size * (1 - size / n)) ** 0.5
+    assert abs(share - 0.5) < 3 * error
+
+
+def test_the_state_is_bounded() -> None:
+    """Above the size two words for each different image are kept, and features of the sample alone."""
+    sample = filled(torch.arange(5000), 50, 200)
+    assert sample.lengths[0] == 5000
+    assert sample.lengths[1] <= 100
+    assert sample.state.nbytes - 16 * 5000 <= sample.largest_nbytes + 100
+
+
+def test_equal_images_of_other_batches_have_one_row() -> None:
+    """Rounding that differs from batch to batch does not make the order matter."""
+    one, other = (FeatureSample.empty(LAYOUT) for _ in range(2))
+    hashes = torch.tensor([5])
+    near = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0 + 1e-6, 3.0 - 1e-6])]
+    for sample, order in ((one, near), (other, near[::-1])):
+        for row in order:
+            sample.fill_({"pool": row[:, None, None]}, hashes)
+    assert torch.equal(one.copied().state, other.copied().state)
+    assert one.n_images == len(one.features()["pool"]) == 2
+
+
+def test_a_smaller_sample_decides() -> None:
+    """The sum of samples of two sizes has the smaller one, whichever comes first."""
+    a, b = filled(list(range(30)), 10), filled(list(range(30, 50)), 15)
+    assert sampled(a + b) == sampled(b + a) == by_hand(list(range(50)), 10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "message"), [(1, ValueError, "at least 2"), (2.5, TypeError, "2.5"), (True, TypeError, "True")]
+)
+def test_impossible_sizes_are_refused(size: int, error: type[Exception], message: str) -> None:
+    """A sample is of a whole number of images, at least two."""
+    with pytest.raises(error, match=message):
+        FeatureSample.empty(LAYOUT, size)
+
+
+def test_hashes_have_to_be_of_the_images() -> None:
+    """Another number of hashes than images is refused, and nothing is counted."""
+    sample = FeatureSample.empty(LAYOUT)
+    with pytest.raises(ValueError, match=r"expected a hash for each of 2 images, got \[3\]"):
+        sample.fill_({"pool": torch.zeros(3, 2, 1)}, torch.zeros(3, dtype=torch.int64))
+    assert sample.n_images == 0

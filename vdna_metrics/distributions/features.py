@@ -1,0 +1,274 @@
+"""Pooled activations of single images, of a sample that images alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.ranks import Ranks
+from vdna_metrics.functional.hashing import occurrence_keys, row_hashes
+from vdna_metrics.functional.moments import image_means
+from vdna_metrics.layout import NeuronLayout, check_count
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SAMPLE = 10_000
+"""Images whose features are kept, by default."""
+
+_SLACK = 2  # times as many images are held before the sample is drawn again
+_MOST = 2**31
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """Different images.
+
+    Args:
+        hashes: `[m]` int64.
+        counts: how many images each is, `[m]` int64.
+        rows: features of the first of them, `[r, neurons]` float32.
+    """
+
+    hashes: Tensor
+    counts: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSample(Distribution):
+    """Features of up to ``size`` images: activations of every neuron, positions averaged first.
+
+    Every occurrence of every image has a key, a hash of its pixels and of how many equal images came before; the
+    smallest keys are the sample. So batches, order, ranks and machine do not matter: up to ``size`` images it is exact,
+    and above a sample without replacement. Hashes and counts of all images are kept, 16 bytes for each different one,
+    so that copies have their own chance after a merge. One thing is lost: an image that fell out of both of two parts
+    does not come back in their sum, which its second occurrence might have.
+
+    Args:
+        layout: the neurons.
+        state: flat int64 ``[images | not finite a layer | different images m | images with features r | hashes [m] |
+            counts [m] | features [r, neurons] float32, each row in whole words]``.
+        size: at most so many images.
+    """
+
+    kind: ClassVar[Kind] = "features"
+    dtype: ClassVar[torch.dtype] = torch.int64
+    min_images: ClassVar[int] = 2
+    subtraction = "none"  # who fell out does not come back
+    grows: ClassVar[bool] = True
+
+    size: int = SAMPLE
+    _lengths: tuple[int, int] | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def empty(cls, layout: NeuronLayout, size: int = SAMPLE, *, device: torch.device | str = "cpu") -> FeatureSample:
+        """One that has seen no image.
+
+        Raises:
+            TypeError: when ``size`` is not an int.
+            ValueError: when it is below 2.
+        """
+        check_count("a sample of features", size, least=2)
+        return cls(layout, torch.zeros(3 + len(layout), dtype=torch.int64, device=device), size)
+
+    def __post_init__(self) -> None:
+        if self.state.device.type == "cpu":  # elsewhere a look at the lengths would wait
+            super().__post_init__()
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Number of different images, and of those with features."""
+        if self._lengths is None:
+            start = 1 + len(self.layout)
+            many, rows = (int(n) for n in self.state[start : start + 2].tolist())
+            object.__setattr__(self, "_lengths", (many, rows))
+        assert self._lengths is not None
+        return self._lengths
+
+    def body_size(self) -> int:
+        """Lengths, hashes, counts and features."""
+        many, rows = self.lengths
+        return 2 + 2 * many + rows * self._words
+
+    @property
+    def largest_nbytes(self) -> int:
+        """Bytes of the largest state, but for hashes and counts."""
+        return 8 * self._words * self.size * (_SLACK + 1)
+
+    @property
+    def _words(self) -> int:
+        return -(-self.layout.total // 2)
+
+    def _entries(self) -> _Entries:
+        many, rows = self.lengths
+        _, hashes, counts, words = self.body.split([2, many, many, rows * self._words])
+        features = words.view(rows, self._words).view(torch.float32)[:, : self.layout.total]
+        return _Entries(hashes, counts, features)
+
+    def _with_entries(self, head: Tensor, entries: _Entries) -> Tensor:
+        """The state of some entries."""
+        rows = torch.nn.functional.pad(entries.rows, (0, self.layout.total % 2)).contiguous()
+        lengths = torch.tensor([len(entries.hashes), len(rows)], dtype=torch.int64)
+        lengths = lengths.to(head.device, non_blocking=True)
+        return torch.cat([head, lengths, entries.hashes, entries.counts, rows.view(torch.int64).flatten()])
+
+    def zero(self, device: torch.device | str | None = None) -> Tensor:
+        """The state of no images, by default on the same device."""
+        return self.state.new_zeros(3 + len(self.layout), device=device or self.state.device)
+
+    def take_(self, state: Tensor) -> None:
+        """Be of this state."""
+        object.__setattr__(self, "state", state)
+        object.__setattr__(self, "_lengths", None)
+
+    # ------------------------------------------------------------------------------------------------------- filling
+    def _summarise(self, activations: Tensor) -> Tensor:
+        return image_means(activations)
+
+    def fill_(self, activations: Mapping[str, Tensor], hashes: Tensor | None = None) -> None:
+        """Add a batch; see `Distribution.fill_`. The state is then another tensor, and the former one as it was."""
+        before = self.state
+        head = before[: 1 + len(self.layout)].clone()
+        super().fill_(activations, hashes)
+        if self.state is not before:
+            before[: len(head)] = head
+
+    def _add_(self, batch: Mapping[str, Tensor], summaries: Mapping[str, Tensor], hashes: Tensor | None) -> None:
+        rows = torch.cat([summaries[layer] for layer in self.layout], dim=1).float()
+        new = row_hashes(rows) if hashes is None else hashes.to(rows.device)
+        many, held = self.lengths
+        old = self._entries()
+        hashes, counts = (
+            torch.cat([known[:held], fresh, known[held:]])
+            for known, fresh in ((old.hashes, new), (old.counts, torch.ones_like(new)))
+        )
+        entries = _Entries(hashes, counts, torch.cat([old.rows, rows]))
+        lengths = many + len(new), held + len(new)
+        if lengths[1] > _SLACK * self.size:
+            entries = self._sampled(entries)
+            lengths = len(entries.hashes), len(entries.rows)
+        self.take_(self._with_entries(self.state[: 1 + len(self.layout)], entries))
+        object.__setattr__(self, "_lengths", lengths)
+
+    # ------------------------------------------------------------------------------------------------------ sampling
+    def _sampled(self, entries: _Entries) -> _Entries:
+        """Each image once, in the order of the hashes, with features of those that the sample is of."""
+        hashes, counts, places, kept = self._chosen(entries.hashes, entries.counts, len(entries.rows))
+        # Equal images have equal features, but for rounding in other batches: the smallest, in whatever order.
+        rows = entries.rows.new_full((kept + 1, self.layout.total), torch.inf)  # the last one of who falls out
+        rows.scatter_reduce_(0, places[:, None].expand_as(entries.rows), entries.rows, "amin")
+        return _Entries(hashes, counts, rows[:kept])
+
+    def _chosen(self, hashes: Tensor, counts: Tensor, held: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Each image once, those of the sample first, and how many these are; of the first held ones the new places.
+
+        Who falls out has the place behind the sample.
+        """
+        found, place = hashes.unique(return_inverse=True)
+        total = torch.zeros_like(found).index_add_(0, place, counts)
+        candidates = place[:held].unique()
+        chosen = candidates[self._drawn(found[candidates], total[candidates]).unique()]
+        position = torch.full_like(found, len(chosen))
+        position[chosen] = torch.arange(len(chosen), device=found.device)
+        order = torch.cat([chosen, (position == len(chosen)).nonzero()[:, 0]])
+        return found[order], total[order], position[place[:held]], len(chosen)
+
+    def _drawn(self, hashes: Tensor, counts: Tensor) -> Tensor:
+        """Places of the images with the smallest keys, as often as they are drawn, in the order of the keys."""
+        place = torch.arange(len(hashes), device=hashes.device).repeat_interleave(counts)
+        before = counts.cumsum(0) - counts
+        occurrence = torch.arange(len(place), device=hashes.device) - before[place]
+        return place[occurrence_keys(hashes[place], occurrence).argsort(stable=True)[: self.size]]
+
+    def copied(self) -> Self:
+        """The same images, with a state of its own: the sample drawn and in order, whatever the order they came in."""
+        return self.with_state(self._with_entries(self.state[: 1 + len(self.layout)], self._sampled(self._entries())))
+
+    def features(self) -> dict[str, Tensor]:
+        """Of each layer the sample's features, ``{layer: [images, neurons]}`` float32, in an order as if shuffled."""
+        entries = self._sampled(self._entries())
+        held = slice(len(entries.rows))
+        rows = entries.rows[self._drawn(entries.hashes[held], entries.counts[held])]
+        return {layer: rows[:, part] for layer, part in self.layout.slices().items()}
+
+    @property
+    def n_sampled(self) -> int:
+        """Number of images in the sample."""
+        return min(self.n_images, self.size)
+
+    # ------------------------------------------------------------------------------------------------------- merging
+    def with_state(self, state: Tensor) -> Self:
+        """The same settings around another state."""
+        return replace(self, state=state)
+
+    def __add__(self, other: Distribution) -> Distribution:
+        """The distribution over both sets of images; of the smaller sample."""
+        least = replace(self, size=min(self.size, getattr(other, "size", self.size)))
+        return Distribution.__add__(least, other)
+
+    def merged(self, states: Iterable[Tensor]) -> Tensor:
+        """The state of several sets of images from their states, at least two."""
+        sets = [self.with_state(state) for state in states]
+        head = torch.stack([each.state[: 1 + len(self.layout)] for each in sets]).sum(0)
+        return self._with_entries(head, self._sampled(_joined([each._entries() for each in sets])))
+
+    def sum_over_ranks(self, states: Sequence[Tensor], ranks: Ranks) -> list[Tensor]:
+        """States over the images of all ranks; these exchange hashes and counts, then features of the sample alone."""
+        return [self._of_all_ranks(self.with_state(state).copied(), ranks) for state in states]
+
+    def _of_all_ranks(self, own: Self, ranks: Ranks) -> Tensor:
+        head, mine = ranks.all_reduce(own.state[: 1 + len(self.layout)].clone()), own._entries()
+        held = len(mine.rows)
+        has = torch.arange(len(mine.hashes), device=head.device) < held
+        table = ranks.all_gather_rows(torch.stack([mine.hashes, mine.counts, has.long()], dim=1))
+        table = table[table[:, 2].argsort(descending=True, stable=True)]
+        hashes, counts, _, kept = self._chosen(table[:, 0], table[:, 1], int(table[:, 2].sum()))
+        places = torch.searchsorted(hashes[:kept].contiguous(), mine.hashes[:held])
+        known = torch.cat([hashes[:kept], hashes.new_zeros(1)])[places] == mine.hashes[:held]
+        rows = mine.rows.new_full((kept, self.layout.total), torch.inf)
+        rows[places[known]] = mine.rows[known]
+        rows = ranks.all_reduce(rows, torch.distributed.ReduceOp.MIN)
+        return self._with_entries(head, _Entries(hashes, counts, rows))
+
+    def select(self, selection: NeuronLayout) -> Self:
+        """Keep the neurons of a selection of the layout."""
+        entries = self._entries()
+        found = replace(self, layout=selection, state=self.state.new_zeros(3 + len(selection)))
+        rows = entries.rows[:, self.layout.rows_of(selection).to(self.state.device)]
+        found.take_(found._with_entries(self._selected_head(selection), replace(entries, rows=rows)))
+        return found
+
+    def setting_differences(self, other: Distribution) -> list[tuple[str, str, str]]:
+        """Nothing: samples of two sizes are both samples."""
+        return []
+
+    def check_possible(self) -> None:
+        """Different images that add up to all, of which those of the sample have finite features, in order."""
+        many, rows = self.lengths
+        entries = self._entries()
+        total = sum(entries.counts.tolist())
+        if total != self.n_images or total > _MOST or (many and int(entries.counts.min()) < 1):
+            raise ValueError(f"counts: expected from 1, {self.n_images} in all, got {total} in all of {many} images")
+        if not entries.rows.isfinite().all():
+            raise ValueError("features: expected finite numbers")
+        if not torch.equal(self.copied().state, self.state):
+            raise ValueError(
+                f"hashes and features: expected different images, those of the sample of {self.size} first, both parts "
+                f"in the order of their hashes, got others, {many} with {rows} rows of features"
+            )
+
+
+def _joined(parts: Sequence[_Entries]) -> _Entries:
+    """Those with features first."""
+    held = [(part, slice(len(part.rows))) for part in parts] + [(part, slice(len(part.rows), None)) for part in parts]
+    return _Entries(
+        torch.cat([part.hashes[some] for part, some in held]),
+        torch.cat([part.counts[some] for part, some in held]),
+        torch.cat([part.rows for part in parts]),
+    )
