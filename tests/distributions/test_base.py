@@ -286,7 +286,7 @@ def test_with_state_shares_the_given_state(kind: Made) -> None:
     filled.fill_(ACTIVATIONS, hashes_of(ACTIVATIONS))
     assert torch.equal(filled.state, make_distribution(kind, ACTIVATIONS).state)
     assert (filled.state is state) != filled.grows
-    assert not state.any() == filled.grows
+    assert bool(state.any()) != filled.grows
     assert empty.n_images == 0
 
 

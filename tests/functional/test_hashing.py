@@ -70,7 +70,7 @@ def test_rows_are_told_apart() -> None:
 
 def test_what_is_no_image_is_refused() -> None:
     """Floats and other shapes have no hash."""
-    with pytest.raises(TypeError, match="expected uint8 images, got torch.float32"):
+    with pytest.raises(TypeError, match=r"expected uint8 images, got torch\.float32"):
         image_hashes(torch.zeros(1, 3, 2, 2))
     with pytest.raises(ValueError, match=r"expected images \[N, C, H, W\], got \[3, 2, 2\]"):
         image_hashes(torch.zeros(3, 2, 2, dtype=torch.uint8))

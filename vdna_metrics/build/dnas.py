@@ -137,6 +137,7 @@ class DNARequest:
         bins: as in `build_dnas`.
         ranges: as in `build_dnas`.
         max_positions: as in `build_dnas`; moments are always of all positions, which cost next to nothing.
+        feature_images: as in `build_dnas`; features are of the last of the layers.
     """
 
     kind: Kind
@@ -145,6 +146,7 @@ class DNARequest:
     bins: int = 1000
     ranges: RangesLike | None = None
     max_positions: int | None = None
+    feature_images: int = SAMPLE
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, Kind)
@@ -152,9 +154,13 @@ class DNARequest:
         check_max_positions(self.max_positions)
         if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)
+        if self.kind == "features" and self.layout:
+            object.__setattr__(self, "layout", self.layout.select([list(self.layout)[-1]], self.layout.neurons))
 
     def empty(self, extractor: FeatureExtractor, device: torch.device | str = "meta") -> Distribution:
         """What has seen no image."""
+        if self.kind == "features":
+            return FeatureSample.empty(self.layout, self.feature_images, device=device)
         return empty_distribution(self.kind, self.layout, extractor, bins=self.bins, ranges=self.ranges, device=device)
 
     def fresh(self, extractor: FeatureExtractor, device: torch.device | str, number: int) -> list[Distribution]:
@@ -166,7 +172,7 @@ class DNARequest:
         """What decides the DNAs, beside the images and their parts."""
         settings: list[Any] = [self.kind, self.layout.to_json(), extractor.fingerprint.select(list(self.layout)).digest]
         empty = self.empty(extractor)
-        settings.append(empty.state_size())
+        settings.append(self.feature_images if isinstance(empty, FeatureSample) else empty.state_size())
         if isinstance(empty, Histogram):
             settings += [empty.bins, empty.digest, self.max_positions]
         return settings
@@ -235,7 +241,7 @@ def make_dnas(
                 f"{known_as}: a shard does not have whole clusters, which groups are made of: read all images in one "
                 "process, or by all_ranks=True"
             )
-        n_bytes = request.empty(extractor).state.nbytes
+        n_bytes = request.empty(extractor).largest_nbytes
         sizes.append(StateSize(f"{request.kind} DNAs", partitions[key].n_states, n_bytes))
     if features is not None:
         extractor.layout.check_layers([features], what="features")

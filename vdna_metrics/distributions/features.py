@@ -197,6 +197,16 @@ class FeatureSample(Distribution):
         rows = entries.rows[self._drawn(entries.hashes[held], entries.counts[held])]
         return {layer: rows[:, part] for layer, part in self.layout.slices().items()}
 
+    def arrays(self) -> dict[str, Tensor]:
+        """Hashes and counts of different images, ``[m]``, and features of the first of them, ``[r, neurons]``."""
+        entries = self._entries()
+        return {"image_hashes": entries.hashes, "image_counts": entries.counts, "features": entries.rows}
+
+    def with_arrays(self, n_images: int, hashes: Tensor, counts: Tensor, rows: Tensor) -> Self:
+        """What has these `arrays`, of so many images."""
+        head = torch.tensor([n_images] + [0] * len(self.layout))
+        return self.with_state(self._with_entries(head, _Entries(hashes, counts, rows)))
+
     @property
     def n_sampled(self) -> int:
         """Number of images in the sample."""

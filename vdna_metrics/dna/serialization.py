@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions import (
     AutoHistogramDistribution,
+    FeatureSample,
     GaussianDistribution,
     Histogram,
     HistogramDistribution,
@@ -64,6 +65,10 @@ def save_vdna(dna: VDNA, path: str | Path) -> Path:
         arrays["above"] = _smallest(_array(distribution.above))
     elif isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
         arrays["centre"], arrays["first"] = _array(distribution.centre), _array(distribution.first)
+    elif isinstance(distribution, FeatureSample):
+        header["size"] = distribution.size
+        arrays |= {name: _array(each) for name, each in distribution.copied().arrays().items()}
+        arrays["image_counts"] = _smallest(arrays["image_counts"])
     if isinstance(distribution, GaussianDistribution):
         arrays["second"] = _array(distribution.second)
     elif isinstance(distribution, LayerGaussianDistribution):
@@ -242,10 +247,40 @@ class _LayerGaussianFile(_MomentsFile):
         return found
 
 
+@dataclass(frozen=True)
+class _FeaturesFile(DNAFile):
+    size: Annotated[int, Check("a whole number from 2", lambda n: n >= 2)]
+
+    def arrays(self) -> dict[str, ArrayField]:
+        check_limit("array_bytes", 8 * self.n_images, f"a table of {self.n_images} images")
+        check_limit("array_bytes", 4 * self.layout.total * min(self.size, self.n_images), "a table of features")
+        return {
+            **super().arrays(),
+            "image_hashes": ArrayField((None,), "i8"),
+            "image_counts": ArrayField((None,), "u"),
+            "features": ArrayField((None, self.layout.total), "f4"),
+        }
+
+    def distribution(self, arrays: Arrays) -> FeatureSample:
+        hashes, counts, rows = (
+            torch.from_numpy(arrays[name].astype(kind, copy=False))
+            for name, kind in (("image_hashes", np.int64), ("image_counts", np.int64), ("features", np.float32))
+        )
+        if not len(rows) <= len(hashes) == len(counts):
+            raise ValueError(
+                f"arrays 'image_hashes', 'image_counts', 'features': expected as many counts as hashes and no more rows, "
+                f"got {len(hashes)}, {len(counts)} and {len(rows)}"
+            )
+        found = FeatureSample.empty(self.layout, self.size).with_arrays(self.n_images, hashes, counts, rows)
+        found.check_possible()
+        return found
+
+
 DNA_FILES: Mapping[str, type[DNAFile]] = {
     "histogram": _HistogramFile,
     "gaussian": _GaussianFile,
     "layer_gaussian": _LayerGaussianFile,
+    "features": _FeaturesFile,
 }
 _PREPARED = re.compile(r"^none$|:(own-size|(?P<size>\d+x\d+))(:|$)")  # ids of `Preprocessing`
 

@@ -127,9 +127,6 @@ class PrecomputedFeatures:
             raise ValueError(f"expected as many rows in each layer, got {numbers}")
         return torch.cat(list(rows.values()), dim=1) if len(rows) > 1 else next(iter(rows.values()))
 
-    def hashes(self, features: FeaturesLike, *, normalize: bool = False) -> None:
-        """None: rows are told apart by what they hold."""
-
     # What batches of a source go through, as images through `Preprocessing`.
     def resize(self, rows: Tensor) -> Tensor:
         """Rows as they are."""

@@ -21,7 +21,7 @@ from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.directions import DirectionsLike
 from vdna_metrics.extractors.precomputed import FeaturesLike
-from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
+from vdna_metrics.extractors.preprocess import Crop, Preprocessing, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
@@ -248,14 +248,18 @@ class DistanceMetric(ExtractorMetric):
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
             picked = self.layout.pick(activations).items()
             side = self._side(real)
-            hashes = (
-                self.extractor.preprocess.hashes(imgs, normalize=self.normalize) if self.kind == "features" else None
-            )
+            hashes = self._hashes(imgs) if self.kind == "features" else None
             side.fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked}, hashes)
             if changed is not None:
                 side.note_changed_(changed)
             if side.grows:
                 setattr(self, "real_state" if real else "generated_state", side.state)
+
+    def _hashes(self, imgs: Tensor | FeaturesLike) -> Tensor | None:
+        """What tells images apart; nothing for features, which are told apart by what they hold."""
+        prepare = self.extractor.preprocess
+        known = isinstance(prepare, Preprocessing) and isinstance(imgs, Tensor)
+        return prepare.hashes(imgs, normalize=self.normalize) if known else None
 
     def compute(self) -> DistanceResult:
         """The distance between both sides.
