@@ -24,6 +24,7 @@ from .histogram import (
     extremes as extremes,
     histogram_counts as histogram_counts,
 )
+from .kernels import kernel_distance as kernel_distance, vendi_score as vendi_score
 from .moments import (
     accumulate_moments_ as accumulate_moments_,
     accumulate_scatter_ as accumulate_scatter_,
@@ -33,9 +34,7 @@ from .moments import (
 )
 from .neighbours import (
     density_coverage as density_coverage,
-    kernel_distance as kernel_distance,
     nearest_neighbours as nearest_neighbours,
     precision_recall as precision_recall,
-    vendi_score as vendi_score,
 )
 from .positions import subsample_positions as subsample_positions
