@@ -11,7 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
+from vdna_metrics.functional import (
+    PolynomialKernel,
+    RBFKernel,
+    accumulate_unit_second_,
+    cmmd,
+    density_coverage,
+    kernel_distance,
+    kernel_mmd,
+    precision_recall,
+    vendi_score,
+    vendi_score_from_moments,
+)
 
 pytestmark = pytest.mark.parity
 
@@ -79,8 +90,43 @@ def test_the_vendi_score_is_its_authors(n: int) -> None:
     vendi = pytest.importorskip("vendi_score.vendi")
     features, _ = _sets(n)
     found = vendi_score(features).item()
+    second = torch.zeros(48, 48, dtype=torch.float64)
+    accumulate_unit_second_(second, features)
+    assert vendi_score_from_moments(second, n).item() == pytest.approx(found, rel=1e-9)
     assert found == pytest.approx(vendi.score_dual(features.numpy()), rel=1e-9)
     unit = features / features.norm(dim=1, keepdim=True)
     shares = np.linalg.eigvalsh((unit @ unit.T / n).numpy())
     shares = shares[shares > 0]
     assert found == pytest.approx(float(np.exp(-(shares * np.log(shares)).sum())), rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"degree": 2, "gamma": 0.1, "coef": 2.0}])
+def test_the_discrepancy_of_all_images_is_torchmetrics(options: dict[str, float]) -> None:
+    """Over all pairs, with torchmetrics' polynomial, to 1e-9."""
+    kid = pytest.importorskip("torchmetrics.image.kid")
+    real, generated = _sets(100)
+    kernel = PolynomialKernel(**options)  # type: ignore[arg-type]
+    expected = float(kid.poly_mmd(real, generated, **options))
+    assert kernel_mmd(real, generated, kernel=kernel)[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_discrepancy_of_all_images_is_torch_fidelitys() -> None:
+    """With its radial kernel over all pairs, to 1e-9."""
+    metric = pytest.importorskip("torch_fidelity.metric_kid")
+    real, generated = _sets(100)
+    options = {"kid_subsets": 1, "kid_subset_size": 100, "kid_kernel": "rbf", "kid_kernel_rbf_sigma": 2.0}
+    expected = metric.kid_features_to_metric(real, generated, **options, verbose=False)[metric.KEY_METRIC_KID_MEAN]
+    assert kernel_mmd(real, generated, kernel=RBFKernel(2.0))[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_cmmd_is_its_authors_formula() -> None:
+    """The authors' three means over all pairs of embeddings of unit length, in float64, to 1e-9."""
+    x, y = (side / side.norm(dim=1, keepdim=True) for side in _sets())
+    squares = [(side * side).sum(1) for side in (x, y)]
+
+    def mean(i: int, j: int) -> float:
+        a, b = (x, y)[i], (x, y)[j]
+        return float(torch.exp(-(-2 * a @ b.T + squares[i][:, None] + squares[j][None]) / 200).mean())
+
+    expected = 1000 * (mean(0, 0) + mean(1, 1) - 2 * mean(0, 1))
+    assert cmmd(x, y)[0].item() == pytest.approx(expected, rel=1e-9)

@@ -24,7 +24,17 @@ from .histogram import (
     extremes as extremes,
     histogram_counts as histogram_counts,
 )
-from .kernels import kernel_distance as kernel_distance, vendi_score as vendi_score
+from .kernels import (
+    Kernel as Kernel,
+    PolynomialKernel as PolynomialKernel,
+    RBFKernel as RBFKernel,
+    accumulate_unit_second_ as accumulate_unit_second_,
+    cmmd as cmmd,
+    kernel_distance as kernel_distance,
+    kernel_mmd as kernel_mmd,
+    vendi_score as vendi_score,
+    vendi_score_from_moments as vendi_score_from_moments,
+)
 from .moments import (
     accumulate_moments_ as accumulate_moments_,
     accumulate_scatter_ as accumulate_scatter_,

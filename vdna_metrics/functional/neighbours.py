@@ -61,7 +61,7 @@ def nearest_neighbours(queries: Tensor, points: Tensor, k: int, *, exclude_self:
         best = block.new_full((len(block), 0), torch.inf)
         places = torch.empty_like(best, dtype=torch.int64)
         for start, others_block in _blocks(points, centre):
-            squared = _squared(block, others_block)
+            squared = squared_distances(block, others_block)
             if exclude_self:
                 squared.diagonal(first - start).fill_(torch.inf)
             here = torch.arange(start, start + len(others_block), device=block.device).expand_as(squared)
@@ -69,7 +69,7 @@ def nearest_neighbours(queries: Tensor, points: Tensor, k: int, *, exclude_self:
                 min(kept, best.shape[1] + squared.shape[1]), largest=False, sorted=False
             )
             places = torch.cat([places, here], 1).gather(1, order)
-        exact = torch.stack([_squared_distances(queries, points, first, column) for column in places.unbind(1)], 1)
+        exact = torch.stack([_row_distances(queries, points, first, column) for column in places.unbind(1)], 1)
         exact, order = exact.sort(dim=1, stable=True)
         distances.append(exact[:, :k].sqrt())
         indices.append(places.gather(1, order)[:, :k])
@@ -164,6 +164,12 @@ def check_features(sides: dict[str, Tensor]) -> None:
             raise ValueError(f"{name} has NaN or infinity in {bad} of {len(features)} images")
 
 
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Of all pairs of `[N, d]` and `[M, d]` float64 near 0, by `|a|² + |b|² − 2ab`: `[N, M]`, to its rounding."""
+    squared = torch.addmm(b.square().sum(1).expand(len(a), -1), a, b.T, alpha=-2)
+    return squared.add_(a.square().sum(1, keepdim=True))
+
+
 def _check_sides(real: Tensor, generated: Tensor, *, k: int, both: bool = True) -> None:
     check_features({"real": real, "generated": generated})
     fewest = min(len(real), len(generated)) if both else len(real)
@@ -186,7 +192,7 @@ def _memberships(centres: Tensor, radii: Tensor, points: Tensor) -> tuple[Tensor
     images = torch.zeros(len(centres), dtype=torch.int64, device=reach.device)
     for first, block in _blocks(points, origin):
         for start, others in _blocks(centres, origin):
-            squared, limit = _squared(block, others), reach[start : start + len(others)]
+            squared, limit = squared_distances(block, others), reach[start : start + len(others)]
             inside = squared <= limit
             # Where the rounding of the product could decide, the differences do.
             share = (block.shape[1] + 4) * torch.finfo(torch.float64).eps
@@ -213,12 +219,7 @@ def _mean(features: Tensor) -> Tensor:
     return sum((block.sum(0) for _, block in _blocks(features, zero)), zero) / len(features)
 
 
-def _squared(a: Tensor, b: Tensor) -> Tensor:
-    squared = torch.addmm(b.square().sum(1).expand(len(a), -1), a, b.T, alpha=-2)
-    return squared.add_(a.square().sum(1, keepdim=True))
-
-
-def _squared_distances(queries: Tensor, points: Tensor, first: int, places: Tensor) -> Tensor:
+def _row_distances(queries: Tensor, points: Tensor, first: int, places: Tensor) -> Tensor:
     return _difference(queries[first : first + len(places)], points[places])
 
 
