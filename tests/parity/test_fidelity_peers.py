@@ -19,6 +19,7 @@ from vdna_metrics.functional import (
     density_coverage,
     kernel_distance,
     kernel_mmd,
+    monge_inception_distance,
     precision_recall,
     vendi_score,
     vendi_score_from_moments,
@@ -130,3 +131,28 @@ def test_cmmd_is_its_authors_formula() -> None:
 
     expected = 1000 * (mean(0, 0) + mean(1, 1) - 2 * mean(0, 1))
     assert cmmd(x, y)[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_mind_is_torch_fidelitys_formula() -> None:
+    """Of sets of one size, on the directions that torch-fidelity draws: its sorted differences in float64, to 1e-9."""
+    real, generated = _sets(100)
+    directions = _torch_fidelitys_directions()
+    projections = [(side @ directions.double().T).sort(dim=0).values for side in (real, generated)]
+    expected = 3.0 * 48 * (projections[0] - projections[1]).square().mean(dim=0).mean().item()
+    assert monge_inception_distance(real, generated, directions).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_mind_is_torch_fidelitys() -> None:
+    """The same by its function, in releases that have it, which computes in float32: to 1e-6."""
+    metric = pytest.importorskip("torch_fidelity.metric_mind", reason="this release of torch-fidelity has no MIND")
+    real, generated = _sets(100)
+    options = {"mind_num_projections": 200, "rng_seed": 7, "cuda": False, "verbose": False}
+    expected = metric.mind_features_to_metric(real, generated, **options)["monge_inception_distance"]
+    found = monge_inception_distance(real, generated, _torch_fidelitys_directions()).item()
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def _torch_fidelitys_directions() -> Tensor:
+    """200 of 48 numbers, with seed 7."""
+    directions = torch.randn(200, 48, generator=torch.Generator().manual_seed(7))
+    return directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-12)

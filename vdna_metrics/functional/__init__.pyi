@@ -48,3 +48,9 @@ from .neighbours import (
     precision_recall as precision_recall,
 )
 from .positions import subsample_positions as subsample_positions
+from .sliced import (
+    histogram_wasserstein2 as histogram_wasserstein2,
+    monge_inception_distance as monge_inception_distance,
+    sample_wasserstein as sample_wasserstein,
+    sliced_wasserstein as sliced_wasserstein,
+)
