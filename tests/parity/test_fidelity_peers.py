@@ -17,6 +17,7 @@ from vdna_metrics.functional import (
     accumulate_unit_second_,
     cmmd,
     density_coverage,
+    inception_score,
     kernel_distance,
     kernel_mmd,
     monge_inception_distance,
@@ -156,3 +157,30 @@ def _torch_fidelitys_directions() -> Tensor:
     """200 of 48 numbers, with seed 7."""
     directions = torch.randn(200, 48, generator=torch.Generator().manual_seed(7))
     return directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+@pytest.mark.parametrize(("n", "splits"), [(100, 10), (103, 10), (7, 7), (30, 1)])
+def test_the_inception_score_is_torch_fidelitys(n: int, splits: int) -> None:
+    """Mean and deviation in the same order, also where the splits are of unlike sizes, to 1e-9."""
+    metric = pytest.importorskip("torch_fidelity.metric_isc")
+    logits = 3 * torch.randn(n, 20)
+    expected = metric.isc_features_to_metric(logits, splits=splits, shuffle=False)
+    found = [float(value) for value in inception_score(logits, splits=splits)]
+    assert found == pytest.approx([expected["inception_score_mean"], expected["inception_score_std"]], rel=1e-9)
+    assert inception_score(logits.double().softmax(1), splits=splits, probabilities=True)[0].item() == pytest.approx(
+        found[0], rel=1e-9
+    )
+
+
+def test_the_inception_score_is_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its deviation over one less, of images in the order that it shuffles them into, to 1e-6."""
+    inception = pytest.importorskip("torchmetrics.image.inception")
+    logits = 3 * torch.randn(100, 20, dtype=torch.float64)
+    order = torch.randperm(100)
+    with pytest.warns(UserWarning, match="memory"):
+        metric = inception.InceptionScore(feature=torch.nn.Identity(), splits=10)
+    metric.update(logits)
+    monkeypatch.setattr(inception.torch, "randperm", lambda _: order)
+    expected = [float(value) for value in metric.compute()]
+    found = [float(value) for value in inception_score(logits[order], splits=10, correction=1)]
+    assert found == pytest.approx(expected, rel=1e-6)

@@ -24,6 +24,7 @@ from .histogram import (
     extremes as extremes,
     histogram_counts as histogram_counts,
 )
+from .inception import inception_score as inception_score
 from .kernels import (
     Kernel as Kernel,
     PolynomialKernel as PolynomialKernel,
