@@ -8,6 +8,7 @@ from .emd import (
 from .frechet import (
     covariance_factor as covariance_factor,
     frechet_distance as frechet_distance,
+    frechet_distance_ratio as frechet_distance_ratio,
     neuron_frechet_distance as neuron_frechet_distance,
 )
 from .grids import (
