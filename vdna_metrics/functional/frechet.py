@@ -75,8 +75,8 @@ def frechet_distance_ratio(values: Tensor, normalisers: Tensor, intervals: Tenso
 
     Source:
         Yang et al., Representation Fréchet Loss for Visual Generation, arXiv 2604.28190, 2026. Ratio and mean are those
-        of the authors' code (`eval_all_fds.py`: raw FD over that of the validation set, and the arithmetic mean over
-        six networks); its undefined cases are not in it.
+        of `eval_all_fds.py` in a public copy of the authors' code: raw FD over that of the validation set, and the
+        arithmetic mean over six networks. It does not treat the undefined cases.
 
     Examples:
         >>> frechet_distance_ratio(torch.tensor([3.0, 20.0]), torch.tensor([1.5, 40.0]))

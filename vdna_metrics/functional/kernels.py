@@ -137,7 +137,7 @@ def kernel_mmd(
         TypeError: if features are not floating.
 
     Source:
-        Gretton et al., A Kernel Two-Sample Test, 2012, Eq. 3 and 5. The decomposition: Hoeffding, A Class of Statistics
+        Gretton et al., A Kernel Two-Sample Test, 2012, Lemma 6. The decomposition: Hoeffding, A Class of Statistics
         with Asymptotically Normal Distribution, 1948; U-centring: Székely and Rizzo, Partial Distance Correlation with
         Methods for Dissimilarities, 2014. For n = m, Sutherland et al., Generative Models and Model Criticism via
         Optimized Maximum Mean Discrepancy, 2017, have such an estimate of the U-statistic without the pairs (x_i, y_i).
