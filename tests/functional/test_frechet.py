@@ -8,7 +8,7 @@ from helpers.degenerate import SETS, allowed_error, exact_layer_distance
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from vdna_metrics.functional import covariance_factor, frechet_distance, neuron_frechet_distance
+from vdna_metrics.functional import covariance_factor, frechet_distance, frechet_distance_ratio, neuron_frechet_distance
 
 Gaussian = tuple[Tensor, Tensor]
 
@@ -377,3 +377,30 @@ def test_gradients_of_degenerate_sets_are_finite(images: int) -> None:
     (found,) = torch.autograd.grad(distance, constant)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, (2 / images * (0.3 - plain.mean(dim=0))).expand(images, 5), rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------------- ratio
+def test_the_ratio_is_the_mean_of_the_ratios() -> None:
+    """Each network counts alike; the validation set itself is at 1, and intervals above 0 change nothing."""
+    values, normalisers = torch.tensor([3.0, 20.0, 0.5]), torch.tensor([1.5, 40.0, 0.25])
+    assert frechet_distance_ratio(values, normalisers).item() == pytest.approx((2 + 0.5 + 2) / 3)
+    intervals = torch.stack([normalisers * 0.9, normalisers * 1.1], 1)
+    assert frechet_distance_ratio(normalisers, normalisers, intervals) == 1
+    assert frechet_distance_ratio(values * 1e-3, normalisers * 1e-3).item() == pytest.approx(1.5)
+
+
+def test_ratios_without_meaning_are_refused() -> None:
+    """A normaliser that is not above 0, or whose interval holds 0, has no ratio; wrong shapes and NaN are errors."""
+    values = torch.tensor([3.0, 20.0])
+    with pytest.raises(ValueError, match=r"Expected normalisers above 0, got -0\.1 for network 1"):
+        frechet_distance_ratio(values, torch.tensor([1.0, -0.1]))
+    with pytest.raises(ValueError, match="got 2 for network 0, whose interval from -1 to 4 holds 0"):
+        frechet_distance_ratio(values, torch.tensor([2.0, 3.0]), torch.tensor([[-1.0, 4.0], [1.0, 4.0]]))
+    with pytest.raises(ValueError, match="Expected an interval from low to high, got nan to 4 for network 1"):
+        frechet_distance_ratio(values, torch.tensor([2.0, 3.0]), torch.tensor([[1.0, 4.0], [torch.nan, 4.0]]))
+    with pytest.raises(ValueError, match=r"got values \[2\], normalisers \[3\]"):
+        frechet_distance_ratio(values, torch.ones(3))
+    with pytest.raises(ValueError, match=r"Expected intervals \[2, 2\], got \[2\]"):
+        frechet_distance_ratio(values, torch.ones(2), torch.ones(2))
+    with pytest.raises(ValueError, match="Expected finite distances, got values"):
+        frechet_distance_ratio(values / 0, torch.ones(2))

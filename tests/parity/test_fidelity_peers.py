@@ -11,7 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
+from vdna_metrics.functional import (
+    PolynomialKernel,
+    RBFKernel,
+    accumulate_unit_second_,
+    cmmd,
+    density_coverage,
+    inception_score,
+    kernel_distance,
+    kernel_mmd,
+    monge_inception_distance,
+    precision_recall,
+    vendi_score,
+    vendi_score_from_moments,
+)
 
 pytestmark = pytest.mark.parity
 
@@ -79,8 +92,95 @@ def test_the_vendi_score_is_its_authors(n: int) -> None:
     vendi = pytest.importorskip("vendi_score.vendi")
     features, _ = _sets(n)
     found = vendi_score(features).item()
+    second = torch.zeros(48, 48, dtype=torch.float64)
+    accumulate_unit_second_(second, features)
+    assert vendi_score_from_moments(second, n).item() == pytest.approx(found, rel=1e-9)
     assert found == pytest.approx(vendi.score_dual(features.numpy()), rel=1e-9)
     unit = features / features.norm(dim=1, keepdim=True)
     shares = np.linalg.eigvalsh((unit @ unit.T / n).numpy())
     shares = shares[shares > 0]
     assert found == pytest.approx(float(np.exp(-(shares * np.log(shares)).sum())), rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"degree": 2, "gamma": 0.1, "coef": 2.0}])
+def test_the_discrepancy_of_all_images_is_torchmetrics(options: dict[str, float]) -> None:
+    """Over all pairs, with torchmetrics' polynomial, to 1e-9."""
+    kid = pytest.importorskip("torchmetrics.image.kid")
+    real, generated = _sets(100)
+    kernel = PolynomialKernel(**options)  # type: ignore[arg-type]
+    expected = float(kid.poly_mmd(real, generated, **options))
+    assert kernel_mmd(real, generated, kernel=kernel)[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_discrepancy_of_all_images_is_torch_fidelitys() -> None:
+    """With its radial kernel over all pairs, to 1e-9."""
+    metric = pytest.importorskip("torch_fidelity.metric_kid")
+    real, generated = _sets(100)
+    options = {"kid_subsets": 1, "kid_subset_size": 100, "kid_kernel": "rbf", "kid_kernel_rbf_sigma": 2.0}
+    expected = metric.kid_features_to_metric(real, generated, **options, verbose=False)[metric.KEY_METRIC_KID_MEAN]
+    assert kernel_mmd(real, generated, kernel=RBFKernel(2.0))[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_cmmd_is_its_authors_formula() -> None:
+    """The authors' three means over all pairs of embeddings of unit length, in float64, to 1e-9."""
+    x, y = (side / side.norm(dim=1, keepdim=True) for side in _sets())
+    squares = [(side * side).sum(1) for side in (x, y)]
+
+    def mean(i: int, j: int) -> float:
+        a, b = (x, y)[i], (x, y)[j]
+        return float(torch.exp(-(-2 * a @ b.T + squares[i][:, None] + squares[j][None]) / 200).mean())
+
+    expected = 1000 * (mean(0, 0) + mean(1, 1) - 2 * mean(0, 1))
+    assert cmmd(x, y)[0].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_mind_is_torch_fidelitys_formula() -> None:
+    """Of sets of one size, on the directions that torch-fidelity draws: its sorted differences in float64, to 1e-9."""
+    real, generated = _sets(100)
+    directions = _torch_fidelitys_directions()
+    projections = [(side @ directions.double().T).sort(dim=0).values for side in (real, generated)]
+    expected = 3.0 * 48 * (projections[0] - projections[1]).square().mean(dim=0).mean().item()
+    assert monge_inception_distance(real, generated, directions).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_mind_is_torch_fidelitys() -> None:
+    """The same by its function, in releases that have it, which computes in float32: to 1e-6."""
+    metric = pytest.importorskip("torch_fidelity.metric_mind", reason="this release of torch-fidelity has no MIND")
+    real, generated = _sets(100)
+    options = {"mind_num_projections": 200, "rng_seed": 7, "cuda": False, "verbose": False}
+    expected = metric.mind_features_to_metric(real, generated, **options)["monge_inception_distance"]
+    found = monge_inception_distance(real, generated, _torch_fidelitys_directions()).item()
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def _torch_fidelitys_directions() -> Tensor:
+    """200 of 48 numbers, with seed 7."""
+    directions = torch.randn(200, 48, generator=torch.Generator().manual_seed(7))
+    return directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+@pytest.mark.parametrize(("n", "splits"), [(100, 10), (103, 10), (7, 7), (30, 1)])
+def test_the_inception_score_is_torch_fidelitys(n: int, splits: int) -> None:
+    """Mean and deviation in the same order, also where the splits are of unlike sizes, to 1e-9."""
+    metric = pytest.importorskip("torch_fidelity.metric_isc")
+    logits = 3 * torch.randn(n, 20)
+    expected = metric.isc_features_to_metric(logits, splits=splits, shuffle=False)
+    found = [float(value) for value in inception_score(logits, splits=splits)]
+    assert found == pytest.approx([expected["inception_score_mean"], expected["inception_score_std"]], rel=1e-9)
+    assert inception_score(logits.double().softmax(1), splits=splits, probabilities=True)[0].item() == pytest.approx(
+        found[0], rel=1e-9
+    )
+
+
+def test_the_inception_score_is_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its deviation over one less, of images in the order that it shuffles them into, to 1e-6."""
+    inception = pytest.importorskip("torchmetrics.image.inception")
+    logits = 3 * torch.randn(100, 20, dtype=torch.float64)
+    order = torch.randperm(100)
+    with pytest.warns(UserWarning, match="memory"):
+        metric = inception.InceptionScore(feature=torch.nn.Identity(), splits=10)
+    metric.update(logits)
+    monkeypatch.setattr(inception.torch, "randperm", lambda _: order)
+    expected = [float(value) for value in metric.compute()]
+    found = [float(value) for value in inception_score(logits[order], splits=10, correction=1)]
+    assert found == pytest.approx(expected, rel=1e-6)

@@ -8,6 +8,7 @@ from .emd import (
 from .frechet import (
     covariance_factor as covariance_factor,
     frechet_distance as frechet_distance,
+    frechet_distance_ratio as frechet_distance_ratio,
     neuron_frechet_distance as neuron_frechet_distance,
 )
 from .grids import (
@@ -24,6 +25,18 @@ from .histogram import (
     extremes as extremes,
     histogram_counts as histogram_counts,
 )
+from .inception import inception_score as inception_score
+from .kernels import (
+    Kernel as Kernel,
+    PolynomialKernel as PolynomialKernel,
+    RBFKernel as RBFKernel,
+    accumulate_unit_second_ as accumulate_unit_second_,
+    cmmd as cmmd,
+    kernel_distance as kernel_distance,
+    kernel_mmd as kernel_mmd,
+    vendi_score as vendi_score,
+    vendi_score_from_moments as vendi_score_from_moments,
+)
 from .moments import (
     accumulate_moments_ as accumulate_moments_,
     accumulate_scatter_ as accumulate_scatter_,
@@ -33,9 +46,13 @@ from .moments import (
 )
 from .neighbours import (
     density_coverage as density_coverage,
-    kernel_distance as kernel_distance,
     nearest_neighbours as nearest_neighbours,
     precision_recall as precision_recall,
-    vendi_score as vendi_score,
 )
 from .positions import subsample_positions as subsample_positions
+from .sliced import (
+    histogram_wasserstein2 as histogram_wasserstein2,
+    monge_inception_distance as monge_inception_distance,
+    sample_wasserstein as sample_wasserstein,
+    sliced_wasserstein as sliced_wasserstein,
+)

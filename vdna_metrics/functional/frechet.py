@@ -54,6 +54,61 @@ def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, 
     return (to_float64(mean_a) - to_float64(mean_b)).square() + (deviation_a - deviation_b).square()
 
 
+def frechet_distance_ratio(values: Tensor, normalisers: Tensor, intervals: Tensor | None = None) -> Tensor:
+    """Fréchet distance ratio FDr^k: how many times as far from the training set as held-out images are.
+
+    `FDr^k = (1/k) Σ_i FD_i(generated, train) / FD_i(validation, train)`, the mean over k networks. 1 says as far as the
+    validation set; each network counts alike, whatever the units of its features. A Fréchet distance of few images is
+    too large, so both must be of as many images, or both corrected for their numbers.
+
+    Args:
+        values: `FD_i(generated, train)` of each network, `[k]`.
+        normalisers: `FD_i(validation, train)`, `[k]`.
+        intervals: of each normaliser, `[k, 2]`: its lower and upper end.
+
+    Returns:
+        Float64 scalar without unit, on the device of the values (on the CPU for MPS).
+
+    Raises:
+        ValueError: if shapes do not fit, a number is not finite, or the ratio is undefined: a normaliser is not above
+            0, or its interval holds 0.
+
+    Source:
+        Yang et al., Representation Fréchet Loss for Visual Generation, arXiv 2604.28190, 2026. Ratio and mean are those
+        of `eval_all_fds.py` in a public copy of the authors' code: raw FD over that of the validation set, and the
+        arithmetic mean over six networks. It does not treat the undefined cases.
+
+    Examples:
+        >>> frechet_distance_ratio(torch.tensor([3.0, 20.0]), torch.tensor([1.5, 40.0]))
+        tensor(1.2500, dtype=torch.float64)
+    """
+    if values.ndim != 1 or len(values) == 0 or normalisers.shape != values.shape:
+        raise ValueError(
+            "Expected a value and a normaliser for each of at least one network, "
+            f"got values {list(values.shape)}, normalisers {list(normalisers.shape)}"
+        )
+    if intervals is not None and intervals.shape != (len(values), 2):
+        raise ValueError(f"Expected intervals [{len(values)}, 2], got {list(intervals.shape)}")
+    values = to_float64(values)
+    normalisers = to_float64(normalisers).to(values.device)
+    if not bool((values.isfinite() & normalisers.isfinite()).all()):
+        raise ValueError(f"Expected finite distances, got values {values.tolist()}, normalisers {normalisers.tolist()}")
+    for place, normaliser in enumerate(normalisers.tolist()):
+        if normaliser <= 0:
+            raise ValueError(
+                f"Expected normalisers above 0, got {normaliser:.6g} for network {place}: no ratio is defined"
+            )
+        low, high = (normaliser, normaliser) if intervals is None else intervals[place].tolist()
+        if not low <= high:  # NaN is not either
+            raise ValueError(f"Expected an interval from low to high, got {low:.6g} to {high:.6g} for network {place}")
+        if low <= 0:
+            raise ValueError(
+                f"Expected normalisers that differ from 0, got {normaliser:.6g} for network {place}, whose interval "
+                f"from {low:.6g} to {high:.6g} holds 0: no ratio is defined; take more validation images"
+            )
+    return (values / normalisers).mean()
+
+
 def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Tensor:
     """A factor of a covariance, `Σ = AAᵀ`, without columns for its null space.
 
