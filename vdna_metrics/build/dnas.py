@@ -12,8 +12,15 @@ from torch import Tensor
 from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
-from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution, empty_histogram
+from vdna_metrics.distributions import (
+    FeatureSample,
+    GaussianDistribution,
+    Histogram,
+    LayerGaussianDistribution,
+    empty_histogram,
+)
 from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -41,6 +48,7 @@ def build_dnas(
     layers: Sequence[str] | None = ...,
     neurons: NeuronsLike | None = ...,
     max_positions: int | None = ...,
+    feature_images: int = ...,
     name: str | None = ...,
     partition: None = ...,
     reading: Reading = ...,
@@ -58,6 +66,7 @@ def build_dnas(
     layers: Sequence[str] | None = ...,
     neurons: NeuronsLike | None = ...,
     max_positions: int | None = ...,
+    feature_images: int = ...,
     name: str | None = ...,
     partition: Partition[PartName],
     reading: Reading = ...,
@@ -74,6 +83,7 @@ def build_dnas(
     layers: Sequence[str] | None = None,
     neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
+    feature_images: int = SAMPLE,
     name: str | None = None,
     partition: Partition[Any] | None = None,
     reading: Reading = DEFAULT_READING,
@@ -94,6 +104,7 @@ def build_dnas(
         neurons: of the neurons to look at, ``{layer: indices}``, a `NeuronSelection`, or its file.
         max_positions: of each image's positions at most so many are counted in histograms, see `subsample_positions`;
             such a DNA is not comparable with one of all positions.
+        feature_images: at most so many images have their features kept, see `FeatureSample`; of the last of the layers.
         name: of the image set, by default the source's.
         partition: parts to make DNAs of, instead of the whole.
         reading: how images are read.
@@ -119,7 +130,15 @@ def build_dnas(
     network = create_extractor(extractor)
     layout = network.layout.select(layers, chosen_neurons(neurons, network.fingerprint))
     asked = {
-        kind: DNARequest(kind, layout, partition, bins=bins, ranges=ranges, max_positions=max_positions)
+        kind: DNARequest(
+            kind,
+            layout,
+            partition,
+            bins=bins,
+            ranges=ranges,
+            max_positions=max_positions,
+            feature_images=feature_images,
+        )
         for kind in kinds
     }
     made = make_dnas(images, network, asked, name=name, reading=reading).dnas
@@ -155,7 +174,7 @@ class DNARequest:
         if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)
         if self.kind == "features" and self.layout:
-            object.__setattr__(self, "layout", self.layout.select([list(self.layout)[-1]], self.layout.neurons))
+            object.__setattr__(self, "layout", self.layout.select([list(self.layout)[-1]]))
 
     def empty(self, extractor: FeatureExtractor, device: torch.device | str = "meta") -> Distribution:
         """What has seen no image."""
@@ -268,9 +287,13 @@ def make_dnas(
             request = requests[keys[0]]
             x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
-            for place, chosen in _parts_of(partitions[keys[0]], batch.indices, x):
+            for place, rows in _parts_of(partitions[keys[0]], batch.indices):
+                chosen, hashes = x, batch.hashes
+                if rows is not None:
+                    chosen = {layer: values.index_select(1, rows.to(values.device)) for layer, values in x.items()}
+                    hashes = None if hashes is None else hashes[rows]
                 for key in keys:
-                    filled[key][place].fill_(chosen)
+                    filled[key][place].fill_(chosen, hashes)
 
     settings = [[request.settings(extractor), partitions[key].digest] for key, request in requests.items()]
     seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_)
@@ -289,20 +312,15 @@ def make_dnas(
     return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), kept)
 
 
-def _parts_of(
-    partition: Partition[Any], indices: tuple[int, ...], x: dict[str, Tensor]
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Place of each state that sees something of a batch, and what."""
+def _parts_of(partition: Partition[Any], indices: tuple[int, ...]) -> Iterator[tuple[int, Tensor | None]]:
+    """Place of each state that sees something of a batch, and which of its images; ``None`` for all."""
     if partition.complements:
-        yield len(partition) // 2, x
+        yield len(partition) // 2, None
     for part, places in partition.members(indices).items() if indices else [(0, ())]:
         if partition.complements and part % 2:
             continue
-        chosen = x
-        if len(places) < len(indices):
-            rows = torch.from_numpy(places).to(next(iter(x.values())).device)
-            chosen = {layer: values.index_select(1, rows) for layer, values in x.items()}
-        yield part // 2 if partition.complements else part, chosen
+        rows = torch.from_numpy(places) if len(places) < len(indices) else None
+        yield part // 2 if partition.complements else part, rows
 
 
 def _complemented(distributions: list[Distribution], partition: Partition[Any]) -> list[Distribution]:

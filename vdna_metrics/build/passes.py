@@ -25,6 +25,7 @@ from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import check_folder, is_ours, read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
+from vdna_metrics.functional.hashing import image_hashes
 from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, iterate_images
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -140,11 +141,13 @@ class ActivationBatch:
         activations: ``{layer: [neurons, N, positions]}``, on the network's device.
         indices: places of the N images in their source; empty where they have none.
         images: ``[N, 3, H, W]`` float32 in [0, 255], at the network's size, on its device, where they have places.
+        hashes: what tells the N images apart, ``[N]`` int64, see `image_hashes`; ``None`` where they are no images.
     """
 
     activations: dict[str, Tensor]
     indices: tuple[int, ...] = ()
     images: Tensor | None = None
+    hashes: Tensor | None = None
 
 
 @dataclass
@@ -173,8 +176,12 @@ class Seen:
     def restore_(self, checkpoint: Checkpoint, states: States, fingerprint: ExtractorFingerprint) -> None:
         """Read what `save` wrote, where there is something; ``ValueError`` when another network filled the states."""
         expected = {
-            name: ArrayField(tuple(array.shape), array.dtype.str[1:], finite=False)
-            for name, array in ((name, _tensor(state).cpu().numpy()) for name, state in states.items())
+            name: ArrayField(
+                (None,) if isinstance(state, Distribution) and state.grows else tuple(_tensor(state).shape),
+                _tensor(state).cpu().numpy().dtype.str[1:],
+                finite=False,
+            )
+            for name, state in states.items()
         }
         if (restored := checkpoint.restore(expected)) is None:
             return
@@ -184,7 +191,11 @@ class Seen:
             advice = f"; delete {checkpoint.path} to begin again"
             refuse_differences(f"{checkpoint.path} was left by another network", found, ("then", "now"), advice)
         for name, state in states.items():
-            _tensor(state).copy_(torch.from_numpy(arrays[name]))
+            kept = torch.from_numpy(arrays[name])
+            if isinstance(state, Distribution):
+                state.take_(state.with_state(kept).state.to(state.state.device))
+            else:
+                state.copy_(kept)
         self.indices, self.digests = arrays["indices"].tolist(), arrays["digests"].astype(str).tolist()
         columns = [arrays[f"{_FACT}{name}"] for name in FACTS.names or ()]
         self.facts = [np.rec.fromarrays(columns, FACTS)]
@@ -276,9 +287,11 @@ def run_pass(
             batch = _images_of(item, extractor)
             on_device = batch.to(reading.device)
             seen_of_it = extractor(on_device) if extractor.features is None else extractor.from_resized(on_device)
-            activations = layout.pick(seen_of_it)
-            fill_(ActivationBatch(activations))
-            seen.facts.append(facts_of_batch(batch))  # while the device is busy
+            activations, facts = layout.pick(seen_of_it), facts_of_batch(batch)  # while the device is busy
+            are_images = batch.ndim == 4 and batch.dtype == torch.uint8
+            elsewhere = image_hashes(batch) if are_images and batch.device.type != "cpu" else None
+            fill_(ActivationBatch(activations, hashes=_hashes_in(facts) if elsewhere is None else elsewhere))
+            seen.facts.append(facts)
             seen.count += next(iter(activations.values())).shape[1]
             if reading.progress is not None:
                 reading.progress(seen.count, None)
@@ -317,7 +330,8 @@ def _see_source_(
     ):
         if batch.indices:
             resized = batch.images.to(reading.device, non_blocking=True)
-            fill_(ActivationBatch(layout.pick(extractor.from_resized(resized)), batch.indices, resized))
+            activations = layout.pick(extractor.from_resized(resized))
+            fill_(ActivationBatch(activations, batch.indices, resized, _hashes_in(batch.facts)))
         seen.count += len(batch.indices)
         seen.indices += batch.indices
         seen.digests += batch.digests
@@ -335,6 +349,11 @@ def _see_source_(
         small = sum(_tensor(state).nbytes for state in states.values()) <= _SMALL
         if checkpoint.is_due(every=0 if small else _WORTH_KEEPING):
             seen.save(checkpoint, states, extractor.fingerprint)
+
+
+def _hashes_in(facts: NDArray[Any]) -> Tensor | None:
+    pixels = np.ascontiguousarray(facts["pixels"])
+    return torch.from_numpy(pixels.view(np.int64)) if pixels.all() else None
 
 
 def identity(source: ImageSource) -> list[Any]:

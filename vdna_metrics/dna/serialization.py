@@ -268,8 +268,8 @@ class _FeaturesFile(DNAFile):
         )
         if not len(rows) <= len(hashes) == len(counts):
             raise ValueError(
-                f"arrays 'image_hashes', 'image_counts', 'features': expected as many counts as hashes and no more rows, "
-                f"got {len(hashes)}, {len(counts)} and {len(rows)}"
+                "arrays 'image_hashes', 'image_counts', 'features': expected as many counts as hashes, and no more "
+                f"rows, got {len(hashes)}, {len(counts)} and {len(rows)}"
             )
         found = FeatureSample.empty(self.layout, self.size).with_arrays(self.n_images, hashes, counts, rows)
         found.check_possible()

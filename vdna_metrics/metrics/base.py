@@ -258,8 +258,9 @@ class DistanceMetric(ExtractorMetric):
     def _hashes(self, imgs: Tensor | FeaturesLike) -> Tensor | None:
         """What tells images apart; nothing for features, which are told apart by what they hold."""
         prepare = self.extractor.preprocess
-        known = isinstance(prepare, Preprocessing) and isinstance(imgs, Tensor)
-        return prepare.hashes(imgs, normalize=self.normalize) if known else None
+        if isinstance(prepare, Preprocessing) and isinstance(imgs, Tensor):
+            return prepare.hashes(imgs, normalize=self.normalize)
+        return None
 
     def compute(self) -> DistanceResult:
         """The distance between both sides.
