@@ -30,10 +30,19 @@ from .images import open_images as open_images
 from .layout import NeuronLayout as NeuronLayout
 from .metrics import (
     ActivationRange as ActivationRange,
+    DensityCoverage as DensityCoverage,
     FrechetInceptionDistance as FrechetInceptionDistance,
+    ImprovedPrecisionRecall as ImprovedPrecisionRecall,
+    InceptionScore as InceptionScore,
+    KernelDistance as KernelDistance,
+    KernelInceptionDistance as KernelInceptionDistance,
     LayerFrechetDistance as LayerFrechetDistance,
+    MongeInceptionDistance as MongeInceptionDistance,
     NeuronFrechetDistance as NeuronFrechetDistance,
+    NeuronWassersteinDistance as NeuronWassersteinDistance,
+    SlicedWassersteinDistance as SlicedWassersteinDistance,
     VDNAEarthMoversDistance as VDNAEarthMoversDistance,
+    VendiScore as VendiScore,
 )
 from .neurons import (
     NeuronSelection as NeuronSelection,

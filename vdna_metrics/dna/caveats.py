@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vdna_metrics.distributions import GaussianDistribution, Histogram, LayerGaussianDistribution
+from vdna_metrics.distributions import FeatureSample, GaussianDistribution, Histogram, LayerGaussianDistribution
 from vdna_metrics.dna.account import OBLONG, Counts, ImageAccount
 from vdna_metrics.dna.vdna import VDNA
 
@@ -116,6 +116,7 @@ def set_caveats(
         "squeezed": lambda: _squeezed(dna),
         "coverage": lambda: _coverage(dna),
         "few": lambda: _few(dna, like or dna, floors or {}),
+        "sampled": lambda: _sampled(dna),
     }
     made = ((what, make()) for what, make in found.items() if what not in said)
     return {what: caveat for what, caveat in made if caveat is not None}
@@ -261,6 +262,13 @@ def _coverage(dna: VDNA) -> Caveat | None:
     )
 
 
+def _sampled(dna: VDNA) -> Caveat | None:
+    sample = dna.distribution
+    if not isinstance(sample, FeatureSample) or sample.n_sampled == dna.n_images:
+        return None
+    return Caveat(f"features of {sample.n_sampled} of {dna.n_images} images are compared", end=", a random sample")
+
+
 def is_few(dna: VDNA) -> bool:
     """Whether a DNA has too few images for what its kind estimates.
 
@@ -285,6 +293,8 @@ def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> Caveat | None:
         told = tuple(f"{column} {value:.3g}" for column, value in floors.items())
         begin += "; as many of the reference's own images would score"
         return Caveat(begin, told, f" by chance alone. {advice}")
+    if isinstance(dna.distribution, FeatureSample):  # several distances, which chance moves in several ways
+        return Caveat(begin, end=f". {advice}")
     bias = chance(max((like, dna), key=lambda each: each.n_images), n)
     return Caveat(f"{begin}; chance alone adds", (bias,), f". {advice}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -353,6 +354,7 @@ def find_distance(distance: DistanceLike) -> Distance:
 
 @cache
 def _load_plugins() -> None:
+    importlib.import_module("vdna_metrics.dna.feature_distances")
     for point in entry_points(group=ENTRY_POINTS):
         try:
             register_distance(cast("Distance", point.load()))

@@ -5,6 +5,18 @@ from .distances import (
     HistogramDistanceMetric as HistogramDistanceMetric,
     LayerFrechetDistance as LayerFrechetDistance,
     NeuronFrechetDistance as NeuronFrechetDistance,
+    NeuronWassersteinDistance as NeuronWassersteinDistance,
     VDNAEarthMoversDistance as VDNAEarthMoversDistance,
+)
+from .features import (
+    DensityCoverage as DensityCoverage,
+    FeatureDistanceMetric as FeatureDistanceMetric,
+    ImprovedPrecisionRecall as ImprovedPrecisionRecall,
+    InceptionScore as InceptionScore,
+    KernelDistance as KernelDistance,
+    KernelInceptionDistance as KernelInceptionDistance,
+    MongeInceptionDistance as MongeInceptionDistance,
+    SlicedWassersteinDistance as SlicedWassersteinDistance,
+    VendiScore as VendiScore,
 )
 from .inception import FrechetInceptionDistance as FrechetInceptionDistance

@@ -112,6 +112,8 @@ class DistanceMetric(ExtractorMetric):
             extractor, layers, neurons, weights_path=weights_path, size=size, mean=mean, std=std, crop=crop,
             preprocessing=preprocessing, directions=directions, trust_code=trust_code,
         )  # fmt: skip
+        if layers is None and neurons is None and self.kind == "features":
+            layout = layout.select([list(layout)[-1]])
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         if not isinstance(reset_real_features, bool):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
@@ -272,6 +274,17 @@ class DistanceMetric(ExtractorMetric):
         Raises:
             ValueError: when a side has too few images, also a ``RuntimeError``, or saw activations that are not finite.
         """
+        sides = self._checked_sides()
+        distance = self.distance(
+            sides.get("real"), sides["generated"], weights=self.weights, reduction=self.reduction,
+            allow_subsampled=self.allow_subsampled, **self._options(),
+        )  # fmt: skip
+        if isinstance(distance, dict):
+            return {layer: self._as_result(value) for layer, value in distance.items()}
+        return self._as_result(distance)
+
+    def _checked_sides(self) -> dict[str, VDNA]:
+        """What is compared, ``"real"`` where there is such a side and ``"generated"``; warns of what is to be known."""
         self._check_weights()
         real = self._dna(real=True) if self._needs_real_images else self.reference
         generated = self._dna(real=False)
@@ -291,13 +304,7 @@ class DistanceMetric(ExtractorMetric):
             notes.add_caveats(f"{name} images", caveats)
         for sentence in notes.sentences():
             warnings.warn(sentence, UserWarning, stacklevel=levels_to_caller())
-        distance = self.distance(
-            real, generated, weights=self.weights, reduction=self.reduction,
-            allow_subsampled=self.allow_subsampled, **self._options(),
-        )  # fmt: skip
-        if isinstance(distance, dict):
-            return {layer: self._as_result(value) for layer, value in distance.items()}
-        return self._as_result(distance)
+        return sides
 
     def _as_result(self, value: Tensor) -> Tensor:
         return value.to(device=self.device, dtype=self.dtype)

@@ -209,7 +209,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         # are made without it, and saved as buffers would be.
         own = type(self).add_state is not Metric.add_state
         self.__dict__["add_state"] = partial(Metric.add_state, self, persistent=own)
-        extractor, layer = _extractor(
+        extractor, layer = inception_extractor(
             feature, normalize, input_img_size, feature_extractor_weights_path, antialias, preprocessing, crop
         )
         super().__init__(
@@ -304,15 +304,16 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _extractor(
+def inception_extractor(
     feature: int | nn.Module,
     normalize: bool,
     input_img_size: tuple[int, int, int],
     weights_path: str | Path | None,
     antialias: bool,
-    preprocessing: PreprocessingMode | None,
-    crop: Crop | None,
+    preprocessing: PreprocessingMode | None = None,
+    crop: Crop | None = None,
 ) -> tuple[FeatureExtractor, str]:
+    """The network that torchmetrics' ``feature=`` and the arguments beside it stand for, and the layer."""
     if isinstance(feature, nn.Module):
         for name, value in (("preprocessing", preprocessing), ("crop", crop)):
             if value is not None:

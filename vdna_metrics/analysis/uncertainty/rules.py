@@ -300,6 +300,13 @@ def jackknife_parts(
     return corrected, chances[0], chances[1]
 
 
+def unbiased_parts(
+    column: Column, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor
+) -> tuple[Tensor, Chance, Chance]:
+    """Parts as they are, with what chance does to them."""
+    return plain, *jackknife_parts(column, reference, generated, plain)[1:]
+
+
 def left_by_jackknife(column: Column, side: GroupedDNA, bias: Tensor) -> Tensor | None:
     """What may be left of the parts' bias ``[parts]`` of one side; nothing to speak of but of covariances.
 
@@ -319,5 +326,6 @@ def left_by_jackknife(column: Column, side: GroupedDNA, bias: Tensor) -> Tensor 
 BIAS_RULES: dict[str, BiasRule] = {
     "extrapolation": BiasRule(extrapolate_emd, 0.5, only="emd"),
     "jackknife": BiasRule(jackknife_parts, 1.0),
+    "unbiased": BiasRule(unbiased_parts, 1.0),
 }
 """``{name: rule}``, as `Distance.bias` names them; an entry of one's own makes a rule known."""
