@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.distances import EVENNESS, JSD, OURS, make_grouped, registered
+from helpers.distances import EVENNESS, JSD, REGISTERED, make_grouped, registered
 from helpers.dnas import LAYOUT, make_dna
 
 from vdna_metrics import NeuronSelection, NeuronWeights
@@ -24,13 +24,13 @@ def test_a_column_is_found_by_name_distance_or_itself() -> None:
     assert find_column(JSD).distance is JSD
     column = Column("emd", layers=["norm"])
     assert find_column(column) is column
-    assert list_columns() == [*OURS, "fid"]
+    assert list_columns() == [*REGISTERED, "fid"]
     fid = find_column("fid")
     assert (fid.distance, fid.extractor, fid.layers, fid.label) == (LFD, "fid_inception", ("block_3",), "FID")
     with pytest.raises(ValueError, match="unknown distance 'fdi'; did you mean"):
         find_column("fdi")
     with registered(JSD):
-        assert list_columns() == [*OURS, "jsd", "fid"]
+        assert list_columns() == [*REGISTERED, "jsd", "fid"]
         assert Column("jsd").unit == "nats"
 
 

@@ -26,9 +26,9 @@ from vdna_metrics.functional.hashing import row_hashes
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges
 
-KINDS: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian", "features")
+KINDS: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian")  # whose distances have parts by neuron or layer
 Made = Literal[Kind, "auto"]
-MADE: tuple[Made, ...] = (*KINDS, "auto")  # with histograms that find their own ranges
+MADE: tuple[Made, ...] = (*KINDS, "auto", "features")  # auto: histograms that find their own ranges
 LAYOUT = NeuronLayout({"conv1": 4, "conv2": 3, "norm": 2})
 POSITIONS = {"conv1": 6, "conv2": 5, "norm": 1}
 DEAD = ("conv2", 1)  # this neuron always gives 0.5
@@ -92,6 +92,8 @@ def make_distribution(
     """The distribution of some activations, in one batch; moments about a centre where one is given."""
     distribution = make_empty(kind, bins=bins, ranges=ranges)
     distribution.fill_(activations, hashes_of(activations))
+    if kind == "features":
+        return distribution.copied()
     if centre is not None and isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
         return distribution.about(centre)
     return distribution

@@ -352,7 +352,7 @@ def _see_source_(
 
 
 def _hashes_in(facts: NDArray[Any]) -> Tensor | None:
-    pixels = np.ascontiguousarray(facts["pixels"])
+    pixels = np.array(facts["pixels"])
     return torch.from_numpy(pixels.view(np.int64)) if pixels.all() else None
 
 

@@ -40,6 +40,7 @@ class Distribution(ABC):
     dtype: ClassVar[torch.dtype]
     min_images: ClassVar[int] = 1
     subtraction: ClassVar[Literal["exact", "rounded", "none"]]  # how a whole and a part of it tell the rest
+    stored_as: ClassVar[str] = ""  # in files, where that is not the kind
     grows: ClassVar[bool] = False  # whether the state gets longer with the images
 
     layout: NeuronLayout

@@ -61,6 +61,7 @@ class FeatureSample(Distribution):
     dtype: ClassVar[torch.dtype] = torch.int64
     min_images: ClassVar[int] = 2
     subtraction = "none"  # who fell out does not come back
+    stored_as: ClassVar[str] = "feature_sample"  # features of caches had the other name first
     grows: ClassVar[bool] = True
 
     size: int = SAMPLE

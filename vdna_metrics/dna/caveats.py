@@ -293,8 +293,6 @@ def _few(dna: VDNA, like: VDNA, floors: Mapping[str, float]) -> Caveat | None:
         told = tuple(f"{column} {value:.3g}" for column, value in floors.items())
         begin += "; as many of the reference's own images would score"
         return Caveat(begin, told, f" by chance alone. {advice}")
-    if isinstance(dna.distribution, FeatureSample):  # several distances, which chance moves in several ways
-        return Caveat(begin, end=f". {advice}")
     bias = chance(max((like, dna), key=lambda each: each.n_images), n)
     return Caveat(f"{begin}; chance alone adds", (bias,), f". {advice}")
 
@@ -305,7 +303,7 @@ def chance(dna: VDNA, n_images: int) -> str:
     Of a histogram, at most: with the images each in a single bin, the share of the bins up to one has the variance
     ``F (1 - F) / n`` and a mean absolute error of no more than its root, or ``2 F (1 - F)``; the EMD is their sum over
     bins. Of a Gaussian, about: ``σ² / n`` of the mean and half as much of the deviation, as of normal samples. Of a
-    layer Gaussian, at least: the means' part, ``tr S / n``.
+    layer Gaussian, at least: the means' part, ``tr S / n``. Of features nothing is told, for they have many distances.
 
     Args:
         dna: of the set.
@@ -324,6 +322,8 @@ def chance(dna: VDNA, n_images: int) -> str:
         moved = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1)
         bins = (moved * distribution.bin_widths("bins").to(moved.device)).nanmean().nan_to_num()
         return f"up to {float(bins):.3g} bins to a VDNA-EMD"
+    if isinstance(distribution, FeatureSample):
+        return "an unknown part to distances of features"
     if dna.n_images < distribution.min_images:
         return "more than can be told"
     if isinstance(distribution, GaussianDistribution):

@@ -69,12 +69,13 @@ def save_vdna(dna: VDNA, path: str | Path) -> Path:
         header["size"] = distribution.size
         arrays |= {name: _array(each) for name, each in distribution.copied().arrays().items()}
         arrays["image_counts"] = _smallest(arrays["image_counts"])
+        arrays["image_hashes"] = arrays["image_hashes"].view(np.uint64)
     if isinstance(distribution, GaussianDistribution):
         arrays["second"] = _array(distribution.second)
     elif isinstance(distribution, LayerGaussianDistribution):
         scatters = [_array(scatter) for scatter in distribution.scatters().values()]
         arrays["scatter"] = np.concatenate([scatter[np.triu_indices(len(scatter))] for scatter in scatters])
-    return write_npz(path, dna.kind, header, arrays)
+    return write_npz(path, distribution.stored_as or dna.kind, header, arrays)
 
 
 def load_vdna(path: str | Path, *, device: torch.device | str | None = None) -> VDNA:
@@ -256,16 +257,14 @@ class _FeaturesFile(DNAFile):
         check_limit("array_bytes", 4 * self.layout.total * min(self.size, self.n_images), "a table of features")
         return {
             **super().arrays(),
-            "image_hashes": ArrayField((None,), "i8"),
+            "image_hashes": ArrayField((None,), "u8"),
             "image_counts": ArrayField((None,), "u"),
             "features": ArrayField((None, self.layout.total), "f4"),
         }
 
     def distribution(self, arrays: Arrays) -> FeatureSample:
-        hashes, counts, rows = (
-            torch.from_numpy(arrays[name].astype(kind, copy=False))
-            for name, kind in (("image_hashes", np.int64), ("image_counts", np.int64), ("features", np.float32))
-        )
+        hashes = torch.from_numpy(arrays["image_hashes"].view(np.int64))
+        counts, rows = torch.from_numpy(arrays["image_counts"].astype(np.int64)), torch.from_numpy(arrays["features"])
         if not len(rows) <= len(hashes) == len(counts):
             raise ValueError(
                 "arrays 'image_hashes', 'image_counts', 'features': expected as many counts as hashes, and no more "
@@ -280,7 +279,7 @@ DNA_FILES: Mapping[str, type[DNAFile]] = {
     "histogram": _HistogramFile,
     "gaussian": _GaussianFile,
     "layer_gaussian": _LayerGaussianFile,
-    "features": _FeaturesFile,
+    FeatureSample.stored_as: _FeaturesFile,
 }
 _PREPARED = re.compile(r"^none$|:(own-size|(?P<size>\d+x\d+))(:|$)")  # ids of `Preprocessing`
 

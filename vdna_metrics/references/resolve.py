@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from numbers import Number
 from pathlib import Path
-from typing import Any, TypeGuard, get_args
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
-from vdna_metrics.dna.serialization import load_vdna
+from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
 from vdna_metrics.extractors.registry import is_own
@@ -273,7 +273,7 @@ def _of_text(
     if holds_dnas(text):
         return replace(load_dna_folder(text), name=name)
     kind = read_header(text)["kind"] if there and is_ours(text) else ""
-    if kind in get_args(Kind):
+    if kind in DNA_FILES:
         return replace(_of_dnas(text, (load_vdna(text),)), name=name)
     features = read_features(text) if os.path.isfile(text) else None
     if features is not None:
@@ -408,5 +408,5 @@ def write_image_digests(folder: Path, digests: Mapping[str, str]) -> None:
 
 def _dna_files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.glob("*.npz"), key=lambda path: in_number_order(str(path))):
-        if is_ours(file) and read_header(file).get("kind") in get_args(Kind):
+        if is_ours(file) and read_header(file).get("kind") in DNA_FILES:
             yield file

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from helpers.distances import EVENNESS, OURS, make_grouped
+from helpers.distances import CORRECTED, EVENNESS, OURS, make_grouped
 from helpers.dnas import LAYOUT, make_dna
 from scipy import stats
 
@@ -30,9 +30,10 @@ from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.layout import NeuronLayout
 
 distances = pytest.mark.parametrize("distance", OURS)
+corrected = pytest.mark.parametrize("distance", CORRECTED)
 
 
-@distances
+@corrected
 @pytest.mark.parametrize("sizes", [(12,) * 5, (5, 9, 4, 20)], ids=["even", "uneven"])
 def test_values_are_those_of_compare(distance: str, sizes: tuple[int, ...]) -> None:
     """The plain values, of the score and each layer, are those of `compare` on all images."""
@@ -105,7 +106,7 @@ def test_units_scale_the_whole_estimate() -> None:
     assert vars(in_ranges) == pytest.approx({name: value / 300 for name, value in vars(in_bins).items()}, rel=1e-6)
 
 
-@distances
+@corrected
 def test_a_side_that_is_not_in_groups_is_taken_as_it_is(distance: str) -> None:
     """It adds neither bias nor error, the result says so, and without a grouped side there is no interval."""
     reference, generated = make_grouped(distance, 0), make_grouped(distance, 1, shift=0.4)
@@ -301,7 +302,7 @@ def _in_clusters(dna: GroupedDNA, clusters: Sequence[ImageClusters]) -> GroupedD
     return GroupedDNA(tuple(told))
 
 
-@distances
+@corrected
 def test_clusters_of_one_size_change_no_number(distance: str) -> None:
     """Groups of equal clusters are as independent as groups of images: every number is the same, to rounding."""
     sides = make_grouped(distance, 0, sizes=(12,) * 5), make_grouped(distance, 1, sizes=(12,) * 4 + (8,), shift=0.4)
