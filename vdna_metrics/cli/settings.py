@@ -230,7 +230,7 @@ def take_features(
     for column in columns:
         if column.extractor is not None:
             raise click.UsageError(f"{column.name} is defined in {column.extractor}, and {source.name} holds features")
-    directions = options.running.directions or (reference and directions_of(reference.fingerprint.paths))
+    directions = options.running.directions or (reference and directions_of(reference.fingerprint))
     return create_extractor(PrecomputedFeatures(dict(source.features), name.partition(":")[2], directions or {}))
 
 
@@ -240,7 +240,7 @@ def running_as(seen: ExtractorFingerprint, running: Mapping[str, Any]) -> dict[s
     asked = {
         **running,
         "precision": running["precision"] or seen.precision,
-        "directions": running["directions"] or directions_of(seen.paths),
+        "directions": running["directions"] or directions_of(seen),
     }
     return asked if crop == "none" else {**asked, "crop": asked["crop"] or crop}
 
