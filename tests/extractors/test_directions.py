@@ -474,6 +474,11 @@ def test_commands_take_principal_ones(tmp_path: Path, monkeypatch: pytest.Monkey
     run("leaderboard", "gen_a", "gen_b.zip", "--reference", "real", "--extractors", "tiny", *options,
         "--directions", "second=3:moments.npz", "--metrics", "emd", "-o", "board")  # fmt: skip
     run("leaderboard", "--replay", "board/leaderboard.json")
+    for named in ((), ("--extractors", "tiny")):  # a reference's are taken
+        found = run_json(
+            "leaderboard", "gen_a", "--reference", "real.npz", *named, *options, "--metrics", "emd", "-o", "a"
+        )
+        assert given.layer("second") in found["scores"][0]["layers"]
 
 
 def test_layers_of_commands_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,15 +261,16 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
                 running = running_as(first.dnas[0].fingerprint, running)
     if not made:
         files, layers = _weights(given.weights, names), list(given.layers or ()) or None
-        for name in names:
-            spec, _network = spec_and_module(name, files.get(name), trust_code=given.running.trust_code)
+        specs = {name: spec_and_module(name, files.get(name), trust_code=given.running.trust_code) for name in names}
+        if names and first is None:
+            called = [spec.name for spec, _ in specs.values()]
+            reference = first = resolve(*plan.references, kinds=kinds_of(free), extractors=called, root=plan.root)
+        for name, (spec, _) in specs.items():  # read and run as the reference was
             paths, like = None, running
-            if not spec.layers:  # it is read where the reference was
-                seen = first or resolve(*plan.references, kinds=kinds_of(free), extractors=[spec.name], root=plan.root)
-                for dna in map(total_of, seen.dnas):
-                    places = paths_of(dna, name, spec.name)
-                    if places is not None and len(places) > len(paths or ()):
-                        paths, like = places, running_as(dna.fingerprint, running)
+            for dna in map(total_of, first.dnas if first is not None else ()):
+                places = paths_of(dna, name, spec.name)
+                if places is not None and len(places) > len(paths or ()):
+                    paths, like = places, running_as(dna.fingerprint, running)
             made.append(extractor_and_layout(name, layers, paths=paths, weights_path=files.get(name), **like)[0])
     fid, running = FID_INCEPTIONS[given.fid_mode], {**running, "directions": None}
     networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
