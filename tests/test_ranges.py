@@ -13,11 +13,13 @@ import torch
 from helpers.dnas import LAYOUT, make_fingerprint, make_ranges
 from hypothesis import given, strategies as st
 
+from vdna_metrics import create_extractor
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.files import write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, RangesSource, load_ranges, load_vdna_ranges
+from vdna_metrics.references.store import default_ranges
 
 
 @dataclass
@@ -74,12 +76,13 @@ def test_a_margin_always_covers_the_extremes(ends: list[list[float]]) -> None:
     [
         ({}, "margin over images of unknown source"),
         ({"widen": "vdna", "n_images": 7, "sources": ["x", "y"]}, "vdna over 7 images of x, y"),
-        ({"n_images": 7, "sources": ["x", "y", "z", "w"]}, "margin over 7 images of x, y, z, ..."),
+        ({"n_images": 7, "sources": ["x", "y", "z", "w"]}, "margin over 7 images of x, y, ..."),
     ],
 )
 def test_ranges_are_shown_on_a_line(options: dict[str, Any], shown: str) -> None:
     """Rule, images, sources and how many neurons there are; no tensors."""
     assert repr(_of([0.0] * 2000, [1.0] * 2000, **options)) == f"ActivationRanges({shown}: 2000 neurons in 1 layer)"
+    assert len(repr(default_ranges(create_extractor("vdna_tiny")))) < 120
     quantiles = ActivationRanges(LAYOUT, *torch.zeros(2, LAYOUT.total), widen="quantile", levels=(0.01, 0.99))
     assert repr(quantiles).startswith("ActivationRanges(quantile 0.01 to 0.99 over images of unknown source: ")
 

@@ -11,8 +11,9 @@ import pytest
 from helpers.leaderboards import NAMES, make_leaderboard
 
 from vdna_metrics.build.passes import CheckpointFile, CheckpointValues
-from vdna_metrics.dna.serialization import DNA_FILES
+from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
 from vdna_metrics.extractors import ExtractorSpec, load_spec
+from vdna_metrics.extractors.directions import directions_of
 from vdna_metrics.files import read_header, read_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.leaderboard import load_leaderboard
@@ -68,6 +69,12 @@ def test_exported_statistics_are_read_for_ever() -> None:
     assert (dna.n_images, dna.fingerprint, dna.provenance.sources) == (3, FINGERPRINT, ("ffhq-0.5", "ü"))
     mean, covariance = dna.distribution.mean_and_covariance("last")  # type: ignore[attr-defined]
     assert (mean.tolist(), covariance.tolist()) == ([0.5, -1], [[2, 0.25], [0.25, 1]])
+
+
+def test_directions_are_read_for_ever() -> None:
+    """A DNA has the vectors that its projections are on."""
+    given = directions_of(load_vdna(FILES / "schema1_directions.npz").fingerprint)["pool"]
+    assert given.vectors(3).tolist() == [[0, 1, 0], [0, 0, -1]]
 
 
 def test_specs_of_extractors_are_read_for_ever() -> None:

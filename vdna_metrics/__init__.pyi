@@ -14,12 +14,14 @@ from .dna import (
     compare as compare,
     list_distances as list_distances,
     load_vdna as load_vdna,
+    principal_directions as principal_directions,
     register_distance as register_distance,
 )
 from .extractors import (
     Directions as Directions,
     ExtractorSpec as ExtractorSpec,
     FeatureExtractor as FeatureExtractor,
+    GivenDirections as GivenDirections,
     PrecomputedFeatures as PrecomputedFeatures,
     create_extractor as create_extractor,
     list_extractors as list_extractors,

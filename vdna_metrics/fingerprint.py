@@ -87,6 +87,8 @@ class ExtractorFingerprint:
         options: how else it is run, of ``"channels_last"`` and ``"compile"``.
         response: what it answers to a probe; ``None`` where that is not known, and then not compared. Numbers differ in
             their last digits from machine to machine, so it is no part of equality, nor of the digest.
+        vectors: ``{sha256: float32 numbers as base64}`` of the directions that paths name by their sha256, so that who
+            has the fingerprint can project on them; others are left out. No part of equality either, paths are.
 
     Examples:
         >>> a = ExtractorFingerprint("resnet18", "aa" * 32, "clean", {"l1": "layer1"})
@@ -103,15 +105,17 @@ class ExtractorFingerprint:
     precision: Precision = "fp32"
     options: Sequence[str] = ()
     response: Response | None = field(default=None, compare=False)
+    vectors: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", dict(self.paths))
+        object.__setattr__(self, "vectors", named_vectors(self.vectors, self.paths))
         object.__setattr__(self, "options", tuple(self.options))
 
     @property
     def digest(self) -> str:
-        """sha256 of all parts but the response, as hexadecimal text."""
-        stated = replace(self, response=None).to_json()
+        """sha256 of all parts but the response and the vectors, as hexadecimal text."""
+        stated = replace(self, response=None, vectors={}).to_json()
         return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -189,7 +193,14 @@ class ExtractorFingerprint:
             del data["precision"]
         if not self.options:
             del data["options"]
+        if not self.vectors:
+            del data["vectors"]
         return data
+
+
+def named_vectors(vectors: Mapping[str, str], paths: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``{sha256: vectors}`` that layer paths name."""
+    return {sha256: text for sha256, text in vectors.items() if any(sha256 in path for path in paths.values())}
 
 
 def common_fingerprint(fingerprints: Sequence[ExtractorFingerprint]) -> ExtractorFingerprint:

@@ -163,7 +163,7 @@ class ActivationRanges:
         layers = f"{len(self.layout)} layer{'s' * (len(self.layout) != 1)}"
         levels = "" if self.levels is None else f" {self.levels[0]:g} to {self.levels[1]:g}"
         images = f"{self.n_images} images" if self.n_images else "images"
-        sources = ", ".join([*self.sources[:3], *(["..."] if len(self.sources) > 3 else [])]) or "unknown source"
+        sources = ", ".join([*self.sources[:2], *(["..."] if len(self.sources) > 2 else [])]) or "unknown source"
         found = f"{self.widen}{levels} over {images} of {sources}"
         return f"ActivationRanges({found}: {self.layout.total} neurons in {layers})"
 

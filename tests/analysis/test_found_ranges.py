@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from helpers.dnas import DEAD, LAYOUT, make_activations, make_dna, tiny_extractor
+from helpers.toy_distances import ENTROPY, JENSEN_SHANNON, registered_toys
 
 from vdna_metrics.analysis import (
     dead_neurons,
@@ -19,10 +22,11 @@ from vdna_metrics.analysis import (
     select_sensitive,
 )
 from vdna_metrics.analysis.coverage import coverage, observed_ranges, quantile_ranges
+from vdna_metrics.analysis.uncertainty.rules import jackknife
 from vdna_metrics.build import attributes, build_dnas
 from vdna_metrics.distributions import AutoHistogramDistribution
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.dna.distances import EMD
+from vdna_metrics.dna.distances import EMD, Distance, register_distance
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.ranges import ActivationRanges
@@ -45,6 +49,44 @@ def _given(dna: VDNA, ranges: ActivationRanges) -> VDNA:
     seeds = [int(name.removeprefix("set")) for name in dna.provenance.sources]
     parts = [make_dna("histogram", 8, s, shift=0.5 * (s >= 10), bins=BINS, ranges=ranges) for s in seeds]
     return sum(parts[1:], parts[0])
+
+
+@pytest.mark.parametrize("toy", [ENTROPY, JENSEN_SHANNON], ids=["one set", "two sets"])
+def test_leaving_a_group_out_leaves_the_bins(toy: Distance) -> None:
+    """What depends on bins is jackknifed in those of all images, though without the farthest ones they are finer."""
+    sides = []
+    for side in range(2):
+        parts = [make_dna("auto", 8, 10 * side + i, shift=0.5 * side, bins=64) for i in range(4)]
+        far = make_dna("auto", 8, 10 * side + 4, shift=20.0 if side else 0.0, bins=64)
+        sides.append(GroupedDNA((*parts, far)))
+    left, total = sides[1].without(4).distribution, sides[1].total.distribution
+    assert isinstance(total, AutoHistogramDistribution)
+    assert (left.grid[0] < total.grid[0]).any()
+    frame = total.spanning([sides[0].total.distribution]) if toy.arity == 2 else total
+    with registered_toys():
+        register_distance(replace(toy, name="jackknifed", bias="jackknife"))
+        column = Column("jackknifed")
+        found = jackknife_distance(*(sides if toy.arity == 2 else (None, sides[1])), distance=column)
+
+    def counted(side: GroupedDNA, without: int | None = None) -> torch.Tensor:
+        kept = [group for i, group in enumerate(side.groups) if i != without]
+        return sum(group.distribution.counts_in(frame) for group in kept)  # type: ignore[return-value]
+
+    def value(*counts: torch.Tensor) -> torch.Tensor:
+        of = [SimpleNamespace(counts=each, layout=total.layout) for each in counts]
+        return torch.stack([each.mean() for each in toy.function(*of).values()]).double()
+
+    wholes = [counted(side) for side in sides] if toy.arity == 2 else [counted(sides[1])]
+    expected, spread = value(*wholes), torch.zeros(())
+    for place, side in enumerate(sides[2 - toy.arity :]):
+        others = [
+            value(*(counted(side, i) if at == place else whole for at, whole in enumerate(wholes))) for i in range(5)
+        ]
+        bias, deviations = jackknife(value(*wholes), torch.stack(others), side.sizes)
+        expected, spread = expected - bias, spread + deviations.square().sum(0)
+    layers = list(found.layers.values())
+    assert [each.corrected for each in layers] == pytest.approx(expected.tolist(), rel=1e-9)
+    assert [each.standard_error for each in layers] == pytest.approx(spread.sqrt().tolist(), rel=1e-9)
 
 
 def test_error_bars_are_those_of_given_ranges() -> None:

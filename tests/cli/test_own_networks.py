@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from helpers.commands import put_small_sources, run, run_json
 
@@ -118,6 +119,25 @@ def test_a_module_of_python_takes_a_reference_of_its_code() -> None:
         NeuronFrechetDistance(network, reference="mine/real", layers=["0", "2"], size=8)
     with pytest.raises(ValueError, match=r"no reference 'mine/real@vdna_tiny#gaussian'"):
         NeuronFrechetDistance("vdna_tiny", reference="mine/real")
+
+
+@pytest.mark.parametrize(
+    ("extractor", "layers", "options"),
+    [("nets/net.py:build", "0", OWN[2:5]), ("timm:test_resnet", "layer1,layer3", ("--weights", "weights.pth"))],
+)
+def test_a_leaderboard_looks_where_its_reference_does(extractor: str, layers: str, options: tuple[str, ...]) -> None:
+    """A network that has no layers of its own is read at those of the reference, by a leaderboard as by a score."""
+    torch.save(timm.create_model("test_resnet").state_dict(), "weights.pth")
+    run("make", "real", "-o", "real.npz", "--kinds", "gaussian", "--extractor", extractor, "--layers", layers, *options)
+    words = ("gen_a", "--reference", "real.npz", "--metrics", "nfd", *options)
+    expected = run_json("score", *words, "--extractor", extractor)["results"][0]["nfd"]
+    for named in (("--extractors", extractor), ()):
+        if not named and ".py" in extractor:  # a DNA does not choose what is run
+            continue
+        report = ("--no-fidelity", "--groups", "5", "--pictures", "0", "-o", f"board{len(named)}")
+        found = run_json("leaderboard", *words, *named, *report)["scores"][0]
+        assert ",".join(found["layers"]) == layers
+        assert found["value"] == pytest.approx(expected)
 
 
 def test_a_leaderboard_of_ones_own_network() -> None:

@@ -19,6 +19,8 @@ from vdna_metrics import (
     ActivationRange,
     Directions,
     ExtractorSpec,
+    FrechetInceptionDistance,
+    GivenDirections,
     LayerFrechetDistance,
     PrecomputedFeatures,
     Reading,
@@ -29,9 +31,11 @@ from vdna_metrics import (
     create_extractor,
     load_spec,
     load_vdna,
+    principal_directions,
 )
 from vdna_metrics.dna.distances import bin_width
 from vdna_metrics.extractors.directions import as_directions, directions_of, split_directions
+from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.references.store import default_ranges
 
@@ -117,14 +121,111 @@ def test_what_is_no_number_of_directions_is_refused(given: Any, message: str) ->
         as_directions(given)
 
 
+def _seen(paths: dict[str, str]) -> ExtractorFingerprint:
+    return ExtractorFingerprint("resnet18", "", "clean", paths)
+
+
 def test_paths_say_all_of_them() -> None:
     """A path is read back to the layer and the directions; another version is refused."""
     directions = Directions(8, seed=3)
     assert split_directions(directions.path("norm[:, 0]")) == ("norm[:, 0]", directions)
-    assert directions_of({directions.layer("a"): directions.path("conv")}) == {"a": directions}
+    assert directions_of(_seen({directions.layer("a"): directions.path("conv")})) == {"a": directions}
     for path in ("a@directions(n=8,seed=3,v=2)", "a@directions(8)", directions.path(directions.path("a"))):
         with pytest.raises(ValueError, match=r"expected LAYER@directions\(n=64,seed=0,v=1\)"):
             split_directions(path)
+
+
+# ---------------------------------------------------------------------------------------------------- principal ones
+def _moments(features: np.ndarray = REAL) -> Any:
+    return build_dnas({"pool": features}, TAKER, ["layer_gaussian"])["layer_gaussian"]
+
+
+def test_principal_directions_are_eigenvectors() -> None:
+    """Those of the covariance, the largest variance first, of unit norm, and with their largest number positive."""
+    found = principal_directions(_moments(), "pool", 5)
+    vectors, covariance = found.array.astype("f8"), np.cov(REAL.astype("f8").T)
+    variances = np.linalg.eigvalsh(covariance)[::-1][:5]
+    np.testing.assert_allclose(covariance @ vectors.T, vectors.T * variances, atol=1e-6)
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(5), atol=1e-6)
+    assert (vectors[np.arange(5), abs(vectors).argmax(1)] > 0).all()
+    assert found.array.dtype == np.float32
+
+
+def test_principal_directions_are_of_what_varies() -> None:
+    """More than images vary in are refused, as are other kinds of DNA, and layers that are not there."""
+    with pytest.raises(ValueError, match=r"at most 2 directions, in which the 3 images .* vary in layer 'pool', got 3"):
+        principal_directions(_moments(REAL[:3]), "pool", 3)
+    with pytest.raises(ValueError, match="are of a layer_gaussian DNA, got a histogram DNA"):
+        principal_directions(_dna(REAL), "pool", 1)
+    with pytest.raises(ValueError, match="unknown layer 'conv'"):
+        principal_directions(_moments(), "conv", 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.eye(3, dtype=int), "expected directions to be floats"),
+        (np.ones(3), r"expected directions \[n, d\]"),
+        (np.zeros((0, 3)), r"expected directions \[n, d\]"),
+        (2 * np.eye(3), "expected unit vectors as directions, got norms from 2 to 2"),
+        (np.full((1, 2), np.nan), "expected unit vectors"),
+        (np.eye(2, 3), "expected directions of 12 neurons, got GivenDirections"),
+    ],
+)
+def test_what_are_no_directions_is_refused(given: np.ndarray, message: str) -> None:
+    """Vectors are floats of norm 1, as many numbers each as the layer has neurons."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        create_extractor(TAKER, directions={"pool": given})
+
+
+def test_vectors_travel_with_the_dna(tmp_path: Path) -> None:
+    """A DNA's file has its vectors to the bit: a metric of another process takes them from there, as given ones."""
+    given = principal_directions(_moments(), "pool", 4)
+    layer = given.layer("pool")
+    extractor = create_extractor(TAKER, directions={"pool": given})
+    real, fake = (build_dnas({"pool": each}, extractor)["histogram"] for each in (REAL, FAKE))
+    loaded = load_vdna(real.save(tmp_path / "real.npz"))
+    assert directions_of(loaded.fingerprint) == {"pool": given}
+    assert directions_of((loaded + real).fingerprint) == directions_of(loaded.select([layer]).fingerprint)
+    assert not loaded.select(["pool"]).fingerprint.vectors
+    expected = compare.emd(real, fake, reduction="layer")
+    for reference in (loaded, tmp_path / "real.npz"):
+        metric = VDNAEarthMoversDistance(TAKER, reference=reference, reduction="layer")
+        metric.update(FAKE)
+        assert {name: float(value) for name, value in metric.compute().items()} == pytest.approx(
+            {name: float(value) for name, value in expected.items()}
+        )
+        assert list(VDNAEarthMoversDistance(TAKER, reference=reference, layers=["pool"]).layout) == ["pool"]
+        assert list(VDNAEarthMoversDistance(TAKER, reference=reference, layers=[layer]).layout) == [layer]
+    other = GivenDirections(-given.array)
+    elsewhere = build_dnas({"pool": FAKE}, create_extractor(TAKER, directions={"pool": other}))["histogram"]
+    with pytest.raises(ValueError, match=f"{layer}.*{other.layer('pool')}"):
+        compare.emd(real, elsewhere)
+    for again in (pickle.loads(pickle.dumps(extractor)), create_extractor(TAKER, directions={"pool": given.array})):
+        assert again.fingerprint == extractor.fingerprint
+        assert torch.equal(again(REAL)[layer], extractor(REAL)[layer])
+
+
+def test_modules_and_specs_are_projected_on_given_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a module with its layers, with the directions alone, and of a spec's file; unknown vectors are told."""
+    put_small_networks(monkeypatch)
+    network, vectors = _network(), Directions(3).vectors(6)
+    given = GivenDirections(vectors)
+    for layers in (None, ["0"], [given.layer("2")]):
+        metric = LayerFrechetDistance(network, layers=layers, directions={"2": vectors})
+        found = metric.extractor(_images(4))[given.layer("2")]
+        drawn = create_extractor(network, layers=["0"], directions={"2": 3})(_images(4))["2@directions3"]
+        assert torch.equal(found, drawn)
+        assert directions_of(metric.fingerprint) == {"2": given}
+    named = create_extractor("tiny", directions={"second": Directions(3).vectors(5)})
+    again = create_extractor(load_spec(named.spec.save(tmp_path / "spec.json")))
+    assert again.fingerprint.vectors == named.fingerprint.vectors
+    with pytest.raises(ValueError, match="nobody says these vectors; give them by directions="):
+        create_extractor(_network(), layers={"mine": given.path("2")})
+    with pytest.raises(ValueError, match="its vectors have the sha256"):
+        split_directions(given.path("2"), {given.sha256: GivenDirections(-vectors).text})
+    with pytest.raises(ValueError, match="expected directions of 4 neurons"):
+        create_extractor(network, layers=["0"], directions={"0": vectors})
 
 
 # ---------------------------------------------------------------------------------------------------------- projections
@@ -315,6 +416,12 @@ def test_metrics_merge_and_builders_agree(tmp_path: Path) -> None:
     )
 
 
+def test_fid_is_of_one_layer() -> None:
+    """The FID has no layers to add directions to, and says what has."""
+    with pytest.raises(ValueError, match=r"for directions take LayerFrechetDistance\(\.\.\., directions="):
+        FrechetInceptionDistance(nn.Flatten(), input_img_size=(3, 4, 4), directions={"output": 3})
+
+
 def test_distances_of_moments_take_them() -> None:
     """The layer Fréchet distance of directions is that of the projected features."""
     metric = LayerFrechetDistance(TAKER, layers=[LAYER], directions={"pool": 9})
@@ -345,6 +452,33 @@ def test_commands_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "expected LAYER=N" in result.stderr
     result = run("make", "real", "--extractor", "tiny", "--directions", "third=3", "-o", "x.npz", exit_code=1)
     assert "unknown layer 'third'" in result.stderr
+
+
+def test_commands_take_principal_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--directions LAYER=N:DNA` projects on what the library finds; a score, and a replay, take the vectors along."""
+    put_small_sources(tmp_path, monkeypatch)
+    run("make", "real", "--extractor", "tiny", "--kinds", "layer_gaussian", "-o", "moments.npz")
+    given = principal_directions(load_vdna("moments.npz"), "second", 3)
+    run("make", "real", "--extractor", "tiny", "--directions", "second=3:moments.npz", "-o", "real.npz")
+    assert directions_of(load_vdna("real.npz").fingerprint) == {"second": given}
+    scored = run_json("score", "gen_a", "--reference", "real.npz", "--metrics", "emd", "--by", "layer")
+    assert given.layer("second") in scored["results"][0]["emd_by_layer"]
+    for said, message in (
+        ("second=3:real.npz", "layer_gaussian"),
+        ("second=99:moments.npz", "expected at most 5 directions"),
+        ("second=3:", "expected LAYER=N or LAYER=N:DNA"),
+    ):
+        result = run("make", "real", "--extractor", "tiny", "--directions", said, "-o", "x.npz", exit_code=2)
+        assert message in " ".join(result.stderr.replace("│", "").split())
+    options = ("--no-fidelity", "--groups", "5", "--pictures", "0")
+    run("leaderboard", "gen_a", "gen_b.zip", "--reference", "real", "--extractors", "tiny", *options,
+        "--directions", "second=3:moments.npz", "--metrics", "emd", "-o", "board")  # fmt: skip
+    run("leaderboard", "--replay", "board/leaderboard.json")
+    for named in ((), ("--extractors", "tiny")):  # a reference's are taken
+        found = run_json(
+            "leaderboard", "gen_a", "--reference", "real.npz", *named, *options, "--metrics", "emd", "-o", "a"
+        )
+        assert given.layer("second") in found["scores"][0]["layers"]
 
 
 def test_layers_of_commands_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

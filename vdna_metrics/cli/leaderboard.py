@@ -17,12 +17,12 @@ from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_s
 from vdna_metrics.cli.options import NetworkOptions, nested, option
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars
-from vdna_metrics.cli.settings import running_as, take_features
+from vdna_metrics.cli.settings import paths_of, running_as, take_features
 from vdna_metrics.dna import Column
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-from vdna_metrics.extractors.registry import rebuildable_name
+from vdna_metrics.extractors.registry import rebuildable_name, spec_and_module
 from vdna_metrics.files import errors_of
 from vdna_metrics.fingerprint import FEATURES
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardPlan, LeaderboardSettings, load_leaderboard
@@ -244,7 +244,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         value = click.get_current_context().params[name]
         if value is not None and (name, value) != ("ranges", "auto") and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
-    running, reference, made = vars(given.running), None, list[FeatureExtractor]()
+    running, reference, first, made = vars(given.running), None, None, list[FeatureExtractor]()
     if free and all(f"{name}:".startswith(FEATURES) for name in names):
         kinds = kinds_of(free)
         reference = resolve(*plan.references, kinds=kinds, root=plan.root)
@@ -261,7 +261,17 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
                 running = running_as(first.dnas[0].fingerprint, running)
     if not made:
         files, layers = _weights(given.weights, names), list(given.layers or ()) or None
-        made = [extractor_and_layout(name, layers, weights_path=files.get(name), **running)[0] for name in names]
+        specs = {name: spec_and_module(name, files.get(name), trust_code=given.running.trust_code) for name in names}
+        if names and first is None:
+            called = [spec.name for spec, _ in specs.values()]
+            reference = first = resolve(*plan.references, kinds=kinds_of(free), extractors=called, root=plan.root)
+        for name, (spec, _) in specs.items():  # read and run as the reference was
+            paths, like = None, running
+            for dna in map(total_of, first.dnas if first is not None else ()):
+                places = paths_of(dna, name, spec.name)
+                if places is not None and len(places) > len(paths or ()):
+                    paths, like = places, running_as(dna.fingerprint, running)
+            made.append(extractor_and_layout(name, layers, paths=paths, weights_path=files.get(name), **like)[0])
     fid, running = FID_INCEPTIONS[given.fid_mode], {**running, "directions": None}
     networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
     if "fid_inception" in own:

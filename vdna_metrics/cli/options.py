@@ -12,11 +12,13 @@ from typing import Any, TypeVar, get_args
 import click
 
 from vdna_metrics.distributions import Kind
-from vdna_metrics.dna import Column, find_column, list_columns
+from vdna_metrics.dna import Column, find_column, list_columns, principal_directions
+from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.directions import as_directions
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import is_own, spec_and_module
+from vdna_metrics.references.resolve import resolve_dna
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -145,14 +147,23 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def _directions(text: str) -> dict[str, int]:
-    """``"layer4=64,pool=1000"`` as ``{"layer4": 64, "pool": 1000}``."""
-    found = {}
+def _directions(text: str) -> dict[str, Any]:
+    """``"layer4=64,pool=9:real.npz"`` as ``{"layer4": 64, "pool": the principal directions}``."""
+    found: dict[str, Any] = {}
     for part in names()(text):
-        layer, _, n = part.rpartition("=")
-        if not (layer and n.isdecimal()):
-            raise click.BadParameter(f"{part!r}: expected LAYER=N, a layer and a number of directions, layer4=64")
+        layer, _, said = part.partition("=")
+        n, colon, source = said.partition(":")
+        if not (layer and n.isdecimal() and bool(colon) == bool(source)):
+            raise click.BadParameter(
+                f"{part!r}: expected LAYER=N or LAYER=N:DNA, a layer and a number of directions, layer4=64"
+            )
         found[layer] = int(n)
+        if source:
+            try:
+                dna = total_of(resolve_dna(source, "layer_gaussian", layers=[layer]))
+                found[layer] = principal_directions(dna, layer, int(n))
+            except (ValueError, OSError) as error:
+                raise click.BadParameter(f"{part!r}: {error}") from error
     return found
 
 
@@ -183,9 +194,9 @@ class RunningOptions:
     )
     directions: Any = option(
         type=_directions,
-        metavar="LAYER=N,...",
-        help="Add projections of these layers on N fixed directions, which count like neurons.  [default: the "
-        "reference's, else none]",
+        metavar="LAYER=N[:DNA],...",
+        help="Add projections of these layers on N fixed directions, drawn by chance or the principal ones of a "
+        "layer_gaussian DNA; they count like neurons.  [default: the reference's, else none]",
     )
     trust_code: bool = option(is_flag=True, help=TRUST_CODE)
     precision: Any = option(

@@ -197,12 +197,9 @@ def _find_extractor(
         name = next(iter(own.values()))
     running = vars(options.running)
     if reference is not None:
-        seen, paths = reference.fingerprint, {layer: reference.fingerprint.paths[layer] for layer in reference.layout}
         if name is None:
-            name = rebuildable_name(reference.provenance.extractor, seen)
-        elif options.name != reference.provenance.extractor and not is_own(name):
-            paths = None
-        running = running_as(seen, running)
+            name = rebuildable_name(reference.provenance.extractor, reference.fingerprint)
+        paths, running = paths_of(reference, name, options.name), running_as(reference.fingerprint, running)
     name = name or DEFAULT_EXTRACTOR
     for column, extractor in own.items():  # how a network resizes its images is left to the user
         if extractor is not None and get_spec(extractor).architecture != get_spec(name).architecture:
@@ -230,8 +227,21 @@ def take_features(
     for column in columns:
         if column.extractor is not None:
             raise click.UsageError(f"{column.name} is defined in {column.extractor}, and {source.name} holds features")
-    directions = options.running.directions or (reference and directions_of(reference.fingerprint.paths))
+    directions = options.running.directions or (reference and directions_of(reference.fingerprint))
     return create_extractor(PrecomputedFeatures(dict(source.features), name.partition(":")[2], directions or {}))
+
+
+def paths_of(reference: VDNA, extractor: str, called: str | None = None) -> dict[str, str] | None:
+    """``{layer: module path}`` where a DNA looks at a network, ``None`` where it may be another network's.
+
+    Args:
+        reference: the DNA.
+        extractor: the network as it is asked for.
+        called: its name in DNAs, by default the same.
+    """
+    if (called or extractor) != reference.provenance.extractor and not is_own(extractor):
+        return None
+    return {layer: reference.fingerprint.paths[layer] for layer in reference.layout}
 
 
 def running_as(seen: ExtractorFingerprint, running: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +250,7 @@ def running_as(seen: ExtractorFingerprint, running: Mapping[str, Any]) -> dict[s
     asked = {
         **running,
         "precision": running["precision"] or seen.precision,
-        "directions": running["directions"] or directions_of(seen.paths),
+        "directions": running["directions"] or directions_of(seen),
     }
     return asked if crop == "none" else {**asked, "crop": asked["crop"] or crop}
 

@@ -8,5 +8,6 @@ from .distances import (
     register_distance as register_distance,
 )
 from .grouped import GroupedDNA as GroupedDNA
+from .principal import principal_directions as principal_directions
 from .serialization import load_vdna as load_vdna
 from .vdna import VDNA as VDNA, ImageClusters as ImageClusters, Provenance as Provenance

@@ -1,4 +1,4 @@
-from .directions import Directions as Directions
+from .directions import Directions as Directions, GivenDirections as GivenDirections
 from .network import FeatureExtractor as FeatureExtractor, shared_forward as shared_forward
 from .precomputed import PrecomputedFeatures as PrecomputedFeatures
 from .preprocess import Preprocessing as Preprocessing

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.layout import check_count, check_type
 
 _MARK = "@directions"
-_PATH = re.compile(rf"(?P<base>.*){_MARK}\(n=(?P<n>\d+),seed=(?P<seed>\d+),v=1\)")
+_PATH = re.compile(
+    rf"(?P<base>.*){_MARK}\(n=(?P<n>\d{{1,5}}),(seed=(?P<seed>\d+),v=1|sha256=(?P<sha256>[0-9a-f]{{64}}))\)"
+)
 _MOST = 1 << 16
 _SEEDS = 1 << 32
 
@@ -77,8 +85,87 @@ class Directions:
         return found
 
 
-DirectionsLike = Mapping[str, "int | Directions"]
-"""``{layer: number of directions, or Directions}``."""
+@dataclass(frozen=True, eq=False, repr=False)
+class GivenDirections:
+    """Unit vectors of a layer's space that are given, as `principal_directions` does; a DNA made with them has them.
+
+    Args:
+        array: ``[n, d]`` floats, each row of norm 1; kept as float32.
+
+    Raises:
+        TypeError: for what is no array of floats.
+        ValueError: for another shape, more than 65 536 rows, or rows whose norm is not 1 within 0.001.
+
+    Examples:
+        >>> GivenDirections(np.eye(2, 3))
+        GivenDirections(n=2, d=3, sha256=ab43fbd0)
+        >>> GivenDirections(np.eye(2, 3)).layer("layer4")
+        'layer4@directions2.ab43fbd0'
+    """
+
+    array: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        check_type("directions", self.array, np.ndarray)
+        if self.array.dtype.kind != "f":
+            raise TypeError(f"expected directions to be floats [n, d], got {self.array.dtype}")
+        if self.array.ndim != 2 or not self.array.size or len(self.array) > _MOST:
+            raise ValueError(f"expected directions [n, d] with n from 1 to {_MOST}, got {list(self.array.shape)}")
+        norms = np.linalg.norm(self.array.astype("f8"), axis=1)
+        if not (abs(norms - 1) < 1e-3).all():
+            raise ValueError(f"expected unit vectors as directions, got norms from {norms.min():g} to {norms.max():g}")
+        kept = np.array(self.array, "<f4", order="C")
+        kept.setflags(write=False)
+        object.__setattr__(self, "array", kept)
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        return len(self.array)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of their numbers, by which paths name them."""
+        return hashlib.sha256(self.array.tobytes()).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """Their numbers as base64, as fingerprints have them."""
+        return base64.b64encode(self.array.tobytes()).decode()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GivenDirections):
+            return NotImplemented
+        return self.array.shape == other.array.shape and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __repr__(self) -> str:
+        return f"GivenDirections(n={self.n}, d={self.array.shape[1]}, sha256={self.sha256[:8]})"
+
+    def layer(self, base: str) -> str:
+        """Name of the layer of projections of a layer."""
+        return f"{base}{_MARK}{self.n}.{self.sha256[:8]}"
+
+    def path(self, base: str) -> str:
+        """Path of that layer."""
+        return f"{base}{_MARK}(n={self.n},sha256={self.sha256})"
+
+    def vectors(self, d: int) -> NDArray[np.float32]:
+        """The vectors ``[n, d]``.
+
+        Raises:
+            ValueError: for another ``d`` than theirs.
+        """
+        if d != self.array.shape[1]:
+            raise ValueError(f"expected directions of {d} neurons, got {self}")
+        return np.array(self.array, np.float32)
+
+
+AnyDirections = Directions | GivenDirections
+DirectionsLike = Mapping[str, "int | AnyDirections | NDArray[Any]"]
+"""``{layer: number of directions, Directions, GivenDirections or their vectors [n, d]}``."""
 
 
 def _normal(seed: int, count: int) -> NDArray[np.float64]:
@@ -92,25 +179,45 @@ def _normal(seed: int, count: int) -> NDArray[np.float64]:
     return np.concatenate(found)[:count]
 
 
-def as_directions(given: DirectionsLike | None) -> dict[str, Directions]:
+def as_directions(given: DirectionsLike | None) -> dict[str, AnyDirections]:
     """What a user gives as ``directions=``, checked.
 
     Raises:
-        TypeError: for what is no mapping of whole numbers or `Directions`.
+        TypeError: for what is no mapping of whole numbers, `Directions` or vectors.
 
     Examples:
         >>> as_directions({"layer4": 64})
         {'layer4': Directions(n=64, seed=0)}
     """
     check_type("directions", given or {}, Mapping, advice=": give {layer: number of directions}")
-    return {layer: each if isinstance(each, Directions) else Directions(each) for layer, each in (given or {}).items()}
+    return {layer: _checked(each) for layer, each in (given or {}).items()}
 
 
-def split_directions(path: str) -> tuple[str, Directions | None]:
+def _checked(given: Any) -> AnyDirections:
+    if isinstance(given, Directions | GivenDirections):
+        return given
+    return GivenDirections(given) if isinstance(given, np.ndarray) else Directions(given)
+
+
+def vectors_of(directions: Mapping[str, AnyDirections]) -> dict[str, str]:
+    """What a spec or fingerprint has as ``vectors``, of those that are given."""
+    return {each.sha256: each.text for each in directions.values() if isinstance(each, GivenDirections)}
+
+
+def is_projected(path: str) -> bool:
+    """Whether a path is of directions."""
+    return _MARK in path
+
+
+def split_directions(path: str, vectors: Mapping[str, str] = MappingProxyType({})) -> tuple[str, AnyDirections | None]:
     """The path of the layer that is projected, and on what; the path itself where it is not of directions.
 
+    Args:
+        path: of the layer.
+        vectors: of a spec or fingerprint, where directions that are given are looked up.
+
     Raises:
-        ValueError: for directions of another version, or of directions.
+        ValueError: for directions of another version, or of directions, or whose vectors are not there.
 
     Examples:
         >>> split_directions("stage4[1]@directions(n=64,seed=0,v=1)")
@@ -120,20 +227,39 @@ def split_directions(path: str) -> tuple[str, Directions | None]:
     """
     match = _PATH.fullmatch(path)
     if _MARK in (path if match is None else match["base"]):
-        raise ValueError(f"{path!r}: expected LAYER{_MARK}(n=64,seed=0,v=1), and no directions of directions")
-    return (path, None) if match is None else (match["base"], Directions(int(match["n"]), int(match["seed"])))
+        raise ValueError(
+            f"{path!r}: expected LAYER{_MARK}(n=64,seed=0,v=1), or sha256=... in place of seed and version, and no "
+            "directions of directions"
+        )
+    if match is None:
+        return path, None
+    n, sha256 = int(match["n"]), match["sha256"]
+    return match["base"], Directions(n, int(match["seed"])) if sha256 is None else _looked_up(path, n, sha256, vectors)
 
 
-def directions_of(paths: Mapping[str, str]) -> dict[str, Directions]:
+def _looked_up(path: str, n: int, sha256: str, vectors: Mapping[str, str]) -> GivenDirections:
+    if sha256 not in vectors:
+        raise ValueError(f"{path!r}: nobody says these vectors; give them by directions=, or a DNA that has them")
+    numbers = base64.b64decode(vectors[sha256], validate=True)
+    if not n or len(numbers) % (4 * n):
+        raise ValueError(f"{path!r}: expected {n} vectors of float32, got {len(numbers)} bytes")
+    found = GivenDirections(np.frombuffer(numbers, "<f4").reshape(n, -1))
+    if found.sha256 != sha256:
+        raise ValueError(f"{path!r}: its vectors have the sha256 {found.sha256[:12]}")
+    return found
+
+
+def directions_of(seen: ExtractorFingerprint) -> dict[str, AnyDirections]:
     """What was given as ``directions=`` for the layers of an extractor, by what a fingerprint says of them.
 
     Examples:
-        >>> directions_of({"a": "conv", "a@directions8": "conv@directions(n=8,seed=0,v=1)"})
+        >>> paths = {"a": "conv", "a@directions8": "conv@directions(n=8,seed=0,v=1)"}
+        >>> directions_of(ExtractorFingerprint("resnet18", "", "clean", paths))
         {'a': Directions(n=8, seed=0)}
     """
     found = {}
-    for name, path in paths.items():
-        layer, directions = name.partition(_MARK)[0], split_directions(path)[1]
+    for name, path in seen.paths.items():
+        layer, directions = name.partition(_MARK)[0], split_directions(path, seen.vectors)[1]
         if directions is not None and name == directions.layer(layer):
             found[layer] = directions
     return found

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vdna_metrics.extractors.directions import project, split_directions
+from vdna_metrics.extractors.directions import GivenDirections, project, split_directions
 from vdna_metrics.extractors.execution import (
     CompiledForward,
     in_precision,
@@ -168,7 +168,7 @@ class FeatureExtractor:
             identity = replace(identity, architecture=module_architecture(network))
         self._identity = replace(identity, weights=weights)
         self._answered = ""  # weights that the response is of, where there is one
-        parts = {layer: split_directions(path) for layer, path in spec.paths.items()}
+        parts = {layer: split_directions(path, spec.vectors) for layer, path in spec.paths.items()}
         self._places = {layer: split_path(path) for layer, (path, _) in parts.items()}
         self._directions = {layer: each for layer, (_, each) in parts.items() if each is not None}
         self._vectors: dict[str, Tensor] = {}
@@ -391,6 +391,9 @@ class FeatureExtractor:
 
     def _laid_out(self, neurons: Mapping[str, int]) -> NeuronLayout:
         """With directions, where these are the neurons of all other layers, or of all in the network's order."""
+        for layer, given in self._directions.items():
+            if isinstance(given, GivenDirections) and layer in neurons:
+                given.vectors(neurons[layer])
         projected = {layer: directions.n for layer, directions in self._directions.items()}
         return NeuronLayout({**neurons, **projected})
 
@@ -455,7 +458,7 @@ class FeatureExtractor:
             if not isinstance(output, Tensor):
                 raise _LayerError(
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
-                    + _advice(split_directions(self.spec.paths[layer])[0], output)
+                    + _advice(split_directions(self.spec.paths[layer], self.spec.vectors)[0], output)
                 )
             outputs[layer] = keep(layer, output)
             if len(outputs) == len(layers) and not to_the_end:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.extractors.directions import DirectionsLike, as_directions
+from vdna_metrics.extractors.directions import DirectionsLike, GivenDirections, as_directions, vectors_of
 from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.fingerprint import FEATURES, ExtractorFingerprint
 from vdna_metrics.layout import NeuronLayout, check_type
@@ -36,7 +36,7 @@ class PrecomputedFeatures:
         layers: ``{layer: number of columns}``.
         network: which network made them, in your words. Features of two networks are not compared; where one side does
             not say, they are.
-        directions: ``{layer: number of directions}`` to project layers on besides, see `Directions`.
+        directions: ``{layer: number of directions, or these}`` to project layers on besides, see `create_extractor`.
 
     Raises:
         TypeError: for what is no mapping of whole numbers.
@@ -64,6 +64,9 @@ class PrecomputedFeatures:
         object.__setattr__(self, "layers", dict(NeuronLayout(ordered)))
         object.__setattr__(self, "directions", as_directions(self.directions))
         self.layout.check_layers(self.directions, what="directions")
+        for layer, given in self.directions.items():
+            if isinstance(given, GivenDirections):
+                given.vectors(self.layers[layer])
 
     @classmethod
     def of(cls, features: FeaturesLike, network: str = "") -> PrecomputedFeatures:
@@ -91,7 +94,8 @@ class PrecomputedFeatures:
         """As a network that gives back what it gets: rows in which the layers lie beside each other."""
         places = {layer: f"[:, {rows.start}:{rows.stop}]" for layer, rows in self.layout.slices().items()}
         paths = {**places, **self._projected(places)}
-        return ExtractorSpec(self.name, FEATURES + self.network, paths, None, preprocessing="none")
+        vectors = vectors_of(as_directions(self.directions))
+        return ExtractorSpec(self.name, FEATURES + self.network, paths, None, preprocessing="none", vectors=vectors)
 
     def _projected(self, paths: Mapping[str, str]) -> dict[str, str]:
         """Paths of directions on layers of some paths."""
@@ -104,7 +108,8 @@ class PrecomputedFeatures:
         # No weights tell the dimension of a layer that is projected.
         projected = self._projected({layer: f"{layer}[:, :{width}]" for layer, width in self.layers.items()})
         paths = {layer: layer for layer in self.layers} | projected
-        return ExtractorFingerprint(FEATURES + self.network, "", "none", paths)
+        vectors = vectors_of(as_directions(self.directions))
+        return ExtractorFingerprint(FEATURES + self.network, "", "none", paths, vectors=vectors)
 
     def __call__(self, features: FeaturesLike, *, normalize: bool = False) -> Tensor:
         """Check a batch, and put its layers beside each other: ``[n, sum of all columns]``.

@@ -15,7 +15,7 @@ from torch import nn
 
 from vdna_metrics.extractors.architectures import TORCHVISION, check_architecture
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.extractors.directions import Directions, DirectionsLike, as_directions
+from vdna_metrics.extractors.directions import AnyDirections, DirectionsLike, as_directions, vectors_of
 from vdna_metrics.extractors.execution import hermetic, locked, locks_of
 from vdna_metrics.extractors.modules import own_size, unwrapped
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -199,9 +199,10 @@ def create_extractor(
         std: for a module: then divided by; 1 by default.
         crop: what of an image is looked at, see `Preprocessing`; part of what the extractor is.
         preprocessing: for a module: how images are resized, see `Preprocessing`.
-        directions: ``{layer: number of directions, or Directions}``: each adds a layer, of 64 ``"LAYER@directions64"``,
-            whose neurons are the projections of that layer's mean over positions, see `Directions`. For what has no
-            layers of its own, a module path that ``layers`` does not name may be given, too.
+        directions: ``{layer: number of directions, Directions, GivenDirections or vectors [n, d]}``: each adds a layer,
+            of 64 ``"LAYER@directions64"``, whose neurons are the projections of that layer's mean over positions, see
+            `Directions` and `principal_directions`. For what has no layers of its own, a module path that ``layers``
+            does not name may be given, too.
         probe_size: for a module without ``size``: height and width of the image that finds its neurons; by default
             what the module itself says its images are, else 64 x 64.
         precision: how the network is run, as ``channels_last`` and ``compile``: see `ExtractorSpec`, whose values hold
@@ -251,9 +252,11 @@ def create_extractor(
         return _of_features(replace(extractor, directions={**as_directions(extractor.directions), **added}))
     spec = replace(spec, **described, **chosen)
     if network is not None:
-        built = _from_module(network, replace(spec, layers=layers or spec.layers or {"output": ""}), probe_size)
+        named, vectors = layers or spec.layers or {"output": ""}, {**spec.vectors, **vectors_of(added)}
+        built = _from_module(network, replace(spec, layers=named, vectors=vectors), probe_size)
     else:
-        built = _from_spec(spec if layers is None else replace(spec, layers=layers), probe_size)
+        complete = spec if layers is None else replace(spec, layers=layers, vectors=vectors_of(added))
+        built = _from_spec(complete, probe_size)
     return _with_directions(built, added, any_path=any_path)
 
 
@@ -276,7 +279,7 @@ def _from_spec(spec: ExtractorSpec, probe_size: tuple[int, int] | None) -> Featu
 
 
 def _with_directions(
-    extractor: FeatureExtractor, added: Mapping[str, Directions], *, any_path: bool = False
+    extractor: FeatureExtractor, added: Mapping[str, AnyDirections], *, any_path: bool = False
 ) -> FeatureExtractor:
     """An extractor that looks along directions besides, of the same network; the extractor itself if it does already.
 
@@ -296,7 +299,7 @@ def _with_directions(
         paths[name] = known.get(name) or directions.path(known.get(layer, layer))
     if paths == known:
         return extractor
-    spec = replace(extractor.spec, layers=paths)
+    spec = replace(extractor.spec, layers=paths, vectors={**extractor.spec.vectors, **vectors_of(added)})
     key = (id(extractor.network), spec)  # as in `_from_module`
     with extractor.locked():
         alive = _ALIVE.get(key)

@@ -15,7 +15,7 @@ from torch import nn
 
 from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
 from vdna_metrics.files import check_schema, errors_of, read_json, write_whole
-from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, Precision
+from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, Precision, named_vectors
 from vdna_metrics.layout import check_choice
 from vdna_metrics.schema import Positive, typed
 
@@ -62,6 +62,7 @@ class ExtractorSpec:
             ``torch.autocast``. Distances need one precision on both sides.
         channels_last: keep images and weights in ``torch.channels_last`` memory format.
         compile: run through ``torch.compile``, in one graph.
+        vectors: as in `ExtractorFingerprint`, of layers that are projected on `GivenDirections`.
 
     Examples:
         >>> spec = ExtractorSpec("r18", "resnet18", ["layer1", "layer4"], size=64, mean=0.5, std=0.5)
@@ -90,11 +91,13 @@ class ExtractorSpec:
     precision: Precision = "fp32"
     channels_last: bool = False
     compile: bool = False
+    vectors: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, str):
             raise TypeError(f"layers must be a list of module paths or {{name: path}}, got the text {self.layers!r}")
         object.__setattr__(self, "layers", self.paths)
+        object.__setattr__(self, "vectors", named_vectors(self.vectors, self.paths))
         object.__setattr__(self, "architecture_kwargs", dict(self.architecture_kwargs))
         if self.weights is not None:
             object.__setattr__(self, "weights", str(self.weights))
@@ -173,6 +176,7 @@ class ExtractorSpec:
             self.paths,
             self.precision,
             self.options,
+            vectors=self.vectors,
         )
 
     def save(self, path: str | Path) -> Path:
@@ -240,6 +244,7 @@ class _SpecFields:
     precision: Precision = "fp32"
     channels_last: bool = False
     compile: bool = False
+    vectors: Mapping[str, str] = field(default_factory=dict)
 
 
 def _with_paths(spec: ExtractorSpec, move: Callable[[str], str]) -> ExtractorSpec:

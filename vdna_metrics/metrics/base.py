@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,14 +19,15 @@ from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
-from vdna_metrics.extractors.directions import DirectionsLike
+from vdna_metrics.extractors.directions import DirectionsLike, directions_of
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.preprocess import Crop, Preprocessing, PreprocessingMode
-from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
+from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout, spec_and_module
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError, levels_to_caller
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
+from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
 from vdna_metrics.references.resolve import resolve
 
 ReferenceLike = VDNA | str | Path
@@ -56,7 +57,8 @@ class DistanceMetric(ExtractorMetric):
         std: of a module: then divided by.
         crop: what of an image is looked at, see `Preprocessing`.
         preprocessing: of a module: how images are resized, see `Preprocessing`.
-        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
+        directions: ``{layer: number of directions, or these}`` to look along besides, see `create_extractor`; by
+            default those of the reference that ``layers`` and ``neurons`` do not leave out.
         trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.
 
@@ -108,6 +110,13 @@ class DistanceMetric(ExtractorMetric):
         if not hasattr(self, "distance"):
             raise TypeError(f"{type(self).__name__} is not a metric yet: make a subclass that names its distance")
         self.distance.check_reduction(reduction)
+        opened: VDNA | ImageSet | None = None
+        if reference is not None:
+            spec, _network = spec_and_module(extractor, weights_path, trust_code=trust_code)
+            opened = self._opened(reference, spec.name)
+            if directions is None:
+                named = neurons if layers is None and isinstance(neurons, Mapping) else layers
+                directions = self._directions_of(opened, spec.name, named)
         built, layout = extractor_and_layout(
             extractor, layers, neurons, weights_path=weights_path, size=size, mean=mean, std=std, crop=crop,
             preprocessing=preprocessing, directions=directions, trust_code=trust_code,
@@ -127,7 +136,7 @@ class DistanceMetric(ExtractorMetric):
             values = chosen_weights(weights, layout, self.fingerprint, per)  # a file is read once
             self.weights = None if values is None else NeuronWeights(layout, values, self.fingerprint, per)
         self.reset_real_features = reset_real_features
-        self.reference = None if reference is None else self._resolved(reference)
+        self.reference = None if opened is None else self._resolved(opened)
 
     @property
     def kind(self) -> Kind:
@@ -147,19 +156,38 @@ class DistanceMetric(ExtractorMetric):
             shown["reference"] = None
         return {**shown, **self._options()}
 
-    def _resolved(self, reference: ReferenceLike) -> VDNA:
-        name = type(self).__name__
+    def _opened(self, reference: ReferenceLike, extractor: str) -> VDNA | ImageSet:
         if self.distance.arity == 1:
-            raise ValueError(f"{name} scores generated images alone; leave reference= out")
+            raise ValueError(f"{type(self).__name__} scores generated images alone; leave reference= out")
+        if isinstance(reference, VDNA):
+            return reference
+        early = extractor.removeprefix(MODULE)  # how DNAs of modules were called
+        return resolve(reference, kinds=[self.kind], extractors=list(dict.fromkeys([extractor, early])))
+
+    def _directions_of(
+        self, reference: VDNA | ImageSet, extractor: str, named: Sequence[str] | Mapping[str, Any] | None
+    ) -> DirectionsLike:
+        """Those of a reference, as far as their layers are among the ones that are named."""
+        dnas: Sequence[AnyDNA] = [reference] if isinstance(reference, VDNA) else reference.dnas
+        if len(set(map(extractor_of, dnas))) > 1:
+            dnas = [dna for dna in dnas if extractor_of(dna) == extractor]
+        named = [named] if isinstance(named, str) else named
+        return {
+            layer: directions
+            for dna in dnas
+            if dna.as_kind(self.kind).kind == self.kind
+            for layer, directions in directions_of(dna.fingerprint).items()
+            if named is None or directions.layer(layer) in named
+        }
+
+    def _resolved(self, reference: VDNA | ImageSet) -> VDNA:
+        name = type(self).__name__
         if isinstance(reference, VDNA):
             dna = reference
         else:
-            early = self.extractor_name.removeprefix(MODULE)  # how DNAs of modules were called
-            names = dict.fromkeys([self.extractor_name, early])
-            found = resolve(reference, kinds=[self.kind], extractors=list(names))
-            network = self.extractor_name if len(found.networks) > 1 else None
-            chosen = found.choose_dna(self.kind, network, layers=list(self.layout))
-            dna = (chosen or found.one_dna()).total
+            network = self.extractor_name if len(reference.networks) > 1 else None
+            chosen = reference.choose_dna(self.kind, network, layers=list(self.layout))
+            dna = (chosen or reference.one_dna()).total
         dna.check_fingerprint(self.fingerprint)
         dna = dna.as_kind(self.kind)
         if dna.kind != self.kind:

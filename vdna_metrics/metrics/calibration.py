@@ -33,7 +33,7 @@ class ActivationRange(ExtractorMetric):
         std: of a module: then divided by.
         crop: what of an image is looked at, see `Preprocessing`.
         preprocessing: of a module: how images are resized, see `Preprocessing`.
-        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
+        directions: ``{layer: number of directions, or these}`` to look along besides, see `create_extractor`.
         trust_code: whether ``extractor`` may run the code of a file.
         metric_kwargs: of ``torchmetrics.Metric``.
 

@@ -186,7 +186,8 @@ class VDNAEarthMoversDistance(HistogramDistanceMetric):
         std: of a module: then divided by.
         crop: what of an image is looked at, see `Preprocessing`.
         preprocessing: of a module: how images are resized, see `Preprocessing`.
-        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
+        directions: ``{layer: number of directions, or these}`` to look along besides, see `create_extractor`; by
+            default those of the reference that ``layers`` and ``neurons`` do not leave out.
         trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
@@ -272,7 +273,8 @@ class NeuronFrechetDistance(GaussianDistanceMetric):
         std: of a module: then divided by.
         crop: what of an image is looked at, see `Preprocessing`.
         preprocessing: of a module: how images are resized, see `Preprocessing`.
-        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
+        directions: ``{layer: number of directions, or these}`` to look along besides, see `create_extractor`; by
+            default those of the reference that ``layers`` and ``neurons`` do not leave out.
         trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:
@@ -318,7 +320,8 @@ class LayerFrechetDistance(GaussianDistanceMetric):
         std: of a module: then divided by.
         crop: what of an image is looked at, see `Preprocessing`.
         preprocessing: of a module: how images are resized, see `Preprocessing`.
-        directions: ``{layer: number of directions}`` to look along besides, see `create_extractor`.
+        directions: ``{layer: number of directions, or these}`` to look along besides, see `create_extractor`; by
+            default those of the reference that ``layers`` and ``neurons`` do not leave out.
         trust_code: whether ``extractor`` may run the code of a file.
 
     Raises:

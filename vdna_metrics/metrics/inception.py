@@ -158,7 +158,7 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
 
     Raises:
         TypeError: when ``feature`` is neither an int nor a module, or its ``num_features`` no number.
-        ValueError: for another number, or weights that cannot be had.
+        ValueError: for another number, weights that cannot be had, or ``directions=``, which are a layer of their own.
 
     Source:
         Heusel et al.: GANs trained by a two time-scale update rule, NeurIPS 2017.
@@ -204,6 +204,11 @@ class FrechetInceptionDistance(GaussianDistanceMetric):
         state_device: torch.device | str | None = None,
         **metric_kwargs: Any,
     ) -> None:
+        if "directions" in metric_kwargs:
+            raise ValueError(
+                "FrechetInceptionDistance is the distance of one layer: for directions take "
+                "LayerFrechetDistance(..., directions={layer: n})"
+            )
         self._given: dict[bool, tuple[list[Tensor], list[int]]] = {}  # moments of a side, and their versions
         # Many a subclass of torchmetrics' overrides `add_state` to make buffers of its states. It knows no others: ours
         # are made without it, and saved as buffers would be.

@@ -12,7 +12,7 @@ from vdna_metrics.distributions import Kind
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.extractors.directions import directions_of
+from vdna_metrics.extractors.directions import is_projected
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource
@@ -199,7 +199,7 @@ def _layers_of(network: ExtractorFingerprint | str | None, dna: AnyDNA) -> list[
     """All layers of a network; none where it is not known."""
     if isinstance(network, ExtractorFingerprint):
         return list(network.paths)
-    spec, projected = CATALOGUE.get(network or extractor_of(dna)), directions_of(dna.fingerprint.paths)
+    spec = CATALOGUE.get(network or extractor_of(dna))
     if spec is None or set(spec.paths).isdisjoint(dna.layout):
         return []
-    return [*spec.paths, *(each.layer(layer) for layer, each in projected.items())]
+    return [*spec.paths, *(layer for layer, path in dna.fingerprint.paths.items() if is_projected(path))]

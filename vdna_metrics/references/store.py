@@ -18,7 +18,7 @@ from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.downloads import HUB, DownloadError, RemoteFile, cache_folder
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.extractors.directions import split_directions
+from vdna_metrics.extractors.directions import is_projected
 from vdna_metrics.extractors.weights import source_file
 from vdna_metrics.files import errors_of, read_json, read_whole, sha256_of_file
 from vdna_metrics.images.containers import near_files
@@ -494,7 +494,7 @@ def default_ranges(extractor: FeatureExtractor) -> GivenRanges:
         >>> default_ranges(create_extractor(AvgPool2d(4)))
         'auto'
     """
-    projects = any(split_directions(path)[1] for path in extractor.spec.paths.values())  # of which none are published
+    projects = any(is_projected(path) for path in extractor.spec.paths.values())  # of which none are published
     if projects or ranges_origin(extractor) == "auto":
         return "auto"
     ranges = find_ranges(extractor)

@@ -22,7 +22,7 @@ from vdna_metrics.analysis.uncertainty.estimates import (
     parts_of,
     shares_of,
 )
-from vdna_metrics.analysis.uncertainty.rules import bias_rule, jackknife, left_by_jackknife
+from vdna_metrics.analysis.uncertainty.rules import bias_rule, in_the_same_bins, jackknife, left_by_jackknife
 from vdna_metrics.dna.columns import Column, ColumnLike, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, Provenance
@@ -300,6 +300,7 @@ def extrapolate_frechet(
     unions = [chosen.total, *(chosen.without(index) for index in range(number))]
     for size in range((number + 1) // 2, number - 1):
         unions += [chosen.union(stream.permutation(number)[:size].tolist()) for _ in range(draws)]
+    fixed, *unions = in_the_same_bins([fixed, *unions])
     by_part = torch.stack([parts_of(column, fixed, union) for union in unions])
     scores = by_part @ shares_of(column, fixed)
     sizes = tuple(union.n_images for union in unions)
@@ -411,7 +412,7 @@ def noise_floor(
 
     def apart(one: Sequence[int], other: Sequence[int]) -> tuple[Tensor, Fraction, int]:
         """What two sets of groups are apart, by parts, the noise in it, and images of the first."""
-        unions = chosen.union(one), chosen.union(other)
+        unions = in_the_same_bins([chosen.total, chosen.union(one), chosen.union(other)])[1:]
         noise = sum(
             Fraction(sum(squares[index] for index in part), union.n_images**2)
             for part, union in zip((one, other), unions, strict=True)

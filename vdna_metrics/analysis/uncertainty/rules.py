@@ -287,16 +287,19 @@ def jackknife_parts(
     column: Column, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor
 ) -> tuple[Tensor, Chance, Chance]:
     """Jackknifed distances of the parts, and the two sides' deviations."""
-    totals = total_of(reference), total_of(generated)
+    sides = reference, generated
+    left = [
+        [side.without(i) for i in range(len(side.groups))] if isinstance(side, GroupedDNA) else [] for side in sides
+    ]
+    real, fake, *others = in_the_same_bins([*map(total_of, sides), *left[0], *left[1]])
+    pairs = [(dna, fake) for dna in others[: len(left[0])]], [(real, dna) for dna in others[len(left[0]) :]]
     corrected, chances = plain, [Chance(plain.new_empty(0, len(plain)), 0.0)] * 2
-    for place, side in enumerate((reference, generated)):
+    for place, side in enumerate(sides):
         if isinstance(side, GroupedDNA):
-            left = [side.without(index) for index in range(len(side.groups))]
-            pairs = [(dna, totals[1]) if place == 0 else (totals[0], dna) for dna in left]
-            without = torch.stack([parts_of(column, *pair) for pair in pairs])
+            without = torch.stack([parts_of(column, *pair) for pair in pairs[place]])
             bias, deviations = jackknife(plain, without, side.sizes, [each.squares for each in side.clusters])
             corrected = corrected - bias
-            chances[place] = Chance(deviations, len(left) - 1.0, left_by_jackknife(column, side, bias))
+            chances[place] = Chance(deviations, len(without) - 1.0, left_by_jackknife(column, side, bias))
     return corrected, chances[0], chances[1]
 
 
@@ -305,6 +308,18 @@ def unbiased_parts(
 ) -> tuple[Tensor, Chance, Chance]:
     """Parts as they are, with what chance does to them."""
     return plain, *jackknife_parts(column, reference, generated, plain)[1:]
+
+
+def in_the_same_bins(dnas: Sequence[VDNA]) -> list[VDNA]:
+    """DNAs as they are, histograms that found their own ranges in the bins of what spans them all.
+
+    Without the group that has the farthest activation bins may be finer, and what goes with their width, as an entropy,
+    would be of the bins and not of the images.
+    """
+    if not all(isinstance(dna.distribution, Histogram) for dna in dnas):
+        return list(dnas)
+    first, *others = map(histogram_of, dnas)
+    return [replace(dna, distribution=one) for dna, one in zip(dnas, first.comparable(others), strict=True)]
 
 
 def left_by_jackknife(column: Column, side: GroupedDNA, bias: Tensor) -> Tensor | None:
