@@ -30,6 +30,7 @@ from .images import open_images as open_images
 from .layout import NeuronLayout as NeuronLayout
 from .metrics import (
     ActivationRange as ActivationRange,
+    FrechetDistanceRatio as FrechetDistanceRatio,
     FrechetInceptionDistance as FrechetInceptionDistance,
     LayerFrechetDistance as LayerFrechetDistance,
     NeuronFrechetDistance as NeuronFrechetDistance,

@@ -8,3 +8,4 @@ from .distances import (
     VDNAEarthMoversDistance as VDNAEarthMoversDistance,
 )
 from .inception import FrechetInceptionDistance as FrechetInceptionDistance
+from .ratio import FrechetDistanceRatio as FrechetDistanceRatio, FrechetNormaliser as FrechetNormaliser
