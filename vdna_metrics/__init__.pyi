@@ -33,6 +33,7 @@ from .layout import NeuronLayout as NeuronLayout
 from .metrics import (
     ActivationRange as ActivationRange,
     DensityCoverage as DensityCoverage,
+    FrechetDistanceRatio as FrechetDistanceRatio,
     FrechetInceptionDistance as FrechetInceptionDistance,
     ImprovedPrecisionRecall as ImprovedPrecisionRecall,
     InceptionScore as InceptionScore,

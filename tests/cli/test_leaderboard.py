@@ -268,7 +268,13 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["gen_a", "--replay", "b.json"], 2, "no sources, --reference or --append"),
         (["gen_a", "--reference", "real", "-o", "x", "--tolerance", "0.1"], 2, "--tolerance is for --replay"),
         (["gen_a", "--reference", "real", "-o", "x", "--metrics", "fid", "--extractors", "tiny"], 2, "own network"),
-        (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid"),
+        (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid and sfid"),
+        (["gen_a", "--reference", "real", "-o", "x", "--metrics", "sfid", "--fid-weights", "w"], 1, "no such file: w"),
+        (
+            ["gen_a", "--reference", "real", "-o", "x", "--metrics", "clip_fd", "--weights", "clip_vit_b32=w"],
+            1,
+            "no such file: w",
+        ),
         (
             ["gen_a", "--reference", "real", "-o", "x", "--extractors", "tiny,other", "--layers", "first"],
             2,

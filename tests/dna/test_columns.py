@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from helpers.dnas import LAYOUT, make_dna
 
 from vdna_metrics import NeuronSelection, NeuronWeights
 from vdna_metrics.dna.columns import Column, find_column, list_columns
-from vdna_metrics.dna.distances import EMD, LFD, NFD
+from vdna_metrics.dna.distances import EMD, LFD, NFD, RESERVED, register_distance
+from vdna_metrics.extractors.catalogue import CATALOGUE
 
+NAMED = ["fid", "sfid", "fd_dinov2", "clip_fd"]
 A, B = make_dna("histogram", 30), make_dna("histogram", 20, seed=1, shift=0.4)
 
 
@@ -24,14 +27,34 @@ def test_a_column_is_found_by_name_distance_or_itself() -> None:
     assert find_column(JSD).distance is JSD
     column = Column("emd", layers=["norm"])
     assert find_column(column) is column
-    assert list_columns() == [*REGISTERED, "fid"]
+    assert list_columns() == [*REGISTERED, *NAMED]
     fid = find_column("fid")
     assert (fid.distance, fid.extractor, fid.layers, fid.label) == (LFD, "fid_inception", ("block_3",), "FID")
     with pytest.raises(ValueError, match="unknown distance 'fdi'; did you mean"):
         find_column("fdi")
     with registered(JSD):
-        assert list_columns() == [*REGISTERED, "jsd", "fid"]
+        assert list_columns() == [*REGISTERED, "jsd", *NAMED]
         assert Column("jsd").unit == "nats"
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_columns_are_of_one_layer_of_a_known_network(name: str) -> None:
+    """A named column is the layer Fréchet distance in the whole of a catalogue's network, or a layer that it has."""
+    column = find_column(name)
+    assert column.name == name
+    assert column.distance is LFD
+    spec = CATALOGUE[column.extractor]
+    (layer,) = column.layers
+    assert layer in spec.paths
+    assert name == "fid" or list(spec.paths) == [layer]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_names_of_columns_are_not_distances(name: str) -> None:
+    """No distance can be registered under the name of a column."""
+    assert name in RESERVED
+    with pytest.raises(ValueError, match=f"the name '{name}' is that of a column"):
+        register_distance(replace(JSD, name=name))
 
 
 def test_a_column_is_a_value() -> None:

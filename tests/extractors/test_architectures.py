@@ -379,3 +379,36 @@ def test_unknown_architectures_are_answered_with_near_ones() -> None:
     """An unknown architecture is an error that names near ones."""
     with pytest.raises(ValueError, match="unknown architecture 'fid_incption'; did you mean 'fid_inception'"):
         build_architecture("fid_incption", {})
+
+
+def test_features_of_sfid_are_those_of_its_branch() -> None:
+    """sfid_inception gives the first 7 channels of Mixed_6d's first branch after the ReLU: rows, columns, channels."""
+    network = build_architecture("fid_inception", {}).eval()
+    network.load_state_dict(seeded_state_dict(network, 0))
+    extractor = create_extractor(
+        network, layers=["Mixed_6d.branch1x1.spatial"], size=299, preprocessing="legacy_tensorflow", mean=0.5, std=0.5
+    )
+    seen: dict[str, Tensor] = {}
+    for name in ("conv", "bn"):
+        part = network.get_submodule(f"Mixed_6d.branch1x1.{name}")
+        part.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output.clone()}))
+    images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
+    with torch.inference_mode():
+        (found,) = extractor(images).values()
+    maps = seen["bn"].clamp(min=0)
+    expected = torch.stack([maps[:, c, row, column] for row in range(17) for column in range(17) for c in range(7)])
+    assert float(expected.std()) > 0
+    torch.testing.assert_close(found[..., 0], expected, rtol=0, atol=0)
+
+
+def test_features_of_sfid_leave_the_fid_inception_as_it_was() -> None:
+    """The network's weights have the names of the published file, and its output is that without sFID's features."""
+    network = build_architecture("fid_inception", {}).eval()
+    network.load_state_dict(seeded_state_dict(network, 0))
+    branch = network.Mixed_6d.branch1x1
+    assert [name for name, _ in branch.named_parameters()] == ["conv.weight", "bn.weight", "bn.bias"]
+    images = torch.rand(1, 3, 299, 299)
+    with torch.inference_mode():
+        before = network(images)
+        branch.spatial = nn.Identity()
+        assert torch.equal(network(images), before)

@@ -92,12 +92,34 @@ def test_fid_inceptions_differ_in_preprocessing_alone() -> None:
         ("convnext_base", "last_norm", 1),
         ("hrnet_w48", "stage4_branch3", 7 * 7),
         ("hrnet_w48", "classifier", 1),
+        ("sfid_inception", "mixed_6_conv", 1),
+        ("clip_vit_l14_336", "embedding", 1),
+        ("clip_vit_b32", "embedding", 1),
     ],
 )
 def test_every_token_and_position_counts(name: str, layer: str, positions: int) -> None:
     """Class and register tokens count as the others do; class tokens alone, averages and logits are one position."""
     _, shapes = _on_paper(name)
     assert shapes[layer][1:] == (1, positions)
+
+
+def test_sfid_is_read_in_the_fid_inception() -> None:
+    """The network of sFID is FID's as ADM runs it, with another layer: 7 channels at 17 x 17 positions."""
+    fid, sfid = CATALOGUE["fid_inception_legacy_tensorflow"], CATALOGUE["sfid_inception"]
+    assert sfid == replace(fid, name=sfid.name, layers=sfid.paths)
+    layout, _ = _on_paper("sfid_inception")
+    assert dict(layout) == {"mixed_6_conv": 7 * 17 * 17}
+
+
+def test_clip_is_run_as_those_who_publish_by_it() -> None:
+    """CMMD's code crops the largest square and resizes it to 336 pixels; clean-fid resizes the short side to 224."""
+    found = {name: CATALOGUE[name].preprocess for name in ("clip_vit_l14_336", "clip_vit_b32")}
+    assert [each.crop for each in found.values()] == ["center", "short_side_center"]
+    assert [each.size for each in found.values()] == [(336, 336), (224, 224)]
+    for each in found.values():
+        assert (each.mode, each.interpolation) == ("clean", "bicubic")
+        assert each.mean == (0.48145466, 0.4578275, 0.40821073)
+        assert each.std == (0.26862954, 0.26130258, 0.27577711)
 
 
 def test_branches_of_hrnet_are_layers() -> None:

@@ -120,6 +120,26 @@ def test_features_are_torch_fidelitys(weights: Path, photographs: dict[str, Tens
     _assert_agree(_features(create_extractor(spec), images), expected)
 
 
+def test_features_of_sfid_are_torch_fidelitys(weights: Path, photographs: dict[str, Tensor]) -> None:
+    """Of its extractor's branch, flattened as ADM does [N, H, W, C], they are those of sfid_inception."""
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    peer = module.FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
+    )
+    maps: list[Tensor] = []
+    peer.Mixed_6d.branch1x1.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    images = photographs["test"][:2]
+    with torch.inference_mode():
+        peer(images)
+        found = create_extractor("sfid_inception", weights_path=weights)(images)["mixed_6_conv"]
+    expected = maps[0].numpy().transpose(0, 2, 3, 1)[..., :7].reshape(2, -1)
+    assert maps[0].shape == (2, 192, 17, 17)
+    assert found.shape == (2023, 2, 1)
+    assert expected.min() == 0  # after the ReLU
+    assert expected.std() > 0.1 * expected.max() / 7
+    np.testing.assert_allclose(found[..., 0].T, expected, rtol=0, atol=1e-4 * expected.max())
+
+
 def _torchmetrics(feature: int, weights: Path, *, antialias: bool) -> object:
     pytest.importorskip("torch_fidelity")
     from torchmetrics.image.fid import FrechetInceptionDistance as Peer

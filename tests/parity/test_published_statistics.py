@@ -155,6 +155,37 @@ def test_clean_fids_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(covariance, np.cov(features, rowvar=False), rtol=1e-12, atol=1e-9)
 
 
+def test_sfid_against_adms_file(weights: Path, sets: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """The layer Fréchet distance from an imported file of ADM is sFID of the features that ADM's evaluator takes."""
+    network = fid_inception().eval()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    maps: list[Tensor] = []
+    network.Mixed_6d.branch1x1.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    resize = create_extractor("fid_inception_legacy_tensorflow", weights_path=weights).preprocess
+    features = []
+    for images in (sets[0][:12], sets[1][:9]):
+        with torch.inference_mode():
+            network(resize(images))
+        features.append(maps.pop().permute(0, 2, 3, 1)[..., :7].flatten(1).double().numpy())
+    real, generated = features
+    sums = {"mu_s": real.mean(axis=0), "sigma_s": np.cov(real, rowvar=False)}
+    pooled = _features(12, 2048, 3).numpy()
+    path = tmp_path / "VIRTUAL.npz"
+    np.savez(path, arr_0=np.zeros((1, 8, 8, 3), np.uint8), mu=pooled.mean(axis=0), sigma=np.cov(pooled.T), **sums)
+    _, reference = import_statistics(path, n_images=12)
+    metric = LayerFrechetDistance("sfid_inception", weights_path=weights, reference=reference)
+    metric.set_dtype(torch.float64).update(sets[1][:9])
+    # The trace of the root of a product of covariances, of few images: a nuclear norm of their centred features.
+    a, b = (x - x.mean(axis=0) for x in features)
+    traces = (a**2).sum() / 11 + (b**2).sum() / 8
+    between = ((real.mean(axis=0) - generated.mean(axis=0)) ** 2).sum()
+    expected = between + traces - 2 * np.linalg.norm(a @ b.T, "nuc") / (11 * 8) ** 0.5
+    assert expected > 1e-3 * traces
+    assert float(metric.compute()) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="layers differ"):
+        compare.layer_frechet(metric.dna(), import_statistics(path, n_images=12)[0])
+
+
 def test_pytorch_fid_reads_and_writes(real: VDNA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pytorch-fid reads an exported file as it is, and the moments that it computes are imported."""
     module = pytest.importorskip("pytorch_fid.fid_score")

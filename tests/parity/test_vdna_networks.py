@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from vdna_metrics import create_extractor
 from vdna_metrics.extractors.architectures import build_architecture, fid_inception
+from vdna_metrics.extractors.catalogue import CATALOGUE
 
 pytest.importorskip("vdna")
 pytestmark = [
@@ -178,3 +180,30 @@ def test_dinov2_positions_are_its_authors(size: int) -> None:
         tokens = torch.cat([network.cls_token, patches.flatten(1, 2)], dim=1)
         expected = tokens + theirs.interpolate_pos_encoding(tokens, size, size)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "patch", "width", "embedding"),
+    [("clip_vit_b32", 224, 32, 768, 512), ("clip_vit_l14_336", 336, 14, 1024, 768)],
+)
+def test_clip_embeddings_are_openais(
+    name: str, size: int, patch: int, width: int, embedding: int, tmp_path: Path
+) -> None:
+    """Weights in the layout of OpenAI's file give what its encode_image gives, in two blocks of the whole's width."""
+    from vdna.networks.clip import VisionTransformer
+
+    spec = CATALOGUE[name]
+    theirs = VisionTransformer(size, patch, width, 2, width // 64, embedding).eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in theirs.parameters():
+        parameter.data.normal_(0, (1 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.5, generator=generator)
+    torch.save({f"visual.{key}": value for key, value in theirs.state_dict().items()}, tmp_path / "clip.pth")
+    two_blocks = {"architecture_kwargs": {"depth": 2}, "weights": str(tmp_path / "clip.pth")}
+    extractor = create_extractor(replace(spec, name="two blocks", **two_blocks))
+    images = _images(size)
+    with torch.inference_mode():
+        expected, _ = theirs(extractor.preprocess(images))
+        found = extractor(images)["embedding"]
+    assert found.shape == (embedding, 2, 1)
+    assert spec.preprocess.size == (size, size)
+    torch.testing.assert_close(found[..., 0].T, expected, rtol=0, atol=1e-4 * float(expected.std()))

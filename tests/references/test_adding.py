@@ -141,21 +141,22 @@ def _adm(path: Path) -> Path:
 
 
 def test_an_adm_file_is_two_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its two layers stand beside each other, whatever is replaced, and the layers asked for find theirs."""
+    """FID's and sFID's stand beside each other, whatever is replaced, and the layers asked for find theirs."""
     monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
     path = _adm(tmp_path / "adm.npz")
     options = ("--images", "40", "--name", "imagenet/64", "--store", str(tmp_path / "store"))
     for more in ((), ("--overwrite",)):
         run("references", "import", str(path), *options, *more)
-        names = [
-            record.name.partition("[")[2] for record in ReferenceStore(str(tmp_path / "store")).manifest().references
+        names = [record.name for record in ReferenceStore(str(tmp_path / "store")).manifest().references]
+        assert names == [
+            "imagenet/64@fid_inception_legacy_tensorflow#layer_gaussian[block_3]",
+            "imagenet/64@sfid_inception#layer_gaussian",
         ]
-        assert names == ["block_3]", "mixed_6_conv]"]
     name = f"{tmp_path / 'store'}::imagenet/64"
     assert list(load_reference(name, kind="gaussian", layers=["block_3"]).layout) == ["block_3"]
-    with pytest.raises(ValueError, match=r"could be: .*\[block_3\], .*\[mixed_6_conv\]"):
+    with pytest.raises(ValueError, match=r"could be: .*\[block_3\], .*@sfid_inception"):
         load_reference(name)
-    assert list(load_reference(f"{name}[mixed_6_conv]").layout) == ["mixed_6_conv"]
+    assert list(load_reference(f"{name}@sfid_inception").layout) == ["mixed_6_conv"]
     assert {dna.n_images for dna in import_statistics(path, n_images=40)} == {40}
     with pytest.raises(ValueError, match=r"adm\.npz holds statistics of another tool.*n_images=.*references import"):
         resolve(path)

@@ -36,6 +36,11 @@ from .features import (
     find_copies as find_copies,
     measure_fidelity as measure_fidelity,
 )
+from .frechet_ratio import (
+    FrechetRatio as FrechetRatio,
+    NetworkRatio as NetworkRatio,
+    frechet_distance_ratio as frechet_distance_ratio,
+)
 from .matrices import (
     DistanceMatrix as DistanceMatrix,
     GroupDistance as GroupDistance,

@@ -36,6 +36,7 @@ _OF_NETWORKS = (
     *(item.name for item in fields(options.RunningOptions) if item.name != "trust_code"),
 )
 _OF_ONE_NETWORK = ("layers", "directions", "neurons", "neuron_weights", "ranges")
+_OF_THE_FID_INCEPTION = ("fid_inception", "sfid_inception")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class NetworksOptions:
     layers: tuple[str, ...] | None = option(
         type=options.names(), metavar="A,B", help="Layers to compare; of one network."
     )
-    fid_weights: str | None = option(metavar="FILE", help="Local weights of the FID Inception.")
+    fid_weights: str | None = option(metavar="FILE", help="Local weights of the FID Inception, for fid and sfid.")
     fid_mode: Any = option(
         type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
         default="clean",
@@ -236,8 +237,8 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     own = {column.extractor for column in columns if column.extractor is not None}
     free = [column for column in columns if column.extractor is None]
     names: tuple[str, ...] = given.extractors or ()
-    if "fid_inception" not in own and given.fid_weights is not None:
-        raise click.UsageError("--fid-weights is for fid, which --metrics does not name")
+    if not own.intersection(_OF_THE_FID_INCEPTION) and given.fid_weights is not None:
+        raise click.UsageError("--fid-weights is for fid and sfid, which --metrics does not name")
     if names and not free:
         raise click.UsageError(f"{columns[0].name} has its own network: leave --extractors out")
     for name in _OF_ONE_NETWORK:
@@ -245,6 +246,11 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         if value is not None and (name, value) != ("ranges", "auto") and len(names) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} is of one network, got {', '.join(names)}")
     running, reference, first, made = vars(given.running), None, None, list[FeatureExtractor]()
+    named = [text.partition("=") for text in given.weights]
+    own_files = {name: file for name, _, file in named if name in own} | dict.fromkeys(
+        _OF_THE_FID_INCEPTION, given.fid_weights
+    )
+    given_files = [text for text in given.weights if text.partition("=")[0] not in own]
     if free and all(f"{name}:".startswith(FEATURES) for name in names):
         kinds = kinds_of(free)
         reference = resolve(*plan.references, kinds=kinds, root=plan.root)
@@ -252,7 +258,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         first = next((each for each in (reference, *others) if each.dnas), reference)
         features = next((each.images for each in (reference, *others) if each.images and each.images.features), None)
         if features is not None:
-            said = NetworkOptions(next(iter(names), None), next(iter(given.weights), None), None, given.running)
+            said = NetworkOptions(next(iter(names), None), next(iter(given_files), None), None, given.running)
             made = [take_features(said, free, next(map(total_of, first.dnas), None), features)]
         elif not names:
             found = (rebuildable_name(extractor_of(dna), dna.fingerprint) for dna in first.dnas)
@@ -260,7 +266,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
             if first.dnas:
                 running = running_as(first.dnas[0].fingerprint, running)
     if not made:
-        files, layers = _weights(given.weights, names), list(given.layers or ()) or None
+        files, layers = _weights(given_files, names), list(given.layers or ()) or None
         specs = {name: spec_and_module(name, files.get(name), trust_code=given.running.trust_code) for name in names}
         if names and first is None:
             called = [spec.name for spec, _ in specs.values()]
@@ -273,9 +279,10 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
                     paths, like = places, running_as(dna.fingerprint, running)
             made.append(extractor_and_layout(name, layers, paths=paths, weights_path=files.get(name), **like)[0])
     fid, running = FID_INCEPTIONS[given.fid_mode], {**running, "directions": None}
-    networks = {name: create_extractor(name, **running) for name in own if name != "fid_inception"}
-    if "fid_inception" in own:
-        networks["fid_inception"] = create_extractor(fid, weights_path=given.fid_weights, **running)
+    networks = {
+        name: create_extractor(fid if name == "fid_inception" else name, weights_path=own_files.get(name), **running)
+        for name in own
+    }
     plan = replace(plan, extractors=tuple(made), networks=networks)
     # Without the DNAs of columns' own networks.
     opened = reference is not None and (not own or not reference.dnas)

@@ -189,13 +189,40 @@ ColumnLike = str | Distance | Column
 
 # Distances in one layer of one network that have a name of their own.
 _NAMED = {
-    "fid": Column(
-        "lfd",
-        name="fid",
-        label="FID",
-        meaning="The layer Fréchet distance on the pooled output of the FID Inception.",
-        extractor="fid_inception",
-        layers=("block_3",),
+    column.name: column
+    for column in (
+        Column(
+            "lfd",
+            name="fid",
+            label="FID",
+            meaning="The layer Fréchet distance on the pooled output of the FID Inception.",
+            extractor="fid_inception",
+            layers=("block_3",),
+        ),
+        Column(
+            "lfd",
+            name="sfid",
+            label="sFID",
+            meaning="The layer Fréchet distance on 7 channels of the FID Inception at each position, as ADM's.",
+            extractor="sfid_inception",
+            layers=("mixed_6_conv",),
+        ),
+        Column(
+            "lfd",
+            name="fd_dinov2",
+            label="FD-DINOv2",
+            meaning="The layer Fréchet distance on the class token of DINOv2 ViT-L/14.",
+            extractor="fd_dinov2",
+            layers=("class_token",),
+        ),
+        Column(
+            "lfd",
+            name="clip_fd",
+            label="CLIP-FD",
+            meaning="The layer Fréchet distance on the embedding of CLIP ViT-B/32.",
+            extractor="clip_vit_b32",
+            layers=("embedding",),
+        ),
     )
 }
 

@@ -28,7 +28,7 @@ from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike, Per, chosen_wei
 Reduction = Literal["mean", "layer", "none"]
 DistanceResult = Tensor | dict[str, Tensor]
 ENTRY_POINTS = "vdna_metrics.distances"
-RESERVED = ("fid",)  # names of columns
+RESERVED = ("fid", "sfid", "fd_dinov2", "clip_fd")  # names of columns
 _SQUARED = "squared activations"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -192,7 +192,7 @@ def fid_inception() -> nn.Module:
     """Inception v3 as FID uses it: TensorFlow's pooling, 1008 classes; weights not loaded.
 
     clean-fid's blocks in torchvision's network, so that pytorch-fid's, clean-fid's and torch-fidelity's weight files
-    load by name.
+    load by name. Its submodule ``Mixed_6d.branch1x1.spatial`` gives the features of sFID, see `SpatialFeatures`.
     """
     from cleanfid import inception_pytorch as blocks
     from torchvision.models import inception_v3
@@ -207,7 +207,50 @@ def fid_inception() -> nn.Module:
     network.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
     network.Mixed_7b = blocks.FIDInceptionE_1(1280)
     network.Mixed_7c = blocks.FIDInceptionE_2(2048)
+    block: Any = network.Mixed_6d
+    block.branch1x1 = _BranchOfSFID(block.branch1x1)
     return network
+
+
+class SpatialFeatures(nn.Module):
+    """First channels of a feature map at every position, ``[N, C, H, W]`` -> ``[N, H * W * channels]``.
+
+    Rows, then columns, then channels, as ADM flattens ``spatial[..., :7]`` of ``[N, H, W, C]``.
+
+    Args:
+        channels: how many.
+
+    Source: `evaluations/evaluator.py` of openai/guided-diffusion (``FID_SPATIAL_NAME``, ``_create_feature_graph`` and
+    ``compute_activations``), for Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", 2021; the
+    features are those of Nash et al., "Generating Images with Sparse Representations", 2021. That ``mixed_6/conv`` of
+    TensorFlow's graph is ``Mixed_6d.branch1x1`` says the table of names by which pytorch-fid's weights were converted.
+
+    Examples:
+        >>> SpatialFeatures(2)(torch.arange(12.0).view(1, 3, 2, 2))
+        tensor([[0., 4., 1., 5., 2., 6., 3., 7.]])
+    """
+
+    def __init__(self, channels: int = 7) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> ``[N, H * W * channels]``."""
+        return maps[:, : self.channels].permute(0, 2, 3, 1).flatten(1)
+
+
+class _BranchOfSFID(nn.Module):
+    """A branch of torchvision's Inception, convolution, norm and ReLU, whose `spatial` sees what it gives."""
+
+    def __init__(self, branch: Any) -> None:
+        super().__init__()
+        self.conv, self.bn = branch.conv, branch.bn
+        self.spatial = SpatialFeatures()
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = F.relu(self.bn(self.conv(x)), inplace=True)
+        self.spatial(maps)
+        return maps
 
 
 def dinov2(name: str) -> nn.Module:

@@ -29,14 +29,16 @@ _VIT_S16, _VIT_B16, _VIT_L16 = (
     partial(_HEADLESS, architecture=f"vit_{size}_patch16_224", layers=_vit_blocks(depth), neurons=(depth + 1) * width)
     for size, depth, width in (("small", 12, 384), ("base", 12, 768), ("large", 24, 1024))
 )
-_CLIP = partial(
-    _HEADLESS,
+_OPENAI = partial(
+    ExtractorSpec,
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     weights="timm",
-    ignore_weights=("head.",),
     licence="MIT",
 )
+_CLIP = partial(_OPENAI, architecture_kwargs={"num_classes": 0}, ignore_weights=("head.",))
+# timm's head is the projection to the space of images and texts.
+_CLIP_EMBEDDING = partial(_OPENAI, layers={"embedding": "head"})
 _FID_INCEPTION = partial(
     ExtractorSpec,
     architecture="fid_inception",
@@ -196,6 +198,21 @@ _FID = tuple(
     for mode, (middle, run) in _FID_RUNS.items()
 )
 
+_SFID = (
+    _FID_INCEPTION(
+        name="sfid_inception",
+        layers={"mixed_6_conv": "Mixed_6d.branch1x1.spatial"},
+        mean=128 / 255,
+        std=128 / 255,
+        preprocessing="legacy_tensorflow",
+        neurons=2_023,
+        note="the FID Inception v3 as ADM (Dhariwal and Nichol, 2021) runs it for sFID (Nash et al., 2021): each of "
+        "17 x 17 positions of the first 7 channels of Mixed_6d's 1x1 branch after its ReLU, mixed_6/conv:0 in "
+        "TensorFlow's graph, is a neuron, in the order rows, columns, channels; images are resized as TensorFlow 1 "
+        "did; sFID is the layer Fréchet distance",
+    ),
+)
+
 _HRNET = (
     ExtractorSpec(
         name="hrnet_w48",
@@ -285,6 +302,27 @@ _SUCCESSORS = (
         note="image tower of OpenAI's CLIP ViT-L/14 (Radford et al., 2021), trained on 400M images with their texts; "
         "layers by the vdna package's names, as clip_im_vit_b16's; OpenAI's model card asks for study before any "
         "deployment",
+    ),
+    _CLIP_EMBEDDING(
+        name="clip_vit_l14_336",
+        architecture="vit_large_patch14_clip_quickgelu_336.openai",
+        size=336,
+        crop="center",
+        neurons=768,
+        note="embedding of OpenAI's CLIP ViT-L/14 at 336 pixels (Radford et al., 2021), projected and not normalised, "
+        "for CMMD (Jayasumana et al., 2024), which normalises it: the largest central square, resized by antialiased "
+        "bicubic filtering, which CMMD's code rounds to whole levels; OpenAI's model card asks for study before any "
+        "deployment",
+    ),
+    _CLIP_EMBEDDING(
+        name="clip_vit_b32",
+        architecture="vit_base_patch32_clip_quickgelu_224.openai",
+        crop="short_side_center",
+        neurons=512,
+        note="embedding of OpenAI's CLIP ViT-B/32 (Radford et al., 2021), projected and not normalised, for CLIP-FD "
+        "as in clean-fid (model clip_vit_b_32; Kynkäänniemi et al., 2023): the short side resized by antialiased "
+        "bicubic filtering to 224 pixels, then the centre; clean-fid rounds to whole levels and on GPUs computes in "
+        "half precision; OpenAI's model card asks for study before any deployment",
     ),
     _HEADLESS(
         name="siglip_vit_base",
@@ -393,7 +431,7 @@ _DIFFUSION = (
     ),
 )
 
-_SPECS = (*_EMBEDDED, *_SEEDED, *_VDNA, *_FID, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)
+_SPECS = (*_EMBEDDED, *_SEEDED, *_VDNA, *_FID, *_SFID, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)
 
 CATALOGUE: Mapping[str, ExtractorSpec] = {spec.name: spec for spec in _SPECS}
 

@@ -20,3 +20,4 @@ from .features import (
     VendiScore as VendiScore,
 )
 from .inception import FrechetInceptionDistance as FrechetInceptionDistance
+from .ratio import FrechetDistanceRatio as FrechetDistanceRatio, FrechetNormaliser as FrechetNormaliser

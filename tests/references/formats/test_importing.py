@@ -167,6 +167,7 @@ def test_adm_has_two(tmp_path: Path) -> None:
     fid, sfid = import_statistics(path, n_images=40)
     assert _is_of(fid, "fid_inception_legacy_tensorflow", "block_3")
     _assert_holds(fid, *_moments(2048), n=40)
+    assert _is_of(sfid, "sfid_inception", "mixed_6_conv")
     _assert_holds(sfid, mu_s, sigma_s, n=40)
     assert fid.provenance.origin == sfid.provenance.origin
     with pytest.raises(ValueError, match="these DNAs cannot be compared: layers differ"):

@@ -45,9 +45,6 @@ from vdna_metrics.references.formats.published import (
     EXPORTED,
     FID_LAYERS,
     FORMATS,
-    SPATIAL_LAYER,
-    SPATIAL_PATH,
-    SPATIAL_WIDTH,
     TORCH_FIDELITY_INPUTS,
     Format,
     find_published,
@@ -69,12 +66,13 @@ def import_statistics(
     """DNAs from statistics that others made.
 
     Their preprocessing is that of the extractor they name (``fid_inception``, ``fid_inception_legacy_tensorflow``,
-    ``fid_inception_legacy_pytorch``, ``fid_inception_torchmetrics``, ``fd_dinov2``), so they compare with DNAs made by
-    it, and with no other. Weights are not recorded in these files and not compared. Sums are taken over as they are; a
-    covariance comes back to rounding (2e-16) from the sum that it is kept as.
+    ``fid_inception_legacy_pytorch``, ``fid_inception_torchmetrics``, ``sfid_inception``, ``fd_dinov2``), so they
+    compare with DNAs made by it, and with no other. Weights are not recorded in these files and not compared. Sums are
+    taken over as they are; a covariance comes back to rounding (2e-16) from the sum that it is kept as.
 
     ADM's files also hold images, ``arr_0``, which are 10 000 others than those behind ``mu``: `open_images` reads
-    these. Its ``mu_s`` becomes a DNA of its own, of a layer that no extractor here gives.
+    these. Its ``mu_s`` and ``sigma_s`` become a DNA of their own, of the extractor ``sfid_inception``, whose layer
+    Fréchet distance is sFID.
 
     Tested against clean-fid 0.1.35, pytorch-fid 0.3, torch-fidelity 0.4, torchmetrics 1.9 and vdna 0.1.1 themselves;
     files of ADM, EDM, EDM2, StyleGAN3 and dgm-eval were made in tests by what these projects' sources do.
@@ -138,8 +136,7 @@ def import_statistics(
     dnas = []
     for spec, distribution in _distributions(format, parts, mode, count, what):
         (layer,) = distribution.layout
-        paths = {layer: SPATIAL_PATH if layer == SPATIAL_LAYER else spec.paths[layer]}
-        fingerprint = ExtractorFingerprint(spec.architecture_id, "", spec.preprocess.id, paths)
+        fingerprint = ExtractorFingerprint(spec.architecture_id, "", spec.preprocess.id, {layer: spec.paths[layer]})
         dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, sources, origin=origin)))
     return dnas
 
@@ -332,7 +329,8 @@ def _distributions(
     format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | None, n: int, what: str
 ) -> list[tuple[ExtractorSpec, LayerGaussianDistribution]]:
     """Those of a file, each with the extractor whose activations it holds."""
-    dinov2, modes, how = CATALOGUE["fd_dinov2"], FORMATS[format].modes, ""
+    dinov2, sfid = CATALOGUE["fd_dinov2"], CATALOGUE["sfid_inception"]
+    modes, how = FORMATS[format].modes, ""
     if format == "torchmetrics":
         how = " (antialias=True, its default, or antialias=False)"
     if format == "dgm-eval":
@@ -369,7 +367,7 @@ def _distributions(
         layer = _layer(format, len(_values(inception, "mu", what)), what)
         found.append((spec, _of_moments(layer, inception, n, what)))
     if format == "ADM":
-        found.append((spec, _of_moments(SPATIAL_LAYER, parts, n, what, suffix="_s", width=SPATIAL_WIDTH)))
+        found.append((sfid, _of_moments("mixed_6_conv", parts, n, what, suffix="_s", width=sfid.neurons)))
     if format == "EDM2" and "fd_dinov2" in parts:
         of = f"{what}: fd_dinov2"
         found.append((dinov2, _of_moments("class_token", parts["fd_dinov2"], n, of, width=dinov2.neurons)))

@@ -19,8 +19,6 @@ ExportFormat = Literal["clean-fid", "vdna"]
 FID_LAYERS = {64: "block_0", 192: "block_1", 768: "block_2", 2048: "block_3"}
 _WIDTHS = tuple(FID_LAYERS)
 EXPORTED = "statistics"  # kind of file, as our header has it
-# The sum behind sFID: 7 channels of the first branch of Mixed_6d, each of its 17 x 17 positions a neuron.
-SPATIAL_LAYER, SPATIAL_PATH, SPATIAL_WIDTH = "mixed_6_conv", "mixed_6/conv:0[..., :7]", 2023
 
 
 @dataclass(frozen=True)
