@@ -82,13 +82,13 @@ def test_a_comment_without_end_is_no_image() -> None:
 
 def test_rows_of_an_array_have_the_limit_of_images(tmp_path: Path) -> None:
     """A sparse array of some huge images is refused before one is read; one of many small ones is none such."""
-    for name, shape in (("huge", (2, 40_000, 40_000)), ("many", (2_000_000, 8, 8, 3))):
+    for name, shape in (("huge", (2, 40_000, 40_000)), ("many", (1_500_000, 8, 8, 3))):
         with (tmp_path / f"{name}.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             file.truncate(file.tell() + int(np.prod(shape)))
     with pytest.raises(ValueError, match=r"huge.npy.* expected at most \d+ pixels .*got 1600000000"):
         open_images(tmp_path / "huge.npy")
-    assert len(open_images(tmp_path / "many.npy")) == 2_000_000
+    assert len(open_images(tmp_path / "many.npy")) == 1_500_000
 
 
 def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:

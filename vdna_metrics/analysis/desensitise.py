@@ -323,7 +323,7 @@ def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
         ValueError: for a table of another form; the line is named.
     """
     with errors_of(str(path)):
-        lines = enumerate(map(str.strip, read_text(path, "images")), 1)
+        lines = enumerate(map(str.strip, read_text(path, "images", b", \t\v\f\x1c\x1d\x1e\x1f")), 1)
         rows = [(number, line) for number, line in lines if line]
     if rows and rows[0][1].isdecimal():
         rows = rows[1:]

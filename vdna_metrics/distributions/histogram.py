@@ -33,9 +33,14 @@ class Histogram(Distribution):
     def given(self) -> GivenRanges:
         """The ranges that make another histogram with the same settings."""
 
-    def body_size(self) -> int:
+    @staticmethod
+    def _body(layout: NeuronLayout, bins: int) -> int:
         """Counts, and two more numbers of each neuron."""
-        return self.layout.total * (self.bins + 2)
+        return layout.total * (bins + 2)
+
+    def body_size(self) -> int:
+        """Length of all counts."""
+        return self._body(self.layout, self.bins)
 
     @property
     @abstractmethod
@@ -147,9 +152,7 @@ class HistogramDistribution(Histogram):
             ValueError: when it is not between 1 and 2**24.
         """
         check_bins(bins)
-        layout = ranges.layout
-        size = 1 + len(layout) + layout.total * (bins + 2)
-        return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), ranges, bins)
+        return cls(ranges.layout, cls._zeros(ranges.layout, cls._body(ranges.layout, bins), device), ranges, bins)
 
     @property
     def given(self) -> GivenRanges:

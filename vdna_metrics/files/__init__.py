@@ -3,6 +3,7 @@
 from vdna_metrics.files.archives import (
     ArchiveHeaders as ArchiveHeaders,
     open_archive as open_archive,
+    open_member as open_member,
     open_zip as open_zip,
     read_member as read_member,
 )

@@ -59,7 +59,7 @@ def open_zip(path: str | Path, limit: Literal["images", "members"]) -> Iterator[
         yield archive
 
 
-_ENTRY = 512  # bytes of one in the directory of a zip: 46, its name, and fields that tools add
+_ENTRY = 128  # bytes of one in the directory of a zip: 46, its name, and fields that tools add
 
 
 @contextmanager

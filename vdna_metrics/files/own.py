@@ -32,9 +32,11 @@ def _sha256(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> st
     stated = {name: value for name, value in header.items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name])
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(array.data if array.size else b"")
+        # By parts, since one in another order would be copied whole.
+        for part in np.nditer(array, ["external_loop", "buffered", "zerosize_ok", "refs_ok"], order="C"):
+            digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 

@@ -73,16 +73,32 @@ def read_whole(path: str | Path, limit: LimitName) -> bytes:
         return file.read(size)  # which allocates as much, so no more is asked for
 
 
-def read_text(path: str | Path, limit: LimitName) -> io.TextIOWrapper:
+def read_text(path: str | Path, limit: LimitName, separators: bytes = b"") -> io.TextIOWrapper:
     """The UTF-8 text of a regular file, to be read line by line, of no more lines than a limit.
+
+    Args:
+        path: of the file.
+        limit: of lines.
+        separators: of the cells of a table, which has no more than eight times as many.
 
     Raises:
         OSError: when it cannot be read.
         ValueError: as `read_whole`, for too many lines, and while it is read for other text; whoever calls names it.
     """
     data = read_whole(path, "text_bytes")
+    check_limit("text_bytes", _letters(data), "its letters")
     check_limit(limit, max(map(data.count, (b"\n", b"\r"))), "its lines")
+    cells = len(data) - len(data.translate(None, separators))
+    check_limit(limit, cells // _COLUMNS, f"its cells, {_COLUMNS} of a line")
     return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+
+
+_COLUMNS = 8
+
+
+def _letters(data: bytes) -> int:
+    """Bytes that text takes in memory: where a letter needs four, all have four."""
+    return len(data) * (1 if data.isascii() else 4)
 
 
 def sha256_of_file(path: str | Path) -> str:
@@ -114,9 +130,9 @@ def plain_json(text: bytes | str) -> Any:
         Traceback (most recent call last):
         ValueError: expected JSON: an object has 'a' twice
     """
-    check_limit("json_bytes", len(text), "JSON")
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    check_limit("json_bytes", _letters(data), "JSON")
     with errors_of("expected JSON", (ValueError, RecursionError)):
-        data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
         check_limit("json_values", sum(map(data.count, (b",", b"[", b"{"))), "its values")
         value = json.loads(data, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number)
         level: list[Any] = [[value]]

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vdna_metrics.extractors.precomputed import ONLY_LAYER
-from vdna_metrics.files import array_headers, is_ours, read_arrays, read_npy
+from vdna_metrics.files import array_headers, check_limit, errors_of, is_ours, read_arrays, read_npy
 from vdna_metrics.references.formats.importing import load_torch, stored_array
 from vdna_metrics.references.formats.unpickling import StoredTensor
 
@@ -65,4 +65,6 @@ def _of_torch(path: Path) -> dict[str, NDArray[Any]]:
         return {}
     if not _are_features({name: (each.dtype.kind, each.shape) for name, each in stored.items()}):
         return {}
+    with errors_of(str(path)):
+        check_limit("array_bytes", sum(each.nbytes for each in stored.values()), f"its {len(stored)} arrays")
     return {str(name): stored_array(each, str(name), str(path)) for name, each in stored.items()}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -345,7 +346,7 @@ def test_legacy_tensors_come_back(name: str) -> None:
     stream, tensor = io.BytesIO(), TENSORS[name]
     torch.save({"x": tensor, "again": tensor, "y": [torch.zeros(3)]}, stream, _use_new_zipfile_serialization=False)
     assert is_legacy_torch(stream.getvalue()[:64])
-    found = load_legacy_torch(stream.getvalue(), "stats.pt")
+    found = load_legacy_torch(partial(io.BytesIO, stream.getvalue()), "stats.pt")
     expected = tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
     for array in (found["x"].array(), found["again"].array()):
         assert array.dtype == expected.dtype
@@ -359,7 +360,7 @@ def test_every_protocol_of_legacy_files_is_known(protocol: int) -> None:
     stream = io.BytesIO()
     torch.save({"x": torch.ones(2)}, stream, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     assert is_legacy_torch(stream.getvalue()[:64])
-    assert load_legacy_torch(stream.getvalue(), "stats.pt")["x"].array().tolist() == [1.0, 1.0]
+    assert load_legacy_torch(partial(io.BytesIO, stream.getvalue()), "stats.pt")["x"].array().tolist() == [1.0, 1.0]
     assert not is_legacy_torch(pickle.dumps({"x": 1}, protocol)[:64])
 
 
@@ -370,10 +371,10 @@ def test_damaged_legacy_files_are_named() -> None:
     whole = stream.getvalue()
     for end in range(0, len(whole), 7):
         with pytest.raises(ValueError, match=r"^stats\.pt is damaged"):
-            load_legacy_torch(whole[:end], "stats.pt")
+            load_legacy_torch(partial(io.BytesIO, whole[:end]), "stats.pt")
     longer = whole[:-24] + (1 << 40).to_bytes(8, "little") + whole[-16:]
     with pytest.raises(ValueError, match=r"expected 4 numbers in storage '\d+', got 1099511627776"):
-        load_legacy_torch(longer, "stats.pt")
+        load_legacy_torch(partial(io.BytesIO, longer), "stats.pt")
 
 
 def test_the_pickles_of_a_legacy_file_share_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,4 +384,4 @@ def test_the_pickles_of_a_legacy_file_share_a_budget(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(unpickling, "_TIMES", 0)
     assert load_pickle(several, "stats.pt")[0] == "x" * 900
     with pytest.raises(ValueError, match=r"^stats\.pt is refused: it makes more than 128000 bytes"):
-        load_legacy_torch(several, "stats.pt")
+        load_legacy_torch(partial(io.BytesIO, several), "stats.pt")

@@ -8,6 +8,8 @@ said, is in docs/references.md.
 
 from __future__ import annotations
 
+import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,15 +30,14 @@ from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.files import (
     DAMAGE,
     check_file,
-    check_limit,
     errors_of,
     is_ours,
     open_archive,
+    open_member,
     open_regular,
     read_arrays,
     read_member,
     read_npz,
-    read_whole,
     sha256_of_file,
 )
 from vdna_metrics.fingerprint import ExtractorFingerprint
@@ -235,7 +236,8 @@ def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
         if container == "npz":
             return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
         if container == "pickle":
-            return container, _dict(load_pickle(read_whole(path, "array_bytes"), what), what)
+            with io.BufferedReader(open_regular(path)) as file:
+                return container, _dict(load_pickle(file, what, size=os.fstat(file.fileno()).st_size), what)
     raise ValueError(f"{what} is not a file of statistics: neither an .npz or torch file nor a pickle")
 
 
@@ -250,7 +252,7 @@ def load_torch(path: Path, what: str) -> Any:
     with open_regular(path) as file:
         is_archive = file.read(2) == b"PK"
     if not is_archive:
-        return load_legacy_torch(read_whole(path, "array_bytes"), what)
+        return load_legacy_torch(lambda: io.BufferedReader(open_regular(path)), what)
     with open_archive(path) as (archive, members):
         pickles = [name for name in members if name.endswith("data.pkl")]
         if len(pickles) != 1:
@@ -265,8 +267,8 @@ def load_torch(path: Path, what: str) -> Any:
                 return read_member(archive, members[stored], size)
 
         info = members[pickled]
-        check_limit("array_bytes", info.file_size, f"member {info.filename!r}")
-        return load_pickle(read_member(archive, info, info.file_size), what, tensor_bytes)
+        with open_member(archive, info) as stream:
+            return load_pickle(stream, what, tensor_bytes, size=info.file_size)
 
 
 def _states(loaded: Any, what: str) -> dict[str, Any]:
