@@ -27,10 +27,9 @@ def open_regular(path: str | Path) -> io.FileIO:
     """
     flags = getattr(os, "O_NONBLOCK", 0)
     file = io.FileIO(path, opener=lambda name, mode: os.open(name, mode | flags))
-    mode = os.fstat(file.fileno()).st_mode
-    if not stat.S_ISREG(mode):
+    if kind := _odd_kind(os.fstat(file.fileno())):
         file.close()
-        raise ValueError(f"expected a regular file, got {_KINDS.get(stat.S_IFMT(mode), 'another kind')}")
+        raise ValueError(f"expected a regular file, got {kind}")
     return file
 
 
@@ -52,9 +51,19 @@ def check_file(path: Path, what: str = "file") -> None:
     """
     if not path.exists():
         raise FileNotFoundError(f"no such {what}: {path}")
-    if not path.is_file():
-        kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode), "another kind")
+    if kind := _odd_kind(path.stat()):
         raise ValueError(f"{path}: expected a regular file, got {kind}")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ``ValueError`` where a file would take the place of something else: a folder, a pipe or a device."""
+    if path.exists() and (kind := _odd_kind(path.stat())):
+        raise ValueError(f"cannot write {path}: it is {kind}")
+
+
+def _odd_kind(status: os.stat_result) -> str:
+    """What is no regular file; else nothing."""
+    return "" if stat.S_ISREG(status.st_mode) else _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
 
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFSOCK: "a socket"}

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from vdna_metrics.files.reading import check_replaceable
+
 
 def check_folder(folder: Path, what: str = "") -> None:
     """Raise ``ValueError`` for a folder that cannot be made or written to, before the work, which alone makes it.
@@ -34,14 +36,19 @@ def check_writable(path: Path) -> None:
     """Raise ``ValueError`` for a file that cannot be written, before the work."""
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
-    if path.is_dir():
-        raise ValueError(f"cannot write {path}: it is a folder")
+    check_replaceable(path)
     check_folder(path.parent, str(path))
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of ``path`` when all is in it, and leaves no trace when that fails."""
+    """A file to write that takes the place of ``path`` when all is in it, and leaves no trace when that fails.
+
+    Raises:
+        OSError: when it cannot be written.
+        ValueError: where a folder, pipe or device has the name.
+    """
+    check_replaceable(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

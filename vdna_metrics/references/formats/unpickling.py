@@ -333,8 +333,8 @@ _NAME = 4096  # bytes of text that may have any letters
 class _Source:
     """Instructions of a pickle as `pickletools.genops` gives them, without asking for more than is there.
 
-    Lines are short, and long text is bytes of an array by protocol 2, each a letter of Latin-1; with others it would take
-    four times its size.
+    Lines are short, and long text is bytes of an array by protocol 2, each a letter of Latin-1: with others it would
+    take four times its size.
     """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
