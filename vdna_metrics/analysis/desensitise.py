@@ -334,7 +334,7 @@ def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
     header, body = cells[0], cells[1:]
     attributes = [name.strip() for name in (header if len(header) < len(body[0]) else header[1:])]
     if not attributes or len(set(attributes)) != len(attributes):
-        raise ValueError(f"{path}: attributes must be named, each with its own name, got {attributes}")
+        raise ValueError(f"{path}: attributes must be named, each with its own name, got {attributes[:8]}")
     table: dict[str, dict[str, bool]] = {}
     for (number, _), (image, *values) in zip(rows[1:], body, strict=True):
         if len(values) != len(attributes):

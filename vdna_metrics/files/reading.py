@@ -95,7 +95,7 @@ def read_text(path: str | Path, limit: LimitName, separators: bytes = b"") -> io
         ValueError: as `read_whole`, for too many lines, and while it is read for other text; whoever calls names it.
     """
     data = read_whole(path, "text_bytes")
-    check_limit("text_bytes", _letters(data), "its letters")
+    _check_letters("text_bytes", data, "it")
     check_limit(limit, max(map(data.count, (b"\n", b"\r"))), "its lines")
     cells = len(data) - len(data.translate(None, separators))
     check_limit(limit, cells // _COLUMNS, f"its cells, {_COLUMNS} of a line")
@@ -105,9 +105,10 @@ def read_text(path: str | Path, limit: LimitName, separators: bytes = b"") -> io
 _COLUMNS = 8
 
 
-def _letters(data: bytes) -> int:
-    """Bytes that text takes in memory: where a letter needs four, all have four."""
-    return len(data) * (1 if data.isascii() else 4)
+def _check_letters(limit: LimitName, data: bytes, what: str) -> None:
+    """Check what text takes in memory: where a letter needs four bytes, all have four."""
+    wide = not data.isascii()
+    check_limit(limit, len(data) * (4 if wide else 1), f"{what} is not all ASCII: 4 bytes a letter" if wide else what)
 
 
 def sha256_of_file(path: str | Path) -> str:
@@ -140,7 +141,7 @@ def plain_json(text: bytes | str) -> Any:
         ValueError: expected JSON: an object has 'a' twice
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    check_limit("json_bytes", _letters(data), "JSON")
+    _check_letters("json_bytes", data, "JSON")
     with errors_of("expected JSON", (ValueError, RecursionError)):
         check_limit("json_values", sum(map(data.count, (b",", b"[", b"{"))), "its values")
         value = json.loads(data, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number)

@@ -21,6 +21,7 @@ import torch
 from helpers.pickles import REPEATED, repeated
 
 from vdna_metrics.references.formats import unpickling
+from vdna_metrics.references.formats.importing import load_torch
 from vdna_metrics.references.formats.unpickling import is_legacy_torch, load_legacy_torch, load_pickle
 
 ARRAYS = {
@@ -312,6 +313,33 @@ def test_the_limit_of_arrays_is_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> 
     message = "makes more than 9000 bytes of its .*; if you trust it, set VDNA_METRICS_MAX_ARRAY_BYTES"
     with pytest.raises(ValueError, match=rf"^stats\.pkl is refused: it {message}$"):
         load_pickle(data, "stats.pkl")
+
+
+@pytest.mark.parametrize("torch_file", [False, True])
+def test_a_pickle_has_a_limit_of_its_own(torch_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is itself is limited, and not the tensors beside it."""
+    path = tmp_path / "stats.pt"
+    torch.save({"x": torch.zeros(4000)}, path) if torch_file else path.write_bytes(pickle.dumps({"x": "y" * 4000}))
+    monkeypatch.setenv("VDNA_METRICS_MAX_PICKLE_BYTES", "400")
+    if torch_file:
+        assert load_torch(path, "stats.pt")["x"].shape == (4000,)
+        monkeypatch.setenv("VDNA_METRICS_MAX_PICKLE_BYTES", "40")
+    with pytest.raises(
+        ValueError, match=r"its pickle: expected at most \d+ bytes of one pickle.*--limit pickle_bytes="
+    ):
+        load_torch(path, "stats.pt") if torch_file else load_pickle(path.read_bytes(), "stats.pt")
+
+
+@pytest.mark.parametrize("instruction", [b"X\x00\x00\x40\x00", b"\x8d\x00\x00\x40\x00\x00\x00\x00\x00", b"V"])
+def test_long_text_takes_no_more_than_its_bytes(instruction: bytes) -> None:
+    """One letter of four bytes would have all take four, so long text has those of Latin-1 alone."""
+    text = b"x" * ((4 << 20) - 4) + "\U0001f600".encode()
+    data = b"\x80\x04" + instruction + text + b"\n" * (instruction == b"V") + b"."
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"^stats\.pkl is (refused: it holds long text of other letters|damaged)"):
+        load_pickle(data, "stats.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    tracemalloc.stop()
 
 
 def test_errors_of_hostile_text_are_short() -> None:

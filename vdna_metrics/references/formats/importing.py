@@ -126,22 +126,42 @@ def import_statistics(
     check_file(path)
     if is_ours(path):
         return [_exported(path, what, mode, n_images, name)]
+    file = address if remote else path.name
+    called = name or (published.name.partition(":")[2] if published else path.stem)
     container, parts = _contents(path, what)
+    return _imported(path, container, parts, what, file, called, format, mode, n_images)
+
+
+def import_torch(path: Path, loaded: Any) -> list[VDNA]:
+    """`import_statistics` of a file that `load_torch` has read."""
+    what = str(path)
+    return _imported(path, "torch", _states(loaded, what), what, path.name, path.stem)
+
+
+def _imported(
+    path: Path,
+    container: Container,
+    parts: Mapping[str, Any],
+    what: str,
+    file: str,
+    called: str,
+    format: Format | None = None,
+    mode: PreprocessingMode | None = None,
+    n_images: int | None = None,
+) -> list[VDNA]:
     format = _format(container, parts, format, mode, what)
     count = _agreed("n_images", _stated_number(format, parts, path, what), n_images, what)
     if count is None:
         raise ValueError(f"{what} does not record of how many images it is: give n_images=")
     if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= 1 << 53:
         raise ValueError(f"{what}: a covariance needs 2 images or more, up to 2**53; n_images is {str(count)[:40]}")
-    file = address if remote else path.name
     origin = f"{format} (ddof {FORMATS[format].ddof}): {file}, sha256 {sha256_of_file(path)}"
-    sources = (name or (published.name.partition(":")[2] if published else path.stem),)
     dnas = []
     for spec, distribution in _distributions(format, parts, mode, count, what):
         (layer,) = distribution.layout
         paths = {layer: SPATIAL_PATH if layer == SPATIAL_LAYER else spec.paths[layer]}
         fingerprint = ExtractorFingerprint(spec.architecture_id, "", spec.preprocess.id, paths)
-        dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, sources, origin=origin)))
+        dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, (called,), origin=origin)))
     return dnas
 
 
@@ -268,7 +288,7 @@ def load_torch(path: Path, what: str) -> Any:
 
         info = members[pickled]
         with open_member(archive, info) as stream:
-            return load_pickle(stream, what, tensor_bytes, size=info.file_size)
+            return load_pickle(stream, f"member {info.filename!r}", tensor_bytes, size=info.file_size)
 
 
 def _states(loaded: Any, what: str) -> dict[str, Any]:
