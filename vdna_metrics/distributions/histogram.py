@@ -94,7 +94,8 @@ class Histogram(Distribution):
         """Counts from 0, which can be added up; none of no images."""
         lowest = self.counts.amin(1)
         self._refuse_where(lowest < 0, "counts: expected numbers from 0", lowest)
-        totals = self.counts.sum(1, dtype=torch.float64)
+        # By rows, since all counts would be copied as float64.
+        totals = torch.cat([rows.sum(1, dtype=torch.float64) for rows in self.counts.split(_ROWS)])
         self._refuse_where(totals >= 2.0**63, "counts: expected fewer than 2**63 activations", totals)
         if not self.n_images:
             self._refuse_where(totals != 0, "n_images and counts: expected no activations of 0 images", totals)
@@ -255,6 +256,9 @@ class HistogramDistribution(Histogram):
         rows = self.layout.rows_of(selection).to(self.state.device)
         parts = [self._selected_head(selection), self.counts[rows].flatten(), self.below[rows], self.above[rows]]
         return replace(self, layout=selection, state=torch.cat(parts), ranges=self.ranges.select(selection), _ends={})
+
+
+_ROWS = 4096
 
 
 def check_bins(bins: int, least: int = 1) -> None:

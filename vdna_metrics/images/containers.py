@@ -173,6 +173,7 @@ def _plain(name: str) -> str:
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:
     with errors_of(f"{path!r} is not a readable .zip file", DAMAGE), open_zip(path, "images") as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.filename.endswith("/")}
+    del archive  # with its own table of millions
     members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
     for info in chosen:
