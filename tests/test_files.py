@@ -490,6 +490,34 @@ def test_errors_are_not_endless() -> None:
         raise ValueError("x.npz: it is cut")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices are no files there")
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder"])
+def test_nothing_but_a_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    """A pipe, a link to a device and a folder are refused as outputs, and stay what they are."""
+    path = tmp_path / "out"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/null")
+    else:
+        path.mkdir()
+    before = path.stat()
+    for write in (files.check_writable, lambda there: files.write_whole(there, "text")):
+        with pytest.raises(ValueError, match=rf"^cannot write .*out: it is {kind}$"):
+            write(path)
+    assert (path.stat().st_mode, path.is_symlink()) == (before.st_mode, kind == "a device")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_order_of_an_array_does_not_change_its_hash(tmp_path: Path) -> None:
+    """What lies in another order is hashed by parts, and reads the same."""
+    array = np.arange(60_000.0).reshape(3, -1)
+    for name, stored in (("c", array), ("fortran", np.asfortranarray(array))):
+        write_npz(tmp_path / name, "thing", HEADER, {**ARRAYS, "mean": stored[:, 0], "counts": stored.astype("u4")})
+    one, other = (read_header(tmp_path / f"{name}.npz")["sha256"] for name in ("c", "fortran"))
+    assert one == other
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "1e9", "much", "1" * 30, "\uff11"])
 def test_limits_are_whole_numbers(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is no number is an error that names its variable."""
@@ -534,8 +562,8 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
         ("[1e999]", "1e999 is no number"),
         ("[" * 100_000, "Expecting value|maximum recursion depth|nested|more than"),
         ("[" * 101 + "]" * 101, "containers are nested in more than 100 levels"),
-        ("[" + "[]," * 2 * 10**6 + "[]]", "expected at most 4000000 values in one JSON text, got 4000002"),
-        ("[" + '"a",' * 4 * 10**6 + "0]", "expected at most 4000000 values in one JSON text, got 4000001"),
+        ("[" + "[]," * 3 * 10**6 + "[]]", "expected at most 3000000 values in one JSON text, got 6000002"),
+        ("[" + '"a",' * 3 * 10**6 + "0]", "expected at most 3000000 values in one JSON text, got 3000001"),
         ("1" * 10_000, "Exceeds the limit|more than"),
         ("", "Expecting value"),
         ("[1", "Expecting"),

@@ -158,7 +158,7 @@ def fetch(
             published = _download(address, target, dict(headers or {}), limits)
             _accept(address, target, sha256 or published)
     except OSError as error:
-        raise _failed(address, target, str(error)) from error
+        raise _failed(address, target, error.strerror or str(error)) from error
     return target
 
 

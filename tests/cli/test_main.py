@@ -232,4 +232,4 @@ def test_a_process_ends_with_its_exit_code(arguments: list[str], exit_code: int,
 def test_limits_are_refused_before_the_work(text: str) -> None:
     """What the library would not take as a limit is an error of the command, which shows what limits there are."""
     error = run("--limit", text, "extractors", exit_code=2).stderr
-    assert "expected NAME=N, with N from 1 and of at most 19 digits, of array_bytes (2147483648)" in error
+    assert "expected NAME=N, with N from 1 and of at most 19 digits, of array_bytes (671088640)" in error

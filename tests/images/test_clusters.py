@@ -95,6 +95,14 @@ def test_clusters_of_too_many_images_are_refused(
         ClusterRule(str(tmp_path / file))
 
 
+def test_a_table_of_too_many_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Megabytes of commas are counted before they are cells."""
+    (tmp_path / "c.csv").write_text("name,cluster\na,1" + "," * 31)
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "3")
+    with pytest.raises(ValueError, match=r"c\.csv: its cells, 8 of a line: expected at most 3 images"):
+        ClusterRule(str(tmp_path / "c.csv"))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_no_file_of_clusters(tmp_path: Path) -> None:
     """It is there, and nothing waits for its writer."""

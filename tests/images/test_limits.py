@@ -82,13 +82,13 @@ def test_a_comment_without_end_is_no_image() -> None:
 
 def test_rows_of_an_array_have_the_limit_of_images(tmp_path: Path) -> None:
     """A sparse array of some huge images is refused before one is read; one of many small ones is none such."""
-    for name, shape in (("huge", (2, 40_000, 40_000)), ("many", (2_000_000, 8, 8, 3))):
+    for name, shape in (("huge", (2, 40_000, 40_000)), ("many", (1_500_000, 8, 8, 3))):
         with (tmp_path / f"{name}.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             file.truncate(file.tell() + int(np.prod(shape)))
     with pytest.raises(ValueError, match=r"huge.npy.* expected at most \d+ pixels .*got 1600000000"):
         open_images(tmp_path / "huge.npy")
-    assert len(open_images(tmp_path / "many.npy")) == 2_000_000
+    assert len(open_images(tmp_path / "many.npy")) == 1_500_000
 
 
 def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
@@ -117,6 +117,24 @@ def test_an_image_of_too_many_pixels_is_refused(folder: Path) -> None:
     assert name == "bomb.png"
     assert "13300 x 13300 pixels: expected at most 134217728 pixels of one image, got 176890000" in reason
     assert "--limit image_pixels=176890000" in reason
+
+
+def _of_scans(number: int) -> bytes:
+    """A progressive JPEG that goes over its pixels so often."""
+    data = encode(np.zeros((16, 16, 3), np.uint8), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (number - data.count(b"\xff\xda") + 1) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_too_many_scans_is_refused(folder: Path) -> None:
+    """Each scan goes over all pixels, so kilobytes could take minutes; what lies behind the image is not counted."""
+    assert decode_image(_of_scans(100) + b"\xff\xda" * 200).shape == (16, 16, 3)
+    (folder / "slow.jpg").write_bytes(_of_scans(101))
+    ((name, reason),) = _skipped(folder)
+    assert name == "slow.jpg"
+    assert "its scans: expected at most 100 scans of one JPEG, got 101; if you trust it, set" in reason
+    with pytest.raises(ValueError, match="expected a JPEG of at most 100000 segments"):
+        decode_image(b"\xff\xd8" + b"\xff\xfe\0\2" * 100_001)
 
 
 def test_a_limit_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +174,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder: Path) -> 
         file.truncate(50 << 30)
     ((name, reason),) = _skipped(folder)
     assert name == "sparse.png"
-    assert "expected at most 1073741824 bytes of one image file, got 53687091200" in reason
+    assert "expected at most 402653184 bytes of one image file, got 53687091200" in reason
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -239,7 +257,7 @@ def test_a_directory_of_a_zip_is_not_read_by_its_claimed_size(tmp_path: Path, mo
     """Neither one of gigabytes nor one of too many images is read; one of as many as are allowed is."""
     tracemalloc.start()
     with pytest.raises(
-        ValueError, match=r"a\.zip.*: its headers: expected at most 3000000 images in .*--limit images="
+        ValueError, match=r"a\.zip.*: its headers: expected at most 1500000 images in .*--limit images="
     ):
         open_images(write_sparse_zip(tmp_path / "a.zip", 6 << 30))
     assert tracemalloc.get_traced_memory()[1] < 1 << 22
@@ -252,6 +270,28 @@ def test_a_directory_of_a_zip_is_not_read_by_its_claimed_size(tmp_path: Path, mo
     monkeypatch.setenv("VDNA_METRICS_MAX_IMAGES", "8")
     with pytest.raises(ValueError, match=r"b\.zip.*: its directory: expected at most 8 images in one container, got 9"):
         open_images(tmp_path / "b.zip")
+
+
+def test_names_of_a_tar_have_the_limit_of_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they take in memory is added up while they are read."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for number in range(9):
+            archive.addfile(tarfile.TarInfo(f"{number:0200}.png"))
+    monkeypatch.setenv("VDNA_METRICS_MAX_TEXT_BYTES", "2000")
+    with pytest.raises(ValueError, match=r"a\.tar.*: its names: expected at most 2000 bytes of one list of names"):
+        open_images(tmp_path / "a.tar")
+
+
+def test_letters_of_four_bytes_count_as_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text with one such letter takes four bytes for each of its letters."""
+    (tmp_path / "a.txt").write_text("\U0001f600.png", encoding="utf-8")
+    monkeypatch.setenv("VDNA_METRICS_MAX_TEXT_BYTES", "31")
+    with pytest.raises(
+        ValueError, match=r"a\.txt: it is not all ASCII: 4 bytes a letter: expected at most 31 .*got 32"
+    ):
+        open_images(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text("abcd.png", encoding="utf-8")
+    assert len(open_images(tmp_path / "a.txt")) == 1
 
 
 def test_a_list_of_too_many_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import torch
 
 from vdna_metrics import PrecomputedFeatures, build_dnas, open_images, resolve
 from vdna_metrics.build import build_set
-from vdna_metrics.references.feature_files import read_features
+from vdna_metrics.references.feature_files import read_features, read_torch
+from vdna_metrics.references.formats import importing
 
 ROWS = np.random.default_rng(0).normal(size=(30, 4)).astype("f4")
 OTHER = np.random.default_rng(1).normal(size=(30, 2))
@@ -67,7 +68,8 @@ def test_several_arrays_are_layers(tmp_path: Path, suffix: str) -> None:
 def test_bfloat16_of_torch_is_read(tmp_path: Path) -> None:
     """Numbers that NumPy has no type for come as float32, the same to the bit."""
     rows = torch.from_numpy(ROWS).bfloat16()
-    found = read_features(_saved(tmp_path / "f.pt", rows))
+    path = _saved(tmp_path / "f.pt", rows)
+    found = read_features(path, read_torch(path))
     assert found is not None
     assert torch.equal(torch.from_numpy(found["features"]), rows.float())
 
@@ -139,6 +141,36 @@ def test_limits_hold_for_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match=rf"f\.{suffix}"):
         resolve(path)
+
+
+def test_arrays_of_a_torch_file_have_one_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of an archive they are added up before one is read."""
+    path = _saved(tmp_path / "f.pt", {"a": torch.zeros(9000, 4), "b": torch.zeros(9000, 4)})
+    monkeypatch.setenv("VDNA_METRICS_MAX_ARRAY_BYTES", "287999")
+    with pytest.raises(ValueError, match=r"f\.pt: its 2 arrays: expected at most 287999 bytes of arrays .*got 288000"):
+        resolve(path)
+
+
+def test_a_torch_file_is_unpickled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it holds features or statistics."""
+    files = [
+        _saved(tmp_path / "f.pt", torch.zeros(9, 4)),
+        _saved(
+            tmp_path / "cifar10-train-inception-v3-compat-stat-fid-2048.pt",
+            {"mu": torch.zeros(64, dtype=torch.float64), "sigma": torch.eye(64, dtype=torch.float64)},
+        ),
+    ]
+    unpickled = []
+    original = importing.load_pickle
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        unpickled.append(arguments[1].split("/")[0])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(importing, "load_pickle", load)
+    for path in files:
+        resolve(path)
+    assert unpickled == [f"member '{path.stem}" for path in files]
 
 
 def test_groups_of_features_have_error_bars_and_a_cache(tmp_path: Path) -> None:

@@ -323,7 +323,7 @@ def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
         ValueError: for a table of another form; the line is named.
     """
     with errors_of(str(path)):
-        lines = enumerate(map(str.strip, read_text(path, "images")), 1)
+        lines = enumerate(map(str.strip, read_text(path, "images", b", \t\v\f\x1c\x1d\x1e\x1f")), 1)
         rows = [(number, line) for number, line in lines if line]
     if rows and rows[0][1].isdecimal():
         rows = rows[1:]
@@ -334,7 +334,7 @@ def read_attribute_table(path: str | Path) -> dict[str, dict[str, bool]]:
     header, body = cells[0], cells[1:]
     attributes = [name.strip() for name in (header if len(header) < len(body[0]) else header[1:])]
     if not attributes or len(set(attributes)) != len(attributes):
-        raise ValueError(f"{path}: attributes must be named, each with its own name, got {attributes}")
+        raise ValueError(f"{path}: attributes must be named, each with its own name, got {attributes[:8]}")
     table: dict[str, dict[str, bool]] = {}
     for (number, _), (image, *values) in zip(rows[1:], body, strict=True):
         if len(values) != len(attributes):

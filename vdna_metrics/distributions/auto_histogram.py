@@ -54,8 +54,7 @@ class AutoHistogramDistribution(Histogram):
             ValueError: when it is not between 2 and 2**24.
         """
         check_bins(bins, least=2)
-        size = 1 + len(layout) + layout.total * (bins + 2)
-        return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), bins)
+        return cls(layout, cls._zeros(layout, cls._body(layout, bins), device), bins)
 
     @property
     def given(self) -> GivenRanges:

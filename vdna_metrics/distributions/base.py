@@ -61,6 +61,11 @@ class Distribution(ABC):
         """Length of the flat state."""
         return 1 + len(self.layout) + self.body_size()
 
+    @classmethod
+    def _zeros(cls, layout: NeuronLayout, body: int, device: torch.device | str) -> Tensor:
+        """The state of no images, with a body of some length."""
+        return torch.zeros(1 + len(layout) + body, dtype=cls.dtype, device=device)
+
     @property
     def body(self) -> Tensor:
         """The subclass's part of the state, a view."""

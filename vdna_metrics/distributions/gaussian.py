@@ -48,17 +48,21 @@ class _Moments(Distribution):
     @classmethod
     def empty(cls, layout: NeuronLayout, *, device: torch.device | str = "cpu") -> Self:
         """One that has seen no image."""
-        size = 1 + len(layout) + 2 * layout.total + cls._seconds(layout)
-        return cls(layout, torch.zeros(size, dtype=torch.float64, device=device))
+        return cls(layout, cls._zeros(layout, cls._body(layout), device))
 
     @staticmethod
     @abstractmethod
     def _seconds(layout: NeuronLayout) -> int:
         """Number of second moments."""
 
-    def body_size(self) -> int:
+    @classmethod
+    def _body(cls, layout: NeuronLayout) -> int:
         """Centre, first and second moments."""
-        return 2 * self.layout.total + self._seconds(self.layout)
+        return 2 * layout.total + cls._seconds(layout)
+
+    def body_size(self) -> int:
+        """Length of all moments."""
+        return self._body(self.layout)
 
     @property
     def centre(self) -> Tensor:

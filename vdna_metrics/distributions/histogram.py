@@ -33,9 +33,14 @@ class Histogram(Distribution):
     def given(self) -> GivenRanges:
         """The ranges that make another histogram with the same settings."""
 
-    def body_size(self) -> int:
+    @staticmethod
+    def _body(layout: NeuronLayout, bins: int) -> int:
         """Counts, and two more numbers of each neuron."""
-        return self.layout.total * (self.bins + 2)
+        return layout.total * (bins + 2)
+
+    def body_size(self) -> int:
+        """Length of all counts."""
+        return self._body(self.layout, self.bins)
 
     @property
     @abstractmethod
@@ -89,7 +94,8 @@ class Histogram(Distribution):
         """Counts from 0, which can be added up; none of no images."""
         lowest = self.counts.amin(1)
         self._refuse_where(lowest < 0, "counts: expected numbers from 0", lowest)
-        totals = self.counts.sum(1, dtype=torch.float64)
+        # By rows, since all counts would be copied as float64.
+        totals = torch.cat([rows.sum(1, dtype=torch.float64) for rows in self.counts.split(_ROWS)])
         self._refuse_where(totals >= 2.0**63, "counts: expected fewer than 2**63 activations", totals)
         if not self.n_images:
             self._refuse_where(totals != 0, "n_images and counts: expected no activations of 0 images", totals)
@@ -147,9 +153,7 @@ class HistogramDistribution(Histogram):
             ValueError: when it is not between 1 and 2**24.
         """
         check_bins(bins)
-        layout = ranges.layout
-        size = 1 + len(layout) + layout.total * (bins + 2)
-        return cls(layout, torch.zeros(size, dtype=torch.int64, device=device), ranges, bins)
+        return cls(ranges.layout, cls._zeros(ranges.layout, cls._body(ranges.layout, bins), device), ranges, bins)
 
     @property
     def given(self) -> GivenRanges:
@@ -252,6 +256,9 @@ class HistogramDistribution(Histogram):
         rows = self.layout.rows_of(selection).to(self.state.device)
         parts = [self._selected_head(selection), self.counts[rows].flatten(), self.below[rows], self.above[rows]]
         return replace(self, layout=selection, state=torch.cat(parts), ranges=self.ranges.select(selection), _ends={})
+
+
+_ROWS = 4096
 
 
 def check_bins(bins: int, least: int = 1) -> None:

@@ -35,7 +35,7 @@ from vdna_metrics.schema import ArrayField, Arrays, Check, Count
 Array = NDArray[Any]
 
 _RUN = 20
-_ROWS = 1 << 16  # runs that are unpacked at once
+_RUNS = 1 << 16  # that are unpacked at once
 
 
 def save_vdna(dna: VDNA, path: str | Path) -> Path:
@@ -241,9 +241,10 @@ class _LayerGaussianFile(_MomentsFile):
         found = LayerGaussianDistribution.empty(self.layout)
         scatters, start = found.scatters(), 0
         for scatter in map(_array, scatters.values()):
-            rows, columns = np.triu_indices(len(scatter))
-            scatter[rows, columns] = scatter[columns, rows] = arrays["scatter"][start : start + len(rows)]
-            start += len(rows)
+            for row in range(len(scatter)):
+                end = start + len(scatter) - row
+                scatter[row, row:] = scatter[row:, row] = arrays["scatter"][start:end]
+                start = end
         self._fill_(found, arrays)
         return found
 
@@ -311,13 +312,16 @@ def _packed(counts: Array) -> tuple[Array, Array]:
 
 
 def _unpack_(counts: Array, lengths: Array, planes: Array) -> None:
-    """Inverse of `_packed`, into zero counts ``[neurons, bins]`` int64; no more is needed than one more such array."""
-    order = np.argsort(lengths, kind="stable")
-    folded = np.zeros(planes.shape[1:], np.int64)
-    for start in range(0, len(order), _ROWS):
-        rows = slice(start, start + _ROWS)
-        runs = np.zeros(planes[0, rows].shape, np.int64) if len(planes) else np.int64(0)
+    """Inverse of `_packed`, into counts ``[neurons, bins]`` int64."""
+    order: Array = np.argsort(lengths, kind="stable")
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    places = places.reshape(len(counts), -1)  # of each neuron's runs
+    neurons = max(1, _RUNS // places.shape[1])
+    for start in range(0, len(counts), neurons):
+        rows = slice(start, start + neurons)
+        runs = np.zeros((*places[rows].shape, _RUN), np.int64)
         for place, plane in enumerate(planes):
-            runs |= plane[rows].astype(np.int64) << (8 * place)
-        folded[order[rows]] = (runs >> 1) ^ -(runs & 1)
-    np.cumsum(folded.reshape(len(counts), -1)[:, : counts.shape[1]], axis=1, out=counts)
+            runs |= plane[places[rows]].astype(np.int64) << (8 * place)
+        steps = ((runs >> 1) ^ -(runs & 1)).reshape(len(runs), -1)[:, : counts.shape[1]]
+        np.cumsum(steps, axis=1, out=counts[rows])

@@ -157,7 +157,8 @@ def _pairs_of_json(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _pairs_of_table(path: Path) -> Iterator[tuple[str, str]]:
-    table = csv.DictReader(read_text(path, "images"), delimiter=_FILES[path.suffix.lower()])
+    separator = _FILES[path.suffix.lower()]
+    table = csv.DictReader(read_text(path, "images", separator.encode()), delimiter=separator)
     if not {"name", "cluster"}.issubset(table.fieldnames or ()):
         raise ValueError(f"expected a first line with name and cluster, got {', '.join(table.fieldnames or ())}")
     for row in table:

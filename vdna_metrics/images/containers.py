@@ -7,6 +7,7 @@ import heapq
 import math
 import os
 import re
+import sys
 import tarfile
 import zipfile
 from collections import Counter
@@ -153,7 +154,7 @@ def _walk(root: str) -> tuple[list[str], Unread]:
 def _select_members(names: Iterable[str], where: str, folder: str) -> tuple[dict[str, str], Unread]:
     """Map names relative to a folder of an archive to the members' own names, in order."""
     # "tar -C folder ." writes "./a.png"; such members are named as the folder's files are.
-    members = {"/".join(part for part in name.split("/") if part not in ("", ".")): name for name in names}
+    members = {_plain(name): name for name in names}
     inside = {name[len(folder) + 1 :]: member for name, member in members.items() if name.startswith(f"{folder}/")}
     if folder and not inside:
         folders = sorted({name.rpartition("/")[0] for name in members} - {""})
@@ -164,9 +165,15 @@ def _select_members(names: Iterable[str], where: str, folder: str) -> tuple[dict
     return {name: chosen[name] for name in images}, unread
 
 
+def _plain(name: str) -> str:
+    plain = "/".join(part for part in name.split("/") if part not in ("", "."))
+    return name if plain == name else plain  # one text of each, where there are millions
+
+
 def _open_zip(name: str, path: str, folder: str) -> ImageSource:
     with errors_of(f"{path!r} is not a readable .zip file", DAMAGE), open_zip(path, "images") as archive:
         infos = {info.filename: info for info in archive.infolist() if not info.filename.endswith("/")}
+    del archive  # with its own table of millions
     members, unread = _select_members(infos, path, folder)
     chosen = [infos[member] for member in members.values()]
     for info in chosen:
@@ -207,7 +214,7 @@ def _open_tar(name: str, path: str, folder: str) -> ImageSource:
         _TarHeaders(path, "tar_header_bytes") as file,
         tarfile.open(fileobj=file, mode="r:") as archive,
     ):
-        before, attributes = -1, 0
+        before, attributes, letters = -1, 0, 0
         while (info := archive.next()) is not None:
             if info.size < 0 or archive.offset <= before:
                 raise ValueError(f"member {info.name!r}: expected a size from 0, got {info.size}")
@@ -216,7 +223,9 @@ def _open_tar(name: str, path: str, folder: str) -> ImageSource:
                 raise ValueError(f"expected at most {_GLOBAL_ATTRIBUTES} attributes of all members, got {attributes}")
             if not info.isdir():
                 spans[info.name] = (info.offset_data, info.size) if info.isreg() and not info.issparse() else None
+            letters += sys.getsizeof(info.name)
             check_limit("images", len(spans), "its members")
+            check_limit("text_bytes", letters, "its names")
             archive.members.clear()  # type: ignore[attr-defined]  # which it would keep, each with all headers that hold for it
             file.taken = 0
         file.seek(archive.offset)

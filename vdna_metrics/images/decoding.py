@@ -50,8 +50,8 @@ def decode_image(data: bytes | str | Path, name: str | None = None) -> NDArray[n
         uint8 ``[H, W, 3]``, writable.
 
     Raises:
-        ValueError: not an image of a known format, damaged or cut, floating point, or with more bytes or pixels than
-            the limits ``image_bytes`` and ``image_pixels`` of `files.LIMITS`; names the image.
+        ValueError: not an image of a known format, damaged or cut, floating point, or with more bytes, pixels or scans
+            than the limits ``image_bytes``, ``image_pixels`` and ``jpeg_scans`` of `files.LIMITS`; names the image.
         OSError: the path cannot be read.
         RuntimeError: ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES`` is on in this process.
 
@@ -103,6 +103,8 @@ def decode_bytes(data: bytes) -> DecodedImage:
     if data[:1] == b"P" and data[1:2].isalnum() and not _PNM.match(data[:_HEADER]):
         # Pillow reads a comment of a hundred megabytes byte by byte.
         raise ValueError(f"expected width and height in the first {_HEADER} bytes of a PPM image")
+    if data.startswith(_JPEG):
+        _check_scans(data)
     try:
         image = _open_pillow(data)
         check_limit("image_pixels", image.width * image.height, f"{image.width} x {image.height} pixels")
@@ -141,6 +143,23 @@ def _open_pillow(data: bytes) -> Image.Image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(data), formats=_FORMATS)
 
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG that goes over its pixels too often, or has too many segments; what follows its end is not read."""
+    place, scans = len(_JPEG) - 1, 0
+    for _ in range(_SEGMENTS):
+        mark = _MARK.search(data, place)
+        if mark is None or mark[0] == b"\xff\xd9":
+            return
+        scans += mark[0] == b"\xff\xda"
+        check_limit("jpeg_scans", scans, "its scans")
+        place = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
+    raise ValueError(f"expected a JPEG of at most {_SEGMENTS} segments, got more")
+
+
+_JPEG = b"\xff\xd8\xff"
+_MARK = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a segment, or of the end
+_SEGMENTS = 100_000
 
 _HEADER = 1 << 16
 _PNM = re.compile(rb"P[1-6fF](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2}")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.functional.frechet import frechet_distance_ratio
 from vdna_metrics.layout import check_count, check_type
@@ -244,7 +243,7 @@ def _normaliser(name: str, metric: DistanceMetric, given: NormaliserLike) -> Fre
         return given
     if isinstance(given, (int, float)):
         return FrechetNormaliser(float(given))
-    dna: VDNA = metric._resolved(given)
+    dna = metric._resolved(metric._opened(given, metric.extractor_name))
     value = metric.distance(metric.reference, dna, weights=metric.weights, **metric._options())
     assert isinstance(value, Tensor)
     return FrechetNormaliser(float(value), dna.n_images)

@@ -30,8 +30,8 @@ from vdna_metrics.images.opening import DATASET, open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import check_names, check_type
-from vdna_metrics.references.feature_files import read_features
-from vdna_metrics.references.formats.importing import holds_statistics, import_statistics
+from vdna_metrics.references.feature_files import read_features, read_torch
+from vdna_metrics.references.formats.importing import holds_statistics, import_statistics, import_torch
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
 from vdna_metrics.references.store import (
@@ -275,19 +275,20 @@ def _of_text(
     kind = read_header(text)["kind"] if there and is_ours(text) else ""
     if kind in DNA_FILES:
         return replace(_of_dnas(text, (load_vdna(text),)), name=name)
-    features = read_features(text) if os.path.isfile(text) else None
+    loaded = read_torch(text)
+    features = read_features(text, loaded) if os.path.isfile(text) else None
     if features is not None:
         with errors_of(text):
             return _of_features(text, features, name)
     if kind == EXPORTED or (not kind and holds_statistics(text)):
-        return replace(_of_dnas(text, _statistics(text)), name=name)
+        return replace(_of_dnas(text, _statistics(text, loaded)), name=name)
     images = open_images(text)
     return ImageSet(images.name, text, images)
 
 
-def _statistics(text: str) -> list[VDNA]:
+def _statistics(text: str, loaded: Any) -> list[VDNA]:
     try:
-        return import_statistics(text)
+        return import_statistics(text) if loaded is None else import_torch(Path(text), loaded)
     except ValueError as error:
         raise ValueError(
             f"{text} holds statistics of another tool, and not all that is needed to use them: {error}. "

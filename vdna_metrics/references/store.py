@@ -244,7 +244,8 @@ def known_manifests() -> Iterator[tuple[ReferenceStore, Manifest]]:
         except (ValueError, OSError) as error:
             if store == bundled_store():
                 raise
-            warnings.warn(f"the store {store.location} is left out: {error}", UserWarning, stacklevel=2)
+            what = "a store" if store.location in str(error) else f"the store {store.location}"
+            warnings.warn(f"{what} is left out: {error}", UserWarning, stacklevel=2)
 
 
 def as_store(store: str | Path | ReferenceStore) -> ReferenceStore:

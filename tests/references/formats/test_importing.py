@@ -332,7 +332,7 @@ def test_hostile_files_are_refused(container: str, tmp_path: Path, monkeypatch: 
         torch.save(contents, path)
     else:
         _pickled(path, contents)
-    with pytest.raises(ValueError, match=r"stats\.pkl is refused: it names (builtins|__builtin__)\.eval"):
+    with pytest.raises(ValueError, match=r"stats\.pkl.* is refused: it names (builtins|__builtin__)\.eval"):
         import_statistics(path)
     assert not (tmp_path / "mark").exists()
 
@@ -785,7 +785,7 @@ def test_other_classes_are_named(archive: bool, tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     torch.save({**_torch_states(), "network": torch.nn.Linear(2, 1)}, path, _use_new_zipfile_serialization=archive)
     message = r"it names torch\.nn\.modules\.linear\.Linear, and only arrays, .* read from a pickle: save those alone"
-    with pytest.raises(ValueError, match=rf"last\.ckpt is refused: {message}"):
+    with pytest.raises(ValueError, match=rf"last\.ckpt.* is refused: {message}"):
         import_statistics(path, mode="torchmetrics")
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from helpers.pickles import REPEATED, repeated
 
 from vdna_metrics.references.formats import unpickling
+from vdna_metrics.references.formats.importing import load_torch
 from vdna_metrics.references.formats.unpickling import is_legacy_torch, load_legacy_torch, load_pickle
 
 ARRAYS = {
@@ -313,6 +315,33 @@ def test_the_limit_of_arrays_is_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> 
         load_pickle(data, "stats.pkl")
 
 
+@pytest.mark.parametrize("torch_file", [False, True])
+def test_a_pickle_has_a_limit_of_its_own(torch_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is itself is limited, and not the tensors beside it."""
+    path = tmp_path / "stats.pt"
+    torch.save({"x": torch.zeros(4000)}, path) if torch_file else path.write_bytes(pickle.dumps({"x": "y" * 4000}))
+    monkeypatch.setenv("VDNA_METRICS_MAX_PICKLE_BYTES", "400")
+    if torch_file:
+        assert load_torch(path, "stats.pt")["x"].shape == (4000,)
+        monkeypatch.setenv("VDNA_METRICS_MAX_PICKLE_BYTES", "40")
+    with pytest.raises(
+        ValueError, match=r"its pickle: expected at most \d+ bytes of one pickle.*--limit pickle_bytes="
+    ):
+        load_torch(path, "stats.pt") if torch_file else load_pickle(path.read_bytes(), "stats.pt")
+
+
+@pytest.mark.parametrize("instruction", [b"X\x00\x00\x40\x00", b"\x8d\x00\x00\x40\x00\x00\x00\x00\x00", b"V"])
+def test_long_text_takes_no_more_than_its_bytes(instruction: bytes) -> None:
+    """One letter of four bytes would have all take four, so long text has those of Latin-1 alone."""
+    text = b"x" * ((4 << 20) - 4) + "\U0001f600".encode()
+    data = b"\x80\x04" + instruction + text + b"\n" * (instruction == b"V") + b"."
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"^stats\.pkl is (refused: it holds long text of other letters|damaged)"):
+        load_pickle(data, "stats.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    tracemalloc.stop()
+
+
 def test_errors_of_hostile_text_are_short() -> None:
     """Megabytes of text in an instruction do not come back in the error."""
     for data in (
@@ -345,7 +374,7 @@ def test_legacy_tensors_come_back(name: str) -> None:
     stream, tensor = io.BytesIO(), TENSORS[name]
     torch.save({"x": tensor, "again": tensor, "y": [torch.zeros(3)]}, stream, _use_new_zipfile_serialization=False)
     assert is_legacy_torch(stream.getvalue()[:64])
-    found = load_legacy_torch(stream.getvalue(), "stats.pt")
+    found = load_legacy_torch(partial(io.BytesIO, stream.getvalue()), "stats.pt")
     expected = tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
     for array in (found["x"].array(), found["again"].array()):
         assert array.dtype == expected.dtype
@@ -359,7 +388,7 @@ def test_every_protocol_of_legacy_files_is_known(protocol: int) -> None:
     stream = io.BytesIO()
     torch.save({"x": torch.ones(2)}, stream, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     assert is_legacy_torch(stream.getvalue()[:64])
-    assert load_legacy_torch(stream.getvalue(), "stats.pt")["x"].array().tolist() == [1.0, 1.0]
+    assert load_legacy_torch(partial(io.BytesIO, stream.getvalue()), "stats.pt")["x"].array().tolist() == [1.0, 1.0]
     assert not is_legacy_torch(pickle.dumps({"x": 1}, protocol)[:64])
 
 
@@ -370,10 +399,10 @@ def test_damaged_legacy_files_are_named() -> None:
     whole = stream.getvalue()
     for end in range(0, len(whole), 7):
         with pytest.raises(ValueError, match=r"^stats\.pt is damaged"):
-            load_legacy_torch(whole[:end], "stats.pt")
+            load_legacy_torch(partial(io.BytesIO, whole[:end]), "stats.pt")
     longer = whole[:-24] + (1 << 40).to_bytes(8, "little") + whole[-16:]
     with pytest.raises(ValueError, match=r"expected 4 numbers in storage '\d+', got 1099511627776"):
-        load_legacy_torch(longer, "stats.pt")
+        load_legacy_torch(partial(io.BytesIO, longer), "stats.pt")
 
 
 def test_the_pickles_of_a_legacy_file_share_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,4 +412,4 @@ def test_the_pickles_of_a_legacy_file_share_a_budget(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(unpickling, "_TIMES", 0)
     assert load_pickle(several, "stats.pt")[0] == "x" * 900
     with pytest.raises(ValueError, match=r"^stats\.pt is refused: it makes more than 128000 bytes"):
-        load_legacy_torch(several, "stats.pt")
+        load_legacy_torch(partial(io.BytesIO, several), "stats.pt")

@@ -8,6 +8,8 @@ said, is in docs/references.md.
 
 from __future__ import annotations
 
+import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,15 +30,14 @@ from vdna_metrics.extractors.preprocess import PreprocessingMode
 from vdna_metrics.files import (
     DAMAGE,
     check_file,
-    check_limit,
     errors_of,
     is_ours,
     open_archive,
+    open_member,
     open_regular,
     read_arrays,
     read_member,
     read_npz,
-    read_whole,
     sha256_of_file,
 )
 from vdna_metrics.fingerprint import ExtractorFingerprint
@@ -123,21 +124,41 @@ def import_statistics(
     check_file(path)
     if is_ours(path):
         return [_exported(path, what, mode, n_images, name)]
+    file = address if remote else path.name
+    called = name or (published.name.partition(":")[2] if published else path.stem)
     container, parts = _contents(path, what)
+    return _imported(path, container, parts, what, file, called, format, mode, n_images)
+
+
+def import_torch(path: Path, loaded: Any) -> list[VDNA]:
+    """`import_statistics` of a file that `load_torch` has read."""
+    what = str(path)
+    return _imported(path, "torch", _states(loaded, what), what, path.name, path.stem)
+
+
+def _imported(
+    path: Path,
+    container: Container,
+    parts: Mapping[str, Any],
+    what: str,
+    file: str,
+    called: str,
+    format: Format | None = None,
+    mode: PreprocessingMode | None = None,
+    n_images: int | None = None,
+) -> list[VDNA]:
     format = _format(container, parts, format, mode, what)
     count = _agreed("n_images", _stated_number(format, parts, path, what), n_images, what)
     if count is None:
         raise ValueError(f"{what} does not record of how many images it is: give n_images=")
     if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= 1 << 53:
         raise ValueError(f"{what}: a covariance needs 2 images or more, up to 2**53; n_images is {str(count)[:40]}")
-    file = address if remote else path.name
     origin = f"{format} (ddof {FORMATS[format].ddof}): {file}, sha256 {sha256_of_file(path)}"
-    sources = (name or (published.name.partition(":")[2] if published else path.stem),)
     dnas = []
     for spec, distribution in _distributions(format, parts, mode, count, what):
         (layer,) = distribution.layout
         fingerprint = ExtractorFingerprint(spec.architecture_id, "", spec.preprocess.id, {layer: spec.paths[layer]})
-        dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, sources, origin=origin)))
+        dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, (called,), origin=origin)))
     return dnas
 
 
@@ -232,7 +253,8 @@ def _contents(path: Path, what: str) -> tuple[Container, Mapping[str, Any]]:
         if container == "npz":
             return container, dict.fromkeys(names) | dict(read_arrays(path, _ARRAYS))
         if container == "pickle":
-            return container, _dict(load_pickle(read_whole(path, "array_bytes"), what), what)
+            with io.BufferedReader(open_regular(path)) as file:
+                return container, _dict(load_pickle(file, what, size=os.fstat(file.fileno()).st_size), what)
     raise ValueError(f"{what} is not a file of statistics: neither an .npz or torch file nor a pickle")
 
 
@@ -247,7 +269,7 @@ def load_torch(path: Path, what: str) -> Any:
     with open_regular(path) as file:
         is_archive = file.read(2) == b"PK"
     if not is_archive:
-        return load_legacy_torch(read_whole(path, "array_bytes"), what)
+        return load_legacy_torch(lambda: io.BufferedReader(open_regular(path)), what)
     with open_archive(path) as (archive, members):
         pickles = [name for name in members if name.endswith("data.pkl")]
         if len(pickles) != 1:
@@ -262,8 +284,8 @@ def load_torch(path: Path, what: str) -> Any:
                 return read_member(archive, members[stored], size)
 
         info = members[pickled]
-        check_limit("array_bytes", info.file_size, f"member {info.filename!r}")
-        return load_pickle(read_member(archive, info, info.file_size), what, tensor_bytes)
+        with open_member(archive, info) as stream:
+            return load_pickle(stream, f"member {info.filename!r}", tensor_bytes, size=info.file_size)
 
 
 def _states(loaded: Any, what: str) -> dict[str, Any]:

@@ -4,8 +4,8 @@ A pickle is a program: it names functions and has them called. Here its instruct
 knows those of plain data alone, and only what statistics consist of can be named. Nothing that is named is imported:
 arrays and numbers of NumPy (pickled by versions 1 and 2, protocols 2 to 5) and tensors are rebuilt by functions that
 check what they are given. Python's own unpickler takes nine bytes for a reason to ask for gigabytes, and hashes nested
-tuples until it is stopped. Here a file has one budget of bytes: each instruction is charged what it may make, and each
-call and state the text and bytes that it is given, since it may copy them.
+tuples until it is stopped. Here a file has one budget of bytes: each instruction is charged what it may make, text what
+it takes in memory, and each call and state the text and bytes that it is given, since it may copy them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vdna_metrics.files import limit_of, limit_variable
+from vdna_metrics.files import check_limit, errors_of, limit_of, limit_variable
+
+TensorBytes = Callable[[str, int], bytes]
 
 # The budget: of a small file a million instructions; arrays of a large one are decoded once and copied once.
 _FLOOR = 1 << 28
@@ -33,13 +35,16 @@ _INSTRUCTION = 256  # bytes that one makes at most, of its own
 _SHORT = 16  # arguments of a call, dimensions of an array
 
 
-def load_pickle(data: bytes, what: str, tensor_bytes: Callable[[str, int], bytes] | None = None) -> Any:
+def load_pickle(
+    data: bytes | IO[bytes], what: str, tensor_bytes: TensorBytes | None = None, *, size: int | None = None
+) -> Any:
     r"""What a pickle of arrays, plain containers, numbers and text holds.
 
     Args:
-        data: the pickle, of protocol 2 to 5.
+        data: the pickle, of protocol 2 to 5, or a file of it.
         what: name of the file, for errors.
         tensor_bytes: of a file of torch, reads a storage by its name, of so many bytes.
+        size: of the pickle, where it is a file.
 
     Raises:
         ValueError: when it names anything else, which is then not looked up, or when it is damaged.
@@ -52,8 +57,11 @@ def load_pickle(data: bytes, what: str, tensor_bytes: Callable[[str, int], bytes
         ...
         ValueError: stats.pkl is refused: it names os.system, and only arrays, plain containers, numbers and text ...
     """
+    source = _Source(io.BytesIO(data), len(data)) if isinstance(data, bytes) else _Source(data, size or 0)
+    with errors_of(what):
+        check_limit("pickle_bytes", source.size, "its pickle")
     with _errors_of(what):
-        return _Machine(io.BytesIO(data), _budget(data), tensor_bytes).run()
+        return _Machine(source, tensor_bytes).run()
 
 
 # As `torch.save` wrote before version 1.6, and still does with `_use_new_zipfile_serialization=False`.
@@ -65,11 +73,11 @@ def is_legacy_torch(head: bytes) -> bool:
     return _LEGACY in head[:32]
 
 
-def load_legacy_torch(data: bytes, what: str) -> Any:
+def load_legacy_torch(opened: Callable[[], IO[bytes]], what: str) -> Any:
     """What a torch file holds that is no zip archive: pickles one after another, then the numbers of tensors.
 
     Args:
-        data: all bytes of the file.
+        opened: opens the file, once for the pickles and once for each tensor.
         what: name of the file, for errors.
 
     Raises:
@@ -81,17 +89,23 @@ def load_legacy_torch(data: bytes, what: str) -> Any:
         start, there = places.get(name, (0, -1))
         if size != there:
             raise ValueError(f"expected {size} bytes of storage {name[:40]!r}, got {max(0, there)}")
-        return data[start : start + size]
+        check_limit("array_bytes", size, "its bytes")
+        with opened() as file:
+            file.seek(start)
+            return file.read(size)
 
-    with _errors_of(what):
-        machine = _Machine(io.BytesIO(data), _budget(data), tensor_bytes)
+    with opened() as file, _errors_of(what):
+        end = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        machine = _Machine(_Source(file, min(end, limit_of("pickle_bytes"))), tensor_bytes)
         # Two numbers that say what it is, what machine wrote it, the contents, the order of storages.
         *_, loaded, names = [machine.run() for _ in range(5)]
-        place = machine.source.tell()
+        place = file.tell()
         for name in names:
             storage = machine.storages[name]
-            length = int.from_bytes(data[place : place + 8], "little")
-            if length != storage.length or place + 8 + storage.nbytes > len(data):
+            file.seek(place)
+            length = int.from_bytes(file.read(8), "little")
+            if length != storage.length or place + 8 + storage.nbytes > end:
                 raise ValueError(f"expected {storage.length} numbers in storage {name[:40]!r}, got {length}")
             places[name] = place + 8, storage.nbytes
             place += 8 + storage.nbytes
@@ -113,10 +127,6 @@ def _errors_of(what: str) -> Iterator[None]:
         raise ValueError(
             f"{what} is damaged or not a pickle of arrays ({str(error)[:200] or type(error).__name__})"
         ) from error
-
-
-def _budget(data: bytes) -> int:
-    return min(max(_FLOOR, _TIMES * len(data)), limit_of("array_bytes"))
 
 
 class _RefusedError(Exception):
@@ -215,7 +225,7 @@ class _Storage:
     """Where the numbers of tensors lie in a file of torch."""
 
     dtype: str
-    read: Callable[[str, int], bytes]
+    read: TensorBytes
     name: str
     length: int
 
@@ -239,6 +249,11 @@ class StoredTensor:
     def dtype(self) -> np.dtype[Any]:
         """Of the array that holds its numbers."""
         return np.dtype("f4" if self.storage.dtype == _BFLOAT16 else self.storage.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Of that array."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def array(self) -> NDArray[Any]:
         """Its numbers, those of bfloat16 as float32, which holds them exactly.
@@ -311,6 +326,59 @@ _NAMES: dict[str, _Named | str] = {
     **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
 }
 
+_LINE = 8192  # bytes of names, and of numbers in digits
+_NAME = 4096  # bytes of text that may have any letters
+
+
+class _Source:
+    """Instructions of a pickle as `pickletools.genops` gives them, without asking for more than is there.
+
+    Lines are short, and long text is bytes of an array by protocol 2, each a letter of Latin-1: with others it would
+    take four times its size.
+    """
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.size = self._left = size
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """Bytes that are there."""
+        return self._counted(self._file.read(min(size, self._left)))
+
+    def readline(self) -> bytes:
+        """A line, or the first part of a long one."""
+        return self._counted(self._file.readline(min(_LINE, self._left)))
+
+    def _counted(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        return data
+
+    def instructions(self) -> Iterator[tuple[str, Any]]:
+        """Each with its argument."""
+        while code := self.read(1):
+            known = _CODES.get(code)
+            if known is None:
+                raise pickle.UnpicklingError(f"it has no instruction {code!r}")
+            length = {"BINUNICODE": 4, "BINUNICODE8": 8}.get(known.name)
+            if known.arg is None or length is None:
+                yield known.name, known.arg and known.arg.reader(self)  # type: ignore[arg-type]
+            else:
+                yield known.name, self._text(int.from_bytes(self.read(length), "little"))
+        raise pickle.UnpicklingError("it does not end")
+
+    def _text(self, size: int) -> str:
+        data = self.read(size)
+        if len(data) < size:
+            raise pickle.UnpicklingError(f"expected {size} bytes of text, got {len(data)}")
+        if size > _NAME and np.frombuffer(data, np.uint8).max() > _LATIN:
+            raise _RefusedError("holds long text of other letters than Latin-1")
+        return data.decode("utf-8", "surrogatepass")
+
+
+_LATIN = 0xC3  # the first byte of its last letter
+_CODES = {each.code.encode("latin1"): each for each in pickletools.opcodes}
+
+
 # Those that put their argument, a number, text or bytes, on the stack.
 _PUSHED = {
     each.name
@@ -326,9 +394,8 @@ _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, 
 class _Machine:
     """Runs a pickle: a stack, marks in it, and what was put aside."""
 
-    source: io.BytesIO
-    budget: int
-    tensor_bytes: Callable[[str, int], bytes] | None
+    source: _Source
+    tensor_bytes: TensorBytes | None
     spent: int = 0
     storages: dict[str, _Storage] = field(default_factory=dict)
     stack: list[Any] = field(default_factory=list)
@@ -338,19 +405,20 @@ class _Machine:
     def run(self) -> Any:
         """Run the pickle that begins where the last one ended."""
         self.stack, self.marks, self.memo = [], [], {}
-        for instruction, argument, _ in pickletools.genops(self.source):
-            self._charge(_INSTRUCTION)
-            if instruction.name == "STOP":
-                return self.stack.pop()
-            self._step(instruction.name, argument)
-        raise pickle.UnpicklingError("it does not end")  # pragma: no cover, genops says so first
+        for name, argument in self.source.instructions():
+            self._charge(_INSTRUCTION + (sys.getsizeof(argument) if isinstance(argument, str) else 0))
+            if name == "STOP":
+                break
+            self._step(name, argument)
+        return self.stack.pop()
 
     def _charge(self, size: int) -> None:
         self.spent += size
-        if self.spent > self.budget:
-            capped = self.budget == limit_of("array_bytes")
+        budget = min(max(_FLOOR, _TIMES * self.source.size), limit_of("array_bytes"))
+        if self.spent > budget:
+            capped = budget == limit_of("array_bytes")
             hint = f"; if you trust it, set {limit_variable('array_bytes')}" if capped else ""
-            raise _OverError(f"makes more than {self.budget} bytes of its {self.source.seek(0, io.SEEK_END)}{hint}")
+            raise _OverError(f"makes more than {budget} bytes of its {self.source.size}{hint}")
 
     def _handed(self, arguments: Any) -> Any:
         """What a function or a state is given, which may copy the text and bytes in it."""
