@@ -13,6 +13,7 @@ import click
 
 from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import Column, find_column, list_columns, principal_directions
+from vdna_metrics.dna.columns import COLUMN_GROUPS
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.directions import as_directions
@@ -45,7 +46,8 @@ def names(*allowed: str) -> Callable[[str], tuple[str, ...]]:
 def _columns(text: str) -> tuple[Column, ...]:
     """Comma-separated names of columns."""
     try:
-        return tuple(map(find_column, names()(text)))
+        asked = (each for name in names()(text) for each in COLUMN_GROUPS.get(name, (name,)))
+        return tuple(map(find_column, dict.fromkeys(asked)))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -67,6 +69,7 @@ class _ColumnOption(click.Option):
             text = column.label if column.extractor is None else f"{column.label}, in {column.extractor}"
             parts = column.distance.per
             told.append(f"{column.name}: {text}" + (f", mean over {parts}s" if parts and not column.layers else ""))
+        told += [f"{name}: {', '.join(of)}" for name, of in COLUMN_GROUPS.items()]
         shown = copy(self)
         shown.help = f"{'; '.join(told)}.{f'  {self.help}' if self.help else ''}"
         return click.Option.get_help_record(shown, ctx)

@@ -227,6 +227,10 @@ _NAMED = {
 }
 
 
+COLUMN_GROUPS = {"prdc": ("precision", "recall", "density", "coverage")}
+"""Columns that are asked for together by one name."""
+
+
 def list_columns() -> list[str]:
     """Names that a leaderboard takes for its columns: all distances, and those in one network with a name of their own.
 
