@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -102,11 +103,11 @@ def describe(experiment: Experiment, rows: dict[str, dict[str, float]], n: int) 
 
 
 def _network(experiment: Experiment) -> FeatureExtractor:
-    if experiment.quick:
-        spec = get_spec("vdna_tiny")
-    else:
-        spec = mobilenetv2(experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors")
-    return create_extractor(spec, size=None if experiment.quick else SIZE, directions={"conv_head": Directions(1000)})
+    spec = get_spec("vdna_tiny")
+    if not experiment.quick:
+        weights = experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors"
+        spec = replace(mobilenetv2(weights), size=(SIZE, SIZE))
+    return create_extractor(spec, directions={"conv_head": Directions(1000)})
 
 
 def _look(network: FeatureExtractor, images: ImageSource, name: str) -> DNAs:
