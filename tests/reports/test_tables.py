@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from statistics import fmean
 
 from helpers.leaderboards import NAMES, make_leaderboard
 from helpers.toy_distances import registered_toys
@@ -34,13 +35,16 @@ def test_every_score_and_class_is_a_row() -> None:
     assert LEADERBOARD.classes
 
 
-def test_markdown_names_the_worst_class_of_each_generator() -> None:
-    """Below a column's ranking stands the farthest class of every generator that has some."""
+def test_markdown_sums_up_the_classes_of_each_generator() -> None:
+    """Below a column's ranking stand the mean and the farthest class of every generator that has some, and its sizes."""
     text = leaderboard_markdown(LEADERBOARD)
     network, metric = LEADERBOARD.classes[0].network, LEADERBOARD.classes[0].metric
     for name, records in LEADERBOARD.classes_of(network, metric).items():
         worst = max(records, key=lambda record: record.value)
-        assert f"| {name} | {worst.group} | {worst.n_images} | {worst.value:#.4g} |" in text
+        mean, sizes = fmean(record.value for record in records), [record.n_images for record in records]
+        images = f"{min(sizes)}-{max(sizes)}" if min(sizes) < max(sizes) else f"{sizes[0]}"
+        row = f"| {name} | {len(records)} | {images} | {mean:#.4g} | {worst.group} | {worst.value:#.4g} |"
+        assert row in text
     assert "worst class" not in leaderboard_markdown(replace(LEADERBOARD, classes=()))
 
 

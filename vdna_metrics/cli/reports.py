@@ -9,6 +9,7 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
+from vdna_metrics.reports.tables import class_table
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -43,10 +44,9 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         floor = leaderboard.floor(network, metric)
         if floor is not None:
             tell(f"Noise floor at {floor.n_images} images: {number(floor.value)}", "")
-        worst = [records[0] for records in leaderboard.classes_of(network, metric).values()]
-        if worst:
-            rows = [[record.generator, record.group, record.n_images, record.value] for record in worst]
-            print_table("Worst class of each", ["generator", "class", "n", "value"], rows)
+        heads, rows = class_table(leaderboard, network, metric)
+        if rows:
+            print_table("Class by class", heads, rows)
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:

@@ -19,6 +19,26 @@ COLUMNS = (
 _NUMBERS = ("n", "value", "corrected")
 
 
+def class_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[list[str], list[list[str | float]]]:
+    """Of each generator with classes the mean over classes, the worst one, and how even they are.
+
+    Args:
+        leaderboard: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+
+    Returns:
+        Heads and rows, the best generator first; no rows where no generator has classes.
+    """
+    rows: list[list[str | float]] = []
+    for name, records in leaderboard.classes_of(network, metric).items():
+        worst, sizes = records[0], [record.n_images for record in records]
+        mean = sum(record.value for record in records) / len(records)
+        images = "-".join(map(str, dict.fromkeys([min(sizes), max(sizes)])))
+        rows.append([name, len(records), images, mean, worst.group, worst.value])
+    return ["generator", "classes", "images each", "mean over classes", "worst class", "its value"], rows
+
+
 def rank_text(score: Score) -> str:
     """``"2"``, ``"2-3"`` where the data leave it open, nothing where no rank is known."""
     return "" if score.rank is None else "-".join(map(str, dict.fromkeys(score.rank)))
@@ -108,13 +128,12 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
         floor = leaderboard.floor(network, metric)
         if floor is not None:
             lines += ["", f"Noise floor at {floor.n_images} images: {floor.value:#.4g}."]
-        classes = leaderboard.classes_of(network, metric)
-        if classes:
-            lines += ["", "| generator | worst class | n | value |", "|---|---|--:|--:|"]
-            lines += [
-                f"| {_cell(name)} | {_cell(worst.group)} | {worst.n_images} | {worst.value:#.4g} |"
-                for name, (worst, *_) in classes.items()
-            ]
+        heads, class_rows = class_table(leaderboard, network, metric)
+        if class_rows:
+            lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|---|--:|"]
+            for row in class_rows:
+                cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
+                lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
