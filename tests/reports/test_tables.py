@@ -36,7 +36,7 @@ def test_every_score_and_class_is_a_row() -> None:
 
 
 def test_markdown_sums_up_the_classes_of_each_generator() -> None:
-    """Below a column's ranking stand the mean and the farthest class of every generator that has some, and its sizes."""
+    """Below a ranking stand mean, farthest class and sizes of the classes of every generator that has some."""
     text = leaderboard_markdown(LEADERBOARD)
     network, metric = LEADERBOARD.classes[0].network, LEADERBOARD.classes[0].metric
     for name, records in LEADERBOARD.classes_of(network, metric).items():
