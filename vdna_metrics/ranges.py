@@ -343,7 +343,11 @@ def as_ranges(ranges: RangesLike) -> GivenRanges:
     check_type("ranges", ranges, ActivationRanges, str, Path)
     if ranges == "auto":
         return "auto"
-    return ranges if isinstance(ranges, ActivationRanges) else load_ranges(ranges)
+    if isinstance(ranges, ActivationRanges):
+        return ranges
+    if not Path(ranges).suffix and not Path(ranges).exists():
+        raise FileNotFoundError(f"expected 'auto' or a file of activation ranges, got {str(ranges)!r}: no such file")
+    return load_ranges(ranges)
 
 
 def load_ranges(path: str | Path) -> ActivationRanges:

@@ -26,7 +26,7 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
-from vdna_metrics.files import SCHEMA, read_header
+from vdna_metrics.files import SCHEMA, read_header, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, Response
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, load_ranges
@@ -194,6 +194,19 @@ def _tampered(path: Path, change: dict[str, Any]) -> Path:
     header = {**json.loads(arrays["header"].tobytes()), **change}
     np.savez(path, **{**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
     return path
+
+
+def test_keys_of_more_images_than_memory_holds_are_refused(tmp_path: Path) -> None:
+    """A count of millions in a file of kilobytes is refused before a key of each is drawn."""
+    dna = make_dna("features", 3)
+    arrays = {name: each.numpy() for name, each in dna.distribution.arrays().items()}  # type: ignore[attr-defined]
+    arrays["image_hashes"], arrays["image_counts"] = arrays["image_hashes"].view("u8"), np.array([1, 1, 10**8], "u4")
+    header = {
+        name: each for name, each in read_header(dna.save(tmp_path / "x")).items() if name not in ("sha256", "kind")
+    }
+    path = write_npz(tmp_path / "y", "feature_sample", {**header, "n_images": 10**8 + 2}, arrays)
+    with pytest.raises(ValueError, match=r"y\.npz: the keys of 100000002 images: expected at most \d+ bytes"):
+        load_vdna(path)
 
 
 @kinds

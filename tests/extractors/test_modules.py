@@ -269,3 +269,19 @@ def test_other_errors_of_a_module_stay() -> None:
     extractor = create_extractor(network)
     with pytest.raises(KeyError, match="Input height"):
         extractor(IMAGES)
+
+
+class Sparse(nn.Module):
+    """A module with a sparse output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] to [N, 3]."""
+        return x.mean((2, 3)).to_sparse()
+
+
+def test_a_sparse_output_is_refused_by_name() -> None:
+    """Activations are dense; another layout is told with the layer."""
+    with pytest.raises(
+        ValueError, match=r"layer 'output' gives a tensor of layout torch\.sparse_coo, activations must be"
+    ):
+        create_extractor(Sparse(), size=16)

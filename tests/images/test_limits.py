@@ -119,6 +119,16 @@ def test_an_image_of_too_many_pixels_is_refused(folder: Path) -> None:
     assert "--limit image_pixels=176890000" in reason
 
 
+def test_pixels_of_webp_count_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decoder keeps twice as much a pixel as the others'."""
+    monkeypatch.setenv("VDNA_METRICS_MAX_IMAGE_PIXELS", "100")
+    for kind, side in (("PNG", 10), ("WEBP", 7), ("WEBP", 8)):
+        (folder / f"{kind}{side}.{kind.lower()}").write_bytes(encode(np.zeros((side, side, 3), np.uint8), kind))
+    ((name, reason),) = _skipped(folder)
+    assert name == "WEBP8.webp"
+    assert "8 x 8 pixels of a WEBP, which count twice: expected at most 100 pixels of one image, got 128" in reason
+
+
 def _of_scans(number: int) -> bytes:
     """A progressive JPEG that goes over its pixels so often."""
     data = encode(np.zeros((16, 16, 3), np.uint8), "JPEG", progressive=True)

@@ -23,6 +23,7 @@ from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.extractors.directions import features_layer
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.moments import image_means
@@ -174,7 +175,7 @@ class DNARequest:
         if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)
         if self.kind == "features" and self.layout:
-            object.__setattr__(self, "layout", self.layout.select([list(self.layout)[-1]]))
+            object.__setattr__(self, "layout", self.layout.select([features_layer(self.layout)]))
 
     def empty(self, extractor: FeatureExtractor, device: torch.device | str = "meta") -> Distribution:
         """What has seen no image."""

@@ -143,7 +143,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def number(value: float) -> str:
     """Four figures, thousands in full."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".removesuffix(".")
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:#.4g}".removesuffix(".")
 
 
 def print_by_layer(title: str, names: Sequence[str], parts: Sequence[Mapping[str, float]]) -> None:

@@ -35,6 +35,7 @@ from vdna_metrics.schema import ArrayField, Arrays, Check, Count
 Array = NDArray[Any]
 
 _RUN = 20
+_KEY_BYTES = 64
 _RUNS = 1 << 16  # that are unpacked at once
 
 
@@ -254,7 +255,8 @@ class _FeaturesFile(DNAFile):
     size: Annotated[int, Check("a whole number from 2", lambda n: n >= 2)]
 
     def arrays(self) -> dict[str, ArrayField]:
-        check_limit("array_bytes", 8 * self.n_images, f"a table of {self.n_images} images")
+        # A key is drawn for each image, in several arrays at once.
+        check_limit("array_bytes", _KEY_BYTES * self.n_images, f"the keys of {self.n_images} images")
         check_limit("array_bytes", 4 * self.layout.total * min(self.size, self.n_images), "a table of features")
         return {
             **super().arrays(),

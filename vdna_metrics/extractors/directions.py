@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -207,6 +207,17 @@ def vectors_of(directions: Mapping[str, AnyDirections]) -> dict[str, str]:
 def is_projected(path: str) -> bool:
     """Whether a path is of directions."""
     return _MARK in path
+
+
+def features_layer(layers: Iterable[str]) -> str:
+    """The layer that features are of where none is named: the last one that is no layer of directions, if there is one.
+
+    Examples:
+        >>> features_layer(["layer3", "layer4", "layer4@directions64"])
+        'layer4'
+    """
+    named = list(layers)
+    return next((layer for layer in reversed(named) if _MARK not in layer), named[-1])
 
 
 def split_directions(path: str, vectors: Mapping[str, str] = MappingProxyType({})) -> tuple[str, AnyDirections | None]:

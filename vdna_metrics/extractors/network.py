@@ -460,6 +460,10 @@ class FeatureExtractor:
                     f"layer {layer!r} gives a {type(output).__name__}; choose a module whose output is one tensor"
                     + _advice(split_directions(self.spec.paths[layer], self.spec.vectors)[0], output)
                 )
+            if output.layout is not torch.strided:
+                raise _LayerError(
+                    f"layer {layer!r} gives a tensor of layout {output.layout}, activations must be dense"
+                )
             outputs[layer] = keep(layer, output)
             if len(outputs) == len(layers) and not to_the_end:
                 raise _AllSeenError

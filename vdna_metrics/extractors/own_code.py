@@ -28,6 +28,10 @@ ENTRY_POINTS = "vdna_metrics.extractors"
 _MADE: weakref.WeakValueDictionary[tuple[Any, ...], nn.Module] = weakref.WeakValueDictionary()
 
 
+class MadeTypeError(TypeError, ValueError):
+    """Code of a user made something else than a network; a ``ValueError`` too."""
+
+
 @cache
 def plugins() -> Mapping[str, EntryPoint]:
     """Entry points of installed packages, by the names of their extractors; nothing of them is loaded."""
@@ -67,7 +71,7 @@ def made_by_code(spec: ExtractorSpec, *, trust_code: bool) -> nn.Module | Extrac
                 build_network(spec, network=made)
             _MADE[key] = made
     if not isinstance(made, nn.Module | ExtractorSpec):
-        raise TypeError(
+        raise MadeTypeError(
             f"expected {spec.architecture} to give a torch.nn.Module or an ExtractorSpec, got {type(made).__name__}"
         )
     return made

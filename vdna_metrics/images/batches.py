@@ -243,7 +243,10 @@ def iterate_images(
             if skipped and not skip_bad:
                 raise ValueError(f"{_told(source, skipped[0])}; skip_bad=True (--skip-bad) leaves it out")
             if both:
-                raise ValueError(f"{source.name}: sizes differ in one batch: {both}; resize them or use batch_size=1")
+                raise ValueError(
+                    f"{source.name}: sizes differ in one batch: {both}; give the network a size (size=, --size), "
+                    "resize them, or use batch_size=1"
+                )
             if batch.indices:
                 if held is not None:
                     yield held

@@ -31,6 +31,8 @@ _SUFFIXES = {
 _AVIF = "avif" in features.modules and features.check("avif")
 _FORMATS = tuple(name for name in _SUFFIXES if name != "AVIF" or _AVIF)
 
+_HEAVY = ("AVIF", "WEBP")  # whose decoders keep twice as much a pixel as the others'
+
 IMAGE_EXTENSIONS = tuple(sorted(suffix for name in _FORMATS for suffix in _SUFFIXES[name]))
 """Endings of names that are read as images."""
 
@@ -95,6 +97,13 @@ def pixel_hash(pixels: NDArray[np.uint8]) -> int:
 
 def decode_bytes(data: bytes) -> DecodedImage:
     """As `decode_image`, of bytes whose name the caller adds to an error; with what else the file says."""
+    with warnings.catch_warnings():
+        # Large photographs below the error limit are legitimate here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return _decoded(data)
+
+
+def _decoded(data: bytes) -> DecodedImage:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on: cut images would pass as whole; turn it off")
     if not data:
@@ -107,7 +116,11 @@ def decode_bytes(data: bytes) -> DecodedImage:
         _check_scans(data)
     try:
         image = _open_pillow(data)
-        check_limit("image_pixels", image.width * image.height, f"{image.width} x {image.height} pixels")
+        weight = 2 if image.format in _HEAVY else 1
+        check_limit(
+            "image_pixels", weight * image.width * image.height,
+            f"{image.width} x {image.height} pixels{f' of a {image.format}, which count twice' * (weight > 1)}",
+        )  # fmt: skip
         if image.format == "PNG":
             # Pillow decodes PNG without looking at the checksums of the pixels; verify() does, and uses the image up.
             image.verify()
@@ -138,10 +151,7 @@ def decode_bytes(data: bytes) -> DecodedImage:
 
 
 def _open_pillow(data: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        # Large photographs below the error limit are legitimate here.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
 def _check_scans(data: bytes) -> None:

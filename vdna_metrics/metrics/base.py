@@ -19,7 +19,7 @@ from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA, Provenance
-from vdna_metrics.extractors.directions import DirectionsLike, directions_of
+from vdna_metrics.extractors.directions import DirectionsLike, directions_of, features_layer
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.preprocess import Crop, Preprocessing, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout, spec_and_module
@@ -122,7 +122,7 @@ class DistanceMetric(ExtractorMetric):
             preprocessing=preprocessing, directions=directions, trust_code=trust_code,
         )  # fmt: skip
         if layers is None and neurons is None and self.kind == "features":
-            layout = layout.select([list(layout)[-1]])
+            layout = layout.select([features_layer(layout)])
         super().__init__(built, layout, normalize, state_device, **metric_kwargs)
         if not isinstance(reset_real_features, bool):
             raise ValueError(f"reset_real_features must be a bool, got {reset_real_features!r}")
