@@ -3,8 +3,8 @@
     python scripts/build_reference_stats.py SHARED
 
 SHARED holds `data/` with `bsds500.zip` (folders train, val, test), `imagenet_sample_1000.zip`, `cifar10_jpeg_test.zip`
-and MNIST's test set (`mnist_t10k-*.gz`). What the store has is kept; without `manifest.json`, `dnas/` and `ranges/` all
-is built anew. An interrupted run goes on where it stopped.
+and MNIST's test set (`mnist_t10k-*.gz`). What the store has is kept, kind by kind; without `manifest.json`, `dnas/` and
+`ranges/` all is built anew. An interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from pathlib import Path
 from vdna_metrics import VDNA, GroupedDNA, Reading, build_dnas, calibrate, create_extractor, open_images
 from vdna_metrics.build import build_set
 from vdna_metrics.distributions import Kind
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images
 from vdna_metrics.references.adding import add_image_digests, add_ranges, add_reference
-from vdna_metrics.references.records import Manifest
+from vdna_metrics.references.records import Manifest, ReferenceName
 from vdna_metrics.references.store import MANIFEST, bundled_store, find_ranges
 
 STORE = bundled_store()
 CHECKPOINTS = STORE.folder / ".checkpoint"
 ALL: tuple[Kind, ...] = ("histogram", "gaussian", "layer_gaussian")
 SMALL: tuple[Kind, ...] = ("histogram", "gaussian")
+SINGLE: tuple[Kind, ...] = ("features",)
 LICENCES = {
     "bsds500": "BSDS500 (Arbelaez et al., 2011): free for non-commercial research and education; the statistics hold "
     "no image",
@@ -41,9 +43,9 @@ SPLITS = ("train", "val", "test")
 CALIBRATION = ("bsds500", "imagenet_sample_1000", "cifar10_jpeg_test")  # and MNIST
 
 MOMENTS: tuple[Kind, ...] = ("gaussian",)
-# By extractor, which kinds of which sets ship: together with the groups they stay under 30 MB.
+# By extractor, which kinds of which sets ship: together with the groups they stay under 33 MB.
 REFERENCES: dict[str, dict[str, tuple[Kind, ...]]] = {
-    "vdna_tiny": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": SMALL},
+    "vdna_tiny": {"bsds500/trainval": ALL + SINGLE, "bsds500/test": ALL + SINGLE, "mnist/test": SMALL + SINGLE},
     "seeded_resnet18": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": ALL},
     "seeded_resnet50": {"bsds500/trainval": SMALL, "bsds500/test": MOMENTS, "mnist/test": MOMENTS},
 }
@@ -53,6 +55,8 @@ GROUPED = {"vdna_tiny": {"bsds500/trainval": ("train", "val"), "bsds500/test": (
 # Without the 1280 neurons of conv_head, whose covariance 200 images cannot tell: 6 MB less.
 TELLABLE = ["blocks.0", "blocks.2", "blocks.4"]
 COVARIANCES = {("vdna_tiny", "bsds500/test"): TELLABLE}
+# Images whose features are kept, of sets of which not all are: 5 kB each.
+FEATURE_IMAGES = {"mnist/test": 100}
 
 
 @contextmanager
@@ -93,25 +97,30 @@ def main() -> None:
                 add_ranges(reduce(add, found), STORE, extractor=name)
             ranges = find_ranges(extractor)
             for image_set, kinds in wanted.items():
-                if is_there(image_set, name, grouped=False):
+                missing = [kind for kind in kinds if not is_there(image_set, name, kind, grouped=False)]
+                if not missing:
                     continue
+                sample = FEATURE_IMAGES.get(image_set, SAMPLE)
                 made: dict[Kind, VDNA] = {}
                 for part, images in image_sets[image_set]:
-                    dnas = build_dnas(images, extractor, kinds, ranges=ranges, name=part, reading=reading)
+                    dnas = build_dnas(
+                        images, extractor, missing, ranges=ranges, feature_images=sample, name=part, reading=reading
+                    )
                     made = {kind: made[kind] + dna if made else dna for kind, dna in dnas.items()}
-                if (name, image_set) in COVARIANCES:
+                if (name, image_set) in COVARIANCES and "layer_gaussian" in made:
                     made["layer_gaussian"] = made["layer_gaussian"].select(COVARIANCES[name, image_set])
                 add_all(list(made.values()), image_set)
         build_groups(Path(sys.argv[1]), reading)
     shutil.rmtree(CHECKPOINTS, ignore_errors=True)
 
 
-def is_there(image_set: str, extractor: str, *, grouped: bool) -> bool:
-    """Whether the store has an image set as an extractor sees it; what is not there is announced."""
-    records = [record for record in STORE.manifest().references if bool(record.group) == grouped]
-    found = any((f"{record.dataset}/{record.split}", record.extractor) == (image_set, extractor) for record in records)
+def is_there(image_set: str, extractor: str, kind: Kind, *, grouped: bool) -> bool:
+    """Whether the store has DNAs of a kind of an image set as an extractor sees it; what is not there is announced."""
+    dataset, split = image_set.split("/")
+    asked = ReferenceName(dataset, split, extractor, kind)
+    found = any(asked.fits(record) for record in STORE.manifest().references if bool(record.group) == grouped)
     if not found:
-        print(f"{'groups of ' * grouped}{image_set} seen by {extractor}", file=sys.stderr)
+        print(f"{kind} {'groups ' * grouped}of {image_set} seen by {extractor}", file=sys.stderr)
     return found
 
 
@@ -129,13 +138,14 @@ def build_groups(shared: Path, reading: Reading) -> None:
         extractor = create_extractor(name)
         layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in ALL} | {"layer_gaussian": TELLABLE}
         for image_set, splits in image_sets.items():
-            if is_there(image_set, name, grouped=True):
+            missing = [kind for kind in ALL if not is_there(image_set, name, kind, grouped=True)]
+            if not missing:
                 continue
             chosen = [place for place, group in enumerate(photographs.groups) if group in splits]
             images = select_images(photographs, chosen)
-            found = build_set(images, extractor, ALL, groups=GROUPS, layers=layers, name=image_set, reading=reading)
+            found = build_set(images, extractor, missing, groups=GROUPS, layers=layers, name=image_set, reading=reading)
             add_all(list(found.dnas.values()), image_set)
-            (manifest,) = found.dnas["gaussian"].groups[0].provenance.manifests
+            (manifest,) = found.dnas[missing[0]].groups[0].provenance.manifests
             add_image_digests(STORE, manifest, dict(zip(found.names, found.digests, strict=True)))
 
 

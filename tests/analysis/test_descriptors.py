@@ -188,6 +188,12 @@ def test_describe_tells_what_the_kinds_know() -> None:
     assert describe(dnas["gaussian"])["conv2"] == LayerDescriptors(neurons=3, dead=1)
 
 
+def test_features_beside_others_are_passed_over() -> None:
+    """A sample of features, which is of one layer, changes nothing of what other kinds tell."""
+    dnas = {kind: make_dna(kind, 30) for kind in KINDS}
+    assert describe({**dnas, "features": make_dna("features", 30).select(["conv2"])}) == describe(dnas)
+
+
 @pytest.mark.parametrize(
     ("function", "dna", "message"),
     [

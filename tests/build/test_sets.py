@@ -275,6 +275,23 @@ def test_the_cache_is_read_as_a_folder_of_groups(folder: Path, tmp_path: Path) -
     assert found.digests == dict(zip(made.names, made.digests, strict=True))
 
 
+def test_a_sample_of_features_is_kept_beside_the_features_of_all(folder: Path, tmp_path: Path) -> None:
+    """Both have files in the cache, whose folder gives the groups of the one and the rows of the other."""
+    options: dict[str, Any] = {"groups": 3, "features": "second", "feature_images": 2, "cache": tmp_path / "cache"}
+    made = build_set(open_images(folder), EXTRACTOR, ["features"], reading=READING, **options)
+    kept = cached_folder(tmp_path / "cache", made.manifest, EXTRACTOR.fingerprint.digest, 3)
+    assert kept is not None
+    found = load_dna_folder(kept)
+    ((_, vectors),) = found.features
+    assert made.features is not None
+    assert torch.equal(vectors, made.features)
+    (dna,) = found.dnas
+    assert isinstance(dna, GroupedDNA)
+    assert [group.distribution.n_sampled for group in dna.groups] == [2, 2, 2]  # type: ignore[attr-defined]
+    again = build_set(open_images(folder), EXTRACTOR, ["features"], reading=READING, **options)
+    assert again.reused == ("features",)
+
+
 def test_parts_are_groups_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     """Files of `make --shard` are groups, part10 after part9; one file alone is no group; other files are left."""
     for number in range(1, 11):

@@ -13,6 +13,7 @@ from helpers.commands import put_small_sources, run, run_json, small_images
 from helpers.dnas import assert_same_state
 
 from vdna_metrics import Reading, build_dnas, calibrate, compare, create_extractor, load_ranges, load_vdna
+from vdna_metrics.distributions import FeatureSample
 from vdna_metrics.references.store import find_ranges
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
@@ -201,6 +202,21 @@ def test_subsampled_positions_are_compared_when_asked() -> None:
     assert run_json(*scored)["results"][0]["emd"] == near
 
 
+def test_merged_features_are_those_of_one_set() -> None:
+    """Samples of features merge to the sample of all images, of as many as the smaller one keeps."""
+    options = ("--extractor", "tiny", "--kinds", "features", "--batch-size", 1, "--feature-images")
+    for source, n, name in (("real", 9, "a"), ("gen_a", 7, "b")):
+        run("make", source, *options, n, "-o", f"{name}.npz")
+    assert run("merge", "a.npz", "b.npz", "-o", "both").stdout == "both.npz: features of 20 images\n"
+    images = np.concatenate([small_images(12, 0), small_images(8, 1)])
+    network, one_by_one = create_extractor("tiny"), Reading(batch_size=1)
+    whole = build_dnas(images, network, ["features"], feature_images=7, reading=one_by_one)["features"]
+    merged = load_vdna("both.npz")
+    assert isinstance(merged.distribution, FeatureSample)
+    assert isinstance(whole.distribution, FeatureSample)
+    assert torch.equal(merged.distribution.features()["second"], whole.distribution.features()["second"])
+
+
 @pytest.mark.usefixtures("dnas")
 @pytest.mark.parametrize("kind", KINDS)
 def test_merged_dnas_are_those_of_one_set(kind: str) -> None:
@@ -221,6 +237,12 @@ def test_merged_dnas_are_those_of_one_set(kind: str) -> None:
         distance = compare.neuron_frechet if kind == "gaussian" else compare.layer_frechet
         assert float(distance(merged, whole)) == pytest.approx(0, abs=1e-12)
     assert merged.n_images == 26
+
+
+def test_the_number_of_features_is_for_features() -> None:
+    """`--feature-images` is refused where no features are made."""
+    result = run("make", "real", "--extractor", "tiny", "--feature-images", 5, "-o", "real.npz", exit_code=2)
+    assert "--feature-images is for features, got DNAs of kind histogram" in result.stderr
 
 
 @pytest.mark.usefixtures("dnas")

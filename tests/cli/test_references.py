@@ -75,6 +75,55 @@ def test_a_name_without_a_kind_shows_and_publishes_all() -> None:
         assert "could be of several networks: " in run("references", *command, exit_code=1).stderr
 
 
+def test_references_of_features_are_used_by_name() -> None:
+    """Features are listed by the size of their sample, shown, verified, copied, and score as the images do."""
+    options = ("--extractor", "tiny", "--feature-images", 10)
+    built = run_json("references", "build", "real", "--name", "cats/train", *options, "--kinds", "features,histogram")
+    assert [entry["name"] for entry in built] == [
+        "cats/train@tiny#features-10[second]", "cats/train@tiny#histogram-1000",
+    ]  # fmt: skip
+    assert [entry["kind"] for entry in run_json("references", "list", "cats")] == ["features-10", "histogram-1000"]
+    assert "of 10 images" in run("references", "show", "cats#features").stdout
+    run("references", "publish", "cats/train", "--to", "shared")
+    assert run("references", "verify", "--store", "shared").stdout.endswith(" 0 bad\n")
+    options = (*options, "--metrics", "emd,kid,recall")
+    by_name = run("score", "gen_a", "--reference", "shared::cats", *options, "--json")
+    assert "which is not compared" not in by_name.stderr
+    assert (
+        json.loads(by_name.stdout)["results"] == run_json("score", "gen_a", "--reference", "real", *options)["results"]
+    )
+
+
+def test_features_beside_others_change_no_default() -> None:
+    """`score`, `compare` and `select` measure by default what they did without the features."""
+    commands = (
+        ("score", "gen_a", "--reference", "cats", "--extractor", "tiny"),
+        ("compare", "cats", "gen_a"),
+        ("select", "cats", "gen_a", "--top", 3, "-o", "selection.npz"),
+    )
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny")
+    before = [run(*command).stdout for command in commands]
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", "--kinds", "features")
+    assert [run(*command).stdout for command in commands] == before
+
+
+def test_features_of_others_are_a_reference_by_name() -> None:
+    """Rows that were computed elsewhere, and a DNA of features, are stored, and scored against by name."""
+    stream = np.random.default_rng(0)
+    for name, n in (("real", 30), ("fake", 20)):
+        np.save(f"{name}.npy", stream.normal(size=(n, 4)).astype(np.float32))
+    (built,) = run_json("references", "build", "real.npy", "--name", "rows/all", "--kinds", "features")
+    assert built["kind"] == "features-10000"
+    run("make", "real.npy", "--kinds", "features", "-o", "dna.npz")
+    (imported,) = run_json("references", "import", "dna.npz", "--name", "rows/made")
+    assert imported["kind"] == "features-10000"
+    values = [
+        run_json("score", "fake.npy", "--reference", name, "--metrics", "kid")["results"][0]["kid"]
+        for name in ("rows/all", "rows/made", "real.npy")
+    ]
+    assert values[0] == values[1] == values[2]
+
+
 def test_references_may_be_auto_histograms() -> None:
     """Beside one in ranges `%auto` tells which: in lists, to `show`, as a reference; they are the last default."""
     for ranges in ((), ("--ranges", "auto")):
@@ -274,6 +323,18 @@ def test_statistics_of_others_are_imported_and_exported() -> None:
     with np.load("again.npz") as again, np.load("cats_clean.npz") as before:
         np.testing.assert_array_equal(again["mu"], before["mu"])
         np.testing.assert_allclose(again["sigma"], before["sigma"], rtol=4e-16)
+
+
+def test_imported_features_stand_beside_their_gaussian() -> None:
+    """dgm-eval's representations are two references of one name, of which the features are as many as asked for."""
+    reps = np.random.default_rng(0).normal(size=(20, 1024))
+    np.savez("reps_cats_dinov2_nimage-20_train.npz", model="dinov2", reps=reps, hparams={"nsample": 20})
+    arguments = ("references", "import", "reps_cats_dinov2_nimage-20_train.npz", "--name", "cats/train")
+    imported = run_json(*arguments, "--feature-images", 8)
+    assert [entry["name"] for entry in imported] == [
+        "cats/train@fd_dinov2#layer_gaussian", "cats/train@fd_dinov2#features-8",
+    ]  # fmt: skip
+    assert "0 bad" in run("references", "verify").stdout
 
 
 def test_dna_files_and_ranges_go_into_the_store() -> None:

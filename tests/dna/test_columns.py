@@ -12,7 +12,7 @@ from helpers.distances import EVENNESS, JSD, REGISTERED, make_grouped, registere
 from helpers.dnas import LAYOUT, make_dna
 
 from vdna_metrics import NeuronSelection, NeuronWeights
-from vdna_metrics.dna.columns import Column, find_column, list_columns
+from vdna_metrics.dna.columns import Column, default_column, find_column, list_columns
 from vdna_metrics.dna.distances import EMD, LFD, NFD, RESERVED, register_distance
 from vdna_metrics.extractors.catalogue import CATALOGUE
 
@@ -123,3 +123,11 @@ def test_the_best_has_the_lowest_key() -> None:
     """Values are sorted up where lower is better, down where higher is."""
     assert sorted([3.0, 1.0, 2.0], key=Column(NFD).sort_key) == [1, 2, 3]
     assert sorted([3.0, 1.0, 2.0], key=Column(EVENNESS).sort_key) == [3, 2, 1]
+
+
+def test_there_may_be_no_default() -> None:
+    """Where no distance takes the kinds with the parts that are asked for, both are said."""
+    assert default_column(["features"]).name == "kid"
+    assert default_column(["features", "histogram"]).name == "emd"
+    with pytest.raises(ValueError, match="no distance by neuron takes DNAs of kind features"):
+        default_column(["features"], per="neuron")

@@ -31,6 +31,7 @@ from vdna_metrics import (
     compare,
     create_extractor,
 )
+from vdna_metrics.distributions import FeatureSample
 from vdna_metrics.extractors.architectures import fid_inception, seeded_state_dict
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.references.formats.exporting import export_statistics
@@ -130,6 +131,36 @@ def test_clean_fid_computes_our_fid_from_our_file(
     assert theirs > 0.01
     assert [found["fid"], found["lfd"]] == pytest.approx([theirs, theirs], rel=1e-3)
     assert found["nfd"] == pytest.approx(float(compare.neuron_frechet(real, metrics["fid"].dna())), rel=1e-6)
+
+
+def test_features_that_clean_fid_keeps_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that clean-fid's make_custom_stats writes for its KID holds the features that are imported from it."""
+    import cleanfid
+    from cleanfid import fid
+
+    features = _features(9, 2048, 1).numpy()
+    monkeypatch.setattr(cleanfid, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(fid, "build_feature_extractor", lambda *_, **__: None)
+    monkeypatch.setattr(fid, "get_folder_features", lambda *_, **__: features)
+    fid.make_custom_stats("blobs", str(tmp_path), mode="clean", device=torch.device("cpu"), verbose=False)
+    (dna,) = import_statistics(tmp_path / "stats" / "blobs_clean_custom_na_kid.npz", mode="clean")
+    assert isinstance(dna.distribution, FeatureSample)
+    assert sorted(dna.distribution.features()["block_3"].tolist()) == sorted(features.tolist())
+
+
+def test_features_that_torch_fidelity_keeps_are_imported(tmp_path: Path) -> None:
+    """The file that torch-fidelity's cache writes for each layer holds the features that are imported from it."""
+    utils = pytest.importorskip("torch_fidelity.utils")
+    features = {str(width): _features(9, width, 1) for width in (64, 192)}
+    prefix = "blobs-inception-v3-compat-features-"
+    utils.cache_lookup_group_recompute_all_on_any_miss(
+        prefix, list(features), lambda: features, cache=True, cache_root=str(tmp_path), verbose=False
+    )
+    for width, rows in features.items():
+        (dna,) = import_statistics(tmp_path / f"{prefix}{width}.pt")
+        assert isinstance(dna.distribution, FeatureSample)
+        (found,) = dna.distribution.features().values()
+        assert sorted(found.tolist()) == sorted(rows.tolist())
 
 
 def test_other_preprocessing_is_refused_as_a_reference(real: VDNA, weights: Path) -> None:

@@ -56,6 +56,17 @@ def test_a_grouped_dna_is_added_and_loaded(tmp_path: Path) -> None:
     assert _problems(tmp_path) == []
 
 
+def test_groups_of_features_are_added_and_loaded(tmp_path: Path) -> None:
+    """Groups of a sample of features are records, and together what the sample of all images is."""
+    groups = GroupedDNA(tuple(make_dna("features", n, place) for place, n in enumerate((4, 5, 6))))
+    records = add_reference([groups, groups.total], tmp_path, **WHERE)
+    assert {record.kind for record in records} == {"features-10000"}
+    assert [record.group for record in records] == ["1-of-3", "2-of-3", "3-of-3", ""]
+    assert_same_state(_load_groups(tmp_path).total.distribution, groups.total.distribution)
+    assert load_reference(f"{tmp_path}::cats#features").n_images == 15
+    assert _problems(tmp_path) == []
+
+
 def test_several_are_added_or_none(tmp_path: Path) -> None:
     """One that is refused keeps the others out, too."""
     add_reference(make_dna("gaussian", 5), tmp_path, **WHERE)

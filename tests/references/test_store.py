@@ -24,7 +24,7 @@ from vdna_metrics import (
     create_extractor,
     downloads,
 )
-from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.distributions import FeatureSample, HistogramDistribution
 from vdna_metrics.extractors import get_spec
 from vdna_metrics.files import sha256_of_file
 from vdna_metrics.references import store
@@ -293,6 +293,8 @@ def test_bundled_references_are_what_they_say(record: ReferenceRecord) -> None:
     if isinstance(dna.distribution, HistogramDistribution):
         kind = f"{kind}-{dna.distribution.bins}"
         assert dna.distribution.ranges.equals(find_ranges(record.extractor).for_layout(dna.layout))
+    elif isinstance(dna.distribution, FeatureSample):
+        kind = f"{kind}-{dna.distribution.size}"
     assert record.kind == kind
     assert record.licence
     assert dna.provenance.manifests

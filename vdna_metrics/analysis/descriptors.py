@@ -226,7 +226,7 @@ def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]
             coding_share=0.161...)
     """
     given = map(resolve_dna, dnas.values()) if isinstance(dnas, Mapping) else resolve(dnas).dnas
-    by_kind = {dna.kind: total_of(dna) for dna in given}
+    by_kind = {dna.kind: total_of(dna) for dna in given if dna.kind != "features"}  # of which nothing is told
     if not by_kind:
         raise ValueError(f"expected something to describe, {dnas!r} has no DNA")
     first, *others = by_kind.values()

@@ -17,6 +17,7 @@ from vdna_metrics.build.dnas import DNARequest, MadeDNAs, make_dnas
 from vdna_metrics.build.partitions import class_folders, cluster_digest, disjoint_groups
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA
@@ -29,7 +30,7 @@ from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import RangesLike
 from vdna_metrics.references.image_sets import AnyDNA
-from vdna_metrics.references.resolve import load_features, resolve_images, write_image_digests
+from vdna_metrics.references.resolve import FEATURES_FILE, load_features, resolve_images, write_image_digests
 
 _FORMAT = 2
 _Read = TypeVar("_Read")
@@ -81,6 +82,7 @@ def build_set(
     layers: Sequence[str] | Mapping[Kind, Sequence[str]] | None = None,
     neurons: NeuronsLike | None = None,
     max_positions: int | None = None,
+    feature_images: int = SAMPLE,
     features: str | None = None,
     classes: bool = False,
     cache: str | Path | None = None,
@@ -108,6 +110,7 @@ def build_set(
         layers: layers to look at, by default all; or ``{kind: layers}``.
         neurons: of the neurons to look at, as in `build_dnas`.
         max_positions: as in `build_dnas`.
+        feature_images: as in `build_dnas`, in each group.
         features: layer whose means over positions are kept, image by image.
         classes: whether to make a DNA of each class folder too, of the kinds in `CLASS_KINDS`.
         cache: folder of the cache, made where it is missing.
@@ -145,7 +148,15 @@ def build_set(
             # Neurons of a layer that another kind looks at are not missed here.
             inside = {layer: at for layer, at in picked.items() if layer in of}
         layout = network.layout.select(of, inside)
-        one = DNARequest(kind, layout, in_groups, bins=bins, ranges=ranges, max_positions=max_positions)
+        one = DNARequest(
+            kind,
+            layout,
+            in_groups,
+            bins=bins,
+            ranges=ranges,
+            max_positions=max_positions,
+            feature_images=feature_images,
+        )
         requests[SetPart("", kind)] = one
         if in_classes is not None and kind in CLASS_KINDS:
             requests[SetPart("classes", kind)] = replace(one, partition=in_classes)
@@ -339,7 +350,7 @@ class SetCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             fingerprint = self._extractor.fingerprint.select([str(self._features)])
             header, vectors = {"fingerprint": fingerprint.to_json()}, {"vectors": made.features.numpy()}
-            write_npz(self._features_path, "features", header, vectors, compress=False)
+            write_npz(self._features_path, FEATURES_FILE, header, vectors, compress=False)
         write_image_digests(self.folder, digests)
         shutil.rmtree(self.unfinished, ignore_errors=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_histogram_options, check_root, reading_of
+from vdna_metrics.cli.inputs import check_making_options, check_root, reading_of
 from vdna_metrics.cli.results import described, forget, output_paths, print_accounts, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
@@ -24,7 +24,9 @@ class MakeOptions:
     """Which DNAs are made."""
 
     kinds: tuple[Kind, ...] = options.kinds_option(
-        "histogram", "histogram, gaussian, layer_gaussian; several make one file each, FILE.KIND.npz."
+        "histogram",
+        "histogram, gaussian, layer_gaussian, features (of the last of the layers); several make one file each, "
+        "FILE.KIND.npz.",
     )
     making: options.DNAOptions = options.nested(options.DNAOptions)
     part: tuple[int, int] | None = options.part_option()
@@ -42,11 +44,11 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     """
     kinds, making = given.kinds, given.making
     check_root(making.reading.root, source)
-    check_histogram_options(kinds, making.histograms)
+    check_making_options(kinds, making)
     paths = output_paths(output, kinds)
     pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), given.part)
     images = resolve_images(source, root=making.reading.root)
-    settings = find_settings(making.network, making.histograms, images=[images])
+    settings = find_settings(making.network, making.histograms, making.features, images=[images])
     with progress_bars() as start:
         dnas = settings.make(images, kinds, watched(pass_, start, source, images))
     if not is_main():

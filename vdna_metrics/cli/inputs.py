@@ -13,7 +13,7 @@ import click
 import torch
 
 from vdna_metrics.build.reading import Reading
-from vdna_metrics.cli.options import HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
+from vdna_metrics.cli.options import DNAOptions, HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna import VDNA, Column, columns
@@ -59,6 +59,13 @@ def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) 
     for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
         if value is not None:
             raise click.UsageError(f"{option} is for histograms, got DNAs of kind {', '.join(kinds)}")
+
+
+def check_making_options(kinds: Sequence[str], making: DNAOptions) -> None:
+    """Refuse what is for histograms, or for features, where none are made."""
+    check_histogram_options(kinds, making.histograms)
+    if making.features.feature_images is not None and "features" not in kinds:
+        raise click.UsageError(f"--feature-images is for features, got DNAs of kind {', '.join(kinds)}")
 
 
 def check_same_bins(reference: VDNA, bins: int | None, ranges: GivenRanges | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from vdna_metrics.distributions import Kind
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna import Column, find_column, list_columns, principal_directions
 from vdna_metrics.dna.columns import COLUMN_GROUPS
 from vdna_metrics.dna.grouped import total_of
@@ -263,6 +264,17 @@ class HistogramOptions:
 
 
 @dataclass(frozen=True)
+class FeatureOptions:
+    """Of how many images features are kept."""
+
+    feature_images: int | None = option(
+        type=click.IntRange(2),
+        metavar="N",
+        help=f"Images of a set whose features are kept, of more a sample; {SAMPLE} by default.",
+    )
+
+
+@dataclass(frozen=True)
 class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
@@ -308,6 +320,7 @@ class DNAOptions:
 
     network: NetworkOptions = nested(NetworkOptions)
     histograms: HistogramOptions = nested(HistogramOptions)
+    features: FeatureOptions = nested(FeatureOptions)
     reading: ReadingOptions = nested(ReadingOptions)
 
 

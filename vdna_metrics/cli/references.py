@@ -14,14 +14,16 @@ from typing import Any
 import click
 
 from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_histogram_options, check_root, find_set, reading_of
+from vdna_metrics.cli.inputs import check_making_options, check_root, find_set, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import described, forget, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.dna.caveats import Notes, set_caveats
+from vdna_metrics.dna.serialization import DNA_FILES
 from vdna_metrics.dna.vdna import ProvenanceFields
 from vdna_metrics.files import check_writable, is_ours, read_header
 from vdna_metrics.images.datasets import list_datasets
@@ -119,6 +121,7 @@ def _show(store: ReferenceStore, record: ReferenceRecord, header: dict[str, Any]
         "account": str(provenance.account),
         "left out": f"{len(provenance.skipped)} images that cannot be read" if provenance.skipped else "",
         "not read": ", ".join(f"{count} files of {what}" for what, count in provenance.unread),
+        "features": f"of {min(header['size'], record.n_images)} images" if "size" in header else "",
         "image hash": record.images or "not recorded",
         "extractor": f"{record.extractor}: {fingerprint['architecture']}{layers}",
         "weights": fingerprint["weights"] or "not recorded",
@@ -187,7 +190,7 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     """
     kinds, making = given.kinds, given.making
     check_root(making.reading.root, *sources)
-    check_histogram_options(kinds, making.histograms)
+    check_making_options(kinds, making)
     standard = ""
     if len(sources) == 1 and sources[0].startswith(DATASET):
         standard = sources[0].removeprefix(DATASET).lower()
@@ -199,11 +202,12 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     store = _writable_store(storing.location)
     text = _card(storing)
     images = [(source, resolve_images(source, root=making.reading.root)) for source in sources]
-    settings = find_settings(making.network, making.histograms, images=[opened for _, opened in images])
+    opened_images = [opened for _, opened in images]
+    settings = find_settings(making.network, making.histograms, making.features, images=opened_images)
     extractor = settings.extractor
     for kind in kinds:
-        counted = f"{kind}-{settings.bins}" if kind == "histogram" else kind
-        check_new_name(store, **named, extractor=extractor, kind=counted)
+        counted = {"histogram": f"-{settings.bins}", "features": f"-{settings.feature_images}"}.get(kind, "")
+        check_new_name(store, **named, extractor=extractor, kind=f"{kind}{counted}")
     checkpoint = store.folder / f".{'-'.join(named.values())}-{extractor.replace('/', '-')}.checkpoint"
     pass_ = reading_of(making.reading, checkpoint)
     with progress_bars() as start:
@@ -228,6 +232,12 @@ class StatedOptions:
     mode: Any = option(metavar="NAME", help="How the images were resized, where the file does not tell.")
     n_images: int | None = option("--images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
     ranges: str | None = option(metavar="FILE", help="Activation ranges of a vdna package of histograms.")
+    feature_images: int = option(
+        type=click.IntRange(2),
+        metavar="N",
+        default=SAMPLE,
+        help="Images whose features are kept, of a file with more features a sample.",
+    )
 
 
 @dataclass(frozen=True)
@@ -268,10 +278,7 @@ def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
         return
     named = _split(name)
     text = _card(storing)
-    if kind in ("histogram", "gaussian", "layer_gaussian"):
-        dnas = [load_vdna(source)]
-    else:
-        dnas = import_statistics(source, name=name, **vars(given.stated))
+    dnas = [load_vdna(source)] if kind in DNA_FILES else import_statistics(source, name=name, **vars(given.stated))
     store = _writable_store(storing.location)
     _add(store, dnas, {**named, "resolution": given.resolution}, storing, text, as_json)
 

@@ -10,7 +10,7 @@ from vdna_metrics import analysis
 from vdna_metrics.analysis.desensitise import AttributeDistances, Split
 from vdna_metrics.build import attributes, build_dnas
 from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_histogram_options, check_root, default_column, reading_of
+from vdna_metrics.cli.inputs import check_making_options, check_root, default_column, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import output_paths, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, tell, watched
@@ -117,7 +117,7 @@ def desensitise(table: str, source: str, attribute: str, output: str, given: Des
     """
     making, column = given.making, given.column
     check_root(making.reading.root, source)
-    check_histogram_options([column.kind], making.histograms)
+    check_making_options([column.kind], making)
     path = output_paths(output, ("weights",))["weights"]
     images = resolve_images(source, root=making.reading.root)
     splits = analysis.split_images(images, analysis.read_attribute_table(table))
@@ -125,7 +125,7 @@ def desensitise(table: str, source: str, attribute: str, output: str, given: Des
     if left_out:
         say(f"left out, with fewer than two images with or without in a split: {', '.join(left_out)}")
     pass_ = reading_of(making.reading)
-    options_of = making.network, making.histograms
+    options_of = making.network, making.histograms, making.features
     settings = find_settings(*options_of, columns=[column], neurons=given.neurons, images=[images])
     found: dict[Split, AttributeDistances] = {}
     counts: dict[Split, int] = {}

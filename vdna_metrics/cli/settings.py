@@ -18,6 +18,7 @@ from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
     DNAOptions,
+    FeatureOptions,
     HistogramOptions,
     NetworkOptions,
     NeuronOptions,
@@ -26,6 +27,7 @@ from vdna_metrics.cli.options import (
 from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import StartBar, watched
 from vdna_metrics.distributions import Histogram, Kind
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna import VDNA, Column, GroupedDNA
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.extractors import (
@@ -52,6 +54,7 @@ NO_NETWORK = NetworkOptions(
     None, None, None, RunningOptions(None, None, None, None, None, None, False, None, False, False)
 )
 NO_HISTOGRAMS = HistogramOptions(None, None, None)
+NO_FEATURES = FeatureOptions(None)
 ALL_NEURONS = NeuronOptions(None, None)
 
 
@@ -69,6 +72,7 @@ class DNASettings:
         bins: of histograms.
         ranges: of histograms, ``None`` for the default of `build_dnas`.
         max_positions: as in `build_dnas`.
+        feature_images: as in `build_dnas`.
     """
 
     extractor: str
@@ -80,6 +84,7 @@ class DNASettings:
     bins: int
     ranges: GivenRanges | None
     max_positions: int | None
+    feature_images: int
 
     @property
     def built(self) -> FeatureExtractor:
@@ -96,6 +101,7 @@ class DNASettings:
             "layers": list(self.layout),
             "neurons": self.layout.neurons,
             "max_positions": self.max_positions,
+            "feature_images": self.feature_images,
         }
 
     def make(self, images: ImageSource, kinds: Sequence[Kind], reading: Reading) -> dict[Kind, VDNA]:
@@ -116,6 +122,7 @@ class DNASettings:
 def find_settings(
     options: NetworkOptions,
     histograms: HistogramOptions,
+    features: FeatureOptions = NO_FEATURES,
     *,
     columns: Sequence[Column] = (),
     neurons: str | None = None,
@@ -127,6 +134,7 @@ def find_settings(
     Args:
         options: of the network; by default it is that of the first DNA.
         histograms: their options; by default those of the first DNA.
+        features: their options.
         columns: distances that are to be measured.
         neurons: file of the selection of neurons that are looked at.
         sets: what is compared, the reference first.
@@ -139,9 +147,9 @@ def find_settings(
     given = _first_dnas(sets, inputs.kinds_of(columns), options.name, asked)
     first = max(given.values(), key=lambda dna: len(dna.layout), default=None)
     network, layers = None, None if options.layers is None else list(options.layers)
-    features = next((each for each in looked_at if each.features), None)
-    if features is not None:
-        network = take_features(options, columns, first, features)
+    rows = next((each for each in looked_at if each.features), None)
+    if rows is not None:
+        network = take_features(options, columns, first, rows)
     elif looked_at or first is None or replace(options, layers=None) != NO_NETWORK:
         network, layers = _find_extractor(options, columns, first)
     seen = network or first
@@ -170,7 +178,16 @@ def find_settings(
         max_positions = max_positions or given["histogram"].provenance.max_positions
     name = seen.name if isinstance(seen, FeatureExtractor) else seen.provenance.extractor
     return DNASettings(
-        name, seen.fingerprint, network, layout, layers, picked, bins or DEFAULT_BINS, ranges, max_positions
+        name,
+        seen.fingerprint,
+        network,
+        layout,
+        layers,
+        picked,
+        bins or DEFAULT_BINS,
+        ranges,
+        max_positions,
+        features.feature_images or SAMPLE,
     )
 
 
@@ -357,7 +374,7 @@ def find_comparison(
     twice = [source for source in sources if sources.count(source) > 1]
     if twice:
         raise click.UsageError(f"{twice[0]} is given twice")
-    inputs.check_histogram_options(kinds, options.histograms)
+    inputs.check_making_options(kinds, options)
     inputs.check_parts(columns, by, neurons)
     columns = tuple(inputs.in_unit(column, unit) for column in columns)
     reading = inputs.reading_of(options.reading, None if checkpoint is None else Path(checkpoint))
@@ -378,6 +395,12 @@ def find_comparison(
     for note in folder_notes(sets):
         notes.add(note)
     settings = find_settings(
-        network, options.histograms, columns=columns, neurons=neurons.neurons, sets=sets, images=images
+        network,
+        options.histograms,
+        options.features,
+        columns=columns,
+        neurons=neurons.neurons,
+        sets=sets,
+        images=images,
     )
     return Comparison(reference, generated, columns, settings, reading, notes)

@@ -280,9 +280,15 @@ def default_column(kinds: Collection[Kind], *, per: Per | None = None) -> Column
         kinds: of the DNAs that there are.
         per: parts that it has to have.
 
+    Raises:
+        ValueError: when there is none.
+
     Examples:
         >>> default_column(["gaussian"])
         Column(nfd: neuron Fréchet distance)
     """
     known = (each for each in map(find_distance, list_distances()) if each.arity == 2 and per in (None, each.per))
-    return Column(next(each for each in known if not kinds or each.kind in kinds))
+    found = next((each for each in known if not kinds or each.kind in kinds), None)
+    if found is None:
+        raise ValueError(f"no distance{f' by {per}' if per else ''} takes DNAs of kind {', '.join(kinds)}")
+    return Column(found)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vdna_metrics.distributions import Histogram
+from vdna_metrics.distributions import FeatureSample, Histogram
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
 from vdna_metrics.dna.vdna import VDNA
@@ -186,6 +186,8 @@ def _facts(contents: VDNA | ActivationRanges) -> dict[str, Any]:
     if isinstance(contents.distribution, Histogram):
         kind = f"{kind}-{contents.distribution.bins}"
         ranges = contents.distribution.digest
+    elif isinstance(contents.distribution, FeatureSample):
+        kind = f"{kind}-{contents.distribution.size}"
     return {
         "extractor": contents.provenance.extractor,
         "kind": kind,

@@ -134,7 +134,8 @@ class ImageSet:
             notes.append(
                 f"its groups lack {', '.join(lacks)}: the whole {kind} DNA is compared, which has no error bars"
             )
-        missing = [layer for layer in known if layer not in dna.layout and not asked]
+        whole_network = not asked and kind != "features"  # which are of one layer
+        missing = [layer for layer in known if layer not in dna.layout and whole_network]
         if missing:
             notes.append(f"its {kind} DNA lacks {', '.join(missing)}, which is not compared")
         picked = chosen_neurons(neurons, network if isinstance(network, ExtractorFingerprint) else dna.fingerprint)

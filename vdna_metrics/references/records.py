@@ -45,7 +45,8 @@ class ReferenceRecord:
         dataset: name of the image set, for example ``"bsds500"``.
         split: its split, for example ``"trainval"``.
         extractor: name of the extractor.
-        kind: kind of DNA, with the bins of a histogram: ``"histogram-1000"``.
+        kind: kind of DNA, with the bins of a histogram and the size of a sample of features: ``"histogram-1000"``,
+            ``"features-10000"``.
         file: path inside the store.
         sha256: of the file.
         n_images: number of images.

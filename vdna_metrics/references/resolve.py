@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import Histogram, Kind
+from vdna_metrics.distributions import FeatureSample, Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike, default_column, find_column
 from vdna_metrics.dna.grouped import GroupedDNA, total_of
 from vdna_metrics.dna.serialization import DNA_FILES, load_vdna
@@ -91,7 +91,7 @@ def resolve(
 
     Examples:
         >>> [dna.kind for dna in resolve("bsds500/trainval", extractors=["vdna_tiny"]).dnas]
-        ['gaussian', 'histogram', 'layer_gaussian', 'layer_gaussian']
+        ['gaussian', 'histogram', 'layer_gaussian', 'features', 'layer_gaussian']
         >>> resolve("procedural:white_noise/3")
         ImageSet(white_noise: 3 images)
     """
@@ -344,6 +344,8 @@ def _is_of_somebody(extractor: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------------------ folders
 IMAGES = "images.json"
+FEATURES_FILE = "features"
+"""Kind of a file of features of all images, in their order."""
 
 
 def holds_dnas(path: str | Path) -> bool:
@@ -375,6 +377,8 @@ def load_dna_folder(path: str | Path) -> ImageSet:
         settings: list[Any] = [dna.kind, dna.fingerprint.to_json(), dna.layout.to_json(), dna.provenance.max_positions]
         if isinstance(distribution, Histogram):
             settings += [distribution.bins, distribution.digest]
+        elif isinstance(distribution, FeatureSample):
+            settings.append(distribution.size)
         family = families.setdefault(json_hash(settings), [])
         if any(dna.provenance.manifests == other.provenance.manifests != () for other in family):
             raise ValueError(f"{path}: groups have to be disjoint, {file.name} is of the same images as another file")
@@ -383,7 +387,8 @@ def load_dna_folder(path: str | Path) -> ImageSet:
         raise ValueError(f"{path} has no DNA file in it")
     digests = read_image_digests(folder / IMAGES)
     for file in sorted(folder.glob("features-*.npz")) if digests else ():
-        features.append(load_features(file))
+        if read_header(file).get("kind") == FEATURES_FILE:  # samples of features have such names, too
+            features.append(load_features(file))
     dnas = [GroupedDNA(tuple(group)) if len(group) > 1 else group[0] for group in families.values()]
     return _of_dnas(str(path), dnas, features=tuple(features), digests=digests)
 
@@ -398,7 +403,7 @@ class _FeaturesFile:
 
 def load_features(path: Path) -> tuple[ExtractorFingerprint, Tensor]:
     """Features of a set of images, ``[images, neurons]``, as the cache of `build_set` keeps them, and through what."""
-    file, arrays = read_npz(path, {"features": _FeaturesFile})
+    file, arrays = read_npz(path, {FEATURES_FILE: _FeaturesFile})
     return file.fingerprint, torch.from_numpy(arrays["vectors"])
 
 

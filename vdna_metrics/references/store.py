@@ -274,7 +274,7 @@ def list_references(store: str | None = None) -> list[ReferenceRecord]:
 
     Examples:
         >>> [record.name for record in list_references() if record.extractor == "vdna_tiny"][0]
-        'bsds500/test@vdna_tiny#gaussian'
+        'bsds500/test@vdna_tiny#features-10000[conv_head]'
     """
     return [record for _, record in _entries(store) if not record.group]
 
@@ -353,7 +353,7 @@ def find_references(name: str) -> list[Entry]:
 
     Examples:
         >>> [record.kind for _, record in find_references("bsds500/test@vdna_tiny")]
-        ['gaussian', 'histogram-1000', 'layer_gaussian']
+        ['features-10000', 'gaussian', 'histogram-1000', 'layer_gaussian']
     """
     whole = _whole_references(name, None, None)
     if len({record.extractor for _, record in whole}) > 1:

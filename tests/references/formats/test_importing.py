@@ -23,7 +23,7 @@ from helpers.tampering import tampered
 from numpy.typing import NDArray
 
 from vdna_metrics import VDNA, NeuronLayout, compare, downloads
-from vdna_metrics.distributions import LayerGaussianDistribution
+from vdna_metrics.distributions import FeatureSample, LayerGaussianDistribution
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.references.formats import importing, published
 from vdna_metrics.references.formats.exporting import export_statistics
@@ -242,14 +242,26 @@ def test_stylegans_features_are_summed(tmp_path: Path) -> None:
     _assert_holds(dna, x.mean(axis=0, dtype=np.float64), np.cov(x.astype(np.float64), rowvar=False), n=40)
 
 
+def _assert_features(dna: VDNA, rows: Array) -> None:
+    """Features of one layer, these rows as float32, in any order."""
+    assert dna.kind == "features"
+    assert dna.n_images == len(rows)
+    assert isinstance(dna.distribution, FeatureSample)
+    (found,) = dna.distribution.features().values()
+    assert sorted(found.tolist()) == sorted(rows.astype(np.float32).tolist())
+
+
 def test_dgm_evals_features_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dgm-eval's representations become a Gaussian of DINOv2's class token; what is pickled beside them is not read."""
     monkeypatch.setattr(importing, "_ROWS", 16)
     reps = _features(40, 1024)
     path = _npz(tmp_path / "reps.npz", model="dinov2", reps=reps, hparams={"nsample": 40})
-    (dna,) = import_statistics(path)
+    dna, sample = import_statistics(path)
     assert _is_of(dna, "fd_dinov2", "class_token")
+    assert _is_of(sample, "fd_dinov2", "class_token")
     _assert_holds(dna, reps.mean(axis=0), np.cov(reps, rowvar=False), n=40)
+    _assert_features(sample, reps)
+    assert sample.provenance.origin.startswith("dgm-eval: reps.npz, sha256 ")
     with pytest.raises(ValueError, match=r"features are \[40, 768\], expected \[images, 1024\]"):
         import_statistics(_npz(path, model="dinov2", reps=reps[:, :768]))
     with pytest.raises(ValueError, match="is of dgm-eval's model 'mae'; known here are dinov2 and inception"):
@@ -261,8 +273,69 @@ def test_dgm_evals_inception_needs_its_mode(tmp_path: Path) -> None:
     path = _npz(tmp_path / "reps.npz", model="inception", reps=_features(10, 2048))
     with pytest.raises(ValueError, match=r"give mode=, clean or legacy_pytorch \(with --clean_resize, or dgm-eval's"):
         import_statistics(path)
-    assert _is_of(import_statistics(path, mode="legacy_pytorch")[0], "fid_inception_legacy_pytorch", "block_3")
-    assert _is_of(import_statistics(path, mode="clean")[0], "inception", "block_3")
+    for mode, extractor in (("legacy_pytorch", "fid_inception_legacy_pytorch"), ("clean", "inception")):
+        made = import_statistics(path, mode=mode)  # type: ignore[arg-type]
+        assert [dna.kind for dna in made] == ["layer_gaussian", "features"]
+        assert all(_is_of(dna, extractor, "block_3") for dna in made)
+
+
+def test_clean_fids_kid_files_are_features(tmp_path: Path) -> None:
+    """What clean-fid keeps for its KID, the features of a set, are features of the FID Inception, copies among them."""
+    feats = _features(20, 2048).astype(np.float32)
+    feats[5] = feats[4]
+    path = _npz(tmp_path / "cats_clean_train_64_kid.npz", feats=feats)
+    with pytest.raises(ValueError, match=r"_kid\.npz does not record how images were resized: give mode=, clean or"):
+        import_statistics(path)
+    (dna,) = import_statistics(path, mode="clean")
+    assert _is_of(dna, "fid_inception", "block_3")
+    assert dna.provenance.sources == ("cats_clean_train_64_kid",)
+    assert dna.provenance.origin.startswith("clean-fid: cats_clean_train_64_kid.npz, sha256 ")
+    _assert_features(dna, feats)
+    (fewer,) = import_statistics(path, mode="clean", feature_images=7)
+    assert (fewer.n_images, fewer.distribution.n_sampled) == (20, 7)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("width", "layer"), [(64, "block_0"), (2048, "block_3")])
+def test_torch_fidelitys_features_are_imported(width: int, layer: str, tmp_path: Path) -> None:
+    """A tensor under the name that torch-fidelity gives its features is taken for these."""
+    features = _features(12, width)
+    path = tmp_path / f"cats-inception-v3-compat-features-{width}.pt"
+    torch.save(torch.from_numpy(features).float(), path)
+    (dna,) = import_statistics(path)
+    assert _is_of(dna, "fid_inception_legacy_tensorflow", layer)
+    _assert_features(dna, features)
+    other = path.rename(tmp_path / "tensor.pt")
+    with pytest.raises(ValueError, match=r"tensor\.pt holds one tensor and does not say of what: expected torch-fidel"):
+        import_statistics(other)
+    assert _is_of(import_statistics(other, format="torch-fidelity")[0], "fid_inception_legacy_tensorflow", layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("a-clip-vit-b-32-features-clip.pt", torch.ones(3, 512), "extractor 'clip-vit-b-32'; known here is inception"),
+        ("a-inception-v3-compat-features-logits.pt", torch.ones(3, 64), "the layer 'logits', expected 64 or 192 or"),
+        ("a-inception-v3-compat-features-64.pt", torch.ones(3, 192), "expected 64 neurons, as its name says, got 192"),
+        ("a-inception-v3-compat-features-64.pt", torch.ones(64), r"a tensor is \[64\], expected \[images, neurons\]"),
+        ("a-inception-v3-compat-features-64.pt", torch.ones(1, 64), "needs 2 images or more"),
+        ("a-inception-v3-compat-features-64.pt", torch.full((3, 64), torch.nan), "a tensor: .*not finite|NaN"),
+    ],
+)
+def test_other_tensors_are_refused(name: str, tensor: torch.Tensor, message: str, tmp_path: Path) -> None:
+    """Features of another network or layer, of a wrong shape or with NaN are errors that name file and field."""
+    torch.save(tensor, tmp_path / name)
+    with pytest.raises(ValueError, match=message) as error:
+        import_statistics(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_features_have_as_many_images_as_are_stated(tmp_path: Path) -> None:
+    """A number of images that is given has to be the number of rows."""
+    path = _npz(tmp_path / "a_clean_b_1_kid.npz", feats=_features(5, 2048))
+    with pytest.raises(ValueError, match=r"kid\.npz: n_images is 5, got 6"):
+        import_statistics(path, mode="clean", n_images=6)
+    with pytest.raises(ValueError, match=r"kid\.npz has 64 neurons, statistics of clean-fid have 2048"):
+        import_statistics(_npz(path, feats=_features(5, 64)), mode="clean")
 
 
 def _torchmetrics(prefix: str = "", width: int = 64) -> dict[str, torch.Tensor]:
@@ -643,7 +716,7 @@ def _torch_states(**changes: Any) -> dict[str, Any]:
         ({"num_samples": torch.tensor([40, 40])}, "num_samples is ndarray, expected a whole number up to"),
         ({"num_samples": 10**30}, "num_samples is int, expected a whole number up to"),
         ({"num_samples": "40"}, "num_samples is str, expected a whole number up to"),
-        ({"num_samples": 1}, "a covariance needs 2 images or more"),
+        ({"num_samples": 1}, "a reference needs 2 images or more"),
     ],
 )
 def test_torch_states_that_are_none_are_refused(changes: Any, message: str, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Nearly all of them are mean and covariance of one layer: the 2048 neurons before the classifier of the FID Inception,
 our layer ``block_3``, or the class token of DINOv2. They serve LayerFrechetDistance, FrechetInceptionDistance and, by
-the diagonal, NeuronFrechetDistance; there is no histogram in them. What each format holds, and what it leaves to be
-said, is in docs/references.md.
+the diagonal, NeuronFrechetDistance; there is no histogram in them. Some are features of single images, for KID, recall
+and the like. What each format holds, and what it leaves to be said, is in docs/references.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.distributions import LayerGaussianDistribution
+from vdna_metrics.distributions import Distribution, FeatureSample, LayerGaussianDistribution
+from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.downloads import HUB, RemoteFile
 from vdna_metrics.extractors import ExtractorSpec
@@ -45,6 +46,7 @@ from vdna_metrics.layout import NeuronLayout, check_choice
 from vdna_metrics.references.formats.published import (
     EXPORTED,
     FID_LAYERS,
+    FIDELITY_FEATURES,
     FORMATS,
     TORCH_FIDELITY_INPUTS,
     Format,
@@ -63,6 +65,7 @@ def import_statistics(
     n_images: int | None = None,
     name: str | None = None,
     ranges: RangesLike | None = None,
+    feature_images: int = SAMPLE,
 ) -> list[VDNA]:
     """DNAs from statistics that others made.
 
@@ -74,6 +77,10 @@ def import_statistics(
     ADM's files also hold images, ``arr_0``, which are 10 000 others than those behind ``mu``: `open_images` reads
     these. Its ``mu_s`` and ``sigma_s`` become a DNA of their own, of the extractor ``sfid_inception``, whose layer
     Fréchet distance is sFID.
+
+    Features become a sample of them, see `FeatureSample`: those of dgm-eval beside their Gaussian, and those that
+    clean-fid keeps for its KID (``..._kid.npz``) and torch-fidelity as ``INPUT-inception-v3-compat-features-2048.pt``
+    alone. Their images are not known, so rows that are equal to the bit are taken for copies of one image.
 
     Tested against clean-fid 0.1.35, pytorch-fid 0.3, torch-fidelity 0.4, torchmetrics 1.9 and vdna 0.1.1 themselves;
     files of ADM, EDM, EDM2, StyleGAN3 and dgm-eval were made in tests by what these projects' sources do.
@@ -87,9 +94,10 @@ def import_statistics(
         n_images: number of images, where neither the file nor its published name says.
         name: what the DNA is to name as its source, by default the published name or the file's.
         ranges: of a vdna package of histograms, see `read_vdna_package`.
+        feature_images: at most so many images have their features kept.
 
     Returns:
-        One DNA, or two of an ADM or EDM2 file.
+        One DNA, or two of an ADM, EDM2 or dgm-eval file.
 
     Raises:
         ValueError: for unknown names, with near ones; for damaged or hostile files; where format, mode or number are
@@ -127,7 +135,7 @@ def import_statistics(
     file = address if remote else path.name
     called = name or (published.name.partition(":")[2] if published else path.stem)
     container, parts = _contents(path, what)
-    return _imported(path, container, parts, what, file, called, format, mode, n_images)
+    return _imported(path, container, parts, what, file, called, format, mode, n_images, feature_images)
 
 
 def import_torch(path: Path, loaded: Any) -> list[VDNA]:
@@ -146,17 +154,19 @@ def _imported(
     format: Format | None = None,
     mode: PreprocessingMode | None = None,
     n_images: int | None = None,
+    feature_images: int = SAMPLE,
 ) -> list[VDNA]:
     format = _format(container, parts, format, mode, what)
     count = _agreed("n_images", _stated_number(format, parts, path, what), n_images, what)
     if count is None:
         raise ValueError(f"{what} does not record of how many images it is: give n_images=")
     if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= 1 << 53:
-        raise ValueError(f"{what}: a covariance needs 2 images or more, up to 2**53; n_images is {str(count)[:40]}")
-    origin = f"{format} (ddof {FORMATS[format].ddof}): {file}, sha256 {sha256_of_file(path)}"
-    dnas = []
-    for spec, distribution in _distributions(format, parts, mode, count, what):
+        raise ValueError(f"{what}: a reference needs 2 images or more, up to 2**53; n_images is {str(count)[:40]}")
+    digest, dnas = sha256_of_file(path), []
+    for spec, distribution in _distributions(format, parts, mode, count, what, feature_images):
         (layer,) = distribution.layout
+        ddof = "" if distribution.kind == "features" else f" (ddof {FORMATS[format].ddof})"
+        origin = f"{format}{ddof}: {file}, sha256 {digest}"
         fingerprint = ExtractorFingerprint(spec.architecture_id, "", spec.preprocess.id, {layer: spec.paths[layer]})
         dnas.append(VDNA(distribution, fingerprint, Provenance(spec.name, (called,), origin=origin)))
     return dnas
@@ -217,18 +227,22 @@ def _is_vdna(path: Path) -> bool:
 Container = Literal["npz", "torch", "pickle"]
 
 # ADM's images are gigabytes, and dgm-eval's hparams are a pickle.
-_ARRAYS = ("mu", "sigma", "mu_s", "sigma_s", "model", "reps")
+_ARRAYS = ("mu", "sigma", "mu_s", "sigma_s", "model", "reps", "feats")
+_TENSOR = "a tensor"  # what stands for the name of one that is the whole file
+_FEATURES: Mapping[Format, str] = {"dgm-eval": "reps", "clean-fid": "feats", "torch-fidelity": _TENSOR}
 _ROWS = 4096  # of features that are summed at once
 _NEURONS = 1 << 16  # of one layer
 _SUM, _OUTER, _NUMBER = "real_features_sum", "real_features_cov_sum", "real_features_num_samples"
 _HOLDS: Sequence[tuple[Container, set[str], tuple[Format, ...]]] = (
     ("torch", {_SUM}, ("torchmetrics",)),
     ("torch", {"mu", "sigma"}, ("torch-fidelity",)),
+    ("torch", {_TENSOR}, ("torch-fidelity",)),
     ("pickle", {"num_items", "raw_mean", "raw_cov"}, ("StyleGAN3",)),
     ("pickle", {"num_images"}, ("EDM2",)),
     ("npz", {"model", "reps"}, ("dgm-eval",)),
     ("npz", {"mu", "sigma", "mu_s"}, ("ADM",)),
     ("npz", {"mu", "sigma"}, ("clean-fid", "pytorch-fid", "EDM")),
+    ("npz", {"feats"}, ("clean-fid",)),
 )
 """Kind of file and names in it, and the formats that have them; the first that fits."""
 
@@ -290,6 +304,8 @@ def load_torch(path: Path, what: str) -> Any:
 
 def _states(loaded: Any, what: str) -> dict[str, Any]:
     """Parts of what a torch file holds, of a metric's states by their own names."""
+    if isinstance(loaded, StoredTensor):
+        return {_TENSOR: loaded}
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     parts = _dict(loaded, what)
@@ -320,6 +336,8 @@ def _format(
         check_choice("format", format, Format)
     if format is not None and format not in possible:
         raise ValueError(f"{what} is of format {' or '.join(possible)}, got {format!r}")
+    if possible == ("torch-fidelity",) and _TENSOR in parts:
+        _check_fidelity_name(format, what)
     if format is None and len(possible) > 1 and mode is None:
         raise ValueError(
             f"{what} holds mu and sigma alone, as {', '.join(possible)} write them, and does not say how images were "
@@ -328,10 +346,32 @@ def _format(
     return format or possible[0]
 
 
+def _check_fidelity_name(format: Format | None, what: str) -> None:
+    """A tensor by itself may be anything, so its name, or whoever imports it, has to say what it is."""
+    name = FIDELITY_FEATURES.fullmatch(PurePosixPath(what).name)
+    if name is not None and name["extractor"] != "inception-v3-compat":
+        raise ValueError(
+            f"{what} is of torch-fidelity's extractor {name['extractor']!r}; known here is inception-v3-compat"
+        )
+    if name is not None and name["layer"] not in map(str, FID_LAYERS):
+        raise ValueError(f"{what} is of the layer {name['layer']!r}, expected {' or '.join(map(str, FID_LAYERS))}")
+    if name is None and format is None:
+        raise ValueError(
+            f"{what} holds one tensor and does not say of what: expected torch-fidelity's name, "
+            "INPUT-inception-v3-compat-features-2048.pt, or format='torch-fidelity'"
+        )
+
+
+def _features_of(format: Format, parts: Mapping[str, Any]) -> str | None:
+    """Name of the features in a file that holds nothing else."""
+    name = _FEATURES.get(format)
+    return name if name in parts and "mu" not in parts else None
+
+
 def _stated_number(format: Format, parts: Mapping[str, Any], path: Path, what: str) -> int | None:
     """Of how many images the file, or a name that its maker gave it, says that it is."""
-    if format == "dgm-eval":
-        return len(_features(parts["reps"], "reps", what))
+    if (features := _features_of(format, parts)) is not None:
+        return len(_features(parts[features], features, what))
     if format == "torch-fidelity":
         return TORCH_FIDELITY_INPUTS.get(re.sub(r"-inception-v3-compat-stat-fid-\d+$", "", path.stem))
     part = {"StyleGAN3": "num_items", "torchmetrics": _NUMBER, "EDM2": "num_images"}.get(format)
@@ -348,8 +388,8 @@ def _stated_number(format: Format, parts: Mapping[str, Any], path: Path, what: s
 
 # ------------------------------------------------------------------------------------------------ from it to DNAs
 def _distributions(
-    format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | None, n: int, what: str
-) -> list[tuple[ExtractorSpec, LayerGaussianDistribution]]:
+    format: Format, parts: Mapping[str, Any], mode: PreprocessingMode | None, n: int, what: str, size: int
+) -> Sequence[tuple[ExtractorSpec, Distribution]]:
     """Those of a file, each with the extractor whose activations it holds."""
     dinov2, sfid = CATALOGUE["fd_dinov2"], CATALOGUE["sfid_inception"]
     modes, how = FORMATS[format].modes, ""
@@ -362,12 +402,21 @@ def _distributions(
             raise ValueError(f"{what} is of dgm-eval's model {model!r}; known here are dinov2 and inception")
         if model == "dinov2":
             _mode(modes[:1], mode, what)
-            return [(dinov2, _of_features("class_token", [features], what, dinov2.neurons))]
+            gaussian = _of_features("class_token", [features], what, dinov2.neurons)
+            return [(dinov2, gaussian), (dinov2, _sample_of("class_token", features, "reps", what, size))]
         layer, chosen = _layer(format, np.shape(features)[-1], what), _mode(modes, mode, what, how)
         # It always scales to [-1, 1], as pytorch-fid.
         spec = CATALOGUE["inception"] if chosen == "clean" else FID_INCEPTIONS[chosen]
-        return [(spec, _of_features(layer, [features], what))]
+        gaussian = _of_features(layer, [features], what)
+        return [(spec, gaussian), (spec, _sample_of(layer, features, "reps", what, size))]
     spec = FID_INCEPTIONS[_mode(modes, mode, what, how)]
+    if (alone := _features_of(format, parts)) is not None:
+        features = _features(parts[alone], alone, what)
+        width = features.shape[1]
+        name = FIDELITY_FEATURES.fullmatch(PurePosixPath(what).name) if format == "torch-fidelity" else None
+        if name is not None and name["layer"] != str(width):
+            raise ValueError(f"{what}: expected {name['layer']} neurons, as its name says, got {width}")
+        return [(spec, _sample_of(_layer(format, width, what), features, alone, what, size))]
     if format == "torchmetrics":
         return [(spec, _of_sums(format, parts[_SUM], parts[_OUTER], n, what))]
     if format == "StyleGAN3" and parts.get("capture_mean_cov") is not False:
@@ -383,7 +432,7 @@ def _distributions(
         if images != n:
             raise ValueError(f"{what}: num_items is {n}, all_features are of {images} images")
         return [(spec, _of_features(_layer(format, batches[0].shape[1], what), batches, what))]
-    found = []
+    found: list[tuple[ExtractorSpec, Distribution]] = []
     inception = parts.get("fid") if format == "EDM2" else parts
     if inception is not None:
         layer = _layer(format, len(_values(inception, "mu", what)), what)
@@ -500,3 +549,15 @@ def _of_features(
             with errors_of(what):
                 distribution.fill_({layer: rows.T[:, :, None]})
     return _possible(distribution, what)
+
+
+def _sample_of(layer: str, features: NDArray[Any], name: str, what: str, size: int) -> FeatureSample:
+    """A sample of features as they are, whose hashes are of the rows."""
+    sample = FeatureSample.empty(NeuronLayout({layer: features.shape[1]}), size)
+    with errors_of(f"{what}: {name}"):
+        for start in range(0, len(features), _ROWS):
+            rows = torch.from_numpy(features[start : start + _ROWS].astype(np.float32))
+            sample.fill_({layer: rows.T[:, :, None]})
+        sample = sample.copied()
+        sample.check_possible()
+    return sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,10 @@ _TENSORFLOW: Mapping[str, tuple[str, int | None]] = {
     "EDM:imagenet-64x64-baseline": ("imagenet-64x64-baseline.npz", None),
     "EDM2:img512": ("img512.pkl", None),
 }
+FIDELITY_FEATURES = re.compile(
+    r"(?P<input>.+)-(?P<extractor>inception-v3-compat|vgg16|clip-[a-z0-9-]+|dinov2-vit-[a-z]-14)-features-(?P<layer>.+)\.pt"
+)
+"""Name of a file in which torch-fidelity keeps features."""
 # What torch-fidelity itself calls these inputs, as its cache files begin.
 TORCH_FIDELITY_INPUTS: Mapping[str, int] = {
     "cifar10-train": 50_000,
