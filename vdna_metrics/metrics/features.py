@@ -83,6 +83,8 @@ class FeatureDistanceMetric(DistanceMetric):
         if self.one_number and (options.get("weights") is not None or options.get("reduction", "mean") != "mean"):
             raise ValueError(f"{type(self).__name__} has no parts that could be weighted, or given layer by layer")
         super().__init__(extractor, **options)
+        if self.one_number and len(self.layout) > 1:
+            raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")
         self._prepare_states(FeatureSample.empty(self.layout, feature_images, device=self._states_device))
         self.feature_images = feature_images
 
@@ -95,10 +97,12 @@ class FeatureDistanceMetric(DistanceMetric):
     def _features(self) -> Pair:
         """Features of real and generated images, of one layer."""
         sides = self._checked_sides().values()
-        if len(self.layout) > 1:
-            raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")
         real, generated = (next(iter(cast(FeatureSample, side.distribution).features().values())) for side in sides)
         return real.to(self._states_device), generated
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value
 
 
 class _PairMetric(FeatureDistanceMetric, ABC):
@@ -109,8 +113,17 @@ class _PairMetric(FeatureDistanceMetric, ABC):
         """Both, of two sets of features ``[N, d]`` and ``[M, d]`` float32."""
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot the first of both numbers, or values that are given; see `DistanceMetric.plot`."""
-        return super().plot(self.compute()[0] if val is None else val, ax)
+        """Plot the first of both numbers.
+
+        Args:
+            val: result of `compute` or `forward`, or a list of them; computed when absent.
+            ax: matplotlib axis to draw on.
+
+        Returns:
+            Figure and axis.
+        """
+        val = self.compute() if val is None else val
+        return super().plot([_first(each) for each in val] if isinstance(val, list) else _first(val), ax)
 
     def compute(self) -> Pair:  # type: ignore[override]
         """Both numbers; see the class.
