@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import small_images
-from helpers.dnas import about_zero, tiny_extractor
+from helpers.dnas import settled, tiny_extractor
 from helpers.ranks import run_ranks
 
 from vdna_metrics import Reading, build_dnas, calibrate
@@ -39,7 +39,7 @@ def _dnas(partition: Any) -> Callable[[Reading], Any]:
         kinds: Any = ["histogram", "gaussian"]
         made = build_dnas(IMAGES, EXTRACTOR, kinds, bins=50, ranges=RANGES, partition=partition, reading=reading)
         dnas = [dna for parts in made.values() for dna in parts.values()]
-        return [*(about_zero(dna.distribution) for dna in dnas), *(dna.provenance for dna in dnas)]
+        return [*(settled(dna.distribution) for dna in dnas), *(dna.provenance for dna in dnas)]
 
     return run
 
