@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from vdna_metrics.distributions import FeatureSample
 from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.unit_moments import UnitMoments
 from vdna_metrics.dna.distances import Distance, DistanceResult
 from vdna_metrics.dna.feature_distances import DENSITY, KID, MIND, PRECISION, SWD, VENDI
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.directions import Directions
 from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional import (
@@ -26,6 +29,7 @@ from vdna_metrics.functional import (
     monge_inception_distance,
     precision_recall,
     sliced_wasserstein,
+    vendi_score_from_moments,
 )
 from vdna_metrics.layout import check_count
 from vdna_metrics.metrics.base import DistanceMetric
@@ -40,6 +44,11 @@ Pair = tuple[Tensor, Tensor]
 
 def _score_of_logits(generated: FeatureSample) -> dict[str, Tensor]:
     return {layer: inception_score(logits)[0].reshape(1) for layer, logits in generated.features().items()}
+
+
+def _vendi_of_moments(generated: UnitMoments) -> dict[str, Tensor]:
+    n = generated.n_images
+    return {layer: vendi_score_from_moments(second, n).reshape(1) for layer, second in generated.seconds().items()}
 
 
 _INCEPTION_SCORE = Distance(
@@ -65,13 +74,11 @@ class FeatureDistanceMetric(DistanceMetric):
     Args:
         extractor: as in `DistanceMetric`.
         feature_images: at most so many images of a side have their features kept: 4 bytes a neuron each.
-        layers: by default the last one alone.
+        layers: one; by default the last.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
     """
-
-    one_number: ClassVar[bool] = True  # or two, with no parts by layer
 
     def __init__(
         self,
@@ -80,10 +87,10 @@ class FeatureDistanceMetric(DistanceMetric):
         feature_images: int = SAMPLE,
         **options: Unpack[DistanceMetricOptions],
     ) -> None:
-        if self.one_number and (options.get("weights") is not None or options.get("reduction", "mean") != "mean"):
+        if options.get("weights") is not None or options.get("reduction", "mean") != "mean":
             raise ValueError(f"{type(self).__name__} has no parts that could be weighted, or given layer by layer")
         super().__init__(extractor, **options)
-        if self.one_number and len(self.layout) > 1:
+        if len(self.layout) > 1:
             raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")
         self._prepare_states(FeatureSample.empty(self.layout, feature_images, device=self._states_device))
         self.feature_images = feature_images
@@ -462,16 +469,18 @@ class DensityCoverage(_PairMetric):
         return density_coverage(real, generated, k=self.k)
 
 
-class VendiScore(FeatureDistanceMetric):
+class VendiScore(DistanceMetric):
     """Vendi score of generated images: how many wholly different ones would be as diverse, by their features' cosines.
+
+    Of any number of images, all of which count: what is kept is the second moment of features of unit length, `d²`
+    numbers a layer, which adds up over batches, ranks and metrics. There is no DNA of it.
 
     Args:
         extractor: as in `DistanceMetric`.
-        feature_images: at most so many images have their features kept.
-        options: of `DistanceMetric`, but a reference.
+        options: of `DistanceMetric`, but a reference; ``layers`` are by default the last one alone.
 
     Raises:
-        ValueError: for unknown names, or a reference.
+        ValueError: for unknown names, or a reference; by `update`, for an image whose features are all zeros.
 
     Source:
         Friedman and Dieng: The Vendi Score, TMLR 2023.
@@ -484,8 +493,22 @@ class VendiScore(FeatureDistanceMetric):
         tensor(1.)
     """
 
-    distance: ClassVar[Distance] = VENDI
-    one_number = False
+    distance: ClassVar[Distance] = replace(VENDI, function=_vendi_of_moments)
+
+    def __init__(self, extractor: ExtractorLike = "fid_inception", **options: Unpack[DistanceMetricOptions]) -> None:
+        super().__init__(extractor, **options)
+        self._prepare_states(UnitMoments.empty(self.layout, device=self._states_device))
+
+    def dna(self, real: bool = False) -> VDNA:
+        """Not possible: second moments of unit features are no DNA.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "VendiScore keeps second moments of features of unit length, which are no DNA; build_dnas(images, "
+            "extractor, ['features']) makes one of features"
+        )
 
 
 class InceptionScore(FeatureDistanceMetric):
