@@ -41,6 +41,7 @@ from vdna_metrics import (
     NeuronWassersteinDistance,
     SlicedWassersteinDistance,
     VDNAEarthMoversDistance,
+    VendiScore,
     create_extractor,
 )
 from vdna_metrics.metrics import HistogramDistanceMetric
@@ -74,6 +75,7 @@ class Evenness(HistogramDistanceMetric):
 
 
 OWN: Mapping[str, type[Metric]] = {"jsd": JensenShannon, "evenness": Evenness}
+SCORES = ("evenness", "vendi")  # of generated images alone, the higher the better
 
 
 class Network(nn.Module):
@@ -135,7 +137,7 @@ def images(n: int, seed: int = 0, size: int = 12) -> Tensor:
 
 
 def make(kind: str, network: nn.Module = NETWORK, **options: Any) -> Metric:
-    """A metric of a kind, one of `DISTANCES`, "range" or one of `OWN`, on a small network."""
+    """A metric of a kind, one of `DISTANCES`, "range", "vendi" or one of `OWN`, on a small network."""
     if kind == "fid":
         features = FEATURES if network is NETWORK else Features(network)
         return FrechetInceptionDistance(features, input_img_size=(3, 12, 12), **options)
@@ -148,7 +150,7 @@ def make(kind: str, network: nn.Module = NETWORK, **options: Any) -> Metric:
     if kind in ("emd", "auto", "nwd", *OWN):
         ranges = "auto" if kind in ("auto", "nwd") else RANGES
         options = {"bins": 40, "ranges": None if options.get("reference") is not None else ranges, **options}
-    return {**DISTANCES, **OWN}[kind](network, **{"layers": LAYERS, **options})
+    return {**DISTANCES, **OWN, "vendi": VendiScore}[kind](network, **{"layers": LAYERS, **options})
 
 
 def feed(metric: Metric, batch: Tensor, real: bool = False) -> Any:
@@ -205,7 +207,7 @@ class MetricContract:
     def test_constants(self) -> None:
         """What a metric says of itself is right, and cannot be changed."""
         metric = make(self.kind)
-        known = {"higher_is_better": self.kind == "evenness", "is_differentiable": False, "full_state_update": False}
+        known = {"higher_is_better": self.kind in SCORES, "is_differentiable": False, "full_state_update": False}
         for name, value in known.items():
             assert getattr(metric, name) is value
             with pytest.raises(RuntimeError, match="Can't change const"):
@@ -783,6 +785,7 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
     seen["after synced forward"] = states(stepped)
     if kind == "range":
         seen["ranges"] = _fed(kind, rank).ranges(widen="none")
+    if kind not in DISTANCES:
         return seen
     if not rank:
         seen["forward"] = idle(images(4, 40))
@@ -809,7 +812,7 @@ def _observe_rank(rank: int, kind: str) -> dict[str, Any]:
 
 def observe_kinds(rank: int) -> dict[str, Any]:
     """One of two processes: what it sees of every kind of metric."""
-    return {kind: _observe_rank(rank, kind) for kind in (*DISTANCES, "range")}
+    return {kind: _observe_rank(rank, kind) for kind in (*DISTANCES, "vendi", "range")}
 
 
 @contextmanager

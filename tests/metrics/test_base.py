@@ -128,6 +128,13 @@ class TestKernelDistance(FeatureContract):
             bootstrap.compute()
 
 
+class TestVendiScore(MetricContract):
+    """It has no real side."""
+
+    kind = "vendi"
+    updates = 8
+
+
 class TestActivationRange(MetricContract):
     kind = "range"
 
@@ -141,10 +148,10 @@ def test_every_metric_is_held_to_the_contract() -> None:
     of_others = {metrics.FrechetDistanceRatio, metrics.FrechetNormaliser}  # its parts are held to it
     alike = {  # in all but their last step, as are those of `DISTANCES`
         metrics.DensityCoverage, metrics.ImprovedPrecisionRecall, metrics.InceptionScore,
-        metrics.KernelInceptionDistance, metrics.MongeInceptionDistance, metrics.VendiScore,
+        metrics.KernelInceptionDistance, metrics.MongeInceptionDistance,
     }  # fmt: skip
     assert all(issubclass(each, metrics.FeatureDistanceMetric) for each in alike)
-    assert {*DISTANCES.values(), ActivationRange} | abstract | of_others | alike == {
+    assert {*DISTANCES.values(), ActivationRange, metrics.VendiScore} | abstract | of_others | alike == {
         getattr(metrics, name) for name in metrics.__all__
     }
 
@@ -442,7 +449,7 @@ def _assert_equal_states(found: dict[str, torch.Tensor], expected: dict[str, tor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+@pytest.mark.parametrize("kind", [*DISTANCES, "vendi", "range"])
 class TestTwoProcesses:
     """Two processes over gloo, one with more and larger batches than the other."""
 
@@ -490,7 +497,7 @@ class TestTwoProcesses:
         Calibration has a minimum, a maximum and a sum. Features of each side have images, lengths, hashes and rows.
         """
         for seen in ranks:
-            expected = {"all_reduce": {"range": 4, "emd": 2}.get(kind, 3)}
+            expected = {"all_reduce": {"range": 4, "emd": 2, "vendi": 2}.get(kind, 3)}
             if kind in OF_FEATURES:
                 expected = {"all_reduce": 1 + 2 * 3, "all_gather": 2}
             assert seen[kind]["collectives"] == expected
@@ -612,9 +619,9 @@ _WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 _UPDATES = [
     (kind, way)
-    for kind in (*DISTANCES, "range")
+    for kind in (*DISTANCES, "vendi", "range")
     for way in _WAYS
-    if not (way == "reference" and kind == "range") and not (way == "positions" and kind != "emd")
+    if not (way == "reference" and kind not in DISTANCES) and not (way == "positions" and kind != "emd")
 ]
 
 
@@ -661,7 +668,7 @@ def test_updates_read_nothing_of_the_device(kind: str, way: str) -> None:
     _update_on("meta", kind, way, _Apart(), _NothingNew())
 
 
-@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+@pytest.mark.parametrize("kind", [*DISTANCES, "vendi", "range"])
 def test_states_come_to_the_metrics_device(kind: str) -> None:
     """States of another device, merged or loaded, go where the metric keeps its own."""
     metric = filled(kind)
