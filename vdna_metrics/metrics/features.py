@@ -17,7 +17,9 @@ from vdna_metrics.dna.distances import Distance, DistanceResult
 from vdna_metrics.dna.feature_distances import DENSITY, KID, MIND, PRECISION, SWD, VENDI
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.directions import Directions
+from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.functional import (
     Kernel,
     PolynomialKernel,
@@ -150,8 +152,8 @@ class KernelInceptionDistance(_PairMetric):
 
     Args:
         feature: 64, 192, 768 or 2048, the layer of the FID Inception by its number of neurons; or a
-            ``torch.nn.Module`` that takes the images as they are given and returns ``[N, d]``; or the name of any
-            extractor, whose last layer counts.
+            ``torch.nn.Module`` that takes the images as they are given and returns ``[N, d]``; or any extractor, its
+            name or its spec, whose last layer counts.
         subsets: how many are drawn.
         subset_size: images of either side in each, without replacement.
         degree: of the polynomial.
@@ -167,7 +169,7 @@ class KernelInceptionDistance(_PairMetric):
         options: of `DistanceMetric`, a reference for example.
 
     Raises:
-        TypeError: when ``feature`` is neither an int, a name nor a module.
+        TypeError: when ``feature`` is neither an int, a module nor an extractor.
         ValueError: for another number, or options out of range.
 
     Source:
@@ -190,7 +192,7 @@ class KernelInceptionDistance(_PairMetric):
 
     def __init__(
         self,
-        feature: int | str | nn.Module = 2048,
+        feature: int | str | ExtractorSpec | FeatureExtractor | nn.Module = 2048,
         subsets: int = 100,
         subset_size: int = 1000,
         degree: int = 3,
@@ -208,8 +210,12 @@ class KernelInceptionDistance(_PairMetric):
     ) -> None:
         for what, value, least in (("subsets", subsets, 1), ("subset_size", subset_size, 2), ("degree", degree, 1)):
             check_count(what, value, least)
-        extractor: ExtractorLike = feature  # type: ignore[assignment]
-        if not isinstance(feature, str):
+        extractor: ExtractorLike
+        if isinstance(feature, str | ExtractorSpec | FeatureExtractor):
+            if not antialias:
+                raise ValueError("antialias=False is for a number of neurons; extractors say how they resize")
+            extractor, options = feature, {"weights_path": feature_extractor_weights_path, **options}
+        else:
             extractor, layer = inception_extractor(
                 feature, normalize, input_img_size, feature_extractor_weights_path, antialias
             )
@@ -514,10 +520,10 @@ class VendiScore(DistanceMetric):
 class InceptionScore(FeatureDistanceMetric):
     """Inception score of generated images, with torchmetrics' arguments.
 
-    `compute` gives mean and standard deviation over ``splits`` of `exp(mean KL(p(y|x) || p(y)))`. Logits are those of
-    the FID Inception's 1008 classes without the bias, as in torch-fidelity and torchmetrics; they are computed from its
-    pooled features. Splits are made of the images in the order of their hashes, so that the order they came in does not
-    matter.
+    `compute` gives mean and standard deviation over ``splits``, of one 0, of `exp(mean KL(p(y|x) || p(y)))`. Logits are
+    those of the FID Inception's 1008 classes without the bias, as in torch-fidelity and torchmetrics; they are computed
+    from its pooled features. Splits are made of the images in the order of their keys, as if shuffled, so that the
+    order they came in does not matter.
 
     Args:
         normalize: whether images are floats in [0, 1] instead of uint8.
@@ -564,5 +570,5 @@ class InceptionScore(FeatureDistanceMetric):
         (generated,) = self._checked_sides().values()
         (features,) = cast(FeatureSample, generated.distribution).features().values()
         weight = cast(nn.Linear, self.extractor.network.fc).weight.detach().to(features)
-        mean, deviation = inception_score(features @ weight.T, splits=self.splits, correction=1)
+        mean, deviation = inception_score(features @ weight.T, splits=self.splits, correction=min(1, self.splits - 1))
         return self._as_result(mean), self._as_result(deviation)
