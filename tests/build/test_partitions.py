@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import small_images
-from helpers.dnas import KINDS, about_zero, assert_same_state, tiny_extractor
+from helpers.dnas import KINDS, assert_same_state, settled, tiny_extractor
 from helpers.image_files import encode, pixels
 from hypothesis import given, strategies as st
 
@@ -235,7 +235,7 @@ def test_attributes_overlap(kind: Any, batch_size: int) -> None:
         chosen = IMAGES[[has == value for has in HAS[attribute]]]
         alone = _whole(chosen, [kind], reading=Reading(batch_size=1))[kind]
         assert dna.n_images == len(chosen)
-        found, expected = (about_zero(each.distribution).double() for each in (dna, alone))
+        found, expected = (settled(each.distribution).double() for each in (dna, alone))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=2)
     assert dnas["first", False].provenance.sources == ("array without first",)
     assert dnas["first", True].provenance.sources == ("array with first",)

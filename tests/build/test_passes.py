@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import small_images
-from helpers.dnas import about_zero, tiny_extractor
+from helpers.dnas import settled, tiny_extractor
 from helpers.ranks import run_ranks
 
 from vdna_metrics import Reading, build_dnas, calibrate
 from vdna_metrics.analysis import collect_features, compare_images, find_exemplars, rank_images
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.build import attributes, class_folders, disjoint_groups
+from vdna_metrics.build.dnas import DNARequest, make_dnas
 from vdna_metrics.build.passes import Checkpoint
 from vdna_metrics.images import open_images
 from vdna_metrics.images.batches import FACTS
@@ -39,7 +40,7 @@ def _dnas(partition: Any) -> Callable[[Reading], Any]:
         kinds: Any = ["histogram", "gaussian"]
         made = build_dnas(IMAGES, EXTRACTOR, kinds, bins=50, ranges=RANGES, partition=partition, reading=reading)
         dnas = [dna for parts in made.values() for dna in parts.values()]
-        return [*(about_zero(dna.distribution) for dna in dnas), *(dna.provenance for dna in dnas)]
+        return [*(settled(dna.distribution) for dna in dnas), *(dna.provenance for dna in dnas)]
 
     return run
 
@@ -60,6 +61,15 @@ def _features(reading: Reading) -> Any:
     return [found.vectors, found.mirrored, found.names, found.digests]
 
 
+def _samples(reading: Reading) -> Any:
+    requests = {
+        name: DNARequest("features", EXTRACTOR.layout, partition, feature_images=6)
+        for name, partition in (("whole", None), ("groups", disjoint_groups(11, 3)))
+    }
+    made = make_dnas(IMAGES, EXTRACTOR, requests, reading=reading).dnas
+    return [dna.distribution.state for parts in made.values() for dna in parts.values()]
+
+
 PASSES: dict[str, Callable[[Reading], Any]] = {
     "groups": _dnas(disjoint_groups(11, 3)),
     "classes": _dnas(class_folders(IMAGES)),
@@ -70,6 +80,7 @@ PASSES: dict[str, Callable[[Reading], Any]] = {
     "one to many": lambda r: _ranking(compare_images(OTHERS[:1], IMAGES, EXTRACTOR, distance="nfd", reading=r)),
     "exemplars": _exemplars,
     "features": _features,
+    "samples of features": _samples,
 }
 
 

@@ -142,11 +142,14 @@ def assert_same_state(a: Distribution, b: Distribution) -> None:
             torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12 * float(y.abs().max()))
 
 
-def about_zero(distribution: Distribution) -> Tensor:
-    """The state, of moments with sums about 0: their centre depends on which image came first, and on merges."""
+def settled(distribution: Distribution) -> Tensor:
+    """The state that images have in any order: moments with sums about 0, a sample of features drawn and in order.
+
+    Else the centre of moments depends on which image came first, and on merges; and features lie as they came.
+    """
     if isinstance(distribution, GaussianDistribution | LayerGaussianDistribution):
         distribution = distribution.about(torch.zeros_like(distribution.centre))
-    return distribution.state.clone()
+    return distribution.copied().state
 
 
 def moments(distribution: Distribution) -> tuple[Tensor, ...]:

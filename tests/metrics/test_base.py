@@ -19,6 +19,7 @@ from helpers.metric_tester import (
     DISTANCES,
     LAYERS,
     NETWORK,
+    OF_FEATURES,
     RANGES,
     SHARDED,
     WORLDS,
@@ -41,8 +42,8 @@ from helpers.metric_tester import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
-from torchmetrics import MetricCollection
-from torchmetrics.wrappers import FeatureShare
+from torchmetrics import MetricCollection, MetricTracker
+from torchmetrics.wrappers import BootStrapper, FeatureShare
 
 from vdna_metrics import (
     ActivationRange,
@@ -79,14 +80,80 @@ class TestFrechetInceptionDistance(DistanceContract):
     kind = "fid"
 
 
+class TestNeuronWassersteinDistance(DistanceContract):
+    kind = "nwd"
+    updates = 8
+
+
+class FeatureContract(DistanceContract):
+    """What is kept of features grows, up to a bound."""
+
+    updates = 8
+
+    def test_memory_does_not_depend_on_the_number_of_images(self) -> None:
+        """Features of three times the sample at most are held, and two words for each different image."""
+        metric = make(self.kind, feature_images=4)
+        head = 8 * (3 + len(metric.layout))
+        for n in range(1, 8):
+            for real in (True, False):
+                feed(metric, images(4, n), real)
+            for state in (metric.real_state, metric.generated_state):
+                assert state.nbytes <= head + 16 * 4 * n + metric._empty.largest_nbytes
+
+
+class TestSlicedWassersteinDistance(FeatureContract):
+    kind = "swd"
+
+
+class TestKernelDistance(FeatureContract):
+    """Of two numbers, which torchmetrics' wrappers take no more than those of its own KID."""
+
+    kind = "kid"
+
+    def test_tracker(self) -> None:
+        """MetricTracker keeps an epoch's pair; there is no best one."""
+        tracker = MetricTracker(filled(self.kind, generated=0), maximize=None)
+        for seed in (2, 3):
+            tracker.increment()
+            feed(tracker, images(12, 1), real=True)
+            feed(tracker, images(9, seed))
+        assert [len(pair) for pair in tracker.compute_all()] == [2, 2]
+
+    def test_bootstrapper(self) -> None:
+        """BootStrapper says that it needs one number."""
+        bootstrap = BootStrapper(make(self.kind), num_bootstraps=2, raw=True)
+        feed(bootstrap, images(12, 1), real=True)
+        feed(bootstrap, images(12, 2))
+        with pytest.raises(TypeError, match="expected Tensor"):
+            bootstrap.compute()
+
+
+class TestVendiScore(MetricContract):
+    """It has no real side."""
+
+    kind = "vendi"
+    updates = 8
+
+
 class TestActivationRange(MetricContract):
     kind = "range"
 
 
 def test_every_metric_is_held_to_the_contract() -> None:
     """A new metric does not go without it."""
-    abstract = {metrics.DistanceMetric, metrics.GaussianDistanceMetric, metrics.HistogramDistanceMetric}
-    assert {*DISTANCES.values(), ActivationRange} == {getattr(metrics, name) for name in metrics.__all__} - abstract
+    abstract = {
+        metrics.DistanceMetric, metrics.GaussianDistanceMetric, metrics.HistogramDistanceMetric,
+        metrics.FeatureDistanceMetric,
+    }  # fmt: skip
+    of_others = {metrics.FrechetDistanceRatio, metrics.FrechetNormaliser}  # its parts are held to it
+    alike = {  # in all but their last step, as are those of `DISTANCES`
+        metrics.DensityCoverage, metrics.ImprovedPrecisionRecall, metrics.InceptionScore,
+        metrics.KernelInceptionDistance, metrics.MongeInceptionDistance,
+    }  # fmt: skip
+    assert all(issubclass(each, metrics.FeatureDistanceMetric) for each in alike)
+    assert {*DISTANCES.values(), ActivationRange, metrics.VendiScore} | abstract | of_others | alike == {
+        getattr(metrics, name) for name in metrics.__all__
+    }
 
 
 # ------------------------------------------------------------------------------------------------- one network for all
@@ -382,7 +449,7 @@ def _assert_equal_states(found: dict[str, torch.Tensor], expected: dict[str, tor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+@pytest.mark.parametrize("kind", [*DISTANCES, "vendi", "range"])
 class TestTwoProcesses:
     """Two processes over gloo, one with more and larger batches than the other."""
 
@@ -427,10 +494,13 @@ class TestTwoProcesses:
     def test_one_collective_for_all_states(self, kind: str, ranks: list[dict[str, Any]]) -> None:
         """Both sides are reduced in one call, after a small one of settings; moments agree on a centre in one more.
 
-        Calibration has a minimum, a maximum and a sum.
+        Calibration has a minimum, a maximum and a sum. Features of each side have images, lengths, hashes and rows.
         """
         for seen in ranks:
-            assert seen[kind]["collectives"] == {"all_reduce": {"range": 4, "emd": 2}.get(kind, 3)}
+            expected = {"all_reduce": {"range": 4, "emd": 2, "vendi": 2}.get(kind, 3)}
+            if kind in OF_FEATURES:
+                expected = {"all_reduce": 1 + 2 * 3, "all_gather": 2}
+            assert seen[kind]["collectives"] == expected
 
     def test_forward_may_sync(self, kind: str, ranks: list[dict[str, Any]]) -> None:
         """With dist_sync_on_step, `forward` gives the result of all processes' batches, and local states stay local."""
@@ -549,9 +619,9 @@ _WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 _UPDATES = [
     (kind, way)
-    for kind in (*DISTANCES, "range")
+    for kind in (*DISTANCES, "vendi", "range")
     for way in _WAYS
-    if not (way == "reference" and kind == "range") and not (way == "positions" and kind != "emd")
+    if not (way == "reference" and kind not in DISTANCES) and not (way == "positions" and kind != "emd")
 ]
 
 
@@ -598,12 +668,13 @@ def test_updates_read_nothing_of_the_device(kind: str, way: str) -> None:
     _update_on("meta", kind, way, _Apart(), _NothingNew())
 
 
-@pytest.mark.parametrize("kind", [*DISTANCES, "range"])
+@pytest.mark.parametrize("kind", [*DISTANCES, "vendi", "range"])
 def test_states_come_to_the_metrics_device(kind: str) -> None:
     """States of another device, merged or loaded, go where the metric keeps its own."""
     metric = filled(kind)
     metric.persistent(True)
-    for take in (lambda each: each.merge_state(metric), lambda each: each.load_state_dict(metric.state_dict())):
+    takes = [lambda each: each.load_state_dict(metric.state_dict()), lambda each: each.merge_state(metric)]
+    for take in takes[: 1 if kind in OF_FEATURES else 2]:  # which features are left shows on a device with values
         elsewhere = make(kind).to("meta")
         take(elsewhere)
         assert {state.device.type for state in elsewhere.metric_state.values()} == {"meta"}
@@ -613,21 +684,21 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 @contextmanager
-def _never_waiting() -> Iterator[None]:
+def _never_waiting(*, grows: bool = False) -> Iterator[None]:
     kept = torch.cuda.memory_allocated()
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert torch.cuda.memory_allocated() == kept
+    assert grows or torch.cuda.memory_allocated() == kept
 
 
 @needs_cuda
 @pytest.mark.parametrize(("kind", "way"), _UPDATES)
 def test_updates_do_not_wait_for_the_device(kind: str, way: str) -> None:
-    """After the first batch, `update` makes no host wait on CUDA and keeps no memory there."""
-    _update_on("cuda", kind, way, _never_waiting())
+    """After the first batch, `update` makes no host wait on CUDA, and but for features keeps no memory there."""
+    _update_on("cuda", kind, way, _never_waiting(grows=kind in OF_FEATURES))
 
 
 @needs_cuda

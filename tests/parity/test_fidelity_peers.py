@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vdna_metrics import DensityCoverage, ImprovedPrecisionRecall, KernelInceptionDistance, VendiScore
 from vdna_metrics.functional import (
     PolynomialKernel,
     RBFKernel,
@@ -157,6 +158,34 @@ def _torch_fidelitys_directions() -> Tensor:
     """200 of 48 numbers, with seed 7."""
     directions = torch.randn(200, 48, generator=torch.Generator().manual_seed(7))
     return directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def test_metrics_give_the_peers_numbers_of_images() -> None:
+    """From images to a number: torchmetrics' KID, prdc's shares and the Vendi score's package, to 1e-6."""
+    prdc, vendi = pytest.importorskip("prdc"), pytest.importorskip("vendi_score.vendi")
+    kid = pytest.importorskip("torchmetrics.image.kid")
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(12, 10)).double()
+    real, generated = (torch.rand(40, 3, 8, 8, dtype=torch.float64) ** power for power in (1, 1.3))
+    features = [network(side).detach() for side in (real, generated)]
+    with pytest.warns(UserWarning, match="memory"):
+        theirs = kid.KernelInceptionDistance(network, subsets=2, subset_size=40, normalize=True)
+    module = {"normalize": True, "input_img_size": (3, 8, 8)}
+    ours = KernelInceptionDistance(network, 2, 40, **module)  # type: ignore[arg-type]
+    extractor = ours.extractor
+    shares = [of(extractor, k=5, normalize=True) for of in (ImprovedPrecisionRecall, DensityCoverage)]
+    score = VendiScore(extractor, normalize=True)
+    for metric in (ours, *shares, score):
+        metric.set_dtype(torch.float64)
+        metric.update(real, real=True)
+        metric.update(generated, real=False)
+    with torch.inference_mode():
+        theirs.update(real, real=True)
+        theirs.update(generated, real=False)
+    assert float(ours.compute()[0]) == pytest.approx(float(theirs.compute()[0]), rel=1e-5)
+    expected = prdc.compute_prdc(*(side.numpy() for side in features), nearest_k=5)
+    found = [float(value) for metric in shares for value in metric.compute()]
+    assert found == pytest.approx([float(expected[name]) for name in ("precision", "recall", "density", "coverage")])
+    assert float(score.compute()) == pytest.approx(vendi.score_dual(features[1].numpy()), rel=1e-9)
 
 
 @pytest.mark.parametrize(("n", "splits"), [(100, 10), (103, 10), (7, 7), (30, 1)])

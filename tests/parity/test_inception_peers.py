@@ -11,13 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from vdna_metrics import FrechetInceptionDistance, build_dnas, compare, create_extractor, functional
+from vdna_metrics import (
+    FrechetInceptionDistance,
+    InceptionScore,
+    KernelInceptionDistance,
+    build_dnas,
+    compare,
+    create_extractor,
+    functional,
+)
 from vdna_metrics.extractors.architectures import fid_inception, seeded_state_dict
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import get_spec
@@ -140,7 +149,7 @@ def test_features_of_sfid_are_torch_fidelitys(weights: Path, photographs: dict[s
     np.testing.assert_allclose(found[..., 0].T, expected, rtol=0, atol=1e-4 * expected.max())
 
 
-def _torchmetrics(feature: int, weights: Path, *, antialias: bool) -> object:
+def _torchmetrics(feature: int, weights: Path, *, antialias: bool) -> Any:
     pytest.importorskip("torch_fidelity")
     from torchmetrics.image.fid import FrechetInceptionDistance as Peer
 
@@ -178,6 +187,47 @@ def test_fid_of_2048_features_is_torchmetrics(weights: Path, photographs: dict[s
         moments += [mean[some], covariance[some][:, some]]
     expected = functional.frechet_distance(*moments)
     torch.testing.assert_close(ours.set_dtype(torch.float64).compute(), expected, rtol=1e-3, atol=0)
+
+
+def test_kid_is_torchmetrics(weights: Path, photographs: dict[str, Tensor]) -> None:
+    """KID with all images in each subset, whose order then says nothing, is torchmetrics' to 1e-3."""
+    pytest.importorskip("torch_fidelity")
+    from torchmetrics.image.kid import KernelInceptionDistance as Peer
+
+    with pytest.warns(UserWarning, match="memory"):
+        theirs = Peer(_torchmetrics(64, weights, antialias=True).inception, subsets=2, subset_size=6)
+    ours = KernelInceptionDistance(64, 2, 6, feature_extractor_weights_path=weights)
+    for name, real in (("train", True), ("test", False)):
+        for metric in (ours, theirs):
+            metric.update(photographs[name][:6] // (1 if real else 2), real=real)
+    torch.testing.assert_close(ours.compute()[0], theirs.compute()[0], rtol=1e-3, atol=0)
+
+
+def test_the_inception_score_is_torchmetrics(
+    weights: Path, photographs: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of torch-fidelity's logits without bias, in the sample's order, torchmetrics' score is ours to 1e-4."""
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    from torchmetrics.image import inception
+
+    peer = module.FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["logits_unbiased"], feature_extractor_weights_path=str(weights)
+    )
+    images = photographs["test"][:6]
+    with torch.inference_mode():
+        (logits,) = peer(images)
+    ours = InceptionScore(splits=2, weights_path=weights)
+    ours.update(images)
+    (rows,) = ours.dna().distribution.features().values()
+    own = rows @ ours.extractor.network.fc.weight.detach().T
+    order = torch.cdist(own, logits).argmin(dim=1)
+    assert sorted(order.tolist()) == [*range(6)]
+    with pytest.warns(UserWarning, match="memory"):
+        theirs = inception.InceptionScore(feature=torch.nn.Identity(), splits=2)
+    theirs.update(logits)
+    monkeypatch.setattr(inception.torch, "randperm", lambda _: order)
+    found, expected = (torch.stack([each.float() for each in metric.compute()]) for metric in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_clean_fid_is_clean_fids(downloads: None, ours: FeatureExtractor, photographs: dict[str, Tensor]) -> None:

@@ -307,6 +307,8 @@ def make_dnas(
         for (part, distribution), origin in zip(parts, origins[id(partitions[key])], strict=True):
             if distribution.n_images or partitions[key] is whole:
                 distribution.check_finite()
+                if distribution.grows:  # whatever order the images came in
+                    distribution = distribution.copied()
                 provenance = replace(origin, max_positions=request.max_positions)
                 dnas[key][part] = VDNA(distribution.to("cpu"), fingerprint, provenance)
     kept = None if features is None else seen.rows(vectors)

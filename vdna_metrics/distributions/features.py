@@ -86,9 +86,11 @@ class FeatureSample(Distribution):
     def lengths(self) -> tuple[int, int]:
         """Number of different images, and of those with features."""
         if self._lengths is None:
-            start = 1 + len(self.layout)
-            many, rows = (int(n) for n in self.state[start : start + 2].tolist())
-            object.__setattr__(self, "_lengths", (many, rows))
+            start, known = 1 + len(self.layout), (0, 0)  # of a state that holds neither hashes nor features
+            if len(self.state) > start + 2:
+                many, rows = self.state[start : start + 2].tolist()
+                known = int(many), int(rows)
+            object.__setattr__(self, "_lengths", known)
         assert self._lengths is not None
         return self._lengths
 
@@ -115,9 +117,8 @@ class FeatureSample(Distribution):
     def _with_entries(self, head: Tensor, entries: _Entries) -> Tensor:
         """The state of some entries."""
         rows = torch.nn.functional.pad(entries.rows, (0, self.layout.total % 2)).contiguous()
-        lengths = torch.tensor([len(entries.hashes), len(rows)], dtype=torch.int64)
-        lengths = lengths.to(head.device, non_blocking=True)
-        return torch.cat([head, lengths, entries.hashes, entries.counts, rows.view(torch.int64).flatten()])
+        lengths = [head.new_full((1,), number) for number in (len(entries.hashes), len(rows))]
+        return torch.cat([head, *lengths, entries.hashes, entries.counts, rows.view(torch.int64).flatten()])
 
     def zero(self, device: torch.device | str | None = None) -> Tensor:
         """The state of no images, by default on the same device."""

@@ -322,7 +322,7 @@ def chance(dna: VDNA, n_images: int) -> str:
         moved = torch.minimum(2 * spread, (spread / n_images).sqrt()).sum(dim=1)
         bins = (moved * distribution.bin_widths("bins").to(moved.device)).nanmean().nan_to_num()
         return f"up to {float(bins):.3g} bins to a VDNA-EMD"
-    if isinstance(distribution, FeatureSample):
+    if distribution.kind == "features":
         return "an unknown part to distances of features"
     if dna.n_images < distribution.min_images:
         return "more than can be told"

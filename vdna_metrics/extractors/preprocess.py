@@ -151,8 +151,8 @@ class Preprocessing:
 
     def hashes(self, images: Tensor, *, normalize: bool = False) -> Tensor:
         """What tells images apart that a call takes: `image_hashes` of their pixels, ``[N]`` int64."""
-        if self.mode == "none" and images.dtype != torch.uint8:  # whatever a module takes
-            return row_hashes(images.flatten(1))
+        if self.mode == "none" and (images.dtype != torch.uint8 or images.ndim != 4):  # whatever a module takes
+            return row_hashes(images.reshape(len(images), -1))
         return image_hashes(_scale_to_255(images).byte() if normalize else images)
 
 

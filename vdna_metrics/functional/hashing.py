@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -90,10 +91,16 @@ def _hashes_on_device(contents: Tensor) -> Tensor:
     flat = contents.flatten(1)
     table = torch.nn.functional.pad(flat, (0, -flat.shape[1] % (4 * _ROW))).view(torch.int32)
     table = table.view(n, table.shape[1] // _ROW, _ROW)
-    odd = torch.from_numpy(_ODD).to(table.device, non_blocking=True)
+    odd = _odd_on(table.device)
     columns = torch.cat([_column_sums(rows, odd) for rows in table.split(len(_ODD), dim=1)], dim=1)
     total: Tensor = _combined(columns, torch.arange(1, columns.shape[1] + 1, device=columns.device), shape)
     return torch.where(total == 0, 1, total)
+
+
+@cache
+def _odd_on(device: torch.device) -> Tensor:
+    """A copy for every batch would come from the host."""
+    return torch.from_numpy(_ODD).to(device)
 
 
 def hashes_of_arrays(contents: NDArray[np.uint8]) -> NDArray[np.int64]:

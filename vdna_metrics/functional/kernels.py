@@ -213,7 +213,7 @@ def cmmd(real: Tensor, generated: Tensor, *, sigma: float = 10.0, scale: float =
     check_features({"real": real, "generated": generated})
     for name, features in (("real", real), ("generated", generated)):
         _check_directions(features, name)
-    value, error = kernel_mmd(_unit(real), _unit(generated), kernel=RBFKernel(sigma), biased=True)
+    value, error = kernel_mmd(unit_rows(real), unit_rows(generated), kernel=RBFKernel(sigma), biased=True)
     return scale * value, scale * error
 
 
@@ -316,7 +316,7 @@ def vendi_score(features: Tensor) -> Tensor:
     n, d = features.shape
     if n <= d:
         _check_directions(features, "features")
-        unit = _unit(features)
+        unit = unit_rows(features)
         return _eigenvalue_diversity(unit @ unit.T / n)
     device = "cpu" if features.device.type == "mps" else features.device
     second = torch.zeros(d, d, dtype=torch.float64, device=device)
@@ -347,7 +347,7 @@ def accumulate_unit_second_(second: Tensor, features: Tensor) -> None:
     check_features({"features": features})
     _check_directions(features, "features")
     for block in features.split(_step(features)):
-        unit = _unit(block)
+        unit = unit_rows(block)
         second.addmm_(unit.T, unit)
 
 
@@ -497,7 +497,8 @@ def _check_directions(features: Tensor, name: str) -> None:
         )
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit_rows(features: Tensor) -> Tensor:
+    """Features ``[N, d]`` divided by their lengths, float64; NaN where they are all zeros."""
     features = to_float64(features)
     features = features / features.abs().amax(dim=1, keepdim=True)  # so that no square underflows
     return features / features.square().sum(1, keepdim=True).sqrt_()

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
+from vdna_metrics.distributions.features import FeatureSample
 from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
@@ -278,7 +279,7 @@ class DistanceMetric(ExtractorMetric):
         with torch.inference_mode():  # states made by a reset under inference mode may only be changed inside it
             picked = self.layout.pick(activations).items()
             side = self._side(real)
-            hashes = self._hashes(imgs) if self.kind == "features" else None
+            hashes = self._hashes(imgs) if isinstance(self._empty, FeatureSample) else None
             side.fill_({layer: subsample_positions(x, self.max_positions) for layer, x in picked}, hashes)
             if changed is not None:
                 side.note_changed_(changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -11,10 +12,14 @@ from torch import Tensor, nn
 
 from vdna_metrics.distributions import FeatureSample
 from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.unit_moments import UnitMoments
 from vdna_metrics.dna.distances import Distance, DistanceResult
 from vdna_metrics.dna.feature_distances import DENSITY, KID, MIND, PRECISION, SWD, VENDI
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.directions import Directions
+from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike
+from vdna_metrics.extractors.spec import ExtractorSpec
 from vdna_metrics.functional import (
     Kernel,
     PolynomialKernel,
@@ -26,6 +31,7 @@ from vdna_metrics.functional import (
     monge_inception_distance,
     precision_recall,
     sliced_wasserstein,
+    vendi_score_from_moments,
 )
 from vdna_metrics.layout import check_count
 from vdna_metrics.metrics.base import DistanceMetric
@@ -40,6 +46,11 @@ Pair = tuple[Tensor, Tensor]
 
 def _score_of_logits(generated: FeatureSample) -> dict[str, Tensor]:
     return {layer: inception_score(logits)[0].reshape(1) for layer, logits in generated.features().items()}
+
+
+def _vendi_of_moments(generated: UnitMoments) -> dict[str, Tensor]:
+    n = generated.n_images
+    return {layer: vendi_score_from_moments(second, n).reshape(1) for layer, second in generated.seconds().items()}
 
 
 _INCEPTION_SCORE = Distance(
@@ -65,13 +76,11 @@ class FeatureDistanceMetric(DistanceMetric):
     Args:
         extractor: as in `DistanceMetric`.
         feature_images: at most so many images of a side have their features kept: 4 bytes a neuron each.
-        layers: by default the last one alone.
+        layers: one; by default the last.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
     """
-
-    one_number: ClassVar[bool] = True  # or two, with no parts by layer
 
     def __init__(
         self,
@@ -80,9 +89,11 @@ class FeatureDistanceMetric(DistanceMetric):
         feature_images: int = SAMPLE,
         **options: Unpack[DistanceMetricOptions],
     ) -> None:
-        if self.one_number and (options.get("weights") is not None or options.get("reduction", "mean") != "mean"):
+        if options.get("weights") is not None or options.get("reduction", "mean") != "mean":
             raise ValueError(f"{type(self).__name__} has no parts that could be weighted, or given layer by layer")
         super().__init__(extractor, **options)
+        if len(self.layout) > 1:
+            raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")
         self._prepare_states(FeatureSample.empty(self.layout, feature_images, device=self._states_device))
         self.feature_images = feature_images
 
@@ -95,10 +106,12 @@ class FeatureDistanceMetric(DistanceMetric):
     def _features(self) -> Pair:
         """Features of real and generated images, of one layer."""
         sides = self._checked_sides().values()
-        if len(self.layout) > 1:
-            raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")
         real, generated = (next(iter(cast(FeatureSample, side.distribution).features().values())) for side in sides)
         return real.to(self._states_device), generated
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value
 
 
 class _PairMetric(FeatureDistanceMetric, ABC):
@@ -109,8 +122,17 @@ class _PairMetric(FeatureDistanceMetric, ABC):
         """Both, of two sets of features ``[N, d]`` and ``[M, d]`` float32."""
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot the first of both numbers, or values that are given; see `DistanceMetric.plot`."""
-        return super().plot(self.compute()[0] if val is None else val, ax)
+        """Plot the first of both numbers.
+
+        Args:
+            val: result of `compute` or `forward`, or a list of them; computed when absent.
+            ax: matplotlib axis to draw on.
+
+        Returns:
+            Figure and axis.
+        """
+        val = self.compute() if val is None else val
+        return super().plot([_first(each) for each in val] if isinstance(val, list) else _first(val), ax)
 
     def compute(self) -> Pair:  # type: ignore[override]
         """Both numbers; see the class.
@@ -130,8 +152,8 @@ class KernelInceptionDistance(_PairMetric):
 
     Args:
         feature: 64, 192, 768 or 2048, the layer of the FID Inception by its number of neurons; or a
-            ``torch.nn.Module`` that takes the images as they are given and returns ``[N, d]``; or the name of any
-            extractor, whose last layer counts.
+            ``torch.nn.Module`` that takes the images as they are given and returns ``[N, d]``; or any extractor, its
+            name or its spec, whose last layer counts.
         subsets: how many are drawn.
         subset_size: images of either side in each, without replacement.
         degree: of the polynomial.
@@ -147,7 +169,7 @@ class KernelInceptionDistance(_PairMetric):
         options: of `DistanceMetric`, a reference for example.
 
     Raises:
-        TypeError: when ``feature`` is neither an int, a name nor a module.
+        TypeError: when ``feature`` is neither an int, a module nor an extractor.
         ValueError: for another number, or options out of range.
 
     Source:
@@ -170,7 +192,7 @@ class KernelInceptionDistance(_PairMetric):
 
     def __init__(
         self,
-        feature: int | str | nn.Module = 2048,
+        feature: int | str | ExtractorSpec | FeatureExtractor | nn.Module = 2048,
         subsets: int = 100,
         subset_size: int = 1000,
         degree: int = 3,
@@ -188,8 +210,12 @@ class KernelInceptionDistance(_PairMetric):
     ) -> None:
         for what, value, least in (("subsets", subsets, 1), ("subset_size", subset_size, 2), ("degree", degree, 1)):
             check_count(what, value, least)
-        extractor: ExtractorLike = feature  # type: ignore[assignment]
-        if not isinstance(feature, str):
+        extractor: ExtractorLike
+        if isinstance(feature, str | ExtractorSpec | FeatureExtractor):
+            if not antialias:
+                raise ValueError("antialias=False is for a number of neurons; extractors say how they resize")
+            extractor, options = feature, {"weights_path": feature_extractor_weights_path, **options}
+        else:
             extractor, layer = inception_extractor(
                 feature, normalize, input_img_size, feature_extractor_weights_path, antialias
             )
@@ -449,16 +475,18 @@ class DensityCoverage(_PairMetric):
         return density_coverage(real, generated, k=self.k)
 
 
-class VendiScore(FeatureDistanceMetric):
+class VendiScore(DistanceMetric):
     """Vendi score of generated images: how many wholly different ones would be as diverse, by their features' cosines.
+
+    Of any number of images, all of which count: what is kept is the second moment of features of unit length, `d²`
+    numbers a layer, which adds up over batches, ranks and metrics. There is no DNA of it.
 
     Args:
         extractor: as in `DistanceMetric`.
-        feature_images: at most so many images have their features kept.
-        options: of `DistanceMetric`, but a reference.
+        options: of `DistanceMetric`, but a reference; ``layers`` are by default the last one alone.
 
     Raises:
-        ValueError: for unknown names, or a reference.
+        ValueError: for unknown names, or a reference; by `update`, for an image whose features are all zeros.
 
     Source:
         Friedman and Dieng: The Vendi Score, TMLR 2023.
@@ -471,17 +499,31 @@ class VendiScore(FeatureDistanceMetric):
         tensor(1.)
     """
 
-    distance: ClassVar[Distance] = VENDI
-    one_number = False
+    distance: ClassVar[Distance] = replace(VENDI, function=_vendi_of_moments)
+
+    def __init__(self, extractor: ExtractorLike = "fid_inception", **options: Unpack[DistanceMetricOptions]) -> None:
+        super().__init__(extractor, **options)
+        self._prepare_states(UnitMoments.empty(self.layout, device=self._states_device))
+
+    def dna(self, real: bool = False) -> VDNA:
+        """Not possible: second moments of unit features are no DNA.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "VendiScore keeps second moments of features of unit length, which are no DNA; build_dnas(images, "
+            "extractor, ['features']) makes one of features"
+        )
 
 
 class InceptionScore(FeatureDistanceMetric):
     """Inception score of generated images, with torchmetrics' arguments.
 
-    `compute` gives mean and standard deviation over ``splits`` of `exp(mean KL(p(y|x) || p(y)))`. Logits are those of
-    the FID Inception's 1008 classes without the bias, as in torch-fidelity and torchmetrics; they are computed from its
-    pooled features. Splits are made of the images in the order of their hashes, so that the order they came in does not
-    matter.
+    `compute` gives mean and standard deviation over ``splits``, of one 0, of `exp(mean KL(p(y|x) || p(y)))`. Logits are
+    those of the FID Inception's 1008 classes without the bias, as in torch-fidelity and torchmetrics; they are computed
+    from its pooled features. Splits are made of the images in the order of their keys, as if shuffled, so that the
+    order they came in does not matter.
 
     Args:
         normalize: whether images are floats in [0, 1] instead of uint8.
@@ -528,5 +570,5 @@ class InceptionScore(FeatureDistanceMetric):
         (generated,) = self._checked_sides().values()
         (features,) = cast(FeatureSample, generated.distribution).features().values()
         weight = cast(nn.Linear, self.extractor.network.fc).weight.detach().to(features)
-        mean, deviation = inception_score(features @ weight.T, splits=self.splits, correction=1)
+        mean, deviation = inception_score(features @ weight.T, splits=self.splits, correction=min(1, self.splits - 1))
         return self._as_result(mean), self._as_result(deviation)
