@@ -284,7 +284,7 @@ def test_with_state_shares_the_given_state(kind: Made) -> None:
     state = torch.zeros_like(empty.state)
     filled = empty.with_state(state)
     filled.fill_(ACTIVATIONS, hashes_of(ACTIVATIONS))
-    assert torch.equal(filled.state, make_distribution(kind, ACTIVATIONS).state)
+    assert torch.equal(filled.copied().state, make_distribution(kind, ACTIVATIONS).state)
     assert (filled.state is state) != filled.grows
     assert bool(state.any()) != filled.grows
     assert empty.n_images == 0
