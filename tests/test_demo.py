@@ -9,7 +9,7 @@ import pytest
 from helpers.commands import run
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference
-from vdna_metrics.demo import EXTRACTOR, PHOTOGRAPHS, REFERENCE, SETTINGS, run_demo
+from vdna_metrics.demo import EXTRACTOR, OF_FEATURES, PHOTOGRAPHS, REFERENCE, SETTINGS, run_demo
 from vdna_metrics.dna import GroupedDNA
 from vdna_metrics.images.procedural import open_procedural
 from vdna_metrics.leaderboard import Evidence, Leaderboard, load_leaderboard
@@ -34,7 +34,10 @@ def test_photographs_are_first_and_noise_is_last(made: tuple[Leaderboard, Eviden
     assert [entry.source for entry in leaderboard.generators] == [
         "bsds500/test@vdna_tiny", "procedural:white_noise/10", "procedural:dead_leaves_disks/10",
     ]  # fmt: skip
-    for metric in SETTINGS.metrics:
+    for metric in OF_FEATURES:  # whose reference is not in groups
+        assert leaderboard.column(EXTRACTOR, metric)[0].generator == PHOTOGRAPHS
+    assert set(SETTINGS.metrics) > set(OF_FEATURES)
+    for metric in SETTINGS.metrics[: -len(OF_FEATURES)]:
         column = leaderboard.column(EXTRACTOR, metric)
         floor = leaderboard.floor(EXTRACTOR, metric)
         assert (column[0].generator, column[-1].generator) == (PHOTOGRAPHS, "white noise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vdna_metrics.dna.columns import COLUMN_GROUPS
 from vdna_metrics.images.procedural import PROCEDURAL, PROCEDURAL_WORLDS
 from vdna_metrics.leaderboard.plan import LeaderboardPlan, make_leaderboard
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
@@ -14,7 +15,8 @@ PHOTOGRAPHS = "photographs (BSDS500 test)"
 LFD = "lfd[blocks.0+blocks.2+blocks.4]"
 """Layer Fréchet distance in the layers that the photographs have in groups, so that it has error bars."""
 
-SETTINGS = LeaderboardSettings(("emd", "nfd", LFD), fidelity=False, pictures=40)
+OF_FEATURES = ("kid", "mind", *COLUMN_GROUPS["prdc"], "vendi")
+SETTINGS = LeaderboardSettings(("emd", "nfd", LFD, *OF_FEATURES), fidelity=False, pictures=40)
 
 
 def run_demo(n_images: int = 100, *, start: Start | None = None) -> tuple[Leaderboard, Evidence]:
