@@ -13,7 +13,7 @@ from torch import Tensor
 from vdna_metrics.distributions import HistogramDistribution
 from vdna_metrics.dna import GroupedDNA, Provenance
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.dna.distances import _REGISTRY, Distance, list_distances, register_distance
+from vdna_metrics.dna.distances import _REGISTRY, Distance, register_distance
 
 OURS = ("emd", "nfd", "lfd")
 OF_FEATURES = ("kid", "cmmd", "mind", "swd", "precision", "recall", "density", "coverage", "vendi")
@@ -61,7 +61,6 @@ EVENNESS = Distance(
 @contextmanager
 def registered(*distances: Distance) -> Iterator[None]:
     """The registry with these distances, as it was before when left."""
-    list_distances()  # what is read late is there before
     before = dict(_REGISTRY)
     try:
         for distance in distances:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -354,7 +353,6 @@ def find_distance(distance: DistanceLike) -> Distance:
 
 @cache
 def _load_plugins() -> None:
-    importlib.import_module("vdna_metrics.dna.feature_distances")
     for point in entry_points(group=ENTRY_POINTS):
         try:
             register_distance(cast("Distance", point.load()))
@@ -480,3 +478,5 @@ LFD = register_distance(
         short="LFD",
     )
 )
+
+import vdna_metrics.dna.feature_distances  # noqa: E402, F401  (they stand behind these in the registry)
