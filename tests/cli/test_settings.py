@@ -53,12 +53,12 @@ def test_statistics_of_two_layers_serve_by_the_layer_that_is_compared(tmp_path: 
     (layer,) = find_column("fid").layers or ()
     assert (list(fid.layout), layer) == (["block_3"], "block_3")
     assert _first_dnas([statistics], kinds, None, [layer])["layer_gaussian"].layout == fid.layout
-    assert _first_dnas([statistics], kinds, "fid_inception", list(sfid.layout))["layer_gaussian"].layout == sfid.layout
+    assert _first_dnas([statistics], kinds, None, list(sfid.layout))["layer_gaussian"].layout == sfid.layout
     network = replace(NO_NETWORK, layers=("block_3",))
     chosen = [
         find_settings(NO_NETWORK, NO_HISTOGRAMS, columns=[find_column("fid")], sets=[statistics]),
         find_settings(network, NO_HISTOGRAMS, columns=[find_column("lfd")], sets=[statistics]),
     ]
     assert [dict(settings.layout) for settings in chosen] == [{"block_3": 2048}] * 2
-    with pytest.raises(ValueError, match=r"2 layer_gaussian DNAs .*say which layers"):
+    with pytest.raises(ValueError, match=r"adm has DNAs of the networks .*: say which, by @fid"):
         _first_dnas([statistics], kinds, None, None)

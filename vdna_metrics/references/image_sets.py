@@ -107,11 +107,11 @@ class ImageSet:
             (['blocks.0', 'blocks.2', 'blocks.4'], ('its layer_gaussian DNA lacks conv_head, which is not compared',))
         """
         network = network.fingerprint if isinstance(network, FeatureExtractor) else network
-        found = self._fitting(kind, network)
+        asked = [layers] if isinstance(layers, str) else list(layers or ())
+        found = self._fitting(kind, network, asked)
         if not found:
             return None
         kind = found[0].kind
-        asked = [layers] if isinstance(layers, str) else list(layers or ())
         holding = [dna for dna in found if set(asked).issubset(dna.layout)]
         if not holding and self.images is not None:
             return None  # it can be built
@@ -161,8 +161,10 @@ class ImageSet:
             raise ValueError(f"expected a {kind or ''} DNA, {self.source} has {has}".replace("  ", " "))
         return chosen
 
-    def _fitting(self, kind: Kind | None, network: ExtractorFingerprint | str | None) -> list[AnyDNA]:
-        """DNAs of one kind and network."""
+    def _fitting(
+        self, kind: Kind | None, network: ExtractorFingerprint | str | None, layers: Sequence[str]
+    ) -> list[AnyDNA]:
+        """DNAs of one kind and network; of several networks, of the one that has some layers."""
         kinds = list(dict.fromkeys(dna.kind for dna in self.dnas))
         if kind is None and len(kinds) > 1:
             raise ValueError(
@@ -177,6 +179,10 @@ class ImageSet:
             fitting = [dna for dna in found if not dna.fingerprint.differences(network)]
             return [dna for dna in fitting if not set(network.paths).isdisjoint(dna.layout)]
         names = list(dict.fromkeys(map(extractor_of, found)))
+        if len(names) > 1 and layers:
+            having = [dna for dna in found if set(layers).issubset(dna.layout)]
+            if len(set(map(extractor_of, having))) == 1:
+                return having
         if len(names) > 1:
             raise ValueError(f"{self.name} has DNAs of the networks {', '.join(names)}: say which, by @{names[0]}")
         return found
