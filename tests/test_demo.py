@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,16 +75,15 @@ def test_groups_that_ship_are_the_reference_in_parts(split: str, n_images: int) 
     assert all("conv_head" not in dna.layout for dna in found if isinstance(dna, GroupedDNA))
 
 
-def test_the_command_writes_the_report(
-    made: tuple[Leaderboard, Evidence], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are printed, the report's place is named, and its record can be replayed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", WORLDS)
+    monkeypatch.setattr("vdna_metrics.demo.SETTINGS", replace(SETTINGS, metrics=("emd", "kid"), pictures=2))
     monkeypatch.setattr(
         "vdna_metrics.reports.write_report",
         lambda leaderboard, evidence, folder: (folder / "index.html").write_text("page"),
     )
-    monkeypatch.setattr("vdna_metrics.demo.run_demo", lambda n_images, start: made)
     result = run("demo", "--images", str(IMAGES))
     assert f"Report: {(tmp_path / 'vdna_demo' / 'index.html').resolve()}" in result.stdout
     assert result.stdout.index(PHOTOGRAPHS) < result.stdout.index("white noise")

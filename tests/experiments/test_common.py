@@ -89,7 +89,7 @@ def test_every_place_on_a_page_has_its_script() -> None:
     """Marks stand on the pages once each, and are named as scripts are."""
     text = "".join(
         (DOCS / page).read_text(encoding="utf-8")
-        for page in ("experiments.md", "what_moves_a_number.md", "uncertainty.md", "auto_ranges.md")
+        for page in ("experiments.md", "what_moves_a_number.md", "uncertainty.md", "auto_ranges.md", "metrics.md")
     )
     names = re.findall("<!-- begin (.*) -->", text)
     assert len(set(names)) == len(names)

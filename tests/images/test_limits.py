@@ -122,8 +122,7 @@ def test_an_image_of_too_many_pixels_is_refused(folder: Path) -> None:
 def test_pixels_of_webp_count_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its decoder keeps twice as much a pixel as the others'."""
     monkeypatch.setenv("VDNA_METRICS_MAX_IMAGE_PIXELS", "100")
-    for kind in ("PNG", "WEBP"):
-        (folder / f"8.{kind.lower()}").write_bytes(encode(np.zeros((8, 8, 3), np.uint8), kind))
+    (folder / "8.webp").write_bytes(encode(np.zeros((8, 8, 3), np.uint8), "WEBP"))
     ((name, reason),) = _skipped(folder)
     assert name == "8.webp"
     assert "8 x 8 pixels of a WEBP, which count twice: expected at most 100 pixels of one image, got 128" in reason

@@ -607,7 +607,7 @@ def test_sizes_in_one_batch_must_agree(tmp_path: Path, skip_bad: bool) -> None:
     """Two sizes in one batch are an error that shows both images; single images may differ."""
     sizes = {"a.png": (4, 4, 3), "b.png": (4, 4, 3), "c.png": (4, 6, 3)}
     source = open_images(_write_files(tmp_path / "set", {name: encode(pixels(*size)) for name, size in sizes.items()}))
-    with pytest.raises(ValueError, match=r"one batch: a\.png \[3, 4, 4\], c\.png \[3, 4, 6\]; resize"):
+    with pytest.raises(ValueError, match=r"one batch: a\.png \[3, 4, 4\], c\.png \[3, 4, 6\]; give the network a size"):
         list(iterate_images(source, skip_bad=skip_bad))
     shapes = [tuple(batch.images.shape) for batch in iterate_images(source, batch_size=1)]
     assert shapes == [(1, 3, 4, 4), (1, 3, 4, 4), (1, 3, 4, 6)]

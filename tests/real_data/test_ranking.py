@@ -15,7 +15,7 @@ from vdna_metrics.images import open_images
 from vdna_metrics.images.decoding import decode_image
 from vdna_metrics.images.procedural import add_noise, blur, procedural_images
 
-SIZE, N = 160, 40
+SIZE, N = 200, 40
 Image = NDArray[np.uint8]
 
 
