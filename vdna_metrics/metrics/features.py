@@ -240,12 +240,13 @@ class KernelDistance(_PairMetric):
     `compute` gives both. With the polynomial kernel it is what KID's subsets estimate; with ``kernel="cmmd"`` on
     ``clip_vit_l14_336`` it is CMMD, see `functional.cmmd`.
 
+    Other arguments are those of `DistanceMetric`.
+
     Args:
         extractor: as in `DistanceMetric`.
         kernel: ``"polynomial"``, ``"cmmd"``, or a `Kernel` such as ``RBFKernel(sigma)``.
         biased: whether an image counts as a pair with itself.
         feature_images: at most so many images of a side have their features kept.
-        options: of `DistanceMetric`.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -326,12 +327,13 @@ class SlicedWassersteinDistance(_SlicedMetric):
     Exact, also of unlike numbers of images. `NeuronWassersteinDistance` of a layer of ``directions=`` is the same from
     histograms, whose state does not grow.
 
+    Other arguments are those of `DistanceMetric`.
+
     Args:
         extractor: as in `DistanceMetric`.
         n_directions: how many directions.
         seed: of their draw.
         feature_images: at most so many images of a side have their features kept.
-        options: of `DistanceMetric`.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -357,12 +359,13 @@ class SlicedWassersteinDistance(_SlicedMetric):
 class MongeInceptionDistance(_SlicedMetric):
     """MIND: `3 d` times the sliced Wasserstein distance of Inception's features, `d` neurons, in 1000 directions.
 
+    Other arguments are those of `DistanceMetric`.
+
     Args:
         extractor: as in `DistanceMetric`; published values are of ``fid_inception``.
         n_directions: how many directions.
         seed: of their draw.
         feature_images: at most so many images of a side have their features kept.
-        options: of `DistanceMetric`.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -390,11 +393,12 @@ class ImprovedPrecisionRecall(_PairMetric):
 
     `compute` gives precision and recall.
 
+    Other arguments are those of `DistanceMetric`.
+
     Args:
         extractor: as in `DistanceMetric`.
         k: of the nearest neighbour that gives the radius.
         feature_images: at most so many images of a side have their features kept; time goes with the product of both.
-        options: of `DistanceMetric`.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -435,11 +439,12 @@ class DensityCoverage(_PairMetric):
 
     `compute` gives density and coverage.
 
+    Other arguments are those of `DistanceMetric`.
+
     Args:
         extractor: as in `DistanceMetric`.
         k: of the nearest neighbour that gives the radius.
         feature_images: at most so many images of a side have their features kept; time goes with the product of both.
-        options: of `DistanceMetric`.
 
     Raises:
         ValueError: for unknown names, or a reference that does not fit the extractor.
@@ -481,9 +486,10 @@ class VendiScore(DistanceMetric):
     Of any number of images, all of which count: what is kept is the second moment of features of unit length, `d²`
     numbers a layer, which adds up over batches, ranks and metrics. There is no DNA of it.
 
+    Other arguments are those of `DistanceMetric`, but a reference; ``layers`` are by default the last one alone.
+
     Args:
         extractor: as in `DistanceMetric`.
-        options: of `DistanceMetric`, but a reference; ``layers`` are by default the last one alone.
 
     Raises:
         ValueError: for unknown names, or a reference; by `update`, for an image whose features are all zeros.
