@@ -179,9 +179,10 @@ class DNARequest:
 
     def empty(self, extractor: FeatureExtractor, device: torch.device | str = "meta") -> Distribution:
         """What has seen no image."""
-        if self.kind == "features":
-            return FeatureSample.empty(self.layout, self.feature_images, device=device)
-        return empty_distribution(self.kind, self.layout, extractor, bins=self.bins, ranges=self.ranges, device=device)
+        return empty_distribution(
+            self.kind, self.layout, extractor, bins=self.bins, ranges=self.ranges, feature_images=self.feature_images,
+            device=device,
+        )  # fmt: skip
 
     def fresh(self, extractor: FeatureExtractor, device: torch.device | str, number: int) -> list[Distribution]:
         """So many of these, each with a state of its own."""
@@ -288,8 +289,9 @@ def make_dnas(
             request = requests[keys[0]]
             x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
+            known = batch.hashes() if any(requests[key].kind == "features" for key in keys) else None
             for place, rows in _parts_of(partitions[keys[0]], batch.indices):
-                chosen, hashes = x, batch.hashes
+                chosen, hashes = x, known
                 if rows is not None:
                     chosen = {layer: values.index_select(1, rows.to(values.device)) for layer, values in x.items()}
                     hashes = None if hashes is None else hashes[rows]
@@ -365,6 +367,7 @@ def empty_distribution(
     *,
     bins: int = 1000,
     ranges: RangesLike | None = None,
+    feature_images: int = SAMPLE,
     device: torch.device | str = "cpu",
 ) -> Distribution:
     """A distribution of some of an extractor's neurons that has seen no image; arguments as in `build_dnas`."""
@@ -373,6 +376,8 @@ def empty_distribution(
         if isinstance(chosen, ActivationRanges):
             chosen.check_fingerprint(extractor.fingerprint)
         return empty_histogram(layout, chosen, bins, device=device)
+    if kind == "features":
+        return FeatureSample.empty(layout, feature_images, device=device)
     if kind == "gaussian":
         return GaussianDistribution.empty(layout, device=device)
     return LayerGaussianDistribution.empty(layout, device=device)

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -141,13 +142,14 @@ class ActivationBatch:
         activations: ``{layer: [neurons, N, positions]}``, on the network's device.
         indices: places of the N images in their source; empty where they have none.
         images: ``[N, 3, H, W]`` float32 in [0, 255], at the network's size, on its device, where they have places.
-        hashes: what tells the N images apart, ``[N]`` int64, see `image_hashes`; ``None`` where they are no images.
+        hashes: gives what tells the N images apart, ``[N]`` int64, see `image_hashes`; ``None`` where they are no
+            images.
     """
 
     activations: dict[str, Tensor]
     indices: tuple[int, ...] = ()
     images: Tensor | None = None
-    hashes: Tensor | None = None
+    hashes: Callable[[], Tensor | None] = lambda: None
 
 
 @dataclass
@@ -288,9 +290,7 @@ def run_pass(
             on_device = batch.to(reading.device)
             seen_of_it = extractor(on_device) if extractor.features is None else extractor.from_resized(on_device)
             activations, facts = layout.pick(seen_of_it), facts_of_batch(batch)  # while the device is busy
-            are_images = batch.ndim == 4 and batch.dtype == torch.uint8
-            elsewhere = image_hashes(batch) if are_images and batch.device.type != "cpu" else None
-            fill_(ActivationBatch(activations, hashes=_hashes_in(facts) if elsewhere is None else elsewhere))
+            fill_(ActivationBatch(activations, hashes=partial(_hashes_of, facts, batch)))
             seen.facts.append(facts)
             seen.count += next(iter(activations.values())).shape[1]
             if reading.progress is not None:
@@ -331,7 +331,7 @@ def _see_source_(
         if batch.indices:
             resized = batch.images.to(reading.device, non_blocking=True)
             activations = layout.pick(extractor.from_resized(resized))
-            fill_(ActivationBatch(activations, batch.indices, resized, _hashes_in(batch.facts)))
+            fill_(ActivationBatch(activations, batch.indices, resized, partial(_hashes_of, batch.facts)))
         seen.count += len(batch.indices)
         seen.indices += batch.indices
         seen.digests += batch.digests
@@ -351,7 +351,10 @@ def _see_source_(
             seen.save(checkpoint, states, extractor.fingerprint)
 
 
-def _hashes_in(facts: NDArray[Any]) -> Tensor | None:
+def _hashes_of(facts: NDArray[Any], images: Tensor | None = None) -> Tensor | None:
+    """Of images by their facts; of those on another device, at whose pixels facts do not look, by themselves."""
+    if images is not None and images.ndim == 4 and images.dtype == torch.uint8 and images.device.type != "cpu":
+        return image_hashes(images)
     pixels = np.array(facts["pixels"])
     return torch.from_numpy(pixels.view(np.int64)) if pixels.all() else None
 

@@ -76,7 +76,7 @@ class FeatureSample(Distribution):
             ValueError: when it is below 2.
         """
         check_count("a sample of features", size, least=2)
-        return cls(layout, torch.zeros(3 + len(layout), dtype=torch.int64, device=device), size)
+        return cls(layout, cls._zeros(layout, 2, device), size)
 
     def __post_init__(self) -> None:
         if self.state.device.type == "cpu":  # elsewhere a look at the lengths would wait
@@ -122,7 +122,7 @@ class FeatureSample(Distribution):
 
     def zero(self, device: torch.device | str | None = None) -> Tensor:
         """The state of no images, by default on the same device."""
-        return self.state.new_zeros(3 + len(self.layout), device=device or self.state.device)
+        return self._zeros(self.layout, 2, device or self.state.device)
 
     def take_(self, state: Tensor) -> None:
         """Be of this state."""
@@ -251,7 +251,7 @@ class FeatureSample(Distribution):
     def select(self, selection: NeuronLayout) -> Self:
         """Keep the neurons of a selection of the layout."""
         entries = self._entries()
-        found = replace(self, layout=selection, state=self.state.new_zeros(3 + len(selection)))
+        found = replace(self, layout=selection, state=self._zeros(selection, 2, self.state.device))
         rows = entries.rows[:, self.layout.rows_of(selection).to(self.state.device)]
         found.take_(found._with_entries(self._selected_head(selection), replace(entries, rows=rows)))
         return found

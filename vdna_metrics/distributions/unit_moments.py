@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,10 +45,6 @@ class UnitMoments(Distribution):
         """Sum of ``x xᵀ``, ``{layer: [neurons, neurons]}``, views of the state."""
         parts = self.body.split([count * count for count in self.layout.values()])
         return {layer: part.view(d, d) for (layer, d), part in zip(self.layout.items(), parts, strict=True)}
-
-    def fill_(self, activations: Mapping[str, Tensor], hashes: Tensor | None = None) -> None:
-        """Add a batch; see `Distribution.fill_`. Activations that are all zeros have no direction and count as none."""
-        super().fill_(activations, hashes)
 
     def _summarise(self, activations: Tensor) -> Tensor:
         means = image_means(activations)

@@ -28,7 +28,7 @@ Reduction = Literal["mean", "layer", "none"]
 DistanceResult = Tensor | dict[str, Tensor]
 ENTRY_POINTS = "vdna_metrics.distances"
 RESERVED = ("fid", "sfid", "fd_dinov2", "clip_fd")  # names of columns
-_SQUARED = "squared activations"
+SQUARED = "squared activations"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -312,7 +312,7 @@ def with_unit(text: str, unit: str) -> str:
         >>> with_unit("VDNA-EMD", "bins"), with_unit("FID", "squared activations")
         ('VDNA-EMD (bins)', 'FID')
     """
-    return text if unit in ("", _SQUARED) else f"{text} ({unit})"
+    return text if unit in ("", SQUARED) else f"{text} ({unit})"
 
 
 def _described(distance: Distance) -> dict[str, Any]:
@@ -455,7 +455,7 @@ NFD = register_distance(
         "neurons.",
         kind="gaussian",
         function=_neuron_frechet,
-        unit=_SQUARED,
+        unit=SQUARED,
         bias="jackknife",
         of_images=image_frechet_from,
         aliases=("neuron_frechet",),
@@ -470,7 +470,7 @@ LFD = register_distance(
         "layers.",
         kind="layer_gaussian",
         function=_layer_frechet,
-        unit=_SQUARED,
+        unit=SQUARED,
         per="layer",
         bias="jackknife",
         of_images=image_layer_frechet_from,

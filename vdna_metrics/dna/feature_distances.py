@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.distributions import FeatureSample, Histogram
-from vdna_metrics.dna.distances import Distance, register_distance
+from vdna_metrics.dna.distances import SQUARED, Distance, register_distance
 from vdna_metrics.extractors.directions import Directions
 from vdna_metrics.functional import (
     cmmd,
@@ -24,8 +24,6 @@ from vdna_metrics.functional import (
 
 DIRECTIONS = 1000
 """Directions that sliced distances of features take."""
-
-_SQUARED = "squared activations"
 
 
 @cache
@@ -124,7 +122,7 @@ MIND = register_distance(
         f"{DIRECTIONS} directions.",
         kind="features",
         function=_of_layers(_mind),
-        unit=_SQUARED,
+        unit=SQUARED,
         per="layer",
         bias="jackknife",
         aliases=("monge_inception",),
@@ -138,7 +136,7 @@ SWD = register_distance(
         meaning=f"The mean squared Wasserstein distance of features along {DIRECTIONS} directions.",
         kind="features",
         function=_of_layers(_swd),
-        unit=_SQUARED,
+        unit=SQUARED,
         per="layer",
         bias="jackknife",
         aliases=("sliced_wasserstein",),
@@ -217,7 +215,7 @@ NWD = register_distance(
         "sets; the mean over neurons. Of a layer of directions it is the sliced Wasserstein distance.",
         kind="histogram",
         function=_neuron_wasserstein,
-        unit=_SQUARED,
+        unit=SQUARED,
         bias="jackknife",
         aliases=("neuron_wasserstein",),
     )

@@ -412,12 +412,8 @@ class DistanceMetric(ExtractorMetric):
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         # Not stacked, as torchmetrics does: samples of features differ in length.
         sides = {name: incoming_state[name] for name in self._side_names if name in incoming_state}
-        defaults = self._defaults
-        try:
-            self._defaults = {name: defaults[name] for name in defaults if name not in sides}
+        with self._without_states(sides):
             super()._reduce_states(incoming_state)
-        finally:
-            self._defaults = defaults
         for name, state in sides.items():
             setattr(self, name, self._empty.merged([state, getattr(self, name)]))
 
@@ -425,13 +421,10 @@ class DistanceMetric(ExtractorMetric):
         if dist_sync_fn is gather_all_tensors or not self._empty.grows:
             super()._sync_dist(dist_sync_fn, process_group)
             return
-        reductions = self._reductions
-        try:
-            self._reductions = {name: reductions[name] for name in reductions if name not in self._side_names}
+        names = self._side_names
+        with self._without_states(names):
             super()._sync_dist(dist_sync_fn, process_group)
-        finally:
-            self._reductions = reductions
-        for name in self._side_names:
+        for name in names:
             gathered = dist_sync_fn(getattr(self, name), group=process_group or self.process_group)
             setattr(self, name, self._empty.merged(gathered))
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
@@ -182,12 +182,8 @@ class ExtractorMetric(Metric, ABC):
         if dist_sync_fn is not gather_all_tensors:
             super()._sync_dist(dist_sync_fn, process_group=process_group)
             return
-        all_reductions = self._reductions
-        try:  # states that a subclass adds are torchmetrics' business
-            self._reductions = {name: all_reductions[name] for name in all_reductions if name not in self._own_states}
+        with self._without_states(self._own_states):  # those that a subclass adds are torchmetrics' business
             super()._sync_dist(dist_sync_fn, process_group=process_group)
-        finally:
-            self._reductions = all_reductions
         ranks = Ranks(self.device, process_group or self.process_group)
         if not self._update_count and not self._keeps_real:  # a rank without images is about the weights as they are
             self._follow(self._lease.extractor.weights(contents=True), holds_images=False)
@@ -199,6 +195,17 @@ class ExtractorMetric(Metric, ABC):
                 "expected one network, with the same weights, and one setting of the metric on all ranks"
             )
         self._reduce_over_ranks(ranks)
+
+    @contextmanager
+    def _without_states(self, names: Collection[str]) -> Iterator[None]:
+        """Inside, torchmetrics does not know these states."""
+        defaults, reductions = self._defaults, self._reductions
+        self._defaults = {name: each for name, each in defaults.items() if name not in names}
+        self._reductions = {name: each for name, each in reductions.items() if name not in names}
+        try:
+            yield
+        finally:
+            self._defaults, self._reductions = defaults, reductions
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # What is set aside while the ranks' sum stands in its place. `_sync_dist` and `forward` set new tensors and

@@ -70,8 +70,7 @@ class FeatureDistanceMetric(DistanceMetric):
     """A distance between features, or a score of them, as a metric; a subclass names its ``distance``.
 
     What is kept is a `FeatureSample`: features of up to ``feature_images`` images, whatever batches, order and ranks
-    they came in. A subclass that gives something else than its distance says so in `_of_features`. Other arguments are
-    those of `DistanceMetric`.
+    they came in. Other arguments are those of `DistanceMetric`.
 
     Args:
         extractor: as in `DistanceMetric`.
@@ -94,14 +93,14 @@ class FeatureDistanceMetric(DistanceMetric):
         super().__init__(extractor, **options)
         if len(self.layout) > 1:
             raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")
-        self._prepare_states(FeatureSample.empty(self.layout, feature_images, device=self._states_device))
         self.feature_images = feature_images
+        self._prepare_states(FeatureSample.empty(self.layout, feature_images, device=self._states_device))
 
     def _shown(self) -> dict[str, object]:
-        return {**super()._shown(), "feature_images": cast(FeatureSample, self._empty).size}
+        return {**super()._shown(), "feature_images": self.feature_images}
 
     def _state_settings(self) -> tuple[Any, ...]:
-        return (*super()._state_settings(), cast(FeatureSample, self._empty).size)
+        return (*super()._state_settings(), self.feature_images)
 
     def _features(self) -> Pair:
         """Features of real and generated images, of one layer."""
