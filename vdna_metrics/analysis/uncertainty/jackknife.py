@@ -174,7 +174,9 @@ def jackknife_distance(
 
     def estimated(value: float, of: Tensor) -> Estimate:
         deviations, left = [chance.of_score(of) for chance in chances], sum(chance.left_of(of) for chance in chances)
-        return distance_estimate(column, value, float(corrected @ of), deviations, confidence, left)
+        return distance_estimate(
+            column, value, float(corrected @ of), deviations, confidence, quadratic=rule.quadratic, left=left
+        )
 
     score = estimated(column(*totals), shares)
     units = torch.eye(len(plain), dtype=torch.float64)
@@ -335,7 +337,9 @@ def _extrapolated(
     # The images' chance moves all unions alike, and with them the line; the scatter about it is that of the unions.
     scatter = torch.tensor([[fit.intercept_stderr]], dtype=torch.float64)
     chances = [(torch.cat([deviations, scatter]), len(groups) - 1.0)]
-    found = distance_estimate(column, float(values[0]), float(fit.intercept), chances, confidence, left)
+    found = distance_estimate(
+        column, float(values[0]), float(fit.intercept), chances, confidence, quadratic=True, left=left
+    )
     return found, float(fit.slope)
 
 
