@@ -1,6 +1,7 @@
 """MIND, of features and of histograms along directions, beside FID on the same features in one run.
 
-What is timed is what a metric does when the network has run: all updates of both sides, in batches, and `compute`.
+What is timed is what a metric does when the network has run: all updates of both sides, in batches, and `compute`. It
+is the processor's time, that of all threads, which other work on the machine disturbs little; set `OMP_NUM_THREADS=1`.
 
 - `FID, torchmetrics`: its metric, whose network gives back what it gets;
 - `FID`: ours with the same network;
@@ -55,9 +56,9 @@ class Row:
         n: images a side.
         metric: its name.
         value: what it found.
-        update: seconds of all updates, a repeat each.
-        compute: seconds of `compute`.
-        ratios: all of both over the time of torchmetrics' FID in the same repeat: least, median, greatest.
+        update: processor's seconds of all updates, a repeat each.
+        compute: those of `compute`.
+        ratios: of both together to torchmetrics' FID in the same repeat: least, median, greatest.
     """
 
     n: int
@@ -98,16 +99,15 @@ def measure(n: int, d: int, repeats: int) -> list[Row]:
     for repeat in range(repeats + 1):
         for name, (make, factor) in made.items():
             metric = make()
-            time.sleep(0.1)  # until the threads of the one before have stopped spinning
-            start = time.perf_counter()
+            start = time.process_time()
             for real, rows in sides.items():
                 for batch in rows.split(BATCH):
                     metric.update(batch, real=real)
-            filled = time.perf_counter()
+            filled = time.process_time()
             values[name] = factor * float(metric.compute())
             if repeat:  # the first one makes threads, workspaces and directions
                 update[name].append(filled - start)
-                compute[name].append(time.perf_counter() - filled)
+                compute[name].append(time.process_time() - filled)
     total = {name: [sum(both) for both in zip(update[name], compute[name], strict=True)] for name in made}
     rows = []
     for name in made:
@@ -131,8 +131,8 @@ def main() -> None:
     machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {versions}"
     if not arguments.json:
         print(machine)
-        print(f"d = {d}, updates of {BATCH}; seconds, medians of {repeats}; over {PEER}: least, median, greatest")
-        print(f"{'images':>6}  {'metric':20}{'update':>8}{'compute':>9}{'over':>20}{'value':>12}")
+        print(f"d = {d}, updates of {BATCH}; processor's seconds, medians of {repeats}; ratios of both together")
+        print(f"{'images':>6}  {'metric':20}{'update':>8}{'compute':>9}{'over the first':>20}{'value':>12}")
     found = []
     for n in sizes:
         rows = measure(n, d, repeats)

@@ -235,8 +235,8 @@ class KernelInceptionDistance(_PairMetric):
 class KernelDistance(_PairMetric):
     """Squared maximum mean discrepancy of features with any kernel, over all pairs of images, and its standard error.
 
-    `compute` gives both. With the polynomial kernel it is what KID's subsets estimate; with ``kernel="cmmd"`` on
-    ``clip_vit_l14_336`` it is CMMD, see `functional.cmmd`.
+    `compute` gives both, of which `functional.squared_interval` makes a confidence interval. With the polynomial kernel
+    it is what KID's subsets estimate; with ``kernel="cmmd"`` on ``clip_vit_l14_336`` it is CMMD, see `functional.cmmd`.
 
     Other arguments are those of `DistanceMetric`.
 

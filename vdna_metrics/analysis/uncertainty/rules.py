@@ -289,12 +289,7 @@ def jackknife(
 
 
 def jackknife_parts(
-    column: Column,
-    reference: VDNA | GroupedDNA,
-    generated: VDNA | GroupedDNA,
-    plain: Tensor,
-    *,
-    jointly: bool = False,
+    column: Column, reference: VDNA | GroupedDNA, generated: VDNA | GroupedDNA, plain: Tensor, *, jointly: bool = False
 ) -> tuple[Tensor, Chance, Chance]:
     """Jackknifed distances of the parts, and the two sides' deviations.
 
