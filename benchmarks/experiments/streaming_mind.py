@@ -39,9 +39,10 @@ class Pair(NamedTuple):
     exact: float
     streaming: float
 
-    def __str__(self) -> str:
-        """The first, and by how much the second differs."""
-        return f"{self.exact:.4g}, {100 * (self.streaming / self.exact - 1):+.2f} %".replace("-", "−")
+    @property
+    def error(self) -> float:
+        """Of the latter, as a share of the former."""
+        return self.streaming / self.exact - 1
 
 
 Found = dict[str, dict[int, Pair]]
@@ -112,7 +113,7 @@ def compare(
 
     def pair(name: str, n: int) -> Pair:
         made = experiment.keep(
-            f"mind-{n}", [network.identity, images.name, len(images), name, n, DIRECTIONS],
+            f"mind-{n}", [network.identity, images.name, name, n, DIRECTIONS],
             lambda: {"values": np.array(measure(reference[:n], sets[name][:n]))},
         )  # fmt: skip
         return Pair(*made["values"].tolist())
@@ -128,7 +129,12 @@ def describe(experiment: Experiment, found: Mapping[str, Found]) -> str:
         rows = []
         for n in sizes:
             pairs = [values[n] for values in sets.values()]
-            rows.append([f"{n}", *map(str, pairs)])
+            rows.append(
+                [
+                    f"{n}",
+                    *(f"{pair.exact:.4g}, {pair.error:+.2%}".replace("-", "−").replace("%", " %") for pair in pairs),
+                ]
+            )
             errors += [abs(pair.streaming - pair.exact) / max(pair.exact, pairs[0].exact) for pair in pairs]
         tables.append(markdown_table([f"{name}, images a side", *sets], rows))
     return "\n\n".join([
