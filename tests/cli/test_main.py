@@ -40,7 +40,10 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ["score", "gen_a", "--reference", "real", "--metrics", "emd,fidd"],
             "unknown distance 'fidd'; did you mean 'fid'",
         ),
-        (["score", "gen_a", "--reference", "real", "--metrics", "emd,fid"], "fid is defined in fid_inception"),
+        (
+            ["score", "gen_a", "--reference", "real", "--metrics", "emd,fid", "--neurons", "n.json"],
+            "--neurons is of one network, got mugs_vit_base, fid_inception",
+        ),
         (["score", "gen_a", "--reference", "real", "--layers", ","], "expected names with commas between"),
         (["score", "gen_a", "--reference", "real", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["score", "gen_a", "--reference", "real", "--bins", "-5"], "-5 is not in the range x>=1"),

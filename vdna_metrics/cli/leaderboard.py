@@ -258,7 +258,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
         first = next((each for each in (reference, *others) if each.dnas), reference)
         features = next((each.images for each in (reference, *others) if each.images and each.images.features), None)
         if features is not None:
-            said = NetworkOptions(next(iter(names), None), next(iter(given_files), None), None, given.running)
+            said = NetworkOptions(next(iter(names), None), tuple(given_files), None, given.running)
             made = [take_features(said, free, next(map(total_of, first.dnas), None), features)]
         elif not names:
             found = (rebuildable_name(extractor_of(dna), dna.fingerprint) for dna in first.dnas)
@@ -278,7 +278,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
                 if places is not None and len(places) > len(paths or ()):
                     paths, like = places, running_as(dna.fingerprint, running)
             made.append(extractor_and_layout(name, layers, paths=paths, weights_path=files.get(name), **like)[0])
-    fid, running = FID_INCEPTIONS[given.fid_mode], {**running, "directions": None}
+    fid, running = FID_INCEPTIONS[given.fid_mode], vars(options.RunningOptions(**running).of_named)
     networks = {
         name: create_extractor(fid if name == "fid_inception" else name, weights_path=own_files.get(name), **running)
         for name in own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, wraps
 from typing import Any, TypeVar, get_args
 
@@ -210,6 +210,11 @@ class RunningOptions:
     channels_last: bool = option(is_flag=True, help="Keep images and weights in channels_last memory format.")
     compile: bool = option(is_flag=True, help="Run through torch.compile.")
 
+    @property
+    def of_named(self) -> RunningOptions:
+        """What of it is for networks that metrics name, which state their preprocessing and have no directions."""
+        return replace(self, size=None, mean=None, std=None, preprocessing=None, directions=None)
+
     def with_directions(self, layers: Sequence[str]) -> list[str]:
         """Names of layers, and of those of the directions that are asked for."""
         added = as_directions(self.directions)
@@ -225,11 +230,22 @@ class NetworkOptions:
         help="Network: a name of `vdna-metrics extractors`, timm:NAME, torchvision:NAME, SPEC.json or FILE.py:FACTORY. "
         f" [default: {{default}}{DEFAULT_EXTRACTOR}]",
     )
-    weights: str | None = option(metavar="FILE", help="Local file of the network's weights.")
+    weights: tuple[str, ...] = option(
+        multiple=True,
+        metavar="[NAME=]FILE",
+        help="Local file of the network's weights; NAME=FILE for one that a metric names, as fid_inception.",
+    )
     layers: tuple[str, ...] | None = option(
         type=names(), metavar="A,B", help="Layers to look at; module paths where the network has none of its own."
     )
     running: RunningOptions = nested(RunningOptions)
+
+    @property
+    def file(self) -> str | None:
+        """Of the weights."""
+        if len(self.weights) > 1:
+            raise click.UsageError(f"expected --weights of one network, got {', '.join(self.weights)}")
+        return next(iter(self.weights), None)
 
     @property
     def name(self) -> str | None:
@@ -241,7 +257,7 @@ class NetworkOptions:
         """Kept, so that code is run once."""
         if self.extractor is None or not is_own(self.extractor):
             return None
-        return spec_and_module(self.extractor, self.weights, trust_code=self.running.trust_code)
+        return spec_and_module(self.extractor, self.file, trust_code=self.running.trust_code)
 
 
 @dataclass(frozen=True)
