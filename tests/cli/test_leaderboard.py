@@ -22,6 +22,7 @@ from helpers.image_files import encode
 from vdna_metrics.leaderboard import load_leaderboard
 from vdna_metrics.reports import rank_text
 from vdna_metrics.reports.html import write_report
+from vdna_metrics.reports.summary import interval_text, score_text
 
 CHECKOUT = Path(__file__).parents[2]
 OLD = str(CHECKOUT / "tests" / "files" / "schema1_leaderboard.json")
@@ -56,19 +57,18 @@ def test_a_leaderboard_is_printed_and_written(monkeypatch: pytest.MonkeyPatch) -
     for network, metric in leaderboard.columns:
         for score in leaderboard.column(network, metric):
             assert score.estimate is not None
-            bars = f"{score.estimate.low:#.4g} to {score.estimate.high:#.4g}"
-            line = next(
-                line for line in shown.splitlines() if score.generator in line and f"{score.value:#.4g}" in line
-            )
-            assert line.split()[0] == rank_text(score)
-            assert bars in line
+            own = [line.split() for line in shown.splitlines() if score.generator in line.split()]
+            line = next(line for line in own if line[-1] == score_text(score))
+            assert line[0] == rank_text(score)
+            assert line[3] == score_text(score, corrected=True)
+            assert tuple(line[4:7:2]) == interval_text(score.estimate)
         floor = leaderboard.floor(network, metric)
         if metric == "lfd":  # fewer images than neurons
             assert floor is None
             assert "no noise floor of layer Fréchet distance" in Path("report/leaderboard.md").read_text()
         else:
             assert floor is not None
-            assert f"Noise floor at 8 images: {floor.value:#.4g}" in shown
+            assert f"Noise floor of plain values at 8 images: {floor.value:.3g}"[:-1] in shown
     rows = list(csv.DictReader(Path("report/leaderboard.csv").read_text().splitlines()))
     assert len(rows) == len(leaderboard.scores) == 9
     assert float(rows[0]["value"]) == leaderboard.column("tiny", "emd")[0].value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -204,3 +205,13 @@ def picture(seed: int, size: int = 24) -> Tensor:
 
 def _estimate(value: float, corrected: float, error: float) -> Estimate:
     return Estimate(value, corrected, error, corrected - 2 * error, corrected + 2 * error)
+
+
+def without_estimates(leaderboard: Leaderboard) -> Leaderboard:
+    """A leaderboard of sets that are not in groups."""
+    scores = tuple(
+        replace(score, estimate=None, layer_estimates={}, rank=None, extrapolated=None) for score in leaderboard.scores
+    )
+    return replace(
+        leaderboard, scores=scores, pairs=(), floors=(), fidelity=(), copies=(), classes=(), agreement=None, notes=()
+    )

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers.dnas import make_dna
-from helpers.leaderboards import NAMES, make_evidence, make_leaderboard
+from helpers.leaderboards import NAMES, make_evidence, make_leaderboard, without_estimates
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
 from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
@@ -22,16 +22,6 @@ from vdna_metrics.reports.html import write_report
 
 # Of file names: markup, quotes, mathematics of matplotlib, no letters of its font, two lines, and no text at all.
 HOSTILE = ('<script>alert("a")</script>', "a$b$ & 'c'_{", "生成器 \u202e\n2", "bad \udcff byte", "{{ 7 * 7 }}")
-
-
-def without_estimates(leaderboard: Leaderboard) -> Leaderboard:
-    """A leaderboard of sets that are not in groups."""
-    scores = tuple(
-        replace(score, estimate=None, layer_estimates={}, rank=None, extrapolated=None) for score in leaderboard.scores
-    )
-    return replace(
-        leaderboard, scores=scores, pairs=(), floors=(), fidelity=(), copies=(), classes=(), agreement=None, notes=()
-    )
 
 
 class Page(HTMLParser):
@@ -83,11 +73,14 @@ def page(small: tuple[Leaderboard, Evidence], tmp_path_factory: pytest.TempPathF
 
 
 def test_every_number_of_the_ranking_is_on_the_page(page: Page) -> None:
-    """A row has its rank or its tie, plain value, corrected value with interval, extrapolation, and n."""
-    for text in ("2–3", "20.2", "20.0 [18.6, 21.4]", "∞ 18.6 ± 0.7", "at the noise floor", "200"):
+    """A row has its rank or its tie, corrected value with its interval, plain value, extrapolation, and n."""
+    for text in ("2–3", "20.0", "18.6 to 21.4", "plain 20.2", "∞ 18.6 ± 0.7", "at the noise floor", "200"):
         assert text in page.text, text
-    keys = [attributes["data-key"] for attributes in page.all("td") if "data-key" in attributes]
-    assert [float(str(key)) for key in keys] == pytest.approx([5, 4.8, 200, 20, 19.2, 200, 20.25, 19.44, 200])
+    keys = [float(str(attributes["data-key"])) for attributes in page.all("td") if "data-key" in attributes]
+    # The column to report, then all columns.
+    assert keys[:6] == pytest.approx([5, 200, 20, 200, 20.25, 200])
+    assert keys[6:] == pytest.approx([5, 4.8, 200, 20, 19.2, 200, 20.25, 19.44, 200])
+    assert re.search(r'<td data-key="[^"]+"><span class="rank">.*?<span class="value">5.00</span>', page.source)
 
 
 def test_the_page_says_what_the_images_are(small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
@@ -275,17 +268,13 @@ def test_distances_of_others_are_shown_as_they_are(tmp_path: Path) -> None:
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=metrics)
         page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
-    assert (
-        "Higher is better by activation entropy (nats) and histogram overlap, lower by VDNA-EMD (bins) and "
-        "Jensen-Shannon divergence (bits)."
-    ) in page.text
-    assert (
-        "interval (not by Jensen-Shannon divergence (bits), activation entropy (nats) and histogram overlap)."
-        in page.text
-    )
-    heads = page.source[page.source.index("<thead>") : page.source.index("</thead>")]
+    assert "Smaller is nearer." in page.text
+    lacking = "Jensen-Shannon divergence (bits), activation entropy (nats) and histogram overlap"
+    assert f"There are no intervals of {lacking}." in page.text
+    every = page.source[page.source.index('<details id="columns">') :]
+    heads = every[every.index("<thead>") : every.index("</thead>")]
     assert heads.count("higher is better") == heads.count('data-first="descending"') == 2
-    cells = re.findall(r'<td data-key="[^"]+">(.*?)</td>', page.source)[:5]
+    cells = re.findall(r'<td data-key="[^"]+">(.*?)</td>', every)[:5]
     assert ["<small>" in cell for cell in cells] == [True, False, False, False, False]
     files = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert {f"ranking-{metric}-tiny" for metric in metrics} <= files

@@ -63,7 +63,7 @@ def test_columns_that_a_distance_has_not_are_absent() -> None:
         "entropy": "activation entropy (nats), higher is better, seen by tiny",
         "overlap": f"histogram overlap, higher is better, against {reference}, seen by tiny",
     }
-    assert tables["emd"][1] == ["rank", "generator", "n", "value", "corrected", "interval"]
+    assert tables["emd"][1] == ["rank", "generator", "n", "corrected", "interval", "plain"]
     for metric in ("jsd", "entropy", "overlap"):
         assert tables[metric][1] == ["generator", "n", "value"]
         assert [row[0] for row in tables[metric][2]] == list(NAMES[:3])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vdna_metrics.cli.screen import number, print_json, print_table, say, tell
+from vdna_metrics.cli.screen import print_json, print_table, say, tell
 from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.reports.tables import class_table
+from vdna_metrics.reports.tables import class_table, floor_text
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -41,9 +41,8 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:
         print_table(*ranking_table(leaderboard, network, metric))
-        floor = leaderboard.floor(network, metric)
-        if floor is not None:
-            tell(f"Noise floor at {floor.n_images} images: {number(floor.value)}", "")
+        if (floor := floor_text(leaderboard, network, metric)) is not None:
+            tell(floor, "")
         heads, rows = class_table(leaderboard, network, metric)
         if rows:
             print_table("Class by class", heads, rows)

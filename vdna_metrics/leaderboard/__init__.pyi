@@ -4,6 +4,7 @@ from .plan import (
     make_leaderboard as make_leaderboard,
     replay_leaderboard as replay_leaderboard,
 )
+from .recommendation import Recommendation as Recommendation, recommend as recommend
 from .record import Evidence as Evidence, Leaderboard as Leaderboard, load_leaderboard as load_leaderboard
 from .replay import LeaderboardDifference as LeaderboardDifference, leaderboard_differences as leaderboard_differences
 from .scoring import score_leaderboard as score_leaderboard

@@ -128,12 +128,16 @@ class Score:
     bin_width: float | None = None
 
 
+def are_corrected(scores: Iterable[Score]) -> bool:
+    """Whether a column is read by its corrected values, since all sets have one, and not by its plain ones."""
+    return all(score.estimate is not None for score in scores)
+
+
 def compared(scores: Iterable[Score]) -> list[float]:
     """What decides the order of a column: corrected values where all have one, else plain ones."""
-    known = [(score.value, score.estimate) for score in scores]
-    if any(estimate is None for _, estimate in known):
-        return [value for value, _ in known]
-    return [estimate.corrected for _, estimate in known if estimate is not None]
+    scores = list(scores)
+    corrected = are_corrected(scores)
+    return [score.estimate.corrected if corrected and score.estimate else score.value for score in scores]
 
 
 @dataclass(frozen=True)

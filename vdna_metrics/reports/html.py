@@ -11,9 +11,10 @@ from typing import Any
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import write_whole
-from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, compared
+from vdna_metrics.leaderboard.recommendation import recommend
+from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, are_corrected, compared
 from vdna_metrics.reports.embedding import drawing
-from vdna_metrics.reports.formatting import are_distances, fixed, listed, significant, titled, with_error
+from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
@@ -63,7 +64,8 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
     """The page, and the files of its figures."""
     import jinja2
 
-    summary = summarise(leaderboard)
+    summary, best = summarise(leaderboard), recommend(leaderboard)
+    columns = sorted(leaderboard.columns, key=(best.network, best.metric).__ne__)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vdna_metrics.reports"),
         autoescape=True,
@@ -74,7 +76,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
     )
     environment.filters.update(significant=significant)
     script = environment.get_template("leaderboard.js").render()
-    ranked = [score.generator for score in leaderboard.column(*leaderboard.columns[0])]
+    ranked = [score.generator for score in leaderboard.column(*columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]
     figures = PageFigures(leaderboard, evidence, order)
     examples = [(name, figures.examples(name)) for name in (leaderboard.reference.name, *order)]
@@ -88,22 +90,23 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         names=listed([record.name for record in leaderboard.networks]),
         percent=percent(leaderboard),
         intervals=bool(estimated),
+        corrected=are_corrected(leaderboard.column(*columns[0])),
+        dashed=any(leaderboard.floor(*c) and not are_corrected(leaderboard.column(*c)) for c in columns),
+        floors=[_floor_text(leaderboard, *column) for column in columns],
         plain=listed([column.title for column in metrics if column.name not in estimated]),
-        higher=listed([column.title for column in metrics if column.distance.higher_is_better]),
-        lower=listed([column.title for column in metrics if not column.distance.higher_is_better]),
         distances=are_distances(leaderboard.metrics),
         ranked=any(score.rank for score in leaderboard.scores),
         extrapolated=any(score.extrapolated for score in leaderboard.scores),
         exemplified=any(evidence.exemplars.values()),
         colour={record.name: place % len(COLOURS) for place, record in enumerate(leaderboard.generators)},
-        columns=[(network, find_column(metric)) for network, metric in leaderboard.columns],
+        columns=[(network, find_column(metric)) for network, metric in columns],
         rows=[
-            (record, [_cell(leaderboard, record.name, *column) for column in leaderboard.columns])
+            (record, [_cell(leaderboard, record.name, *column) for column in columns])
             for record in sorted(leaderboard.generators, key=lambda record: order.index(record.name))
         ],
         thumbs={name: figures.examples(name, 1) for name in evidence.examples},
         examples=[(name, pictures) for name, pictures in examples if pictures],
-        rankings=[figures.ranking(network, metric) for network, metric in leaderboard.columns],
+        rankings=[figures.ranking(network, metric) for network, metric in columns],
         profiles=figures.profiles(),
         heat_maps=figures.heat_maps(),
         neurons=figures.neurons(),
@@ -127,18 +130,25 @@ def _cell(leaderboard: Leaderboard, generator: str, network: str, metric: str) -
     if not found:
         return None
     score, key = found[0]
-    floor, interval = leaderboard.floor(network, metric), ""
-    if score.estimate is not None and (ends := interval_text(score.estimate)) is not None:
-        corrected, low, high = ends
-        interval = f"{corrected} [{low}, {high}]"
+    floor, corrected = leaderboard.floor(network, metric), are_corrected(column)
+    value, plain = score_text(score, corrected=corrected), score_text(score)
     return {
         "key": key,
-        "value": score_text(score),
+        "value": value,
         "rank": places(score),
-        "interval": interval,
+        "interval": " to ".join((corrected and interval_text(score.estimate)) or ()),
+        "plain": plain if plain != value else "",
         "extrapolated": with_error(*score.extrapolated) if score.extrapolated is not None else "",
         "at_floor": floor is not None and at_floor(score, floor),
     }
+
+
+def _floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str:
+    floor = leaderboard.floor(network, metric)
+    if floor is None:
+        return ""
+    plain = "plain " * are_corrected(leaderboard.column(network, metric))
+    return f"{plain}noise floor {fixed(floor.value, decimals(floor.value, floor.spread))}"
 
 
 def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
@@ -170,6 +180,8 @@ def _fidelity_tables(leaderboard: Leaderboard, order: Sequence[str]) -> list[dic
     for network, layer in dict.fromkeys((record.network, record.layer) for record in leaderboard.fidelity):
         records = [record for record in ordered if (record.network, record.layer) == (network, layer)]
         measures = {key: words for key, words in _FIDELITY.items() if any(key in record.values for record in records)}
+        if "kernel_distance" in measures and _is_inception(leaderboard, network):
+            measures["kernel_distance"] = ("KID", measures["kernel_distance"][1].removeprefix("as in KID, "))
         real = next((record.values["vendi_real"] for record in records if "vendi_real" in record.values), None)
         if real is not None and "vendi_generated" in measures:
             name, what = measures["vendi_generated"]
@@ -179,6 +191,11 @@ def _fidelity_tables(leaderboard: Leaderboard, order: Sequence[str]) -> list[dic
         table = {"network": network, "layer": layer, "measures": list(measures.values()), "rows": rows}
         found.append({**table, "settings": ", ".join(settings)})
     return found
+
+
+def _is_inception(leaderboard: Leaderboard, network: str) -> bool:
+    parts = next(record.parts for record in leaderboard.networks if record.name == network)
+    return parts.get("architecture") == "fid_inception"
 
 
 def _agreement_table(leaderboard: Leaderboard) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from vdna_metrics.analysis.ranking import RankedImage
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.leaderboard.record import QUANTILES, Evidence, Leaderboard, Score
+from vdna_metrics.leaderboard.record import QUANTILES, Evidence, Leaderboard, Score, are_corrected
 from vdna_metrics.reports.analysis_plots import parts_text
 from vdna_metrics.reports.embedding import file_of, image_uri, inline_svg
 from vdna_metrics.reports.formatting import is_distance, significant, titled
@@ -89,10 +89,11 @@ class PageFigures:
     def ranking(self, network: str, metric: str) -> Panel:
         """The chart of a column."""
         scores, floor = self.leaderboard.column(network, metric), self.leaderboard.floor(network, metric)
-        column = find_column(metric)
+        column, corrected = find_column(metric), are_corrected(scores)
         order = "nearest" if is_distance(column) else "best"
-        label = f"{titled(column)} in {network}, {order} first: {'; '.join(map(_in_words, scores))}."
-        if floor is not None:
+        told = "; ".join(_in_words(score, corrected) for score in scores)
+        label = f"{titled(column)} in {network}, {'corrected, ' * corrected}{order} first: {told}."
+        if floor is not None and not corrected:
             label += f" Noise floor {significant(floor.value)} at n = {floor.n_images}."
         file, ax = self.file_name("ranking", metric, network), ranking_chart(self.leaderboard, network, metric)
         return self.panel(file, ax, label)
@@ -232,11 +233,10 @@ def most_different_neurons(
     return explain(reference, generated, distance=column.replace(neurons=wanted)).top(number) if wanted else ()
 
 
-def _in_words(score: Score) -> str:
-    text = f"{score.generator} {score_text(score)}"
-    if score.estimate is not None and (interval := interval_text(score.estimate)) is not None:
-        _, low, high = interval
-        text += f", interval {low} to {high}"
+def _in_words(score: Score, corrected: bool) -> str:
+    text = f"{score.generator} {score_text(score, corrected=corrected)}"
+    if corrected and (interval := interval_text(score.estimate)) is not None:
+        text += f", interval {' to '.join(interval)}"
     return text
 
 

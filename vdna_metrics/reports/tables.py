@@ -7,16 +7,16 @@ import io
 from typing import Any
 
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.leaderboard.record import Leaderboard, Score
-from vdna_metrics.reports.formatting import are_distances, headed, titled
-from vdna_metrics.reports.summary import has_interval, percent
+from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
+from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
+from vdna_metrics.reports.summary import has_interval, interval_text, percent, score_text
 from vdna_metrics.text import printable
 
 COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "clusters", "effective_clusters", "first_rank", "last_rank",
     "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor", "bin_width",
 )  # fmt: skip
-_NUMBERS = ("n", "value", "corrected")
+_NUMBERS = ("n", "value", "corrected", "plain")
 
 
 def class_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[list[str], list[list[str | float]]]:
@@ -55,31 +55,42 @@ def ranking_table(
         metric: name of a metric.
 
     Returns:
-        Title, heads and rows, the best generator first; ranks and corrected values only where some are known.
+        Title, heads and rows, the best generator first. The number that decides comes first, with its interval: the
+        corrected value where all sets have one, then the plain one.
     """
     column, records = leaderboard.column(network, metric), {each.name: each for each in leaderboard.generators}
     clusters = {name: record.clusters_text.replace(" clusters", "") for name, record in records.items()}
+    corrected = are_corrected(column)
     heads = ["rank"] * any(score.rank for score in column) + ["generator", "n"]
-    heads += ["clusters"] * any(clusters.values()) + ["value"]
-    heads += ["corrected"] * any(score.estimate for score in column)
-    heads += ["interval"] * any(map(has_interval, column))
+    heads += ["clusters"] * any(clusters.values()) + ["corrected" if corrected else "value"]
+    heads += ["interval"] * (corrected and any(map(has_interval, column))) + ["plain"] * corrected
     rows = []
     for score in column:
-        each = score.estimate
         cells: dict[str, str | float] = {
             "rank": rank_text(score),
             "generator": score.generator,
             "n": records[score.generator].n_images,
             "clusters": clusters[score.generator],
-            "value": score.value,
-            "corrected": f"{each.corrected:#.4g}" if each else "",
-            "interval": f"{each.low:#.4g} to {each.high:#.4g}" if each and each.low is not None else "",
+            "value": score_text(score),
+            "corrected": score_text(score, corrected=True),
+            "interval": " to ".join(interval_text(score.estimate) or ()),
+            "plain": score_text(score),
         }
         rows.append([cells[head] for head in heads])
     real = f"{leaderboard.reference.n_images} images of {leaderboard.reference.name}"
     if leaderboard.reference.clusters:
         real += f" in {leaderboard.reference.clusters_text}"
     return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
+
+
+def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | None:
+    """A sentence on the noise floor of a column, where it is known."""
+    floor = leaderboard.floor(network, metric)
+    if floor is None:
+        return None
+    kind = "plain values" if are_corrected(leaderboard.column(network, metric)) else "values"
+    value = fixed(floor.value, decimals(floor.value, floor.spread))
+    return f"Noise floor of {kind} at {floor.n_images} images: {value}."
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
@@ -123,16 +134,14 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
         lines += [f"## {_cell(titled(find_column(metric)))}, seen by {_cell(network)}", "", f"| {' | '.join(heads)} |"]
         lines.append("|" + "".join("--:|" if head in _NUMBERS else "---|" for head in heads))
         for row in rows:
-            cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
-            lines.append(f"| {' | '.join(cells)} |")
-        floor = leaderboard.floor(network, metric)
-        if floor is not None:
-            lines += ["", f"Noise floor at {floor.n_images} images: {floor.value:#.4g}."]
+            lines.append(f"| {' | '.join(_cell(str(cell)) for cell in row)} |")
+        if (floor := floor_text(leaderboard, network, metric)) is not None:
+            lines += ["", floor]
         heads, class_rows = class_table(leaderboard, network, metric)
         if class_rows:
             lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|---|--:|"]
             for row in class_rows:
-                cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
+                cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
