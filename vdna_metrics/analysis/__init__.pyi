@@ -68,6 +68,7 @@ from .single_images import (
 from .uncertainty import (
     BIAS_RULES as BIAS_RULES,
     Agreement as Agreement,
+    BetweenRuns as BetweenRuns,
     BiasRule as BiasRule,
     Difference as Difference,
     Estimate as Estimate,
@@ -78,6 +79,8 @@ from .uncertainty import (
     Ranking as Ranking,
     Side as Side,
     agreement as agreement,
+    average_runs as average_runs,
+    between_runs as between_runs,
     compare_pair as compare_pair,
     extrapolate_frechet as extrapolate_frechet,
     jackknife_distance as jackknife_distance,

@@ -9,7 +9,7 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.reports.tables import class_table, floor_text
+from vdna_metrics.reports.tables import class_table, floor_text, runs_sentences, runs_table
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -43,6 +43,10 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         print_table(*ranking_table(leaderboard, network, metric))
         if (floor := floor_text(leaderboard, network, metric)) is not None:
             tell(floor, "")
+        heads, runs = runs_table(leaderboard, network, metric)
+        if runs:
+            print_table("Training runs and checkpoints, mean of corrected values", heads, runs)
+            tell(*runs_sentences(leaderboard, network, metric), "")
         heads, rows = class_table(leaderboard, network, metric)
         if rows:
             print_table("Class by class", heads, rows)

@@ -41,8 +41,10 @@ from vdna_metrics.leaderboard.record import (
     ImageSetRecord,
     NetworkRecord,
     PairRecord,
+    RunsRecord,
     Score,
 )
+from vdna_metrics.leaderboard.runs import run_records
 from vdna_metrics.leaderboard.sets import SetDNAs, SetReader
 from vdna_metrics.leaderboard.settings import LeaderboardSettings
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet
@@ -110,6 +112,8 @@ class NetworkScores:
     fidelity: list[FidelityRecord] = field(default_factory=list)
     copies: list[CopyRecord] = field(default_factory=list)
     classes: list[ClassRecord] = field(default_factory=list)
+    runs: list[RunsRecord] = field(default_factory=list)
+    run_pairs: list[PairRecord] = field(default_factory=list)
     sets: dict[str, ImageSetRecord] = field(default_factory=dict)
 
 
@@ -196,6 +200,10 @@ def score_network(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
             )
             _add_ranks_(found, column, ranking)
+        if len(jackknifed[column.name]) == len(generators):
+            runs, differences = run_records(column, network.label, jackknifed[column.name], settings.confidence)
+            found.runs += runs
+            found.run_pairs += differences
         if (floor := floors.floor(column, most)) is not None:
             notes.add(floor.withheld, reference.name)
             if floor.withheld is None:

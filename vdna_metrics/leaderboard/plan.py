@@ -24,6 +24,7 @@ from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
+from vdna_metrics.leaderboard.runs import number_runs
 from vdna_metrics.leaderboard.scoring import score_leaderboard
 from vdna_metrics.leaderboard.sets import Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
@@ -404,7 +405,8 @@ def named_sources(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Names and sources of generators.
 
     A name is that of ``NAME=SOURCE``, what comes after ``procedural:``, or the last part of a path. Endings of archives
-    and arrays are left out, unless two would be called the same then.
+    and arrays are left out, unless two would be called the same then. Where a ``NAME=`` is given several times, its
+    sources are training runs of one generator, and numbered, see `run_of`.
 
     Args:
         texts: what a user gave.
@@ -420,7 +422,13 @@ def named_sources(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         name if source != text else _without_ending(name) for text, (name, source) in zip(texts, named, strict=True)
     ]
     often = Counter(short)
-    return tuple((one if often[one] == 1 else name, source) for one, (name, source) in zip(short, named, strict=True))
+    unlike = [one if often[one] == 1 else name for one, (name, _) in zip(short, named, strict=True)]
+    sources = [source for _, source in named]
+    given = [source != text for text, source in zip(texts, sources, strict=True)]
+    runs = iter(number_runs([name for name, own in zip(unlike, given, strict=True) if own]))
+    return tuple(
+        (next(runs) if own else name, source) for name, own, source in zip(unlike, given, sources, strict=True)
+    )
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -255,6 +255,38 @@ class ClassRecord:
 
 
 @dataclass(frozen=True)
+class RunsRecord:
+    """A generator's mean over its training runs, at one checkpoint.
+
+    Args:
+        generator: its name, which is that of no set.
+        network: name of the network.
+        metric: name of the metric.
+        step: of training, ``None`` where it is not told.
+        sets: names of the runs' sets of images.
+        estimate: mean over runs; the interval is for another set of as many runs.
+        between: standard deviation between runs, beyond the chance of their images; ``None`` for one run.
+        resampling: that by the chance of a run's images; likewise.
+        rank: as of a `Score`, among generators; ``None`` where they are not compared.
+    """
+
+    generator: str
+    network: str
+    metric: str
+    step: float | None
+    sets: tuple[str, ...]
+    estimate: Estimate
+    between: float | None = None
+    resampling: float | None = None
+    rank: tuple[Positive, Positive] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the generator, with the step."""
+        return self.generator if self.step is None else f"{self.generator}@{self.step:.10g}"
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Generators scored against one reference; all numbers, and what is needed to compute them again.
 
@@ -277,6 +309,8 @@ class Leaderboard:
         agreement: of the columns, where there are at least two, and three generators.
         notes: what a reader of the numbers should know.
         writer: version that computed it.
+        runs: of generators with several training runs or checkpoints, and of those beside them.
+        run_pairs: differences between generators, of which runs are the sample.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -300,6 +334,8 @@ class Leaderboard:
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     writer: str = f"vdna_metrics {__version__}"
+    runs: tuple[RunsRecord, ...] = ()
+    run_pairs: tuple[PairRecord, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
@@ -365,6 +401,13 @@ class Leaderboard:
         in_order = sorted(zip(compared(column), column, strict=True), key=lambda pair: best(pair[0]))
         return [score for _, score in in_order]
 
+    def runs_of(self, network: str, metric: str) -> list[RunsRecord]:
+        """Generators of a column by the means of their runs, the best first; checkpoints in their order."""
+        best = find_column(metric).sort_key
+        own = [record for record in self.runs if (record.network, record.metric) == (network, metric)]
+        tops = {each.generator: best(each.estimate.corrected) for each in sorted(own, key=lambda r: r.step or 0.0)}
+        return sorted(own, key=lambda record: (tops[record.generator], record.generator, record.step or 0.0))
+
     def classes_of(self, network: str, metric: str) -> dict[str, list[ClassRecord]]:
         """Classes of each generator that has some, the worst first, in the order of the column."""
         best = find_column(metric).sort_key
@@ -391,6 +434,9 @@ class Leaderboard:
         for score in data["scores"]:
             if score["bin_width"] is None:
                 del score["bin_width"]
+        for name in ("runs", "run_pairs"):
+            if not data[name]:
+                del data[name]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod

@@ -118,7 +118,7 @@ def score_leaderboard(
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     notes.add(number_caveat({record.name: record.n_images for record in records[1:]}))
     read = [note for entry in (real, *fakes) for note in entry.notes]
-    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes")
+    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes", "runs", "run_pairs")
     told: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(p, name) for p in found)) for name in parts}
     leaderboard = Leaderboard(
         title=title,

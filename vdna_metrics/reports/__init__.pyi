@@ -7,6 +7,7 @@ from .analysis_plots import (
 from .contact_sheets import contact_sheet as contact_sheet
 from .html import write_report as write_report
 from .leaderboard_plots import (
+    checkpoint_curve as checkpoint_curve,
     leaderboard_profile as leaderboard_profile,
     quantile_heat_map as quantile_heat_map,
     ranking_chart as ranking_chart,

@@ -18,6 +18,7 @@ from vdna_metrics.reports.formatting import are_distances, decimals, fixed, list
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
+from vdna_metrics.reports.tables import runs_sentences, runs_table
 from vdna_metrics.text import printable
 
 _CLASSES = 20  # rows of a table of classes
@@ -107,6 +108,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         thumbs={name: figures.examples(name, 1) for name in evidence.examples},
         examples=[(name, pictures) for name, pictures in examples if pictures],
         rankings=[figures.ranking(network, metric) for network, metric in columns],
+        runs=_run_tables(leaderboard, figures),
         profiles=figures.profiles(),
         heat_maps=figures.heat_maps(),
         neurons=figures.neurons(),
@@ -149,6 +151,19 @@ def _floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str:
         return ""
     plain = "plain " * are_corrected(leaderboard.column(network, metric))
     return f"{plain}noise floor {fixed(floor.value, decimals(floor.value, floor.spread))}"
+
+
+def _run_tables(leaderboard: Leaderboard, figures: PageFigures) -> list[dict[str, Any]]:
+    """A table of each column with several runs or checkpoints, and the curve of the latter."""
+    found = []
+    for network, metric in leaderboard.columns:
+        heads, rows = runs_table(leaderboard, network, metric)
+        if rows:
+            title = f"{titled(find_column(metric))} in {network}"
+            told = runs_sentences(leaderboard, network, metric)
+            curve = figures.checkpoints(network, metric)
+            found.append({"title": title, "heads": heads, "rows": rows, "sentences": told, "curve": curve})
+    return found
 
 
 def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
-from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, Score, are_corrected, compared
+from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, RunsRecord, Score, are_corrected, compared
 from vdna_metrics.reports.formatting import is_distance, shortened, significant, titled
 from vdna_metrics.reports.plots import INK, RULE, SIZE, layer_profile, plain_numbers, write_beside
 from vdna_metrics.reports.summary import score_text
@@ -101,6 +101,58 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
     ax.set_axisbelow(True)
     unbox(ax)
     ax.spines["left"].set_visible(False)
+    return ax
+
+
+def checkpoint_curve(leaderboard: Leaderboard, network: str, metric: str, *, ax: Axes | None = None) -> Axes:
+    """Draw the corrected values of series of checkpoints over training steps, with their intervals as bands.
+
+    Sets whose names say no step are lines across, with the interval of their mean.
+
+    Args:
+        leaderboard: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+        ax: axis to draw on, a new one by default.
+
+    Raises:
+        ValueError: when the leaderboard has no checkpoints in this column.
+    """
+    records, kind = leaderboard.runs_of(network, metric), find_column(metric)
+    series: dict[str, list[RunsRecord]] = {}
+    for record in records:
+        series.setdefault(record.generator, []).append(record)
+    steps = [record.step for record in records if record.step is not None]
+    if not steps:
+        raise ValueError(f"this leaderboard has no checkpoints by {kind.title} in {network!r}")
+    ax = axis_or_new(ax, (9.0, 4.0))
+    ax.set_xlim(min(steps) - 0.03 * (max(steps) - min(steps) or 1), max(steps) + 0.2 * (max(steps) - min(steps) or 1))
+    for place, (name, own) in enumerate(series.items()):
+        colour, points = COLOURS[place % len(COLOURS)], [record for record in own if record.step is not None]
+        at = [float(record.step or 0) for record in points] if points else list(ax.get_xlim())
+        drawn = points or [own[0], own[0]]
+        values = [record.estimate.corrected for record in drawn]
+        ax.plot(
+            at, values, color=colour, marker="o" if points else None, linestyle="-" if points else "--", markersize=4
+        )
+        ends = [(each.estimate.low, each.estimate.high) for each in drawn]
+        if all(low is not None for low, _ in ends):
+            low, high = zip(*ends, strict=True)
+            ax.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.annotate(
+            shortened(name, _IN_TITLE), (at[-1], values[-1]), xytext=(6 if points else -6, 4), color=colour,
+            textcoords="offset points", ha="left" if points else "right", fontsize=SIZE, parse_math=False,
+        )  # fmt: skip
+    if kind.distance.neutral == 0 and all(record.estimate.corrected >= 0 for record in records):
+        ax.set_ylim(bottom=0)
+    _title(ax, f"{shortened(kind.title, 2 * _IN_TITLE)}, corrected, in {shortened(network, _IN_TITLE)}")
+    ax.set_xlabel("training step", fontsize=SIZE, color=INK)
+    plain_numbers(ax.xaxis, False)
+    plain_numbers(ax.yaxis, False)
+    ax.tick_params(labelsize=SIZE)
+    ax.grid(axis="y", color=RULE)
+    ax.set_axisbelow(True)
+    unbox(ax)
     return ax
 
 

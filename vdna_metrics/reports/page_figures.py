@@ -19,6 +19,7 @@ from vdna_metrics.reports.analysis_plots import parts_text
 from vdna_metrics.reports.embedding import file_of, image_uri, inline_svg
 from vdna_metrics.reports.formatting import is_distance, significant, titled
 from vdna_metrics.reports.leaderboard_plots import (
+    checkpoint_curve,
     generator_colours,
     leaderboard_profile,
     quantile_heat_map,
@@ -97,6 +98,18 @@ class PageFigures:
             label += f" Noise floor {significant(floor.value)} at n = {floor.n_images}."
         file, ax = self.file_name("ranking", metric, network), ranking_chart(self.leaderboard, network, metric)
         return self.panel(file, ax, label)
+
+    def checkpoints(self, network: str, metric: str) -> Panel | None:
+        """The curve of checkpoints, where there are some."""
+        records = [each for each in self.leaderboard.runs_of(network, metric) if each.step is not None]
+        if not records:
+            return None
+        column = find_column(metric)
+        told = "; ".join(f"{each.label} {significant(each.estimate.corrected)}" for each in records)
+        label = f"{titled(column)} in {network} over training steps: {told}."
+        return self.panel(
+            self.file_name("checkpoints", metric, network), checkpoint_curve(self.leaderboard, network, metric), label
+        )
 
     def profiles(self) -> list[tuple[str, list[Panel]]]:
         """Of each network, one chart for each metric that has parts by layer, of several layers."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
-from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
+from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, listed, significant, titled
 from vdna_metrics.reports.summary import has_interval, interval_text, percent, score_text
 from vdna_metrics.text import printable
 
@@ -83,6 +83,52 @@ def ranking_table(
     return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
 
 
+def runs_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[list[str], list[list[str]]]:
+    """Of each generator and checkpoint the mean over its training runs, and how much runs differ.
+
+    Args:
+        leaderboard: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+
+    Returns:
+        Heads and rows, the best generator first; no rows where no generator has several runs or checkpoints.
+    """
+    rows = []
+    for record in leaderboard.runs_of(network, metric):
+        each, value = record.estimate, record.estimate.corrected
+        places = decimals(value, each.standard_error)
+        spreads = [record.between, record.resampling]
+        row = {
+            "rank": "" if record.rank is None else "-".join(map(str, dict.fromkeys(record.rank))),
+            "generator": record.label,
+            "runs": str(len(record.sets)),
+            "mean": fixed(value, places),
+            "interval": " to ".join(interval_text(each) or ()),
+            "between runs": "" if spreads[0] is None else fixed(spreads[0], places),
+            "by their images": "" if spreads[1] is None else fixed(spreads[1], places),
+        }
+        rows.append(row)
+    heads = [head for head in rows[0] if head != "rank" or any(row["rank"] for row in rows)] if rows else []
+    return heads, [[row[head] for head in heads] for row in rows]
+
+
+def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
+    """What runs say of the differences between generators, and how much of an interval they make."""
+    found = []
+    for record in leaderboard.runs_of(network, metric):
+        if record.between is not None and record.resampling:
+            times = (record.between**2 + record.resampling**2) ** 0.5 / record.resampling
+            found.append(
+                f"Runs of {record.label} vary {times:.1f} times as much as the chance of their images explains."
+            )
+    pairs = [pair for pair in leaderboard.run_pairs if (pair.network, pair.metric) == (network, metric)]
+    open_ = [f"{pair.a} and {pair.b}" for pair in pairs if pair.tied]
+    if open_:
+        found.append(f"Inconclusive, since runs vary as much: {listed(open_)}.")
+    return found
+
+
 def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | None:
     """A sentence on the noise floor of a column, where it is known."""
     floor = leaderboard.floor(network, metric)
@@ -137,6 +183,11 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
             lines.append(f"| {' | '.join(_cell(str(cell)) for cell in row)} |")
         if (floor := floor_text(leaderboard, network, metric)) is not None:
             lines += ["", floor]
+        heads, run_rows = runs_table(leaderboard, network, metric)
+        if run_rows:
+            lines += ["", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+            lines += [f"| {' | '.join(map(_cell, row))} |" for row in run_rows]
+            lines += ["", *map(_cell, runs_sentences(leaderboard, network, metric))]
         heads, class_rows = class_table(leaderboard, network, metric)
         if class_rows:
             lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|---|--:|"]

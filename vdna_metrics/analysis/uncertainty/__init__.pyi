@@ -18,3 +18,4 @@ from .pairs import (
     rank_intervals as rank_intervals,
 )
 from .rules import BIAS_RULES as BIAS_RULES, BiasRule as BiasRule
+from .runs import BetweenRuns as BetweenRuns, average_runs as average_runs, between_runs as between_runs
