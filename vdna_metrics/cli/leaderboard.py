@@ -134,8 +134,9 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     """Rank generators by their distance from real images.
 
     Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
-    part of its path or by NAME. Sources of one NAME are its training runs, NAME@STEP is a checkpoint. Each network sees the images once; DNAs are kept by content, so another generator or
-    metric costs only what is new. Writes a report to read in a browser.
+    part of its path or by NAME. Sources of one NAME are its training runs, NAME@STEP is a checkpoint. Each network
+    sees the images once; DNAs are kept by content, so another generator or metric costs only what is new. Writes a
+    report to read in a browser.
     """
     replay, append, output, reading = given.replay, given.append, given.output, given.reading
     fresh = replay is None and append is None
