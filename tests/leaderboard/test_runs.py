@@ -13,7 +13,8 @@ from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings,
 from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.leaderboard.runs import Run, run_of
 from vdna_metrics.reports import checkpoint_curve, leaderboard_markdown, write_report
-from vdna_metrics.reports.tables import runs_sentences, runs_table
+from vdna_metrics.reports.summary import runs_sentences
+from vdna_metrics.reports.tables import runs_table
 
 
 def _images(seed: int, shift: int) -> np.ndarray:

@@ -9,7 +9,8 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.reports.tables import class_table, floor_text, runs_sentences, runs_table
+from vdna_metrics.reports.summary import runs_sentences
+from vdna_metrics.reports.tables import class_table, floor_text, runs_table
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many

@@ -17,8 +17,16 @@ from vdna_metrics.reports.embedding import drawing
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
-from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
-from vdna_metrics.reports.tables import runs_sentences, runs_table
+from vdna_metrics.reports.summary import (
+    at_floor,
+    has_interval,
+    interval_text,
+    percent,
+    runs_sentences,
+    score_text,
+    summarise,
+)
+from vdna_metrics.reports.tables import runs_table
 from vdna_metrics.text import printable
 
 _CLASSES = 20  # rows of a table of classes

@@ -107,7 +107,8 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
 def checkpoint_curve(leaderboard: Leaderboard, network: str, metric: str, *, ax: Axes | None = None) -> Axes:
     """Draw the corrected values of series of checkpoints over training steps, with their intervals as bands.
 
-    Sets whose names say no step are lines across, with the interval of their mean.
+    Of one run a band is the interval of its images, of several that of their mean. Sets whose names say no step are
+    lines across.
 
     Args:
         leaderboard: the leaderboard.
@@ -125,18 +126,18 @@ def checkpoint_curve(leaderboard: Leaderboard, network: str, metric: str, *, ax:
     steps = [record.step for record in records if record.step is not None]
     if not steps:
         raise ValueError(f"this leaderboard has no checkpoints by {kind.title} in {network!r}")
-    ax = axis_or_new(ax, (9.0, 4.0))
+    ax = axis_or_new(ax, (5.0, 3.2))
     ax.set_xlim(min(steps) - 0.03 * (max(steps) - min(steps) or 1), max(steps) + 0.2 * (max(steps) - min(steps) or 1))
     for place, (name, own) in enumerate(series.items()):
         colour, points = COLOURS[place % len(COLOURS)], [record for record in own if record.step is not None]
         at = [float(record.step or 0) for record in points] if points else list(ax.get_xlim())
-        drawn = points or [own[0], own[0]]
-        values = [record.estimate.corrected for record in drawn]
-        ax.plot(
-            at, values, color=colour, marker="o" if points else None, linestyle="-" if points else "--", markersize=4
-        )
-        ends = [(each.estimate.low, each.estimate.high) for each in drawn]
-        if all(low is not None for low, _ in ends):
+        values = [record.estimate.corrected for record in points or [own[0], own[0]]]
+        ax.plot(at, values, "o-" if points else "--", color=colour, markersize=4)
+        # Of a single run, its own chance: whether it still gets better is no question of other runs.
+        alone = [leaderboard.score(each.sets[0], network, metric).estimate for each in points]
+        shown = [one if len(each.sets) == 1 else each.estimate for one, each in zip(alone, points, strict=True)]
+        ends = [(each.low, each.high) for each in shown if each is not None and each.low is not None]
+        if points and len(ends) == len(points):
             low, high = zip(*ends, strict=True)
             ax.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
         ax.annotate(

@@ -36,6 +36,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         sentences.append(_withheld(scores, column))
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)
+    sentences += runs_sentences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
     if floor is not None:
         sentences.append(_floor(scores, floor, column))
@@ -43,6 +44,22 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         sentences.append(_other_columns(leaderboard, scores[0].generator))
     sentences += _copies(leaderboard)
     return tuple(sentences)
+
+
+def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
+    """What runs say of the differences between generators, and how much of an interval they make."""
+    found = []
+    for record in leaderboard.runs_of(network, metric):
+        if record.between is not None and record.resampling:
+            times = (record.between**2 + record.resampling**2) ** 0.5 / record.resampling
+            found.append(
+                f"Runs of {record.label} vary {times:.1f} times as much as the chance of their images explains."
+            )
+    pairs = [pair for pair in leaderboard.run_pairs if (pair.network, pair.metric) == (network, metric)]
+    open_ = [f"{pair.a} against {pair.b}" for pair in pairs if pair.tied]
+    if open_:
+        found.append(f"Inconclusive, since runs vary as much: {listed(open_)}.")
+    return found
 
 
 def percent(leaderboard: Leaderboard) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
-from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, listed, significant, titled
-from vdna_metrics.reports.summary import has_interval, interval_text, percent, score_text
+from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
+from vdna_metrics.reports.summary import has_interval, interval_text, percent, runs_sentences, score_text
 from vdna_metrics.text import printable
 
 COLUMNS = (
@@ -111,22 +111,6 @@ def runs_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[lis
         rows.append(row)
     heads = [head for head in rows[0] if head != "rank" or any(row["rank"] for row in rows)] if rows else []
     return heads, [[row[head] for head in heads] for row in rows]
-
-
-def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
-    """What runs say of the differences between generators, and how much of an interval they make."""
-    found = []
-    for record in leaderboard.runs_of(network, metric):
-        if record.between is not None and record.resampling:
-            times = (record.between**2 + record.resampling**2) ** 0.5 / record.resampling
-            found.append(
-                f"Runs of {record.label} vary {times:.1f} times as much as the chance of their images explains."
-            )
-    pairs = [pair for pair in leaderboard.run_pairs if (pair.network, pair.metric) == (network, metric)]
-    open_ = [f"{pair.a} and {pair.b}" for pair in pairs if pair.tied]
-    if open_:
-        found.append(f"Inconclusive, since runs vary as much: {listed(open_)}.")
-    return found
 
 
 def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | None:

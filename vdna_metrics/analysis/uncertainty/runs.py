@@ -72,8 +72,8 @@ def average_runs(
 
     Runs vary by their images and by their training, and the interval is that of a mean of ``R`` values that are drawn:
     of variance ``Σ_r (x_r − mean)² / (R (R − 1))``, with ``R − 1`` degrees of freedom. The chance of the reference is
-    common to all, and added once. Of a single run, what training does is taken from ``between``, the runs of other
-    generators; without it the interval covers the chance of images alone.
+    common to all, and added once. Of one or two runs, what training does is taken from ``between``, runs of several
+    generators; without it the interval of a single run covers the chance of its images alone.
 
     Args:
         runs: distance of each from one reference, of one kind.
@@ -127,14 +127,15 @@ def _from_their_mean(runs: Sequence[JackknifedDistance]) -> Tensor:
 def _of_training(runs: Sequence[JackknifedDistance], between: BetweenRuns | None) -> Deviations:
     """Deviations of the mean of runs by their training and images."""
     number = len(runs)
-    if number > 1:
+    if number > 2 or (number == 2 and (between is None or between.freedom == 1)):
         return _from_their_mean(runs) / (number * (number - 1)) ** 0.5, float(number - 1)
-    own = runs[0].generated
+    of_images = torch.cat([run.generated.deviations for run in runs]) / number
+    freedom = sum(run.generated.freedom for run in runs)
     if between is None or not between.variance:
-        return own.deviations, own.freedom
-    images = float(own.deviations.square().sum())
-    training = torch.tensor([between.variance**0.5], dtype=torch.float64)
+        return of_images, freedom
+    images, training = float(of_images.square().sum()), between.variance / number
     # The variance between runs is a difference, of which the larger part has its chance.
-    whole = between.variance + between.resampling
-    terms = whole**2 / between.freedom + (images**2 / own.freedom if images else 0.0)
-    return torch.cat([own.deviations, training]), (images + between.variance) ** 2 / terms
+    whole = (between.variance + between.resampling) / number
+    terms = whole**2 / between.freedom + (images**2 / freedom if images else 0.0)
+    deviations = torch.cat([of_images, torch.tensor([training**0.5], dtype=torch.float64)])
+    return deviations, (images + training) ** 2 / terms
