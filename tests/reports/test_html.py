@@ -224,8 +224,7 @@ def test_clusters_are_shown_where_there_are_some(tmp_path: Path) -> None:
         generators=(replace(first, clusters=32, effective_clusters=11.1), second),
     )
     pages = [
-        draw(each, Evidence(), tmp_path / str(place)).read_text("utf-8")
-        for place, each in enumerate((plain, told))
+        draw(each, Evidence(), tmp_path / str(place)).read_text("utf-8") for place, each in enumerate((plain, told))
     ]
     assert "(300 images in 60 clusters), seen by" in pages[1]
     for text in ("<small>32 clusters (11.1 effective)</small>", ">Clusters</th>", "11.1 effective", "<dt>cluster</dt>"):
