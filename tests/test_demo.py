@@ -82,7 +82,7 @@ def test_the_command_writes_the_report(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("vdna_metrics.demo.SETTINGS", replace(SETTINGS, metrics=("emd", "kid"), pictures=2))
     monkeypatch.setattr(
         "vdna_metrics.reports.write_report",
-        lambda leaderboard, evidence, folder: (folder / "index.html").write_text("page"),
+        lambda leaderboard, evidence, folder, **_: (folder / "index.html").write_text("page"),
     )
     result = run("demo", "--images", str(IMAGES))
     assert f"Report: {(tmp_path / 'vdna_demo' / 'index.html').resolve()}" in result.stdout

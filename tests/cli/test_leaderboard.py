@@ -35,7 +35,7 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images and networks of every test; no page is drawn, which has tests of its own."""
     put_small_sources(tmp_path, monkeypatch)
     monkeypatch.setattr(
-        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder: folder / "index.html"
+        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder, **_: folder / "index.html"
     )
 
 

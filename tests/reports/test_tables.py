@@ -10,8 +10,8 @@ from helpers.leaderboards import NAMES, make_leaderboard
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard
+from vdna_metrics.leaderboard.rows import COLUMNS
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table
-from vdna_metrics.reports.tables import COLUMNS
 
 LEADERBOARD = make_leaderboard()
 

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from vdna_metrics.cli import options
+from vdna_metrics.cli.config import config, given_or_in_config
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
 from vdna_metrics.cli.options import NetworkOptions, nested, option
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
@@ -30,6 +31,8 @@ from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboar
 from vdna_metrics.ranges import as_ranges
 from vdna_metrics.references import resolve
 from vdna_metrics.references.image_sets import extractor_of
+from vdna_metrics.reports.embedding import FigureFormat
+from vdna_metrics.reports.html import FIGURES
 
 _OF_NETWORKS = (
     *("weights", "fid_weights", "fid_mode"),
@@ -45,14 +48,19 @@ class NetworksOptions:
 
     extractors: tuple[str, ...] | None = option(
         type=options.names(),
+        placing=options.names_in,
         metavar="A,B",
         help=f"Networks.  [default: the reference's, else a generator's, else {options.DEFAULT_EXTRACTOR}]",
     )
-    weights: tuple[str, ...] = option(multiple=True, metavar="[NAME=]FILE", help="Local weights of a network.")
+    weights: tuple[str, ...] = option(
+        multiple=True, placing=options.source_in, metavar="[NAME=]FILE", help="Local weights of a network."
+    )
     layers: tuple[str, ...] | None = option(
         type=options.names(), metavar="A,B", help="Layers to compare; of one network."
     )
-    fid_weights: str | None = option(metavar="FILE", help="Local weights of the FID Inception, for fid and sfid.")
+    fid_weights: str | None = option(
+        placing=options.file_in, metavar="FILE", help="Local weights of the FID Inception, for fid and sfid."
+    )
     fid_mode: Any = option(
         type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
         default="clean",
@@ -67,6 +75,7 @@ class SettingsOptions:
 
     groups: int = option(type=click.IntRange(2), metavar="N", default=10, help="For error bars.")
     cluster_by: str | None = option(
+        placing=options.names_in,
         metavar="folder|REGEX|FILE",
         help="Which images depend on each other (frames of a video, samples of a prompt) and stay in one group: those "
         "of one folder, those whose names match alike, or as a .csv, .tsv or .json of names and clusters says.",
@@ -99,17 +108,29 @@ class LeaderboardOptions:
     output: str | None = option(
         "-o",
         "--output",
+        placing=options.file_in,
         metavar="FOLDER",
-        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md.",
+        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md, .tex.",
+    )
+    figures: Any = option(
+        type=options.names(*get_args(FigureFormat)),
+        metavar="A,B",
+        default=",".join(FIGURES),
+        help="Formats of the figures beside the report; pdf for papers.",
     )
     cache: str | None = option(
-        metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"
+        placing=options.file_in,
+        metavar="FOLDER",
+        help="Where DNAs are kept by content.  [default: dnas in the report's folder]",
     )
     replay: str | None = option(
+        placing=options.file_in,
         metavar="FILE",
         help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
     )
-    append: str | None = option(metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
+    append: str | None = option(
+        placing=options.file_in, metavar="FILE", help="Add generators to this leaderboard.json, in its settings."
+    )
     tolerance: float | None = option(
         type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
     )
@@ -127,10 +148,11 @@ class LeaderboardOptions:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="[NAME=]SOURCE...")
+@click.argument("generators", nargs=-1, metavar="[NAME=]SOURCE...", callback=given_or_in_config)
 @options.takes("given", LeaderboardOptions)
+@config
 @options.as_json
-def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
+def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
     """Rank generators by their distance from real images.
 
     Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
@@ -142,12 +164,12 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     fresh = replay is None and append is None
     for wrong, message in (
         (
-            replay is not None and (append is not None or sources or given.references),
+            replay is not None and (append is not None or generators or given.references),
             "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
         ),
         (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
         (fresh and given.trust, "--trust is for --replay and --append"),
-        (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
+        (replay is None and not generators, "no generators: give their images, or --replay a leaderboard"),
         (fresh and not given.references, "Missing option '--reference'."),
         (fresh and output is None, "Missing option '-o' / '--output'."),
     ):
@@ -172,15 +194,15 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
         recording: dict[str, Any] = {"root": reading.root, **trusted}
         told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
-            plan = _plan(sources, given)
+            plan = _plan(generators, given)
             found = make_leaderboard(plan, **told, **work)
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, **recording, **work)
         else:
             work |= {"references": given.references, **recording}
-            found = append_to_leaderboard(recorded, named_sources(sources), **told, **work)
+            found = append_to_leaderboard(recorded, named_sources(generators), **told, **work)
     if folder is not None:
-        write_report_to(*found, folder)
+        write_report_to(*found, folder, given.figures)
     if recorded is None or replay is None:
         assert folder is not None
         print_result(found[0], folder, as_json)
@@ -191,8 +213,9 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
 def _check_given(option: str, recorded: Leaderboard) -> None:
     """Refuse settings that are given and are not the leaderboard's."""
     context = click.get_current_context()
-    typed = click.core.ParameterSource.COMMANDLINE
-    given = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is typed}
+    source = click.core.ParameterSource
+    said = (source.COMMANDLINE, source.DEFAULT_MAP)
+    given = {name: value for name, value in context.params.items() if context.get_parameter_source(name) in said}
     for name in _OF_NETWORKS:
         if name in given:
             name = name.replace("_", "-")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, wraps
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
@@ -61,7 +62,77 @@ def _column(text: str) -> Column:
     return column
 
 
-class _ColumnOption(click.Option):
+# ------------------------------------------------------------------------------------------------- options in files
+Placing = Callable[[str, Path], str]
+"""What a text means that a file of options has, from that file's folder."""
+
+CONFIG = "vdna_metrics.config"
+"""Under which name a context keeps the file that its options are of."""
+
+
+def file_in(text: str, folder: Path) -> str:
+    """A file, or a folder."""
+    return str(folder / text)
+
+
+def source_in(text: str, folder: Path) -> str:
+    """A source, with or without a name before it: what lies in the folder, an archive or store there too; else a name.
+
+    Raises:
+        ValueError: for what lies in the working folder instead.
+    """
+    if (folder / text).exists():
+        return str(folder / text)
+    name, equals, source = text.partition("=")
+    if equals:
+        return f"{name}={source_in(source, folder)}"
+    for colon, is_there in (("::", Path.exists), (":", Path.is_file)):
+        outer, found, inner = text.partition(colon)
+        if found and is_there(folder / outer):
+            return f"{folder / outer}{found}{inner}"
+    if Path(text).exists():
+        raise ValueError(f"{text} lies in the working folder, not in {folder}: paths are from the file that has them")
+    return text
+
+
+def names_in(text: str, folder: Path) -> str:
+    """Names or words with commas between, or files: what is one in the folder, also code with the function to call."""
+    if "," in text and not (folder / text).is_file():
+        return ",".join(names_in(part, folder) for part in text.split(","))
+    file, colon, factory = text.partition(":")
+    return f"{folder / file}{colon}{factory}" if (folder / file).is_file() else text
+
+
+def _directions_in(text: str, folder: Path) -> str:
+    """As `_directions` reads them, with DNAs that `source_in` finds."""
+    parts = (part.partition(":") for part in text.split(","))
+    return ",".join(f"{head}{colon}{source_in(dna, folder) if dna else dna}" for head, colon, dna in parts)
+
+
+class Option(click.Option):
+    """An option that a file may give too.
+
+    Args:
+        given: as those of `click.Option`.
+        placing: how a text of that file is read where paths are in it.
+        attributes: likewise.
+    """
+
+    def __init__(self, *given: Any, placing: Placing | None = None, **attributes: Any) -> None:
+        super().__init__(*given, **attributes)
+        self.placing = placing
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """The value, converted and checked; errors name the file that has it."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(self.name or "") is click.core.ParameterSource.DEFAULT_MAP:
+                raise click.BadParameter(f"{ctx.meta[CONFIG]}: {error.message}", ctx, self) from error
+            raise
+
+
+class _ColumnOption(Option):
     """Its help tells of every distance there is; the registry is read when help is shown."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -86,7 +157,7 @@ def _part(text: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------------------- blocks
 def option(*flags: str, **attributes: Any) -> Any:
-    """A field of a block: what `click.option` is given beside the field's name, which is its flag unless one is."""
+    """A field of a block: what `Option` is given beside the field's name, which is its flag unless one is."""
     return field(metadata={"flags": flags, "attributes": attributes})
 
 
@@ -128,7 +199,7 @@ def _with_options(command: Callable[..., Any], block: type[Any], default: str = 
             "help": item.metadata["attributes"]["help"].format(default=default),
         }
         flags = item.metadata["flags"] or [f"--{item.name.replace('_', '-')}"]
-        command = click.option(*flags, item.name, **attributes)(command)
+        command = click.option(*flags, item.name, **{"cls": Option, **attributes})(command)
     return command
 
 
@@ -198,6 +269,7 @@ class RunningOptions:
     )
     directions: Any = option(
         type=_directions,
+        placing=_directions_in,
         metavar="LAYER=N[:DNA],...",
         help="Add projections of these layers on N fixed directions, drawn by chance or the principal ones of a "
         "layer_gaussian DNA; they count like neurons.  [default: the reference's, else none]",
@@ -268,6 +340,7 @@ class HistogramOptions:
         type=click.IntRange(1), metavar="N", help=f"Bins of histograms; {{default}}{DEFAULT_BINS} by default."
     )
     ranges: str | None = option(
+        placing=names_in,
         metavar="FILE|auto",
         help="Activation ranges, as `calibrate` writes them, or histograms that find their own.  [default: "
         "{default}those that ship, else auto]",
@@ -294,8 +367,11 @@ class FeatureOptions:
 class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
-    neurons: str | None = option(metavar="FILE", help="Only these neurons: a selection, as `select` writes them.")
+    neurons: str | None = option(
+        placing=file_in, metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
+    )
     neuron_weights: str | None = option(
+        placing=file_in,
         metavar="FILE",
         help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
         "weighted sum.",
@@ -326,7 +402,7 @@ class ReadingOptions:
         help="Memory that the DNAs in the making may take.  [default: half of what there is]",
     )
     root: str | None = option(
-        metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
+        placing=file_in, metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )
 
 
@@ -371,7 +447,7 @@ def references_option(networks: str = " or networks", *, required: bool = False)
     """Real images, whose DNAs may be several."""
     more = f"DNAs of several kinds{networks}: give it once each."
     help = f"Real images or DNAs of them (a SOURCE); {more}"
-    return option("--reference", multiple=True, required=required, metavar="REFERENCE", help=help)
+    return option("--reference", multiple=True, required=required, placing=source_in, metavar="REFERENCE", help=help)
 
 
 def unit_option() -> Any:

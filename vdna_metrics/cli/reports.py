@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vdna_metrics.cli.screen import print_json, print_table, say, tell
 from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
-from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
+from vdna_metrics.reports import leaderboard_csv, leaderboard_latex, leaderboard_markdown, ranking_table, write_report
+from vdna_metrics.reports.embedding import FigureFormat
+from vdna_metrics.reports.html import FIGURES
 from vdna_metrics.reports.summary import runs_sentences
 from vdna_metrics.reports.tables import class_table, floor_text, runs_table
 
-_FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
+_FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
 
 
@@ -24,14 +27,16 @@ def check_report(folder: Path) -> None:
         check_writable(folder / name)
 
 
-def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
+def write_report_to(
+    leaderboard: Leaderboard, evidence: Evidence, folder: Path, figures: Sequence[FigureFormat] = FIGURES
+) -> None:
     """The record first: a page can be drawn again, numbers cannot."""
     folder.mkdir(parents=True, exist_ok=True)
-    record, csv, markdown, _ = (folder / name for name in _FILES)
+    record, *tables, _ = (folder / name for name in _FILES)
     leaderboard.save(record)
-    write_whole(csv, leaderboard_csv(leaderboard))
-    write_whole(markdown, leaderboard_markdown(leaderboard))
-    write_report(leaderboard, evidence, folder)
+    for path, table in zip(tables, (leaderboard_csv, leaderboard_markdown, leaderboard_latex), strict=True):
+        write_whole(path, table(leaderboard))
+    write_report(leaderboard, evidence, folder, figures=figures)
 
 
 def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:

@@ -17,9 +17,11 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.dna.vdna import clusters_text
 from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
+from vdna_metrics.leaderboard.rows import frame_of
 from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
 if TYPE_CHECKING:
+    import pandas
     from torch import Tensor
 
     from vdna_metrics.analysis.ranking import ImageRanking
@@ -422,6 +424,18 @@ class Leaderboard:
     def floor(self, network: str, metric: str) -> FloorRecord | None:
         """The noise floor of a column, where it is known."""
         return next((floor for floor in self.floors if (floor.network, floor.metric) == (network, metric)), None)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The numbers as a tidy data frame, which needs pandas.
+
+        Returns:
+            A row for each network, metric and generator, the best first, then for each of its classes; the columns are
+            those of ``leaderboard.csv``. Names are as they are; texts and numbers that are not known are missing.
+
+        Raises:
+            ImportError: without pandas.
+        """
+        return frame_of(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the schema and its writer."""

@@ -6,6 +6,7 @@ from .analysis_plots import (
 )
 from .contact_sheets import contact_sheet as contact_sheet
 from .html import write_report as write_report
+from .latex import leaderboard_latex as leaderboard_latex
 from .leaderboard_plots import (
     checkpoint_curve as checkpoint_curve,
     leaderboard_profile as leaderboard_profile,

@@ -11,9 +11,10 @@ from typing import Any
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import write_whole
+from vdna_metrics.layout import check_choice, check_names
 from vdna_metrics.leaderboard.recommendation import recommend
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, are_corrected, compared
-from vdna_metrics.reports.embedding import drawing
+from vdna_metrics.reports.embedding import FigureFormat, drawing
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
@@ -29,6 +30,7 @@ from vdna_metrics.reports.summary import (
 from vdna_metrics.reports.tables import runs_table
 from vdna_metrics.text import printable
 
+FIGURES: tuple[FigureFormat, ...] = ("png", "svg")
 _CLASSES = 20  # rows of a table of classes
 _FIDELITY = {
     "precision": ("precision", "share of generated images that lie among the real ones: fidelity"),
@@ -43,7 +45,9 @@ _FIDELITY = {
 }
 
 
-def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Path) -> Path:
+def write_report(
+    leaderboard: Leaderboard, evidence: Evidence, folder: str | Path, *, figures: Sequence[FigureFormat] = FIGURES
+) -> Path:
     """Write the page of a leaderboard and its figures.
 
     The page is one file that needs no network; nothing is written when it cannot be made. The same input gives the same
@@ -52,24 +56,30 @@ def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Pat
     Args:
         leaderboard: the numbers.
         evidence: DNAs and images to show beside them; sections without any are left out.
-        folder: gets ``index.html`` and, in ``figures/``, each figure as PNG and SVG; it is made when missing.
+        folder: gets ``index.html`` and, in ``figures/``, each figure as a file; it is made when missing.
+        figures: formats of these files, ``"pdf"`` for papers; words are words but in PNG.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: for a leaderboard without scores.
+        ValueError: for a leaderboard without scores, and an unknown format.
     """
     folder = Path(folder)
+    check_names("figures", figures)
+    for kind in figures:
+        check_choice("format of figures", kind, FigureFormat)
     with drawing():
-        page, figures = _page(leaderboard, evidence)
+        page, files = _page(leaderboard, evidence, figures)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, content in figures.items():
+    for name, content in files.items():
         write_whole(folder / "figures" / name, content)
     return write_whole(folder / "index.html", page)
 
 
-def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str, bytes]]:
+def _page(
+    leaderboard: Leaderboard, evidence: Evidence, formats: Sequence[FigureFormat]
+) -> tuple[bytes, dict[str, bytes]]:
     """The page, and the files of its figures."""
     import jinja2
 
@@ -87,7 +97,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]
-    figures = PageFigures(leaderboard, evidence, order)
+    figures = PageFigures(leaderboard, evidence, order, formats)
     examples = [(name, figures.examples(name)) for name in (leaderboard.reference.name, *order)]
     metrics = [find_column(metric) for metric in leaderboard.metrics]
     estimated = {score.metric for score in leaderboard.scores if has_interval(score)}

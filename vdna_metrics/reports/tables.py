@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
+from vdna_metrics.leaderboard.rows import COLUMNS, rows_of
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
 from vdna_metrics.reports.summary import has_interval, interval_text, percent, runs_sentences, score_text
 from vdna_metrics.text import printable
 
-COLUMNS = (
-    "network", "metric", "generator", "class", "n_images", "clusters", "effective_clusters", "first_rank", "last_rank",
-    "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor", "bin_width",
-)  # fmt: skip
 _NUMBERS = ("n", "value", "corrected", "plain")
 
 
@@ -125,29 +121,11 @@ def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | Non
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
     """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
-    records = {entry.name: entry for entry in leaderboard.generators}
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-
-    def write(row: dict[str, Any]) -> None:
-        writer.writerow(
-            {head: printable(value, "csv") if isinstance(value, str) else value for head, value in row.items()}
-        )
-
-    for network, metric in leaderboard.columns:
-        floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
-        for score in leaderboard.column(network, metric):
-            estimate = vars(score.estimate) if score.estimate else {}
-            record = records[score.generator]
-            row = {**estimate, **vars(score), "n_images": record.n_images}
-            if record.clusters:
-                row |= {"clusters": record.clusters, "effective_clusters": record.effective_clusters}
-            row["first_rank"], row["last_rank"] = score.rank or ("", "")
-            row["extrapolated"], row["extrapolated_error"] = score.extrapolated or ("", "")
-            row["floor"] = floor.value if floor else ""
-            for each in (row, *({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))):
-                write(each)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows_of(leaderboard):
+        writer.writerow(printable(cell, "csv") if isinstance(cell, str) else cell for cell in row.values())
     return text.getvalue()
 
 
