@@ -9,7 +9,7 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.reports.tables import class_table
+from vdna_metrics.reports.tables import class_table, extra_tables
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -47,6 +47,13 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         heads, rows = class_table(leaderboard, network, metric)
         if rows:
             print_table("Class by class", heads, rows)
+    for title, heads, extra, sentences in extra_tables(leaderboard):
+        if extra:
+            print_table(title, heads, extra)
+        else:
+            tell(title, "", bold=True)
+        more = [f"{len(sentences) - _NOTES} more: see the report."] if len(sentences) > _NOTES else []
+        tell(*sentences[:_NOTES], *more, *[""] * bool(sentences))
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:

@@ -9,6 +9,8 @@ from vdna_metrics.analysis.uncertainty.estimates import LEAST_CLUSTERS
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
+from vdna_metrics.reports.networks import dispute_summary
+from vdna_metrics.reports.outside import outside_sentences
 
 
 def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
@@ -39,7 +41,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         sentences.append(_floor(scores, floor, column))
     if len(leaderboard.columns) > 1 and len(scores) > 1:
         sentences.append(_other_columns(leaderboard, scores[0].generator))
-    sentences += _copies(leaderboard)
+    sentences += [*outside_sentences(leaderboard), *dispute_summary(leaderboard), *_copies(leaderboard)]
     return tuple(sentences)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from typing import Any
 
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.leaderboard.record import Leaderboard, Score
+from vdna_metrics.leaderboard.record import FDR, Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, headed, titled
+from vdna_metrics.reports.networks import dispute_sentences, ratio_sentences, ratio_table
+from vdna_metrics.reports.outside import outside_agreement_table, outside_sentences, outside_table
 from vdna_metrics.reports.summary import has_interval, percent
 from vdna_metrics.text import printable
 
@@ -83,7 +86,10 @@ def ranking_table(
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
-    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
+    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty.
+
+    FDr^k and outside scores are rows without a network.
+    """
     records = {entry.name: entry for entry in leaderboard.generators}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
@@ -107,6 +113,12 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
             row["floor"] = floor.value if floor else ""
             for each in (row, *({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))):
                 write(each)
+    for ratio in leaderboard.ratios:
+        write({"metric": FDR, "generator": ratio.generator, "value": "" if ratio.value is None else ratio.value})
+    for outside in leaderboard.outside:
+        for name, value in outside.values.items():
+            error = outside.errors.get(name, "")
+            write({"metric": outside.name, "generator": name, "value": value, "standard_error": error})
     return text.getvalue()
 
 
@@ -135,12 +147,38 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
                 cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    for title, heads, extra, sentences in extra_tables(leaderboard):
+        lines += [f"## {_cell(title)}", "", *(f"{_cell(sentence)}\n" for sentence in sentences)]
+        if extra:
+            ruler = "".join("---|" if isinstance(cell, str) else "--:|" for cell in extra[0])
+            lines += [f"| {' | '.join(map(_cell, heads))} |", f"|{ruler}"]
+            for row in extra:
+                cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
+                lines.append(f"| {' | '.join(cells)} |")
+            lines.append("")
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
     if leaderboard.command:
         lines += ["## Made by", "", f"    {printable(leaderboard.command)}", ""]
     return "\n".join(lines)
+
+
+def extra_tables(leaderboard: Leaderboard) -> Iterator[tuple[str, list[str], list[list[str | float]], list[str]]]:
+    """What is of no column alone: title, heads and rows, and sentences before them.
+
+    Args:
+        leaderboard: the leaderboard.
+    """
+    if leaderboard.normalisers:
+        yield f"{FDR}, over the networks", *ratio_table(leaderboard), ratio_sentences(leaderboard)
+    if leaderboard.disputes:
+        yield "Sets on which networks disagree", [], [], dispute_sentences(leaderboard)
+    if leaderboard.outside:
+        yield "Outside scores", *outside_table(leaderboard), []
+    if leaderboard.outside_agreement:
+        title = f"Agreement with outside scores, {percent(leaderboard)} intervals"
+        yield title, *outside_agreement_table(leaderboard), outside_sentences(leaderboard)
 
 
 def _cell(text: str) -> str:
