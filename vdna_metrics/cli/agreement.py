@@ -41,12 +41,12 @@ class AgreementOptions:
 @options.takes("given", AgreementOptions)
 @options.as_json
 def agreement(tables: tuple[str, ...], given: AgreementOptions, as_json: bool) -> None:
-    """Tell whether scores put generators in one order, from tables alone: no images are read.
+    """Tell whether scores of generators have one order.
 
-    A TABLE is a .csv or .tsv: its first column names the generators, the others are scores, 'NAME↑' or 'NAME (higher is
-    better)', 'NAME↓' or 'NAME (lower is better)', each with its standard errors in a column '±' after it, or without.
-    Rank correlations are of values as they stand, with intervals that take the generators for a sample; the order is
-    inconclusive where the interval holds 0, and of fewer than five generators.
+    No images are read. A TABLE is a .csv or .tsv: its first column names the generators, the others are scores, 'NAME↑'
+    or 'NAME (higher is better)', 'NAME↓' or 'NAME (lower is better)', each with its standard errors in a column '±'
+    after it, or without. Rank correlations are of values as they stand, with intervals that take the generators for a
+    sample; the order is inconclusive where the interval holds 0, and of fewer than five generators.
     """
     picture = output_path(given.output)
     found = [pair for text in tables for pair in _pairs(text, given)]

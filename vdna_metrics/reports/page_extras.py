@@ -68,9 +68,8 @@ def outside_section(leaderboard: Leaderboard, figures: PageFigures) -> dict[str,
             ax = plot_rank_agreement(column, score, each.agreement, colours=generator_colours(leaderboard))
             spearman = correlation_text(each.agreement.spearman)
             label = f"{name} and {score.name}: Spearman {spearman}, {each.agreement.verdict}."
-            panels.append(
-                figures.panel(figures.file_name("agreement", score.name, each.metric, each.network), ax, label)
-            )
+            file = figures.file_name("agreement", score.name, *filter(None, (each.metric, each.network)))
+            panels.append(figures.panel(file, ax, label))
         rows = [(name, each.agreement) for name, each in named]
         found.append({"title": score.title, "source": score.source, "rows": rows, "panels": panels})
     return {"sentences": outside_sentences(leaderboard), "scores": found}

@@ -263,11 +263,7 @@ def agreement(columns: Mapping[str, Mapping[str, float]]) -> Agreement:
             raise ValueError(f"a distance of {name!r} is NaN")
     rows = {name: [column[generator] for generator in generators] for name, column in columns.items()}
 
-    def correlations(a: str, b: str) -> tuple[float, float]:
-        ordered = len(set(rows[a])) > 1
-        return (1.0, 1.0) if a == b and ordered else rank_correlations(rows[a], rows[b])  # without its rounding
-
-    found = {a: [correlations(a, b) for b in names] for a in names}
+    found = {a: [rank_correlations(rows[a], rows[b]) for b in names] for a in names}
     spearman, kendall = (tuple(tuple(pair[place] for pair in found[a]) for a in names) for place in (0, 1))
     notes = []
     for a, b in combinations(generators, 2):
