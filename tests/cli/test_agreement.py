@@ -37,10 +37,11 @@ def test_every_two_scores_are_compared() -> None:
         for name, each in zip(("FD", "Elo"), expected, strict=True)
     ]
     shown = run("agreement", "faces=people.csv", "people.csv", "--with", "error rate").stdout
-    assert "Rank agreement, 95 % intervals" in shown
+    assert "Rank agreement with error rate ↑, 95 % intervals" in shown
+    assert "Rank agreement of people, 95 % intervals" in run("agreement", "people.csv").stdout
     assert shown.count("same order") == 2
     assert shown.count("inconclusive") == 2  # three generators
-    assert "faces    FD ↓    error rate ↑   6   −1.000     −1.00 to" in shown
+    assert "faces    FD ↓    6   −1.000 [−1.00, −0." in shown
 
 
 def test_a_picture_is_written() -> None:

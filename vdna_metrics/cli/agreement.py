@@ -61,11 +61,13 @@ def agreement(tables: tuple[str, ...], given: AgreementOptions, as_json: bool) -
             [{"table": name, "score": x.name, "with": y.name, **dataclasses.asdict(pair)} for name, x, y, pair in found]
         )
         return
-    several = len({name for name, *_ in found}) > 1
-    rows = [[*[name] * several, *agreement_row(x.title, y.title, pair)] for name, x, y, pair in found]
-    of = "" if several else f" of {found[0][0]}"
-    title = f"Rank agreement{of}, {100 * given.confidence:g} % intervals"
-    print_table(title, ["table"] * several + list(AGREEMENT_HEADS), rows)
+    cells = [[name, *agreement_row(x.title, y.title, pair)] for name, x, y, pair in found]
+    heads = ["table", *AGREEMENT_HEADS]
+    same = [head for place, head in enumerate(heads[:3]) if head != "score" and len({row[place] for row in cells}) == 1]
+    told = {"table": f" of {cells[0][0]}", "with": f" with {cells[0][2]}"}  # what is the same in all rows
+    title = f"Rank agreement{''.join(told[head] for head in same)}, {100 * given.confidence:g} % intervals"
+    kept = [place for place, head in enumerate(heads) if head not in same]
+    print_table(title, [heads[place] for place in kept], [[row[place] for place in kept] for row in cells])
     if picture is not None:
         tell(f"wrote {picture}")
 

@@ -12,7 +12,7 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import FDR, Leaderboard, OutsideAgreement
 from vdna_metrics.reports.formatting import decimals, fixed, quoted
 
-AGREEMENT_HEADS = ("score", "with", "n", "Spearman", "interval", "Kendall", "interval", "order")
+AGREEMENT_HEADS = ("score", "with", "n", "Spearman", "Kendall", "order")
 
 Rows = list[list[str | float]]
 
@@ -24,23 +24,16 @@ def correlation_text(correlation: Correlation) -> str:
         >>> correlation_text(Correlation(-0.9671, -0.992, -0.87)), correlation_text(Correlation(0.5))
         ('−0.967 [−0.99, −0.87]', '0.500')
     """
-    interval = interval_of(correlation)
-    return fixed(correlation.value, 3) + (f" [{interval}]" if interval else "")
-
-
-def interval_of(correlation: Correlation, between: str = ", ") -> str:
-    """The two ends of its interval; empty where there is none."""
+    text = fixed(correlation.value, 3)
     if correlation.low is None or correlation.high is None:
-        return ""
-    return f"{fixed(correlation.low, 2)}{between}{fixed(correlation.high, 2)}"
+        return text
+    return f"{text} [{fixed(correlation.low, 2)}, {fixed(correlation.high, 2)}]"
 
 
 def agreement_row(first: str, second: str, found: RankAgreement) -> list[str | float]:
     """Cells under `AGREEMENT_HEADS`."""
-    cells: list[str | float] = [first, second, found.n_generators]
-    for correlation in (found.spearman, found.kendall):
-        cells += [fixed(correlation.value, 3), interval_of(correlation, " to ")]
-    return [*cells, found.verdict]
+    texts = map(correlation_text, (found.spearman, found.kendall))
+    return [first, second, found.n_generators, *texts, found.verdict]
 
 
 def column_name(network: str, metric: str) -> str:
