@@ -265,7 +265,7 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["--reference", "real", "-o", "x"], 2, "no generators"),
         (["gen_a", "-o", "x"], 2, "Missing option '--reference'"),
         (["gen_a", "--reference", "real"], 2, "Missing option '-o'"),
-        (["gen_a", "--replay", "b.json"], 2, "no sources, --reference or --append"),
+        (["gen_a", "--replay", "b.json"], 2, "no sources, --reference, --scores or --append"),
         (["gen_a", "--reference", "real", "-o", "x", "--tolerance", "0.1"], 2, "--tolerance is for --replay"),
         (["gen_a", "--reference", "real", "-o", "x", "--metrics", "fid", "--extractors", "tiny"], 2, "own network"),
         (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid and sfid"),

@@ -18,8 +18,8 @@ from helpers.commands import process_environment, put_small_sources, run, start
 from vdna_metrics.cli import app
 
 COMMANDS = (
-    "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise",
-    "rank", "references", "extractors",
+    "agreement", "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select",
+    "desensitise", "rank", "references", "extractors",
 )  # fmt: skip
 REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
 

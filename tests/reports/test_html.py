@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers.dnas import make_dna
-from helpers.leaderboards import NAMES, make_evidence, make_leaderboard, without_estimates
+from helpers.leaderboards import NAMES, make_evidence, make_leaderboard, with_outside, without_estimates
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
 from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
@@ -118,6 +118,32 @@ def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evi
     assert not empty.all("img")
     for word in ("interval", "tie", "noise floor", "∞", "None"):
         assert word not in empty.text, word
+
+
+def test_what_is_of_no_column_has_sections_and_columns(tmp_path: Path) -> None:
+    """FDr^k and outside scores are columns of the ranking; they, and where networks disagree, are told below.
+
+    Names are only text there, too.
+    """
+    made = with_outside(make_leaderboard(HOSTILE, networks=["tiny"], metrics=["lfd"]))
+    people, elo = made.outside
+    scores = (replace(people, name="<b>people</b> {{ 7 * 7 }} $x$", source="<i>.csv"), elo)
+    agreements = tuple(
+        replace(each, score=scores[0].name) if each.score == people.name else each for each in made.outside_agreement
+    )
+    page = Page(write_report(replace(made, outside=scores, outside_agreement=agreements), Evidence(), tmp_path))
+    assert not page.all("b")
+    assert "<i>.csv" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "49" not in page.text
+    for text in ("FDr^k over 1 network", "Do outside scores agree?", "same order", "inconclusive", "0.500"):
+        assert text in page.text, text
+    assert {"ratio", "agreement", "outside"} <= set(page.ids)
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert len(page.ids) == len(set(page.ids))
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"agreement-Elo-lfd-tiny", "agreement-Elo-FDr-k"} <= figures
+    assert sum(figure.startswith("agreement-") for figure in figures) == 4
 
 
 def test_nothing_is_fetched(page: Page) -> None:

@@ -6,7 +6,7 @@ import csv
 from dataclasses import replace
 from statistics import fmean
 
-from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.leaderboards import NAMES, make_leaderboard, with_outside
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard
@@ -46,6 +46,32 @@ def test_markdown_sums_up_the_classes_of_each_generator() -> None:
         row = f"| {name} | {len(records)} | {images} | {mean:#.4g} | {worst.group} | {worst.value:#.4g} |"
         assert row in text
     assert "worst class" not in leaderboard_markdown(replace(LEADERBOARD, classes=()))
+
+
+def test_what_is_of_no_column_is_in_both() -> None:
+    """FDr^k and outside scores are rows of the spreadsheet, and tables with sentences in Markdown, names escaped."""
+    leaderboard = with_outside(LEADERBOARD)
+    people = replace(leaderboard.outside[0], name="=people|")
+    agreements = (replace(leaderboard.outside_agreement[0], score=people.name),)
+    leaderboard = replace(leaderboard, outside=(people,), outside_agreement=agreements)
+    rows = [row for row in csv.DictReader(leaderboard_csv(leaderboard).splitlines()) if not row["network"]]
+    found = {
+        metric: {row["generator"]: row for row in rows if row["metric"] == metric} for metric in ("FDr^k", "'=people|")
+    }
+    for ratio in leaderboard.ratios:
+        assert float(found["FDr^k"][ratio.generator]["value"]) == ratio.value
+    for name, value in people.values.items():
+        row = found["'=people|"][name]
+        assert (float(row["value"]), float(row["standard_error"])) == (value, 0.02)
+    text = leaderboard_markdown(leaderboard)
+    assert "| photographs | 0.500 ± 0.020 |" in text
+    assert r"| =people\| | VDNA-EMD (bins) in tiny | 5 | −1.000 \[−1.00," in text
+    for heading in (
+        "FDr^k, over the networks",
+        "Sets on which networks disagree",
+        "Agreement with outside scores, 95 %",
+    ):
+        assert f"## {heading}" in text
 
 
 def test_columns_that_a_distance_has_not_are_absent() -> None:

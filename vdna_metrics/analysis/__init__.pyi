@@ -58,6 +58,7 @@ from .ranking import (
     rank_images as rank_images,
 )
 from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
+from .score_tables import ScoreColumn as ScoreColumn, read_scores as read_scores
 from .selection import select_sensitive as select_sensitive
 from .single_images import (
     Exemplar as Exemplar,
@@ -70,11 +71,13 @@ from .uncertainty import (
     Agreement as Agreement,
     BetweenRuns as BetweenRuns,
     BiasRule as BiasRule,
+    Correlation as Correlation,
     Difference as Difference,
     Estimate as Estimate,
     Extrapolation as Extrapolation,
     JackknifedDistance as JackknifedDistance,
     NoiseFloor as NoiseFloor,
+    RankAgreement as RankAgreement,
     RankedPair as RankedPair,
     Ranking as Ranking,
     Side as Side,
@@ -85,5 +88,6 @@ from .uncertainty import (
     extrapolate_frechet as extrapolate_frechet,
     jackknife_distance as jackknife_distance,
     noise_floor as noise_floor,
+    rank_agreement as rank_agreement,
     rank_intervals as rank_intervals,
 )

@@ -134,8 +134,18 @@ def frechet_distance_ratio(
             raise ValueError(f"Expected a distance between layer Gaussians, got {column!r}")
         real, *others = (compared_dna(side[name], column) for side in (train, generated, validation))
         parts[name] = _network_ratio(name, column, real, *others, corrected=corrected, confidence=confidence)
-    values = [part.value for part in parts.values() if part.value is not None]
-    if len(values) < len(parts):
+    return mean_ratio(parts, corrected=corrected, confidence=confidence)
+
+
+def mean_ratio(parts: Mapping[str, NetworkRatio], *, corrected: bool, confidence: float) -> FrechetRatio:
+    """FDr^k of its parts, of at least one network; without a value where one of them has none.
+
+    Args:
+        parts: ``{network: its part}``.
+        corrected: whether their distances are.
+        confidence: of the normalisers' intervals.
+    """
+    if any(part.value is None for part in parts.values()):
         return FrechetRatio(None, parts, corrected, confidence)
     kept = [part.normaliser for part in parts.values()]
     mean = functional.frechet_distance_ratio(
@@ -171,13 +181,33 @@ def _network_ratio(
         )
     else:
         value = column(total_of(train), total_of(generated))
-    normaliser, reason = _normaliser(column, train, validation, corrected=corrected, confidence=confidence)
-    if reason is None and min(normaliser.value, *normaliser.interval) <= 0:
+    normaliser, undefined = find_normaliser(column, train, validation, corrected=corrected, confidence=confidence)
+    return network_ratio(name, value, normaliser, undefined)
+
+
+def network_ratio(name: str, distance: float, normaliser: FrechetNormaliser, undefined: str | None) -> NetworkRatio:
+    """A network's part of FDr^k, of a distance that is known.
+
+    Args:
+        name: of the network, for the reason why it is undefined.
+        distance: of the generated images from the training set; corrected where the normaliser is.
+        normaliser: that of the validation set.
+        undefined: why nothing can be divided by it, see `find_normaliser`.
+    """
+    if undefined is not None:
+        return NetworkRatio(None, distance, normaliser, f"the normaliser of {name!r} tells nothing: {undefined}")
+    return NetworkRatio(distance / normaliser.value, distance, normaliser)
+
+
+def find_normaliser(
+    column: Column, train: VDNA | GroupedDNA, validation: VDNA | GroupedDNA, *, corrected: bool, confidence: float
+) -> tuple[FrechetNormaliser, str | None]:
+    """Distance of a validation set from the training set in one network, and why nothing can be divided by it."""
+    normaliser, withheld = _normaliser(column, train, validation, corrected=corrected, confidence=confidence)
+    if withheld is None and min(normaliser.value, *normaliser.interval) <= 0:
         low, high = normaliser.interval
-        reason = f"{normaliser.value:.6g}, from {low:.6g} to {high:.6g}, may be 0; take more validation images"
-    if reason is not None:
-        return NetworkRatio(None, value, normaliser, f"the normaliser of {name!r} tells nothing: {reason}")
-    return NetworkRatio(value / normaliser.value, value, normaliser)
+        withheld = f"{normaliser.value:.6g}, from {low:.6g} to {high:.6g}, may be 0; take more validation images"
+    return normaliser, withheld
 
 
 def _normaliser(

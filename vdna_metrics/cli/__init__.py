@@ -24,6 +24,7 @@ from vdna_metrics.text import printable
 
 # Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
 _COMMANDS = {
+    "agreement": ("agreement", "Tell whether scores of generators have one order."),
     "calibrate": ("calibration", "Find a network's activation ranges over sets of images."),
     "compare": ("score", "Compare DNAs, or sets of images, with the first."),
     "coverage": ("calibration", "Tell whether activation ranges fit a set of images."),

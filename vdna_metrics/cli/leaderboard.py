@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import click
 
+from vdna_metrics.analysis import read_scores
 from vdna_metrics.cli import options
 from vdna_metrics.cli.config import config, given_or_in_config
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
@@ -80,9 +81,7 @@ class SettingsOptions:
         help="Which images depend on each other (frames of a video, samples of a prompt) and stay in one group: those "
         "of one folder, those whose names match alike, or as a .csv, .tsv or .json of names and clusters says.",
     )
-    confidence: float = option(
-        type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help="Of intervals and ranks."
-    )
+    confidence: float = options.confidence_option("Of intervals and ranks.")
     seed: int = option(type=click.IntRange(0), metavar="N", default=0, help="Of random draws.")
     equalise: bool = option(is_flag=True, help="Take as many images of each generator as the smallest has.")
     class_folders: bool = option(is_flag=True, help="Also score each class folder against the reference's.")
@@ -105,6 +104,18 @@ class LeaderboardOptions:
 
     references: tuple[str, ...] = options.references_option()
     columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
+    validation: str | None = option(
+        metavar="SOURCE",
+        help="Real images that are not the reference's: adds FDr^k, the Fréchet distances over theirs, in the mean of "
+        "all networks that have one.",
+    )
+    scores: tuple[str, ...] = option(
+        multiple=True,
+        metavar="FILE",
+        help="Scores of the generators from elsewhere (people, Elo), and whether the columns agree with them: a .csv "
+        "or .tsv whose first column names the generators, others are 'NAME↑' or 'NAME (lower is better)', each with "
+        "its standard errors in a column '±' after it, or without.",
+    )
     output: str | None = option(
         "-o",
         "--output",
@@ -164,12 +175,15 @@ def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json:
     fresh = replay is None and append is None
     for wrong, message in (
         (
-            replay is not None and (append is not None or generators or given.references),
-            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
+            replay is not None and (append is not None or generators or given.references or given.scores),
+            "--replay computes a leaderboard again as it is recorded: no sources, --reference, --scores or --append",
         ),
         (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
         (fresh and given.trust, "--trust is for --replay and --append"),
-        (replay is None and not generators, "no generators: give their images, or --replay a leaderboard"),
+        (
+            replay is None and not generators and not (append is not None and given.scores),
+            "no generators: give their images, or --replay a leaderboard",
+        ),
         (fresh and not given.references, "Missing option '--reference'."),
         (fresh and output is None, "Missing option '-o' / '--output'."),
     ):
@@ -188,18 +202,19 @@ def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json:
         with errors_of(str(replay or append)):
             _check_given("--append" if replay is None else "--replay", recorded)
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
+    outside = tuple(score for file in given.scores for score in read_scores(file))
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
         trusted = {"trust": given.trust, "trust_code": given.networks.running.trust_code}
         recording: dict[str, Any] = {"root": reading.root, **trusted}
         told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
-            plan = _plan(generators, given)
+            plan = replace(_plan(generators, given), outside=outside)
             found = make_leaderboard(plan, **told, **work)
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, **recording, **work)
         else:
-            work |= {"references": given.references, **recording}
+            work |= {"references": given.references, "outside": outside, **recording}
             found = append_to_leaderboard(recorded, named_sources(generators), **told, **work)
     if folder is not None:
         write_report_to(*found, folder, given.figures)
@@ -222,7 +237,7 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
             raise click.UsageError(f"{option}: networks are those of the leaderboard, leave --{name} out")
     if "columns" in given:
         given["metrics"] = tuple(column.name for column in given["columns"])
-    settings = [*(item.name for item in fields(LeaderboardSettings)), *_OF_ONE_NETWORK, "extractors"]
+    settings = [*(item.name for item in fields(LeaderboardSettings)), *_OF_ONE_NETWORK, "extractors", "validation"]
     same = {name: given[name] for name in settings if name in given}
     LeaderboardPlan.from_leaderboard(recorded).check_same(same)
 
@@ -232,7 +247,9 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
     named, columns, histograms = named_sources(sources), given.columns, given.histograms
     layers = given.networks.layers
-    check_root(given.reading.root, *(source for _, source in named), *given.references)
+    check_root(
+        given.reading.root, *(source for _, source in named), *given.references, *filter(None, [given.validation])
+    )
     plan = LeaderboardPlan(
         references=given.references,
         generators=named,
@@ -247,6 +264,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
         ranges=histograms.ranges,
         **vars(given.neurons),
         root=given.reading.root,
+        validation=given.validation,
     )
     plan = _with_networks(plan, columns, given.networks)
     check_histogram_options(kinds_of(columns), histograms)

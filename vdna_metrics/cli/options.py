@@ -450,6 +450,11 @@ def references_option(networks: str = " or networks", *, required: bool = False)
     return option("--reference", multiple=True, required=required, placing=source_in, metavar="REFERENCE", help=help)
 
 
+def confidence_option(help: str) -> Any:
+    """How sure intervals are."""
+    return option(type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help=help)
+
+
 def unit_option() -> Any:
     """In which unit."""
     return option(metavar="[bins|range|activation]", help="Unit of VDNA-EMD.  [default: bins]")

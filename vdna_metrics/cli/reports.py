@@ -13,7 +13,7 @@ from vdna_metrics.reports import leaderboard_csv, leaderboard_latex, leaderboard
 from vdna_metrics.reports.embedding import FigureFormat
 from vdna_metrics.reports.html import FIGURES
 from vdna_metrics.reports.summary import runs_sentences
-from vdna_metrics.reports.tables import class_table, floor_text, runs_table
+from vdna_metrics.reports.tables import class_table, extra_tables, floor_text, runs_table
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
@@ -56,6 +56,13 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         heads, rows = class_table(leaderboard, network, metric)
         if rows:
             print_table("Class by class", heads, rows)
+    for title, heads, extra, sentences in extra_tables(leaderboard):
+        if extra:
+            print_table(title, heads, extra)
+        else:
+            tell(title, "", bold=True)
+        more = [f"{len(sentences) - _NOTES} more: see the report."] if len(sentences) > _NOTES else []
+        tell(*sentences[:_NOTES], *more, *[""] * bool(sentences))
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:

@@ -31,6 +31,7 @@ from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.fingerprint import FEATURES, MODULE
 from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
+from vdna_metrics.leaderboard.ratios import frechet_reader, normaliser_record
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
     ClassRecord,
@@ -40,6 +41,7 @@ from vdna_metrics.leaderboard.record import (
     FloorRecord,
     ImageSetRecord,
     NetworkRecord,
+    NormaliserRecord,
     PairRecord,
     RunsRecord,
     Score,
@@ -115,6 +117,8 @@ class NetworkScores:
     runs: list[RunsRecord] = field(default_factory=list)
     run_pairs: list[PairRecord] = field(default_factory=list)
     sets: dict[str, ImageSetRecord] = field(default_factory=dict)
+    validation: ImageSetRecord | None = None
+    normalisers: list[NormaliserRecord] = field(default_factory=list)
 
 
 def score_network(
@@ -125,6 +129,7 @@ def score_network(
     evidence: Evidence,
     *,
     pictures: bool,
+    validation: ImageSet | None = None,
 ) -> NetworkScores:
     """Score all generators by the columns of one network; the DNAs of one at a time are kept beside the reference's.
 
@@ -135,6 +140,7 @@ def score_network(
         notes: where sentences for a reader of the numbers go.
         evidence: where DNAs and pictures for a report go.
         pictures: whether images are read once more for pictures.
+        validation: what FDr^k divides by.
     """
     network, settings = reader.network, reader.settings
     real = reader.read(reference)
@@ -209,6 +215,8 @@ def score_network(
             if floor.withheld is None:
                 known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
                 found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
+    if validation is not None:
+        _add_normaliser_(found, reader, validation, reference, real, notes)
     if settings.fidelity and real.features is None:
         notes.add("Fidelity, diversity and copies need the images of the reference.")
     return found
@@ -286,6 +294,21 @@ def _add_features_(
     suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
     checked = len(copies.matches), copies.threshold, copies.false_alarms
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
+
+
+def _add_normaliser_(
+    found: NetworkScores, reader: SetReader, validation: ImageSet, reference: ImageSet, real: SetDNAs, notes: Notes
+) -> None:
+    """Of a network with a Fréchet distance, that of the validation set."""
+    if (of_frechet := frechet_reader(reader)) is None:
+        return
+    (column,) = of_frechet.network.columns
+    held_out = of_frechet.read(validation, real)
+    found.validation = held_out.record
+    numbers = {record.n_images for name, record in found.sets.items() if name != reference.name}
+    dnas, confidence = (real.dnas[column.name], held_out.dnas[column.name]), reader.settings.confidence
+    found.normalisers.append(normaliser_record(found.network.name, column, *dnas, numbers, confidence))
+    _note_caveats(notes, of_frechet, validation, held_out, None, (reference.name, real))
 
 
 def _images_a_cluster(record: ImageSetRecord) -> float:

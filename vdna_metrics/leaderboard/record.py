@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdna_metrics._version import __version__
-from vdna_metrics.analysis.uncertainty import Agreement, Estimate
+from vdna_metrics.analysis.score_tables import ScoreColumn, check_scores
+from vdna_metrics.analysis.uncertainty import Agreement, Estimate, RankAgreement
 from vdna_metrics.dna.account import AccountFields
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.dna.vdna import clusters_text
 from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
-from vdna_metrics.leaderboard.rows import frame_of
+from vdna_metrics.leaderboard.rows import FDR, frame_of
 from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
 if TYPE_CHECKING:
@@ -289,6 +290,88 @@ class RunsRecord:
 
 
 @dataclass(frozen=True)
+class NormaliserRecord:
+    """What FDr^k divides one network's Fréchet distances by: that of the validation set from the reference.
+
+    Args:
+        network: name of the network.
+        metric: name of its first column of a Fréchet distance, which is the one that is divided.
+        value: of the validation set.
+        n_images: of the validation set.
+        low: lower end of its interval, ``None`` where there is none.
+        high: upper end; likewise.
+        corrected: whether corrected distances are divided, since the sets are not all of as many images.
+        undefined: why nothing can be divided by it; ``None`` where it can.
+    """
+
+    network: str
+    metric: str
+    value: float
+    n_images: Count
+    low: float | None = None
+    high: float | None = None
+    corrected: bool = False
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class RatioRecord:
+    """FDr^k of one generator, see `analysis.frechet_distance_ratio`.
+
+    Args:
+        generator: name of the image set.
+        value: mean over the networks, without unit; ``None`` where one of them has none.
+        networks: ``{network: its part}``.
+        undefined: why there is no value.
+    """
+
+    generator: str
+    value: float | None
+    networks: Mapping[str, float | None]
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class DisputeRecord:
+    """Two generators that networks put in another order, beyond chance by one of them at least.
+
+    Args:
+        a: name of a generator.
+        b: name of the other.
+        better: ``(network, metric)`` of the columns by which ``a`` is better, beyond chance.
+        worse: of columns of other networks by which ``b`` is better, beyond chance.
+        doubtful: of columns of other networks by which ``b`` is better, as it may be by chance.
+    """
+
+    a: str
+    b: str
+    better: tuple[tuple[str, str], ...]
+    worse: tuple[tuple[str, str], ...]
+    doubtful: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OutsideAgreement:
+    """Whether a column and an outside score put the generators in one order.
+
+    Args:
+        score: name of the outside score.
+        network: of the column; empty for FDr^k, which is of several.
+        metric: of the column.
+        agreement: rank correlations of what decides the column's order with the score, as they stand.
+    """
+
+    score: str
+    network: str
+    metric: str
+    agreement: RankAgreement
+
+
+_LATER = ("runs", "run_pairs", "outside", "outside_agreement", "validation", "normalisers", "ratios", "disputes")
+"""Fields that records without them do not have, as by earlier versions, which did not know them."""
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Generators scored against one reference; all numbers, and what is needed to compute them again.
 
@@ -313,6 +396,12 @@ class Leaderboard:
         writer: version that computed it.
         runs: of generators with several training runs or checkpoints, and of those beside them.
         run_pairs: differences between generators, of which runs are the sample.
+        outside: scores of the generators that were measured elsewhere.
+        outside_agreement: of each column with each of them.
+        validation: the images whose distances FDr^k divides by, where they were given.
+        normalisers: these distances, one for each network with a Fréchet distance.
+        ratios: FDr^k, one for each generator.
+        disputes: pairs of generators on which networks disagree, the surest first.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -338,11 +427,20 @@ class Leaderboard:
     writer: str = f"vdna_metrics {__version__}"
     runs: tuple[RunsRecord, ...] = ()
     run_pairs: tuple[PairRecord, ...] = ()
+    outside: tuple[ScoreColumn, ...] = ()
+    outside_agreement: tuple[OutsideAgreement, ...] = ()
+    validation: ImageSetRecord | None = None
+    normalisers: tuple[NormaliserRecord, ...] = ()
+    ratios: tuple[RatioRecord, ...] = ()
+    disputes: tuple[DisputeRecord, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
         agreeing = self.agreement.columns if self.agreement else ()
         used = [*self.metrics, *(score.metric for score in self.scores), *(name.split(" ")[0] for name in agreeing)]
+        used += [normaliser.metric for normaliser in self.normalisers]
+        used += [each.metric for each in self.outside_agreement if each.metric != FDR]
+        used += [metric for each in self.disputes for _, metric in (*each.better, *each.worse, *each.doubtful)]
         for name in dict.fromkeys(used):
             try:
                 find_column(name)
@@ -360,15 +458,28 @@ class Leaderboard:
             "generator": {entry.name for entry in self.generators},
             "network": {network.name for network in self.networks},
         }
-        for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes"):
+        known |= {"a": known["generator"], "b": known["generator"], "score": {score.name for score in self.outside}}
+        with errors_of("leaderboard.outside"):
+            check_scores(self.outside, known["generator"])
+        parts = "scores", "pairs", "floors", "fidelity", "copies", "classes", "outside_agreement", "normalisers"
+        for part in (*parts, "ratios", "disputes"):
             for place, record in enumerate(getattr(self, part)):
                 for field_, names in known.items():
                     name = getattr(record, field_, None)
-                    if name is not None and name not in names:
+                    of_several = field_ == "network" and getattr(record, "metric", None) == FDR and not name
+                    if name is not None and name not in names and not of_several:
                         raise ValueError(
                             f"leaderboard.{part}[{place}].{field_}: expected one of {reprlib.repr(sorted(names))}, "
                             f"got {reprlib.repr(name)}"
                         )
+        columns = {*self.columns, *[("", FDR)] * any(ratio.value is not None for ratio in self.ratios)}
+        for part in ("outside_agreement", "normalisers"):
+            for place, of in enumerate(getattr(self, part)):
+                if (of.network, of.metric) not in columns:
+                    raise ValueError(
+                        f"leaderboard.{part}[{place}]: expected a column that has scores, got "
+                        f"{reprlib.repr(of.metric)} by {reprlib.repr(of.network)}"
+                    )
         for place, pair in enumerate(self.pairs):
             for name in (pair.a, pair.b):
                 if (name, pair.network, pair.metric) not in scored:
@@ -440,17 +551,17 @@ class Leaderboard:
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the schema and its writer."""
         data = dataclasses.asdict(self)
-        for record in (data["reference"], *data["generators"]):
+        for name in _LATER:
+            if not data[name]:
+                del data[name]
+        for record in filter(None, (data["reference"], *data["generators"], data.get("validation"))):
             record["account"] = {name: value for name, value in record["account"].items() if value is not None}
             for name in ("account", "unread", "clusters", "effective_clusters", "clustering"):
-                if not record[name]:  # as by earlier versions, which did not know them
+                if not record[name]:  # likewise
                     del record[name]
         for score in data["scores"]:
             if score["bin_width"] is None:
                 del score["bin_width"]
-        for name in ("runs", "run_pairs"):
-            if not data[name]:
-                del data[name]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod

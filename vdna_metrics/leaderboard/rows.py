@@ -14,12 +14,16 @@ COLUMNS = (
     "network", "metric", "generator", "class", "n_images", "clusters", "effective_clusters", "first_rank", "last_rank",
     "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor", "bin_width",
 )  # fmt: skip
+FDR = "FDr^k"
+"""What FDr^k is called where the name of a metric stands; it is of several networks, so it is no `Column`."""
 _TEXTS = ("network", "metric", "generator", "class")
 _WHOLE_NUMBERS = ("n_images", "clusters", "first_rank", "last_rank")
 
 
 def rows_of(leaderboard: Leaderboard) -> Iterator[dict[str, Any]]:
     """A row for each network, metric and generator, the best first, then its classes; ``None`` for what is not known.
+
+    FDr^k and outside scores are rows without a network.
 
     Args:
         leaderboard: the leaderboard.
@@ -41,6 +45,12 @@ def rows_of(leaderboard: Leaderboard) -> Iterator[dict[str, Any]]:
             of_classes = ({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))
             for each in (told, *of_classes):
                 yield {**empty, **{name: each[name] for name in COLUMNS if name in each}}
+    for ratio in leaderboard.ratios:
+        yield {**empty, "metric": FDR, "generator": ratio.generator, "value": ratio.value}
+    for outside in leaderboard.outside:
+        for name, value in outside.values.items():
+            error = outside.errors.get(name)
+            yield {**empty, "metric": outside.name, "generator": name, "value": value, "standard_error": error}
 
 
 def frame_of(leaderboard: Leaderboard) -> pandas.DataFrame:

@@ -17,6 +17,7 @@ from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboar
 from vdna_metrics.reports.embedding import FigureFormat, drawing
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
+from vdna_metrics.reports.page_extras import dispute_section, extra_columns, outside_section, ratio_section
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.summary import (
     at_floor,
@@ -93,7 +94,7 @@ def _page(
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: printable(value) if type(value) is str else value,  # markup is of another type
     )
-    environment.filters.update(significant=significant)
+    environment.filters.update(significant=significant, correlation=lambda value: fixed(value, 2))
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]
@@ -134,6 +135,10 @@ def _page(
         classes=_class_tables(leaderboard),
         fidelity=_fidelity_tables(leaderboard, order),
         agreement=_agreement_table(leaderboard),
+        disputes=dispute_section(leaderboard),
+        extra_columns=extra_columns(leaderboard),
+        outside=outside_section(leaderboard, figures),
+        ratio=ratio_section(leaderboard),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
         settings=_setting_texts(leaderboard),
         glossary=[(", ".join(dict.fromkeys([column.short, column.label])), column) for column in metrics],

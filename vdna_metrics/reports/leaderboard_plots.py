@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
-from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, RunsRecord, Score, are_corrected, compared
+from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, RunsRecord, Score, are_corrected
 from vdna_metrics.reports.formatting import is_distance, shortened, significant, titled
 from vdna_metrics.reports.plots import INK, RULE, SIZE, layer_profile, plain_numbers, write_beside
-from vdna_metrics.reports.summary import score_text
+from vdna_metrics.reports.summary import inside, score_text
 from vdna_metrics.reports.tables import rank_text
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
     corrected, colours = are_corrected(column), generator_colours(leaderboard)
     floor = None if corrected else leaderboard.floor(network, metric)
     ax = axis_or_new(ax, (5.0, 1.05 + 0.29 * len(column)))
-    values = compared(column) + ([floor.value] if floor else [])
+    shown = [inside(each.estimate) if corrected and each.estimate is not None else each.value for each in column]
+    values = shown + ([floor.value] if floor else [])
     estimates = [score.estimate for score in column if corrected and score.estimate is not None]
     ends = [end for each in estimates for end in (each.low, each.high) if end is not None]
     smallest, largest = min(values), max([*values, *ends])
@@ -71,7 +72,7 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
         left, end = lowest - margin, largest + margin
     ax.set_xlim(left, end)
     right = blended_transform_factory(ax.transAxes, ax.transData)
-    for place, (score, value) in enumerate(zip(column, compared(column), strict=True)):
+    for place, (score, value) in enumerate(zip(column, shown, strict=True)):
         colour = colours[score.generator]
         if corrected and score.estimate is not None:
             whole = [max(end, left) for end in (score.estimate.low, score.estimate.high) if end is not None]

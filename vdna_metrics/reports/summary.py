@@ -10,6 +10,8 @@ from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.leaderboard.recommendation import recommend
 from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score, are_corrected
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
+from vdna_metrics.reports.networks import dispute_summary
+from vdna_metrics.reports.outside import outside_sentences
 
 
 def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         sentences.append(_floor(scores, floor, column))
     if len(leaderboard.columns) > 1 and len(scores) > 1:
         sentences.append(_other_columns(leaderboard, scores[0].generator))
-    sentences += _copies(leaderboard)
+    sentences += [*outside_sentences(leaderboard), *dispute_summary(leaderboard), *_copies(leaderboard)]
     return tuple(sentences)
 
 
@@ -71,8 +73,15 @@ def score_text(score: Score, *, corrected: bool = False) -> str:
     """A plain value, or the corrected one, with the digits that its error leaves it."""
     if score.estimate is None:
         return significant(score.value)
-    value = score.estimate.corrected if corrected else score.value
+    value = inside(score.estimate) if corrected else score.value
     return fixed(value, decimals(score.value, score.estimate.standard_error))
+
+
+def inside(estimate: Estimate) -> float:
+    """A corrected value, inside its interval, which ends where a set and itself are; the correction may go beyond."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.corrected
+    return min(max(estimate.corrected, estimate.low), estimate.high)
 
 
 def has_interval(score: Score) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
-from vdna_metrics.leaderboard.rows import COLUMNS, rows_of
+from vdna_metrics.leaderboard.rows import COLUMNS, FDR, rows_of
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
+from vdna_metrics.reports.networks import dispute_sentences, ratio_sentences, ratio_table
+from vdna_metrics.reports.outside import outside_agreement_table, outside_sentences, outside_table
 from vdna_metrics.reports.summary import has_interval, interval_text, percent, runs_sentences, score_text
 from vdna_metrics.text import printable
 
@@ -120,7 +123,10 @@ def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | Non
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
-    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
+    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty.
+
+    FDr^k and outside scores are rows without a network.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -157,12 +163,38 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
                 cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    for title, heads, extra, sentences in extra_tables(leaderboard):
+        lines += [f"## {_cell(title)}", "", *(f"{_cell(sentence)}\n" for sentence in sentences)]
+        if extra:
+            ruler = "".join("---|" if isinstance(cell, str) else "--:|" for cell in extra[0])
+            lines += [f"| {' | '.join(map(_cell, heads))} |", f"|{ruler}"]
+            for row in extra:
+                cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
+                lines.append(f"| {' | '.join(cells)} |")
+            lines.append("")
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
     if leaderboard.command:
         lines += ["## Made by", "", f"    {printable(leaderboard.command)}", ""]
     return "\n".join(lines)
+
+
+def extra_tables(leaderboard: Leaderboard) -> Iterator[tuple[str, list[str], list[list[str | float]], list[str]]]:
+    """What is of no column alone: title, heads and rows, and sentences before them.
+
+    Args:
+        leaderboard: the leaderboard.
+    """
+    if leaderboard.normalisers:
+        yield f"{FDR}, over the networks", *ratio_table(leaderboard), ratio_sentences(leaderboard)
+    if leaderboard.disputes:
+        yield "Sets on which networks disagree", [], [], dispute_sentences(leaderboard)
+    if leaderboard.outside:
+        yield "Outside scores", *outside_table(leaderboard), []
+    if leaderboard.outside_agreement:
+        title = f"Agreement with outside scores, {percent(leaderboard)} intervals"
+        yield title, *outside_agreement_table(leaderboard), outside_sentences(leaderboard)
 
 
 def _cell(text: str) -> str:

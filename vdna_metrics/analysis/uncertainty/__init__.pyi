@@ -1,3 +1,4 @@
+from .correlations import Correlation as Correlation, RankAgreement as RankAgreement, rank_agreement as rank_agreement
 from .estimates import Estimate as Estimate
 from .jackknife import (
     Extrapolation as Extrapolation,
