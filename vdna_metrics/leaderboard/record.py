@@ -251,6 +251,21 @@ class ClassRecord:
 
 
 @dataclass(frozen=True)
+class ProtocolRecord:
+    """How far sets and network are what a protocol asks for, in sentences.
+
+    Args:
+        name: of the protocol, see `list_protocols`.
+        departures: what is otherwise, with both sides.
+        unknown: what cannot be told of it.
+    """
+
+    name: str
+    departures: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Generators scored against one reference; all numbers, and what is needed to compute them again.
 
@@ -273,6 +288,7 @@ class Leaderboard:
         agreement: of the columns, where there are at least two, and three generators.
         notes: what a reader of the numbers should know.
         writer: version that computed it.
+        protocol: of the settings, and what departs from it.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -296,6 +312,7 @@ class Leaderboard:
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     writer: str = f"vdna_metrics {__version__}"
+    protocol: ProtocolRecord | None = None
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
@@ -387,6 +404,8 @@ class Leaderboard:
         for score in data["scores"]:
             if score["bin_width"] is None:
                 del score["bin_width"]
+        if data["protocol"] is None:
+            del data["protocol"]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod
