@@ -96,6 +96,7 @@ class LeaderboardOptions:
 
     references: tuple[str, ...] = options.references_option()
     columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
+    protocol: str | None = options.protocol_option()
     output: str | None = option(
         "-o",
         "--output",
@@ -152,6 +153,7 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     ):
         if wrong:
             raise click.UsageError(message)
+    options.check_protocol(given.protocol)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
@@ -218,6 +220,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
             layers=layers and tuple(given.networks.running.with_directions(layers)),
             bins=histograms.bins or options.DEFAULT_BINS,
             max_positions=histograms.max_positions,
+            protocol=given.protocol,
             **vars(given.settings),
         ),
         ranges=histograms.ranges,
