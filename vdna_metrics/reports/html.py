@@ -16,6 +16,7 @@ from vdna_metrics.reports.embedding import drawing
 from vdna_metrics.reports.formatting import are_distances, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_figures import PageFigures
+from vdna_metrics.reports.protocol import protocol_context
 from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
 from vdna_metrics.text import printable
 
@@ -112,6 +113,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         fidelity=_fidelity_tables(leaderboard, order),
         agreement=_agreement_table(leaderboard),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
+        protocol=protocol_context(leaderboard),
         settings=_setting_texts(leaderboard),
         glossary=[(", ".join(dict.fromkeys([column.short, column.label])), column) for column in metrics],
         script=script,
