@@ -13,13 +13,15 @@ from vdna_metrics.references.formats.published import find_published
 def test_a_protocol_can_be_measured_and_says_its_sources(name: str) -> None:
     """Columns are all in one network, which has their layers; what is told has addresses, but for what is of here."""
     protocol = find_protocol(name)
+    assert protocol.name == name
     columns = [find_column(column) for column in protocol.columns]
     assert len({column.extractor for column in columns}) == 1
     for column in columns:
         assert set(column.layers or ()) <= set(protocol.spec.paths)
     settings = LeaderboardSettings(protocol.columns, protocol=name)
     assert settings.metrics == protocol.columns  # their own names, no aliases
-    assert "network" in protocol.told
+    asked = {"generated": protocol.generated, "reference": protocol.reference}
+    assert {"network", *(topic for topic, rule in asked.items() if rule.n_images or rule.size)} <= set(protocol.told)
     for topic, told in protocol.told.items():
         assert bool(told.sources) == (topic != "other here"), topic
         assert all(source.startswith("https://") for source in told.sources)

@@ -18,17 +18,14 @@ from vdna_metrics.leaderboard.record import ProtocolRecord
 @as_json
 @click.pass_context
 def protocols(context: click.Context, as_json: bool) -> None:
-    """List the protocols that are known by name, or show one."""
+    """List the protocols of published numbers, or show one."""
     if context.invoked_subcommand is not None:
         return
     known = [find_protocol(name) for name in list_protocols()]
     if as_json:
         return print_json([asdict(protocol) for protocol in known])
-    rows = [
-        [each.name, ", ".join(each.columns), each.extractor, each.generated.n_images or "any", each.measures]
-        for each in known
-    ]
-    print_table("Protocols, for --protocol", ["name", "columns", "network", "images", "measures"], rows)
+    rows = [[each.name, ", ".join(each.columns), each.generated.n_images or "any", each.measures] for each in known]
+    print_table("Protocols, for --protocol", ["name", "columns", "images", "measures"], rows)
 
 
 @protocols.command("show")

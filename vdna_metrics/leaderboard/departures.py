@@ -165,7 +165,7 @@ def _compare_set(protocol: Protocol, rule: ImageRule, facts: SetFacts, departure
 
 def _compare_classes(rule: ImageRule, facts: SetFacts, found: dict[str, Caveat], unknown: Notes) -> None:
     if len(facts.folders) != rule.classes:
-        has = f"its images lie in {len(facts.folders)} folders" if facts.folders else "no class folders are known of it"
+        has = f"its images lie in {len(facts.folders)} folders" if facts.folders else "no class folders are known"
         told = Caveat(has, end=f", so how many there are of each of {rule.classes} classes cannot be told")
         unknown.add_caveats(facts.name, {"classes": told})
         return

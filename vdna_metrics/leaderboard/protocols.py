@@ -106,7 +106,7 @@ class Protocol:
 
         Examples:
             >>> find_protocol("mind-5k").lines()["generated"].text
-            '5 000 images'
+            '5 000 images: 1000 or 2000 during training'
         """
         network = self.told["network"]
         lines: dict[str, Told] = {
@@ -167,6 +167,7 @@ def find_protocol(name: str) -> Protocol:
 
 # ----------------------------------------------------------------------------------------------------- where it is read
 _ADM = "https://github.com/openai/guided-diffusion"
+_D_AR = "https://github.com/showlab/D-AR/blob/main/eval_recon_rfid.sh"
 _DIT = "https://github.com/facebookresearch/DiT/blob/main/sample_ddp.py"
 _DGM_EVAL = "https://github.com/layer6ai-labs/dgm-eval/blob/main"
 _EDM2 = "https://github.com/NVlabs/edm2/blob/main"
@@ -204,7 +205,7 @@ _CONDITIONAL = Told(
         f"{_LLAMAGEN}/autoregressive/sample/sample_c2i_ddp.py",
         _VAR,
         f"{_MAR}/blob/main/engine_mar.py",
-        f"{_RAE}/blob/main/src/sample_ddp.py",
+        f"{_RAE}/blob/34b0679f6b592356baed67a998b6c4acab662e43/src/sample_ddp.py",
     ),
 )
 _RANDOM_LABELS = Told("labels at random, one seed an image", (f"{_EDM2}/generate_images.py",))
@@ -225,7 +226,7 @@ def _adm(pixels: int, statistics: str, told: Told, used_by: Told) -> Protocol:
     """ADM's evaluation of samples of ImageNet."""
     return Protocol(
         name=f"adm-gfid-{pixels}",
-        measures=f"FID of samples of ImageNet at {pixels} pixels (gFID, FID-50K) from ADM's statistics",
+        measures=f"gFID (FID-50K): FID of samples of ImageNet at {pixels} pixels from ADM's statistics",
         columns=("fid",),
         extractor="fid_inception_legacy_tensorflow",
         generated=ImageRule(50_000, (pixels, pixels), lossless=True, classes=_IMAGENET),
@@ -244,6 +245,46 @@ def _adm(pixels: int, statistics: str, told: Told, used_by: Told) -> Protocol:
             "other here": Told(
                 "sFID is a column of its own, --metrics fid,sfid. Precision and recall, which ADM takes from the "
                 "images in its file, are not measured from its statistics"
+            ),
+        },
+    )
+
+
+def _rfid(name: str, code: str, extractor: str, network: Told) -> Protocol:
+    """Of reconstructions of ImageNet's validation set."""
+    reconstruct = f"{_LLAMAGEN}/tokenizer/tokenizer_image/reconstruction_vq_ddp.py"
+    return Protocol(
+        name=name,
+        measures=f"rFID by {code}: FID of a tokenizer's reconstructions of ImageNet's validation set from that set",
+        columns=("fid",),
+        extractor=extractor,
+        generated=ImageRule(_VAL, (256, 256), lossless=True),
+        real="the images of ImageNet's validation set that were reconstructed, cropped and resized alike",
+        reference=ImageRule(_VAL, (256, 256), lossless=True),
+        told={
+            "network": network,
+            "generated": Told("reconstructions of the validation images at 256 pixels, as PNG", (reconstruct,)),
+            "reference": Told(
+                "the validation images as the tokenizer got them, saved as PNG or an array: LlamaGen crops as ADM "
+                "(center_crop_arr: halved by a box filter, then bicubic), LightningDiT by Resize(256) and "
+                "CenterCrop(256). Not the JPEG files as they were published, and not ADM's statistics",
+                (
+                    f"{_LLAMAGEN}/tokenizer/validation/val_ddp.py",
+                    f"{_LIGHTNINGDIT}/blob/main/evaluate_tokenizer.py",
+                    "https://github.com/showlab/D-AR/issues/3",
+                    f"{_RAE}/issues/11",
+                ),
+            ),
+            "used by": Told(
+                "the validation set is that of VQGAN, LlamaGen, LightningDiT (VA-VAE) and RAE. MAR's is of 50 000 "
+                "training images",
+                (
+                    "https://github.com/CompVis/taming-transformers/issues/155",
+                    reconstruct,
+                    f"{_LIGHTNINGDIT}/issues/7",
+                    f"{_RAE}/issues/11",
+                    f"{_MAR}/issues/8",
+                ),
             ),
         },
     )
@@ -318,50 +359,24 @@ _ALL = (
             "other here": Told("resized values are clipped to [0, 255], which EDM2 does not do"),
         },
     ),
-    Protocol(
-        name="rfid-imagenet-val",
-        measures="FID of a tokenizer's reconstructions of ImageNet's validation set (rFID) from that set itself",
-        columns=("fid",),
-        extractor="fid_inception_legacy_tensorflow",
-        generated=ImageRule(_VAL, (256, 256), lossless=True),
-        real="the images of ImageNet's validation set that were reconstructed, cropped and resized alike",
-        reference=ImageRule(_VAL, (256, 256), lossless=True),
-        told={
-            "network": Told(
-                "LlamaGen runs ADM's evaluator, which is taken here; LightningDiT and D-AR's script run pytorch-fid "
-                "(--fid-mode legacy_pytorch)",
-                (
-                    f"{_LLAMAGEN}/tokenizer/validation/val_ddp.py",
-                    f"{_LIGHTNINGDIT}/blob/main/evaluate_tokenizer.py",
-                    "https://github.com/showlab/D-AR/blob/main/eval_recon_rfid.sh",
-                ),
-            ),
-            "generated": Told(
-                "reconstructions of the validation images at 256 pixels, as PNG",
-                (f"{_LLAMAGEN}/tokenizer/tokenizer_image/reconstruction_vq_ddp.py",),
-            ),
-            "reference": Told(
-                "the validation images as the tokenizer got them, saved as PNG or an array: LlamaGen crops as ADM "
-                "(center_crop_arr: halved by a box filter, then bicubic), LightningDiT by Resize(256) and "
-                "CenterCrop(256). Not the JPEG files as they were published, and not ADM's statistics",
-                (
-                    f"{_LLAMAGEN}/tokenizer/validation/val_ddp.py",
-                    f"{_LIGHTNINGDIT}/blob/main/evaluate_tokenizer.py",
-                    "https://github.com/showlab/D-AR/issues/3",
-                    f"{_RAE}/issues/11",
-                ),
-            ),
-            "used by": Told(
-                "VQGAN, LlamaGen, LightningDiT (VA-VAE), RAE. MAR's is of 50 000 training images",
-                (
-                    "https://github.com/CompVis/taming-transformers/issues/155",
-                    f"{_LLAMAGEN}/tokenizer/tokenizer_image/reconstruction_vq_ddp.py",
-                    f"{_LIGHTNINGDIT}/issues/7",
-                    f"{_RAE}/issues/11",
-                    f"{_MAR}/issues/8",
-                ),
-            ),
-        },
+    _rfid(
+        "rfid-imagenet-val",
+        "ADM's code",
+        "fid_inception_legacy_tensorflow",
+        Told(
+            "as ADM's evaluator runs it, for whose files LlamaGen's scripts are; with pytorch-fid it is "
+            "rfid-imagenet-val-pytorch",
+            (f"{_LLAMAGEN}/tokenizer/validation/val_ddp.py", _D_AR),
+        ),
+    ),
+    _rfid(
+        "rfid-imagenet-val-pytorch",
+        "pytorch-fid",
+        "fid_inception_legacy_pytorch",
+        Told(
+            "as pytorch-fid runs it: LightningDiT's script, and one of the two ways of D-AR's",
+            (f"{_LIGHTNINGDIT}/blob/main/evaluate_tokenizer.py", _D_AR),
+        ),
     ),
     Protocol(
         name="ffhq-50k",
@@ -467,7 +482,7 @@ _ALL = (
         told={
             "network": Told(
                 "images resized to 299 pixels by torch's antialiased bilinear filtering; with antialias=False as "
-                "TensorFlow 1 did (--fid-mode legacy_tensorflow)",
+                "TensorFlow 1 did",
                 (_TORCHMETRICS,),
             ),
             "generated": Told("what update is called with", (_TORCHMETRICS,)),
@@ -555,6 +570,7 @@ _ALL = (
                 "confirmed",
                 ("https://arxiv.org/abs/2605.06797", f"{_TORCH_FIDELITY}/metric_mind.py"),
             ),
+            "generated": Told("1000 or 2000 during training", ("https://arxiv.org/abs/2605.06797",)),
             "reference": Told(
                 "as many as are generated, of more a random subset", (f"{_TORCH_FIDELITY}/metric_mind.py",)
             ),

@@ -202,12 +202,13 @@ def _protocol(
     """What departs from the protocol of the settings, by the network of its columns."""
     if settings.protocol is None:
         return None
-    column = find_protocol(settings.protocol).columns[0]
-    network = next(part.network for part in found if any(score.metric == column for score in part.scores))
+    protocol = find_protocol(settings.protocol)
+    networks = [part.network for part in found if any(score.metric == protocol.columns[0] for score in part.scores)]
+    network = next((each for each in networks if each.name == protocol.extractor), networks[0])
     real, *fakes = (
         SetFacts.of(entry, record.n_images, record.account) for entry, record in zip(sets, records, strict=True)
     )
-    return find_departures(settings.protocol, real, fakes, network.parts, ranges=network.ranges)
+    return find_departures(protocol, real, fakes, network.parts, ranges=network.ranges)
 
 
 def _set_record(name: str, found: Sequence[NetworkScores]) -> ImageSetRecord:
