@@ -34,6 +34,7 @@ _COMMANDS = {
     "leaderboard": ("leaderboard", "Rank generators by their distance from real images."),
     "make": ("dnas", "Make the DNA of a set of images, in one pass for all kinds."),
     "merge": ("dnas", "Merge DNA files, or files of activation ranges, into one."),
+    "protocols": ("protocols", "List the protocols of published numbers, or show one."),
     "rank": ("rank", "Rank single images by their distance from real ones."),
     "references": ("references", "Reference DNAs and activation ranges, by name."),
     "score": ("score", "Score sets of generated images against real ones."),

@@ -116,6 +116,7 @@ class LeaderboardOptions:
         "or .tsv whose first column names the generators, others are 'NAME↑' or 'NAME (lower is better)', each with "
         "its standard errors in a column '±' after it, or without.",
     )
+    protocol: str | None = options.protocol_option()
     output: str | None = option(
         "-o",
         "--output",
@@ -189,6 +190,7 @@ def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json:
     ):
         if wrong:
             raise click.UsageError(message)
+    options.check_protocol(given.protocol)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
@@ -259,6 +261,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
             layers=layers and tuple(given.networks.running.with_directions(layers)),
             bins=histograms.bins or options.DEFAULT_BINS,
             max_positions=histograms.max_positions,
+            protocol=given.protocol,
             **vars(given.settings),
         ),
         ranges=histograms.ranges,

@@ -21,6 +21,7 @@ from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.directions import as_directions
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import is_own, spec_and_module
+from vdna_metrics.leaderboard import find_protocol
 from vdna_metrics.references.resolve import resolve_dna
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -453,6 +454,55 @@ def references_option(networks: str = " or networks", *, required: bool = False)
 def confidence_option(help: str) -> Any:
     """How sure intervals are."""
     return option(type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help=help)
+
+
+def _use_protocol(context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    """What a protocol says are the defaults of other options, so that it changes nothing else of a command."""
+    if name is None:
+        return None
+    try:
+        protocol = find_protocol(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    said: dict[str, Any] = {"columns": ",".join(protocol.columns), "crop": protocol.spec.crop, "bins": protocol.bins}
+    if {param.name for param in context.command.params}.isdisjoint({"fid_mode"}):
+        said["extractor"] = protocol.extractor
+    elif "fid_inception" in protocol.networks:
+        said["fid_mode"] = protocol.spec.preprocessing
+    else:
+        said["extractors"] = ",".join(protocol.extractors) or None
+    known = {name: value for name, value in said.items() if value is not None}
+    context.default_map = {**(context.default_map or {}), **known}
+    return name
+
+
+def check_protocol(name: str | None) -> None:
+    """Refuse options that are given and are not the protocol's; of columns there may be more."""
+    context = click.get_current_context()
+    defaults, typed = context.default_map or {}, click.core.ParameterSource.COMMANDLINE
+    for param in context.command.params if name is not None else ():
+        if param.name not in defaults or context.get_parameter_source(param.name) is not typed:
+            continue
+        said, given = param.type_cast_value(context, defaults[param.name]), context.params[param.name]
+        if param.name == "columns":
+            said, given = ([column.name for column in side] for side in (said, given))
+            fits = set(said) <= set(given)
+        else:
+            fits = said == given
+        if not fits:
+            has, got = (", ".join(map(str, side)) if isinstance(side, list | tuple) else side for side in (said, given))
+            raise click.UsageError(f"{param.opts[-1]} {got}: the protocol {name} has {has}; leave one of them out")
+
+
+def protocol_option() -> Any:
+    """By which protocol."""
+    return option(
+        metavar="NAME",
+        is_eager=True,
+        callback=_use_protocol,
+        help="Measure as published numbers are: sets columns, network, resizing and crop, and tells what else departs; "
+        "see `vdna-metrics protocols`.",
+    )
 
 
 def unit_option() -> Any:

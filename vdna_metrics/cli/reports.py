@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vdna_metrics.cli.protocols import say_departures
 from vdna_metrics.cli.screen import print_json, print_table, say, tell
 from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
@@ -43,6 +44,7 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     """Notes, tables, and where the report lies; or the record."""
     for note in leaderboard.notes:
         say(f"note: {note}")
+    say_departures(leaderboard.protocol)
     if as_json:
         return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:

@@ -203,8 +203,8 @@ def _recorded(leaderboard: Leaderboard) -> tuple[LeaderboardSettings, _Making]:
     known, given = [item.name for item in fields(LeaderboardSettings)], leaderboard.settings
     settings = {name: given[name] for name in known if name in given}
     with errors_of("the leaderboard does not record how it was made, so make it again from its images"):
-        # Defaults may have changed since then. Of before there were clusters, none is recorded.
-        if missing := [name for name in known if name not in given and name != "cluster_by"]:
+        # Defaults may have changed since then. Of before there were clusters, none is recorded, nor is no protocol.
+        if missing := [name for name in known if name not in given and name not in ("cluster_by", "protocol")]:
             raise ValueError(f"settings: expected the fields {', '.join(known)}; it lacks {', '.join(missing)}")
         others = {name: value for name, value in given.items() if name not in settings}
         found, making = typed(LeaderboardSettings, settings, "settings"), typed(_Making, others, "settings")

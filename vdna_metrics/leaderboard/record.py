@@ -367,7 +367,32 @@ class OutsideAgreement:
     agreement: RankAgreement
 
 
-_LATER = ("runs", "run_pairs", "outside", "outside_agreement", "validation", "normalisers", "ratios", "disputes")
+@dataclass(frozen=True)
+class ProtocolRecord:
+    """How far sets and network are what a protocol asks for, in sentences.
+
+    Args:
+        name: of the protocol, see `list_protocols`.
+        departures: what is otherwise, with both sides.
+        unknown: what cannot be told of it.
+    """
+
+    name: str
+    departures: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+_LATER = (
+    "runs",
+    "run_pairs",
+    "outside",
+    "outside_agreement",
+    "validation",
+    "normalisers",
+    "ratios",
+    "disputes",
+    "protocol",
+)
 """Fields that records without them do not have, as by earlier versions, which did not know them."""
 
 
@@ -402,6 +427,7 @@ class Leaderboard:
         normalisers: these distances, one for each network with a Fréchet distance.
         ratios: FDr^k, one for each generator.
         disputes: pairs of generators on which networks disagree, the surest first.
+        protocol: of the settings, and what departs from it.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -433,6 +459,7 @@ class Leaderboard:
     normalisers: tuple[NormaliserRecord, ...] = ()
     ratios: tuple[RatioRecord, ...] = ()
     disputes: tuple[DisputeRecord, ...] = ()
+    protocol: ProtocolRecord | None = None
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
@@ -462,7 +489,7 @@ class Leaderboard:
         with errors_of("leaderboard.outside"):
             check_scores(self.outside, known["generator"])
         parts = "scores", "pairs", "floors", "fidelity", "copies", "classes", "outside_agreement", "normalisers"
-        for part in (*parts, "ratios", "disputes"):
+        for part in (*parts, "ratios", "disputes", "protocol"):
             for place, record in enumerate(getattr(self, part)):
                 for field_, names in known.items():
                     name = getattr(record, field_, None)

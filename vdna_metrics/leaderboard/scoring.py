@@ -23,11 +23,13 @@ from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.clusters import ClusterRule, in_cluster, likely_clusters
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import check_names, check_type
+from vdna_metrics.leaderboard.departures import SetFacts, find_departures
 from vdna_metrics.leaderboard.disputes import find_disputes
 from vdna_metrics.leaderboard.network_scores import NetworkScores, score_network
 from vdna_metrics.leaderboard.outside import outside_agreements, own_columns
+from vdna_metrics.leaderboard.protocols import find_protocol
 from vdna_metrics.leaderboard.ratios import frechet_column, frechet_reader, ratio_records
-from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score, compared
+from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, ProtocolRecord, Score, compared
 from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
@@ -151,7 +153,7 @@ def score_leaderboard(
         networks=tuple(part.network for part in found),
         metrics=settings.metrics,
         settings={
-            **dataclasses.asdict(settings),
+            **{name: value for name, value in dataclasses.asdict(settings).items() if name != "protocol" or value},
             "networks": [part.spec for part in found],
             "batch_size": reading.batch_size,
             "skip_bad": reading.skip_bad,
@@ -169,6 +171,7 @@ def score_leaderboard(
         validation=next((part.validation for part in found if part.validation is not None), None),
         ratios=ratios,
         disputes=find_disputes(told["pairs"]),
+        protocol=_protocol(settings, (real, *fakes), records, found),
     )
     return leaderboard, evidence
 
@@ -233,6 +236,24 @@ def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: No
         if name not in found and name not in known and (likely := likely_clusters(names)) is not None:
             notes.add(str(likely), name)
     return found
+
+
+def _protocol(
+    settings: LeaderboardSettings,
+    sets: Sequence[ImageSet],
+    records: Sequence[ImageSetRecord],
+    found: Sequence[NetworkScores],
+) -> ProtocolRecord | None:
+    """What departs from the protocol of the settings, by the network of its columns."""
+    if settings.protocol is None:
+        return None
+    protocol = find_protocol(settings.protocol)
+    networks = [part.network for part in found if any(score.metric == protocol.columns[0] for score in part.scores)]
+    network = next((each for each in networks if each.name == protocol.extractor), networks[0])
+    real, *fakes = (
+        SetFacts.of(entry, record.n_images, record.account) for entry, record in zip(sets, records, strict=True)
+    )
+    return find_departures(protocol, real, fakes, network.parts, ranges=network.ranges)
 
 
 def _set_record(name: str, found: Sequence[NetworkScores]) -> ImageSetRecord:

@@ -19,6 +19,7 @@ from vdna_metrics.reports.formatting import are_distances, decimals, fixed, list
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.page_extras import dispute_section, extra_columns, outside_section, ratio_section
 from vdna_metrics.reports.page_figures import PageFigures
+from vdna_metrics.reports.protocol import protocol_context
 from vdna_metrics.reports.summary import (
     at_floor,
     has_interval,
@@ -140,6 +141,7 @@ def _page(
         outside=outside_section(leaderboard, figures),
         ratio=ratio_section(leaderboard),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
+        protocol=protocol_context(leaderboard),
         settings=_setting_texts(leaderboard),
         glossary=[(", ".join(dict.fromkeys([column.short, column.label])), column) for column in metrics],
         script=script,
