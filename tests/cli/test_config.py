@@ -22,6 +22,8 @@ SAID: dict[str, tuple[str, list[str]]] = {
     "generators": ('generators = {a = "gens/a", b = "b.zip:in"}', ["a=gens/a", "b=b.zip:in"]),
     "reference": ('reference = ["real", "bsds500/test"]', ["--reference", "real", "--reference", "bsds500/test"]),
     "metrics": ('metrics = ["emd", "fid"]', ["--metrics", "emd,fid"]),
+    "validation": ('validation = "held_out"', ["--validation", "held_out"]),
+    "scores": ('scores = ["elo.csv"]', ["--scores", "elo.csv"]),
     "output": ('output = "report"', ["-o", "report"]),
     "figures": ('figures = ["pdf"]', ["--figures", "pdf"]),
     "cache": ('cache = "dnas"', ["--cache", "dnas"]),
@@ -90,15 +92,28 @@ def _given(*words: str, exit_code: int = 0) -> Any:
 
 
 def test_a_file_says_what_the_command_line_says() -> None:
-    """Every option of the command but whom to trust can stand in a file, alone or with all others."""
+    """Every option of the command but whom to trust can stand in a file, alone or with all others it goes with."""
     known = {max(each.opts, key=len).lstrip("-") for each in leaderboard.params}
-    assert set(SAID) == known - {"trust", "trust-code", "config"}
+    assert set(SAID) == known - {"trust", "trust-code", "config", "protocol"}
     file = Path("leaderboard.toml")
     for text, words in SAID.values():
         file.write_text(text)
         assert _given("--config", str(file)) == _given(*words), text
     file.write_text("\n".join(text for text, _ in SAID.values()))
     assert _given("--config", str(file)) == _given(*(word for _, words in SAID.values() for word in words))
+
+
+def test_a_protocol_in_a_file_sets_what_it_sets() -> None:
+    """Beside it a file may have more metrics, and nothing that the protocol says otherwise."""
+    file = Path("leaderboard.toml")
+    file.write_text('protocol = "cmmd"\nseed = 3')
+    assert _given("--config", str(file)) == _given("--protocol", "cmmd", "--seed", "3")
+    file.write_text('protocol = "adm-gfid-256"\nmetrics = ["emd"]')
+    assert _given("--config", str(file))[1].columns == ("fid", "emd")
+    file.write_text('protocol = "adm-gfid-256"\nfid-mode = "clean"')
+    assert "fid_mode: the protocol adm-gfid-256 has legacy_tensorflow, the file clean" in _given(
+        "--config", str(file), exit_code=2
+    )
 
 
 def test_the_command_line_wins() -> None:

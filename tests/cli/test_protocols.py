@@ -20,7 +20,7 @@ QUICK = ("--groups", "3", "--pictures", "0", "--no-fidelity", "-o", "report")
 def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of every test, a protocol of the network `tiny`, and FID in networks that cost next to nothing."""
     put_small_sources(tmp_path, monkeypatch)
-    monkeypatch.setattr("vdna_metrics.cli.reports.write_report", lambda *_: Path("report"))
+    monkeypatch.setattr("vdna_metrics.cli.reports.write_report", lambda *_, **__: Path("report"))
     toy = Protocol(
         "toy", "a toy", ("lfd[second]",), "tiny", {"network": Told("small")}, ImageRule(8, (20, 20), lossless=True)
     )

@@ -105,12 +105,14 @@ class LeaderboardOptions:
     references: tuple[str, ...] = options.references_option()
     columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
     validation: str | None = option(
+        placing=options.source_in,
         metavar="SOURCE",
         help="Real images that are not the reference's: adds FDr^k, the Fréchet distances over theirs, in the mean of "
         "all networks that have one.",
     )
     scores: tuple[str, ...] = option(
         multiple=True,
+        placing=options.file_in,
         metavar="FILE",
         help="Scores of the generators from elsewhere (people, Elo), and whether the columns agree with them: a .csv "
         "or .tsv whose first column names the generators, others are 'NAME↑' or 'NAME (lower is better)', each with "
@@ -231,8 +233,12 @@ def _check_given(option: str, recorded: Leaderboard) -> None:
     """Refuse settings that are given and are not the leaderboard's."""
     context = click.get_current_context()
     source = click.core.ParameterSource
-    said = (source.COMMANDLINE, source.DEFAULT_MAP)
-    given = {name: value for name, value in context.params.items() if context.get_parameter_source(name) in said}
+    of_protocol, sources = context.meta.get(options.PROTOCOL, ()), map(context.get_parameter_source, context.params)
+    given = {
+        name: value
+        for (name, value), by in zip(context.params.items(), sources, strict=True)
+        if by is source.COMMANDLINE or (by is source.DEFAULT_MAP and name not in of_protocol)
+    }
     for name in _OF_NETWORKS:
         if name in given:
             name = name.replace("_", "-")

@@ -68,6 +68,7 @@ Placing = Callable[[str, Path], str]
 """What a text means that a file of options has, from that file's folder."""
 
 CONFIG = "vdna_metrics.config"
+PROTOCOL = "vdna_metrics.protocol"  # options that a protocol has set
 """Under which name a context keeps the file that its options are of."""
 
 
@@ -472,7 +473,15 @@ def _use_protocol(context: click.Context, _option: click.Parameter, name: str | 
     else:
         said["extractors"] = ",".join(protocol.extractors) or None
     known = {name: value for name, value in said.items() if value is not None}
-    context.default_map = {**(context.default_map or {}), **known}
+    in_config = context.default_map or {}
+    if asked := in_config.get("columns"):  # there may be more of them
+        lacking = [each for each in known["columns"].split(",") if each not in asked.split(",")]
+        known["columns"] = ",".join([*lacking, asked])
+    for each, value in known.items():
+        if in_config.get(each, value) != value and each != "columns":
+            raise click.UsageError(f"{each}: the protocol {name} has {value}, the file {in_config[each]}")
+    context.default_map = {**in_config, **known}
+    context.meta[PROTOCOL] = set(known) - set(in_config)
     return name
 
 

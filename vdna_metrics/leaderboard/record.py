@@ -489,7 +489,7 @@ class Leaderboard:
         with errors_of("leaderboard.outside"):
             check_scores(self.outside, known["generator"])
         parts = "scores", "pairs", "floors", "fidelity", "copies", "classes", "outside_agreement", "normalisers"
-        for part in (*parts, "ratios", "disputes", "protocol"):
+        for part in (*parts, "ratios", "disputes"):
             for place, record in enumerate(getattr(self, part)):
                 for field_, names in known.items():
                     name = getattr(record, field_, None)
