@@ -3,7 +3,7 @@
     python benchmarks/experiments/protocol_changes.py
 
 No FID Inception is at hand, so distances are the Fréchet distances of the last features of a MobileNetV2 that was
-trained on ImageNet. Images of 128 pixels are enlarged to 150 for it, as those of 256 are to 299 for the FID Inception.
+trained on ImageNet. Images of 144 pixels are enlarged to 168 for it, as those of 256 are to 299 for the FID Inception.
 Half of the photographs are reconstructed: reduced to half and enlarged again, in place of a tokenizer. The rFID is from
 the same photographs, the gFID from the other half.
 """
@@ -60,7 +60,7 @@ class Measure:
                 self.networks[mode] = create_extractor(replace(self.spec, preprocessing=mode))
             return {"vectors": collect_features(images, self.networks[mode], reading=reading).vectors.numpy()}
 
-        settings = [self.experiment.quick, self.spec.name, mode, images.name, images.names]
+        settings = [self.experiment.quick, self.spec.name, str(self.spec.size), mode, images.name, images.names]
         return torch.from_numpy(self.experiment.keep(images.name, settings, look)["vectors"]).double()
 
 
@@ -75,7 +75,7 @@ def main() -> None:
         measure, size = Measure(experiment, get_spec("vdna_tiny")), 32
     else:
         spec = mobilenetv2(experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors")
-        measure, size = Measure(experiment, replace(spec, layers=["conv_head"], size=150)), 128
+        measure, size = Measure(experiment, replace(spec, layers=["conv_head"], size=168)), 144
     photographs = draw(experiment.open("imagenet_sample_1000.zip"), 24 if experiment.quick else 500)
     halves = (range(start, len(photographs), 2) for start in (0, 1))
     own, other = (select_images(photographs, half, name) for half, name in zip(halves, ("own", "other"), strict=True))

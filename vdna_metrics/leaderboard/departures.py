@@ -176,5 +176,4 @@ def _compare_classes(rule: ImageRule, facts: SetFacts, found: dict[str, Caveat],
         unknown.add(f"it has {got}; papers have either as many of each or random labels", facts.name)
     elif (rule.balance == "equal") != (least == most):
         asked = "as many images of each class" if rule.balance == "equal" else "labels drawn at random"
-        end = ": a distance is smaller where each class has as many images"
-        found["classes"] = Caveat(f"expected {asked}, got {got}", end=end)
+        found["classes"] = Caveat(f"expected {asked}, got {got}")
