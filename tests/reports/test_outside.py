@@ -30,8 +30,8 @@ def _judged(*verdicts: str, n: int = 5) -> Leaderboard:
 def test_a_score_is_one_sentence() -> None:
     """Columns are counted by their verdict, the one with the largest correlation is named; few sets are the reason."""
     assert outside_sentences(_judged("same order", "opposite order", "inconclusive")) == [
-        "By “Elo” of 5 sets: 1 of 3 columns have its order (VDNA-EMD in tiny, Spearman −0.900 [−0.99, −0.30]); "
-        "1 of 3 columns have the opposite order (LFD in tiny, Spearman −0.800 [−0.99, −0.30]); 1 leave it open."
+        "By “Elo” of 5 sets: 1 of 3 columns has its order (VDNA-EMD in tiny, Spearman −0.900 [−0.99, −0.30]); "
+        "1 of 3 columns has the opposite order (LFD in tiny, Spearman −0.800 [−0.99, −0.30]); 1 leaves it open."
     ]
     assert outside_sentences(_judged("same order", "same order", "same order"))[0].startswith(
         "By “Elo” of 5 sets: all 3"

@@ -143,7 +143,9 @@ class LeaderboardOptions:
         help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
     )
     append: str | None = option(
-        placing=options.file_in, metavar="FILE", help="Add generators to this leaderboard.json, in its settings."
+        placing=options.file_in,
+        metavar="FILE",
+        help="Add generators, or --scores, to this leaderboard.json, in its settings.",
     )
     tolerance: float | None = option(
         type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"

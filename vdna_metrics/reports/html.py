@@ -106,7 +106,7 @@ def _page(
     page = environment.get_template("leaderboard.html.j2").render(
         leaderboard=leaderboard,
         summary=[sentence.replace(" %", "\u00a0%") for sentence in summary],
-        sets=[leaderboard.reference, *leaderboard.generators],
+        sets=[*filter(None, (leaderboard.reference, *leaderboard.generators, leaderboard.validation))],
         clustered=any(record.clusters for record in (leaderboard.reference, *leaderboard.generators)),
         names=listed([record.name for record in leaderboard.networks]),
         percent=percent(leaderboard),

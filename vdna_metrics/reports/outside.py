@@ -111,9 +111,10 @@ def _sentence(name: str, records: Sequence[OutsideAgreement]) -> str:
         if of:
             best = max(of, key=lambda record: abs(record.agreement.spearman.value))
             number = f"{_title(best)}, Spearman {correlation_text(best.agreement.spearman)}"
-            number_of = f"all {every}" if len(of) == every > 1 else f"{len(of)} of {every}"
-            told.append(f"{number_of} columns have {order} ({number})")
-    left = [f"{counts['inconclusive']} leave it open"] if counts["inconclusive"] else []
+            which = f"all {every}" if len(of) == every > 1 else f"{len(of)} of {every}"
+            told.append(f"{which} column{'s' * (every > 1)} {'has' if len(of) == 1 else 'have'} {order} ({number})")
+    undecided = counts["inconclusive"]
+    left = [f"{undecided} leave{'s' * (undecided == 1)} it open"] if undecided else []
     return f"By {quoted(name)} of {n} sets: {'; '.join([*told, *left])}."
 
 
