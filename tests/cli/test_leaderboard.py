@@ -47,7 +47,7 @@ def _make(*sources: str, options: tuple[str, ...] = QUICK, output: str = "report
 def test_a_leaderboard_is_printed_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table, JSON, CSV, Markdown and page have each generator by its name, with rank, interval and floor."""
     monkeypatch.setattr("vdna_metrics.cli.reports.write_report", write_report)
-    options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4")
+    options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4", "--figures", "svg")
     command = ("leaderboard", "gen_a/", "zip=gen_b.zip", "gen_c.npz", *options)
     monkeypatch.setattr("sys.argv", ["/usr/bin/vdna-metrics", *command])
     shown = run(*command).stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import stopped_at_work
+from helpers.commands import run, stopped_at_work
 
 from vdna_metrics.files import read_header
 
@@ -68,16 +67,13 @@ def test_nodes_score_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM to torchrun leaves what every rank did, and no result; the same command goes on to that of one process.
-
-    A damaged leaving is refused, which shows that it would have been used.
-    """
+    """SIGTERM to torchrun leaves what every rank did, and no result; the same command goes on to that of one."""
     pytest.importorskip("pty", exc_type=ImportError)
     monkeypatch.chdir(tmp_path)
     np.save("many.npy", np.random.default_rng(0).integers(0, 256, (160, 48, 48, 3), np.uint8))
     make = ("make", "many.npy", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     make += ("--batch-size", "2", "--workers", "0")
-    alone = _start(*ALONE, *make, "-o", "alone")
+    alone = run(*make, "-o", "alone")
     code, seen = stopped_at_work(
         lambda terminal: _start(*RANKS, *make, "-o", "ranks", stderr=terminal), signal.SIGTERM, timeout=600
     )
@@ -90,15 +86,9 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
     assert min(done) > 0
     assert sum(done) < 160
 
-    shutil.copytree("ranks.checkpoint", "copy")
-    kept[1].write_bytes(kept[1].read_bytes()[:-100])
-    code, _, errors = _finished(_start(*RANKS, *make, "-o", "ranks"))
-    assert code != 0
-    assert f"{kept[1].name} is damaged" in errors
-    shutil.copytree("copy", "ranks.checkpoint", dirs_exist_ok=True)
     code, output, errors = _finished(_start(*RANKS, *make, "-o", "ranks"))
     assert code == 0, errors
     assert "of 160 images" in output
     assert not Path("ranks.checkpoint").exists()
-    assert alone.communicate(timeout=600)[0].decode() == output.replace("ranks.npz", "alone.npz")
+    assert alone.stdout == output.replace("ranks.npz", "alone.npz")
     assert Path("ranks.npz").read_bytes() == Path("alone.npz").read_bytes()
