@@ -131,6 +131,7 @@ class DistanceMetric(SidedMetric):
             self.weights = None if values is None else NeuronWeights(layout, values, self.fingerprint, per)
         self.reset_real_features = reset_real_features
         self.reference = None if opened is None else self._resolved(opened)
+        self.reference_name = str(reference) if isinstance(reference, str | Path) else None
 
     @property
     def kind(self) -> Kind:
