@@ -9,7 +9,7 @@ from helpers.dnas import make_dna
 from helpers.leaderboards import NAMES, make_leaderboard
 
 from vdna_metrics.analysis import frechet_distance_ratio
-from vdna_metrics.analysis.frechet_ratio import find_normaliser
+from vdna_metrics.analysis.frechet_ratio import measured_normaliser
 from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.leaderboard.ratios import frechet_column, normaliser_record, ratio_records
 from vdna_metrics.leaderboard.record import NormaliserRecord, RatioRecord
@@ -51,7 +51,7 @@ def test_as_many_images_divide_plain_values() -> None:
 def test_other_numbers_divide_corrected_values() -> None:
     """Then validation images are in groups; without there is a reason and no ratio."""
     found = normaliser_record("net", LFD, TRAIN, VALIDATION, {40, 60}, 0.95)
-    kept, undefined = find_normaliser(LFD, TRAIN, VALIDATION, corrected=True, confidence=0.95)
+    kept, undefined = measured_normaliser(LFD, TRAIN, VALIDATION, corrected=True, confidence=0.95)
     assert (found.value, found.low, found.high) == (kept.value, kept.low, kept.high)
     assert (found.corrected, found.undefined) == (True, undefined)
     alone = normaliser_record("net", LFD, TRAIN, VALIDATION.total, {60}, 0.95)

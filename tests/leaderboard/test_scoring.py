@@ -157,6 +157,7 @@ def test_fidelity_copies_and_classes_come_of_the_same_pass(
     expected = float(compare.neuron_frechet(*(side["gaussian"] for side in sides)))
     assert next(each.value for each in groups if each.group == "a") == pytest.approx(expected, rel=1e-5)
     assert {each.metric for each in leaderboard.classes} == {"emd", "nfd"}
+    assert {(each.group, each.n_images, each.n_reference) for each in groups} == {("a", 8, 12), ("b", 8, 12)}
 
 
 def test_planted_copies_are_listed(entries: list[ImageSet], tmp_path: Path) -> None:

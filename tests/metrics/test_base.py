@@ -128,6 +128,24 @@ class TestKernelDistance(FeatureContract):
             bootstrap.compute()
 
 
+class TestClassConditionalDistance(DistanceContract):
+    """Of two classes; results are mappings, which torchmetrics' `BootStrapper` does not take."""
+
+    kind = "classes"
+    updates = 8
+    test_bootstrapper = None
+
+    def test_tracker(self) -> None:
+        """MetricTracker keeps an epoch's results."""
+        tracker = MetricTracker(filled(self.kind, generated=0), maximize=None)
+        for seed in (2, 3):
+            tracker.increment()
+            feed(tracker, images(12, 1), real=True)
+            feed(tracker, images(9, seed))
+        kept = {name: len(each) for name, each in tracker.compute_all().items()}
+        assert kept == {"mean": 2, "worst": 2, "worst_class": 2, "imbalance": 2}
+
+
 class TestVendiScore(MetricContract):
     """It has no real side."""
 
@@ -146,12 +164,14 @@ def test_every_metric_is_held_to_the_contract() -> None:
         metrics.FeatureDistanceMetric,
     }  # fmt: skip
     of_others = {metrics.FrechetDistanceRatio, metrics.FrechetNormaliser}  # its parts are held to it
+    without_labels = {DISTANCES["classes"]: metrics.ClassConditionalDistance}
+    held = {without_labels.get(each, each) for each in DISTANCES.values()}
     alike = {  # in all but their last step, as are those of `DISTANCES`
         metrics.DensityCoverage, metrics.ImprovedPrecisionRecall, metrics.InceptionScore,
         metrics.KernelInceptionDistance, metrics.MongeInceptionDistance,
     }  # fmt: skip
     assert all(issubclass(each, metrics.FeatureDistanceMetric) for each in alike)
-    assert {*DISTANCES.values(), ActivationRange, metrics.VendiScore} | abstract | of_others | alike == {
+    assert held | {ActivationRange, metrics.VendiScore} | abstract | of_others | alike == {
         getattr(metrics, name) for name in metrics.__all__
     }
 
@@ -497,7 +517,7 @@ class TestTwoProcesses:
         Calibration has a minimum, a maximum and a sum. Features of each side have images, lengths, hashes and rows.
         """
         for seen in ranks:
-            expected = {"all_reduce": {"range": 4, "emd": 2, "vendi": 2}.get(kind, 3)}
+            expected = {"all_reduce": {"range": 4, "emd": 2, "vendi": 2, "classes": 2}.get(kind, 3)}
             if kind in OF_FEATURES:
                 expected = {"all_reduce": 1 + 2 * 3, "all_gather": 2}
             assert seen[kind]["collectives"] == expected
@@ -622,6 +642,7 @@ _UPDATES = [
     for kind in (*DISTANCES, "vendi", "range")
     for way in _WAYS
     if not (way == "reference" and kind not in DISTANCES) and not (way == "positions" and kind != "emd")
+    if kind != "classes"  # which looks at labels, and sorts images by them
 ]
 
 

@@ -343,12 +343,13 @@ def test_neurons_are_those_of_the_first_distance_that_has_some(tmp_path: Path) -
 
 
 def test_many_classes_are_cut_and_counted(tmp_path: Path) -> None:
-    """Of more classes than can be read the farthest are shown, the worst of each generator in bold."""
+    """Of more classes than can be read the farthest are shown, the worst of each set in bold; all count in the mean."""
     leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["emd"])
-    one = leaderboard.classes[0]
+    one = replace(leaderboard.classes[0], n_reference=5)
     classes = tuple(replace(one, group=f"class {i}", value=float(i)) for i in range(30))
     page = Page(draw(replace(leaderboard, classes=classes), Evidence(), tmp_path))
     assert "10 nearer classes are left out" in page.text
     assert "class 29" in page.text
     assert "class 9\n" not in page.text
+    assert re.search(r"Mean over classes\s*14\.50\s*Imbalance\s*0", page.text)
     assert sum(attributes.get("class") == "worst" for attributes in page.all("span")) == 1

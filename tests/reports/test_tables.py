@@ -36,15 +36,18 @@ def test_every_score_and_class_is_a_row() -> None:
 
 
 def test_markdown_sums_up_the_classes_of_each_generator() -> None:
-    """Below a ranking stand mean, farthest class and sizes of the classes of every generator that has some."""
-    text = leaderboard_markdown(LEADERBOARD)
-    network, metric = LEADERBOARD.classes[0].network, LEADERBOARD.classes[0].metric
-    for name, records in LEADERBOARD.classes_of(network, metric).items():
-        worst = max(records, key=lambda record: record.value)
-        mean, sizes = fmean(record.value for record in records), [record.n_images for record in records]
-        images = f"{min(sizes)}-{max(sizes)}" if min(sizes) < max(sizes) else f"{sizes[0]}"
-        row = f"| {name} | {len(records)} | {images} | {mean:#.4g} | {worst.group} | {worst.value:#.4g} |"
-        assert row in text
+    """Below a ranking stand sizes, imbalance, mean and farthest class of generators with classes, as far as known."""
+    counts = {"cat": 20, "dog": 40, "ship": 40}
+    known = tuple(replace(each, n_images=counts[each.group], n_reference=50) for each in LEADERBOARD.classes)
+    network, metric = known[0].network, known[0].metric
+    for classes, images, imbalance in ((known, "20-40", "0.1333"), (LEADERBOARD.classes, "20", "")):
+        leaderboard = replace(LEADERBOARD, classes=classes)
+        text = leaderboard_markdown(leaderboard)
+        for name, records in leaderboard.classes_of(network, metric).items():
+            worst = max(records, key=lambda record: record.value)
+            mean = fmean(record.value for record in records)
+            begin = f"| {name} | {len(records)} | {images} | {imbalance} | {mean:#.4g}"
+            assert f"{begin} | {worst.group} | {worst.value:#.4g} |" in text
     assert "worst class" not in leaderboard_markdown(replace(LEADERBOARD, classes=()))
 
 

@@ -40,6 +40,7 @@ from .frechet_ratio import (
     FrechetRatio as FrechetRatio,
     NetworkRatio as NetworkRatio,
     frechet_distance_ratio as frechet_distance_ratio,
+    frechet_normaliser as frechet_normaliser,
 )
 from .matrices import (
     DistanceMatrix as DistanceMatrix,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.build.passes import ActivationBatch, check_pictures, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, StateSize, check_memory
+from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading, check_memory
+from vdna_metrics.distributions.memory import StateSize
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score

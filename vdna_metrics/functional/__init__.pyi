@@ -1,3 +1,4 @@
+from .classes import ClassSummary as ClassSummary, class_imbalance as class_imbalance, class_summary as class_summary
 from .emd import (
     EMDUnit as EMDUnit,
     cumulative_shares as cumulative_shares,

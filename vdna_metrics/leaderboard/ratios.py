@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from vdna_metrics.analysis.frechet_ratio import NetworkRatio, find_normaliser, mean_ratio, network_ratio
+from vdna_metrics.analysis.frechet_ratio import NetworkRatio, mean_ratio, measured_normaliser, network_ratio
 from vdna_metrics.analysis.uncertainty.estimates import few_clusters
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.distances import LFD
@@ -53,7 +53,9 @@ def normaliser_record(
     if corrected and undefined is not None:
         normaliser = FrechetNormaliser(column(total_of(train), total_of(validation)), validation.n_images)
     else:
-        normaliser, undefined = find_normaliser(column, train, validation, corrected=corrected, confidence=confidence)
+        normaliser, undefined = measured_normaliser(
+            column, train, validation, corrected=corrected, confidence=confidence
+        )
     value, n_images, low, high = normaliser.value, validation.n_images, normaliser.low, normaliser.high
     return NormaliserRecord(network, column.name, value, n_images, low, high, corrected, undefined)
 

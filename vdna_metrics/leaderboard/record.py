@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.score_tables import ScoreColumn, check_scores
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate, RankAgreement
@@ -18,6 +20,7 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.dna.vdna import clusters_text
 from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
+from vdna_metrics.functional.classes import ClassSummary, class_summary
 from vdna_metrics.leaderboard.rows import FDR, frame_of
 from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
@@ -247,6 +250,7 @@ class ClassRecord:
         group: the class.
         n_images: of the class, generated.
         value: plain.
+        n_reference: of the class, of the reference; ``None`` in records of before it was kept.
     """
 
     generator: str
@@ -255,6 +259,7 @@ class ClassRecord:
     group: str
     n_images: Count
     value: float
+    n_reference: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -559,6 +564,20 @@ class Leaderboard:
                 found[score.generator] = sorted(own, key=lambda record: best(record.value), reverse=True)
         return found
 
+    def class_summaries(self, network: str, metric: str) -> dict[str, ClassSummary]:
+        """Of each generator that has classes what `functional.class_summary` says, in the order of the column.
+
+        The worst class is the first of `classes_of`.
+        """
+        found, higher = {}, find_column(metric).distance.higher_is_better
+        for name, records in self.classes_of(network, metric).items():
+            values = torch.tensor([record.value for record in records], dtype=torch.float64)
+            generated = torch.tensor([record.n_images for record in records])
+            known = [record.n_reference for record in records if record.n_reference is not None]
+            real = torch.tensor(known) if len(known) == len(records) else None
+            found[name] = class_summary(values, generated, real, higher_is_better=higher)
+        return found
+
     def floor(self, network: str, metric: str) -> FloorRecord | None:
         """The noise floor of a column, where it is known."""
         return next((floor for floor in self.floors if (floor.network, floor.metric) == (network, metric)), None)
@@ -586,9 +605,10 @@ class Leaderboard:
             for name in ("account", "unread", "clusters", "effective_clusters", "clustering"):
                 if not record[name]:  # likewise
                     del record[name]
-        for score in data["scores"]:
-            if score["bin_width"] is None:
-                del score["bin_width"]
+        for part, name in (("scores", "bin_width"), ("classes", "n_reference")):
+            for record in data[part]:
+                if record[name] is None:
+                    del record[name]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod

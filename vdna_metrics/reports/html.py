@@ -206,6 +206,7 @@ def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
             "better": "nearer" if are_distances([metric]) else "better",
             "generators": list(classes),
             "worst": {name: worst for name, (worst, *_) in classes.items()},
+            "summaries": list(leaderboard.class_summaries(network, metric).values()),
             "rows": [(group, [cells.get((group, name)) for name in classes]) for group in groups[:_CLASSES]],
             "left_out": max(0, len(groups) - _CLASSES),
         }

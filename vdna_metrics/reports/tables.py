@@ -19,7 +19,7 @@ _NUMBERS = ("n", "value", "corrected", "plain")
 
 
 def class_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[list[str], list[list[str | float]]]:
-    """Of each generator with classes the mean over classes, the worst one, and how even they are.
+    """Of each generator with classes the mean over classes, the worst one, and how uneven they are.
 
     Args:
         leaderboard: the leaderboard.
@@ -27,15 +27,18 @@ def class_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[li
         metric: name of a metric.
 
     Returns:
-        Heads and rows, the best generator first; no rows where no generator has classes.
+        Heads and rows, the best generator first; no rows where no generator has classes. The imbalance is that of
+        `functional.class_imbalance`, empty where the reference's numbers of images are not known.
     """
     rows: list[list[str | float]] = []
-    for name, records in leaderboard.classes_of(network, metric).items():
-        worst, sizes = records[0], [record.n_images for record in records]
-        mean = sum(record.value for record in records) / len(records)
+    records_of, summaries = leaderboard.classes_of(network, metric), leaderboard.class_summaries(network, metric)
+    for name, records in records_of.items():
+        found, sizes = summaries[name], [record.n_images for record in records]
         images = "-".join(map(str, dict.fromkeys([min(sizes), max(sizes)])))
-        rows.append([name, len(records), images, mean, worst.group, worst.value])
-    return ["generator", "classes", "images each", "mean over classes", "worst class", "its value"], rows
+        imbalance = "" if found.imbalance is None else float(found.imbalance)
+        worst = records[int(found.worst_class)].group
+        rows.append([name, len(records), images, imbalance, float(found.mean), worst, float(found.worst)])
+    return ["generator", "classes", "images each", "imbalance", "mean over classes", "worst class", "its value"], rows
 
 
 def rank_text(score: Score) -> str:
@@ -158,7 +161,7 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
             lines += ["", *map(_cell, runs_sentences(leaderboard, network, metric))]
         heads, class_rows = class_table(leaderboard, network, metric)
         if class_rows:
-            lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|---|--:|"]
+            lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|---|--:|"]
             for row in class_rows:
                 cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
