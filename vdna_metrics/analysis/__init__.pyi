@@ -19,6 +19,14 @@ from .desensitise import (
     split_images as split_images,
     split_of as split_of,
 )
+from .diagnosis import (
+    DiagnosedSet as DiagnosedSet,
+    Diagnosis as Diagnosis,
+    Fault as Fault,
+    Sign as Sign,
+    Thresholds as Thresholds,
+    diagnose as diagnose,
+)
 from .explain import (
     DistanceParts as DistanceParts,
     Explanation as Explanation,
@@ -32,9 +40,11 @@ from .features import (
     CopyReport as CopyReport,
     Features as Features,
     Fidelity as Fidelity,
+    RepeatedImages as RepeatedImages,
     collect_features as collect_features,
     find_copies as find_copies,
     measure_fidelity as measure_fidelity,
+    repeated_images as repeated_images,
 )
 from .frechet_ratio import (
     FrechetRatio as FrechetRatio,
@@ -51,6 +61,7 @@ from .matrices import (
     nearest as nearest,
     ranking_discrepancy as ranking_discrepancy,
 )
+from .pixels import collect_pixel_statistics as collect_pixel_statistics
 from .ranking import (
     ImageRanking as ImageRanking,
     LayerScore as LayerScore,

@@ -47,6 +47,8 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         heads, rows = class_table(leaderboard, network, metric)
         if rows:
             print_table("Class by class", heads, rows)
+    for record in leaderboard.diagnoses:
+        tell(f"{record.generator}: {record.diagnosis.sentence}")
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdna_metrics._version import __version__
+from vdna_metrics.analysis.diagnosis import Diagnosis
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate
 from vdna_metrics.dna.account import AccountFields
 from vdna_metrics.dna.columns import find_column
@@ -251,6 +252,21 @@ class ClassRecord:
 
 
 @dataclass(frozen=True)
+class DiagnosisRecord:
+    """What is wrong with the images of one generator, as far as `analysis.diagnose` tells.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network whose features were looked at.
+        diagnosis: faults with their signs, and what could not be looked for.
+    """
+
+    generator: str
+    network: str
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Generators scored against one reference; all numbers, and what is needed to compute them again.
 
@@ -273,6 +289,7 @@ class Leaderboard:
         agreement: of the columns, where there are at least two, and three generators.
         notes: what a reader of the numbers should know.
         writer: version that computed it.
+        diagnoses: of the generators, by the first network.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -296,6 +313,7 @@ class Leaderboard:
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     writer: str = f"vdna_metrics {__version__}"
+    diagnoses: tuple[DiagnosisRecord, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
@@ -318,7 +336,7 @@ class Leaderboard:
             "generator": {entry.name for entry in self.generators},
             "network": {network.name for network in self.networks},
         }
-        for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes"):
+        for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes", "diagnoses"):
             for place, record in enumerate(getattr(self, part)):
                 for field_, names in known.items():
                     name = getattr(record, field_, None)
@@ -384,6 +402,8 @@ class Leaderboard:
             for name in ("account", "unread", "clusters", "effective_clusters", "clustering"):
                 if not record[name]:  # as by earlier versions, which did not know them
                     del record[name]
+        if not data["diagnoses"]:
+            del data["diagnoses"]
         for score in data["scores"]:
             if score["bin_width"] is None:
                 del score["bin_width"]

@@ -112,13 +112,14 @@ def score_leaderboard(
         reader.check(real, fakes)
     evidence = Evidence()
     found = [
-        score_network(reader, real, fakes, notes, evidence, pictures=place == 0 and settings.pictures > 0)
+        score_network(reader, real, fakes, notes, evidence, pictures=place == 0 and settings.pictures > 0,
+                      diagnosis=place == 0 and settings.diagnosis > 0)
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     notes.add(number_caveat({record.name: record.n_images for record in records[1:]}))
     read = [note for entry in (real, *fakes) for note in entry.notes]
-    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes")
+    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes", "diagnoses")
     told: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(p, name) for p in found)) for name in parts}
     leaderboard = Leaderboard(
         title=title,

@@ -37,6 +37,8 @@ class LeaderboardSettings:
         cluster_by: which images depend on each other and belong into one group, by their names: ``"folder"``, a regular
             expression, a file, or ``{name: cluster}``, see `images.ClusterRule`. Images of which it says nothing are
             independent.
+        diagnosis: images of each set that are read once more, whose pixels are looked at to say what is wrong with
+            a generator, see `analysis.diagnose`; 0 for no diagnosis.
 
     Raises:
         ValueError: for an unknown column, where near ones are named, one that is named twice, and numbers out of range.
@@ -58,6 +60,7 @@ class LeaderboardSettings:
     fidelity: bool = True
     pictures: int = 100
     cluster_by: str | Mapping[str, str] | None = None
+    diagnosis: int = 500
 
     def __post_init__(self) -> None:
         check_names("metrics", self.metrics)
@@ -71,7 +74,7 @@ class LeaderboardSettings:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"expected names of columns, each once, got {', '.join(self.metrics) or 'none'}")
         check_confidence(self.confidence)
-        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0)):
+        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0), ("diagnosis", 0)):
             check_count(name, getattr(self, name), least)
         check_max_positions(self.max_positions)
         if self.cluster_by is not None:

@@ -111,6 +111,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         classes=_class_tables(leaderboard),
         fidelity=_fidelity_tables(leaderboard, order),
         agreement=_agreement_table(leaderboard),
+        diagnoses=sorted(leaderboard.diagnoses, key=lambda record: order.index(record.generator)),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
         settings=_setting_texts(leaderboard),
         glossary=[(", ".join(dict.fromkeys([column.short, column.label])), column) for column in metrics],

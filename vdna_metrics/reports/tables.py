@@ -135,6 +135,10 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
                 cells = [f"{cell:#.4g}" if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    if leaderboard.diagnoses:
+        lines += ["## Diagnosis", ""]
+        lines += [f"- {_cell(record.generator)}: {_cell(record.diagnosis.sentence)}" for record in leaderboard.diagnoses]
+        lines.append("")
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]

@@ -1,0 +1,445 @@
+"""Whether a diagnosis is right: sets of photographs with one planted fault, with two, and with none, named blindly.
+
+    python benchmarks/experiments/diagnosis.py
+
+Thresholds were chosen on the development boards alone (photographs of ImageNet, CIFAR-10's training images) and committed
+before the held-out boards were run for the first time: other photographs (BSDS500, CIFAR-10's test images), and other ways
+to make each fault, in three severities each.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from _common import Experiment, begin, markdown_table, mobilenetv2
+from _images import Drawn, Image, draw, pixels, stream_of
+from numpy.typing import NDArray
+from PIL import Image as PillowImage, ImageFilter
+
+from vdna_metrics import create_extractor
+from vdna_metrics.analysis import (
+    DiagnosedSet,
+    Diagnosis,
+    Features,
+    collect_features,
+    collect_pixel_statistics,
+    diagnose,
+)
+from vdna_metrics.build import Reading
+from vdna_metrics.dna.account import ImageAccount, PixelHashes
+from vdna_metrics.extractors import FeatureExtractor
+from vdna_metrics.images import ImageSource
+from vdna_metrics.images.decoding import pixel_hash
+
+FAULTS = ("none", "blur", "noise", "compression", "colour", "resized", "collapse", "copies", "repeats")
+Change = Callable[[Image, np.random.Generator], Image]
+Filters = PillowImage.Resampling
+WORDS = {
+    "none": "no fault", "compression": "JPEG, WEBP", "colour": "colour cast", "collapse": "missing kinds",
+    "resized": "resized from smaller",
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- faults of pixels
+def _filtered(filter: ImageFilter.Filter) -> Change:
+    return lambda image, _: np.asarray(PillowImage.fromarray(image).filter(filter))
+
+
+def _motion(length: int) -> Change:
+    """Along a row, as a moving camera blurs."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        half = length // 2
+        padded = np.pad(image.astype(np.float64), ((0, 0), (half, length - 1 - half), (0, 0)), mode="edge")
+        return _whole(sum(padded[:, i : i + image.shape[1]] for i in range(length)) / length)
+
+    return change
+
+
+def _whole(values: Any) -> Image:
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+
+
+def _gaussian_noise(deviation: float) -> Change:
+    return lambda image, random: _whole(image + random.normal(0, deviation, image.shape))
+
+
+def _uniform_noise(most: float) -> Change:
+    return lambda image, random: _whole(image + random.uniform(-most, most, image.shape))
+
+
+def _poisson_noise(photons: float) -> Change:
+    """Of white so many."""
+    return lambda image, random: _whole(random.poisson(image / 255 * photons) * 255 / photons)
+
+
+def _impulses(share: float) -> Change:
+    def change(image: Image, random: np.random.Generator) -> Image:
+        hit = random.random(image.shape[:2]) < share
+        return np.where(hit[..., None], random.choice([0, 255], image.shape[:2])[..., None], image).astype(np.uint8)
+
+    return change
+
+
+def _encoded(format: str, **options: Any) -> Change:
+    def change(image: Image, _: np.random.Generator) -> Image:
+        file = io.BytesIO()
+        PillowImage.fromarray(image).save(file, format, **options)
+        return np.asarray(PillowImage.open(file).convert("RGB"))
+
+    return change
+
+
+def _offset(*levels: float) -> Change:
+    return lambda image, _: _whole(image + np.array(levels))
+
+
+def _gain(*factors: float) -> Change:
+    return lambda image, _: _whole(image * np.array(factors))
+
+
+def _gamma(*exponents: float) -> Change:
+    return lambda image, _: _whole(255 * (image / 255) ** np.array(exponents))
+
+
+def _tint(share: float, *colour: float) -> Change:
+    """A sheet of coloured glass."""
+    return lambda image, _: _whole((1 - share) * image + share * np.array(colour))
+
+
+def _resized(factor: float, filter: Filters, reducing: Filters | None = None) -> Change:
+    def change(image: Image, _: np.random.Generator) -> Image:
+        whole = PillowImage.fromarray(image)
+        small = whole.resize([max(4, round(side / factor)) for side in whole.size], reducing or filter)
+        return np.asarray(small.resize(whole.size, filter))
+
+    return change
+
+
+def _resized_by_torch(factor: float) -> Change:
+    """Torch's bicubic kernel, which is another one than Pillow's where images are enlarged."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+        size = [max(4, round(side / factor)) for side in x.shape[2:]]
+        small = torch.nn.functional.interpolate(x, size, mode="area").round()
+        large = torch.nn.functional.interpolate(small, x.shape[2:], mode="bicubic", align_corners=False)
+        return _whole(large[0].permute(1, 2, 0).numpy())
+
+    return change
+
+
+DEVELOPED: dict[str, dict[str, Sequence[Change]]] = {
+    "blur": {"Gaussian blur": [_filtered(ImageFilter.GaussianBlur(each)) for each in (0.5, 0.8, 1.5)]},
+    "noise": {
+        "Gaussian noise": [_gaussian_noise(each) for each in (2, 5, 12)],
+        "impulses": [_impulses(each) for each in (0.005, 0.01, 0.03)],
+    },
+    "compression": {"JPEG": [_encoded("JPEG", quality=each) for each in (45, 30, 15)]},
+    "colour": {
+        "offsets": [_offset(each, 0, -each) for each in (10, 15, 25)],
+        "gains": [_gain(1 + each, 1, 1 - each) for each in (0.1, 0.15, 0.25)],
+    },
+    "resized": {
+        "bicubic": [_resized(each, Filters.BICUBIC) for each in (1.5, 2, 4)],
+        "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.5, 2, 4)],
+    },
+}
+HELD_OUT: dict[str, dict[str, Sequence[Change]]] = {
+    "blur": {
+        "box blur": [_filtered(ImageFilter.BoxBlur(each)) for each in (0.5, 1, 2)],
+        "motion blur": [_motion(each) for each in (2, 3, 7)],
+        "median": [_filtered(ImageFilter.MedianFilter(each)) for each in (3, 5, 7)],
+    },
+    "noise": {
+        "uniform noise": [_uniform_noise(each) for each in (4, 8, 20)],
+        "Poisson noise": [_poisson_noise(each) for each in (3000, 800, 200)],
+        "salt and pepper": [_impulses(each) for each in (0.007, 0.02, 0.05)],
+    },
+    "compression": {
+        "JPEG 4:4:4": [_encoded("JPEG", quality=each, subsampling=0) for each in (50, 25, 10)],
+        "JPEG progressive 4:2:2": [
+            _encoded("JPEG", quality=each, subsampling=1, progressive=True) for each in (50, 25, 10)
+        ],
+        "WEBP": [_encoded("WEBP", quality=each) for each in (60, 30, 10)],
+    },
+    "colour": {
+        "gains of blue and green": [_gain(1, 1 - each / 2, 1 + each) for each in (0.12, 0.2, 0.35)],
+        "gamma of channels": [_gamma(1 - each, 1, 1 + each) for each in (0.1, 0.2, 0.35)],
+        "tint": [_tint(each, 255, 190, 60) for each in (0.07, 0.12, 0.25)],
+    },
+    "resized": {
+        "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.6, 2.5, 3)],
+        "bilinear": [_resized(each, Filters.BILINEAR) for each in (1.4, 2, 3)],
+        "Lanczos": [_resized(each, Filters.LANCZOS) for each in (1.5, 2, 3)],
+        "torch bicubic": [_resized_by_torch(each) for each in (1.6, 2, 3.5)],
+    },
+}
+
+
+# -------------------------------------------------------------------------------------------------------------- boards
+@dataclass(frozen=True, eq=False)
+class PlantedSet:
+    """Images with a fault, some or none.
+
+    Args:
+        faults: their names.
+        kind: how they were made.
+        severity: 0 to 2; 0 without a fault.
+        images: what is diagnosed.
+    """
+
+    faults: frozenset[str]
+    kind: str
+    severity: int
+    images: Drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """A reference and photographs to make sets of, which are others.
+
+    Args:
+        name: of the board.
+        held_out: whether thresholds were chosen before it was run.
+        reference: the real images.
+        pool: images of the same kind that are not in the reference.
+        n: images a set.
+        fine: number of sets without a fault.
+        network: that knows what images show, for clusters; not that of the diagnosis.
+        kinds: of faults of pixels.
+    """
+
+    name: str
+    held_out: bool
+    reference: Drawn
+    pool: Drawn
+    n: int
+    fine: int
+    network: FeatureExtractor
+    kinds: dict[str, dict[str, Sequence[Change]]]
+
+    def sets(self) -> Iterator[PlantedSet]:
+        """All sets, drawn with a seed each."""
+        for place in range(self.fine):
+            yield self._planted((), "no fault", 0, self._draw(1000 + place))
+        for fault, kinds in self.kinds.items():
+            for kind, severities in kinds.items():
+                for severity, change in enumerate(severities):
+                    seed = 10 * list(kinds).index(kind) + severity
+                    yield self._planted((fault,), kind, severity, _changed(self._draw(seed, fault), change))
+        yield from self._of_content()
+        yield from self._mixed()
+
+    def _planted(self, faults: Iterable[str], kind: str, severity: int, images: Iterable[tuple[str, Image]]) -> PlantedSet:
+        names, found = zip(*images, strict=True)
+        # A name says one image, wherever it comes from.
+        unique = tuple(f"{place:05}-{name}" for place, name in enumerate(names))
+        title = f"{self.name}: {kind}, {severity}"
+        return PlantedSet(frozenset(faults), kind, severity, Drawn(title, unique, tuple(found)))
+
+    def _draw(self, seed: int, *of: str, source: Drawn | None = None, n: int | None = None) -> list[tuple[str, Image]]:
+        chosen = source or self.pool
+        places = stream_of("/".join((self.name, *of)), seed).permutation(len(chosen))[: self.n if n is None else n]
+        return [(chosen.names[place], chosen.images[place]) for place in places]
+
+    def _of_content(self) -> Iterator[PlantedSet]:
+        """Missing kinds, copies, repeats."""
+        classes = sorted({_class(name) for name in self.pool.names})
+        shares = (0.7, 0.5, 0.25)
+        for severity, share in enumerate(shares):
+            if len(classes) > 1:
+                kept = set(stream_of(self.name, severity).permutation(classes)[: round(share * len(classes))])
+                some = [place for place, name in enumerate(self.pool.names) if _class(name) in kept]
+                yield self._planted(("collapse",), "classes are missing", severity, self._draw(severity, source=_some(self.pool, some)))
+            if self.held_out or len(classes) < 2:
+                order = np.argsort(self._clusters, kind="stable")
+                nearest = order[: max(self.n // 2, round(share * len(order)))].tolist()
+                yield self._planted(
+                    ("collapse",), "clusters are missing", severity, self._draw(severity, "clusters", source=_some(self.pool, nearest))
+                )
+        for severity, share in enumerate((0.2, 0.08, 0.03)):
+            if self.held_out:
+                few = self._draw(severity, "augmented", n=max(2, round(share * self.n)))
+                repeated = [few[i % len(few)] for i in range(self.n)]
+                yield self._planted(("collapse",), "few images, augmented", severity, _changed(repeated, _augmented, numbered=True))
+        ways: dict[str, Change] = {"exact": lambda image, _: image}
+        if self.held_out:
+            ways |= {"flipped": lambda image, _: image[:, ::-1], "saved again as JPEG": _encoded("JPEG", quality=92)}
+        for way, change in ways.items():
+            for severity, share in enumerate((0.1, 0.25, 0.6)):
+                n = round(share * self.n)
+                copied = _changed(self._draw(severity, way, source=self.reference, n=n), change)
+                yield self._planted(("copies",), f"copies, {way}", severity, [*copied, *self._draw(severity, way)[n:]])
+        for severity, share in enumerate((0.1, 0.25, 0.6)):
+            images = self._draw(severity, "repeats")
+            n = round(share * self.n)
+            yield self._planted(("repeats",), "repeats, exact", severity, [*images[:-n], *images[:n]])
+            if self.held_out:
+                again = _changed(images[:n], _encoded("JPEG", quality=92))
+                yield self._planted(("repeats",), "repeats, saved again as JPEG", severity, [*images[:-n], *again])
+
+    def _mixed(self) -> Iterator[PlantedSet]:
+        """Two faults, of middle severity."""
+        middle = {fault: next(iter(kinds.values()))[1] for fault, kinds in self.kinds.items()}
+        pairs = [("blur", "noise"), ("blur", "colour"), ("blur", "compression"), ("noise", "colour"), ("resized", "noise"),
+                 ("resized", "colour"), ("resized", "compression"), ("colour", "compression")]  # fmt: skip
+        for one, other in pairs:
+            images = _changed(_changed(self._draw(0, one, other), middle[one]), middle[other])
+            yield self._planted((one, other), "two faults of pixels", 1, images)
+        n = self.n // 4
+        for fault in ("blur", "noise", "colour"):
+            images = _changed(self._draw(1, fault, "repeats"), middle[fault])
+            yield self._planted((fault, "repeats"), "a fault of pixels and repeats", 1, [*images[:-n], *images[:n]])
+        images, copied = self._draw(2, "mixed"), self._draw(2, "mixed", source=self.reference, n=n)
+        yield self._planted(("copies", "repeats"), "copies and repeats", 1, [*copied, *images[: self.n - 2 * n], *images[:n]])
+
+    @cached_property
+    def _clusters(self) -> NDArray[np.float64]:
+        """How far each image of the pool is from one of them that is drawn, by what the network knows."""
+        vectors = collect_features(self.pool, self.network, reading=Reading(16)).vectors
+        vectors = vectors / vectors.norm(dim=1, keepdim=True)
+        seed = int(stream_of(self.name, 7).integers(len(vectors)))
+        found: NDArray[np.float64] = -(vectors @ vectors[seed]).double().numpy()
+        return found
+
+
+def _class(name: str) -> str:
+    return name.rpartition("/")[0].rpartition("/")[2]
+
+
+def _some(source: Drawn, places: Sequence[int]) -> Drawn:
+    return Drawn(source.name, tuple(source.names[i] for i in places), tuple(source.images[i] for i in places))
+
+
+def _changed(images: Iterable[tuple[str, Image]], change: Change, *, numbered: bool = False) -> list[tuple[str, Image]]:
+    return [
+        (name, np.ascontiguousarray(change(image, stream_of(f"{name}{place if numbered else ''}"))))
+        for place, (name, image) in enumerate(images)
+    ]
+
+
+def _augmented(image: Image, random: np.random.Generator) -> Image:
+    """Flipped or not, moved, lighter or darker; not resized, which is a fault of its own."""
+    image = image[:, ::-1] if random.random() < 0.5 else image
+    by = [int(random.integers(-side // 8, side // 8 + 1)) for side in image.shape[:2]]
+    padded = np.pad(image, [*((abs(each), abs(each)) for each in by), (0, 0)], mode="reflect")
+    top, left = (abs(each) + each for each in by)
+    moved = padded[top : top + image.shape[0], left : left + image.shape[1]]
+    return _whole(moved * random.uniform(0.9, 1.1))
+
+
+def boards(experiment: Experiment) -> Iterator[Board]:
+    """The development boards, then those that were held out."""
+    quick = experiment.quick
+    network = create_extractor("vdna_tiny" if quick else replace(_knowing(experiment), size=(96, 96)))
+    make = partial(_board, experiment, network)
+    photographs = experiment.open("imagenet_sample_1000.zip")
+    yield make("ImageNet", False, photographs, 400, n=100)
+    yield make("ImageNet, 96 pixels, PNG", False, photographs, 400, n=150, size=96, seed=1)
+    yield make("CIFAR-10 training images", False, experiment.open("cifar10_jpeg_train.zip"), 500, n=200)
+    photographs = experiment.open("bsds500.zip")
+    yield make("BSDS500", True, photographs, 300, n=100)
+    yield make("BSDS500, 128 pixels, PNG", True, photographs, 300, n=100, size=128, seed=1)
+    yield make("CIFAR-10 test images", True, experiment.open("cifar10_jpeg_test.zip"), 500, n=200)
+
+
+def _knowing(experiment: Experiment) -> Any:
+    return mobilenetv2(experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors")
+
+
+def _board(
+    experiment: Experiment,
+    network: FeatureExtractor,
+    name: str,
+    held_out: bool,
+    source: ImageSource,
+    n_reference: int,
+    *,
+    n: int,
+    size: int | None = None,
+    seed: int = 0,
+) -> Board:
+    n_reference, n, fine = (24, 12, 2) if experiment.quick else (n_reference, n, 24)
+    some = draw(source, n_reference + max(2 * n, 2000), seed)
+    images = tuple(_squared(some, place, size) for place in range(len(some)))
+    held = Drawn(name, some.names, images)
+    reference, pool = _some(held, range(n_reference)), _some(held, range(n_reference, len(held)))
+    return Board(name, held_out, reference, pool, n, fine, network, HELD_OUT if held_out else DEVELOPED)
+
+
+def _squared(source: ImageSource, place: int, size: int | None) -> Image:
+    """As it is; or the middle square, resized."""
+    image = pixels(source, place)
+    if size is None:
+        return image
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    middle = PillowImage.fromarray(image[top : top + side, left : left + side])
+    return np.asarray(middle.resize((size, size), Filters.BICUBIC))
+
+
+# ------------------------------------------------------------------------------------------------------------ diagnoses
+def look(experiment: Experiment, network: FeatureExtractor, images: Drawn) -> DiagnosedSet:
+    """What a diagnosis is of, found or looked at."""
+
+    def see() -> dict[str, NDArray[Any]]:
+        return {
+            "pixels": collect_pixel_statistics(images).vectors.numpy(),
+            "features": collect_features(images, network, reading=Reading(16)).vectors.numpy(),
+            "hashes": np.array([pixel_hash(image) for image in images.images], np.uint64),
+        }
+
+    hashes = [pixel_hash(image) for image in images.images]
+    settings = [images.name, images.names, [str(each) for each in hashes], network.fingerprint.digest, "1"]
+    found = experiment.keep("seen", settings, see)
+    fingerprint = network.fingerprint.select([list(network.layout)[-1]])
+    account = ImageAccount(pixels=PixelHashes.of(found["hashes"]))
+    pixel_rows, vectors = (torch.from_numpy(found[name]) for name in ("pixels", "features"))
+    return DiagnosedSet(
+        Features(images.names, (), pixel_rows), Features(images.names, (), vectors, fingerprint=fingerprint), account
+    )
+
+
+def main() -> None:
+    experiment = begin(__file__, __doc__)
+    network = create_extractor("vdna_tiny")
+    results: dict[str, tuple[bool, list[tuple[PlantedSet, Diagnosis]]]] = {}
+    for board in boards(experiment):
+        if not experiment.quick and SKIPPED and board.held_out:
+            continue
+        reference, found = look(experiment, network, board.reference), []
+        for planted in board.sets():
+            diagnosis = diagnose(reference, look(experiment, network, planted.images))
+            named = ", ".join(sorted(fault.name for fault in diagnosis.faults)) or "none"
+            truth = ", ".join(sorted(planted.faults)) or "none"
+            mark = "  " if named == truth else "!!"
+            print(f"{mark} {planted.images.name}: {truth} -> {named}", file=sys.stderr, flush=True)
+            if mark == "!!":
+                print(f"     {diagnosis.sentence}", file=sys.stderr, flush=True)
+            found.append((planted, diagnosis))
+        results[board.name] = board.held_out, found
+    print({name: tally([*found]) for name, (_, found) in results.items()}, file=sys.stderr)
+
+
+SKIPPED = True
+
+
+def tally(found):
+    one = [(p, d) for p, d in found if len(p.faults) < 2]
+    right = sum({f.name for f in d.faults} == p.faults for p, d in one)
+    fine = [(p, d) for p, d in one if not p.faults]
+    return len(one), right / len(one), sum(bool(d.faults) for _, d in fine) / len(fine)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
