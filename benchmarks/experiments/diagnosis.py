@@ -2,9 +2,9 @@
 
     python benchmarks/experiments/diagnosis.py
 
-Thresholds were chosen on the development boards alone (photographs of ImageNet, CIFAR-10's training images) and committed
-before the held-out boards were run for the first time: other photographs (BSDS500, CIFAR-10's test images), and other ways
-to make each fault, in three severities each.
+Thresholds were chosen on the development boards alone (photographs of ImageNet, CIFAR-10's training images), and were
+committed before the held-out boards were run for the first time: other photographs (BSDS500, CIFAR-10's test images),
+and other ways to make each fault, in three severities each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -36,6 +36,7 @@ from vdna_metrics.analysis import (
 from vdna_metrics.build import Reading
 from vdna_metrics.dna.account import ImageAccount, PixelHashes
 from vdna_metrics.extractors import FeatureExtractor
+from vdna_metrics.functional import PIXEL_STATISTICS
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.decoding import pixel_hash
 
@@ -239,7 +240,9 @@ class Board:
         yield from self._of_content()
         yield from self._mixed()
 
-    def _planted(self, faults: Iterable[str], kind: str, severity: int, images: Iterable[tuple[str, Image]]) -> PlantedSet:
+    def _planted(
+        self, faults: Iterable[str], kind: str, severity: int, images: Iterable[tuple[str, Image]]
+    ) -> PlantedSet:
         names, found = zip(*images, strict=True)
         # A name says one image, wherever it comes from.
         unique = tuple(f"{place:05}-{name}" for place, name in enumerate(names))
@@ -259,18 +262,25 @@ class Board:
             if len(classes) > 1:
                 kept = set(stream_of(self.name, severity).permutation(classes)[: round(share * len(classes))])
                 some = [place for place, name in enumerate(self.pool.names) if _class(name) in kept]
-                yield self._planted(("collapse",), "classes are missing", severity, self._draw(severity, source=_some(self.pool, some)))
+                yield self._planted(
+                    ("collapse",), "classes are missing", severity, self._draw(severity, source=_some(self.pool, some))
+                )
             if self.held_out or len(classes) < 2:
                 order = np.argsort(self._clusters, kind="stable")
                 nearest = order[: max(self.n // 2, round(share * len(order)))].tolist()
                 yield self._planted(
-                    ("collapse",), "clusters are missing", severity, self._draw(severity, "clusters", source=_some(self.pool, nearest))
+                    ("collapse",),
+                    "clusters are missing",
+                    severity,
+                    self._draw(severity, "clusters", source=_some(self.pool, nearest)),
                 )
         for severity, share in enumerate((0.2, 0.08, 0.03)):
             if self.held_out:
                 few = self._draw(severity, "augmented", n=max(2, round(share * self.n)))
                 repeated = [few[i % len(few)] for i in range(self.n)]
-                yield self._planted(("collapse",), "few images, augmented", severity, _changed(repeated, _augmented, numbered=True))
+                yield self._planted(
+                    ("collapse",), "few images, augmented", severity, _changed(repeated, _augmented, numbered=True)
+                )
         ways: dict[str, Change] = {"exact": lambda image, _: image}
         if self.held_out:
             ways |= {"flipped": lambda image, _: image[:, ::-1], "saved again as JPEG": _encoded("JPEG", quality=92)}
@@ -300,7 +310,9 @@ class Board:
             images = _changed(self._draw(1, fault, "repeats"), middle[fault])
             yield self._planted((fault, "repeats"), "a fault of pixels and repeats", 1, [*images[:-n], *images[:n]])
         images, copied = self._draw(2, "mixed"), self._draw(2, "mixed", source=self.reference, n=n)
-        yield self._planted(("copies", "repeats"), "copies and repeats", 1, [*copied, *images[: self.n - 2 * n], *images[:n]])
+        yield self._planted(
+            ("copies", "repeats"), "copies and repeats", 1, [*copied, *images[: self.n - 2 * n], *images[:n]]
+        )
 
     @cached_property
     def _clusters(self) -> NDArray[np.float64]:
@@ -339,26 +351,19 @@ def _augmented(image: Image, random: np.random.Generator) -> Image:
 
 def boards(experiment: Experiment) -> Iterator[Board]:
     """The development boards, then those that were held out."""
-    quick = experiment.quick
-    network = create_extractor("vdna_tiny" if quick else replace(_knowing(experiment), size=(96, 96)))
-    make = partial(_board, experiment, network)
-    photographs = experiment.open("imagenet_sample_1000.zip")
+    open_, make = experiment.open, partial(_board, experiment)
+    photographs, small = open_("imagenet_sample_1000.zip"), open_("cifar10_jpeg_train.zip")
     yield make("ImageNet", False, photographs, 400, n=100)
-    yield make("ImageNet, 96 pixels, PNG", False, photographs, 400, n=150, size=96, seed=1)
-    yield make("CIFAR-10 training images", False, experiment.open("cifar10_jpeg_train.zip"), 500, n=200)
-    photographs = experiment.open("bsds500.zip")
-    yield make("BSDS500", True, photographs, 300, n=100)
-    yield make("BSDS500, 128 pixels, PNG", True, photographs, 300, n=100, size=128, seed=1)
-    yield make("CIFAR-10 test images", True, experiment.open("cifar10_jpeg_test.zip"), 500, n=200)
-
-
-def _knowing(experiment: Experiment) -> Any:
-    return mobilenetv2(experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors")
+    yield make("ImageNet, 96 pixels", False, photographs, 400, n=150, size=96, seed=1)
+    yield make("CIFAR-10, training images", False, small, 500, n=200)
+    photographs, small = open_("bsds500.zip"), open_("cifar10_jpeg_test.zip")
+    yield make("BSDS500", True, photographs, 300, n=100, seed=2)
+    yield make("BSDS500, 128 pixels", True, photographs, 300, n=100, size=128, seed=3)
+    yield make("CIFAR-10, test images", True, small, 500, n=200, seed=4)
 
 
 def _board(
     experiment: Experiment,
-    network: FeatureExtractor,
     name: str,
     held_out: bool,
     source: ImageSource,
@@ -368,76 +373,150 @@ def _board(
     size: int | None = None,
     seed: int = 0,
 ) -> Board:
-    n_reference, n, fine = (24, 12, 2) if experiment.quick else (n_reference, n, 24)
-    some = draw(source, n_reference + max(2 * n, 2000), seed)
-    images = tuple(_squared(some, place, size) for place in range(len(some)))
+    quick = experiment.quick
+    n_reference, n, fine = (24, 12, 1) if quick else (n_reference, n, 12)
+    some = draw(source, n_reference + (2 * n if quick else 1200), seed)
+    images = tuple(_middle(pixels(some, place), size) for place in range(len(some)))
     held = Drawn(name, some.names, images)
     reference, pool = _some(held, range(n_reference)), _some(held, range(n_reference, len(held)))
+    weights = experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors"
+    network = create_extractor("vdna_tiny" if quick else replace(mobilenetv2(weights), size=(96, 96)))
     return Board(name, held_out, reference, pool, n, fine, network, HELD_OUT if held_out else DEVELOPED)
 
 
-def _squared(source: ImageSource, place: int, size: int | None) -> Image:
-    """As it is; or the middle square, resized."""
-    image = pixels(source, place)
+def _middle(image: Image, size: int | None) -> Image:
+    """The middle square, resized; without a size its middle 256 pixels, cut on the grid of JPEG's blocks."""
+    side = min(image.shape[:2]) if size is not None else min(*image.shape[:2], 256)
+    top, left = ((length - side) // 2 // 8 * 8 for length in image.shape[:2])
+    middle = image[top : top + side, left : left + side]
     if size is None:
-        return image
-    side = min(image.shape[:2])
-    top, left = ((length - side) // 2 for length in image.shape[:2])
-    middle = PillowImage.fromarray(image[top : top + side, left : left + side])
-    return np.asarray(middle.resize((size, size), Filters.BICUBIC))
+        return np.ascontiguousarray(middle)
+    return np.asarray(PillowImage.fromarray(middle).resize((size, size), Filters.BICUBIC))
 
 
-# ------------------------------------------------------------------------------------------------------------ diagnoses
+# ----------------------------------------------------------------------------------------------------------- diagnoses
 def look(experiment: Experiment, network: FeatureExtractor, images: Drawn) -> DiagnosedSet:
-    """What a diagnosis is of, found or looked at."""
+    """What a diagnosis is made of, found or looked at."""
+    hashes = np.array([pixel_hash(image) for image in images.images], np.uint64)
 
     def see() -> dict[str, NDArray[Any]]:
         return {
             "pixels": collect_pixel_statistics(images).vectors.numpy(),
             "features": collect_features(images, network, reading=Reading(16)).vectors.numpy(),
-            "hashes": np.array([pixel_hash(image) for image in images.images], np.uint64),
         }
 
-    hashes = [pixel_hash(image) for image in images.images]
-    settings = [images.name, images.names, [str(each) for each in hashes], network.fingerprint.digest, "1"]
-    found = experiment.keep("seen", settings, see)
+    settings = [images.names, list(map(str, hashes)), network.fingerprint.digest, PIXEL_STATISTICS]
+    found = {name: torch.from_numpy(rows) for name, rows in experiment.keep("seen", settings, see).items()}
     fingerprint = network.fingerprint.select([list(network.layout)[-1]])
-    account = ImageAccount(pixels=PixelHashes.of(found["hashes"]))
-    pixel_rows, vectors = (torch.from_numpy(found[name]) for name in ("pixels", "features"))
     return DiagnosedSet(
-        Features(images.names, (), pixel_rows), Features(images.names, (), vectors, fingerprint=fingerprint), account
+        Features(images.names, (), found["pixels"]),
+        Features(images.names, (), found["features"], fingerprint=fingerprint),
+        ImageAccount(pixels=PixelHashes.of(hashes)),
     )
+
+
+Diagnosed = list[tuple[PlantedSet, Diagnosis]]
 
 
 def main() -> None:
     experiment = begin(__file__, __doc__)
     network = create_extractor("vdna_tiny")
-    results: dict[str, tuple[bool, list[tuple[PlantedSet, Diagnosis]]]] = {}
+    found: dict[bool, dict[str, Diagnosed]] = {False: {}, True: {}}
     for board in boards(experiment):
-        if not experiment.quick and SKIPPED and board.held_out:
-            continue
-        reference, found = look(experiment, network, board.reference), []
-        for planted in board.sets():
-            diagnosis = diagnose(reference, look(experiment, network, planted.images))
-            named = ", ".join(sorted(fault.name for fault in diagnosis.faults)) or "none"
-            truth = ", ".join(sorted(planted.faults)) or "none"
-            mark = "  " if named == truth else "!!"
-            print(f"{mark} {planted.images.name}: {truth} -> {named}", file=sys.stderr, flush=True)
-            if mark == "!!":
-                print(f"     {diagnosis.sentence}", file=sys.stderr, flush=True)
-            found.append((planted, diagnosis))
-        results[board.name] = board.held_out, found
-    print({name: tally([*found]) for name, (_, found) in results.items()}, file=sys.stderr)
+        reference = look(experiment, network, board.reference)
+        told = [(planted, diagnose(reference, look(experiment, network, planted.images))) for planted in board.sets()]
+        for planted, diagnosis in told:
+            right = _named(diagnosis) == planted.faults
+            truth = " and ".join(sorted(planted.faults)) or "none"
+            line = f"{planted.images.name}: {truth}; {diagnosis.sentence}"
+            print("right" if right else "WRONG", line, file=sys.stderr, flush=True)
+        found[board.held_out][board.name] = told
+    experiment.write_section(describe(experiment, found), page="diagnosis.md")
 
 
-SKIPPED = True
+def _named(diagnosis: Diagnosis) -> frozenset[str]:
+    return frozenset(fault.name for fault in diagnosis.faults)
 
 
-def tally(found):
-    one = [(p, d) for p, d in found if len(p.faults) < 2]
-    right = sum({f.name for f in d.faults} == p.faults for p, d in one)
-    fine = [(p, d) for p, d in one if not p.faults]
-    return len(one), right / len(one), sum(bool(d.faults) for _, d in fine) / len(fine)
+def describe(experiment: Experiment, found: Mapping[bool, Mapping[str, Diagnosed]]) -> str:
+    """The page's part: the held-out boards whole, the development boards in short."""
+    held_out, developed = ([each for told in found[which].values() for each in told] for which in (True, False))
+    return "\n\n".join(
+        [
+            f"```bash\n{experiment.command}\n```",
+            _boards_table(found),
+            "Held-out sets with one fault or none: rows are what was planted, columns what was named.",
+            _confusion(held_out),
+            "By kind and severity: right of all boards' sets.",
+            _by_kind(held_out),
+            f"With two faults: {_mixed_in_words(held_out)}",
+            f"On the development boards: {_in_words(developed)}",
+        ]
+    )
+
+
+def _single(told: Diagnosed) -> Diagnosed:
+    return [(planted, diagnosis) for planted, diagnosis in told if len(planted.faults) < 2]
+
+
+def _share(part: Sequence[Any], whole: Sequence[Any]) -> str:
+    return f"{len(part)} of {len(whole)} ({len(part) / len(whole):.0%})" if whole else "–"
+
+
+def _tally(told: Diagnosed) -> tuple[str, str]:
+    """Right ones of all with one fault or none; false alarms of those with none."""
+    every = _single(told)
+    fine = [each for each in every if not each[0].faults]
+    right = [each for each in every if _named(each[1]) == each[0].faults]
+    return _share(right, every), _share([each for each in fine if each[1].faults], fine)
+
+
+def _in_words(told: Diagnosed) -> str:
+    right, alarms = _tally(told)
+    return f"{right} right, {alarms} false alarms. {_mixed_in_words(told)}"
+
+
+def _boards_table(found: Mapping[bool, Mapping[str, Diagnosed]]) -> str:
+    rows = [[name, *_tally(told)] for name, told in found[True].items()]
+    rows.append(["**all**", *_tally([each for told in found[True].values() for each in told])])
+    return markdown_table(["held-out board", "right", "false alarms"], rows)
+
+
+def _confusion(told: Diagnosed) -> str:
+    counts: dict[str, Counter[str]] = {fault: Counter() for fault in FAULTS}
+    for planted, diagnosis in _single(told):
+        named = sorted(_named(diagnosis)) or ["none"]
+        counts[next(iter(planted.faults), "none")][named[0] if len(named) == 1 else "several"] += 1
+    columns = [*FAULTS, "several"]
+    rows = [
+        [WORDS.get(fault, fault), *(f"{row[column]}" if row[column] else "" for column in columns)]
+        for fault, row in counts.items()
+    ]
+    return markdown_table(["", *(WORDS.get(column, column) for column in columns)], rows)
+
+
+def _by_kind(told: Diagnosed) -> str:
+    counts: dict[tuple[str, str], list[list[bool]]] = {}
+    for planted, diagnosis in _single(told):
+        if planted.faults:
+            key = next(iter(planted.faults)), planted.kind
+            severities = counts.setdefault(key, [[], [], []])
+            severities[planted.severity].append(_named(diagnosis) == planted.faults)
+    rows = [
+        [WORDS.get(fault, fault), kind, *(f"{sum(each)} of {len(each)}" for each in severities)]
+        for (fault, kind), severities in counts.items()
+    ]
+    return markdown_table(["fault", "made by", "mild", "middle", "severe"], rows, words=2)
+
+
+def _mixed_in_words(told: Diagnosed) -> str:
+    mixed = [(planted.faults, _named(diagnosis)) for planted, diagnosis in told if len(planted.faults) == 2]
+    both, one = ([pair for pair in mixed if len(pair[0] & pair[1]) == number] for number in (2, 1))
+    wrong = [pair for pair in mixed if pair[1] - pair[0]]
+    return (
+        f"of {len(mixed)} sets with two faults, both were named of {len(both)}, one of {len(one)}; a third that is not "
+        f"there of {len(wrong)}."
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from .diagnosis import (
     DiagnosedSet as DiagnosedSet,
     Diagnosis as Diagnosis,
     Fault as Fault,
+    FaultName as FaultName,
     Sign as Sign,
     Thresholds as Thresholds,
     diagnose as diagnose,

@@ -27,7 +27,7 @@ _ROUNDING = 1e-5
 # Reference images whose ratio is below this share of what 1 in 100 would have by the spread of all are near-duplicates
 # of others: on photographs the 1 % quantile was 0.6 to 1.2 of that, and ratios of near-duplicates below 0.4.
 _REPEATED = 0.5
-# Of images of which there are more than k, the k-th distance is no measure: this share of the reference's median one is.
+# Of equal images that are more than k, the k-th distance is no measure: this share of the reference's median is.
 _TOGETHER = 0.02
 SUBSET_SIZE = 1000
 """Images in a subset of the kernel distance where there are twice as many."""

@@ -92,7 +92,7 @@ class SettingsOptions:
         type=click.IntRange(0),
         metavar="N",
         default=500,
-        help="Images of each set whose pixels are looked at, to say what is wrong with a generator; 0 for no diagnosis.",
+        help="Images of each set whose pixels are looked at, to say what is wrong with it; 0 for no diagnosis.",
     )
 
 

@@ -39,22 +39,22 @@ def pixel_statistics(images: Tensor) -> Tensor:
     """Statistics of each image's pixels, without any network.
 
     At most the middle 512 x 512 pixels are looked at, cut on the grid of 8 x 8 blocks that JPEG files have from their
-    first pixel on. Of the luma ``y``, with powers in two bands of the cosine transform of 8 x 8 blocks, the middle and the
-    fine one:
+    first pixel on. Of the luma ``y``, with powers in two bands of the cosine transform of 8 x 8 blocks, the middle and
+    the fine one:
 
-    - ``size``: log2 of the square root of the image's pixels.
-    - ``sharpness``: log2 of the power of the fine band over the middle one, in the quarter of the blocks with most of
-      the latter: how sharp edges are.
-    - ``flat_noise``: log2 of the tenth percentile of ``|y * [1 −2 1]ᵀ[1 −2 1]|`` (Immerkær's noise mask): noise where an image
-      is flattest. ``isolated``: log2 of the share of pixels 16 levels above, or below, all eight neighbours.
+    - ``size``: log2 of the square root of the image's number of pixels.
+    - ``sharpness``: log2 of the power of the fine band over that of the middle one, in the quarter of the blocks with
+      most of the latter: how sharp edges are.
+    - ``flat_noise``: log2 of the tenth percentile of ``|y * [1 −2 1]ᵀ[1 −2 1]|`` (Immerkær's noise mask): noise where
+      an image is flattest. ``isolated``: log2 of the share of pixels 16 levels above, or below, all eight neighbours.
     - ``borders``: log2 of second differences at the borders of 8 x 8 blocks over those in their middles. ``grid``: mean
       log2 of the power of the fine band in blocks moved by half a block, over that in blocks as they lie.
     - ``halves``, ``quarters``: log2 ratio of first (``steps``) or second (``bends``) differences at every second, or
-      every fourth, place inside blocks to those between. ``lines``: log2 of the largest line of their spectrum along rows and columns,
-      above 0.27 cycles a pixel, over the median there. Interpolation leaves such periods, by its factor.
+      every fourth, place inside blocks to those between. ``lines``: log2 of the largest line of their spectrum along
+      rows and columns, above 0.27 cycles a pixel, over the median there. Interpolation leaves such periods.
     - ``lightness``, ``contrast``, ``saturation``: mean and deviation of ``y``, mean of ``max − min`` over channels, in
-      levels. ``red_green``, ``blue_yellow``: means of ``R − G`` and ``B − (R + G)/2``, of all pixels, of the darkest and
-      of the brightest twentieth but three.
+      levels. ``red_green``, ``blue_yellow``: means of ``R − G`` and ``B − (R + G)/2``, of all pixels, of the darkest
+      fiftieth, and of the brightest.
 
     Args:
         images: ``[N, 3, H, W]`` in [0, 255], at their own size, at least 16 pixels a side.

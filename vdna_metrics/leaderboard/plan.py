@@ -193,7 +193,7 @@ def _recorded(leaderboard: Leaderboard) -> tuple[LeaderboardSettings, _Making]:
         ValueError: when it does not say all of it; the field is named.
     """
     known, given = [item.name for item in fields(LeaderboardSettings)], leaderboard.settings
-    settings = _BEFORE | {name: given[name] for name in known if name in given}
+    settings = {**_BEFORE} | {name: given[name] for name in known if name in given}
     with errors_of("the leaderboard does not record how it was made, so make it again from its images"):
         # Defaults may have changed since then.
         if missing := [name for name in known if name not in settings]:

@@ -112,8 +112,15 @@ def score_leaderboard(
         reader.check(real, fakes)
     evidence = Evidence()
     found = [
-        score_network(reader, real, fakes, notes, evidence, pictures=place == 0 and settings.pictures > 0,
-                      diagnosis=place == 0 and settings.diagnosis > 0)
+        score_network(
+            reader,
+            real,
+            fakes,
+            notes,
+            evidence,
+            pictures=place == 0 and settings.pictures > 0,
+            diagnosis=place == 0 and settings.diagnosis > 0,
+        )
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]

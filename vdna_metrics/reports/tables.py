@@ -136,9 +136,8 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     if leaderboard.diagnoses:
-        lines += ["## Diagnosis", ""]
-        lines += [f"- {_cell(record.generator)}: {_cell(record.diagnosis.sentence)}" for record in leaderboard.diagnoses]
-        lines.append("")
+        told = ((record.generator, record.diagnosis.sentence) for record in leaderboard.diagnoses)
+        lines += ["## Diagnosis", "", *(f"- {_cell(name)}: {_cell(sentence)}" for name, sentence in told), ""]
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
