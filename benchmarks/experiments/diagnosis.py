@@ -25,14 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage, ImageFilter
 
 from vdna_metrics import create_extractor
-from vdna_metrics.analysis import (
-    DiagnosedSet,
-    Diagnosis,
-    Features,
-    collect_features,
-    collect_pixel_statistics,
-    diagnose,
-)
+from vdna_metrics.analysis import DiagnosedSet, Diagnosis, Features, collect_features, diagnose
 from vdna_metrics.build import Reading
 from vdna_metrics.dna.account import ImageAccount, PixelHashes
 from vdna_metrics.extractors import FeatureExtractor
@@ -230,15 +223,24 @@ class Board:
 
     def sets(self) -> Iterator[PlantedSet]:
         """All sets, drawn with a seed each."""
+        yield from self.without_fault()
+        for fault in self.kinds:
+            yield from self.of_pixels(fault)
+        yield from self.of_content()
+        yield from self.mixed()
+
+    def without_fault(self) -> Iterator[PlantedSet]:
+        """Other draws of the pool."""
         for place in range(self.fine):
             yield self._planted((), "no fault", 0, self._draw(1000 + place))
-        for fault, kinds in self.kinds.items():
-            for kind, severities in kinds.items():
-                for severity, change in enumerate(severities):
-                    seed = 10 * list(kinds).index(kind) + severity
-                    yield self._planted((fault,), kind, severity, _changed(self._draw(seed, fault), change))
-        yield from self._of_content()
-        yield from self._mixed()
+
+    def of_pixels(self, fault: str) -> Iterator[PlantedSet]:
+        """Draws of the pool, changed."""
+        kinds = self.kinds[fault]
+        for place, (kind, severities) in enumerate(kinds.items()):
+            for severity, change in enumerate(severities):
+                images = _changed(self._draw(10 * place + severity, fault), change)
+                yield self._planted((fault,), kind, severity, images)
 
     def _planted(
         self, faults: Iterable[str], kind: str, severity: int, images: Iterable[tuple[str, Image]]
@@ -254,7 +256,7 @@ class Board:
         places = stream_of("/".join((self.name, *of)), seed).permutation(len(chosen))[: self.n if n is None else n]
         return [(chosen.names[place], chosen.images[place]) for place in places]
 
-    def _of_content(self) -> Iterator[PlantedSet]:
+    def of_content(self) -> Iterator[PlantedSet]:
         """Missing kinds, copies, repeats."""
         classes = sorted({_class(name) for name in self.pool.names})
         shares = (0.7, 0.5, 0.25)
@@ -297,11 +299,13 @@ class Board:
                 again = _changed(images[:n], _encoded("JPEG", quality=92))
                 yield self._planted(("repeats",), "repeats, saved again as JPEG", severity, [*images[:-n], *again])
 
-    def _mixed(self) -> Iterator[PlantedSet]:
+    def mixed(self) -> Iterator[PlantedSet]:
         """Two faults, of middle severity."""
         middle = {fault: next(iter(kinds.values()))[1] for fault, kinds in self.kinds.items()}
-        pairs = [("blur", "noise"), ("blur", "colour"), ("blur", "compression"), ("noise", "colour"), ("resized", "noise"),
-                 ("resized", "colour"), ("resized", "compression"), ("colour", "compression")]  # fmt: skip
+        pairs = [
+            ("blur", "noise"), ("blur", "colour"), ("blur", "compression"), ("noise", "colour"),
+            ("resized", "noise"), ("resized", "colour"), ("resized", "compression"), ("colour", "compression"),
+        ]  # fmt: skip
         for one, other in pairs:
             images = _changed(_changed(self._draw(0, one, other), middle[one]), middle[other])
             yield self._planted((one, other), "two faults of pixels", 1, images)
@@ -401,7 +405,7 @@ def look(experiment: Experiment, network: FeatureExtractor, images: Drawn) -> Di
 
     def see() -> dict[str, NDArray[Any]]:
         return {
-            "pixels": collect_pixel_statistics(images).vectors.numpy(),
+            "pixels": collect_features(images, "pixel_statistics", reading=Reading(16)).vectors.numpy(),
             "features": collect_features(images, network, reading=Reading(16)).vectors.numpy(),
         }
 

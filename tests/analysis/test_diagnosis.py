@@ -120,7 +120,7 @@ def _features(rows: NDArray[np.float64]) -> Features:
 
 
 def test_missing_kinds_are_shares_of_the_reference() -> None:
-    """Half of the kinds missing is told as about half of the reference, and lowers recall; faults of pixels withhold it."""
+    """Half of them are about half of the reference, and recall is lower; with faults of pixels they are withheld."""
     reference = replace(REFERENCE, features=_kinds(300, 0))
     fine, few = (DiagnosedSet(_pixels(100, 1), _kinds(150, 1, kinds)) for kinds in (8, 4))
     assert _names(diagnose(reference, fine)) == []
@@ -152,9 +152,7 @@ def test_copies_and_repeats_are_counted_above_chance() -> None:
     repeated = np.concatenate([own[:80], own[:20] + near])
     copied = np.concatenate([own[:80], real[:20] + near])
     hashes = np.arange(1000, 1100, dtype=np.uint64)
-    fine, repeats, copies = (
-        DiagnosedSet(None, _features(rows), _account(hashes)) for rows in (own, repeated, copied)
-    )
+    fine, repeats, copies = (DiagnosedSet(None, _features(rows), _account(hashes)) for rows in (own, repeated, copied))
     assert [_names(diagnose(reference, each)) for each in (fine, repeats, copies)] == [[], ["repeats"], ["copies"]]
     assert diagnose(reference, repeats).faults[0].severity == pytest.approx(0.2, abs=0.03)
     exact = _account(np.concatenate([hashes[:80], hashes[:10], np.arange(10, dtype=np.uint64)]))

@@ -63,7 +63,8 @@ def test_blocks_of_jpeg_are_seen_where_they_begin(picture: NDArray[np.uint8]) ->
 
 
 @pytest.mark.parametrize(
-    ("factor", "name"), [(2, "halves_of_steps"), (4, "quarters_of_bends"), (3, "lines_of_bends"), (1.5, "lines_of_bends")]
+    ("factor", "name"),
+    [(2, "halves_of_steps"), (4, "quarters_of_bends"), (3, "lines_of_bends"), (1.5, "lines_of_bends")],
 )
 def test_periods_of_interpolation_are_seen(picture: NDArray[np.uint8], factor: float, name: str) -> None:
     """What enlargement by a factor leaves is in the statistic of its period, and blur leaves nothing there."""

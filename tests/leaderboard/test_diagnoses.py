@@ -11,7 +11,7 @@ from helpers.commands import put_small_networks, small_images, write_folder
 from helpers.leaderboards import make_diagnoses, make_leaderboard
 
 from vdna_metrics import Reading, build_dnas, open_images
-from vdna_metrics.analysis import DiagnosedSet, collect_features, collect_pixel_statistics, diagnose
+from vdna_metrics.analysis import DiagnosedSet, collect_features, diagnose
 from vdna_metrics.images import evenly_spaced
 from vdna_metrics.leaderboard import Leaderboard, LeaderboardSettings, score_leaderboard
 from vdna_metrics.leaderboard.plan import LeaderboardPlan
@@ -55,7 +55,7 @@ def test_diagnoses_are_those_of_the_library(entries: list[ImageSet]) -> None:
     for entry in entries[:3:2]:
         assert entry.images is not None
         account = build_dnas(entry.images, "tiny", ["gaussian"])["gaussian"].provenance.account
-        pixels = collect_pixel_statistics(evenly_spaced(entry.images, 20))
+        pixels = collect_features(evenly_spaced(entry.images, 20), "pixel_statistics", reading=Reading(batch_size=1))
         sides.append(DiagnosedSet(pixels, collect_features(entry.images, "tiny"), account))
     assert found["noisy"].faults == diagnose(*sides).faults
 

@@ -62,7 +62,6 @@ from .matrices import (
     nearest as nearest,
     ranking_discrepancy as ranking_discrepancy,
 )
-from .pixels import collect_pixel_statistics as collect_pixel_statistics
 from .ranking import (
     ImageRanking as ImageRanking,
     LayerScore as LayerScore,

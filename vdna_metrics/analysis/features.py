@@ -27,8 +27,8 @@ _ROUNDING = 1e-5
 # Reference images whose ratio is below this share of what 1 in 100 would have by the spread of all are near-duplicates
 # of others: on photographs the 1 % quantile was 0.6 to 1.2 of that, and ratios of near-duplicates below 0.4.
 _REPEATED = 0.5
-# Of equal images that are more than k, the k-th distance is no measure: this share of the reference's median is.
-_TOGETHER = 0.02
+# Of equal images that are more than k, the k-th distance is no measure: this share of the reference's nearest is.
+_TOGETHER = 0.03
 SUBSET_SIZE = 1000
 """Images in a subset of the kernel distance where there are twice as many."""
 
@@ -470,7 +470,7 @@ class _Spread:
         threshold: of the ratio of the nearest distance to the k-th.
         false_alarms: share of new real images at or below it.
         repeated: number of images with near-duplicates, which do not set it.
-        reach: median distance of the k-th.
+        reach: median distance of the nearest.
     """
 
     scale: Tensor
@@ -495,7 +495,7 @@ class _Spread:
         # The mean share below this estimate of a quantile is the share asked for, also where reference images are few.
         threshold = float(np.quantile(ratios[apart], false_alarms, method="weibull"))
         number = int(apart.sum())
-        reach = float(np.median(first[apart] / ratios[apart]))
+        reach = float(np.median(first))
         return cls(scale, points, threshold, max(false_alarms, 1 / (number + 1)), n - number, reach)
 
 

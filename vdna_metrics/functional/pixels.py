@@ -150,14 +150,12 @@ def _periods(luma: Tensor) -> list[Tensor]:
 
 def _periods_along(luma: Tensor) -> list[Tensor]:
     """Along rows: borders; halves of steps; quarters of steps, of bends; lines of both."""
-    profiles, places, means = list[Tensor](), list[Tensor](), list[Tensor]()
-    for order in (1, 2):
-        profile = luma.diff(n=order, dim=2).abs().mean(1)  # [N, places]
-        # Place k is between pixels k and k + 1 of a block of steps, at pixel k of bends.
-        place = (torch.arange(profile.shape[1], device=luma.device) + order - 1) % _BLOCK
-        profiles.append(torch.log2(profile + _STEP))
-        places.append(place)
-        means.append(torch.stack([profile[:, place == k].mean(1) for k in range(_BLOCK)]) + _STEP)
+    profiles = [luma.diff(n=order, dim=2).abs().mean(1) for order in (1, 2)]  # [N, places]
+    # Step k is between pixels k and k + 1 of a block, bend k at pixel k.
+    means = [
+        torch.stack([profile[:, (k - first) % _BLOCK :: _BLOCK].mean(1) for k in range(_BLOCK)]) + _STEP
+        for first, profile in enumerate(profiles)
+    ]
     steps, bends = means
     pairs = (
         (bends[0] + bends[7], bends[3] + bends[4]),
@@ -165,20 +163,20 @@ def _periods_along(luma: Tensor) -> list[Tensor]:
         (steps[3], steps[[1, 2, 4, 5]].mean(0)),
         (bends[[3, 4]].mean(0), bends[[1, 2, 5, 6]].mean(0)),
     )
-    return [*(torch.log2(one / other) for one, other in pairs), *map(_largest_line, profiles, places)]
+    return [*(torch.log2(one / other) for one, other in pairs), *map(_largest_line, profiles)]
 
 
-def _largest_line(profile: Tensor, place: Tensor) -> Tensor:
-    half = _WITHOUT_TRENDS // 2
+def _largest_line(profile: Tensor) -> Tensor:
+    places = profile.shape[1]
+    profile, half = torch.log2(profile + _STEP), _WITHOUT_TRENDS // 2
     padded = F.pad(profile[:, None], (half, half), mode="replicate")
     profile = profile - F.avg_pool1d(padded, _WITHOUT_TRENDS, 1)[:, 0]
     # Without what blocks of 8 make.
-    of_blocks = torch.stack([profile[:, place == k].mean(1) for k in range(_BLOCK)], dim=1)
-    profile = profile - of_blocks[:, place]
-    window = torch.hann_window(profile.shape[1], periodic=False, device=profile.device)
+    of_blocks = torch.stack([profile[:, k::_BLOCK].mean(1) for k in range(_BLOCK)], dim=1)
+    profile = profile - of_blocks.repeat(1, places // _BLOCK + 1)[:, :places]
+    window = torch.hann_window(places, periodic=False, device=profile.device)
     spectrum = torch.fft.rfft(profile * window).abs()
-    frequencies = torch.arange(spectrum.shape[1], device=profile.device) / profile.shape[1]
-    high = spectrum[:, frequencies > _LINES] + 1e-3
+    high = spectrum[:, math.floor(_LINES * places) + 1 :] + 1e-3
     return torch.log2(high.amax(1) / high.median(1).values)
 
 

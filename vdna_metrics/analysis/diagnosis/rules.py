@@ -46,12 +46,12 @@ def diagnose(
 
     Examples:
         >>> import numpy as np
-        >>> from vdna_metrics.analysis import collect_pixel_statistics
+        >>> from vdna_metrics.analysis import collect_features
         >>> from vdna_metrics.images.procedural import procedural_images
         >>> images = np.stack(list(procedural_images("dead_leaves_textured", 60, size=48)))
         >>> noisy = np.clip(images[30:] + np.random.default_rng(0).normal(0, 12, images[30:].shape), 0, 255)
         >>> sides = images[:30], images[30:], noisy.astype(np.uint8)
-        >>> real, fine, noisy = (DiagnosedSet(collect_pixel_statistics(side)) for side in sides)
+        >>> real, fine, noisy = (DiagnosedSet(collect_features(side, "pixel_statistics")) for side in sides)
         >>> [fault.name for fault in diagnose(real, fine).faults], [f.name for f in diagnose(real, noisy).faults]
         ([], ['noise'])
     """

@@ -147,7 +147,7 @@ class DiagnosedSet:
     """What is known of a set of images, each part as far as it is there.
 
     Args:
-        pixels: of some of its images, `collect_pixel_statistics`.
+        pixels: of some of its images, `collect_features` of ``"pixel_statistics"``.
         features: of its images, in a network.
         account: of the images.
         dependence: how many images tell as much as one independent one, see `ImageClusters.effective`.
