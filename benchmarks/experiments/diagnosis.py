@@ -405,7 +405,7 @@ def look(experiment: Experiment, network: FeatureExtractor, images: Drawn) -> Di
 
     def see() -> dict[str, NDArray[Any]]:
         return {
-            "pixels": collect_features(images, "pixel_statistics", reading=Reading(16)).vectors.numpy(),
+            "pixels": collect_features(images, "pixel_statistics", reading=Reading(1)).vectors.numpy(),
             "features": collect_features(images, network, reading=Reading(16)).vectors.numpy(),
         }
 

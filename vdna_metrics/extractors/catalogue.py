@@ -96,6 +96,7 @@ _PIXELS = (
         name="pixel_statistics",
         architecture="pixel_statistics",
         layers={"pixels": ""},
+        size=None,
         weights="seeded:0",
         sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         preprocessing="none",

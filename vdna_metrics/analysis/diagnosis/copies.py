@@ -52,8 +52,8 @@ class Repeats:
         exact = f", {self.pixels} pixel by pixel" if self.pixels else ""
         yield Fault(
             "repeats",
-            f"Repeats: {number} of {self.n_images} images are an earlier one again{exact}, where about "
-            f"{self.expected * self.n_images:.2g} would be by chance",
+            f"Repeats: {number} of {self.n_images} images are an earlier one again{exact}, where by chance "
+            f"at most {self.expected * self.n_images:.2g} would",
             number / self.n_images,
             (_count_sign("repeats", number, self.n_images, self.expected),),
         )
@@ -77,7 +77,7 @@ def copy_faults(
     if report is None and sides[0] is not None and sides[1] is not None and len(sides[0]) > _NEIGHBOURS:
         report = find_copies(sides[1], sides[0], k=_NEIGHBOURS)
     if report is not None:
-        n_images, number, expected = len(report.matches), max(same, len(report.suspects)), report.false_alarms
+        n_images, number, expected = len(report.matches), max(same, report.sure), report.false_alarms
     if not (
         _is_more(number, n_images, expected, limits.copies, limits)
         or _is_more(same, n_images, 0.0, limits.copies, limits)
@@ -86,8 +86,8 @@ def copy_faults(
     exact = f", {same} pixel by pixel" if same else ""
     yield Fault(
         "copies",
-        f"Copies: {number} of {n_images} images look like one of the reference's{exact}, where about "
-        f"{expected * n_images:.2g} would by chance",
+        f"Copies: {number} of {n_images} images look like one of the reference's{exact}, where by chance "
+        f"at most {expected * n_images:.2g} would",
         number / n_images,
         (_count_sign("copies", number, n_images, expected),),
     )

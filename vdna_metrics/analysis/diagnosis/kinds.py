@@ -71,14 +71,13 @@ def missing_kinds(
             f"{found.precision:.2g} times that of as many reference images)"
         )
         return
-    lacking = found.errors >= limits.kinds and found.reference - found.generated >= limits.missing
-    if lacking or found.recall_errors <= -limits.recall:
+    if found.errors - found.recall_errors >= limits.kinds:
         yield Fault(
             "collapse",
             f"Kinds of images are missing: those that make {found.reference:.0%} of the reference make "
             f"{found.generated:.0%} of this set ({found.errors:.0f} standard errors); recall {found.recall:.2f}, where "
             f"as many reference images have {found.own_recall:.2f}",
-            found.reference - found.generated,
+            1 - found.recall / max(found.own_recall, 1e-9),
             (
                 Sign("share in kinds that are lacking", found.generated, found.reference, -found.errors),
                 Sign("recall", found.recall, found.own_recall, found.recall_errors),

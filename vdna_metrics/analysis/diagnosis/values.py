@@ -41,9 +41,7 @@ class Thresholds:
         saturation: log2 of the ratio.
         contrast: likewise.
         lightness: levels.
-        kinds: standard errors of the counts of kinds.
-        missing: share of the reference in kinds that are lacking, less that of the generated images.
-        recall: standard errors of a loss of recall, alone.
+        kinds: standard errors by which counts of kinds differ, and those of a loss of recall, added up.
         precision: share of the reference's own below which nothing is said of kinds.
         copies: share of the images, above chance.
         repeats: likewise.
@@ -53,7 +51,7 @@ class Thresholds:
     errors: float = 5.0
     size: float = 0.2
     sharpness: float = 0.7
-    sharpness_compressed: float = 2.5
+    sharpness_compressed: float = 2.0
     noise: float = 0.5
     borders: float = 0.8
     grid: float = 1.5
@@ -70,9 +68,7 @@ class Thresholds:
     saturation: float = 0.25
     contrast: float = 0.3
     lightness: float = 12.0
-    kinds: float = 4.0
-    missing: float = 0.08
-    recall: float = 5.0
+    kinds: float = 3.0
     precision: float = 0.5
     copies: float = 0.03
     repeats: float = 0.03
@@ -103,8 +99,8 @@ class Fault:
     Args:
         name: of the fault.
         sentence: what was seen, without a full stop.
-        severity: in deviations of the reference's images for faults of pixels, levels for colours, as a share of the
-            images for missing kinds, copies and repeats.
+        severity: in deviations of the reference's images for faults of pixels, levels for colours, the share of recall
+            that is lost for missing kinds, that of the images for copies and repeats.
         signs: the statistics by which it is told.
     """
 
