@@ -363,7 +363,7 @@ def boards(experiment: Experiment) -> Iterator[Board]:
     photographs, small = open_("bsds500.zip"), open_("cifar10_jpeg_test.zip")
     yield make("BSDS500", True, photographs, 300, n=100, seed=2)
     yield make("BSDS500, 128 pixels", True, photographs, 300, n=100, size=128, seed=3)
-    yield make("CIFAR-10, test images", True, small, 500, n=200, seed=4)
+    yield make("CIFAR-10, test images", True, small, 500, n=150, seed=4)
 
 
 def _board(

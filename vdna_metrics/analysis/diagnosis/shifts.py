@@ -154,8 +154,9 @@ def _periods(shifts: Shifts, limits: Thresholds, *, compressed: bool, blurred: b
         "quarters_of_bends": limits.quarters,
     }
     lines = {"lines_of_bends": limits.bends, "lines_of_steps": limits.steps}
-    if compressed:
-        least, lines = (dict.fromkeys(some, limits.periods_compressed) for some in (least, lines))
+    if compressed:  # JPEG bends a block's quarters too
+        least = dict.fromkeys(("halves_of_steps", "quarters_of_steps"), limits.periods_compressed)
+        lines = dict.fromkeys(lines, limits.periods_compressed)
     found = [name for name, limit in least.items() if shifts.moved(name, limit, limits)]
     found += [name for name, limit in lines.items() if shifts.rose(name, limit, limits)]
     sure = dict.fromkeys(least, limits.repeated_pixels) | dict.fromkeys(lines, max(lines.values()))
