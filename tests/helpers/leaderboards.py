@@ -11,6 +11,7 @@ import torch
 from helpers.dnas import LAYOUT, make_dna
 from torch import Tensor
 
+from vdna_metrics.analysis.diagnosis import Diagnosis, Fault, Sign
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking
 from vdna_metrics.analysis.score_tables import ScoreColumn
@@ -24,6 +25,7 @@ from vdna_metrics.leaderboard.record import (
     QUANTILES,
     ClassRecord,
     CopyRecord,
+    DiagnosisRecord,
     DisputeRecord,
     Evidence,
     FidelityRecord,
@@ -195,6 +197,16 @@ def with_outside(leaderboard: Leaderboard) -> Leaderboard:
         ratios=ratios,
         disputes=disputes,
     )
+
+
+def make_diagnoses(names: Sequence[str] = NAMES[:2], network: str = "tiny") -> tuple[DiagnosisRecord, ...]:
+    """The last generator is blurred; of the others nothing is wrong, as far as was looked."""
+    *fine, blurred = names
+    sign = Sign("sharpness", -3.5, -2.0, -12.0)
+    fault = Fault("blur", "Blurred: detail at edges has 0.35 times the reference's power", 3.0, (sign,))
+    unseen = Diagnosis(unseen=("Pixels were not looked at: of this set, there are no images at hand",))
+    found = [*((name, unseen) for name in fine), (blurred, Diagnosis((fault,)))]
+    return tuple(DiagnosisRecord(name, network, diagnosis) for name, diagnosis in found)
 
 
 def make_evidence(leaderboard: Leaderboard, *, pictures: bool = True, generators: int | None = None) -> Evidence:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers.dnas import make_dna
-from helpers.leaderboards import NAMES, make_evidence, make_leaderboard, with_outside, without_estimates
+from helpers.leaderboards import NAMES, make_diagnoses, make_evidence, make_leaderboard, with_outside, without_estimates
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
 from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
@@ -97,6 +97,15 @@ def test_the_page_says_what_the_images_are(small: tuple[Leaderboard, Evidence], 
     assert page.text.count("JPEG, 32..64 x 32, about 1 of 3 the same as another") == 1
     assert page.text.count("3 files not read") == 1
     assert "What they are" in page.text
+
+
+def test_the_page_says_what_is_wrong(small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
+    """Each generator's faults, and below them what was not looked at, in a section after the ranking."""
+    leaderboard, _ = small
+    page = Page(write_report(replace(leaderboard, diagnoses=make_diagnoses()), Evidence(), tmp_path))
+    assert page.ids.index("ranks") < page.ids.index("diagnosis") < page.ids.index("layers")
+    assert "Blurred: detail at edges has 0.35 times the reference's power." in page.text
+    assert "Pixels were not looked at: of this set, there are no images at hand." in page.text
 
 
 def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import csv
 from dataclasses import replace
 from statistics import fmean
 
-from helpers.leaderboards import NAMES, make_leaderboard, with_outside
+from helpers.leaderboards import NAMES, make_diagnoses, make_leaderboard, with_outside
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard
@@ -75,6 +75,14 @@ def test_what_is_of_no_column_is_in_both() -> None:
         "Agreement with outside scores, 95 %",
     ):
         assert f"## {heading}" in text
+
+
+def test_markdown_says_what_is_wrong() -> None:
+    """A line a generator, with its faults and what was not looked at; none where nobody looked."""
+    text = leaderboard_markdown(replace(LEADERBOARD, diagnoses=make_diagnoses()))
+    assert "- photographs: No fault that this looks for stands out. Pixels were not looked at" in text
+    assert f"- {NAMES[1]}: Blurred: detail at edges" in text
+    assert "Diagnosis" not in leaderboard_markdown(LEADERBOARD)
 
 
 def test_columns_that_a_distance_has_not_are_absent() -> None:

@@ -19,6 +19,15 @@ from .desensitise import (
     split_images as split_images,
     split_of as split_of,
 )
+from .diagnosis import (
+    DiagnosedSet as DiagnosedSet,
+    Diagnosis as Diagnosis,
+    Fault as Fault,
+    FaultName as FaultName,
+    Sign as Sign,
+    Thresholds as Thresholds,
+    diagnose as diagnose,
+)
 from .explain import (
     DistanceParts as DistanceParts,
     Explanation as Explanation,
@@ -32,9 +41,11 @@ from .features import (
     CopyReport as CopyReport,
     Features as Features,
     Fidelity as Fidelity,
+    RepeatedImages as RepeatedImages,
     collect_features as collect_features,
     find_copies as find_copies,
     measure_fidelity as measure_fidelity,
+    repeated_images as repeated_images,
 )
 from .frechet_ratio import (
     FrechetRatio as FrechetRatio,

@@ -96,6 +96,12 @@ class SettingsOptions:
         default=100,
         help="Images of each set that are read once more, for pictures in the report; 0 for none.",
     )
+    diagnosis: int = option(
+        type=click.IntRange(0),
+        metavar="N",
+        default=500,
+        help="Images of each set whose pixels are looked at, to say what is wrong with it; 0 for no diagnosis.",
+    )
 
 
 @dataclass(frozen=True)

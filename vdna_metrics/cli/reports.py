@@ -65,6 +65,8 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
             tell(title, "", bold=True)
         more = [f"{len(sentences) - _NOTES} more: see the report."] if len(sentences) > _NOTES else []
         tell(*sentences[:_NOTES], *more, *[""] * bool(sentences))
+    for record in leaderboard.diagnoses:
+        tell(f"{record.generator}: {record.diagnosis.sentence}")
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:

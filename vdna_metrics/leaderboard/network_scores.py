@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.features import find_copies, measure_fidelity
+from vdna_metrics.analysis.diagnosis import diagnose
+from vdna_metrics.analysis.features import CopyReport, find_copies, measure_fidelity
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
     NoiseFloor,
@@ -30,12 +31,14 @@ from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.fingerprint import FEATURES, MODULE
+from vdna_metrics.leaderboard.diagnoses import diagnosed_set
 from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
 from vdna_metrics.leaderboard.ratios import frechet_reader, normaliser_record
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
     ClassRecord,
     CopyRecord,
+    DiagnosisRecord,
     Evidence,
     FidelityRecord,
     FloorRecord,
@@ -116,6 +119,7 @@ class NetworkScores:
     classes: list[ClassRecord] = field(default_factory=list)
     runs: list[RunsRecord] = field(default_factory=list)
     run_pairs: list[PairRecord] = field(default_factory=list)
+    diagnoses: list[DiagnosisRecord] = field(default_factory=list)
     sets: dict[str, ImageSetRecord] = field(default_factory=dict)
     validation: ImageSetRecord | None = None
     normalisers: list[NormaliserRecord] = field(default_factory=list)
@@ -130,6 +134,7 @@ def score_network(
     *,
     pictures: bool,
     validation: ImageSet | None = None,
+    diagnosis: bool,
 ) -> NetworkScores:
     """Score all generators by the columns of one network; the DNAs of one at a time are kept beside the reference's.
 
@@ -141,6 +146,7 @@ def score_network(
         evidence: where DNAs and pictures for a report go.
         pictures: whether images are read once more for pictures.
         validation: what FDr^k divides by.
+        diagnosis: whether some are for a diagnosis.
     """
     network, settings = reader.network, reader.settings
     real = reader.read(reference)
@@ -151,6 +157,7 @@ def score_network(
         evidence.reference[network.label] = shown
     if pictures:
         evidence.examples[reference.name] = example_images(reference, network.extractor)
+    diagnosed = diagnosed_set(reader, reference, real) if diagnosis else None
     _note_caveats(notes, reader, reference, real)
     floors = Floors(network.columns, real.dnas, seed=settings.seed)
     # Groups belong together where images have the same names and are in groups alike. Rows of arrays have numbers, no
@@ -177,7 +184,10 @@ def score_network(
                 sides = [(generator.name, other), (reference.name, one)]
                 for name, dna in sides[: column.distance.arity]:
                     notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
-        _add_features_(found, network.label, generator.name, real, fake, reader, notes)
+        copies = _add_features_(found, network.label, generator.name, real, fake, reader, notes)
+        if diagnosed is not None:
+            told = diagnose(diagnosed, diagnosed_set(reader, generator, fake), copies=copies, seed=settings.seed)
+            found.diagnoses.append(DiagnosisRecord(generator.name, network.label, told))
         found.classes += class_records(generator.name, network.label, network.columns, real, fake)
         if (shown := shown_dna(column_shown, fake)) is not None:
             evidence.generated[network.label, generator.name] = shown
@@ -280,20 +290,21 @@ def _add_ranks_(found: NetworkScores, column: Column, ranking: Ranking) -> None:
 
 def _add_features_(
     found: NetworkScores, network: str, generator: str, real: SetDNAs, fake: SetDNAs, reader: SetReader, notes: Notes
-) -> None:
+) -> CopyReport | None:
     if real.features is None or fake.features is None:
-        return
+        return None
     device, of = reader.reading.device, real.features.fingerprint
     try:
         fidelity = measure_fidelity(real.features, fake.features, seed=reader.settings.seed, device=device).to_json()
         copies = find_copies(fake.features, real.features, device=device)
     except ValueError as error:  # too few images for their neighbours; the distances stand
         notes.add(f"no fidelity, diversity or copies: {error}", generator)
-        return
+        return None
     found.fidelity.append(FidelityRecord(generator, network, ", ".join(of.paths) if of else "", **fidelity))
     suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
     checked = len(copies.matches), copies.threshold, copies.false_alarms
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
+    return copies
 
 
 def _add_normaliser_(

@@ -178,6 +178,10 @@ class LeaderboardPlan:
         return resolve(*sources, name=name, kinds=kinds, extractors=extractors, root=self.root)
 
 
+_BEFORE: Mapping[str, Any] = {"cluster_by": None, "protocol": None, "diagnosis": 0}
+"""What settings were before records had them."""
+
+
 @dataclass(frozen=True)
 class _Making:
     """What the settings of a record say beside those of `LeaderboardSettings`: of what it was made, and how."""
@@ -201,10 +205,10 @@ def _recorded(leaderboard: Leaderboard) -> tuple[LeaderboardSettings, _Making]:
         ValueError: when it does not say all of it; the field is named.
     """
     known, given = [item.name for item in fields(LeaderboardSettings)], leaderboard.settings
-    settings = {name: given[name] for name in known if name in given}
+    settings = {**_BEFORE} | {name: given[name] for name in known if name in given}
     with errors_of("the leaderboard does not record how it was made, so make it again from its images"):
-        # Defaults may have changed since then. Of before there were clusters, none is recorded, nor is no protocol.
-        if missing := [name for name in known if name not in given and name not in ("cluster_by", "protocol")]:
+        # Defaults may have changed since then.
+        if missing := [name for name in known if name not in settings]:
             raise ValueError(f"settings: expected the fields {', '.join(known)}; it lacks {', '.join(missing)}")
         others = {name: value for name, value in given.items() if name not in settings}
         found, making = typed(LeaderboardSettings, settings, "settings"), typed(_Making, others, "settings")

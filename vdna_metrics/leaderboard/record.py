@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vdna_metrics._version import __version__
+from vdna_metrics.analysis.diagnosis import Diagnosis
 from vdna_metrics.analysis.score_tables import ScoreColumn, check_scores
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate, RankAgreement
 from vdna_metrics.dna.account import AccountFields
@@ -397,8 +398,24 @@ _LATER = (
     "ratios",
     "disputes",
     "protocol",
+    "diagnoses",
 )
 """Fields that records without them do not have, as by earlier versions, which did not know them."""
+
+
+@dataclass(frozen=True)
+class DiagnosisRecord:
+    """What is wrong with the images of one generator, as far as `analysis.diagnose` tells.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network whose features were looked at.
+        diagnosis: faults with their signs, and what could not be looked for.
+    """
+
+    generator: str
+    network: str
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True)
@@ -433,6 +450,7 @@ class Leaderboard:
         ratios: FDr^k, one for each generator.
         disputes: pairs of generators on which networks disagree, the surest first.
         protocol: of the settings, and what departs from it.
+        diagnoses: of the generators, by the first network.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -465,6 +483,7 @@ class Leaderboard:
     ratios: tuple[RatioRecord, ...] = ()
     disputes: tuple[DisputeRecord, ...] = ()
     protocol: ProtocolRecord | None = None
+    diagnoses: tuple[DiagnosisRecord, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
@@ -494,7 +513,7 @@ class Leaderboard:
         with errors_of("leaderboard.outside"):
             check_scores(self.outside, known["generator"])
         parts = "scores", "pairs", "floors", "fidelity", "copies", "classes", "outside_agreement", "normalisers"
-        for part in (*parts, "ratios", "disputes"):
+        for part in (*parts, "ratios", "disputes", "diagnoses"):
             for place, record in enumerate(getattr(self, part)):
                 for field_, names in known.items():
                     name = getattr(record, field_, None)

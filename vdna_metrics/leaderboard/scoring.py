@@ -133,14 +133,32 @@ def score_leaderboard(
     evidence = Evidence()
     found = [
         score_network(
-            reader, real, fakes, notes, evidence, pictures=place == 0 and settings.pictures > 0, validation=held_out
+            reader,
+            real,
+            fakes,
+            notes,
+            evidence,
+            pictures=place == 0 and settings.pictures > 0,
+            diagnosis=place == 0 and settings.diagnosis > 0,
+            validation=held_out,
         )
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     notes.add(number_caveat({record.name: record.n_images for record in records[1:]}))
     read = [note for entry in every for note in entry.notes]
-    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes", "runs", "run_pairs", "normalisers")
+    parts = (
+        "scores",
+        "pairs",
+        "floors",
+        "fidelity",
+        "copies",
+        "classes",
+        "runs",
+        "run_pairs",
+        "normalisers",
+        "diagnoses",
+    )
     told: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(p, name) for p in found)) for name in parts}
     known = {(score.generator, score.network, score.metric): score for score in told["scores"]}
     ratios = ratio_records(records[1:], known, told["normalisers"], settings.confidence)

@@ -40,6 +40,8 @@ class LeaderboardSettings:
             independent.
         protocol: name of the protocol that the numbers are to be of, see `find_protocol`: its columns have to be among
             the metrics, and what departs from it is told.
+        diagnosis: images of each set that are read once more, whose pixels are looked at to say what is wrong with
+            a generator, see `analysis.diagnose`; 0 for no diagnosis.
 
     Raises:
         ValueError: for an unknown column or protocol, where near ones are named, a column that is named twice, numbers
@@ -63,6 +65,7 @@ class LeaderboardSettings:
     pictures: int = 100
     cluster_by: str | Mapping[str, str] | None = None
     protocol: str | None = None
+    diagnosis: int = 500
 
     def __post_init__(self) -> None:
         check_names("metrics", self.metrics)
@@ -76,7 +79,7 @@ class LeaderboardSettings:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"expected names of columns, each once, got {', '.join(self.metrics) or 'none'}")
         check_confidence(self.confidence)
-        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0)):
+        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0), ("diagnosis", 0)):
             check_count(name, getattr(self, name), least)
         check_max_positions(self.max_positions)
         if self.cluster_by is not None:

@@ -140,6 +140,7 @@ def _page(
         extra_columns=extra_columns(leaderboard),
         outside=outside_section(leaderboard, figures),
         ratio=ratio_section(leaderboard),
+        diagnoses=sorted(leaderboard.diagnoses, key=lambda record: order.index(record.generator)),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
         protocol=protocol_context(leaderboard),
         settings=_setting_texts(leaderboard),

@@ -166,6 +166,9 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
                 cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    if leaderboard.diagnoses:
+        told = ((record.generator, record.diagnosis.sentence) for record in leaderboard.diagnoses)
+        lines += ["## Diagnosis", "", *(f"- {_cell(name)}: {_cell(sentence)}" for name, sentence in told), ""]
     for title, heads, extra, sentences in extra_tables(leaderboard):
         lines += [f"## {_cell(title)}", "", *(f"{_cell(sentence)}\n" for sentence in sentences)]
         if extra:
