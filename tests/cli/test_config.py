@@ -39,6 +39,7 @@ SAID: dict[str, tuple[str, list[str]]] = {
     "class-folders": ("class-folders = true", ["--class-folders"]),
     "fidelity": ("fidelity = false", ["--no-fidelity"]),
     "pictures": ("pictures = 0", ["--pictures", "0"]),
+    "diagnosis": ("diagnosis = 0", ["--diagnosis", "0"]),
     "extractors": ('extractors = ["a", "nets.py:make"]', ["--extractors", "a,nets.py:make"]),
     "weights": ('weights = {a = "a.pth"}', ["--weights", "a=a.pth"]),
     "layers": ('layers = "a,b"', ["--layers", "a,b"]),

@@ -26,7 +26,7 @@ from vdna_metrics.reports.summary import interval_text, score_text
 
 CHECKOUT = Path(__file__).parents[2]
 OLD = str(CHECKOUT / "tests" / "files" / "schema1_leaderboard.json")
-OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40")
+OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40", "--diagnosis", "0")
 QUICK = (*OPTIONS, "--metrics", "emd,nfd", "--pictures", "0", "--no-fidelity")
 
 
@@ -96,7 +96,7 @@ def test_another_generator_or_metric_costs_only_what_is_new() -> None:
     _make("gen_a")
     arguments = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "0", "--no-fidelity", "--metrics")
     more = run("leaderboard", "gen_a", "gen_b.zip", *arguments, "emd,nfd").stderr
-    assert [line.split(": ")[1] for line in more.splitlines() if "images/s" in line] == ["gen_b"] * 2
+    assert [line.split(": ")[1] for line in more.splitlines() if "images/s" in line] == ["gen_b"]
     again = run("leaderboard", "gen_a", "gen_b.zip", *arguments, "emd,nfd").stderr
     assert "images/s" not in again
     before = set(Path("report/dnas").rglob("*.npz"))

@@ -21,7 +21,7 @@ COMMANDS = (
     "agreement", "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select",
     "desensitise", "rank", "references", "extractors", "protocols",
 )  # fmt: skip
-REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
+REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish", "normalise")
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from vdna_metrics.references.adding import add_ranges
 from vdna_metrics.references.store import user_store
 from vdna_metrics.reports import leaderboard_csv
 
-SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
+SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0, diagnosis=0)
 PLAN = LeaderboardPlan(("real",), (("gen_a", "gen_a"),), ("tiny",), SETTINGS)
 READING = Reading(batch_size=4)
 

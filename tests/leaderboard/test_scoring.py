@@ -42,7 +42,7 @@ from vdna_metrics.reports.summary import summarise
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
-SETTINGS = LeaderboardSettings(groups=4, bins=50, pictures=6)
+SETTINGS = LeaderboardSettings(groups=4, bins=50, pictures=6, diagnosis=0)
 READING = Reading(batch_size=5)
 
 
