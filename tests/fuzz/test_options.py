@@ -46,6 +46,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "references import": ("real.npz", "--name", "cats/some"),
     "references export": ("real.npz", "-o", "exported", "--format", "vdna"),
     "references publish": ("bsds500/test@vdna_tiny#gaussian", "--to", "shared"),
+    "references normalise": ("cats/pairs", "--validation", "cats/pairs"),
     "extractors show": ("tiny",),
 }
 # Which run for long as they should, start processes, or use the network.
@@ -72,6 +73,7 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("HF_ENDPOINT", "http://localhost:9")
         patch.setenv("HF_HUB_OFFLINE", "1")
         run("calibrate", "real", "-o", "ranges.npz", *_TINY)
+        run("references", "build", "real", "--name", "cats/pairs", "--kinds", "layer_gaussian", *_TINY)
         for name, source, kind in (
             ("real", "real", "histogram"),
             ("gen", "gen_a", "histogram"),

@@ -287,8 +287,7 @@ def normalise(name: str, validation: str, layers: tuple[str, ...] | None, confid
     record = add_normalisers(name, found)
     if as_json:
         return print_json([asdict(each) for each in found])
-    tell(record.name)
-    print_lines({"corrected" if each.corrected else "plain": str(each) for each in found})
+    print_lines({record.name: "; ".join(map(str, found))})
 
 
 @references.command("import")

@@ -43,10 +43,11 @@ class ClassConditionalDistance(SidedMetric):
 
     Args:
         metric: which distance, in which network, of which layers: any `DistanceMetric` of histograms or Gaussians,
-            built without ``reference=`` and not updated. It becomes this metric's.
+            built without ``reference=`` and not updated. It becomes a part of this one, which has its ``normalize``,
+            ``reset_real_features`` and ``state_device``.
         num_classes: number of classes; labels are from 0.
         class_names: of them, in the order of the labels; by default ``"0"``, ``"1"`` and so on.
-        references: DNAs of the real images, in the order of the labels, or ``{name or label: DNA}`` as `build_dnas`
+        references: DNAs of the real images, in the order of the labels, or ``{name or label: DNA}``, as `build_dnas`
             makes them of class folders or labels; each a ``VDNA``, a path, or a name from the store. Without any, real
             images are given to ``update(imgs, labels, real=True)``.
         reduction: ``"summary"`` gives the four numbers of `compute`, ``"class"`` ``{name: scalar}``.
@@ -155,14 +156,13 @@ class ClassConditionalDistance(SidedMetric):
             if len(references) != self.num_classes:
                 raise ValueError(f"Expected references of {self.num_classes} classes, got {len(references)}")
             references = dict(enumerate(references))
-        given = {str(name): reference for name, reference in references.items()}
         found, metric = [], self._metric
-        for place, name in enumerate(self.class_names):
-            key = name if name in given else str(place)
-            if key not in given:
-                raise ValueError(f"class {name!r} has no reference; {near_names(name, list(given))}")
+        for label, name in enumerate(self.class_names):
+            reference = references.get(name, references.get(label))
+            if reference is None:
+                raise ValueError(f"class {name!r} has no reference; {near_names(name, list(map(str, references)))}")
             with errors_of(f"class {name!r}"):
-                dna = metric._resolved(metric._opened(given[key], metric.extractor_name))
+                dna = metric._resolved(metric._opened(reference, metric.extractor_name))
                 metric._check_settings_of(dna, metric._empty)
             found.append(dna)
         return tuple(found)
@@ -236,13 +236,11 @@ class ClassConditionalDistance(SidedMetric):
                 activations were not finite.
         """
         real, generated = self._checked_sides()
+        asked = {"weights": self._metric.weights, "allow_subsampled": self._metric.allow_subsampled, **self._options()}
         values = []
-        for name, sides in zip(self.class_names, zip(real, generated, strict=True), strict=True):
-            metric = self._metric
+        for name, *sides in zip(self.class_names, real, generated, strict=True):
             with errors_of(f"class {name!r}"):
-                value = self.distance(
-                    *sides, weights=metric.weights, allow_subsampled=metric.allow_subsampled, **self._options()
-                )
+                value = self.distance(*sides, **asked)
             assert isinstance(value, Tensor)
             values.append(value)
         if self.reduction == "class":
