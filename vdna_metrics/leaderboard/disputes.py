@@ -13,10 +13,10 @@ Columns = Sequence[tuple[str, str]]
 
 
 def find_disputes(pairs: Sequence[PairRecord]) -> tuple[DisputeRecord, ...]:
-    """Pairs that a column of one network puts in one order, beyond chance, and one of another network in the other.
+    """Pairs that a distance in one network puts in one order, beyond chance, and in another network in the other.
 
-    Columns of one network that disagree are left out: that is the distances' doing. Disputes that are beyond chance on
-    both sides come first, then those of more columns.
+    Distances that disagree are left out, whose doing it is: a column is contradicted by one of the same distance alone,
+    as ``fid`` by ``fd_dinov2``. Disputes that are beyond chance on both sides come first, then those of more columns.
 
     Args:
         pairs: differences of a leaderboard's generators.
@@ -48,8 +48,13 @@ def find_disputes(pairs: Sequence[PairRecord]) -> tuple[DisputeRecord, ...]:
 
 
 def _across(better: Columns, worse: Columns, doubtful: Columns) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """Those of each side that another network contradicts."""
-    other = [(mine, yours) for mine, yours in product(better, [*worse, *doubtful]) if mine[0] != yours[0]]
-    mine, yours = {pair[0] for pair in other}, {pair[1] for pair in other}
+    """Those of each side that the same distance in another network contradicts."""
+    found = [pair for pair in product(better, [*worse, *doubtful]) if _contradict(*pair)]
+    mine, yours = {pair[0] for pair in found}, {pair[1] for pair in found}
     sides = ((better, mine), (worse, yours), (doubtful, yours))
     return tuple(tuple(column for column in side if column in kept) for side, kept in sides)
+
+
+def _contradict(mine: tuple[str, str], yours: tuple[str, str]) -> bool:
+    distances = {find_column(metric).distance.name for _, metric in (mine, yours)}
+    return mine[0] != yours[0] and len(distances) == 1

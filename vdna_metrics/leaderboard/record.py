@@ -345,8 +345,8 @@ class DisputeRecord:
         a: name of a generator.
         b: name of the other.
         better: ``(network, metric)`` of the columns by which ``a`` is better, beyond chance.
-        worse: of columns of other networks by which ``b`` is better, beyond chance.
-        doubtful: of columns of other networks by which ``b`` is better, as it may be by chance.
+        worse: of the same distances in other networks, by which ``b`` is better, beyond chance.
+        doubtful: likewise, as it may be by chance.
     """
 
     a: str

@@ -68,7 +68,10 @@ def dispute_summary(leaderboard: Leaderboard) -> list[str]:
 
 def columns_text(columns: Sequence[tuple[str, str]]) -> str:
     """Columns in a sentence."""
-    return listed([f"{find_column(metric).short} in {network}" for network, metric in columns], 4)
+    of_network: dict[str, list[str]] = {}
+    for network, metric in columns:
+        of_network.setdefault(network, []).append(find_column(metric).short)
+    return listed([f"{listed(names)} in {network}" for network, names in of_network.items()], 4)
 
 
 def _normaliser(record: NormaliserRecord) -> str:
