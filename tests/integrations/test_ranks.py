@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import run, stopped_at_work
+from helpers.commands import stopped_at_work
 
 from vdna_metrics.files import read_header
 
@@ -73,7 +73,7 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
     np.save("many.npy", np.random.default_rng(0).integers(0, 256, (160, 48, 48, 3), np.uint8))
     make = ("make", "many.npy", "--extractor", "seeded_resnet18", "--layers", "layer1_0")
     make += ("--batch-size", "2", "--workers", "0")
-    alone = run(*make, "-o", "alone")
+    alone = _start(*ALONE, *make, "-o", "alone")
     code, seen = stopped_at_work(
         lambda terminal: _start(*RANKS, *make, "-o", "ranks", stderr=terminal), signal.SIGTERM, timeout=600
     )
@@ -90,5 +90,5 @@ def test_ranks_that_are_told_to_stop_go_on(tmp_path: Path, monkeypatch: pytest.M
     assert code == 0, errors
     assert "of 160 images" in output
     assert not Path("ranks.checkpoint").exists()
-    assert alone.stdout == output.replace("ranks.npz", "alone.npz")
+    assert alone.communicate(timeout=600)[0].decode() == output.replace("ranks.npz", "alone.npz")
     assert Path("ranks.npz").read_bytes() == Path("alone.npz").read_bytes()
