@@ -58,7 +58,7 @@ def test_each_class_has_the_distance_of_its_images_alone(kind: str) -> None:
     found = _fed(_class_metric(kind)).compute()
     counts = [torch.bincount(labels) for labels in (OF_GENERATED, OF_REAL)]
     summary = class_summary(expected, *counts)
-    for name, value in summary._asdict().items():
+    for name, value in vars(summary).items():
         assert_same(found[name].double(), value.double(), rtol=1e-5, atol=1e-7)
 
 

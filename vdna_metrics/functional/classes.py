@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from vdna_metrics.functional.moments import to_float64
 
 
-class ClassSummary(NamedTuple):
+@dataclass(frozen=True)
+class ClassSummary:
     """What `class_summary` gives; scalars.
 
     Args:
