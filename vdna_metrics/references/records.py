@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -325,7 +325,7 @@ class Manifest:
         """As JSON text, equal for equal contents."""
         parts: dict[str, Any] = {"schema": SCHEMA}
         for part in ("references", "ranges"):
-            parts[part] = [_said(asdict(record)) for record in getattr(self, part)]
+            parts[part] = [_said(record) for record in getattr(self, part)]
         return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -344,11 +344,16 @@ class Manifest:
         return cls.of(manifest.records)
 
 
-def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields without those that say nothing, which earlier versions did not know."""
-    found = {name: value for name, value in fields.items() if value not in ("", ()) and value is not None}
-    if "normalisers" in found:
-        found["normalisers"] = [_said(each) for each in found["normalisers"]]
+def _said(record: ReferenceRecord | RangesRecord | FrechetNormaliser) -> dict[str, Any]:
+    """Its fields without those that need not be there and say nothing, which earlier versions did not know."""
+    optional = {item.name for item in fields(record) if item.default is not MISSING}
+    found = {
+        name: value
+        for name, value in asdict(record).items()
+        if name not in optional or (value not in ("", ()) and value is not None)
+    }
+    if "normalisers" in found and isinstance(record, ReferenceRecord):
+        found["normalisers"] = [_said(each) for each in record.normalisers]
     return found
 
 
