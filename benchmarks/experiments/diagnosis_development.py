@@ -12,12 +12,12 @@ from functools import partial
 
 import torch
 from _common import begin
-from _planted import diagnose_board, make_board, mixed_in_words, tally
+from _planted import DEVELOPED, diagnose_board, make_board, mixed_in_words, tally
 
 
 def main() -> None:
     experiment = begin(__file__, __doc__)
-    make = partial(make_board, experiment, held_out=False)
+    make = partial(make_board, experiment, kinds=DEVELOPED)
     photographs, small = experiment.open("imagenet_sample_1000.zip"), experiment.open("cifar10_jpeg_train.zip")
     for board in (
         make("ImageNet", photographs, 400, n=100),

@@ -91,7 +91,8 @@ def pixel_faults(shifts: Shifts, limits: Thresholds, unseen: list[str]) -> Itera
         )
         return
     sharpness = shifts["sharpness"]
-    blurred = shifts.fell("sharpness", limits.sharpness, limits)
+    fewer = shifts.fell("isolated", limits.isolated, limits) and sharpness.deviations < 0
+    blurred = shifts.fell("sharpness", limits.sharpness, limits) or fewer
     of_eight = shifts.rose("grid", limits.grid, limits) or (
         shifts.rose("borders", limits.borders, limits) and shifts["grid"].errors >= limits.errors
     )
@@ -119,11 +120,14 @@ def pixel_faults(shifts: Shifts, limits: Thresholds, unseen: list[str]) -> Itera
             (*(shifts[name].sign(name) for name in periods), sharpness.sign("sharpness")),
         )
     elif blurred:
+        name = min(("sharpness", "isolated"), key=lambda name: shifts[name].errors) if fewer else "sharpness"
+        what = "detail at edges has" if name == "sharpness" else "isolated pixels are"
+        of = "the reference's power" if name == "sharpness" else "the reference's"
         yield Fault(
             "blur",
-            f"Blurred: detail at edges has {_ratio(sharpness)} times the reference's power {_errors(sharpness)}",
-            abs(sharpness.deviations),
-            (sharpness.sign("sharpness"),),
+            f"Blurred: {what} {_ratio(shifts[name])} times {of} {_errors(shifts[name])}",
+            abs(shifts[name].deviations),
+            (sharpness.sign("sharpness"), shifts["isolated"].sign("isolated")),
         )
     noisy = [name for name in ("flat_noise", "isolated") if shifts.rose(name, limits.noise, limits)]
     if noisy and not (periods and not blurred):

