@@ -86,7 +86,7 @@ def missing_kinds(
 
 
 def _kinds(real: Tensor, fake: Tensor, seed: int) -> _Kinds:
-    random = np.random.default_rng(seed)
+    stream = np.random.default_rng(seed)
     scale = feature_scale(real)
     real, fake = real * scale, fake * scale
     rows = []
@@ -118,13 +118,13 @@ def _lacking(real: NDArray[np.int64], fake: NDArray[np.int64]) -> tuple[float, f
     return float(errors), float(real[few].sum() / n), float(fake[few].sum() / m)
 
 
-def _clusters(points: Tensor, number: int, random: np.random.Generator) -> Tensor:
+def _clusters(points: Tensor, number: int, stream: np.random.Generator) -> Tensor:
     """Centres of clusters by Lloyd's algorithm, from points that are drawn far from each other (k-means++)."""
-    centres = points[random.integers(len(points), size=1)]
+    centres = points[stream.integers(len(points), size=1)]
     for _ in range(number - 1):
         squared = torch.cdist(points, centres).amin(1).square().numpy()
         share = squared / squared.sum() if squared.sum() > 0 else None
-        centres = torch.cat([centres, points[random.choice(len(points), size=1, p=share)]])
+        centres = torch.cat([centres, points[stream.choice(len(points), size=1, p=share)]])
     for _ in range(10):
         nearest = torch.cdist(points, centres).argmin(1)
         members = torch.nn.functional.one_hot(nearest, number).double()
