@@ -91,12 +91,12 @@ def _kinds(real: Tensor, fake: Tensor, seed: int) -> _Kinds:
     real, fake = real * scale, fake * scale
     rows = []
     for _ in range(_SPLITS):
-        half, other = (real[part] for part in np.array_split(random.permutation(len(real)), 2))
+        half, other = (real[part] for part in np.array_split(stream.permutation(len(real)), 2))
         number = min(len(other), len(fake)) // _IMAGES_A_KIND
-        centres = _clusters(half, min(max(number, _LEAST_KINDS), _MOST_KINDS), random)
+        centres = _clusters(half, min(max(number, _LEAST_KINDS), _MOST_KINDS), stream)
         counts = [_counts(side, centres) for side in (other, fake)]
         n = min(len(half), len(other), len(fake), _MOST_FOR_RECALL)
-        some = fake[random.permutation(len(fake))[:n]]
+        some = fake[stream.permutation(len(fake))[:n]]
         own, found = (precision_recall(half[:n], side) for side in (other[:n], some))
         rows.append([*_lacking(*counts), *map(float, (*found, *own))])
     errors, reference, generated, precision, recall, own_precision, own_recall = np.mean(rows, axis=0).tolist()
