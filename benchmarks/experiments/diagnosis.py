@@ -2,7 +2,7 @@
 
     python benchmarks/experiments/diagnosis.py
 
-Thresholds were chosen on the boards of `diagnosis_development.py` (photographs of ImageNet, CIFAR-10's training
+Thresholds were chosen on the boards of `_diagnosis_development.py` (photographs of ImageNet, CIFAR-10's training
 images), and once more after a first run on held-out boards. These boards, of the second run, were held out from both:
 images of CIFAR-10's test set that the first had not, photographs of BSDS500 in other draws, and other ways to make each
 fault, in three severities each. The ways of the first run are `HELD_OUT` in `_planted.py`.

@@ -1,6 +1,6 @@
 """The boards on which the thresholds of diagnoses were chosen; those that judge them are in `diagnosis.py`.
 
-    python benchmarks/experiments/diagnosis_development.py
+    python benchmarks/experiments/_diagnosis_development.py
 
 Photographs of ImageNet and CIFAR-10's training images; Gaussian blur, Gaussian noise and impulses, Pillow's JPEG,
 offsets and gains of channels, bicubic and nearest enlargement, missing classes, exact copies and repeats.
