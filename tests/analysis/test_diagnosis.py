@@ -58,6 +58,7 @@ REFERENCE = DiagnosedSet(_pixels(300, 0))
         ({"borders": 2.0, "grid": 3.0, "sharpness": -1.5}, ["compression"]),
         ({"borders": 2.0, "grid": 3.0, "sharpness": -4.0}, ["compression", "blur"]),
         ({"borders": -2.0, "grid": -3.0}, []),
+        ({"grid": 3.0}, []),
         ({"quarters_of_bends": 2.0}, ["compression"]),
         ({"quarters_of_bends": 2.0, "sharpness": -3.0}, ["resized"]),
         ({"halves_of_steps": -2.0, "sharpness": -3.0}, ["resized"]),

@@ -93,9 +93,8 @@ def pixel_faults(shifts: Shifts, limits: Thresholds, unseen: list[str]) -> Itera
     sharpness = shifts["sharpness"]
     fewer = shifts.fell("isolated", limits.isolated, limits) and sharpness.deviations < 0
     blurred = shifts.fell("sharpness", limits.sharpness, limits) or fewer
-    of_eight = shifts.rose("grid", limits.grid, limits) or (
-        shifts.rose("borders", limits.borders, limits) and shifts["grid"].errors >= limits.errors
-    )
+    both = min(shifts["borders"].errors, shifts["grid"].errors) >= limits.errors
+    of_eight = both and (shifts["borders"].deviations >= limits.borders or shifts["grid"].deviations >= limits.grid)
     if of_eight:
         blurred = shifts.fell("sharpness", limits.sharpness_compressed, limits)
     periods = _periods(shifts, limits, compressed=of_eight, blurred=blurred)

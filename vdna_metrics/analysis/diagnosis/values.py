@@ -27,8 +27,8 @@ class Thresholds:
         isolated: loss of isolated pixels, likewise: medians keep edges.
         sharpness_compressed: likewise, beside compression.
         noise: rise of noise in flat parts, or of isolated pixels.
-        borders: rise, of JPEG's blocks.
-        grid: likewise, alone.
+        borders: rise, of JPEG's blocks, where the grid rises too.
+        grid: likewise, where borders rise too.
         blocks_of_four: rise of quarters of bends without a loss of sharpness, as other codecs leave it.
         halves: of steps, either way, of enlargement.
         quarters: of steps or bends, likewise.
