@@ -143,6 +143,7 @@ def test_what_is_of_no_column_has_sections_and_columns(tmp_path: Path) -> None:
     page = Page(write_report(replace(made, outside=scores, outside_agreement=agreements), Evidence(), tmp_path))
     assert not page.all("b")
     assert "<i>.csv" in page.text
+    assert "validation photographs (validation)" in page.text
     assert "{{ 7 * 7 }}" in page.text
     assert "49" not in page.text
     for text in ("FDr^k over 1 network", "Do outside scores agree?", "same order", "inconclusive", "0.500"):
