@@ -22,10 +22,11 @@ from helpers.image_files import encode
 from vdna_metrics.leaderboard import load_leaderboard
 from vdna_metrics.reports import rank_text
 from vdna_metrics.reports.html import write_report
+from vdna_metrics.reports.summary import interval_text, score_text
 
 CHECKOUT = Path(__file__).parents[2]
 OLD = str(CHECKOUT / "tests" / "files" / "schema1_leaderboard.json")
-OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40")
+OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40", "--diagnosis", "0")
 QUICK = (*OPTIONS, "--metrics", "emd,nfd", "--pictures", "0", "--no-fidelity")
 
 
@@ -34,7 +35,7 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images and networks of every test; no page is drawn, which has tests of its own."""
     put_small_sources(tmp_path, monkeypatch)
     monkeypatch.setattr(
-        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder: folder / "index.html"
+        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder, **_: folder / "index.html"
     )
 
 
@@ -46,7 +47,7 @@ def _make(*sources: str, options: tuple[str, ...] = QUICK, output: str = "report
 def test_a_leaderboard_is_printed_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table, JSON, CSV, Markdown and page have each generator by its name, with rank, interval and floor."""
     monkeypatch.setattr("vdna_metrics.cli.reports.write_report", write_report)
-    options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4")
+    options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4", "--figures", "svg")
     command = ("leaderboard", "gen_a/", "zip=gen_b.zip", "gen_c.npz", *options)
     monkeypatch.setattr("sys.argv", ["/usr/bin/vdna-metrics", *command])
     shown = run(*command).stdout
@@ -56,19 +57,18 @@ def test_a_leaderboard_is_printed_and_written(monkeypatch: pytest.MonkeyPatch) -
     for network, metric in leaderboard.columns:
         for score in leaderboard.column(network, metric):
             assert score.estimate is not None
-            bars = f"{score.estimate.low:#.4g} to {score.estimate.high:#.4g}"
-            line = next(
-                line for line in shown.splitlines() if score.generator in line and f"{score.value:#.4g}" in line
-            )
-            assert line.split()[0] == rank_text(score)
-            assert bars in line
+            own = [line.split() for line in shown.splitlines() if score.generator in line.split()]
+            line = next(line for line in own if line[-1] == score_text(score))
+            assert line[0] == rank_text(score)
+            assert line[3] == score_text(score, corrected=True)
+            assert tuple(line[4:7:2]) == interval_text(score.estimate)
         floor = leaderboard.floor(network, metric)
         if metric == "lfd":  # fewer images than neurons
             assert floor is None
             assert "no noise floor of layer Fréchet distance" in Path("report/leaderboard.md").read_text()
         else:
             assert floor is not None
-            assert f"Noise floor at 8 images: {floor.value:#.4g}" in shown
+            assert f"Noise floor of plain values at 8 images: {floor.value:.3g}"[:-1] in shown
     rows = list(csv.DictReader(Path("report/leaderboard.csv").read_text().splitlines()))
     assert len(rows) == len(leaderboard.scores) == 9
     assert float(rows[0]["value"]) == leaderboard.column("tiny", "emd")[0].value
@@ -92,7 +92,7 @@ def test_json_is_the_record() -> None:
 
 
 def test_another_generator_or_metric_costs_only_what_is_new() -> None:
-    """A second command reads the images of the new generator alone, a third the old ones for the new metric alone."""
+    """A second command reads the new generator alone, for network and pixels, a third the old ones for a new metric."""
     _make("gen_a")
     arguments = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "0", "--no-fidelity", "--metrics")
     more = run("leaderboard", "gen_a", "gen_b.zip", *arguments, "emd,nfd").stderr
@@ -265,7 +265,7 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["--reference", "real", "-o", "x"], 2, "no generators"),
         (["gen_a", "-o", "x"], 2, "Missing option '--reference'"),
         (["gen_a", "--reference", "real"], 2, "Missing option '-o'"),
-        (["gen_a", "--replay", "b.json"], 2, "no sources, --reference or --append"),
+        (["gen_a", "--replay", "b.json"], 2, "no sources, --reference, --scores or --append"),
         (["gen_a", "--reference", "real", "-o", "x", "--tolerance", "0.1"], 2, "--tolerance is for --replay"),
         (["gen_a", "--reference", "real", "-o", "x", "--metrics", "fid", "--extractors", "tiny"], 2, "own network"),
         (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid and sfid"),

@@ -92,11 +92,11 @@ def test_score_prints_them_beside_ours() -> None:
         }
     shown = run(*words).stdout
     assert "Distance from 12 images of real.npz" in shown
-    assert "entropy, higher is better" in shown
+    assert "entropy ↑" in shown
     assert "jsd," not in shown
     alone = run("score", "gen_a", "--reference", "real.npz", "--metrics", "entropy", "--by", "layer").stdout
     assert alone.startswith("Scores beside 12 images of real.npz, seen by tiny")
-    assert "entropy, higher is better by layer" in alone
+    assert "entropy ↑ by layer" in alone
 
 
 @pytest.mark.parametrize(
@@ -180,4 +180,4 @@ def test_rank_orders_by_them(name: str) -> None:
     assert ranked == pytest.approx(expected, rel=1e-9)
     assert list(ranked) == sorted(expected, key=lambda image: expected[image], reverse=name == "entropy")
     shown = run(*words).stdout
-    assert f"{name} (nats) from real.npz" in shown or "entropy (nats), higher is better beside real.npz" in shown
+    assert f"{name} (nats) from real.npz" in shown or "entropy (nats) ↑ beside real.npz" in shown

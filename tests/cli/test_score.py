@@ -17,6 +17,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vdna_metrics import build_dnas, compare, create_extractor, load_reference, load_vdna
+from vdna_metrics.dna import Column
+from vdna_metrics.dna.columns import _NAMED
 from vdna_metrics.dna.distances import bin_width
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
@@ -127,6 +129,31 @@ def test_score_prints_the_distances_that_the_library_gives() -> None:
             assert result[f"{metric}_by_layer"] == {layer: float(value) for layer, value in layers.items()}
     assert printed["extractor"] == "tiny"
     assert [(dna["kind"], dna["n_images"]) for dna in printed["reference"]] == [(kind, 12) for kind in KINDS]
+
+
+def test_metrics_of_several_networks_are_scored_in_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric that names its network is measured in it, beside those of `--extractor`, each image once a network."""
+    monkeypatch.setitem(_NAMED, "ofd", Column("lfd", name="ofd", extractor="other", layers=("second",)))
+    common = ("score", "gen_a", "gen_b.zip", "--reference", "real", "--json")
+    result = run(*common, "--extractor", "tiny", "--metrics", "emd,ofd,nfd", "--bins", "50")
+    passes = [line.rpartition(":")[0] for line in result.stderr.splitlines() if line.endswith("images/s")]
+    sets = ("real: real", "gen_a", "gen_b.zip")
+    assert passes == [f"{network}: {name}" for network in ("tiny", "other") for name in sets]
+    both = json.loads(result.stdout)
+    assert both["extractors"] == {"emd": "tiny", "nfd": "tiny", "ofd": "other"}
+    alone = [
+        run_json(*common[:-1], "--extractor", "tiny", "--metrics", "emd,nfd", "--bins", "50")["results"],
+        run_json(*common[:-1], "--metrics", "ofd")["results"],
+    ]
+    assert both["results"] == [{**ours, "ofd": own["ofd"]} for ours, own in zip(*alone, strict=True)]
+    real = build_dnas("real", create_extractor("other"), ["layer_gaussian"], layers=["second"])["layer_gaussian"]
+    fake = build_dnas("gen_a", create_extractor("other"), ["layer_gaussian"], layers=["second"])["layer_gaussian"]
+    assert both["results"][0]["ofd"] == float(compare.layer_frechet(real, fake))
+    real.save("real_ofd.npz")
+    run("make", "real", "-o", "real_emd.npz", "--extractor", "tiny", "--bins", "50")
+    named = run_json(*common[:-3], "--reference", "real_ofd.npz", "--reference", "real_emd.npz", "--metrics", "ofd,emd")
+    values = [{name: result[name] for name in ("images", "emd", "ofd")} for result in both["results"]]
+    assert [{name: result[name] for name in ("images", "emd", "ofd")} for result in named["results"]] == values
 
 
 def test_score_shows_a_row_a_source_and_a_table_a_metric() -> None:
@@ -250,7 +277,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["nowhere", "--reference", "real"], "no file, folder or reference 'nowhere'"),
         (["gen_aa", "--reference", "real"], "did you mean 'gen_a'"),
         (["gen_a", "nowhere", "--reference", "real"], "no file, folder or reference 'nowhere'"),
-        (["hollow", "--reference", "real"], "'hollow' has 0 files"),
+        (["hollow", "--reference", "real"], "in 'hollow', found nothing"),
         (["gen_a", "--reference", "reall"], "no file, folder or reference 'reall'; did you mean 'real' or 'real.npz'?"),
         (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bs"),
         (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),

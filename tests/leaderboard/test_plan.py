@@ -14,6 +14,7 @@ import torch
 from helpers.commands import put_small_sources, small_images, write_folder
 
 from vdna_metrics import Reading, calibrate, create_extractor
+from vdna_metrics.analysis import ScoreColumn
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.leaderboard import (
     Leaderboard,
@@ -31,7 +32,7 @@ from vdna_metrics.references.adding import add_ranges
 from vdna_metrics.references.store import user_store
 from vdna_metrics.reports import leaderboard_csv
 
-SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
+SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0, diagnosis=0)
 PLAN = LeaderboardPlan(("real",), (("gen_a", "gen_a"),), ("tiny",), SETTINGS)
 READING = Reading(batch_size=4)
 
@@ -175,6 +176,39 @@ def test_a_generator_is_added(tmp_path: Path) -> None:
     more, _ = append_to_leaderboard(made, both[1:], cache=cache, reading=READING)
     assert more.scores == whole.scores
     assert more.notes[0] == "gen_a is not there: gen_a is scored by the DNAs that were kept of it"
+
+
+def test_outside_scores_and_the_validation_set_are_in_the_plan(tmp_path: Path) -> None:
+    """A replay has them from the record alone, an addition keeps them and takes scores of new generators."""
+    write_folder(tmp_path / "held_out", small_images(9, 5))
+    elo = ScoreColumn("Elo", True, {"gen_a": 1200.0}, source="gone.csv")
+    settings = replace(SETTINGS, metrics=("lfd",), equalise=True)
+    plan = replace(PLAN, settings=settings, validation="held_out", outside=(elo,))
+    made = _saved(make_leaderboard(plan, reading=READING, cache=tmp_path / "dnas")[0])
+    assert made.validation is not None
+    assert (made.validation.name, made.validation.n_images, made.validation.n_found) == ("held_out", 8, 9)
+    assert LeaderboardPlan.from_leaderboard(made).outside == (elo,)
+    again, _ = replay_leaderboard(made, reading=READING)
+    assert leaderboard_differences(made, again, tolerance=0) == []
+    assert (again.outside, again.ratios) == (made.outside, made.ratios)
+    rated = ScoreColumn("Elo", True, {"gen_a": 1200.0, "b": 1100.0})
+    people = ScoreColumn("error rate", True, {"b": 0.2})
+    more, _ = append_to_leaderboard(made, [("b", "gen_b.zip")], outside=[people, rated], reading=READING)
+    assert more.outside == (rated, people)
+    assert [ratio.generator for ratio in more.ratios] == ["gen_a", "b"]
+    assert [each.score for each in more.outside_agreement][:1] == ["Elo"]
+    shutil.rmtree("held_out")
+    kept, _ = append_to_leaderboard(made, [("b", "gen_b.zip")], cache=tmp_path / "dnas", reading=READING)
+    assert kept.outside == (elo,)
+    assert kept.notes[0] == "held_out is not there: held_out is scored by the DNAs that were kept of it"
+    write_folder(tmp_path / "held_out", small_images(9, 6))
+    with pytest.raises(ValueError, match="held_out changed: its images had the manifest"):
+        replay_leaderboard(made, reading=READING)
+    with pytest.raises(ValueError, match="validation differ: the leaderboard has held_out, got real"):
+        LeaderboardPlan.from_leaderboard(made).check_same({"validation": "real"})
+    theirs = replace(made, settings={**made.settings, "validation": "https://host.invalid/theirs.json"})
+    with pytest.raises(ValueError, match=r"names the address https://host\.invalid/theirs\.json"):
+        replay_leaderboard(theirs)
 
 
 def test_clusters_are_in_the_plan(tmp_path: Path) -> None:

@@ -48,25 +48,34 @@ def _with_first(leaderboard: Leaderboard, **changes: Any) -> Leaderboard:
 
 
 def test_a_row_has_its_value_interval_and_rank() -> None:
-    """Rows run from the nearest down: a bar from low to high, its tick at the corrected value, a plain dot."""
+    """Rows run from the nearest down: a bar from low to high and a dot at the corrected value; no plain number."""
     ax = _inside(ranking_chart(LEADERBOARD, "tiny", "emd"))
     column = LEADERBOARD.column("tiny", "emd")
     names = ["1 photographs", "2–3 blurred photographs", "2–3 dead leaves", "4 squares", "5 white noise"]
     assert [label.get_text() for label in ax.get_yticklabels()] == names
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
-    rows = [ax.lines[3 * place : 3 * place + 3] for place in range(len(column))]
-    for place, (score, (bar, tick, dot)) in enumerate(zip(column, rows, strict=True)):
+    rows = [ax.lines[2 * place : 2 * place + 2] for place in range(len(column))]
+    assert len(ax.lines) == 2 * len(column)
+    for place, (score, (bar, dot)) in enumerate(zip(column, rows, strict=True)):
         assert score.estimate is not None
         assert list(bar.get_xdata()) == [score.estimate.low, score.estimate.high]
-        assert list(tick.get_xdata()) == [score.estimate.corrected]
-        assert list(dot.get_xdata()) == [score.value]
-        assert {*bar.get_ydata(), *tick.get_ydata(), *dot.get_ydata()} == {place}
+        assert list(dot.get_xdata()) == [score.estimate.corrected]
+        assert {*bar.get_ydata(), *dot.get_ydata()} == {place}
         assert dot.get_color() == generator_colours(LEADERBOARD)[score.generator]
+    assert "VDNA-EMD (bins), corrected in tiny" in [text.get_text() for text in ax.texts]
+
+
+def test_plain_values_stand_beside_the_floor() -> None:
+    """Where one set has no corrected value, all dots are plain ones, beside the floor, which is of plain ones."""
+    first, *others = LEADERBOARD.scores
+    plain = replace(LEADERBOARD, scores=(replace(first, estimate=None, rank=None), *others))
+    ax = _inside(ranking_chart(plain, "tiny", "emd"))
+    *dots, line = ax.lines
+    assert [dot.get_xdata()[0] for dot in dots] == [score.value for score in plain.column("tiny", "emd")]
     floor = LEADERBOARD.floor("tiny", "emd")
     assert floor is not None
-    assert set(ax.lines[-1].get_xdata()) == {floor.value}
+    assert set(line.get_xdata()) == {floor.value}
     assert "noise floor 5.00 (n = 200)" in [text.get_text() for text in ax.texts]
-    assert "VDNA-EMD (bins) in tiny" in [text.get_text() for text in ax.texts]
 
 
 @pytest.mark.parametrize(("farthest", "scale"), [(2, "linear"), (5, "log")])
@@ -78,14 +87,15 @@ def test_the_scale_is_logarithmic_only_for_far_ones(farthest: int, scale: str) -
     assert (ax.get_xlim()[0] == 0) == (scale == "linear")
 
 
-def test_a_corrected_distance_below_zero_has_no_place_on_a_logarithmic_scale() -> None:
-    """Its tick is left out and its bar begins at the edge, and nothing is lost of the others."""
-    ax = ranking_chart(_with_first(LEADERBOARD, estimate={"low": 0.0, "corrected": -0.1}), "tiny", "emd")
+@pytest.mark.parametrize("corrected", [-0.1, 0.2])
+def test_near_zero_the_scale_is_linear(corrected: float) -> None:
+    """A corrected distance that may be 0 has its place on the axis with its whole interval, at 0 one that is below."""
+    ax = ranking_chart(_with_first(LEADERBOARD, estimate={"low": 0.0, "corrected": corrected}), "tiny", "emd")
     _inside(ax)
-    assert ax.get_xscale() == "log"
+    assert ax.get_xscale() == "linear"
     bar, dot = ax.lines[:2]
-    assert bar.get_xdata()[0] == ax.get_xlim()[0]
-    assert dot.get_marker() == "o"
+    assert bar.get_xdata()[0] == 0.0 >= ax.get_xlim()[0]
+    assert dot.get_xdata()[0] == max(0.0, corrected) >= ax.get_xlim()[0]
 
 
 def test_a_leaderboard_without_estimates_has_dots_alone() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
+from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, check_memory, open_any
 from vdna_metrics.distributions import (
     FeatureSample,
     GaussianDistribution,
@@ -21,6 +21,8 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.memory import StateSize
+from vdna_metrics.distributions.parts import some_images
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.directions import features_layer
@@ -293,7 +295,7 @@ def make_dnas(
             for place, rows in _parts_of(partitions[keys[0]], batch.indices):
                 chosen, hashes = x, known
                 if rows is not None:
-                    chosen = {layer: values.index_select(1, rows.to(values.device)) for layer, values in x.items()}
+                    chosen = some_images(x, rows)
                     hashes = None if hashes is None else hashes[rows]
                 for key in keys:
                     filled[key][place].fill_(chosen, hashes)

@@ -39,9 +39,9 @@ def measured(
 
 
 def heading(column: Column, *, unit: bool = False) -> str:
-    """A column's name, with what its values cannot be read without."""
+    """A column's name, with what its values cannot be read without: its unit, and an arrow to the better ones."""
     name = with_unit(column.name, column.unit) if unit else column.name
-    return name if column.distance.says_how_far else f"{name}, {column.distance.direction} is better"
+    return name if column.distance.says_how_far else f"{name} {'↑' if column.distance.higher_is_better else '↓'}"
 
 
 def distance_from(columns: Sequence[Column], reference: str) -> str:

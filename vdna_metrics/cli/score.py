@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
 from vdna_metrics.cli.options import nested
+from vdna_metrics.cli.protocols import protocol_of
 from vdna_metrics.cli.results import (
     described,
     distance_from,
@@ -21,6 +23,7 @@ from vdna_metrics.cli.results import (
     seen_by,
 )
 from vdna_metrics.cli.screen import (
+    StartBar,
     is_main,
     print_by_layer,
     print_by_neuron,
@@ -29,8 +32,7 @@ from vdna_metrics.cli.screen import (
     progress_bars,
     tell,
 )
-from vdna_metrics.cli.settings import Comparison, find_comparison
-from vdna_metrics.distributions import Kind
+from vdna_metrics.cli.settings import Comparison, find_comparison, find_comparisons
 from vdna_metrics.dna import VDNA, Column
 from vdna_metrics.dna.caveats import bins_note, number_caveat
 from vdna_metrics.dna.distances import with_unit
@@ -40,26 +42,38 @@ from vdna_metrics.files import errors_of
 Measured = tuple[str, VDNA, dict[str, Any]]
 
 
-def _compare_sets(task: Comparison, by: str | None, allow_subsampled: bool) -> tuple[dict[Kind, VDNA], list[Measured]]:
-    """The DNAs of the reference, and what is measured of each set; DNAs that there are not are made of the images."""
-    found = []
+def _compare_sets(
+    tasks: Sequence[Comparison], by: str | None, allow_subsampled: bool
+) -> tuple[list[VDNA], list[Measured]]:
+    """DNAs of the reference, and what is measured of each set; DNAs that there are not are made of the images."""
+    reference: list[VDNA] = []
+    dnas: dict[str, VDNA] = {}
+    values: dict[str, dict[str, Any]] = {}
     with progress_bars() as start:
-        real = task.real_dnas(start)
-        for images in task.generated:
-            fake = task.dnas_of(images, start, images.source, real)
-            values: dict[str, Any] = {}
-            task.note_caveats(images.source, fake, real)
-            for column in task.columns:
-                kind = column.kind
-                with errors_of(f"{task.reference.source} and {images.source}"):
-                    values |= measured(column, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
-            found.append((images.source, fake[task.kinds[0]], values))
-    task.notes.add(number_caveat({name: dna.n_images for name, dna, _ in found}))
-    return real, found
+        for task in tasks:
+            seen = start if len(tasks) == 1 else _named(start, task.settings.extractor)
+            real = task.real_dnas(seen)
+            reference += real.values()
+            for images in task.generated:
+                fake = task.dnas_of(images, seen, images.source, real)
+                task.note_caveats(images.source, fake, real)
+                dnas.setdefault(images.source, fake[task.kinds[0]])
+                for column in task.columns:
+                    kind = column.kind
+                    with errors_of(f"{task.reference.source} and {images.source}"):
+                        found = measured(column, real[kind], fake[kind], by, allow_subsampled=allow_subsampled)
+                    values.setdefault(images.source, {}).update(found)
+    tasks[0].notes.add(number_caveat({name: dna.n_images for name, dna in dnas.items()}))
+    return reference, [(source, dna, values[source]) for source, dna in dnas.items()]
+
+
+def _named(start: StartBar, network: str) -> StartBar:
+    """Bars that say which network looks."""
+    return lambda name, total: start(f"{network}: {name}", total)
 
 
 def _print(
-    task: Comparison,
+    tasks: Sequence[Comparison],
     told: dict[str, Any],
     rows: list[dict[str, Any]],
     title: str,
@@ -68,25 +82,27 @@ def _print(
     unit: bool,
 ) -> None:
     """Tables of all columns and of their parts, or JSON with what else is told."""
-    warnings = say_notes(task.notes, task.read)
-    widths = {column: max(row.get(f"{column.name}_bin_width", 0.0) for row in rows) for column in task.columns}
+    read = list(dict.fromkeys(tasks[0].read))
+    warnings = say_notes(tasks[0].notes, read)
+    layouts = {column: task.settings.layout for task in tasks for column in task.columns}
+    widths = {column: max(row.get(f"{column.name}_bin_width", 0.0) for row in rows) for column in layouts}
     note = bins_note({with_unit(column.name, column.unit): width for column, width in widths.items() if width})
     if as_json:
         told = told if note is None else {**told, "ranges": "auto"}
-        return print_json({**told, "results": rows, "read": task.read, "warnings": warnings})
+        return print_json({**told, "results": rows, "read": read, "warnings": warnings})
     first, *_ = rows[0]
-    headings = {column.name: heading(column, unit=unit) for column in task.columns}
-    keys = [first, "n_images", *headings]
+    headings = {column: heading(column, unit=unit) for column in layouts}
+    keys = [first, "n_images", *(column.name for column in headings)]
     print_table(title, [first, "n", *headings.values()], [[row[key] for key in keys] for row in rows])
     if note is not None:
         tell(f"{note[0].upper()}{note[1:]}.", "")
     names = [row[first] for row in rows]
-    for name, text in headings.items() if by else ():
-        parts = [row[f"{name}_by_{by}"] for row in rows]
+    for column, text in headings.items() if by else ():
+        parts = [row[f"{column.name}_by_{by}"] for row in rows]
         if by == "layer":
             print_by_layer(f"{text} by layer", names, parts)
         else:
-            print_by_neuron(f"{text} by neuron", names, parts, task.settings.layout.neurons)
+            print_by_neuron(f"{text} by neuron", names, parts, layouts[column].neurons)
 
 
 def _of_images(dna: VDNA) -> dict[str, Any]:
@@ -100,6 +116,7 @@ class ScoreOptions:
 
     references: tuple[str, ...] = options.references_option("", required=True)
     columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd", several=True)
+    protocol: str | None = options.protocol_option()
     by: str | None = options.by_option()
     neurons: options.NeuronOptions = nested(options.NeuronOptions)
     making: options.DNAOptions = nested(options.DNAOptions, "the reference's, else ")
@@ -114,23 +131,30 @@ class ScoreOptions:
 def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
     """Score sets of generated images against real ones."""
     columns, making, neurons, by = given.columns, given.making, given.neurons, given.by
+    options.check_protocol(given.protocol)
     check_root(making.reading.root, *given.references, *sources)
-    task = find_comparison(given.references, sources, columns, making, neurons, by=by, checkpoint=given.checkpoint)
-    real, found = _compare_sets(task, by, given.allow_subsampled)
+    tasks = find_comparisons(given.references, sources, columns, making, neurons, by=by, checkpoint=given.checkpoint)
+    real, found = _compare_sets(tasks, by, given.allow_subsampled)
     if not is_main():
         return
-    forget(task.reading.checkpoint)
+    forget(tasks[0].reading.checkpoint)
     results = [
         {"images": source, "n_images": dna.n_images, "skipped": dna.provenance.skipped, **_of_images(dna), **values}
         for source, dna, values in found
     ]
-    described_dnas = [described(dna) for dna in real.values()]
-    told = {"reference": described_dnas, "extractor": task.settings.extractor, **vars(neurons)}
-    images = f"{real[columns[0].kind].n_images} images of {', '.join(given.references)}"
-    title = f"{distance_from(columns, images)}, {seen_by(task.settings.extractor, neurons)}"
-    _print(task, told, results, title, by, as_json, unit=False)
+    first, *others = tasks
+    networks = {column.name: task.settings.extractor for task in tasks for column in task.columns}
+    told = {"reference": [described(dna) for dna in real], "extractor": first.settings.extractor, **vars(neurons)}
+    departing = protocol_of(given.protocol, first, real[0], {name: dna for name, dna, _ in found})
+    told |= {} if departing is None else {"protocol": asdict(departing)}
+    images = f"{real[0].n_images} images of {', '.join(given.references)}"
+    title = f"{distance_from(columns, images)}, {seen_by(first.settings.extractor, neurons)}"
+    if others:
+        told["extractors"] = networks
+        title += "".join(f", {', '.join(each.name for each in t.columns)} by {t.settings.extractor}" for t in others)
+    _print(tasks, told, results, title, by, as_json, unit=False)
     if not as_json:
-        print_accounts({name: dna for name, dna, _ in [("reference", real[columns[0].kind], {}), *found]})
+        print_accounts({name: dna for name, dna, _ in [("reference", real[0], {}), *found]})
 
 
 @dataclass(frozen=True)
@@ -160,13 +184,13 @@ def compare(reference: str, generated: tuple[str, ...], given: CompareOptions, a
     check_root(making.reading.root, reference, *generated)
     column = given.column or default_column(reference, making.network, making.reading.root)
     task = find_comparison([reference], generated, [column], making, neurons, by=by, unit=given.unit)
-    dnas, found = _compare_sets(task, by, given.allow_subsampled)
+    (real,), found = _compare_sets([task], by, given.allow_subsampled)
     if not is_main():
         return
     (column,) = task.columns
     results = [{"dna": source, "n_images": dna.n_images, **_of_images(dna), **values} for source, dna, values in found]
     told = {"reference": reference, "metric": column.name, "unit": column.unit, **vars(neurons)}
-    images = f"{reference}, {dnas[column.kind].n_images} images {seen_by(task.settings.extractor, neurons)}"
-    _print(task, told, results, distance_from([column], images), by, as_json, unit=True)
+    images = f"{reference}, {real.n_images} images {seen_by(task.settings.extractor, neurons)}"
+    _print([task], told, results, distance_from([column], images), by, as_json, unit=True)
     if not as_json:
-        print_accounts({name: dna for name, dna, _ in [(reference, dnas[column.kind], {}), *found]})
+        print_accounts({name: dna for name, dna, _ in [(reference, real, {}), *found]})

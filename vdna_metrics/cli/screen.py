@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vdna_metrics.images.sources import ImageSource
 
 Report = Callable[[int, "int | None"], None]  # images done, images in all
+_NUMBER = re.compile(r"[-−]?[0-9.]+(e[-−+]?[0-9]+)?|nan|inf")
 StartBar = Callable[[str, int], Report]  # what to call it, images in all
 
 
@@ -110,7 +112,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     """A title, names of columns, and rows, no wider than the terminal."""
     cells = [[number(cell) if isinstance(cell, float) else printable(str(cell)) for cell in row] for row in rows]
     widest = [max(len(row[place]) for row in cells) for place in range(len(columns))]
-    numeric = [not isinstance(cell, str) for cell in rows[0]]
+    numeric = [all(map(_NUMBER.fullmatch, filter(None, column))) for column in zip(*cells, strict=True)]
     # Numbers and short names are never folded, however narrow the terminal. The room that they leave goes first to
     # those that want least.
     widths = [wide if number else min(wide, 16) for wide, number in zip(widest, numeric, strict=True)]

@@ -51,7 +51,7 @@ from vdna_metrics.references import ImageSet, resolve
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA
 
 NO_NETWORK = NetworkOptions(
-    None, None, None, RunningOptions(None, None, None, None, None, None, False, None, False, False)
+    None, (), None, RunningOptions(None, None, None, None, None, None, False, None, False, False)
 )
 NO_HISTOGRAMS = HistogramOptions(None, None, None)
 NO_FEATURES = FeatureOptions(None)
@@ -209,21 +209,22 @@ def _find_extractor(
 ) -> tuple[FeatureExtractor, list[str] | None]:
     """The network, and the names of the layers that were asked for."""
     name, layers, paths = options.extractor, options.layers, None
-    own = {column.name: column.extractor for column in columns}
-    if name is None and reference is None and columns and len(set(own.values())) == 1:
-        name = next(iter(own.values()))
+    own = {column.extractor for column in columns}
+    if name is None and reference is None and len(own) == 1:
+        (name,) = own
     running = vars(options.running)
     if reference is not None:
         if name is None:
             name = rebuildable_name(reference.provenance.extractor, reference.fingerprint)
         paths, running = paths_of(reference, name, options.name), running_as(reference.fingerprint, running)
     name = name or DEFAULT_EXTRACTOR
-    for column, extractor in own.items():  # how a network resizes its images is left to the user
-        if extractor is not None and get_spec(extractor).architecture != get_spec(name).architecture:
+    for column in columns:
+        if not _sees(name, column):
             raise click.UsageError(
-                f"{column} is defined in {extractor}, and these images are seen by {name}: score {column} by itself"
+                f"{column.name} is defined in {column.extractor}, and these images are seen by {name}: score "
+                f"{column.name} by itself"
             )
-    network, layout = extractor_and_layout(name, layers, paths=paths, weights_path=options.weights, **running)
+    network, layout = extractor_and_layout(name, layers, paths=paths, weights_path=options.file, **running)
     return network, None if layers is None else list(layout)
 
 
@@ -343,6 +344,72 @@ class Comparison:
                 of = None if like is None else like[kind].layout
                 dnas[kind] = dna if of is None else dna.select(list(of), of.neurons)
         return {kind: dnas[kind] for kind in self.kinds}
+
+
+def find_comparisons(
+    references: Sequence[str],
+    sources: Sequence[str],
+    columns: Sequence[Column],
+    options: DNAOptions,
+    neurons: NeuronOptions = ALL_NEURONS,
+    *,
+    by: str | None = None,
+    checkpoint: str | None = None,
+) -> list[Comparison]:
+    """A comparison by each network: that of the options first, then those that columns name.
+
+    Arguments are those of `find_comparison`.
+    """
+    own = dict.fromkeys(column.extractor for column in columns if column.extractor is not None)
+    named = {name: file for name, _, file in (text.partition("=") for text in options.network.weights) if name in own}
+    files = tuple(text for text in options.network.weights if text.partition("=")[0] not in own)
+    first = options.network.extractor
+    if first is None and any(column.extractor is None for column in columns):
+        known = resolve(*references, kinds=inputs.kinds_of(columns), root=options.reading.root).networks
+        others = [name for name in known if not any(_sees(name, column) for column in columns if column.extractor)]
+        first = next(iter([*others, *known]), DEFAULT_EXTRACTOR)
+        network = replace(options.network, extractor=first if len(known) > 1 else None)
+    elif first is None:
+        first, *_ = own
+        network = replace(options.network, extractor=first if len(own) > 1 else None)
+    else:
+        network = options.network
+    groups: dict[str | None, list[Column]] = {}
+    for column in columns:
+        groups.setdefault(None if _sees(first, column) else column.extractor, []).append(column)
+    if len(groups) > 1:
+        for flag, file in (("--neurons", neurons.neurons), ("--neuron-weights", neurons.neuron_weights)):
+            if file is not None:
+                raise click.UsageError(f"{flag} is of one network, got {', '.join([first, *filter(None, groups)])}")
+    inputs.check_making_options(inputs.kinds_of(columns), options)
+    tasks = []
+    for name, mine in groups.items():
+        weights = tuple(named[each] for each in dict.fromkeys(column.extractor for column in mine) if each in named)
+        seen = replace(network, weights=files or weights)
+        if name is not None:
+            seen = NetworkOptions(name, weights, None, options.network.running.of_named)
+        kinds = inputs.kinds_of(mine)
+        making = replace(
+            options,
+            network=seen,
+            histograms=options.histograms if "histogram" in kinds else NO_HISTOGRAMS,
+            features=options.features if "features" in kinds else NO_FEATURES,
+        )
+        tasks.append(find_comparison(references, sources, mine, making, neurons, by=by, checkpoint=checkpoint))
+    return [replace(task, notes=tasks[0].notes, read=tasks[0].read) for task in tasks]
+
+
+def _sees(network: str, column: Column) -> bool:
+    """Whether a column is of a network; how it resizes its images, and weights of a file, are left to the user."""
+    if column.extractor in (None, network):
+        return True
+    try:
+        spec = get_spec(network)
+    except ValueError:  # of a module of the user's
+        return False
+    known = get_spec(column.extractor)
+    of_it = spec.architecture == known.architecture and (is_own(network) or spec.weights == known.weights)
+    return of_it and set(column.layers or ()) <= set(spec.layers)
 
 
 def find_comparison(

@@ -7,12 +7,15 @@ from collections import Counter
 from vdna_metrics.analysis.uncertainty import Estimate
 from vdna_metrics.analysis.uncertainty.estimates import LEAST_CLUSTERS
 from vdna_metrics.dna.columns import Column, find_column
-from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score
+from vdna_metrics.leaderboard.recommendation import recommend
+from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score, are_corrected
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
+from vdna_metrics.reports.networks import dispute_summary
+from vdna_metrics.reports.outside import outside_sentences
 
 
 def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
-    """What a leaderboard says, from its records alone; the first column decides, the others are compared with it.
+    """What a leaderboard says, from its records alone, by the column to report; the others are compared with it.
 
     Args:
         leaderboard: with at least one score.
@@ -23,24 +26,42 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     Raises:
         ValueError: for a leaderboard without scores.
     """
-    if not leaderboard.columns:
-        raise ValueError("this leaderboard has no scores")
-    network, metric = leaderboard.columns[0]
+    best = recommend(leaderboard)
+    network, metric = best.network, best.metric
     scores, column = leaderboard.column(network, metric), find_column(metric)
     sentences = [_first(leaderboard, scores, network, column)]
+    if len(leaderboard.columns) > 1:
+        sentences.append(f"Report {column.title} in {quoted(network)}: {best.reason}.")
     if column.distance.bias is None or any(score.estimate is None for score in scores):
         sentences.append(_no_error_bars(leaderboard, scores, column))
     elif any(score.estimate is not None and score.estimate.low is None for score in scores):
         sentences.append(_withheld(scores, column))
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)
+    sentences += runs_sentences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
     if floor is not None:
         sentences.append(_floor(scores, floor, column))
     if len(leaderboard.columns) > 1 and len(scores) > 1:
         sentences.append(_other_columns(leaderboard, scores[0].generator))
-    sentences += _copies(leaderboard)
+    sentences += [*outside_sentences(leaderboard), *dispute_summary(leaderboard), *_copies(leaderboard)]
     return tuple(sentences)
+
+
+def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
+    """What runs say of the differences between generators, and how much of an interval they make."""
+    found = []
+    for record in leaderboard.runs_of(network, metric):
+        if record.between is not None and record.resampling:
+            times = (record.between**2 + record.resampling**2) ** 0.5 / record.resampling
+            found.append(
+                f"Runs of {record.label} vary {times:.1f} times as much as the chance of their images explains."
+            )
+    pairs = [pair for pair in leaderboard.run_pairs if (pair.network, pair.metric) == (network, metric)]
+    open_ = [f"{pair.a} against {pair.b}" for pair in pairs if pair.tied]
+    if open_:
+        found.append(f"Inconclusive, since runs vary as much: {listed(open_)}.")
+    return found
 
 
 def percent(leaderboard: Leaderboard) -> str:
@@ -48,11 +69,19 @@ def percent(leaderboard: Leaderboard) -> str:
     return f"{100 * leaderboard.confidence:g} %"
 
 
-def score_text(score: Score) -> str:
-    """A plain value, with the digits that its error leaves it."""
+def score_text(score: Score, *, corrected: bool = False) -> str:
+    """A plain value, or the corrected one, with the digits that its error leaves it."""
     if score.estimate is None:
         return significant(score.value)
-    return fixed(score.value, decimals(score.value, score.estimate.standard_error))
+    value = inside(score.estimate) if corrected else score.value
+    return fixed(value, decimals(score.value, score.estimate.standard_error))
+
+
+def inside(estimate: Estimate) -> float:
+    """A corrected value, inside its interval, which ends where a set and itself are; the correction may go beyond."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.corrected
+    return min(max(estimate.corrected, estimate.low), estimate.high)
 
 
 def has_interval(score: Score) -> bool:
@@ -60,12 +89,12 @@ def has_interval(score: Score) -> bool:
     return score.estimate is not None and score.estimate.low is not None
 
 
-def interval_text(estimate: Estimate) -> tuple[str, str, str] | None:
-    """Corrected value, and the ends of its interval, with as many digits; nothing where the interval is withheld."""
-    if estimate.low is None or estimate.high is None:
+def interval_text(estimate: Estimate | None) -> tuple[str, str] | None:
+    """The ends of the interval of a corrected value, with its digits; nothing where there is none."""
+    if estimate is None or estimate.low is None or estimate.high is None:
         return None
     places = decimals(estimate.value, estimate.standard_error)
-    return fixed(estimate.corrected, places), fixed(estimate.low, places), fixed(estimate.high, places)
+    return fixed(estimate.low, places), fixed(estimate.high, places)
 
 
 def at_floor(score: Score, floor: FloorRecord) -> bool:
@@ -75,11 +104,14 @@ def at_floor(score: Score, floor: FloorRecord) -> bool:
 
 
 def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: Column) -> str:
-    best = scores[0]
-    number = score_text(best)
-    if best.estimate is not None and (interval := interval_text(best.estimate)) is not None:
-        corrected, low, high = interval
-        number += f" (corrected {corrected}, {percent(leaderboard)} interval {low} to {high})"
+    best, corrected = scores[0], are_corrected(scores)
+    number = score_text(best, corrected=corrected)
+    told = []
+    if corrected and (interval := interval_text(best.estimate)) is not None:
+        told.append(f"{percent(leaderboard)} interval {interval[0]} to {interval[1]}")
+    if corrected and score_text(best) != number:
+        told.append(f"{score_text(best)} before correction for the number of images")
+    number += f" ({'; '.join(told)})" if told else ""
     by = f"by {column.title} in {quoted(network)}"
     name, reference = quoted(best.generator), quoted(leaderboard.reference.name)
     # First for certain only where no other generator may be.
@@ -139,7 +171,8 @@ def _differences(leaderboard: Leaderboard, network: str, metric: str) -> list[st
 def _floor(scores: list[Score], floor: FloorRecord, column: Column) -> str:
     reached = [quoted(score.generator) for score in scores if at_floor(score, floor)]
     value = fixed(floor.value, decimals(floor.value, floor.spread))
-    score = f"Real images score {value} at n = {floor.n_images} (noise floor)"
+    before = " before correction" * are_corrected(scores)
+    score = f"Real images score {value}{before} at n = {floor.n_images} (noise floor)"
     if reached:
         what = "distance" if is_distance(column) else "score"
         return f"{score}: {listed(reached)} cannot be told from real images by this {what}."
