@@ -144,7 +144,7 @@ def test_any_split_gives_the_same_moments(cuts: list[int], seed: int) -> None:
 
 @pytest.mark.parametrize("d", [256, 257, 600])
 def test_a_scatter_of_several_tiles_is_the_product(d: int) -> None:
-    """Of more neurons than a tile has, it is the matrix of products, symmetric to the last bit, also when it adds up."""
+    """Of more neurons than a tile has, it is the matrix of products, symmetric to the last bit, also of batches."""
     features, centre, matrix = torch.randn(20, d, dtype=torch.float64), torch.randn(d, dtype=torch.float64), zeros(d, d)
     for batch in features.split(7):
         accumulate_scatter_(zeros(d), matrix, batch, centre)

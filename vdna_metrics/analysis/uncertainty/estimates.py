@@ -89,9 +89,9 @@ def distance_estimate(
     corrected: float,
     chances: Sequence[Deviations],
     confidence: float,
-    *,
-    quadratic: bool,
     left: float = 0.0,
+    *,
+    quadratic: bool = False,
 ) -> Estimate:
     """The same of a distance, which is not below that between a set and itself, and of whose bias some may be left.
 
@@ -101,8 +101,8 @@ def distance_estimate(
         corrected: without the bias.
         chances: of both sides.
         confidence: of the interval.
-        quadratic: whether it is a square near 0, see `functional.squared_interval`.
         left: of the bias, what the correction may leave.
+        quadratic: as of a `BiasRule`.
     """
     found, degrees = estimate(value, corrected, chances, confidence)
     if left > found.standard_error:

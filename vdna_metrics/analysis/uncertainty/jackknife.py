@@ -127,8 +127,8 @@ def jackknife_distance(
 
     Variances of two sides in groups add; the interval is that of Student's t with Welch and Satterthwaite's degrees of
     freedom. No true distance is below that between a set and itself, 0: the interval is about the corrected value or 0,
-    whichever is greater, and does not go below 0. Of distances that are squares near 0, all but the EMD, the upper end
-    is farther, see `functional.squared_interval`.
+    whichever is greater, and does not go below 0. Of KID and of Wasserstein distances, squares near 0, the upper end is
+    farther, see `functional.squared_interval`.
 
     Args:
         reference: real images; a `VDNA` is taken as it is, without error. It may be a file, a folder of groups or a
@@ -178,7 +178,7 @@ def jackknife_distance(
     def estimated(value: float, of: Tensor) -> Estimate:
         deviations, left = [chance.of_score(of) for chance in chances], sum(chance.left_of(of) for chance in chances)
         return distance_estimate(
-            column, value, float(corrected @ of), deviations, confidence, quadratic=rule.quadratic, left=left
+            column, value, float(corrected @ of), deviations, confidence, left, quadratic=rule.quadratic
         )
 
     score = estimated(column(*totals), shares)
@@ -340,9 +340,7 @@ def _extrapolated(
     # The images' chance moves all unions alike, and with them the line; the scatter about it is that of the unions.
     scatter = torch.tensor([[fit.intercept_stderr]], dtype=torch.float64)
     chances = [(torch.cat([deviations, scatter]), len(groups) - 1.0)]
-    found = distance_estimate(
-        column, float(values[0]), float(fit.intercept), chances, confidence, quadratic=True, left=left
-    )
+    found = distance_estimate(column, float(values[0]), float(fit.intercept), chances, confidence, left)
     return found, float(fit.slope)
 
 

@@ -221,6 +221,8 @@ class BiasRule:
         correct: the correction.
         exponent: near a true distance of 0 the bias goes with ``1/n`` to the power of this.
         only: name of the only distance that it is for; ``None`` where it is for any.
+        quadratic: whether the upper end of an interval is that of `functional.squared_interval`. Intervals of Fréchet
+            distances, which are squares too, hold as often as they should without, see docs/uncertainty.md.
 
     Examples:
         >>> BIAS_RULES["jackknife"].linear, BIAS_RULES["extrapolation"].linear
@@ -230,16 +232,12 @@ class BiasRule:
     correct: Correct
     exponent: float
     only: str | None = None
+    quadratic: bool = False
 
     @property
     def linear(self) -> bool:
         """Whether the bias is in ``1/n``, so that a line over ``1/n`` meets the distance of infinitely many images."""
         return self.exponent == 1
-
-    @property
-    def quadratic(self) -> bool:
-        """Whether the distance is a square near 0, and not as the EMD a sum of absolute differences."""
-        return self.exponent > 0.5
 
 
 def bias_rule(column: Column) -> BiasRule:
@@ -366,7 +364,7 @@ BIAS_RULES: dict[str, BiasRule] = {
     "extrapolation": BiasRule(extrapolate_emd, 0.5, only="emd"),
     "jackknife": BiasRule(jackknife_parts, 1.0),
     # Of MIND between halves of photographs' features, from 200 to 10 000 images each, see docs/metrics.md.
-    "joint_jackknife": BiasRule(partial(jackknife_parts, jointly=True), 0.87),
-    "unbiased": BiasRule(unbiased_parts, 1.0),
+    "joint_jackknife": BiasRule(partial(jackknife_parts, jointly=True), 0.87, quadratic=True),
+    "unbiased": BiasRule(unbiased_parts, 1.0, quadratic=True),
 }
 """``{name: rule}``, as `Distance.bias` names them; an entry of one's own makes a rule known."""
