@@ -98,7 +98,8 @@ def test_the_state_is_bounded() -> None:
     sample = filled(torch.arange(5000), 50, 200)
     assert sample.lengths[0] == 5000
     assert sample.lengths[1] <= 2 * (50 + 6 * 50**0.5 + 1)
-    assert sample.state.nbytes - 16 * 5000 <= sample.largest_nbytes + 100
+    assert sample.state.nbytes - 16 * 5000 <= sample.largest_nbytes() + 100
+    assert sample.largest_nbytes(7) < sample.largest_nbytes() / 20
 
 
 def test_equal_images_of_other_batches_have_one_row() -> None:
@@ -134,3 +135,28 @@ def test_hashes_have_to_be_of_the_images() -> None:
     with pytest.raises(ValueError, match=r"expected a hash for each of 2 images, got \[3\]"):
         sample.fill_({"pool": torch.zeros(3, 2, 1)}, torch.zeros(3, dtype=torch.int64))
     assert sample.n_images == 0
+
+
+def test_memory_grows_in_steps_and_a_given_state_stays() -> None:
+    """Batches are written behind the state, which moves seldom; the state that a sample was made of is as it was."""
+    start = filled(list(range(10)), 1000)
+    given = start.state.clone()
+    sample, moves = start.with_state(start.state), set()
+    for batch in rows_of(torch.arange(10, 1000)).split(5):
+        sample.fill_({"pool": batch.T[:, :, None]})
+        moves.add(sample.state.untyped_storage().data_ptr())
+    assert torch.equal(start.state, given)
+    assert len(moves) < 15
+    assert torch.equal(sample.copied().state, filled(list(range(1000)), 1000).copied().state)
+
+
+def test_what_was_seen_elsewhere_is_added() -> None:
+    """A batch that was counted on another device, as with state_device="cpu", adds what it adds here."""
+    here, there = (FeatureSample.empty(LAYOUT, 10) for _ in range(2))
+    for batch in rows_of(torch.arange(120) % 50).split(4):
+        activations = {"pool": batch.T[:, :, None]}
+        here.fill_(activations)
+        part = there.with_state(there.zero())
+        part.fill_(activations)
+        there._absorb_(part)
+    assert torch.equal(here.copied().state, there.copied().state)

@@ -98,7 +98,7 @@ class FeatureContract(DistanceContract):
             for real in (True, False):
                 feed(metric, images(4, n), real)
             for state in (metric.real_state, metric.generated_state):
-                assert state.nbytes <= head + 16 * 4 * n + metric._empty.largest_nbytes
+                assert state.nbytes <= head + 16 * 4 * n + metric._empty.largest_nbytes()
 
 
 class TestSlicedWassersteinDistance(FeatureContract):

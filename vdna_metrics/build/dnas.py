@@ -264,7 +264,7 @@ def make_dnas(
                 f"{known_as}: a shard does not have whole clusters, which groups are made of: read all images in one "
                 "process, or by all_ranks=True"
             )
-        n_bytes = request.empty(extractor).largest_nbytes
+        n_bytes = request.empty(extractor).largest_nbytes(n_images)
         sizes.append(StateSize(f"{request.kind} DNAs", partitions[key].n_states, n_bytes))
     if features is not None:
         extractor.layout.check_layers([features], what="features")

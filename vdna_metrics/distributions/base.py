@@ -92,9 +92,8 @@ class Distribution(ABC):
         """Be of another state."""
         self.state.copy_(state)
 
-    @property
-    def largest_nbytes(self) -> int:
-        """Bytes of the largest state that it comes to."""
+    def largest_nbytes(self, n_images: int | None = None) -> int:
+        """Bytes of the largest state that it comes to, of so many images."""
         return self.state.nbytes
 
     def fill_(self, activations: Mapping[str, Tensor], hashes: Tensor | None = None) -> None:
@@ -122,12 +121,16 @@ class Distribution(ABC):
             # State on another device than the network (state_device="cpu"): sum the batch where it was made.
             part = self.with_state(self.zero(device))
             part.fill_(batch, hashes)
-            self.take_(self.merged([self.state, part.state.to(self.state.device)]))
+            self._absorb_(part.to(self.state.device))
             return
         summaries, finite = self._summaries(batch)
         self.state[0] += n_images
         self.state[1 : 1 + len(batch)] += ~finite
         self._add_(batch, summaries, hashes)
+
+    def _absorb_(self, part: Self) -> None:
+        """Add the images of another."""
+        self.take_(self.merged([self.state, part.state]))
 
     def check_activations(self, activations: Mapping[str, Tensor]) -> None:
         """Raise ``ValueError`` as `fill_` would, for who fills several with parts of one batch: all or none."""

@@ -23,6 +23,7 @@ SAMPLE = 10_000
 """Images whose features are kept, by default."""
 
 _SLACK = 2  # times as many images are held before the sample is drawn again
+_GROWTH = 1.5  # of memory, where a state outgrows it
 _MOST = 2**31
 
 
@@ -54,8 +55,9 @@ class FeatureSample(Distribution):
 
     Args:
         layout: the neurons.
-        state: flat int64 ``[images | not finite a layer | different images m | images with features r | hashes [m] |
-            counts [m] | features [r, neurons] float32, each row in whole words]``.
+        state: flat int64 ``[images | not finite a layer | different images m | images with features r | hashes and
+            counts [2, m - r] of those without | hash, count and float32 features [neurons] of each other, in whole
+            words]``. What is added comes at the end, in memory that is larger than the state.
         size: at most so many images.
     """
 
@@ -68,6 +70,7 @@ class FeatureSample(Distribution):
 
     size: int = SAMPLE
     _lengths: tuple[int, int] | None = field(default=None, init=False, repr=False)
+    _memory: Tensor | None = field(default=None, init=False, repr=False)  # of which the state is the first part
 
     @classmethod
     def empty(cls, layout: NeuronLayout, size: int = SAMPLE, *, device: torch.device | str = "cpu") -> FeatureSample:
@@ -99,12 +102,12 @@ class FeatureSample(Distribution):
     def body_size(self) -> int:
         """Lengths, hashes, counts and features."""
         many, rows = self.lengths
-        return 2 + 2 * many + rows * self._words
+        return 2 + 2 * (many - rows) + rows * self._words
 
-    @property
-    def largest_nbytes(self) -> int:
-        """Bytes of the largest state, but for hashes and counts."""
-        return 8 * self._words * self._held * (_SLACK + 1)
+    def largest_nbytes(self, n_images: int | None = None) -> int:
+        """Bytes of the largest state, but for hashes and counts of who fell out, with the memory that it grows into."""
+        most = self._held * _SLACK
+        return round(8 * self._words * min(most, most if n_images is None else n_images) * _GROWTH)
 
     @property
     def _held(self) -> int:
@@ -113,19 +116,33 @@ class FeatureSample(Distribution):
 
     @property
     def _words(self) -> int:
-        return -(-self.layout.total // 2)
+        """Of an image with features."""
+        return 2 + -(-self.layout.total // 2)
 
     def _entries(self) -> _Entries:
         many, rows = self.lengths
-        _, hashes, counts, words = self.body.split([2, many, many, rows * self._words])
-        features = words.view(rows, self._words).view(torch.float32)[:, : self.layout.total]
-        return _Entries(hashes, counts, features)
+        _, others, records = self.body.split([2, 2 * (many - rows), rows * self._words])
+        records, (hashes, counts) = records.view(rows, self._words), others.view(2, many - rows)
+        return _Entries(
+            torch.cat([records[:, 0], hashes]),
+            torch.cat([records[:, 1], counts]),
+            records.view(torch.float32)[:, 4 : 4 + self.layout.total],
+        )
 
     def _with_entries(self, head: Tensor, entries: _Entries) -> Tensor:
         """The state of some entries."""
-        rows = torch.nn.functional.pad(entries.rows, (0, self.layout.total % 2)).contiguous()
-        lengths = [head.new_full((1,), number) for number in (len(entries.hashes), len(rows))]
-        return torch.cat([head, *lengths, entries.hashes, entries.counts, rows.view(torch.int64).flatten()])
+        rows = len(entries.rows)
+        lengths = [head.new_full((1,), number) for number in (len(entries.hashes), rows)]
+        others = [entries.hashes[rows:], entries.counts[rows:]]
+        records = self._records(entries.hashes[:rows], entries.counts[:rows], entries.rows)
+        return torch.cat([head, *lengths, *others, records.flatten()])
+
+    def _records(self, hashes: Tensor, counts: Tensor, rows: Tensor) -> Tensor:
+        """``[r, words]`` of images with features."""
+        records = hashes.new_zeros(len(rows), self._words)
+        records[:, 0], records[:, 1] = hashes, counts
+        records.view(torch.float32)[:, 4 : 4 + self.layout.total] = rows
+        return records
 
     def zero(self, device: torch.device | str | None = None) -> Tensor:
         """The state of no images, by default on the same device."""
@@ -133,37 +150,56 @@ class FeatureSample(Distribution):
 
     def take_(self, state: Tensor) -> None:
         """Be of this state."""
-        object.__setattr__(self, "state", state)
-        object.__setattr__(self, "_lengths", None)
+        self._become_(state, None, None)
+
+    def _become_(self, state: Tensor, lengths: tuple[int, int] | None, memory: Tensor | None) -> None:
+        for name, value in (("state", state), ("_lengths", lengths), ("_memory", memory)):
+            object.__setattr__(self, name, value)
 
     # ------------------------------------------------------------------------------------------------------- filling
     def _summarise(self, activations: Tensor) -> Tensor:
         return image_means(activations)
 
     def fill_(self, activations: Mapping[str, Tensor], hashes: Tensor | None = None) -> None:
-        """Add a batch; see `Distribution.fill_`. The state is then another tensor, and the former one as it was."""
-        before = self.state
-        head = before[: 1 + len(self.layout)].clone()
+        """Add a batch; see `Distribution.fill_`. The state is then another tensor, and one that was given as it was."""
+        if self._memory is None:
+            memory = self._with_room(0)
+            self._become_(memory[: len(self.state)], self.lengths, memory)
         super().fill_(activations, hashes)
-        if self.state is not before:
-            before[: len(head)] = head
 
     def _add_(self, batch: Mapping[str, Tensor], summaries: Mapping[str, Tensor], hashes: Tensor | None) -> None:
         rows = torch.cat([summaries[layer] for layer in self.layout], dim=1).float()
-        new = row_hashes(rows) if hashes is None else hashes.to(rows.device)
+        self._append_(row_hashes(rows) if hashes is None else hashes.to(rows.device), rows)
+
+    def _absorb_(self, part: Self) -> None:
+        entries = part._entries()
+        if len(entries.rows) < len(entries.hashes):
+            super()._absorb_(part)
+            return
+        self.state[: 1 + len(self.layout)] += part.state[: 1 + len(self.layout)]
+        self._append_(entries.hashes, entries.rows)
+
+    def _append_(self, new: Tensor, rows: Tensor) -> None:
+        """Add hashes and features of images, which are not counted yet as different ones."""
         many, held = self.lengths
-        old = self._entries()
-        hashes, counts = (
-            torch.cat([known[:held], fresh, known[held:]])
-            for known, fresh in ((old.hashes, new), (old.counts, torch.ones_like(new)))
-        )
-        entries = _Entries(hashes, counts, torch.cat([old.rows, rows]))
-        lengths = many + len(new), held + len(new)
-        if lengths[1] > _SLACK * self._held:
-            entries = self._sampled(entries)
-            lengths = len(entries.hashes), len(entries.rows)
-        self.take_(self._with_entries(self.state[: 1 + len(self.layout)], entries))
-        object.__setattr__(self, "_lengths", lengths)
+        if held and held + len(new) > _SLACK * self._held:
+            head, entries = self.state[: 1 + len(self.layout)], self._sampled(self._entries())
+            many, held = len(entries.hashes), len(entries.rows)
+            self._become_(self._with_entries(head, entries), (many, held), None)
+        records = self._records(new, torch.ones_like(new), rows).flatten()
+        used = len(self.state)
+        memory = self._with_room(len(records))
+        memory[used : used + len(records)] = records
+        memory[1 + len(self.layout) : 3 + len(self.layout)] += len(new)
+        self._become_(memory[: used + len(records)], (many + len(new), held + len(new)), memory)
+
+    def _with_room(self, words: int) -> Tensor:
+        """Memory that begins with the state, with room for so many more words."""
+        used, memory = len(self.state), self._memory
+        if memory is None or len(memory) < used + words:
+            memory = self.state.new_empty(used + max(words, round((_GROWTH - 1) * used)))
+            memory[:used] = self.state
+        return memory
 
     # ------------------------------------------------------------------------------------------------------ sampling
     def _sampled(self, entries: _Entries) -> _Entries:

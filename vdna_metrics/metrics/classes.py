@@ -108,7 +108,11 @@ class ClassConditionalDistance(SidedMetric):
         states = self.num_classes * (2 if references is None else 1)
         refuse_too_much(
             type(self).__name__,
-            [StateSize(f"{self.distance.kind} states of {num_classes} classes", states, metric._empty.largest_nbytes)],
+            [
+                StateSize(
+                    f"{self.distance.kind} states of {num_classes} classes", states, metric._empty.largest_nbytes()
+                )
+            ],
             device=self._states_device,
             limit=memory_limit,
             fewer="classes, layers, neurons or bins",
