@@ -216,6 +216,26 @@ def dead_rank(cell: Cell) -> str | None:
     return f"{found}, again {done} of {of} batches"
 
 
+def terminated_ranks(cell: Cell) -> str | None:
+    """SIGTERM to both of two ranks: what each kept is used, of a leaderboard to the files of one process."""
+    if not cell.command.ranks:
+        return None
+    ranks = _ranks(cell, *[Disturbance(at=2)] * 2)
+    for rank in ranks:
+        rank.wait_until_there()
+        rank.signal(signal.SIGTERM)
+    for rank in ranks:
+        rank.go()
+    found = [cell.check(rank, 130) for rank in ranks]
+    for rank in (again := _ranks(cell, QUIET, QUIET)):
+        assert rank.finish()[0] == 0, rank.errors
+    if cell.name == "leaderboard":
+        assert left(cell.place) == cell.files
+    done = sum(rank.batches for rank in again)
+    assert done <= cell.batches - 4, "what was done is done again"
+    return f"{found[0]}, again {done} of {cell.batches} batches"
+
+
 def hung_rank(cell: Cell) -> str | None:
     """One of two ranks hangs: the other ends with an error when it has waited for long enough."""
     if not cell.command.ranks:
@@ -288,8 +308,8 @@ def dropped_connection(cell: Cell) -> str | None:
 FAULTS: dict[str, Callable[[Cell], str | None]] = {
     each.__name__: each
     for each in (
-        kill, terminate, full_disk, failing_disk, read_only, dead_worker, dead_rank, hung_rank, two_at_once,
-        five_at_once, few_files, little_memory, no_home, dropped_connection,
+        kill, terminate, full_disk, failing_disk, read_only, dead_worker, dead_rank,
+        terminated_ranks, hung_rank, two_at_once, five_at_once, few_files, little_memory, no_home, dropped_connection,
     )
 }  # fmt: skip
 CI = {
@@ -301,6 +321,8 @@ CI = {
     *(("read_only", name) for name in COMMANDS),
     ("dead_worker", "make"),
     ("dead_rank", "make"),
+    ("dead_rank", "leaderboard"),
+    ("terminated_ranks", "leaderboard"),
     ("two_at_once", "build"),
     ("no_home", "make"),
 }

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.commands import put_small_sources, small_images, write_folder
+import torch.distributed as dist
+from helpers.commands import put_small_networks, put_small_sources, small_images, write_folder
+from helpers.ranks import run_ranks
 
 from vdna_metrics import Reading, calibrate, create_extractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
+from vdna_metrics.files import json_hash
 from vdna_metrics.leaderboard import (
     Leaderboard,
     LeaderboardPlan,
@@ -24,6 +27,7 @@ from vdna_metrics.leaderboard import (
     load_leaderboard,
     make_leaderboard,
     replay_leaderboard,
+    score_leaderboard,
 )
 from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.references import resolve
@@ -301,3 +305,58 @@ def test_a_record_of_calibrated_ranges_is_replayed() -> None:
     assert leaderboard_differences(made, again, tolerance=0) == []
     more, _ = append_to_leaderboard(made, [("zip", "gen_b.zip")], reading=READING)
     assert more.networks[0].ranges == made.networks[0].ranges != "auto"
+
+
+# --------------------------------------------------------------------------------------------------------------- ranks
+_RANK = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+sys.path.insert(0, sys.argv[1])
+import test_plan as here
+dist.init_process_group("gloo")
+print(*here.observe(Path({folder!r})))
+dist.destroy_process_group()
+"""
+
+
+def _numbers(leaderboard: Leaderboard) -> Any:
+    return replace(leaderboard, created="").to_json()
+
+
+def observe(folder: Path) -> tuple[object, ...]:
+    """Leaderboards are made, added to and replayed by both ranks, of which one is told nothing, then by one."""
+    put_small_networks(pytest.MonkeyPatch())
+    reading, alone = Reading(batch_size=3, all_ranks=True), Reading(batch_size=3)
+    columns = ("emd", "nfd", "lfd", "kid", "vendi")
+    settings = replace(SETTINGS, metrics=columns, fidelity=True, pictures=4, class_folders=True)
+    first, second, real = ((name, str(folder / name)) for name in ("first", "second", "real"))
+    plan = LeaderboardPlan((real[1],), (first,), ("tiny", "other"), settings)
+    if dist.get_rank():
+        for work in (make_leaderboard, append_to_leaderboard, score_leaderboard, replay_leaderboard):
+            found, evidence = work(reading=Reading(all_ranks=True))  # type: ignore[call-arg]
+        return len(evidence.reference), json_hash(_numbers(found))
+    made, evidence = make_leaderboard(plan, cache=folder / "cache", reading=reading)
+    assert evidence.exemplars
+    added, _ = append_to_leaderboard(made, [second], cache=folder / "cache", reading=reading)
+    sets = [resolve(source, name=name) for name, source in (real, first, second)]
+    scored, _ = score_leaderboard(sets[0], sets[1:], plan.extractors, settings=settings, reading=reading)
+    again, _ = replay_leaderboard(added, pictures=True, reading=replace(reading, batch_size=5))
+    expected, _ = make_leaderboard(replace(plan, generators=(first, second)), title=added.title, reading=alone)
+    for found in (added, again):
+        assert _numbers(found) == _numbers(expected)
+    for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes"):
+        assert getattr(scored, part) == getattr(expected, part) != ()
+    return len(evidence.reference), json_hash(_numbers(again))
+
+
+@pytest.mark.slow
+def test_two_ranks_make_the_leaderboard_of_one_process(tmp_path: Path) -> None:
+    """Made, added to, scored and replayed, each number is that of one process to the bit; both ranks get the record."""
+    for seed, (name, number) in enumerate({"real": 14, "first": 10, "second": 11}.items()):
+        images = small_images(number, seed)
+        write_folder(tmp_path / name / "a", images[::2])
+        write_folder(tmp_path / name / "b", images[1::2])
+    printed = run_ranks(_RANK.format(folder=str(tmp_path)), Path(__file__).parent)
+    (n_shown, record), (none, same) = map(str.split, printed)
+    assert (n_shown, none, record) == ("2", "0", same)

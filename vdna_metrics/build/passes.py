@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
 from vdna_metrics.distributions.base import Distribution
-from vdna_metrics.distributions.ranks import Ranks
+from vdna_metrics.distributions.ranks import Ranks, heard
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -213,7 +213,8 @@ class Seen:
                 operation = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}.get(name, dist.ReduceOp.SUM)
                 state.copy_(ranks.all_reduce(state, operation))
         parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.all_facts))
+        with heard():
+            dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.all_facts))
         self.count = sum(part[0] for part in parts)
         seen = [item for part in parts for item in zip(part[1], part[2], strict=True)]
         order = sorted(range(len(seen)), key=lambda place: seen[place][0])  # as one process would have met them
@@ -259,6 +260,7 @@ def run_pass(
     states: States,
     settings: Sequence[Any],
     fill_: Fill,
+    own: Mapping[str, Tensor] | None = None,
 ) -> Seen:
     """Run each image through a network once.
 
@@ -270,7 +272,8 @@ def run_pass(
         states: what ``fill_`` fills, by name; kept by checkpoints and summed over ranks (``"low"`` and ``"high"`` are
             extremes). What is kept of each image is a tensor of zeros with a row for each image of the source.
         settings: all else that decides the states, as plain containers.
-        fill_: puts a batch into ``states``.
+        fill_: puts a batch into ``states`` and ``own``.
+        own: as ``states``, of this rank alone.
 
     Raises:
         ValueError: for unreadable images (unless skipped), no images, or a way of reading that is not possible.
@@ -281,7 +284,7 @@ def run_pass(
     if isinstance(source, ImageSource):
         check_seen(source, extractor)
         seen.name, seen.names, seen.unread = source.name, source.names, source.unread
-        _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
+        _see_source_(seen, source, extractor, layout, reading, {**states, **(own or {})}, settings, fill_)
     else:
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
             raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")

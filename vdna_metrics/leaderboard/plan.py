@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from vdna_metrics.build.leading import led
 from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
@@ -24,7 +25,7 @@ from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
-from vdna_metrics.leaderboard.scoring import score_leaderboard
+from vdna_metrics.leaderboard.scoring import score_leaderboard, without_evidence
 from vdna_metrics.leaderboard.sets import Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import load_selection, load_weights
@@ -222,6 +223,7 @@ def _listed(value: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- the work
+@led(without_evidence)
 def make_leaderboard(
     plan: LeaderboardPlan,
     *,
@@ -272,6 +274,7 @@ def make_leaderboard(
     return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
 
 
+@led(without_evidence)
 def append_to_leaderboard(
     recorded: Leaderboard,
     generators: Sequence[tuple[str, str]],
@@ -318,6 +321,7 @@ def append_to_leaderboard(
     return found
 
 
+@led(without_evidence)
 def replay_leaderboard(
     recorded: Leaderboard,
     *,

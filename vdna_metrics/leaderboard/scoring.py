@@ -14,6 +14,7 @@ from typing import Any
 
 from vdna_metrics._version import __version__
 from vdna_metrics.analysis.uncertainty import Agreement, agreement
+from vdna_metrics.build.leading import led
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.dna.caveats import Notes, number_caveat
 from vdna_metrics.dna.columns import find_column
@@ -34,6 +35,12 @@ from vdna_metrics.references.resolve import SourceLike, resolve
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
 
+def without_evidence(found: tuple[Leaderboard, Evidence]) -> tuple[Leaderboard, Evidence]:
+    """What ranks that do not write the report are told."""
+    return found[0], Evidence()
+
+
+@led(without_evidence)
 def score_leaderboard(
     reference: SourceLike,
     generators: Sequence[SourceLike],
@@ -70,7 +77,8 @@ def score_leaderboard(
         title: of the leaderboard.
         command: that makes this leaderboard, for its record.
         record: what else goes into the leaderboard's settings.
-        reading: how images are read.
+        reading: how images are read. With ``all_ranks`` only rank 0 looks at the other arguments and the cache, and
+            computes; the others do their shares of its passes, and give back the leaderboard without evidence.
         start: tells of progress.
 
     Raises:
