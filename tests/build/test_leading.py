@@ -20,7 +20,7 @@ from vdna_metrics.build.sets import BuiltSet
 from vdna_metrics.distributions.ranks import RankError
 from vdna_metrics.dna import VDNA, GroupedDNA
 
-_RANK = """
+_RANK = r"""
 import sys
 from pathlib import Path
 import torch.distributed as dist
