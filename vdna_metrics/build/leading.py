@@ -132,7 +132,7 @@ class _Others:
             dist.broadcast_object_list(told, src=0, group=self._group)
         return pickle.loads(told[0])  # nosec B301, it comes from another process of this command
 
-    def lead(self, work: Callable[[], T], told: Callable[[T], T] | None) -> T:
+    def lead(self, work: Callable[[], T], told: Callable[[T], Any] | None) -> T:
         token = _LED.set(self)
         try:
             result = work()
