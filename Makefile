@@ -14,7 +14,7 @@ EXAMPLE_ARGS ?= --small
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test test-cpus fuzz faults check-versions lint audit format docs bench experiments examples clean
+.PHONY: demo test test-cpus replay fuzz faults check-versions lint audit format docs bench experiments examples clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vdna-metrics demo
@@ -26,12 +26,17 @@ test: $(VENV)/.installed-test
 # What is computed, in the last bits of other CPUs: kernels of torch, oneDNN, MKL and OpenBLAS without AVX-512, then
 # without AVX; CPUS names one of both.
 CPUS ?= avx2 default
-test-cpus: $(VENV)/.installed-test
-	@set -e; for cpu in 'avx2 AVX2 AVX2 Haswell' 'default SSE41 SSE4_2 Nehalem'; do set -- $$cpu; \
-		case " $(CPUS) " in *" $$1 "*) echo "== $$1";; *) continue;; esac; \
-		ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 MKL_ENABLE_INSTRUCTIONS=$$3 OPENBLAS_CORETYPE=$$4 \
-		OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 \
-		$(BIN)/python -m pytest -q --no-header -m 'not slow' $(PYTEST_ARGS) $(CPU_TESTS); done
+on_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell
+on_default := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem
+test-cpus: $(VENV)/.installed-test replay
+	@set -e; $(foreach cpu,$(CPUS),echo "== $(cpu)"; \
+		$(on_$(cpu)) OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 \
+		$(BIN)/python -m pytest -q --no-header -m 'not slow' $(PYTEST_ARGS) $(CPU_TESTS);)
+
+# A leaderboard that is checked in, computed again on both CPUs; a number that differs by more than 0.001 is an error.
+replay: replay-avx2 replay-default
+replay-%: $(VENV)/.installed
+	$(on_$*) OMP_NUM_THREADS=1 $(BIN)/vdna-metrics leaderboard --replay examples/leaderboard/report/leaderboard.json
 
 # About 10 000 cases, which are others with another FUZZ_SEED; the table at the end counts what came of them.
 fuzz: $(VENV)/.installed-test

@@ -15,19 +15,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from itertools import product
 from operator import add
 from pathlib import Path
 
 from vdna_metrics import VDNA, GroupedDNA, Reading, build_dnas, calibrate, create_extractor, open_images
+from vdna_metrics.analysis import frechet_normaliser
 from vdna_metrics.build import build_set
 from vdna_metrics.distributions import Kind
 from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images
-from vdna_metrics.references.adding import add_image_digests, add_ranges, add_reference
+from vdna_metrics.references.adding import add_image_digests, add_normalisers, add_ranges, add_reference
 from vdna_metrics.references.records import Manifest, ReferenceName
-from vdna_metrics.references.store import MANIFEST, bundled_store, find_ranges
+from vdna_metrics.references.store import MANIFEST, bundled_store, find_ranges, find_reference
 
 STORE = bundled_store()
 CHECKPOINTS = STORE.folder / ".checkpoint"
@@ -43,7 +45,7 @@ SPLITS = ("train", "val", "test")
 CALIBRATION = ("bsds500", "imagenet_sample_1000", "cifar10_jpeg_test")  # and MNIST
 
 MOMENTS: tuple[Kind, ...] = ("gaussian",)
-# By extractor, which kinds of which sets ship: together with the groups they stay under 33 MB.
+# By extractor, which kinds of which sets ship: together with the groups they stay under 36 MB.
 REFERENCES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "vdna_tiny": {"bsds500/trainval": ALL + SINGLE, "bsds500/test": ALL + SINGLE, "mnist/test": SMALL + SINGLE},
     "seeded_resnet18": {"bsds500/trainval": ALL, "bsds500/test": ALL, "mnist/test": ALL},
@@ -55,6 +57,8 @@ GROUPED = {"vdna_tiny": {"bsds500/trainval": ("train", "val"), "bsds500/test": (
 # Without the 1280 neurons of conv_head, whose covariance 200 images cannot tell: 6 MB less.
 TELLABLE = ["blocks.0", "blocks.2", "blocks.4"]
 COVARIANCES = {("vdna_tiny", "bsds500/test"): TELLABLE}
+# What FDr^k divides by: the distance of the validation set of a training set.
+VALIDATION = {"bsds500/trainval": "bsds500/test"}
 # Images whose features are kept, of sets of which not all are: 5 kB each.
 FEATURE_IMAGES = {"mnist/test": 100}
 
@@ -111,6 +115,7 @@ def main() -> None:
                     made["layer_gaussian"] = made["layer_gaussian"].select(COVARIANCES[name, image_set])
                 add_all(list(made.values()), image_set)
         build_groups(Path(sys.argv[1]), reading)
+    record_normalisers()
     shutil.rmtree(CHECKPOINTS, ignore_errors=True)
 
 
@@ -136,9 +141,10 @@ def build_groups(shared: Path, reading: Reading) -> None:
     photographs = open_images(shared / "data" / "bsds500.zip")
     for name, image_sets in GROUPED.items():
         extractor = create_extractor(name)
-        layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in ALL} | {"layer_gaussian": TELLABLE}
+        kinds = ALL + SINGLE
+        layers: dict[Kind, list[str]] = {kind: list(extractor.layout) for kind in kinds} | {"layer_gaussian": TELLABLE}
         for image_set, splits in image_sets.items():
-            missing = [kind for kind in ALL if not is_there(image_set, name, kind, grouped=True)]
+            missing = [kind for kind in kinds if not is_there(image_set, name, kind, grouped=True)]
             if not missing:
                 continue
             chosen = [place for place, group in enumerate(photographs.groups) if group in splits]
@@ -147,6 +153,21 @@ def build_groups(shared: Path, reading: Reading) -> None:
             add_all(list(found.dnas.values()), image_set)
             (manifest,) = found.dnas[missing[0]].groups[0].provenance.manifests
             add_image_digests(STORE, manifest, dict(zip(found.names, found.digests, strict=True)))
+
+
+def record_normalisers() -> None:
+    """Those that are missing: plain, and corrected where both sets are in groups."""
+    for (train, validation), (name, wanted) in product(VALIDATION.items(), REFERENCES.items()):
+        if not all("layer_gaussian" in wanted[image_set] for image_set in (train, validation)):
+            continue
+        place, record = find_reference(f"{train}@{name}", kind="layer_gaussian")
+        if record.normalisers:
+            continue
+        print(f"normalisers of {record.name}", file=sys.stderr)
+        sides = [f"{place.location}::{image_set}@{name}" for image_set in (train, validation)]
+        kinds = [False, True] if train in GROUPED.get(name, {}) else [False]
+        found = [frechet_normaliser(*sides, corrected=corrected, name=validation) for corrected in kinds]
+        add_normalisers(record.name, found, STORE)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 `dna.svg` says what a DNA is: the bundled DNA of photographs beside one of procedural images that is made here.
 `demo.png` is the top of the report of `vdna-metrics demo` in chromium, `analysis_*.png` what the blocks of
-`docs/analysis.md` draw, in fewer colours, so that they stay small.
+`docs/analysis.md` draw, and `people.png` what the command of `docs/people.md` draws, in fewer colours, so that they
+stay small.
 """
 
 from __future__ import annotations
@@ -48,12 +49,14 @@ def main() -> None:
     draw_dna(IMAGES / "dna.svg")
     with tempfile.TemporaryDirectory() as made:
         shoot(write_report(*run_demo(), made), IMAGES / "demo.png", 1280, 2010)
-    with tempfile.TemporaryDirectory() as made:
-        os.chdir(made)
-        run_page((IMAGES.parent / "analysis.md").read_text(encoding="utf-8"))
-        os.chdir(IMAGES)
-        for picture in sorted(Path(made).glob("*.png")):
-            keep(picture, IMAGES / f"analysis_{picture.name}")
+    for page, prefix in (("analysis", "analysis_"), ("people", "")):
+        with tempfile.TemporaryDirectory() as made:
+            os.chdir(made)
+            Path("examples").symlink_to(IMAGES.parents[1] / "examples")
+            run_page((IMAGES.parent / f"{page}.md").read_text(encoding="utf-8"))
+            os.chdir(IMAGES)
+            for picture in sorted(Path(made).glob("*.png")):
+                keep(picture, IMAGES / f"{prefix}{picture.name}")
 
 
 def keep(picture: Path, path: Path) -> None:

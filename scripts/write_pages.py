@@ -17,6 +17,7 @@ from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.weights import weights_address
 from vdna_metrics.images.datasets import list_datasets
+from vdna_metrics.leaderboard import find_protocol, list_protocols
 from vdna_metrics.references.formats.published import PublishedStatistics, published_statistics
 from vdna_metrics.references.store import bundled_store, ranges_origin
 
@@ -106,7 +107,29 @@ def standard() -> Iterator[str]:
         yield f"| `{record.name}` | {', '.join(splits)} | `{command}` |"
 
 
-TABLES = {table.__name__: table for table in (extractors, bundled, ranges, published, standard)}
+def protocols() -> Iterator[str]:
+    """A row for each protocol."""
+    yield "| name | columns | network | generated images | measures |"
+    yield "|---|---|---|---:|---|"
+    for each in map(find_protocol, list_protocols()):
+        images = "any" if each.generated.n_images is None else _number(each.generated.n_images)
+        cells = [f"[`{each.name}`](#{each.name})", f"`{', '.join(each.columns)}`", f"`{each.extractor}`", images]
+        yield f"| {' | '.join(cells)} | {each.measures} |"
+
+
+def protocol_sections() -> Iterator[str]:
+    """What each protocol says, with the sources."""
+    for each in map(find_protocol, list_protocols()):
+        yield f"\n### {each.name} {{ #{each.name} }}\n\n{each.measures[0].upper()}{each.measures[1:]}.\n"
+        for title, told in each.lines().items():
+            text = f"`{told.text}`" if title in ("columns", "input", "reference by name") else told.text
+            links = ", ".join(f"[{place}]({source})" for place, source in enumerate(told.sources, 1))
+            yield f"- {title}: {text}{f' ({links})' if links else ''}"
+
+
+TABLES = {
+    table.__name__: table for table in (extractors, bundled, ranges, published, standard, protocols, protocol_sections)
+}
 
 
 def _filled(match: re.Match[str]) -> str:
@@ -115,7 +138,7 @@ def _filled(match: re.Match[str]) -> str:
 
 def main() -> None:
     """Write the pages, or compare."""
-    for page in (DOCS / "extractors.md", DOCS / "references.md"):
+    for page in (DOCS / "extractors.md", DOCS / "references.md", DOCS / "protocols.md"):
         before = page.read_text()
         after = re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", _filled, before, flags=re.DOTALL)
         if "--write" in sys.argv[1:]:

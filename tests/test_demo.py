@@ -78,11 +78,11 @@ def test_groups_that_ship_are_the_reference_in_parts(split: str, n_images: int) 
 def test_the_command_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are printed, the report's place is named, and its record can be replayed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", WORLDS)
-    monkeypatch.setattr("vdna_metrics.demo.SETTINGS", replace(SETTINGS, metrics=("emd", "kid"), pictures=2))
+    monkeypatch.setattr("vdna_metrics.demo.PROCEDURAL_WORLDS", WORLDS[:1])
+    monkeypatch.setattr("vdna_metrics.demo.SETTINGS", replace(SETTINGS, metrics=("nfd",), pictures=2))
     monkeypatch.setattr(
-        "vdna_metrics.reports.write_report",
-        lambda leaderboard, evidence, folder: (folder / "index.html").write_text("page"),
+        "vdna_metrics.cli.reports.write_report",
+        lambda leaderboard, evidence, folder, **_: (folder / "index.html").write_text("page"),
     )
     result = run("demo", "--images", str(IMAGES))
     assert f"Report: {(tmp_path / 'vdna_demo' / 'index.html').resolve()}" in result.stdout

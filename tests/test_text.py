@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import get_args
 
@@ -34,6 +35,22 @@ def test_ordinary_names_stay(name: str) -> None:
 def test_spreadsheets_get_no_formula(name: str) -> None:
     """A cell never begins with what a spreadsheet takes for the begin of a formula."""
     assert printable(name, "csv")[0] in "'\\"
+
+
+@given(st.text())
+def test_latex_gets_no_command(name: str) -> None:
+    """Nothing is left but letters that any LaTeX sets and commands for single signs, and braces are in pairs."""
+    shown = printable(name, "latex")
+    left = re.sub(r"\\(?:text[a-z]+\{\}|char34\{\}|[{}$&#%_])", "", shown)
+    left = re.sub(r"\{[\[\]*]?\}", "", left)
+    assert not set(left) & set('\\{}$&#%_^~|<>"[]*')
+    assert re.fullmatch("[ -~À-ž]*", left)
+
+
+def test_latex_shows_what_was_written() -> None:
+    """Dashes and quotes stay apart, and a letter is one whether its accent is a sign of its own or not."""
+    assert printable("a--b ``c'' ?`", "latex") == "a-{}-b `{}`c'{}' ?{}`"
+    assert printable("e\u0301", "latex") == "é"
 
 
 def test_names_stay_different() -> None:

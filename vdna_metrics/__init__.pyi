@@ -32,6 +32,7 @@ from .images import open_images as open_images
 from .layout import NeuronLayout as NeuronLayout
 from .metrics import (
     ActivationRange as ActivationRange,
+    ClassConditionalDistance as ClassConditionalDistance,
     DensityCoverage as DensityCoverage,
     FrechetDistanceRatio as FrechetDistanceRatio,
     FrechetInceptionDistance as FrechetInceptionDistance,

@@ -6,11 +6,21 @@ import re
 import unicodedata
 from typing import Literal
 
-Sink = Literal["line", "terminal", "csv", "markdown"]
+Sink = Literal["line", "terminal", "csv", "markdown", "latex"]
 
 _DIRECTIONS = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _MARKUP = "\\`*_[]<>|#"
 _FORMULA = ("=", "+", "-", "@")
+# Brackets and stars are arguments where they begin a row; a quotation mark is a command of some languages.
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "{}$&#%_"},
+    **{sign: f"{{{sign}}}" for sign in "[]*"},
+    "\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "|": "\\textbar{}",
+    "<": "\\textless{}", ">": "\\textgreater{}", '"': "\\char34{}",
+}  # fmt: skip
+_LIGATURE = re.compile("(?<=[-',`!?])(?=[-',`])")  # two dashes would be a longer one
+# Of the letters from À to ž those that pdfLaTeX's default encoding lacks.
+_NOT_LATEX = "×÷ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲų"
 
 
 def printable(text: str, sink: Sink = "line") -> str:
@@ -22,14 +32,21 @@ def printable(text: str, sink: Sink = "line") -> str:
     Args:
         text: a name, or a sentence with names in it.
         sink: where it goes: ``"line"``, a place that holds one line; ``"terminal"``, where line breaks stay; ``"csv"``,
-            in which spreadsheets take what begins with ``=``, ``+``, ``-`` or ``@`` for a formula; ``"markdown"``.
+            in which spreadsheets take what begins with ``=``, ``+``, ``-`` or ``@`` for a formula; ``"markdown"``;
+            ``"latex"``, for any LaTeX without packages, which knows few letters: others become escapes too.
 
     Examples:
         >>> print(printable("two\nlines"), printable("\x1b[31mred"), printable("caf\udce9.png"))
         two\nlines \x1b[31mred caf\xe9.png
         >>> printable("=1+1", "csv"), printable("<b> *x*", "markdown")
         ("'=1+1", '\\<b\\> \\*x\\*')
+        >>> print(printable("50%_é--α", "latex"))
+        50\%\_é-{}-\textbackslash{}u03b1
     """
+    if sink == "latex":
+        composed = unicodedata.normalize("NFC", printable(text))
+        plain = "".join(_in_latin(sign) for sign in _LIGATURE.sub("\0", composed))
+        return "".join(_LATEX.get(sign, sign) for sign in plain).replace("\0", "{}")
     if sink == "markdown":
         escaped = "".join(f"\\{sign}" if sign in _MARKUP else sign for sign in text)
         return printable(" ".join(escaped.split()))
@@ -59,6 +76,12 @@ def _shown(sign: str) -> str:
             sign.encode("unicode_escape", "surrogatepass").decode("ascii") if sign < "\ud800" else f"\\u{ord(sign):04x}"
         )
     return sign
+
+
+def _in_latin(sign: str) -> str:
+    if sign.isascii() or ("À" <= sign <= "ž" and sign not in _NOT_LATEX):
+        return sign
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 def in_number_order(name: str) -> list[tuple[int, str]]:

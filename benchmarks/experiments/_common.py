@@ -35,7 +35,7 @@ from vdna_metrics.extractors import FeatureExtractor, get_spec
 from vdna_metrics.files import replacing
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.images import ImageSource, open_images, select_images
-from vdna_metrics.ranges import load_ranges
+from vdna_metrics.ranges import GivenRanges, load_ranges
 from vdna_metrics.references import find_ranges
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class Network:
     Args:
         name: as on the page.
         extractor: the network.
-        ranges: of every experiment's histograms.
+        ranges: of histograms.
         identity: hash of both.
     """
 
     name: str
     extractor: FeatureExtractor
-    ranges: ActivationRanges
+    ranges: GivenRanges
     identity: str
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vdna_metrics import VDNA, GroupedDNA, build_dnas, compare, create_extractor
-from vdna_metrics.analysis import FrechetRatio, frechet_distance_ratio, jackknife_distance
+from vdna_metrics.analysis import FrechetRatio, frechet_distance_ratio, frechet_normaliser, jackknife_distance
 from vdna_metrics.build import disjoint_groups
+from vdna_metrics.dna import Column
 
 NETWORKS = {
     "fine": create_extractor(nn.Sequential(nn.AvgPool2d(4), nn.Flatten()), size=16),
@@ -143,3 +145,38 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(TypeError, match="expected generated to be Mapping"):
         _ratio([FAR["fine"]])  # type: ignore[arg-type]
     assert _ratio(FAR, distance={"fine": "lfd", "coarse": "lfd"}) == _ratio(FAR)
+
+
+PHOTOGRAPHS = {name: {"vdna_tiny": f"bsds500/{name}@vdna_tiny"} for name in ("trainval", "test")}
+TELLABLE = "lfd[blocks.0+blocks.2+blocks.4]"
+
+
+def test_recorded_normalisers_need_names_alone() -> None:
+    """Without a validation set it is the one that was recorded with the training set, and the ratio is the same."""
+    generated, train = PHOTOGRAPHS["test"], PHOTOGRAPHS["trainval"]
+    found = frechet_distance_ratio(generated, train, distance=TELLABLE)
+    assert found.value == pytest.approx(1, rel=1e-6)  # generated are the validation images themselves
+    (recorded,) = found.normalisers.values()
+    assert recorded.low < recorded.value < recorded.high
+    assert (recorded.n_images, recorded.corrected, recorded.validation) == (200, False, "bsds500/test")
+
+
+def test_normalisers_that_do_not_fit_are_refused() -> None:
+    """Those of other layers, neurons, weights, correction or confidence, and training sets without a name."""
+    known = _ratio(FAR).normalisers
+    assert _ratio(FAR, validation=known) == _ratio(FAR)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"corrected": True}, r"of lfd, corrected distances at a confidence of 0\.95, got FrechetNormaliser"),
+        ({"confidence": 0.9}, r"plain distances at a confidence of 0\.9, got"),
+        ({"validation": {**known, "coarse": replace(known["coarse"], layers=["a"])}}, "compared, output, got .* in a"),
+        ({"distance": Column("lfd", neurons={"output": [0]})}, "compared, some neurons of output, got"),
+        ({"distance": Column("lfd", weights={"output": 2.0})}, "compared, weighted output, got"),
+        ({"validation": None}, "the training set of 'fine' to be the name of a reference, got GroupedDNA"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            _ratio(FAR, **{"validation": known, **options})
+    own = frechet_normaliser(TRAIN["fine"], FAR["fine"], distance=Column("lfd", neurons={"output": [0]}))
+    assert own.layers == ()  # which cannot be recorded
+    with pytest.raises(ValueError, match="layers in common, got training set: output; validation set: blocks"):
+        frechet_normaliser(TRAIN["fine"], "bsds500/test@vdna_tiny")

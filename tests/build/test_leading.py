@@ -1,4 +1,4 @@
-"""What one process does, by two over gloo: rank 0 decides, both do their shares of the passes."""
+"""A leaderboard by two ranks over gloo: rank 0 decides and writes, all do their shares of its passes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import torch.distributed as dist
-from helpers.commands import small_images, write_folder
-from helpers.dnas import MADE, tiny_extractor
+from helpers.commands import put_small_networks, small_images, write_folder
 from helpers.ranks import run_ranks
 
 from vdna_metrics import FeatureExtractor, Reading
-from vdna_metrics.build import build_set
-from vdna_metrics.build.sets import BuiltSet
+from vdna_metrics.build import led
 from vdna_metrics.distributions.ranks import RankError
-from vdna_metrics.dna import VDNA, GroupedDNA
+from vdna_metrics.leaderboard import (
+    Leaderboard,
+    LeaderboardPlan,
+    LeaderboardSettings,
+    append_to_leaderboard,
+    leaderboard_differences,
+    make_leaderboard,
+    replay_leaderboard,
+)
 
 _RANK = r"""
 import sys
@@ -32,60 +37,61 @@ dist.destroy_process_group()
 """
 
 
-def _dnas(found: BuiltSet) -> list[VDNA]:
-    grouped = [dna.groups for dna in found.dnas.values() if isinstance(dna, GroupedDNA)]
-    classes = [found.classes[kind].values() for kind in sorted(found.classes)]
-    return [dna for dnas in (*grouped, *classes) for dna in dnas]
-
-
-def _assert_same(found: BuiltSet, expected: BuiltSet) -> None:
-    for a, b in zip(_dnas(found), _dnas(expected), strict=True):
-        assert torch.equal(a.distribution.state, b.distribution.state)
-        assert a.provenance == b.provenance
-    assert found.features is not None
-    assert expected.features is not None
-    assert torch.equal(found.features, expected.features)
-    parts = ("name", "names", "digests", "manifest", "skipped")
-    assert [getattr(found, part) for part in parts] == [getattr(expected, part) for part in parts]
-
-
 def observe(folder: Path) -> list[object]:
-    """Sets are built by both ranks, each in a folder of its own as on machines that share no disk, then by one."""
-    told: list[object] = []
-    rank, seen, run = dist.get_rank(), list[int](), FeatureExtractor.from_resized
+    """What ranks see, each in a folder of its own as on machines that share no disk but the images'."""
+    put_small_networks(pytest.MonkeyPatch())
+    rank, seen, told = dist.get_rank(), list[int](), list[object]()
+    run = FeatureExtractor.from_resized
+
+    def counted(self: FeatureExtractor, images: Any) -> Any:
+        seen.append(len(images))
+        return run(self, images)
+
+    FeatureExtractor.from_resized = counted  # type: ignore[method-assign]
+    (folder / str(rank)).mkdir()
     os.chdir(folder / str(rank))
-    FeatureExtractor.from_resized = lambda self, images: seen.append(len(images)) or run(self, images)  # type: ignore
-    kinds = [kind for kind in MADE if kind != "auto"]
-    options: dict[str, Any] = {"groups": 3, "features": "second", "classes": True}
-    reading = Reading(batch_size=3, skip_bad=True, all_ranks=True)
-    for time in range(2):
-        if rank:
-            found = build_set("not there", "no network", cache="/dev/null", reading=Reading(all_ranks=True))
-        else:
-            found = build_set(folder / "set", tiny_extractor(), kinds, cache="cache", **options, reading=reading)
-        told.append(f"{len(seen)} batches, {len(found.reused)} of {len(kinds)} kinds reused")
-        seen.clear()
-        alone = replace(reading, all_ranks=False, checkpoint=folder / f"{rank}{time}")
-        _assert_same(found, build_set(folder / "set", tiny_extractor(), kinds, **options, reading=alone))
-        seen.clear()
-    told.append(sorted({path.suffix for path in Path("cache").rglob("*") if path.is_file()}))
-    try:
-        build_set(folder / "set", tiny_extractor(), ["none"], reading=reading)  # type: ignore[list-item]
-    except (RankError, ValueError) as error:
-        told.append(error)
+    settings = LeaderboardSettings(("emd", "nfd", "lfd", "kid"), groups=2, bins=40, pictures=2, diagnosis=4)
+    sources = [(name, str(folder / name.rpartition(" ")[0])) for name in ("x (1)", "y (2)", "z (3)")]
+    plan = LeaderboardPlan(
+        (str(folder / "real"),), tuple(sources[:2]), ("tiny",), settings, validation=str(folder / "val")
+    )
+    reading = Reading(batch_size=4, all_ranks=True)
+
+    def work(reading: Reading) -> list[Leaderboard]:
+        made, _ = make_leaderboard(plan, cache=Path("cache"), reading=reading)
+        added, _ = append_to_leaderboard(made, sources[2:], cache=Path("cache"), reading=reading)
+        return [added, replay_leaderboard(added, reading=reading)[0]]
+
+    found = led(work, reading)
+    if found is not None:
+        alone, _ = make_leaderboard(replace(plan, generators=tuple(sources)), reading=Reading(batch_size=4))
+        for each in found:
+            assert leaderboard_differences(alone, each, tolerance=1e-9) == []
+            assert [score.value for score in each.scores if score.metric in ("emd", "kid")] == [
+                score.value for score in alone.scores if score.metric in ("emd", "kid")
+            ]
+    else:
+        told.append(f"{len(seen)} batches")
+    told.append(sorted(path.name for path in Path("cache").glob("*/unfinished")))
+
+    def fail(_: Reading) -> None:
+        raise ValueError("rank 0 has no plan")
+
+    for wrong in (fail, work):
+        if rank == 1:
+            FeatureExtractor.from_resized = None  # type: ignore[method-assign, assignment]
+        try:
+            led(wrong, reading)
+        except (RankError, ValueError, TypeError) as error:
+            told.append(type(error).__name__)
     return told
 
 
 @pytest.mark.slow
-def test_two_ranks_build_a_set_as_one_process(tmp_path: Path) -> None:
-    """Rank 0's arguments and cache alone count, both ranks get the very bits of one process, and fail together."""
-    images = small_images(14, 0)
-    write_folder(tmp_path / "set" / "a", images[:7])
-    write_folder(tmp_path / "set" / "b", images[7:])
-    (tmp_path / "set" / "a" / "004.png").write_bytes(b"no image")
-    for rank in "01":
-        (tmp_path / rank).mkdir()
+def test_ranks_make_the_leaderboard_of_one_process(tmp_path: Path) -> None:
+    """Made, added to and replayed: the numbers of one process, counts to the bit; who fails ends all ranks."""
+    for seed, (name, number) in enumerate({"real": 9, "x": 8, "y": 7, "z": 4, "val": 6}.items()):
+        write_folder(tmp_path / name, small_images(number, seed))
     first, second = run_ranks(_RANK.format(folder=str(tmp_path)), Path(__file__).parent)
-    built = "{} batches, 0 of 4 kinds reused\n0 batches, 4 of 4 kinds reused\n"
-    assert first.startswith(f"{built.format(3)}['.json', '.npz']\nunknown kind 'none'")
-    assert second == f"{built.format(2)}[]\nrank 0 failed: its own error says why\n"
+    assert first.split("\n")[:-1] == ["[]", "ValueError", "RankError"]
+    assert second.split("\n")[:-1] == ["8 batches", "[]", "RankError", "TypeError"]

@@ -13,7 +13,8 @@ from helpers.dnas import tiny_extractor
 from vdna_metrics import ActivationRanges, Reading, build_dnas
 from vdna_metrics.analysis import collect_features
 from vdna_metrics.build import disjoint_groups
-from vdna_metrics.build.reading import LIMIT_VARIABLE, StateSize, check_memory
+from vdna_metrics.build.reading import check_memory
+from vdna_metrics.distributions.memory import LIMIT_VARIABLE, StateSize
 
 EXTRACTOR = tiny_extractor()
 ENDS = {layer: [400.0] * count for layer, count in EXTRACTOR.layout.items()}

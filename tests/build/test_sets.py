@@ -243,10 +243,11 @@ def test_auto_histograms_are_kept(folder: Path, tmp_path: Path, monkeypatch: pyt
         assert each.classes["histogram"].keys() == made.classes["histogram"].keys()
 
 
-def test_a_set_has_no_shards(folder: Path) -> None:
-    """A part of the images is refused."""
-    with pytest.raises(ValueError, match=r"expected all images, got the shard \(0, 2\)"):
-        _built(folder, reading=Reading(shard=(0, 2)))
+@pytest.mark.parametrize("reading", [Reading(shard=(0, 2)), Reading(all_ranks=True)])
+def test_a_set_is_for_one_process(folder: Path, reading: Reading) -> None:
+    """A part of the images, or several ranks, are refused."""
+    with pytest.raises(ValueError, match="build_set is for one process"):
+        _built(folder, reading=reading)
 
 
 def test_fewer_images_than_groups_are_refused(folder: Path) -> None:

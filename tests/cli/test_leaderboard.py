@@ -26,7 +26,7 @@ from vdna_metrics.reports.summary import interval_text, score_text
 
 CHECKOUT = Path(__file__).parents[2]
 OLD = str(CHECKOUT / "tests" / "files" / "schema1_leaderboard.json")
-OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40")
+OPTIONS = ("--extractors", "tiny", "--groups", "3", "--bins", "40", "--diagnosis", "0")
 QUICK = (*OPTIONS, "--metrics", "emd,nfd", "--pictures", "0", "--no-fidelity")
 
 
@@ -35,7 +35,7 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images and networks of every test; no page is drawn, which has tests of its own."""
     put_small_sources(tmp_path, monkeypatch)
     monkeypatch.setattr(
-        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder: folder / "index.html"
+        "vdna_metrics.cli.reports.write_report", lambda leaderboard, evidence, folder, **_: folder / "index.html"
     )
 
 
@@ -47,7 +47,7 @@ def _make(*sources: str, options: tuple[str, ...] = QUICK, output: str = "report
 def test_a_leaderboard_is_printed_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table, JSON, CSV, Markdown and page have each generator by its name, with rank, interval and floor."""
     monkeypatch.setattr("vdna_metrics.cli.reports.write_report", write_report)
-    options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4")
+    options = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "4", "--figures", "svg")
     command = ("leaderboard", "gen_a/", "zip=gen_b.zip", "gen_c.npz", *options)
     monkeypatch.setattr("sys.argv", ["/usr/bin/vdna-metrics", *command])
     shown = run(*command).stdout
@@ -92,7 +92,7 @@ def test_json_is_the_record() -> None:
 
 
 def test_another_generator_or_metric_costs_only_what_is_new() -> None:
-    """A second command reads the images of the new generator alone, a third the old ones for the new metric alone."""
+    """A second command reads the new generator alone, for network and pixels, a third the old ones for a new metric."""
     _make("gen_a")
     arguments = ("--reference", "real", "-o", "report", *OPTIONS, "--pictures", "0", "--no-fidelity", "--metrics")
     more = run("leaderboard", "gen_a", "gen_b.zip", *arguments, "emd,nfd").stderr
@@ -265,7 +265,7 @@ def test_what_does_not_go_with_a_leaderboard_is_refused() -> None:
         (["--reference", "real", "-o", "x"], 2, "no generators"),
         (["gen_a", "-o", "x"], 2, "Missing option '--reference'"),
         (["gen_a", "--reference", "real"], 2, "Missing option '-o'"),
-        (["gen_a", "--replay", "b.json"], 2, "no sources, --reference or --append"),
+        (["gen_a", "--replay", "b.json"], 2, "no sources, --reference, --scores or --append"),
         (["gen_a", "--reference", "real", "-o", "x", "--tolerance", "0.1"], 2, "--tolerance is for --replay"),
         (["gen_a", "--reference", "real", "-o", "x", "--metrics", "fid", "--extractors", "tiny"], 2, "own network"),
         (["gen_a", "--reference", "real", "-o", "x", "--fid-weights", "w"], 2, "--fid-weights is for fid and sfid"),

@@ -18,10 +18,10 @@ from helpers.commands import process_environment, put_small_sources, run, start
 from vdna_metrics.cli import app
 
 COMMANDS = (
-    "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select", "desensitise",
-    "rank", "references", "extractors",
+    "agreement", "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select",
+    "desensitise", "rank", "references", "extractors", "protocols",
 )  # fmt: skip
-REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish")
+REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish", "normalise")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_help_fits_a_terminal(command: str) -> None:
     shown = run(*([command] if command else []), "--help", columns=80).stdout
     assert max(map(len, shown.splitlines())) <= 80
     summaries = shown.partition("Commands:\n")[2].splitlines()
-    listed = {"": sorted(COMMANDS), "extractors": ["show"], "references": sorted(REFERENCES)}
+    listed = {"": sorted(COMMANDS), "extractors": ["show"], "protocols": ["show"], "references": sorted(REFERENCES)}
     assert [summary.split()[0] for summary in summaries] == listed.get(command, [])
     assert all(summary.endswith(".") and not summary.endswith("..") for summary in summaries)
 

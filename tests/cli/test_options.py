@@ -51,7 +51,7 @@ def test_a_block_is_one_value() -> None:
     assert CliRunner().invoke(command, words).exit_code == 0
     assert got == [
         "1",
-        NetworkOptions(None, None, ("a", "b"), replace(NO_NETWORK.running, precision="bf16", compile=True)),
+        NetworkOptions(None, (), ("a", "b"), replace(NO_NETWORK.running, precision="bf16", compile=True)),
         "2",
     ]
     shown = CliRunner().invoke(command, ["--help"]).output

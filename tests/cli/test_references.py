@@ -16,7 +16,7 @@ from helpers.commands import put_small_sources, run, run_json, small_images, wri
 from helpers.dnas import assert_same_state
 from helpers.hub_server import TOKEN, hub_server
 
-from vdna_metrics import list_references, load_reference, load_vdna
+from vdna_metrics import compare, list_references, load_reference, load_vdna
 from vdna_metrics.files import sha256_of_file
 
 CHECKOUT = Path(__file__).parents[2]
@@ -53,6 +53,22 @@ def test_a_reference_that_was_built_is_used_by_name() -> None:
     by_name = run_json("score", "gen_a", "--reference", "cats/train", *options)
     by_images = run_json("score", "gen_a", "--reference", "real", *options)
     assert by_name["results"] == by_images["results"]
+
+
+def test_normalisers_are_recorded_by_name() -> None:
+    """`normalise` records with a reference what a validation set's DNA is away, which `show` tells, and JSON has."""
+    run("references", "build", "real", "--name", "cats/train", "--extractor", "tiny", "--kinds", "layer_gaussian")
+    run("make", "gen_a", "--extractor", "tiny", "--kinds", "layer_gaussian", "-o", "validation.npz")
+    ended = run("references", "normalise", "cats/train", "--validation", "validation.npz", "--layers", "first")
+    assert "note: no corrected one is recorded: Expected the validation images in groups" in ended.stderr
+    (recorded,) = run_json("references", "normalise", "cats", "--validation", "validation.npz", "--layers", "first")
+    expected = compare.layer_frechet(load_reference("cats/train"), load_vdna("validation.npz"), layers=["first"])
+    assert recorded["value"] == pytest.approx(float(expected), rel=1e-9)
+    told = f"{recorded['value']:.4g}, plain, of {recorded['n_images']} images of validation.npz in first"
+    assert told in ended.stdout
+    assert told in " ".join(run("references", "show", "cats/train").stdout.split())
+    (shown,) = run_json("references", "show", "cats/train")
+    assert shown["normalisers"] == [recorded]
 
 
 def test_a_name_without_a_kind_shows_and_publishes_all() -> None:

@@ -277,7 +277,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["nowhere", "--reference", "real"], "no file, folder or reference 'nowhere'"),
         (["gen_aa", "--reference", "real"], "did you mean 'gen_a'"),
         (["gen_a", "nowhere", "--reference", "real"], "no file, folder or reference 'nowhere'"),
-        (["hollow", "--reference", "real"], "'hollow' has 0 files"),
+        (["hollow", "--reference", "real"], "in 'hollow', found nothing"),
         (["gen_a", "--reference", "reall"], "no file, folder or reference 'reall'; did you mean 'real' or 'real.npz'?"),
         (["gen_a", "--reference", "bsds500"], "could be: bsds500/test@seeded_resnet18#histogram-1000, bs"),
         (["gen_a", "--reference", "bsds500/trainval", "--extractor", "tiny"], "no reference 'bsds500/trainval@tiny"),

@@ -32,7 +32,7 @@ def _on_paper(name: str) -> tuple[NeuronLayout, Shapes]:
         pytest.importorskip("diffusers")
     with torch.device("meta"):
         network = build_architecture(spec.architecture, spec.architecture_kwargs).eval()
-        probe = torch.zeros(1, 3, *spec.preprocess.size)
+        probe = torch.zeros(1, 3, *(spec.preprocess.size or (64, 64)))
         extractor = FeatureExtractor(network, spec, "0" * 64, probe)
         activations = extractor.from_resized(probe)
     return extractor.layout, {layer: tuple(values.shape) for layer, values in activations.items()}

@@ -17,6 +17,7 @@ from vdna_metrics.cli import app
 
 _TINY = ("--extractor", "tiny")
 GIVEN: dict[str, tuple[str, ...]] = {
+    "agreement": ("people.csv",),
     "score": ("gen_a", "--reference", "real", *_TINY),
     "leaderboard": (
         "gen_a",
@@ -45,6 +46,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "references import": ("real.npz", "--name", "cats/some"),
     "references export": ("real.npz", "-o", "exported", "--format", "vdna"),
     "references publish": ("bsds500/test@vdna_tiny#gaussian", "--to", "shared"),
+    "references normalise": ("cats/pairs", "--validation", "cats/pairs"),
     "extractors show": ("tiny",),
 }
 # Which run for long as they should, start processes, or use the network.
@@ -55,7 +57,7 @@ VALUES = (
     "fid", "bins", "range", "margin", "layer", "neuron", "cpu", "cuda:99", "meta", "real", "real.npz",
     "gaussian.npz", "gen_b.zip", "gen_c.npz", "nothing", "out.npz", "out.png", "out.csv", "list.txt", "../up",
     "sub/deep/a", ".", "x" * 300, "\x1b[31m", "\xe9", "\udcff", "--json", "0.01,0.99", "0.9,0.1", "folder",
-    "(", "[a-z]+", "tiny", "other", "seeded:3", "vdna_tiny", "bsds500/test", "cats/all", "bsds500::x",
+    "people.csv", "(", "[a-z]+", "tiny", "other", "seeded:3", "vdna_tiny", "bsds500/test", "cats/all", "bsds500::x",
     "float16", "True",
 )  # fmt: skip
 
@@ -71,6 +73,7 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("HF_ENDPOINT", "http://localhost:9")
         patch.setenv("HF_HUB_OFFLINE", "1")
         run("calibrate", "real", "-o", "ranges.npz", *_TINY)
+        run("references", "build", "real", "--name", "cats/pairs", "--kinds", "layer_gaussian", *_TINY)
         for name, source, kind in (
             ("real", "real", "histogram"),
             ("gen", "gen_a", "histogram"),
@@ -78,6 +81,7 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ):
             ranges = ("--ranges", "ranges.npz") if kind == "histogram" else ()
             run("make", source, "-o", name, "--kinds", kind, *_TINY, *ranges)
+        Path("people.csv").write_text("generator,x↑,±,y↓\na,1,0.1,3\nb,2,,1\n", encoding="utf-8")
         Path("list.txt").write_text("real/000.png\n")
         Path("table.csv").write_text(
             "name,red,blue\n" + "".join(f"{i:03}.png,{i % 2},{i // 2 % 2}\n" for i in range(12))

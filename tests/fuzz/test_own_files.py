@@ -30,7 +30,7 @@ from vdna_metrics.references.formats.importing import import_statistics
 from vdna_metrics.references.records import Manifest
 from vdna_metrics.references.resolve import load_dna_folder, load_features
 from vdna_metrics.references.store import ReferenceStore, read_image_digests
-from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown
+from vdna_metrics.reports import leaderboard_csv, leaderboard_latex, leaderboard_markdown
 from vdna_metrics.schema import ArrayField
 
 FILES = Path(__file__).parents[1] / "files"
@@ -184,6 +184,8 @@ def test_records_that_are_replayed(path: Path, data: st.DataObject) -> None:
         found = load_leaderboard(path.with_suffix(".json"))
         leaderboard_csv(found)
         leaderboard_markdown(found)
+        if found.columns:
+            leaderboard_latex(found)
         leaderboard_differences(load_leaderboard(FILES / "schema1_demo.json"), found)
         with errors_of(str(path.with_suffix(".json"))):
             plan = LeaderboardPlan.from_leaderboard(found)

@@ -11,21 +11,29 @@ import torch
 from helpers.dnas import LAYOUT, make_dna
 from torch import Tensor
 
+from vdna_metrics.analysis.diagnosis import Diagnosis, Fault, Sign
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.ranking import ImageRanking
+from vdna_metrics.analysis.score_tables import ScoreColumn
 from vdna_metrics.analysis.single_images import Exemplar, Exemplars
 from vdna_metrics.analysis.uncertainty import Agreement, Estimate
+from vdna_metrics.dna.caveats import Notes
 from vdna_metrics.dna.columns import find_column
+from vdna_metrics.leaderboard.outside import outside_agreements, own_columns
+from vdna_metrics.leaderboard.ratios import ratio_records
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
     ClassRecord,
     CopyRecord,
+    DiagnosisRecord,
+    DisputeRecord,
     Evidence,
     FidelityRecord,
     FloorRecord,
     ImageSetRecord,
     Leaderboard,
     NetworkRecord,
+    NormaliserRecord,
     PairRecord,
     Score,
 )
@@ -156,6 +164,49 @@ def make_leaderboard(
         agreement=Agreement(columns, correlations, correlations, ("emd tiny and nfd tiny swap two sets.",)),
         notes=("200 images are fewer than the 2 neurons of norm.",),
     )
+
+
+def with_outside(leaderboard: Leaderboard) -> Leaderboard:
+    """The same with what people and an Elo say, FDr^k, and two networks that disagree on two pairs."""
+    names = [entry.name for entry in leaderboard.generators]
+    people = {name: 0.5 - 0.08 * place for place, name in enumerate(names)}
+    outside = (
+        ScoreColumn("people's error rate", True, people, dict.fromkeys(names, 0.02), "people.csv"),
+        ScoreColumn("Elo", True, {name: 1500.0 - 100 * place for place, name in enumerate(names[:3])}),
+    )
+    networks = [network.name for network in leaderboard.networks]
+    metric = leaderboard.metrics[-1]
+    normalisers = tuple(
+        NormaliserRecord(network, metric, 4.0 + place, 200, 3.5 + place, 4.5 + place)
+        for place, network in enumerate(networks)
+    )
+    known = {(score.generator, score.network, score.metric): score for score in leaderboard.scores}
+    ratios = ratio_records(leaderboard.generators, known, normalisers, 0.95)
+    columns = own_columns(leaderboard.scores, ratios)
+    one, other = networks[0], networks[-1]
+    disputes = (
+        DisputeRecord(names[2], names[1], ((one, "emd"),), ((other, "emd"), (other, metric))),
+        DisputeRecord(names[0], names[1], ((one, "emd"),), (), ((other, "emd"),)),
+    )
+    return replace(
+        leaderboard,
+        outside=outside,
+        outside_agreement=outside_agreements(columns, outside, Notes(), confidence=0.95),
+        validation=replace(leaderboard.reference, name="validation photographs", n_images=200),
+        normalisers=normalisers,
+        ratios=ratios,
+        disputes=disputes,
+    )
+
+
+def make_diagnoses(names: Sequence[str] = NAMES[:2], network: str = "tiny") -> tuple[DiagnosisRecord, ...]:
+    """The last generator is blurred; of the others nothing is wrong, as far as was looked."""
+    *fine, blurred = names
+    sign = Sign("sharpness", -3.5, -2.0, -12.0)
+    fault = Fault("blur", "Blurred: detail at edges has 0.35 times the reference's power", 3.0, (sign,))
+    unseen = Diagnosis(unseen=("Pixels were not looked at: of this set, there are no images at hand",))
+    found = [*((name, unseen) for name in fine), (blurred, Diagnosis((fault,)))]
+    return tuple(DiagnosisRecord(name, network, diagnosis) for name, diagnosis in found)
 
 
 def make_evidence(leaderboard: Leaderboard, *, pictures: bool = True, generators: int | None = None) -> Evidence:

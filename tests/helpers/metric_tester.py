@@ -34,6 +34,7 @@ from torchmetrics.wrappers import BootStrapper
 from vdna_metrics import (
     ActivationRange,
     ActivationRanges,
+    ClassConditionalDistance,
     FrechetInceptionDistance,
     KernelDistance,
     LayerFrechetDistance,
@@ -47,6 +48,28 @@ from vdna_metrics import (
 from vdna_metrics.metrics import HistogramDistanceMetric
 
 LAYERS = ("conv", "last")
+
+
+class ByParity(ClassConditionalDistance):
+    """Two classes that images tell themselves, so that what is asked of all metrics can be asked without labels."""
+
+    def update(self, imgs: Any, real: bool = False) -> None:
+        """Add images of the classes that they are of."""
+        super().update(imgs, parities(imgs), real)
+
+    def forward(self, imgs: Any, real: bool = False) -> Any:
+        """Add images of the classes that they are of, and compute of them alone."""
+        return super(ClassConditionalDistance, self).forward(imgs, real=real)
+
+
+def parities(imgs: Any) -> Tensor:
+    """Of each image a bit of the sum of its levels; each batch that is computed of alone here has some of both."""
+    if not isinstance(imgs, Tensor):
+        return torch.zeros(len(imgs), dtype=torch.int64)
+    levels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
+    return levels.detach().flatten(1).long().sum(1) // 14 % 2
+
+
 DISTANCES: Mapping[str, type[Metric]] = {
     "emd": VDNAEarthMoversDistance,
     "auto": VDNAEarthMoversDistance,  # with histograms that find their own ranges
@@ -56,9 +79,11 @@ DISTANCES: Mapping[str, type[Metric]] = {
     "nwd": NeuronWassersteinDistance,
     "swd": SlicedWassersteinDistance,
     "kid": KernelDistance,
+    "classes": ByParity,
 }
 OF_FEATURES = ("swd", "kid")
 PAIRS = ("kid",)  # of which `compute` gives two numbers
+OF_TORCHMETRICS = ("process_group", "sync_on_compute", "dist_sync_fn", "dist_sync_on_step", "distributed_available_fn")
 KEPT = 64  # images whose features are kept
 
 
@@ -143,6 +168,11 @@ def make(kind: str, network: nn.Module = NETWORK, **options: Any) -> Metric:
         return FrechetInceptionDistance(features, input_img_size=(3, 12, 12), **options)
     if kind == "range":
         return ActivationRange(network, **{"layers": LAYERS, **options})
+    if kind == "classes":
+        own = {name: options.pop(name) for name in (*OF_TORCHMETRICS, "reference") if name in options}
+        given = own.pop("reference", None)
+        references = given if given is None or isinstance(given, Mapping) else [given] * 2
+        return ByParity(make("emd", network, **options), 2, references=references, **own)
     if kind in OF_FEATURES:
         options = {"layers": ["last"], "feature_images": KEPT, **options}
         if kind == "swd":
@@ -170,9 +200,15 @@ def filled(kind: str, *, real: int = 12, generated: int = 9, seed: int = 1, **op
 def states(metric: Metric) -> dict[str, Tensor]:
     """Copies of the states, as they are in any order of the images."""
     return {
-        name: settled(metric._empty.with_state(state)) if name.endswith("_state") else state.clone()
+        name: _settled(metric, state) if name.endswith("_state") else state.clone()
         for name, state in metric.metric_state.items()
     }
+
+
+def _settled(metric: Metric, state: Tensor) -> Tensor:
+    if state.ndim > 1:  # of classes
+        return torch.stack([_settled(metric, each) for each in state])
+    return settled(metric._empty.with_state(state))
 
 
 def assert_states(metric: Metric, expected: Mapping[str, Tensor]) -> None:
@@ -187,9 +223,17 @@ def assert_states(metric: Metric, expected: Mapping[str, Tensor]) -> None:
             assert torch.equal(found[name], state), name
 
 
+def reference_of(metric: Metric, given: str, folder: Path) -> Any:
+    """The real side of a metric as a reference: a DNA, a path or a text, or one of each class."""
+    dnas = metric.dnas(real=True) if isinstance(metric, ClassConditionalDistance) else {"": metric.dna(real=True)}
+    paths = {name: dna.save(folder / f"real{name}.npz") for name, dna in dnas.items()}
+    made: Any = {"dna": dnas, "path": paths, "text": {name: str(path) for name, path in paths.items()}}[given]
+    return made if len(made) > 1 else made[""]
+
+
 def number(result: Any) -> Tensor:
-    """What `compute` gave, of two numbers the first."""
-    return result[0] if isinstance(result, tuple) else result
+    """What `compute` gave, of two numbers the first, of classes the mean."""
+    return result[0] if isinstance(result, tuple) else result["mean"] if isinstance(result, dict) else result
 
 
 def assert_same(found: Any, expected: Any, **tolerance: float) -> None:
@@ -582,7 +626,7 @@ class DistanceContract(MetricContract):
     def test_forward_without_real_images_does_not_count(self) -> None:
         """A forward that has no real images to compare with raises, and its batch is not counted."""
         early = make(self.kind)
-        with pytest.raises(ValueError, match=r"no real images yet: call update\(imgs, real=True\) first"):
+        with pytest.raises(ValueError, match=r"no real images yet: call update\(imgs, (labels, )?real=True\) first"):
             early(images(6, 2))
         assert (early.dna().n_images, early.update_count) == (0, 0)
         feed(early, images(12, 1), real=True)
@@ -593,7 +637,9 @@ class DistanceContract(MetricContract):
         """Without generated images there is no distance, and the error says which side is missing."""
         metric = make(self.kind)
         feed(metric, images(12, 1), real=True)
-        with pytest.raises(ValueError, match=r"no generated images yet: call update\(imgs, real=False\) first"):
+        with pytest.raises(
+            ValueError, match=r"no generated images yet: call update\(imgs, (labels, )?real=False\) first"
+        ):
             metric.compute()
 
     def test_reset_may_keep_real_images(self) -> None:
@@ -610,9 +656,7 @@ class DistanceContract(MetricContract):
     def test_a_reference_stands_for_real_images(self, given: str, tmp_path: Path) -> None:
         """A reference, as a DNA, a path or a text, gives the distance that the real images themselves give."""
         whole = filled(self.kind)
-        dna = whole.dna(real=True)
-        path = dna.save(tmp_path / "real.npz")
-        metric = make(self.kind, reference={"dna": dna, "path": path, "text": str(path)}[given])
+        metric = make(self.kind, reference=reference_of(whole, given, tmp_path))
         feed(metric, images(9, 2))
         assert_same(metric.compute(), whole.compute(), rtol=1e-6, atol=1e-7)
         metric.reset()
@@ -626,7 +670,7 @@ class DistanceContract(MetricContract):
         """Real images for a metric that has a reference are an error that says why, in update and forward."""
         metric = make(self.kind, reference=filled(self.kind).dna(real=True))
         for call in (metric.update, metric):
-            with pytest.raises(ValueError, match=r"the real side .* is its reference, VDNA\(.*of 12 images"):
+            with pytest.raises(ValueError, match=r"the real side .* is its references?, .*of \d+ images"):
                 call(images(4), real=True)
 
     def test_a_reference_of_another_network_is_refused(self) -> None:

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from helpers.commands import put_small_networks, put_small_sources, small_images, write_folder
-from helpers.ranks import run_ranks
+from helpers.commands import put_small_sources, small_images, write_folder
 
 from vdna_metrics import Reading, calibrate, create_extractor
+from vdna_metrics.analysis import ScoreColumn
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.files import json_hash
 from vdna_metrics.leaderboard import (
     Leaderboard,
     LeaderboardPlan,
@@ -27,7 +25,6 @@ from vdna_metrics.leaderboard import (
     load_leaderboard,
     make_leaderboard,
     replay_leaderboard,
-    score_leaderboard,
 )
 from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.references import resolve
@@ -35,7 +32,7 @@ from vdna_metrics.references.adding import add_ranges
 from vdna_metrics.references.store import user_store
 from vdna_metrics.reports import leaderboard_csv
 
-SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0)
+SETTINGS = LeaderboardSettings(("emd", "nfd"), groups=3, bins=40, fidelity=False, pictures=0, diagnosis=0)
 PLAN = LeaderboardPlan(("real",), (("gen_a", "gen_a"),), ("tiny",), SETTINGS)
 READING = Reading(batch_size=4)
 
@@ -181,6 +178,39 @@ def test_a_generator_is_added(tmp_path: Path) -> None:
     assert more.notes[0] == "gen_a is not there: gen_a is scored by the DNAs that were kept of it"
 
 
+def test_outside_scores_and_the_validation_set_are_in_the_plan(tmp_path: Path) -> None:
+    """A replay has them from the record alone, an addition keeps them and takes scores of new generators."""
+    write_folder(tmp_path / "held_out", small_images(9, 5))
+    elo = ScoreColumn("Elo", True, {"gen_a": 1200.0}, source="gone.csv")
+    settings = replace(SETTINGS, metrics=("lfd",), equalise=True)
+    plan = replace(PLAN, settings=settings, validation="held_out", outside=(elo,))
+    made = _saved(make_leaderboard(plan, reading=READING, cache=tmp_path / "dnas")[0])
+    assert made.validation is not None
+    assert (made.validation.name, made.validation.n_images, made.validation.n_found) == ("held_out", 8, 9)
+    assert LeaderboardPlan.from_leaderboard(made).outside == (elo,)
+    again, _ = replay_leaderboard(made, reading=READING)
+    assert leaderboard_differences(made, again, tolerance=0) == []
+    assert (again.outside, again.ratios) == (made.outside, made.ratios)
+    rated = ScoreColumn("Elo", True, {"gen_a": 1200.0, "b": 1100.0})
+    people = ScoreColumn("error rate", True, {"b": 0.2})
+    more, _ = append_to_leaderboard(made, [("b", "gen_b.zip")], outside=[people, rated], reading=READING)
+    assert more.outside == (rated, people)
+    assert [ratio.generator for ratio in more.ratios] == ["gen_a", "b"]
+    assert [each.score for each in more.outside_agreement][:1] == ["Elo"]
+    shutil.rmtree("held_out")
+    kept, _ = append_to_leaderboard(made, [("b", "gen_b.zip")], cache=tmp_path / "dnas", reading=READING)
+    assert kept.outside == (elo,)
+    assert kept.notes[0] == "held_out is not there: held_out is scored by the DNAs that were kept of it"
+    write_folder(tmp_path / "held_out", small_images(9, 6))
+    with pytest.raises(ValueError, match="held_out changed: its images had the manifest"):
+        replay_leaderboard(made, reading=READING)
+    with pytest.raises(ValueError, match="validation differ: the leaderboard has held_out, got real"):
+        LeaderboardPlan.from_leaderboard(made).check_same({"validation": "real"})
+    theirs = replace(made, settings={**made.settings, "validation": "https://host.invalid/theirs.json"})
+    with pytest.raises(ValueError, match=r"names the address https://host\.invalid/theirs\.json"):
+        replay_leaderboard(theirs)
+
+
 def test_clusters_are_in_the_plan(tmp_path: Path) -> None:
     """A replay and an addition have the same clusters, of a generator too whose images are gone; others are refused."""
     cache, clusters = tmp_path / "dnas", tmp_path / "clusters.csv"
@@ -305,58 +335,3 @@ def test_a_record_of_calibrated_ranges_is_replayed() -> None:
     assert leaderboard_differences(made, again, tolerance=0) == []
     more, _ = append_to_leaderboard(made, [("zip", "gen_b.zip")], reading=READING)
     assert more.networks[0].ranges == made.networks[0].ranges != "auto"
-
-
-# --------------------------------------------------------------------------------------------------------------- ranks
-_RANK = """
-import sys
-from pathlib import Path
-import torch.distributed as dist
-sys.path.insert(0, sys.argv[1])
-import test_plan as here
-dist.init_process_group("gloo")
-print(*here.observe(Path({folder!r})))
-dist.destroy_process_group()
-"""
-
-
-def _numbers(leaderboard: Leaderboard) -> Any:
-    return replace(leaderboard, created="").to_json()
-
-
-def observe(folder: Path) -> tuple[object, ...]:
-    """Leaderboards are made, added to and replayed by both ranks, of which one is told nothing, then by one."""
-    put_small_networks(pytest.MonkeyPatch())
-    reading, alone = Reading(batch_size=3, all_ranks=True), Reading(batch_size=3)
-    columns = ("emd", "nfd", "lfd", "kid", "vendi")
-    settings = replace(SETTINGS, metrics=columns, fidelity=True, pictures=4, class_folders=True)
-    first, second, real = ((name, str(folder / name)) for name in ("first", "second", "real"))
-    plan = LeaderboardPlan((real[1],), (first,), ("tiny",), settings)
-    if dist.get_rank():
-        for work in (make_leaderboard, append_to_leaderboard, score_leaderboard, replay_leaderboard):
-            found, evidence = work(reading=Reading(all_ranks=True))  # type: ignore[call-arg]
-        return len(evidence.reference), json_hash(_numbers(found))
-    made, evidence = make_leaderboard(plan, cache=folder / "cache", reading=reading)
-    assert evidence.exemplars
-    added, _ = append_to_leaderboard(made, [second], cache=folder / "cache", reading=reading)
-    sets = [resolve(source, name=name) for name, source in (real, first, second)]
-    scored, _ = score_leaderboard(sets[0], sets[1:], plan.extractors, settings=settings, reading=reading)
-    again, _ = replay_leaderboard(added, pictures=True, reading=replace(reading, batch_size=5))
-    expected, _ = make_leaderboard(replace(plan, generators=(first, second)), title=added.title, reading=alone)
-    for found in (added, again):
-        assert _numbers(found) == _numbers(expected)
-    for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes"):
-        assert getattr(scored, part) == getattr(expected, part) != ()
-    return len(evidence.reference), json_hash(_numbers(again))
-
-
-@pytest.mark.slow
-def test_two_ranks_make_the_leaderboard_of_one_process(tmp_path: Path) -> None:
-    """Made, added to, scored and replayed, each number is that of one process to the bit; both ranks get the record."""
-    for seed, (name, number) in enumerate({"real": 14, "first": 10, "second": 11}.items()):
-        images = small_images(number, seed)
-        write_folder(tmp_path / name / "a", images[::2])
-        write_folder(tmp_path / name / "b", images[1::2])
-    printed = run_ranks(_RANK.format(folder=str(tmp_path)), Path(__file__).parent)
-    (n_shown, record), (none, same) = map(str.split, printed)
-    assert (n_shown, none, record) == ("1", "0", same)

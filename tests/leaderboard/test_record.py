@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.leaderboards import NAMES, make_leaderboard, with_outside
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard, load_leaderboard
@@ -33,6 +33,43 @@ def test_a_leaderboard_comes_back_from_its_file(tmp_path: Path) -> None:
     assert read.settings == json.loads(json.dumps(LEADERBOARD.settings))
     assert json.loads(path.read_text())["schema"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["leaderboard.json"]
+
+
+def test_what_is_of_no_column_comes_back_and_is_left_out_where_it_is_not(tmp_path: Path) -> None:
+    """Outside scores, their agreement, FDr^k and disputes are kept whole; a record without has no word of them."""
+    leaderboard = with_outside(LEADERBOARD)
+    read = load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json"))
+    assert replace(read, settings={}) == replace(leaderboard, settings={})
+    later = {"outside", "outside_agreement", "validation", "normalisers", "ratios", "disputes"}
+    assert leaderboard.to_json().keys() - LEADERBOARD.to_json().keys() == later
+    assert "account" not in leaderboard.to_json()["validation"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outside": []}, r"outside_agreement\[0\]\.score: expected one of \[\], got \"people's error rate\""),
+        (
+            {"outside": [{"name": "x", "higher_is_better": True, "values": {"nobody": 1}}], "outside_agreement": []},
+            "leaderboard.outside: 'nobody' is no generator of this leaderboard",
+        ),
+        ({"outside": [{"name": "x", "higher_is_better": True, "values": {"a": "b"}}]}, "values.a: expected a finite"),
+        (
+            {"normalisers": [{"network": "tiny", "metric": "fid", "value": 1, "n_images": 2}]},
+            "a column that has scores",
+        ),
+        ({"normalisers": [{"network": "tiny", "metric": "x", "value": 1, "n_images": 2}]}, "has the metric 'x'"),
+        ({"ratios": [{"generator": "nobody", "value": None, "networks": {}}]}, r"ratios\[0\]\.generator: expected one"),
+        ({"disputes": [{"a": "nobody", "b": "squares", "better": [], "worse": []}]}, r"disputes\[0\]\.a: expected one"),
+        ({"ratios": []}, r"outside_agreement\[6\]: expected a column that has scores, got 'FDr\^k' by ''"),
+    ],
+)
+def test_numbers_of_what_is_not_on_it_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """A score of no generator, an agreement with no score, a ratio of no column: each is named with its place."""
+    path = tmp_path / "leaderboard.json"
+    path.write_text(json.dumps({**json.loads(json.dumps(with_outside(LEADERBOARD).to_json())), **change}))
+    with pytest.raises(ValueError, match=rf"leaderboard\.json: .*{message}"):
+        load_leaderboard(path)
 
 
 def test_names_of_files_that_are_no_text_come_back(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.leaderboards import NAMES, make_leaderboard, with_outside
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard, leaderboard_differences, load_leaderboard
@@ -52,6 +52,23 @@ def test_intervals_of_records_before_0_2_are_not_compared() -> None:
     moved = replace(first, value=2 * first.value, estimate=replace(first.estimate, corrected=3 * first.value))
     what = [each.what for each in leaderboard_differences(recorded, replace(again, scores=(moved, *others)))]
     assert what == ["photographs, emd of tiny", "photographs, emd of tiny, corrected"]
+
+
+def test_ratios_are_compared() -> None:
+    """FDr^k, the validation set and its distances are named where they differ."""
+    leaderboard = with_outside(LEADERBOARD)
+    (normaliser,), (ratio, *others) = leaderboard.normalisers, leaderboard.ratios
+    assert leaderboard.validation is not None
+    assert ratio.value is not None
+    changed = replace(
+        leaderboard,
+        validation=replace(leaderboard.validation, n_images=7),
+        normalisers=(replace(normaliser, value=2 * normaliser.value),),
+        ratios=(replace(ratio, value=2 * ratio.value), *others),
+    )
+    assert [each.what for each in leaderboard_differences(leaderboard, changed)] == [
+        "validation photographs: images", "validation, lfd of tiny", "photographs, FDr^k",
+    ]  # fmt: skip
 
 
 def test_a_metric_without_intervals_is_compared() -> None:

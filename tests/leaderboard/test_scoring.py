@@ -26,7 +26,7 @@ from vdna_metrics import (
     load_reference,
     open_images,
 )
-from vdna_metrics.analysis import measure_fidelity
+from vdna_metrics.analysis import ScoreColumn, frechet_distance_ratio, measure_fidelity
 from vdna_metrics.analysis.features import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals, rules
 from vdna_metrics.build import build_set
@@ -34,6 +34,7 @@ from vdna_metrics.dna import GroupedDNA, find_column
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.images import evenly_spaced
 from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, load_leaderboard, score_leaderboard
+from vdna_metrics.leaderboard.disputes import find_disputes
 from vdna_metrics.leaderboard.record import QUANTILES
 from vdna_metrics.references import ImageSet, load_dna_folder, resolve
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, write_report
@@ -41,7 +42,7 @@ from vdna_metrics.reports.summary import summarise
 
 KINDS = ("histogram", "gaussian", "layer_gaussian")
 DISTANCES = {"emd": compare.emd, "nfd": compare.neuron_frechet, "lfd": compare.layer_frechet}
-SETTINGS = LeaderboardSettings(groups=4, bins=50, pictures=6)
+SETTINGS = LeaderboardSettings(groups=4, bins=50, pictures=6, diagnosis=0)
 READING = Reading(batch_size=5)
 
 
@@ -156,6 +157,7 @@ def test_fidelity_copies_and_classes_come_of_the_same_pass(
     expected = float(compare.neuron_frechet(*(side["gaussian"] for side in sides)))
     assert next(each.value for each in groups if each.group == "a") == pytest.approx(expected, rel=1e-5)
     assert {each.metric for each in leaderboard.classes} == {"emd", "nfd"}
+    assert {(each.group, each.n_images, each.n_reference) for each in groups} == {("a", 8, 12), ("b", 8, 12)}
 
 
 def test_planted_copies_are_listed(entries: list[ImageSet], tmp_path: Path) -> None:
@@ -294,13 +296,52 @@ def test_fid_of_few_images_has_no_interval(tmp_path: Path, monkeypatch: pytest.M
     row = next(line for line in leaderboard_csv(leaderboard).splitlines() if ",fid,few," in line)
     assert "None" not in row
     assert "None" not in leaderboard_markdown(leaderboard)
-    page = write_report(leaderboard, evidence, tmp_path / "report").read_text()
+    page = write_report(leaderboard, evidence, tmp_path / "report", figures=()).read_text()
     assert "no interval of FID" in page
     assert "[None" not in page
-    first = replace(leaderboard, metrics=("fid", "nfd"), networks=leaderboard.networks[::-1])
+    alone = tuple(score for score in leaderboard.scores if score.metric == "fid")
+    first = replace(leaderboard, metrics=("fid",), scores=alone, pairs=(), agreement=None)
     assert "There is no interval of FID of “few” and no ranks: too few images for so many neurons" in " ".join(
         summarise(first)
     )
+
+
+def test_outside_scores_and_a_validation_set_are_columns(entries: list[ImageSet], tmp_path: Path) -> None:
+    """FDr^k is `frechet_distance_ratio` of the networks' DNAs; agreement and disputes are of the same scores."""
+    held_out = _entry(tmp_path, "near (validation)", 7)
+    scores = [ScoreColumn("Elo", True, {"near": 1.0, "dark": 0.2}, {"dark": 0.1})]
+    settings = replace(SETTINGS, metrics=("lfd",), pictures=0, fidelity=False)
+    found, _ = _leaderboard(
+        [*entries[:2], entries[3]], extractors=["tiny", "other"], settings=settings, outside=scores, validation=held_out
+    )
+    dnas: list[dict[str, Any]] = [
+        {
+            name: build_set(entry.images, create_extractor(name), ["layer_gaussian"], groups=4, reading=READING)
+            for name in ("tiny", "other")
+        }
+        for entry in (entries[1], entries[0], held_out)
+        if entry.images is not None
+    ]
+    sides = [{name: built.dnas["layer_gaussian"] for name, built in side.items()} for side in dnas]
+    expected = frechet_distance_ratio(*sides)
+    (near, *_) = found.ratios
+    assert (near.generator, near.value) == ("near", expected.value)
+    assert near.networks == {name: part.value for name, part in expected.networks.items()}
+    assert [each.value for each in found.normalisers] == [each.value for each in expected.normalisers.values()]
+    assert found.validation is not None
+    assert (found.validation.name, found.validation.n_images) == ("near (validation)", 16)
+    assert found.outside == tuple(scores)
+    columns = [(each.network, each.metric) for each in found.outside_agreement]
+    assert columns == [("tiny", "lfd"), ("other", "lfd"), *[("", "FDr^k")] * (near.value is not None)]
+    assert found.disputes == find_disputes(found.pairs)
+
+
+def test_validation_images_need_a_frechet_distance(entries: list[ImageSet]) -> None:
+    """Outside scores of nobody, and a validation set that nothing is divided by, are refused before the work."""
+    with pytest.raises(ValueError, match=r"expected a column of a Fréchet distance .*, got emd, nfd"):
+        _leaderboard(entries, settings=replace(SETTINGS, metrics=("emd", "nfd")), validation=entries[0])
+    with pytest.raises(ValueError, match="'nobody' is no generator of this leaderboard; known: near, shifted, dark"):
+        _leaderboard(entries, outside=[ScoreColumn("Elo", True, {"nobody": 1.0})])
 
 
 def test_neurons_and_weights_choose(entries: list[ImageSet]) -> None:
@@ -384,7 +425,7 @@ def test_somebody_else_s_distances_have_plain_values_alone(entries: list[ImageSe
         assert {each.metric for each in leaderboard.classes} == {"emd", *toys}
         assert leaderboard.agreement is not None
         assert leaderboard.agreement.spearman[0] == (1.0, 1.0, 1.0, 1.0)
-        page = write_report(leaderboard, evidence, tmp_path).read_text()
+        page = write_report(leaderboard, evidence, tmp_path, figures=()).read_text()
     assert "Jensen-Shannon divergence" in page
     assert "histogram overlap" in page
 

@@ -128,6 +128,24 @@ class TestKernelDistance(FeatureContract):
             bootstrap.compute()
 
 
+class TestClassConditionalDistance(DistanceContract):
+    """Of two classes; results are mappings, which torchmetrics' `BootStrapper` does not take."""
+
+    kind = "classes"
+    updates = 8
+    test_bootstrapper = None
+
+    def test_tracker(self) -> None:
+        """MetricTracker keeps an epoch's results."""
+        tracker = MetricTracker(filled(self.kind, generated=0), maximize=None)
+        for seed in (2, 3):
+            tracker.increment()
+            feed(tracker, images(12, 1), real=True)
+            feed(tracker, images(9, seed))
+        kept = {name: len(each) for name, each in tracker.compute_all().items()}
+        assert kept == {"mean": 2, "worst": 2, "worst_class": 2, "imbalance": 2}
+
+
 class TestVendiScore(MetricContract):
     """It has no real side."""
 
@@ -146,12 +164,14 @@ def test_every_metric_is_held_to_the_contract() -> None:
         metrics.FeatureDistanceMetric,
     }  # fmt: skip
     of_others = {metrics.FrechetDistanceRatio, metrics.FrechetNormaliser}  # its parts are held to it
+    without_labels = {DISTANCES["classes"]: metrics.ClassConditionalDistance}
+    held = {without_labels.get(each, each) for each in DISTANCES.values()}
     alike = {  # in all but their last step, as are those of `DISTANCES`
         metrics.DensityCoverage, metrics.ImprovedPrecisionRecall, metrics.InceptionScore,
         metrics.KernelInceptionDistance, metrics.MongeInceptionDistance,
     }  # fmt: skip
     assert all(issubclass(each, metrics.FeatureDistanceMetric) for each in alike)
-    assert {*DISTANCES.values(), ActivationRange, metrics.VendiScore} | abstract | of_others | alike == {
+    assert held | {ActivationRange, metrics.VendiScore} | abstract | of_others | alike == {
         getattr(metrics, name) for name in metrics.__all__
     }
 
@@ -497,7 +517,7 @@ class TestTwoProcesses:
         Calibration has a minimum, a maximum and a sum. Features of each side have images, lengths, hashes and rows.
         """
         for seen in ranks:
-            expected = {"all_reduce": {"range": 4, "emd": 2, "vendi": 2}.get(kind, 3)}
+            expected = {"all_reduce": {"range": 4, "emd": 2, "vendi": 2, "classes": 2}.get(kind, 3)}
             if kind in OF_FEATURES:
                 expected = {"all_reduce": 1 + 2 * 3, "all_gather": 2}
             assert seen[kind]["collectives"] == expected
@@ -524,6 +544,12 @@ def test_calibrated_ranges_cover_all_processes(ranks: list[dict[str, Any]]) -> N
     for seen in ranks:
         assert seen["range"]["ranges"].equals(expected)
         assert seen["range"]["ranges"].n_images == expected.n_images
+
+
+def _result_of(name: str, results: dict[str, Any]) -> Any:
+    """What a metric of a collection gave; a mapping's results are under names of their own there."""
+    own = {key.removeprefix(f"{name}_"): value for key, value in results.items() if key.startswith(f"{name}_")}
+    return own or results[name]
 
 
 @pytest.mark.slow
@@ -560,15 +586,16 @@ class TestDistancesOfTwoProcesses:
             alone = single_process(kind, (rank,))
             feed(alone, images(2, 30 + rank))
             for name in ("a", "b"):
-                assert_same(seen[kind]["collection"][name], single.compute())
+                assert_same(_result_of(name, seen[kind]["collection"]), single.compute())
             for found in seen[kind]["after collection"]:
                 _assert_equal_states(found, states(alone))
 
     def test_a_collection_that_has_seen_nothing(self, kind: str, ranks: list[dict[str, Any]]) -> None:
         """A process whose collection saw no images, so that it never grouped its metrics, gets the others' results."""
         for seen in ranks:
-            for result in seen[kind]["collection with an idle rank"].values():
-                assert_same(result, single_process(kind, (0,)).compute())
+            for name in ("a", "b"):
+                found = _result_of(name, seen[kind]["collection with an idle rank"])
+                assert_same(found, single_process(kind, (0,)).compute())
 
 
 # -------------------------------------------------------------------------------------------------- up to eight of them
@@ -622,6 +649,7 @@ _UPDATES = [
     for kind in (*DISTANCES, "vendi", "range")
     for way in _WAYS
     if not (way == "reference" and kind not in DISTANCES) and not (way == "positions" and kind != "emd")
+    if kind != "classes"  # which looks at labels, and sorts images by them
 ]
 
 

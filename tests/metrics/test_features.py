@@ -164,8 +164,8 @@ def test_the_last_layer_alone_is_looked_at() -> None:
     ("make", "error", "message"),
     [
         (lambda: KernelDistance(EXTRACTOR, kernel="linear"), ValueError, "'polynomial', 'cmmd' or a Kernel"),
-        (lambda: KernelDistance(EXTRACTOR, reduction="layer"), ValueError, "no parts that could be weighted, or given"),
-        (lambda: DensityCoverage(EXTRACTOR, weights={"last": [1.0]}), ValueError, "no parts that could be weighted"),
+        (lambda: KernelDistance(EXTRACTOR, reduction="layer"), ValueError, "is one number: expected no weights= and"),
+        (lambda: DensityCoverage(EXTRACTOR, weights={"last": [1.0]}), ValueError, "got weights="),
         (lambda: DensityCoverage(EXTRACTOR, k=0), ValueError, "k"),
         (lambda: ImprovedPrecisionRecall(EXTRACTOR, k=2.0), TypeError, "k"),
         (lambda: SlicedWassersteinDistance(EXTRACTOR, n_directions=0), ValueError, "directions"),

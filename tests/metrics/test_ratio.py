@@ -203,3 +203,22 @@ def test_it_is_the_functional() -> None:
     over = torch.tensor([each.value for each in metric.normalisers.values()], dtype=torch.float64)
     assert float(metric.compute()) == float(functional.frechet_distance_ratio(values, over))
     assert f"fine: {metric.normalisers['fine'].value:.6g}" in repr(metric)
+
+
+def test_recorded_normalisers_need_names_alone() -> None:
+    """Without normalisers they are those that were recorded with the references, of the layers that are compared."""
+    layers = ["blocks.0", "blocks.2", "blocks.4"]
+    photographs = {"vdna_tiny": LayerFrechetDistance("vdna_tiny", layers=layers, reference="bsds500/trainval")}
+    recorded = FrechetDistanceRatio(photographs).normalisers["vdna_tiny"]
+    measured = FrechetDistanceRatio(photographs, {"vdna_tiny": "bsds500/test"}).normalisers["vdna_tiny"]
+    assert recorded.value == pytest.approx(measured.value, rel=1e-6)
+    assert (recorded.n_images, recorded.validation, recorded.corrected) == (200, "bsds500/test", False)
+    first = {"vdna_tiny": LayerFrechetDistance("vdna_tiny", layers=layers[:1], reference="bsds500/trainval")}
+    with pytest.raises(
+        ValueError, match=r"plain normaliser of blocks\.0 with bsds500/trainval@vdna_tiny.*, got 4\.845"
+    ):
+        FrechetDistanceRatio(first)
+    with pytest.raises(ValueError, match=r"of 'vdna_tiny' of what is compared, blocks\.0, got 4\.845"):
+        FrechetDistanceRatio(first, {"vdna_tiny": recorded})
+    with pytest.raises(ValueError, match=r"Expected the reference of 'fine' to be a name, .*give normalisers="):
+        FrechetDistanceRatio({"fine": LayerFrechetDistance(NETWORKS["fine"], reference=TRAIN["fine"])})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,16 @@ from helpers.dnas import assert_same_state, make_dna, make_ranges
 from vdna_metrics.dna import GroupedDNA, ImageClusters
 from vdna_metrics.references import (
     ReferenceStore,
+    add_normalisers,
     add_reference,
+    find_normaliser,
     import_statistics,
     load_reference,
     publish,
     resolve,
     verify_store,
 )
-from vdna_metrics.references.records import Manifest
+from vdna_metrics.references.records import FrechetNormaliser, Manifest
 
 WHERE = {"dataset": "cats", "split": "all"}
 
@@ -225,3 +229,62 @@ def test_histograms_that_find_their_own_ranges_have_names(tmp_path: Path) -> Non
     publish([f"{tmp_path}::cats%auto"], str(tmp_path / "other"))
     assert load_reference(f"{tmp_path / 'other'}::cats").distribution.given == "auto"
     assert _problems(tmp_path / "other") == []
+
+
+# --------------------------------------------------------------------------------------------------------- normalisers
+def _normaliser(value: float, **more: Any) -> FrechetNormaliser:
+    return FrechetNormaliser(**{"value": value, "n_images": 7, "layers": ["conv1"], "validation": "cats/test", **more})
+
+
+def test_normalisers_are_recorded_with_a_reference(tmp_path: Path) -> None:
+    """They are found by layers and correction, one of a key replaces another, and they go with copies of the file."""
+    dna, name = make_dna("layer_gaussian", 9, 0), f"{tmp_path}::cats"
+    add_reference([dna, make_dna("gaussian", 9, 0)], tmp_path, **WHERE)
+    before = (tmp_path / "manifest.json").read_bytes()
+    assert b"normalisers" not in before  # as by earlier versions, which did not know them
+    whole = _normaliser(0.0, layers=list(dna.layout), low=-0.5, high=0.5, images="ab")
+    add_normalisers(name, [_normaliser(2.0), _normaliser(1.5, corrected=True), whole])
+    record = add_normalisers(name, [_normaliser(3.0)])
+    assert [each.value for each in record.normalisers] == [3.0, 1.5, 0.0]
+    assert find_normaliser(name, layers=["conv1"]) == _normaliser(3.0)
+    assert find_normaliser(name, layers=list(dna.layout)) == whole
+    assert find_normaliser(name, corrected=True).value == 1.5
+    add_reference(dna, tmp_path, **WHERE)
+    publish([name], str(tmp_path / "copy"))
+    for store in (tmp_path, tmp_path / "copy"):
+        (kept,) = (each.normalisers for each in ReferenceStore(str(store)).manifest().references if each.normalisers)
+        assert kept == record.normalisers
+    assert _problems(tmp_path) == []
+    add_reference(make_dna("layer_gaussian", 9, 5), tmp_path, overwrite=True, **WHERE)
+    assert b"normalisers" not in (tmp_path / "manifest.json").read_bytes()  # they were of other images
+
+
+def test_normalisers_that_do_not_belong_are_refused(tmp_path: Path) -> None:
+    """Of unknown layers or no validation set, of a name without a layer Gaussian, of what ships; several are listed."""
+    name = f"{tmp_path}::cats"
+    add_reference(make_dna("layer_gaussian", 9, 0), tmp_path, **WHERE)
+    add_normalisers(name, [_normaliser(2.0), _normaliser(3.0, validation="dogs/test")])
+    add_reference(make_dna("gaussian", 9, 0), tmp_path, dataset="dogs", split="all")
+    cases: list[tuple[Callable[[], object], type[Exception], str]] = [
+        (lambda: add_normalisers(name, [_normaliser(1.0, layers=["conv9"])]), ValueError, "lacks conv9; it has conv1"),
+        (lambda: add_normalisers(name, [_normaliser(1.0, validation="")]), ValueError, "name of a validation set"),
+        (lambda: add_normalisers(name, [FrechetNormaliser(1.0)]), ValueError, "Expected normalisers with layers"),
+        (lambda: add_normalisers(name, []), ValueError, "Expected normalisers with layers"),
+        (lambda: add_normalisers(name, [1.0]), TypeError, "expected a normaliser to be FrechetNormaliser"),  # type: ignore[list-item]
+        (lambda: add_normalisers(f"{tmp_path}::dogs", [_normaliser(1.0)]), ValueError, "no reference 'dogs#layer_g"),
+        (lambda: add_normalisers("bsds500/test@vdna_tiny", [_normaliser(1.0)]), ValueError, "ships with the package"),
+        (
+            lambda: find_normaliser(name),
+            ValueError,
+            r"Expected one plain normaliser with cats.*, got 2, .*; 3, .*give one",
+        ),
+        (lambda: find_normaliser(name, layers=["conv2"]), ValueError, "normaliser of conv2 .*normalise` records one"),
+        (
+            lambda: find_normaliser("bsds500/test@vdna_tiny"),
+            ValueError,
+            "got none; `vdna-metrics references normalise`",
+        ),
+    ]
+    for call, error, message in cases:
+        with pytest.raises(error, match=message):
+            call()

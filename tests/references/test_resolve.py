@@ -137,7 +137,7 @@ def test_batches_are_kept_for_python() -> None:
         (lambda: resolve("bsds500/test", extractors="a"), TypeError, "expected extractors to be a sequence of names"),
         (lambda: resolve_dna(3), TypeError, "expected a DNA to be VDNA or .* got the int 3"),  # type: ignore[arg-type]
         (lambda: resolve_dna("procedural:white_noise/2"), ValueError, "has images and no DNA; `vdna-metrics make`"),
-        (lambda: resolve_dna("bsds500/test@vdna_tiny"), ValueError, "kinds gaussian, .*: say which, for example #"),
+        (lambda: resolve_dna("bsds500/test@vdna_tiny"), ValueError, "kinds features, .*: say which, for example #"),
     ],
 )
 def test_wrong_types_are_named(call: Callable[[], Any], error: type[Exception], message: str) -> None:

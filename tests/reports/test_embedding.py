@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.reports.embedding import drawing, file_of, image_uri, inline_svg
+from vdna_metrics.reports.embedding import FigureFormat, drawing, file_of, image_uri, inline_svg
 
 
 def _figure(name: str = "line") -> Figure:
@@ -53,10 +54,21 @@ def test_figures_of_a_page_do_not_share_names() -> None:
         assert all(name.startswith(f"{key}-") for name in names)
 
 
-def test_the_same_figure_is_the_same_bytes_without_complaint() -> None:
+@pytest.mark.parametrize("kind", get_args(FigureFormat))
+def test_the_same_figure_is_the_same_bytes_without_complaint(kind: FigureFormat) -> None:
     """No date, no random names; letters that the font lacks are left to the reader's fonts, silently."""
     with drawing():
-        assert file_of(_figure("生成器"), "svg") == file_of(_figure("生成器"), "svg")
+        content = file_of(_figure("生成器"), kind)
+        assert content == file_of(_figure("生成器"), kind)
+    assert b"Date" not in content
+
+
+def test_a_pdf_has_its_fonts_in_it() -> None:
+    """As publishers want them: whole outlines, not the drawings of letters of type 3."""
+    with drawing():
+        content = file_of(_figure(), "pdf")
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
 
 
 @pytest.mark.parametrize(("size", "kind", "expected"), [((200, 100), "jpeg", (88, 44)), ((32, 32), "png", (32, 32))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers.dnas import make_dna
-from helpers.leaderboards import NAMES, make_evidence, make_leaderboard, without_estimates
+from helpers.leaderboards import NAMES, make_diagnoses, make_evidence, make_leaderboard, with_outside, without_estimates
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
 from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
@@ -19,6 +20,9 @@ from vdna_metrics.dna.distances import register_distance
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
 from vdna_metrics.reports import leaderboard_markdown
 from vdna_metrics.reports.html import write_report
+
+# Without PNG, which takes as long as all else.
+draw = partial(write_report, figures=("svg",))
 
 # Of file names: markup, quotes, mathematics of matplotlib, no letters of its font, two lines, and no text at all.
 HOSTILE = ('<script>alert("a")</script>', "a$b$ & 'c'_{", "生成器 \u202e\n2", "bad \udcff byte", "{{ 7 * 7 }}")
@@ -89,10 +93,19 @@ def test_the_page_says_what_the_images_are(small: tuple[Leaderboard, Evidence], 
     account = AccountFields({"JPEG": 3}, ImageSizes((32, 64), (32, 32)), pixels=PixelsFields(3, 1, exact=False))
     first, *others = leaderboard.generators
     told = replace(first, account=account, unread=((".heic", 2), (".txt", 1)))
-    page = Page(write_report(replace(leaderboard, generators=(told, *others)), evidence, tmp_path))
+    page = Page(draw(replace(leaderboard, generators=(told, *others)), evidence, tmp_path))
     assert page.text.count("JPEG, 32..64 x 32, about 1 of 3 the same as another") == 1
     assert page.text.count("3 files not read") == 1
     assert "What they are" in page.text
+
+
+def test_the_page_says_what_is_wrong(small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
+    """Each generator's faults, and below them what was not looked at, in a section after the ranking."""
+    leaderboard, _ = small
+    page = Page(write_report(replace(leaderboard, diagnoses=make_diagnoses()), Evidence(), tmp_path))
+    assert page.ids.index("ranks") < page.ids.index("diagnosis") < page.ids.index("layers")
+    assert "Blurred: detail at edges has 0.35 times the reference's power." in page.text
+    assert "Pixels were not looked at: of this set, there are no images at hand." in page.text
 
 
 def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
@@ -105,7 +118,7 @@ def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evi
     assert {link.removeprefix("#") for link in links} == set(sections)
     bare = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["fid"])
     bare = replace(bare, scores=tuple(replace(score, layers={"pool": 1.0}) for score in bare.scores))
-    empty = Page(write_report(without_estimates(bare), Evidence(), tmp_path))
+    empty = Page(draw(without_estimates(bare), Evidence(), tmp_path))
     assert [attributes["id"] for attributes in empty.all("section") if "id" in attributes] == [
         "ranks",
         "made",
@@ -114,6 +127,33 @@ def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evi
     assert not empty.all("img")
     for word in ("interval", "tie", "noise floor", "∞", "None"):
         assert word not in empty.text, word
+
+
+def test_what_is_of_no_column_has_sections_and_columns(tmp_path: Path) -> None:
+    """FDr^k and outside scores are columns of the ranking; they, and where networks disagree, are told below.
+
+    Names are only text there, too.
+    """
+    made = with_outside(make_leaderboard(HOSTILE, networks=["tiny"], metrics=["lfd"]))
+    people, elo = made.outside
+    scores = (replace(people, name="<b>people</b> {{ 7 * 7 }} $x$", source="<i>.csv"), elo)
+    agreements = tuple(
+        replace(each, score=scores[0].name) if each.score == people.name else each for each in made.outside_agreement
+    )
+    page = Page(write_report(replace(made, outside=scores, outside_agreement=agreements), Evidence(), tmp_path))
+    assert not page.all("b")
+    assert "<i>.csv" in page.text
+    assert "validation photographs (validation)" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "49" not in page.text
+    for text in ("FDr^k over 1 network", "Do outside scores agree?", "same order", "inconclusive", "0.500"):
+        assert text in page.text, text
+    assert {"ratio", "agreement", "outside"} <= set(page.ids)
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert len(page.ids) == len(set(page.ids))
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"agreement-Elo-lfd-tiny", "agreement-Elo-FDr-k"} <= figures
+    assert sum(figure.startswith("agreement-") for figure in figures) == 4
 
 
 def test_nothing_is_fetched(page: Page) -> None:
@@ -176,9 +216,12 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     bare = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["emd"])
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
-        write_report(bare, make_evidence(bare), folder)
+        draw(bare, make_evidence(bare), folder)
     a, b = ({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.*")} for folder in folders)
     assert a == b
+    assert {path.suffix for path in a} == {".html", ".svg"}
+    with pytest.raises(ValueError, match="unknown format of figures 'gif'; known: pdf, png, svg"):
+        write_report(bare, make_evidence(bare), tmp_path / "c", figures=("gif",))  # type: ignore[arg-type]
     assert not any(str(folder) in a[Path("index.html")].decode() for folder in folders)
 
 
@@ -188,7 +231,7 @@ def test_names_of_files_are_only_text(tmp_path: Path) -> None:
         HOSTILE, networks=["<b>net</b>"], metrics=["emd"], reference='"><img src=x onerror=alert(1)>'
     )
     leaderboard = replace(leaderboard, title="</title><script>1</script>", notes=("<b>note</b>",), command="<&>")
-    page = Page(write_report(leaderboard, make_evidence(leaderboard, generators=1), tmp_path))
+    page = Page(draw(leaderboard, make_evidence(leaderboard, generators=1), tmp_path))
     assert len(page.all("script")) == 1
     assert not page.all("b")
     assert all("onerror" not in attributes for _, attributes in page.elements)
@@ -210,8 +253,7 @@ def test_clusters_are_shown_where_there_are_some(tmp_path: Path) -> None:
         generators=(replace(first, clusters=32, effective_clusters=11.1), second),
     )
     pages = [
-        write_report(each, Evidence(), tmp_path / str(place)).read_text("utf-8")
-        for place, each in enumerate((plain, told))
+        draw(each, Evidence(), tmp_path / str(place)).read_text("utf-8") for place, each in enumerate((plain, told))
     ]
     assert "(300 images in 60 clusters), seen by" in pages[1]
     for text in ("<small>32 clusters (11.1 effective)</small>", ">Clusters</th>", "11.1 effective", "<dt>cluster</dt>"):
@@ -226,7 +268,7 @@ def test_names_of_distances_are_only_text(tmp_path: Path) -> None:
             replace(JENSEN_SHANNON, name="odd", label="<i>a$b_{$", short="{{ 7 * 7 }}<i>", meaning="<script>2</script>")
         )
         leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["odd", "entropy"])
-        page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+        page = Page(draw(leaderboard, make_evidence(leaderboard), tmp_path))
         text = leaderboard_markdown(leaderboard)
     assert len(page.all("script")) == 1
     assert all(page.all("i"))  # ours have classes or colours
@@ -239,7 +281,7 @@ def test_a_leaderboard_without_scores_leaves_no_trace(tmp_path: Path) -> None:
     """What cannot be made is an error before anything is written."""
     leaderboard = replace(make_leaderboard(NAMES[:1]), scores=())
     with pytest.raises(ValueError, match="this leaderboard has no scores"):
-        write_report(leaderboard, Evidence(), tmp_path / "report")
+        draw(leaderboard, Evidence(), tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -247,7 +289,7 @@ def test_generators_that_a_network_has_not_seen_are_marked(tmp_path: Path) -> No
     """A missing score is a dash in its row, and the row stays."""
     leaderboard = make_leaderboard(NAMES[:2], networks=["tiny", "other"], metrics=["emd"])
     missing = tuple(s for s in leaderboard.scores if (s.generator, s.network) != (NAMES[1], "other"))
-    page = Page(write_report(replace(leaderboard, scores=missing, copies=()), Evidence(), tmp_path))
+    page = Page(draw(replace(leaderboard, scores=missing, copies=()), Evidence(), tmp_path))
     assert [a["data-key"] for a in page.all("td") if "data-key" in a].count("") == 1
     assert NAMES[1] in page.text
 
@@ -258,7 +300,7 @@ def test_gaussian_dnas_show_normal_curves(tmp_path: Path) -> None:
     for kind, shown in (("gaussian", True), ("layer_gaussian", False)):
         dnas = make_dna(kind), make_dna(kind, seed=1, shift=0.5)  # type: ignore[arg-type]
         evidence = Evidence({"tiny": dnas[0]}, {("tiny", NAMES[0]): dnas[1]})
-        page = Page(write_report(leaderboard, evidence, tmp_path / kind))
+        page = Page(draw(leaderboard, evidence, tmp_path / kind))
         assert ("The neurons that differ most" in page.text) == shown
 
 
@@ -267,7 +309,7 @@ def test_distances_of_others_are_shown_as_they_are(tmp_path: Path) -> None:
     metrics = ["emd", "jsd", "entropy", "overlap"]
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=metrics)
-        page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+        page = Page(draw(leaderboard, make_evidence(leaderboard), tmp_path))
     assert "Smaller is nearer." in page.text
     lacking = "Jensen-Shannon divergence (bits), activation entropy (nats) and histogram overlap"
     assert f"There are no intervals of {lacking}." in page.text
@@ -289,7 +331,7 @@ def test_a_page_of_a_score_alone_says_nothing_of_distances(tmp_path: Path) -> No
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy"])
         bare = without_estimates(leaderboard)
-        page = Page(write_report(bare, replace(make_evidence(bare), rankings={}), tmp_path))
+        page = Page(draw(bare, replace(make_evidence(bare), rankings={}), tmp_path))
     assert "Higher is better." in page.text
     assert "“photographs” is best: 4.905" in page.text
     assert [a["aria-sort"] for a in page.all("th") if "aria-sort" in a] == ["descending"]
@@ -304,19 +346,20 @@ def test_neurons_are_those_of_the_first_distance_that_has_some(tmp_path: Path) -
     """By a distance that is not ours, panels have its values in its unit, and no parts."""
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["overlap", "entropy", "jsd", "emd"])
-        page = Page(write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+        page = Page(draw(leaderboard, make_evidence(leaderboard), tmp_path))
     assert "The neurons that differ most by Jensen-Shannon divergence (bits)" in page.text
     assert re.search(r"conv1, neuron \d: 0\.\d+ bits", page.text)
     assert "shift" not in page.text
 
 
 def test_many_classes_are_cut_and_counted(tmp_path: Path) -> None:
-    """Of more classes than can be read the farthest are shown, the worst of each generator in bold."""
+    """Of more classes than can be read the farthest are shown, the worst of each set in bold; all count in the mean."""
     leaderboard = make_leaderboard(NAMES[:2], networks=["tiny"], metrics=["emd"])
-    one = leaderboard.classes[0]
+    one = replace(leaderboard.classes[0], n_reference=5)
     classes = tuple(replace(one, group=f"class {i}", value=float(i)) for i in range(30))
-    page = Page(write_report(replace(leaderboard, classes=classes), Evidence(), tmp_path))
+    page = Page(draw(replace(leaderboard, classes=classes), Evidence(), tmp_path))
     assert "10 nearer classes are left out" in page.text
     assert "class 29" in page.text
     assert "class 9\n" not in page.text
+    assert re.search(r"Mean over classes\s*14\.50\s*Imbalance\s*0", page.text)
     assert sum(attributes.get("class") == "worst" for attributes in page.all("span")) == 1

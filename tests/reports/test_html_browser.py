@@ -63,7 +63,8 @@ def browser() -> Iterator[Browser]:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with all parts and a long name, whose second column is in another order than the first."""
     leaderboard = make_leaderboard([LONG, *NAMES[:3]], networks=["tiny"], metrics=["emd", "lfd"])
-    return write_report(leaderboard, make_evidence(leaderboard, generators=2), tmp_path_factory.mktemp("report"))
+    folder = tmp_path_factory.mktemp("report")
+    return write_report(leaderboard, make_evidence(leaderboard, generators=2), folder, figures=())
 
 
 def opened(browser: Browser, path: Path, **options: Any) -> tuple[Page, list[str]]:
@@ -133,7 +134,7 @@ def test_a_higher_is_better_column_sorts_the_best_first(browser: Browser, tmp_pa
     """It is shown, and sorts at the first click, from the largest value down; a distance the other way."""
     with registered_toys():
         leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["entropy", "overlap", "jsd"])
-        page, trouble = opened(browser, write_report(leaderboard, make_evidence(leaderboard), tmp_path))
+        page, trouble = opened(browser, write_report(leaderboard, make_evidence(leaderboard), tmp_path, figures=()))
     assert page.locator("#ranks .ranking").first.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
     page.locator("#columns summary").click()
     heads = page.locator("#columns .ranking thead th")  # the distance first, which is the one to report

@@ -89,13 +89,13 @@ def test_the_scale_is_logarithmic_only_for_far_ones(farthest: int, scale: str) -
 
 @pytest.mark.parametrize("corrected", [-0.1, 0.2])
 def test_near_zero_the_scale_is_linear(corrected: float) -> None:
-    """A corrected distance that may be 0, or is below it, has its place on the axis with its whole interval."""
+    """A corrected distance that may be 0 has its place on the axis with its whole interval, at 0 one that is below."""
     ax = ranking_chart(_with_first(LEADERBOARD, estimate={"low": 0.0, "corrected": corrected}), "tiny", "emd")
     _inside(ax)
     assert ax.get_xscale() == "linear"
     bar, dot = ax.lines[:2]
     assert bar.get_xdata()[0] == 0.0 >= ax.get_xlim()[0]
-    assert dot.get_xdata()[0] == corrected > ax.get_xlim()[0]
+    assert dot.get_xdata()[0] == max(0.0, corrected) >= ax.get_xlim()[0]
 
 
 def test_a_leaderboard_without_estimates_has_dots_alone() -> None:

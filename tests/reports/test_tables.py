@@ -6,12 +6,12 @@ import csv
 from dataclasses import replace
 from statistics import fmean
 
-from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.leaderboards import NAMES, make_diagnoses, make_leaderboard, with_outside
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard import Leaderboard
+from vdna_metrics.leaderboard.rows import COLUMNS
 from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table
-from vdna_metrics.reports.tables import COLUMNS
 
 LEADERBOARD = make_leaderboard()
 
@@ -36,16 +36,53 @@ def test_every_score_and_class_is_a_row() -> None:
 
 
 def test_markdown_sums_up_the_classes_of_each_generator() -> None:
-    """Below a ranking stand mean, farthest class and sizes of the classes of every generator that has some."""
-    text = leaderboard_markdown(LEADERBOARD)
-    network, metric = LEADERBOARD.classes[0].network, LEADERBOARD.classes[0].metric
-    for name, records in LEADERBOARD.classes_of(network, metric).items():
-        worst = max(records, key=lambda record: record.value)
-        mean, sizes = fmean(record.value for record in records), [record.n_images for record in records]
-        images = f"{min(sizes)}-{max(sizes)}" if min(sizes) < max(sizes) else f"{sizes[0]}"
-        row = f"| {name} | {len(records)} | {images} | {mean:#.4g} | {worst.group} | {worst.value:#.4g} |"
-        assert row in text
+    """Below a ranking stand sizes, imbalance, mean and farthest class of generators with classes, as far as known."""
+    counts = {"cat": 20, "dog": 40, "ship": 40}
+    known = tuple(replace(each, n_images=counts[each.group], n_reference=50) for each in LEADERBOARD.classes)
+    network, metric = known[0].network, known[0].metric
+    for classes, images, imbalance in ((known, "20-40", "0.1333"), (LEADERBOARD.classes, "20", "")):
+        leaderboard = replace(LEADERBOARD, classes=classes)
+        text = leaderboard_markdown(leaderboard)
+        for name, records in leaderboard.classes_of(network, metric).items():
+            worst = max(records, key=lambda record: record.value)
+            mean = fmean(record.value for record in records)
+            begin = f"| {name} | {len(records)} | {images} | {imbalance} | {mean:#.4g}"
+            assert f"{begin} | {worst.group} | {worst.value:#.4g} |" in text
     assert "worst class" not in leaderboard_markdown(replace(LEADERBOARD, classes=()))
+
+
+def test_what_is_of_no_column_is_in_both() -> None:
+    """FDr^k and outside scores are rows of the spreadsheet, and tables with sentences in Markdown, names escaped."""
+    leaderboard = with_outside(LEADERBOARD)
+    people = replace(leaderboard.outside[0], name="=people|")
+    agreements = (replace(leaderboard.outside_agreement[0], score=people.name),)
+    leaderboard = replace(leaderboard, outside=(people,), outside_agreement=agreements)
+    rows = [row for row in csv.DictReader(leaderboard_csv(leaderboard).splitlines()) if not row["network"]]
+    found = {
+        metric: {row["generator"]: row for row in rows if row["metric"] == metric} for metric in ("FDr^k", "'=people|")
+    }
+    for ratio in leaderboard.ratios:
+        assert float(found["FDr^k"][ratio.generator]["value"]) == ratio.value
+    for name, value in people.values.items():
+        row = found["'=people|"][name]
+        assert (float(row["value"]), float(row["standard_error"])) == (value, 0.02)
+    text = leaderboard_markdown(leaderboard)
+    assert "| photographs | 0.500 ± 0.020 |" in text
+    assert r"| =people\| | VDNA-EMD (bins) in tiny | 5 | −1.000 \[−1.00," in text
+    for heading in (
+        "FDr^k, over the networks",
+        "Sets on which networks disagree",
+        "Agreement with outside scores, 95 %",
+    ):
+        assert f"## {heading}" in text
+
+
+def test_markdown_says_what_is_wrong() -> None:
+    """A line a generator, with its faults and what was not looked at; none where nobody looked."""
+    text = leaderboard_markdown(replace(LEADERBOARD, diagnoses=make_diagnoses()))
+    assert "- photographs: No fault that this looks for stands out. Pixels were not looked at" in text
+    assert f"- {NAMES[1]}: Blurred: detail at edges" in text
+    assert "Diagnosis" not in leaderboard_markdown(LEADERBOARD)
 
 
 def test_columns_that_a_distance_has_not_are_absent() -> None:

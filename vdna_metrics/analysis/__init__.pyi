@@ -19,6 +19,15 @@ from .desensitise import (
     split_images as split_images,
     split_of as split_of,
 )
+from .diagnosis import (
+    DiagnosedSet as DiagnosedSet,
+    Diagnosis as Diagnosis,
+    Fault as Fault,
+    FaultName as FaultName,
+    Sign as Sign,
+    Thresholds as Thresholds,
+    diagnose as diagnose,
+)
 from .explain import (
     DistanceParts as DistanceParts,
     Explanation as Explanation,
@@ -32,14 +41,17 @@ from .features import (
     CopyReport as CopyReport,
     Features as Features,
     Fidelity as Fidelity,
+    RepeatedImages as RepeatedImages,
     collect_features as collect_features,
     find_copies as find_copies,
     measure_fidelity as measure_fidelity,
+    repeated_images as repeated_images,
 )
 from .frechet_ratio import (
     FrechetRatio as FrechetRatio,
     NetworkRatio as NetworkRatio,
     frechet_distance_ratio as frechet_distance_ratio,
+    frechet_normaliser as frechet_normaliser,
 )
 from .matrices import (
     DistanceMatrix as DistanceMatrix,
@@ -58,6 +70,7 @@ from .ranking import (
     rank_images as rank_images,
 )
 from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
+from .score_tables import ScoreColumn as ScoreColumn, read_scores as read_scores
 from .selection import select_sensitive as select_sensitive
 from .single_images import (
     Exemplar as Exemplar,
@@ -68,19 +81,25 @@ from .single_images import (
 from .uncertainty import (
     BIAS_RULES as BIAS_RULES,
     Agreement as Agreement,
+    BetweenRuns as BetweenRuns,
     BiasRule as BiasRule,
+    Correlation as Correlation,
     Difference as Difference,
     Estimate as Estimate,
     Extrapolation as Extrapolation,
     JackknifedDistance as JackknifedDistance,
     NoiseFloor as NoiseFloor,
+    RankAgreement as RankAgreement,
     RankedPair as RankedPair,
     Ranking as Ranking,
     Side as Side,
     agreement as agreement,
+    average_runs as average_runs,
+    between_runs as between_runs,
     compare_pair as compare_pair,
     extrapolate_frechet as extrapolate_frechet,
     jackknife_distance as jackknife_distance,
     noise_floor as noise_floor,
+    rank_agreement as rank_agreement,
     rank_intervals as rank_intervals,
 )

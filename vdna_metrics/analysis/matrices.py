@@ -196,12 +196,14 @@ class GroupDistance:
         n_images: number of its images.
         distance: over all layers.
         layers: ``{layer: distance}``.
+        n_reference: number of images of its reference.
     """
 
     group: str
     n_images: int
     distance: float
     layers: Mapping[str, float]
+    n_reference: int
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,8 @@ def compare_groups(
         if shared is None:
             pooled_reference = own if pooled_reference is None else pooled_reference + own
         with errors_of(f"group {str(group)!r}"):
-            found.append(GroupDistance(str(group), dna.n_images, column(own, dna), column.by_layer(own, dna)))
+            values = column(own, dna), column.by_layer(own, dna)
+        found.append(GroupDistance(str(group), dna.n_images, *values, own.n_images))
     first, *others = chosen.values()
     pooled = sum(others, first)
     found.sort(key=lambda group: -column.sort_key(group.distance))

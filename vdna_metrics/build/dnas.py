@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any, Generic, TypeVar, overload
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from vdna_metrics.build.partitions import Partition, PartName, one_part
 from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
-from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, StateSize, check_memory, open_any
+from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, check_memory, open_any
 from vdna_metrics.distributions import (
     FeatureSample,
     GaussianDistribution,
@@ -22,7 +21,8 @@ from vdna_metrics.distributions import (
 )
 from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.distributions.features import SAMPLE
-from vdna_metrics.distributions.ranks import Ranks
+from vdna_metrics.distributions.memory import StateSize
+from vdna_metrics.distributions.parts import some_images
 from vdna_metrics.dna.account import ImageAccount
 from vdna_metrics.dna.vdna import VDNA, Provenance
 from vdna_metrics.extractors.directions import features_layer
@@ -38,7 +38,6 @@ from vdna_metrics.ranges import ActivationRanges, RangesLike, as_ranges
 from vdna_metrics.references.store import default_ranges
 
 Key = TypeVar("Key")
-_MOMENTS: tuple[Kind, ...] = ("gaussian", "layer_gaussian")
 
 
 @overload
@@ -175,15 +174,10 @@ class DNARequest:
         check_choice("kind", self.kind, Kind)
         check_type("partition", self.partition, Partition, type(None))
         check_max_positions(self.max_positions)
-        if self.averages:
+        if self.kind != "histogram":
             object.__setattr__(self, "max_positions", None)
         if self.kind == "features" and self.layout:
             object.__setattr__(self, "layout", self.layout.select([features_layer(self.layout)]))
-
-    @property
-    def averages(self) -> bool:
-        """Whether of an image's positions only the mean counts."""
-        return self.kind != "histogram"
 
     def empty(self, extractor: FeatureExtractor, device: torch.device | str = "meta") -> Distribution:
         """What has seen no image."""
@@ -233,7 +227,6 @@ def make_dnas(
     *,
     features: str | None = None,
     name: str | None = None,
-    in_order: bool = False,
     reading: Reading = DEFAULT_READING,
 ) -> MadeDNAs[Key]:
     """Fill the DNAs of several requests, and the features of one layer, in one pass.
@@ -244,8 +237,6 @@ def make_dnas(
         requests: what to make.
         features: layer whose means over positions are kept, image by image.
         name: of the image set, by default the source's.
-        in_order: whether several ranks add up moments as one process does, batch after batch, for the same bits: sums
-            of rounded numbers depend on their order. Each rank keeps the means of its images for that.
         reading: how images are read.
 
     Raises:
@@ -278,55 +269,39 @@ def make_dnas(
     if features is not None:
         extractor.layout.check_layers([features], what="features")
         sizes.append(StateSize("features", n_images or 0, 4 * extractor.layout[features]))
-    # Those that see the same of the activations are filled together; moments in order, when the pass is over.
-    alike: dict[Any, list[Key]] = {}
-    for key, request in requests.items():
-        waits = in_order and reading.all_ranks and request.kind in _MOMENTS
-        seen_of_it = str(request.layout.to_json()), request.max_positions, id(partitions[key]), request.averages, waits
-        alike.setdefault(seen_of_it, []).append(key)
-    now, later = ([keys for (*_, waits), keys in alike.items() if waits is which] for which in (False, True))
-    layers = {features, *(layer for request in requests.values() for layer in request.layout)}
-    layout = extractor.layout.select([layer for layer in extractor.layout if layer in layers])
-    wanted = {features, *(layer for request in requests.values() if request.averages for layer in request.layout)}
-    averaged = {layer: count for layer, count in layout.items() if layer in wanted}
-    own = _Means(reading.on_this_rank(), averaged, n_images or 0) if later else None
-    sizes += [] if own is None else [own.size]
     check_memory(known_as, sizes, reading)
     filled = {key: each.fresh(extractor, reading.device, partitions[key].n_states) for key, each in requests.items()}
+    # Those that see the same of the activations are filled together.
+    alike: dict[Any, list[Key]] = {}
+    for key, request in requests.items():
+        seen_of_it = str(request.layout.to_json()), request.max_positions, id(partitions[key])
+        alike.setdefault(seen_of_it, []).append(key)
     states: dict[str, Tensor | Distribution] = {
         f"{place}-{i}": each for place, some in enumerate(filled.values()) for i, each in enumerate(some)
     }
     if features is not None:
         states["features"] = vectors = torch.zeros(n_images or 0, extractor.layout[features])
-    of_rank = {} if own is None else {"means": own.allocate()}
+    layers = {features, *(layer for request in requests.values() for layer in request.layout)}
+    layout = extractor.layout.select([layer for layer in extractor.layout if layer in layers])
 
-    def add_(some: Sequence[list[Key]], batch: ActivationBatch, means: Mapping[str, Tensor]) -> None:
-        averages = {layer: rows.T.unsqueeze(2) for layer, rows in means.items()}  # as activations of one position
-        for keys in some:
+    def fill_(batch: ActivationBatch) -> None:
+        if features is not None:
+            vectors[list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
+        for keys in alike.values():
             request = requests[keys[0]]
-            x = request.layout.pick(averages if request.averages else batch.activations)
+            x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
             known = batch.hashes() if any(requests[key].kind == "features" for key in keys) else None
             for place, rows in _parts_of(partitions[keys[0]], batch.indices):
                 chosen, hashes = x, known
                 if rows is not None:
-                    chosen = {layer: values.index_select(1, rows.to(values.device)) for layer, values in x.items()}
+                    chosen = some_images(x, rows)
                     hashes = None if hashes is None else hashes[rows]
                 for key in keys:
                     filled[key][place].fill_(chosen, hashes)
 
-    def fill_(batch: ActivationBatch) -> None:
-        means = {layer: image_means(batch.activations[layer]).contiguous() for layer in averaged}
-        if features is not None:
-            vectors[list(batch.indices)] = means[features].float().cpu()
-        if own is not None:
-            own.keep_(batch.indices, means)
-        add_(now, batch, means)
-
     settings = [[request.settings(extractor), partitions[key].digest] for key, request in requests.items()]
-    seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_, of_rank)
-    for indices, means in () if own is None else own.of_all_ranks(seen.indices):
-        add_(later, ActivationBatch({}, indices), means)
+    seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_)
     seen.name = known_as
     origins = {id(each): _provenances(seen, extractor.name, each) for each in partitions.values()}
     dnas: dict[Key, dict[Any, VDNA]] = {}
@@ -342,43 +317,6 @@ def make_dnas(
                 dnas[key][part] = VDNA(distribution.to("cpu"), fingerprint, provenance)
     kept = None if features is None else seen.rows(vectors)
     return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), kept)
-
-
-class _Means:
-    """Means over positions of a rank's images, float64; all ranks then get those of all, in the batches of one process.
-
-    Args:
-        reading: of this rank.
-        layers: ``{layer: neurons}``.
-        n_images: of the source.
-    """
-
-    def __init__(self, reading: Reading, layers: Mapping[str, int], n_images: int) -> None:
-        self._reading, self._layers = reading, layers
-        self.size = StateSize("means of images", reading.images_of_part(n_images), 8 * sum(layers.values()))
-
-    def allocate(self) -> Tensor:
-        """Zeros ``[images of this rank, neurons]``, to be filled."""
-        self._rows = torch.zeros(self.size.number, sum(self._layers.values()), dtype=torch.float64)
-        return self._rows
-
-    def keep_(self, indices: Sequence[int], means: Mapping[str, Tensor]) -> None:
-        """Keep those of a batch, ``{layer: [images, neurons]}``."""
-        self._rows[self._places(indices)] = torch.cat([*means.values()], dim=1).cpu()
-
-    def of_all_ranks(self, indices: Sequence[int]) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
-        """Batch after batch of the images that any rank saw, in the source's order."""
-        (own, number), device, ranks = self._reading.shard, self._reading.device, Ranks(self._reading.device)
-        for place, batch in groupby(indices, lambda index: index // self._reading.batch_size):
-            images, rank = tuple(batch), place % number
-            shape = len(images), self._rows.shape[1]
-            rows = self._rows[self._places(images)] if rank == own else torch.empty(shape, dtype=torch.float64)
-            parts = ranks.broadcast(rows, rank).to(device).split([*self._layers.values()], dim=1)
-            yield images, dict(zip(self._layers, parts, strict=True))
-
-    def _places(self, indices: Sequence[int]) -> list[int]:
-        size, number = self._reading.batch_size, self._reading.shard[1]
-        return [index // size // number * size + index % size for index in indices]
 
 
 def _parts_of(partition: Partition[Any], indices: tuple[int, ...]) -> Iterator[tuple[int, Tensor | None]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdna_metrics.build.reading import NumberedImages
+from vdna_metrics.distributions.parts import members
 from vdna_metrics.dna.vdna import ImageClusters
 from vdna_metrics.files import json_hash
 from vdna_metrics.layout import check_count, check_type
@@ -74,13 +75,7 @@ class Partition(Generic[PartName]):
 
     def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""
-        chosen = self.of_image[np.asarray(indices, np.int64)]
-        places, columns = np.nonzero(chosen >= 0)
-        parts = chosen[places, columns]
-        order = np.argsort(parts, kind="stable")
-        present, starts = np.unique(parts[order], return_index=True)
-        members = np.split(places[order], starts)[1:]  # what comes before the first part is nothing
-        return dict(zip(present.tolist(), members, strict=True))
+        return members(self.of_image[np.asarray(indices, np.int64)])
 
     def clusters_of(self, indices: Sequence[int]) -> ImageClusters | None:
         """How some images of the source depend on each other."""

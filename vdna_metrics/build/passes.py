@@ -260,7 +260,6 @@ def run_pass(
     states: States,
     settings: Sequence[Any],
     fill_: Fill,
-    own: Mapping[str, Tensor] | None = None,
 ) -> Seen:
     """Run each image through a network once.
 
@@ -272,8 +271,7 @@ def run_pass(
         states: what ``fill_`` fills, by name; kept by checkpoints and summed over ranks (``"low"`` and ``"high"`` are
             extremes). What is kept of each image is a tensor of zeros with a row for each image of the source.
         settings: all else that decides the states, as plain containers.
-        fill_: puts a batch into ``states`` and ``own``.
-        own: as ``states``, of this rank alone.
+        fill_: puts a batch into ``states``.
 
     Raises:
         ValueError: for unreadable images (unless skipped), no images, or a way of reading that is not possible.
@@ -284,7 +282,7 @@ def run_pass(
     if isinstance(source, ImageSource):
         check_seen(source, extractor)
         seen.name, seen.names, seen.unread = source.name, source.names, source.unread
-        _see_source_(seen, source, extractor, layout, reading, {**states, **(own or {})}, settings, fill_)
+        _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
     else:
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
             raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")

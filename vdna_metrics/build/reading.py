@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vdna_metrics.distributions.memory import StateSize, refuse_too_much, size_text, total_and_parts
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import check_count, check_type
 from vdna_metrics.references.image_sets import ImageSet
@@ -27,7 +27,6 @@ ImagesLike = NumberedImages | Iterable[Any]
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the number of images done and, where it is known, of all images."""
 
-LIMIT_VARIABLE = "VDNA_METRICS_MEMORY_LIMIT"
 _WORTH_SAYING = 10**9  # bytes
 _WORTH_SAYING_OF_PARTS = 10**8
 
@@ -114,29 +113,6 @@ def open_any(images: ImagesLike) -> ImageSource | Iterable[Any]:
     return resolve_images(found) if found.batches is None else found.batches
 
 
-@dataclass(frozen=True)
-class StateSize:
-    """Equal states that a pass keeps.
-
-    Args:
-        what: what they are, for people.
-        number: how many.
-        n_bytes: of one.
-    """
-
-    what: str
-    number: int
-    n_bytes: int
-
-    @property
-    def total(self) -> int:
-        """Bytes of all."""
-        return self.number * self.n_bytes
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.number} x {_size(self.n_bytes)}"
-
-
 def check_memory(name: str, sizes: Sequence[StateSize], reading: Reading) -> None:
     """Tell what the states of a pass take, where it is much, and refuse what is too much.
 
@@ -152,38 +128,15 @@ def check_memory(name: str, sizes: Sequence[StateSize], reading: Reading) -> Non
         >>> check_memory("photos", [StateSize("histogram", 10, 11_000_000)], Reading(notice=print))
         photos: 110 MB of memory for histogram: 10 x 11 MB
     """
-    total, limit, of = sum(size.total for size in sizes), *_limit(reading)
-    parts = ", ".join(map(str, sorted(sizes, key=lambda size: -size.total)))
-    if limit is not None and total > limit:
-        raise ValueError(
-            f"{name}: expected at most {_size(limit)} of memory ({of}), got {_size(total)}: {parts}. Take fewer "
-            f"groups or parts, kinds, layers, neurons or bins, or raise the limit: Reading(memory_limit=bytes), or the "
-            f"environment variable {LIMIT_VARIABLE}"
-        )
+    refuse_too_much(
+        name,
+        sizes,
+        device=reading.device,
+        limit=reading.memory_limit,
+        fewer="groups or parts, kinds, layers, neurons or bins",
+        raised_by="Reading(memory_limit=bytes)",
+    )
+    total, parts = total_and_parts(sizes)
     several = any(size.number > 1 for size in sizes)
     if reading.notice is not None and total >= (_WORTH_SAYING_OF_PARTS if several else _WORTH_SAYING):
-        reading.notice(f"{name}: {_size(total)} of memory for {parts}")
-
-
-def _limit(reading: Reading) -> tuple[int | None, str]:
-    """Bytes, and where the number comes from."""
-    if reading.memory_limit is not None:
-        return reading.memory_limit, "memory_limit"
-    stated = os.environ.get(LIMIT_VARIABLE)
-    if stated:
-        if not stated.isdecimal():
-            raise ValueError(f"{LIMIT_VARIABLE} must be a whole number of bytes, got {stated!r}")
-        return int(stated), LIMIT_VARIABLE
-    device = torch.device(reading.device)
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory) // 2, f"half of the memory of {device}"
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, "half of this machine's memory"
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None, ""
-
-
-def _size(n_bytes: int) -> str:
-    of, unit = next((known for known in ((1e9, "GB"), (1e6, "MB")) if n_bytes >= known[0]), (1e3, "kB"))
-    size = n_bytes / of
-    return f"{size:.2g} {unit}" if size < 10 else f"{size:.0f} {unit}"
+        reading.notice(f"{name}: {size_text(total)} of memory for {parts}")

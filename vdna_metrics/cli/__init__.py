@@ -24,6 +24,7 @@ from vdna_metrics.text import printable
 
 # Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
 _COMMANDS = {
+    "agreement": ("agreement", "Tell whether scores of generators have one order."),
     "calibrate": ("calibration", "Find a network's activation ranges over sets of images."),
     "compare": ("score", "Compare DNAs, or sets of images, with the first."),
     "coverage": ("calibration", "Tell whether activation ranges fit a set of images."),
@@ -33,6 +34,7 @@ _COMMANDS = {
     "leaderboard": ("leaderboard", "Rank generators by their distance from real images."),
     "make": ("dnas", "Make the DNA of a set of images, in one pass for all kinds."),
     "merge": ("dnas", "Merge DNA files, or files of activation ranges, into one."),
+    "protocols": ("protocols", "List the protocols of published numbers, or show one."),
     "rank": ("rank", "Rank single images by their distance from real ones."),
     "references": ("references", "Reference DNAs and activation ranges, by name."),
     "score": ("score", "Score sets of generated images against real ones."),

@@ -6,14 +6,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from vdna_metrics.analysis import read_scores
 from vdna_metrics.build.leading import led
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
+from vdna_metrics.cli.config import config, given_or_in_config
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
 from vdna_metrics.cli.options import NetworkOptions, nested, option
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
@@ -32,6 +35,8 @@ from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboar
 from vdna_metrics.ranges import as_ranges
 from vdna_metrics.references import resolve
 from vdna_metrics.references.image_sets import extractor_of
+from vdna_metrics.reports.embedding import FigureFormat
+from vdna_metrics.reports.html import FIGURES
 
 _OF_NETWORKS = (
     *("weights", "fid_weights", "fid_mode"),
@@ -47,14 +52,19 @@ class NetworksOptions:
 
     extractors: tuple[str, ...] | None = option(
         type=options.names(),
+        placing=options.names_in,
         metavar="A,B",
         help=f"Networks.  [default: the reference's, else a generator's, else {options.DEFAULT_EXTRACTOR}]",
     )
-    weights: tuple[str, ...] = option(multiple=True, metavar="[NAME=]FILE", help="Local weights of a network.")
+    weights: tuple[str, ...] = option(
+        multiple=True, placing=options.source_in, metavar="[NAME=]FILE", help="Local weights of a network."
+    )
     layers: tuple[str, ...] | None = option(
         type=options.names(), metavar="A,B", help="Layers to compare; of one network."
     )
-    fid_weights: str | None = option(metavar="FILE", help="Local weights of the FID Inception, for fid and sfid.")
+    fid_weights: str | None = option(
+        placing=options.file_in, metavar="FILE", help="Local weights of the FID Inception, for fid and sfid."
+    )
     fid_mode: Any = option(
         type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
         default="clean",
@@ -69,13 +79,12 @@ class SettingsOptions:
 
     groups: int = option(type=click.IntRange(2), metavar="N", default=10, help="For error bars.")
     cluster_by: str | None = option(
+        placing=options.names_in,
         metavar="folder|REGEX|FILE",
         help="Which images depend on each other (frames of a video, samples of a prompt) and stay in one group: those "
         "of one folder, those whose names match alike, or as a .csv, .tsv or .json of names and clusters says.",
     )
-    confidence: float = option(
-        type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help="Of intervals and ranks."
-    )
+    confidence: float = options.confidence_option("Of intervals and ranks.")
     seed: int = option(type=click.IntRange(0), metavar="N", default=0, help="Of random draws.")
     equalise: bool = option(is_flag=True, help="Take as many images of each generator as the smallest has.")
     class_folders: bool = option(is_flag=True, help="Also score each class folder against the reference's.")
@@ -90,6 +99,12 @@ class SettingsOptions:
         default=100,
         help="Images of each set that are read once more, for pictures in the report; 0 for none.",
     )
+    diagnosis: int = option(
+        type=click.IntRange(0),
+        metavar="N",
+        default=500,
+        help="Images of each set whose pixels are looked at, to say what is wrong with it; 0 for no diagnosis.",
+    )
 
 
 @dataclass(frozen=True)
@@ -98,20 +113,49 @@ class LeaderboardOptions:
 
     references: tuple[str, ...] = options.references_option()
     columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
+    validation: str | None = option(
+        placing=options.source_in,
+        metavar="SOURCE",
+        help="Real images that are not the reference's: adds FDr^k, the Fréchet distances over theirs, in the mean of "
+        "all networks that have one.",
+    )
+    scores: tuple[str, ...] = option(
+        multiple=True,
+        placing=options.file_in,
+        metavar="FILE",
+        help="Scores of the generators from elsewhere (people, Elo), and whether the columns agree with them: a .csv "
+        "or .tsv whose first column names the generators, others are 'NAME↑' or 'NAME (lower is better)', each with "
+        "its standard errors in a column '±' after it, or without.",
+    )
+    protocol: str | None = options.protocol_option()
     output: str | None = option(
         "-o",
         "--output",
+        placing=options.file_in,
         metavar="FOLDER",
-        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md.",
+        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md, .tex.",
+    )
+    figures: Any = option(
+        type=options.names(*get_args(FigureFormat)),
+        metavar="A,B",
+        default=",".join(FIGURES),
+        help="Formats of the figures beside the report; pdf for papers.",
     )
     cache: str | None = option(
-        metavar="FOLDER", help="Where DNAs are kept by content.  [default: dnas in the report's folder]"
+        placing=options.file_in,
+        metavar="FOLDER",
+        help="Where DNAs are kept by content.  [default: dnas in the report's folder]",
     )
     replay: str | None = option(
+        placing=options.file_in,
         metavar="FILE",
         help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
     )
-    append: str | None = option(metavar="FILE", help="Add generators to this leaderboard.json, in its settings.")
+    append: str | None = option(
+        placing=options.file_in,
+        metavar="FILE",
+        help="Add generators, or --scores, to this leaderboard.json, in its settings.",
+    )
     tolerance: float | None = option(
         type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
     )
@@ -129,15 +173,17 @@ class LeaderboardOptions:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="[NAME=]SOURCE...")
+@click.argument("generators", nargs=-1, metavar="[NAME=]SOURCE...", callback=given_or_in_config)
 @options.takes("given", LeaderboardOptions)
+@config
 @options.as_json
-def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
+def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
     """Rank generators by their distance from real images.
 
     Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
-    part of its path or by NAME. Each network sees the images once; DNAs are kept by content, so another generator or
-    metric costs only what is new. Writes a report to read in a browser.
+    part of its path or by NAME. Sources of one NAME are its training runs, NAME@STEP is a checkpoint. Each network
+    sees the images once; DNAs are kept by content, so another generator or metric costs only what is new. Writes a
+    report to read in a browser.
     """
     output, append = given.output, given.append
     folder = Path(output) if output is not None else Path(append).parent if append is not None else None
@@ -145,38 +191,40 @@ def leaderboard(sources: tuple[str, ...], given: LeaderboardOptions, as_json: bo
     # Passes go on from checkpoints of each set by itself, in the cache.
     reading = replace(reading_of(given.reading, kept), checkpoint=None)
     try:
-        _make(sources, given, as_json, folder, kept, reading=reading)
-    except RankError as error:  # that has said why
+        led(partial(_make, generators, given, as_json, folder, kept), reading)
+    except RankError as error:  # rank 0 alone says so, the one that failed says why
         say(str(error))
         raise click.exceptions.Exit(1) from error
 
 
-@led()
 def _make(
-    sources: tuple[str, ...],
+    generators: tuple[str, ...],
     given: LeaderboardOptions,
     as_json: bool,
     folder: Path | None,
     kept: Path | None,
-    *,
     reading: Reading,
 ) -> None:
-    """What the command does, by the first of several ranks."""
-    replay, append, root = given.replay, given.append, given.reading.root
+    """What one process does, or the first of several."""
+    replay, append = given.replay, given.append
     fresh = replay is None and append is None
     for wrong, message in (
         (
-            replay is not None and (append is not None or sources or given.references),
-            "--replay computes a leaderboard again as it is recorded: no sources, --reference or --append",
+            replay is not None and (append is not None or generators or given.references or given.scores),
+            "--replay computes a leaderboard again as it is recorded: no sources, --reference, --scores or --append",
         ),
         (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
         (fresh and given.trust, "--trust is for --replay and --append"),
-        (replay is None and not sources, "no generators: give their images, or --replay a leaderboard"),
+        (
+            replay is None and not generators and not (append is not None and given.scores),
+            "no generators: give their images, or --replay a leaderboard",
+        ),
         (fresh and not given.references, "Missing option '--reference'."),
         (fresh and folder is None, "Missing option '-o' / '--output'."),
     ):
         if wrong:
             raise click.UsageError(message)
+    options.check_protocol(given.protocol)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
     if folder is not None:
         check_report(folder)
@@ -184,21 +232,22 @@ def _make(
         with errors_of(str(replay or append)):
             _check_given("--append" if replay is None else "--replay", recorded)
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
+    outside = tuple(score for file in given.scores for score in read_scores(file))
     with progress_bars() as start:
         work: dict[str, Any] = {"cache": kept, "reading": reading, "start": start}
         trusted = {"trust": given.trust, "trust_code": given.networks.running.trust_code}
-        recording: dict[str, Any] = {"root": root, **trusted}
+        recording: dict[str, Any] = {"root": given.reading.root, **trusted}
         told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
-            plan = _plan(sources, given)
+            plan = replace(_plan(generators, given), outside=outside)
             found = make_leaderboard(plan, **told, **work)
         elif replay is not None:
             found = replay_leaderboard(recorded, pictures=folder is not None, **recording, **work)
         else:
-            work |= {"references": given.references, **recording}
-            found = append_to_leaderboard(recorded, named_sources(sources), **told, **work)
+            work |= {"references": given.references, "outside": outside, **recording}
+            found = append_to_leaderboard(recorded, named_sources(generators), **told, **work)
     if folder is not None:
-        write_report_to(*found, folder)
+        write_report_to(*found, folder, given.figures)
     if recorded is None or replay is None:
         assert folder is not None
         print_result(found[0], folder, as_json)
@@ -209,15 +258,20 @@ def _make(
 def _check_given(option: str, recorded: Leaderboard) -> None:
     """Refuse settings that are given and are not the leaderboard's."""
     context = click.get_current_context()
-    typed = click.core.ParameterSource.COMMANDLINE
-    given = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is typed}
+    source = click.core.ParameterSource
+    of_protocol, sources = context.meta.get(options.PROTOCOL, ()), map(context.get_parameter_source, context.params)
+    given = {
+        name: value
+        for (name, value), by in zip(context.params.items(), sources, strict=True)
+        if by is source.COMMANDLINE or (by is source.DEFAULT_MAP and name not in of_protocol)
+    }
     for name in _OF_NETWORKS:
         if name in given:
             name = name.replace("_", "-")
             raise click.UsageError(f"{option}: networks are those of the leaderboard, leave --{name} out")
     if "columns" in given:
         given["metrics"] = tuple(column.name for column in given["columns"])
-    settings = [*(item.name for item in fields(LeaderboardSettings)), *_OF_ONE_NETWORK, "extractors"]
+    settings = [*(item.name for item in fields(LeaderboardSettings)), *_OF_ONE_NETWORK, "extractors", "validation"]
     same = {name: given[name] for name in settings if name in given}
     LeaderboardPlan.from_leaderboard(recorded).check_same(same)
 
@@ -227,7 +281,9 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
     named, columns, histograms = named_sources(sources), given.columns, given.histograms
     layers = given.networks.layers
-    check_root(given.reading.root, *(source for _, source in named), *given.references)
+    check_root(
+        given.reading.root, *(source for _, source in named), *given.references, *filter(None, [given.validation])
+    )
     plan = LeaderboardPlan(
         references=given.references,
         generators=named,
@@ -237,11 +293,13 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
             layers=layers and tuple(given.networks.running.with_directions(layers)),
             bins=histograms.bins or options.DEFAULT_BINS,
             max_positions=histograms.max_positions,
+            protocol=given.protocol,
             **vars(given.settings),
         ),
         ranges=histograms.ranges,
         **vars(given.neurons),
         root=given.reading.root,
+        validation=given.validation,
     )
     plan = _with_networks(plan, columns, given.networks)
     check_histogram_options(kinds_of(columns), histograms)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, wraps
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
@@ -20,6 +21,7 @@ from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.directions import as_directions
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import is_own, spec_and_module
+from vdna_metrics.leaderboard import find_protocol
 from vdna_metrics.references.resolve import resolve_dna
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,7 +63,78 @@ def _column(text: str) -> Column:
     return column
 
 
-class _ColumnOption(click.Option):
+# ------------------------------------------------------------------------------------------------- options in files
+Placing = Callable[[str, Path], str]
+"""What a text means that a file of options has, from that file's folder."""
+
+CONFIG = "vdna_metrics.config"
+PROTOCOL = "vdna_metrics.protocol"  # options that a protocol has set
+"""Under which name a context keeps the file that its options are of."""
+
+
+def file_in(text: str, folder: Path) -> str:
+    """A file, or a folder."""
+    return str(folder / text)
+
+
+def source_in(text: str, folder: Path) -> str:
+    """A source, with or without a name before it: what lies in the folder, an archive or store there too; else a name.
+
+    Raises:
+        ValueError: for what lies in the working folder instead.
+    """
+    if (folder / text).exists():
+        return str(folder / text)
+    name, equals, source = text.partition("=")
+    if equals:
+        return f"{name}={source_in(source, folder)}"
+    for colon, is_there in (("::", Path.exists), (":", Path.is_file)):
+        outer, found, inner = text.partition(colon)
+        if found and is_there(folder / outer):
+            return f"{folder / outer}{found}{inner}"
+    if Path(text).exists():
+        raise ValueError(f"{text} lies in the working folder, not in {folder}: paths are from the file that has them")
+    return text
+
+
+def names_in(text: str, folder: Path) -> str:
+    """Names or words with commas between, or files: what is one in the folder, also code with the function to call."""
+    if "," in text and not (folder / text).is_file():
+        return ",".join(names_in(part, folder) for part in text.split(","))
+    file, colon, factory = text.partition(":")
+    return f"{folder / file}{colon}{factory}" if (folder / file).is_file() else text
+
+
+def _directions_in(text: str, folder: Path) -> str:
+    """As `_directions` reads them, with DNAs that `source_in` finds."""
+    parts = (part.partition(":") for part in text.split(","))
+    return ",".join(f"{head}{colon}{source_in(dna, folder) if dna else dna}" for head, colon, dna in parts)
+
+
+class Option(click.Option):
+    """An option that a file may give too.
+
+    Args:
+        given: as those of `click.Option`.
+        placing: how a text of that file is read where paths are in it.
+        attributes: likewise.
+    """
+
+    def __init__(self, *given: Any, placing: Placing | None = None, **attributes: Any) -> None:
+        super().__init__(*given, **attributes)
+        self.placing = placing
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """The value, converted and checked; errors name the file that has it."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(self.name or "") is click.core.ParameterSource.DEFAULT_MAP:
+                raise click.BadParameter(f"{ctx.meta[CONFIG]}: {error.message}", ctx, self) from error
+            raise
+
+
+class _ColumnOption(Option):
     """Its help tells of every distance there is; the registry is read when help is shown."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -86,7 +159,7 @@ def _part(text: str) -> tuple[int, int]:
 
 # --------------------------------------------------------------------------------------------------------------- blocks
 def option(*flags: str, **attributes: Any) -> Any:
-    """A field of a block: what `click.option` is given beside the field's name, which is its flag unless one is."""
+    """A field of a block: what `Option` is given beside the field's name, which is its flag unless one is."""
     return field(metadata={"flags": flags, "attributes": attributes})
 
 
@@ -128,7 +201,7 @@ def _with_options(command: Callable[..., Any], block: type[Any], default: str = 
             "help": item.metadata["attributes"]["help"].format(default=default),
         }
         flags = item.metadata["flags"] or [f"--{item.name.replace('_', '-')}"]
-        command = click.option(*flags, item.name, **attributes)(command)
+        command = click.option(*flags, item.name, **{"cls": Option, **attributes})(command)
     return command
 
 
@@ -198,6 +271,7 @@ class RunningOptions:
     )
     directions: Any = option(
         type=_directions,
+        placing=_directions_in,
         metavar="LAYER=N[:DNA],...",
         help="Add projections of these layers on N fixed directions, drawn by chance or the principal ones of a "
         "layer_gaussian DNA; they count like neurons.  [default: the reference's, else none]",
@@ -268,6 +342,7 @@ class HistogramOptions:
         type=click.IntRange(1), metavar="N", help=f"Bins of histograms; {{default}}{DEFAULT_BINS} by default."
     )
     ranges: str | None = option(
+        placing=names_in,
         metavar="FILE|auto",
         help="Activation ranges, as `calibrate` writes them, or histograms that find their own.  [default: "
         "{default}those that ship, else auto]",
@@ -294,8 +369,11 @@ class FeatureOptions:
 class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
-    neurons: str | None = option(metavar="FILE", help="Only these neurons: a selection, as `select` writes them.")
+    neurons: str | None = option(
+        placing=file_in, metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
+    )
     neuron_weights: str | None = option(
+        placing=file_in,
         metavar="FILE",
         help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
         "weighted sum.",
@@ -326,7 +404,7 @@ class ReadingOptions:
         help="Memory that the DNAs in the making may take.  [default: half of what there is]",
     )
     root: str | None = option(
-        metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
+        placing=file_in, metavar="FOLDER", help="Copy on disk of a dataset:NAME/SPLIT, which is downloaded otherwise."
     )
 
 
@@ -371,7 +449,69 @@ def references_option(networks: str = " or networks", *, required: bool = False)
     """Real images, whose DNAs may be several."""
     more = f"DNAs of several kinds{networks}: give it once each."
     help = f"Real images or DNAs of them (a SOURCE); {more}"
-    return option("--reference", multiple=True, required=required, metavar="REFERENCE", help=help)
+    return option("--reference", multiple=True, required=required, placing=source_in, metavar="REFERENCE", help=help)
+
+
+def confidence_option(help: str) -> Any:
+    """How sure intervals are."""
+    return option(type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, help=help)
+
+
+def _use_protocol(context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    """What a protocol says are the defaults of other options, so that it changes nothing else of a command."""
+    if name is None:
+        return None
+    try:
+        protocol = find_protocol(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    said: dict[str, Any] = {"columns": ",".join(protocol.columns), "crop": protocol.spec.crop, "bins": protocol.bins}
+    if {param.name for param in context.command.params}.isdisjoint({"fid_mode"}):
+        said["extractor"] = protocol.extractor
+    elif "fid_inception" in protocol.networks:
+        said["fid_mode"] = protocol.spec.preprocessing
+    else:
+        said["extractors"] = ",".join(protocol.extractors) or None
+    known = {name: value for name, value in said.items() if value is not None}
+    in_config = context.default_map or {}
+    if asked := in_config.get("columns"):  # there may be more of them
+        lacking = [each for each in known["columns"].split(",") if each not in asked.split(",")]
+        known["columns"] = ",".join([*lacking, asked])
+    for each, value in known.items():
+        if in_config.get(each, value) != value and each != "columns":
+            raise click.UsageError(f"{each}: the protocol {name} has {value}, the file {in_config[each]}")
+    context.default_map = {**in_config, **known}
+    context.meta[PROTOCOL] = set(known) - set(in_config)
+    return name
+
+
+def check_protocol(name: str | None) -> None:
+    """Refuse options that are given and are not the protocol's; of columns there may be more."""
+    context = click.get_current_context()
+    defaults, typed = context.default_map or {}, click.core.ParameterSource.COMMANDLINE
+    for param in context.command.params if name is not None else ():
+        if param.name not in defaults or context.get_parameter_source(param.name) is not typed:
+            continue
+        said, given = param.type_cast_value(context, defaults[param.name]), context.params[param.name]
+        if param.name == "columns":
+            said, given = ([column.name for column in side] for side in (said, given))
+            fits = set(said) <= set(given)
+        else:
+            fits = said == given
+        if not fits:
+            has, got = (", ".join(map(str, side)) if isinstance(side, list | tuple) else side for side in (said, given))
+            raise click.UsageError(f"{param.opts[-1]} {got}: the protocol {name} has {has}; leave one of them out")
+
+
+def protocol_option() -> Any:
+    """By which protocol."""
+    return option(
+        metavar="NAME",
+        is_eager=True,
+        callback=_use_protocol,
+        help="Measure as published numbers are: sets columns, network, resizing and crop, and tells what else departs; "
+        "see `vdna-metrics protocols`.",
+    )
 
 
 def unit_option() -> Any:

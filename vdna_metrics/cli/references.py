@@ -13,16 +13,18 @@ from typing import Any
 
 import click
 
+from vdna_metrics.analysis.frechet_ratio import frechet_normaliser
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_making_options, check_root, find_set, reading_of
 from vdna_metrics.cli.options import nested, option
 from vdna_metrics.cli.results import described, forget, report_skipped, say_notes
-from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, tell, watched
+from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, say, tell, watched
 from vdna_metrics.cli.settings import find_settings
 from vdna_metrics.distributions import Kind
 from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.dna.caveats import Notes, set_caveats
+from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.serialization import DNA_FILES
 from vdna_metrics.dna.vdna import ProvenanceFields
 from vdna_metrics.files import check_writable, is_ours, read_header
@@ -32,6 +34,7 @@ from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, import_statistics, list_references, resolve_images
 from vdna_metrics.references.adding import (
     add_card,
+    add_normalisers,
     add_ranges,
     add_reference,
     check_new_name,
@@ -127,6 +130,7 @@ def _show(store: ReferenceStore, record: ReferenceRecord, header: dict[str, Any]
         "weights": fingerprint["weights"] or "not recorded",
         "preprocessing": record.preprocessing,
         "ranges": "auto, found by each histogram itself" if record.ranges == "auto" else record.ranges,
+        "normalisers": "; ".join(map(str, record.normalisers)),
         "licence": record.licence,
         "origin": record.origin,
         "written by": header["writer"],
@@ -252,6 +256,38 @@ class ImportOptions:
         default="", show_default=False, metavar="WxH", help="Of the images before they were resized, as in 32x32."
     )
     storing: options.StoringOptions = nested(options.StoringOptions)
+
+
+@references.command()
+@click.argument("name", metavar="NAME")
+@click.option("--validation", required=True, metavar="DNA", help="Of the validation set: a file, folder or name.")
+@click.option("--layers", type=options.names(), metavar="A,B", help="Of the distance.  [default: those that both have]")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    help="Of the interval, where both are in groups.",
+)
+@options.as_json
+def normalise(name: str, validation: str, layers: tuple[str, ...] | None, confidence: float, as_json: bool) -> None:
+    """Record with a layer Gaussian what FDr^k divides by.
+
+    That is the Fréchet distance of a validation set from it, the training set: plain, and where both are in groups
+    corrected for the number of images too. FrechetDistanceRatio and frechet_distance_ratio then need NAME alone.
+    """
+    sides = [find_set(source, None, ["layer_gaussian"]) for source in (name, validation)]
+    asked: dict[str, Any] = {
+        "distance": Column("lfd", layers=layers), "confidence": confidence, "name": sides[1].name
+    }  # fmt: skip
+    found = [frechet_normaliser(*sides, **asked)]
+    try:
+        found.append(frechet_normaliser(*sides, corrected=True, **asked))
+    except ValueError as error:
+        say(f"note: no corrected one is recorded: {error}")
+    record = add_normalisers(name, found)
+    if as_json:
+        return print_json([asdict(each) for each in found])
+    print_lines({record.name: "; ".join(map(str, found))})
 
 
 @references.command("import")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from vdna_metrics.cli.protocols import say_departures
 from vdna_metrics.cli.screen import print_json, print_table, say, tell
 from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
-from vdna_metrics.reports import leaderboard_csv, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.reports.tables import class_table, floor_text
+from vdna_metrics.reports import leaderboard_csv, leaderboard_latex, leaderboard_markdown, ranking_table, write_report
+from vdna_metrics.reports.embedding import FigureFormat
+from vdna_metrics.reports.html import FIGURES
+from vdna_metrics.reports.summary import runs_sentences
+from vdna_metrics.reports.tables import class_table, extra_tables, floor_text, runs_table
 
-_FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
+_FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "index.html")
 _NOTES = 5  # on pairs whose order is in dispute, of what may be many
 
 
@@ -23,29 +28,45 @@ def check_report(folder: Path) -> None:
         check_writable(folder / name)
 
 
-def write_report_to(leaderboard: Leaderboard, evidence: Evidence, folder: Path) -> None:
+def write_report_to(
+    leaderboard: Leaderboard, evidence: Evidence, folder: Path, figures: Sequence[FigureFormat] = FIGURES
+) -> None:
     """The record first: a page can be drawn again, numbers cannot."""
     folder.mkdir(parents=True, exist_ok=True)
-    record, csv, markdown, _ = (folder / name for name in _FILES)
+    record, *tables, _ = (folder / name for name in _FILES)
     leaderboard.save(record)
-    write_whole(csv, leaderboard_csv(leaderboard))
-    write_whole(markdown, leaderboard_markdown(leaderboard))
-    write_report(leaderboard, evidence, folder)
+    for path, table in zip(tables, (leaderboard_csv, leaderboard_markdown, leaderboard_latex), strict=True):
+        write_whole(path, table(leaderboard))
+    write_report(leaderboard, evidence, folder, figures=figures)
 
 
 def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
     """Notes, tables, and where the report lies; or the record."""
     for note in leaderboard.notes:
         say(f"note: {note}")
+    say_departures(leaderboard.protocol)
     if as_json:
         return print_json(leaderboard.to_json())
     for network, metric in leaderboard.columns:
         print_table(*ranking_table(leaderboard, network, metric))
         if (floor := floor_text(leaderboard, network, metric)) is not None:
             tell(floor, "")
+        heads, runs = runs_table(leaderboard, network, metric)
+        if runs:
+            print_table("Training runs and checkpoints, mean of corrected values", heads, runs)
+            tell(*runs_sentences(leaderboard, network, metric), "")
         heads, rows = class_table(leaderboard, network, metric)
         if rows:
             print_table("Class by class", heads, rows)
+    for title, heads, extra, sentences in extra_tables(leaderboard):
+        if extra:
+            print_table(title, heads, extra)
+        else:
+            tell(title, "", bold=True)
+        more = [f"{len(sentences) - _NOTES} more: see the report."] if len(sentences) > _NOTES else []
+        tell(*sentences[:_NOTES], *more, *[""] * bool(sentences))
+    for record in leaderboard.diagnoses:
+        tell(f"{record.generator}: {record.diagnosis.sentence}")
     if leaderboard.agreement is not None:
         notes = leaderboard.agreement.notes
         for note in notes[:_NOTES]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ import click
 from vdna_metrics.cli import options
 from vdna_metrics.cli.inputs import check_root, default_column
 from vdna_metrics.cli.options import nested
+from vdna_metrics.cli.protocols import protocol_of
 from vdna_metrics.cli.results import (
     described,
     distance_from,
@@ -115,6 +116,7 @@ class ScoreOptions:
 
     references: tuple[str, ...] = options.references_option("", required=True)
     columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd", several=True)
+    protocol: str | None = options.protocol_option()
     by: str | None = options.by_option()
     neurons: options.NeuronOptions = nested(options.NeuronOptions)
     making: options.DNAOptions = nested(options.DNAOptions, "the reference's, else ")
@@ -129,6 +131,7 @@ class ScoreOptions:
 def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
     """Score sets of generated images against real ones."""
     columns, making, neurons, by = given.columns, given.making, given.neurons, given.by
+    options.check_protocol(given.protocol)
     check_root(making.reading.root, *given.references, *sources)
     tasks = find_comparisons(given.references, sources, columns, making, neurons, by=by, checkpoint=given.checkpoint)
     real, found = _compare_sets(tasks, by, given.allow_subsampled)
@@ -142,6 +145,8 @@ def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
     first, *others = tasks
     networks = {column.name: task.settings.extractor for task in tasks for column in task.columns}
     told = {"reference": [described(dna) for dna in real], "extractor": first.settings.extractor, **vars(neurons)}
+    departing = protocol_of(given.protocol, first, real[0], {name: dna for name, dna, _ in found})
+    told |= {} if departing is None else {"protocol": asdict(departing)}
     images = f"{real[0].n_images} images of {', '.join(given.references)}"
     title = f"{distance_from(columns, images)}, {seen_by(first.settings.extractor, neurons)}"
     if others:

@@ -111,14 +111,11 @@ class Distribution(ABC):
                 On other devices that is only noted, so that nothing waits for the device: see
                 `check_finite`.
         """
-        batch = {layer: self._check_shape(layer, activations.get(layer)) for layer in self.layout}
-        images = {x.shape[1] for x in batch.values()}
-        if len(images) != 1:
-            raise ValueError(f"layers differ in their number of images: { {k: x.shape[1] for k, x in batch.items()} }")
-        if not all(images):
+        batch, n_images = self._checked(activations)
+        if not n_images:
             return
-        if hashes is not None and [*hashes.shape] != [*images]:
-            raise ValueError(f"expected a hash for each of {images.pop()} images, got {list(hashes.shape)}")
+        if hashes is not None and [*hashes.shape] != [n_images]:
+            raise ValueError(f"expected a hash for each of {n_images} images, got {list(hashes.shape)}")
         device = next(iter(batch.values())).device
         # MPS has no float64: there, the moments of a batch are taken on the CPU, where their state must be.
         if device != self.state.device and not (device.type == "mps" and self.dtype == torch.float64):
@@ -127,13 +124,32 @@ class Distribution(ABC):
             part.fill_(batch, hashes)
             self.take_(self.merged([self.state, part.state.to(self.state.device)]))
             return
-        summaries = {layer: self._summarise(x) for layer, x in batch.items()}
-        finite = torch.stack([summary.isfinite().all() for summary in summaries.values()])
-        if device.type == "cpu" and not finite.all():
-            raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
-        self.state[0] += images.pop()
+        summaries, finite = self._summaries(batch)
+        self.state[0] += n_images
         self.state[1 : 1 + len(batch)] += ~finite
         self._add_(batch, summaries, hashes)
+
+    def check_activations(self, activations: Mapping[str, Tensor]) -> None:
+        """Raise ``ValueError`` as `fill_` would, for who fills several with parts of one batch: all or none."""
+        batch, n_images = self._checked(activations)
+        if n_images and next(iter(batch.values())).device.type == "cpu":
+            self._summaries(batch)
+
+    def _checked(self, activations: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+        """Of each layer of the layout the activations, and of how many images they are."""
+        batch = {layer: self._check_shape(layer, activations.get(layer)) for layer in self.layout}
+        images = {x.shape[1] for x in batch.values()}
+        if len(images) != 1:
+            raise ValueError(f"layers differ in their number of images: { {k: x.shape[1] for k, x in batch.items()} }")
+        return batch, images.pop()
+
+    def _summaries(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """Summaries of each layer, and which are finite; on CPU all are."""
+        summaries = {layer: self._summarise(x) for layer, x in batch.items()}
+        finite = torch.stack([summary.isfinite().all() for summary in summaries.values()])
+        if finite.device.type == "cpu" and not finite.all():
+            raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
+        return summaries, finite
 
     def zero(self, device: torch.device | str | None = None) -> Tensor:
         """The state of no images, by default on the same device."""

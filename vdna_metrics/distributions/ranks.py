@@ -45,13 +45,6 @@ class Ranks:
             dist.all_reduce(there, dist.ReduceOp.SUM if operation is None else operation, group=self._group)
         return there.to(tensor.device)
 
-    def broadcast(self, tensor: Tensor, rank: int) -> Tensor:
-        """The tensor of one rank; others have one of its shape."""
-        there = tensor if self._device is None else tensor.to(self._device)
-        with heard():
-            dist.broadcast(there, rank, group=self._group)
-        return there.to(tensor.device)
-
     def all_gather_rows(self, rows: Tensor) -> Tensor:
         """``[n, columns]`` of all ranks, one below the other; n may differ."""
         many = dist.get_world_size(self._group)

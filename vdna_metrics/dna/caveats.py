@@ -18,7 +18,8 @@ FEW = 100
 
 _OUTSIDE = 0.01
 _FULL_DEPTH = 15  # bits; cameras have 10 to 14
-_LOSSLESS = {"BMP", "PNG", "PPM", "TIFF"}
+LOSSLESS = {"BMP", "PNG", "PPM", "TIFF"}
+"""Formats of files without loss."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,7 @@ def _copies(real: ImageAccount, fake: ImageAccount, name: str, equal_files: int)
 def _formats(real: Counts, fake: Counts, name: str) -> Caveat | None:
     def mostly(formats: Counts) -> str | None:
         total = sum(count for _, count in formats)
-        lossless = sum(count for each, count in formats if each in _LOSSLESS)
+        lossless = sum(count for each, count in formats if each in LOSSLESS)
         if 2 * dict(formats).get("JPEG", 0) > total:
             return "JPEG"
         return max(formats, key=lambda pair: pair[1])[0] if 2 * lossless > total else None

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vdna_metrics.functional.pixels import pixel_statistics
 from vdna_metrics.layout import near_names
 
 # The schedule of Ho et al. (2020): noise variances of 1000 steps. float64, because float32 products differ by platform.
@@ -301,10 +302,19 @@ def short_mobilenetv2() -> nn.Module:
     return network
 
 
+class PixelStatistics(nn.Module):
+    """`functional.pixel_statistics`, ``[N, 3, H, W]`` in [0, 255] -> ``[N, statistics]``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[N, 3, H, W]`` -> ``[N, statistics]``."""
+        return pixel_statistics(images)
+
+
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "dinov2": dinov2,
     "fid_inception": fid_inception,
     "kl_encoder": KLEncoder,
+    "pixel_statistics": PixelStatistics,
     "short_mobilenetv2": short_mobilenetv2,
     "unet_decoder": UNetDecoder,
 }

@@ -91,6 +91,22 @@ _SEEDED = (
     ),
 )
 
+_PIXELS = (
+    ExtractorSpec(
+        name="pixel_statistics",
+        architecture="pixel_statistics",
+        layers={"pixels": ""},
+        size=None,
+        weights="seeded:0",
+        sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        preprocessing="none",
+        neurons=20,
+        licence="MIT",
+        note="no network, but sharpness, noise, blocks, periods of interpolation and colours of an image at its own "
+        "size, see functional.pixel_statistics; what a diagnosis looks at; images of several sizes need batches of one",
+    ),
+)
+
 # The vdna package's nine: layers, neurons and weights as there, so that its activation ranges and DNAs apply.
 _HUB = "hf-hub:bramtoula/visual-dna-models"
 _VDNA = (
@@ -431,7 +447,7 @@ _DIFFUSION = (
     ),
 )
 
-_SPECS = (*_EMBEDDED, *_SEEDED, *_VDNA, *_FID, *_SFID, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)
+_SPECS = (*_EMBEDDED, *_SEEDED, *_PIXELS, *_VDNA, *_FID, *_SFID, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)
 
 CATALOGUE: Mapping[str, ExtractorSpec] = {spec.name: spec for spec in _SPECS}
 

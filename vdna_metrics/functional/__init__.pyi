@@ -1,3 +1,4 @@
+from .classes import ClassSummary as ClassSummary, class_imbalance as class_imbalance, class_summary as class_summary
 from .emd import (
     EMDUnit as EMDUnit,
     cumulative_shares as cumulative_shares,
@@ -49,6 +50,7 @@ from .neighbours import (
     nearest_neighbours as nearest_neighbours,
     precision_recall as precision_recall,
 )
+from .pixels import PIXEL_STATISTICS as PIXEL_STATISTICS, pixel_statistics as pixel_statistics
 from .positions import subsample_positions as subsample_positions
 from .sliced import (
     histogram_wasserstein2 as histogram_wasserstein2,

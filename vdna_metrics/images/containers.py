@@ -104,7 +104,8 @@ def _image_names(names: Iterable[str], where: str) -> tuple[tuple[str, ...], Unr
     unread = tuple(sorted((+others).items(), key=lambda item: (-item[1], item[0])))
     if not images:
         found = f" ({', '.join(f'{what} {count}' for what, count in unread[:8])})" if unread else ""
-        raise ValueError(f"{where!r} has {n_others} files{found}, no images; known are {_KNOWN}")
+        files = f"{n_others} other files{found}" if n_others or found else "nothing"
+        raise ValueError(f"Expected images ({_KNOWN}) in {where!r}, found {files}")
     return tuple(sorted(images)), unread
 
 

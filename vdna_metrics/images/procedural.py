@@ -69,7 +69,9 @@ def _colours(rng: np.random.Generator, components: Floats) -> Floats:
     mean = rng.normal([183, 15, -2], [45, 20, 10])
     deviations = np.array([80, 18, 11]) * np.exp(rng.normal(0, [0.25, 0.35, 0.35]))
     scaled = components * deviations.astype(np.float32) + mean.astype(np.float32)
-    rgb: Floats = np.clip(scaled @ _OPPONENT_AXES.T, 0, 255)
+    # Not by a matrix product, whose last bits, and with them some pixels, are those of a CPU's BLAS.
+    along = (scaled[..., place, None] * axis for place, axis in enumerate(_OPPONENT_AXES.T))
+    rgb: Floats = np.clip(sum(along), 0, 255)
     return rgb
 
 

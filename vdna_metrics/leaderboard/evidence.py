@@ -93,4 +93,5 @@ def class_records(
             near = near_names(unknown[0], list(own))
             raise ValueError(f"{generator}: class {unknown[0]!r} is not in the reference; {near}")
         for group in compare_groups(classes, own, distance=column).groups:
-            yield ClassRecord(generator, network, column.name, group.group, group.n_images, group.distance)
+            key = generator, network, column.name
+            yield ClassRecord(*key, group.group, group.n_images, group.distance, group.n_reference)

@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.features import find_copies, measure_fidelity
+from vdna_metrics.analysis.diagnosis import diagnose
+from vdna_metrics.analysis.features import CopyReport, find_copies, measure_fidelity
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
     NoiseFloor,
@@ -30,19 +31,25 @@ from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.fingerprint import FEATURES, MODULE
+from vdna_metrics.leaderboard.diagnoses import diagnosed_set
 from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
+from vdna_metrics.leaderboard.ratios import frechet_reader, normaliser_record
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
     ClassRecord,
     CopyRecord,
+    DiagnosisRecord,
     Evidence,
     FidelityRecord,
     FloorRecord,
     ImageSetRecord,
     NetworkRecord,
+    NormaliserRecord,
     PairRecord,
+    RunsRecord,
     Score,
 )
+from vdna_metrics.leaderboard.runs import run_records
 from vdna_metrics.leaderboard.sets import SetDNAs, SetReader
 from vdna_metrics.leaderboard.settings import LeaderboardSettings
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet
@@ -110,7 +117,12 @@ class NetworkScores:
     fidelity: list[FidelityRecord] = field(default_factory=list)
     copies: list[CopyRecord] = field(default_factory=list)
     classes: list[ClassRecord] = field(default_factory=list)
+    runs: list[RunsRecord] = field(default_factory=list)
+    run_pairs: list[PairRecord] = field(default_factory=list)
+    diagnoses: list[DiagnosisRecord] = field(default_factory=list)
     sets: dict[str, ImageSetRecord] = field(default_factory=dict)
+    validation: ImageSetRecord | None = None
+    normalisers: list[NormaliserRecord] = field(default_factory=list)
 
 
 def score_network(
@@ -121,6 +133,8 @@ def score_network(
     evidence: Evidence,
     *,
     pictures: bool,
+    validation: ImageSet | None = None,
+    diagnosis: bool,
 ) -> NetworkScores:
     """Score all generators by the columns of one network; the DNAs of one at a time are kept beside the reference's.
 
@@ -131,6 +145,8 @@ def score_network(
         notes: where sentences for a reader of the numbers go.
         evidence: where DNAs and pictures for a report go.
         pictures: whether images are read once more for pictures.
+        validation: what FDr^k divides by.
+        diagnosis: whether some are for a diagnosis.
     """
     network, settings = reader.network, reader.settings
     real = reader.read(reference)
@@ -141,6 +157,7 @@ def score_network(
         evidence.reference[network.label] = shown
     if pictures:
         evidence.examples[reference.name] = example_images(reference, network.extractor)
+    diagnosed = diagnosed_set(reader, reference, real) if diagnosis else None
     _note_caveats(notes, reader, reference, real)
     floors = Floors(network.columns, real.dnas, seed=settings.seed)
     # Groups belong together where images have the same names and are in groups alike. Rows of arrays have numbers, no
@@ -167,7 +184,10 @@ def score_network(
                 sides = [(generator.name, other), (reference.name, one)]
                 for name, dna in sides[: column.distance.arity]:
                     notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
-        _add_features_(found, network.label, generator.name, real, fake, reader, notes)
+        copies = _add_features_(found, network.label, generator.name, real, fake, reader, notes)
+        if diagnosed is not None:
+            told = diagnose(diagnosed, diagnosed_set(reader, generator, fake), copies=copies, seed=settings.seed)
+            found.diagnoses.append(DiagnosisRecord(generator.name, network.label, told))
         found.classes += class_records(generator.name, network.label, network.columns, real, fake)
         if (shown := shown_dna(column_shown, fake)) is not None:
             evidence.generated[network.label, generator.name] = shown
@@ -196,11 +216,17 @@ def score_network(
                 jackknifed[column.name], paired=paired[column.name], confidence=settings.confidence
             )
             _add_ranks_(found, column, ranking)
+        if len(jackknifed[column.name]) == len(generators):
+            runs, differences = run_records(column, network.label, jackknifed[column.name], settings.confidence)
+            found.runs += runs
+            found.run_pairs += differences
         if (floor := floors.floor(column, most)) is not None:
             notes.add(floor.withheld, reference.name)
             if floor.withheld is None:
                 known = {name: getattr(floor, name) for name in ("value", "spread", "n_images", "measured_at")}
                 found.floors.append(FloorRecord(network.label, column.name, layers=dict(floor.layers), **known))
+    if validation is not None:
+        _add_normaliser_(found, reader, validation, reference, real, notes)
     if settings.fidelity and real.features is None:
         notes.add("Fidelity, diversity and copies need the images of the reference.")
     return found
@@ -264,20 +290,36 @@ def _add_ranks_(found: NetworkScores, column: Column, ranking: Ranking) -> None:
 
 def _add_features_(
     found: NetworkScores, network: str, generator: str, real: SetDNAs, fake: SetDNAs, reader: SetReader, notes: Notes
-) -> None:
+) -> CopyReport | None:
     if real.features is None or fake.features is None:
-        return
+        return None
     device, of = reader.reading.device, real.features.fingerprint
     try:
         fidelity = measure_fidelity(real.features, fake.features, seed=reader.settings.seed, device=device).to_json()
         copies = find_copies(fake.features, real.features, device=device)
     except ValueError as error:  # too few images for their neighbours; the distances stand
         notes.add(f"no fidelity, diversity or copies: {error}", generator)
-        return
+        return None
     found.fidelity.append(FidelityRecord(generator, network, ", ".join(of.paths) if of else "", **fidelity))
     suspects = tuple((match.image, match.reference, match.ratio) for match in copies.suspects)
     checked = len(copies.matches), copies.threshold, copies.false_alarms
     found.copies.append(CopyRecord(generator, network, suspects, *checked))
+    return copies
+
+
+def _add_normaliser_(
+    found: NetworkScores, reader: SetReader, validation: ImageSet, reference: ImageSet, real: SetDNAs, notes: Notes
+) -> None:
+    """Of a network with a Fréchet distance, that of the validation set."""
+    if (of_frechet := frechet_reader(reader)) is None:
+        return
+    (column,) = of_frechet.network.columns
+    held_out = of_frechet.read(validation, real)
+    found.validation = held_out.record
+    numbers = {record.n_images for name, record in found.sets.items() if name != reference.name}
+    dnas, confidence = (real.dnas[column.name], held_out.dnas[column.name]), reader.settings.confidence
+    found.normalisers.append(normaliser_record(found.network.name, column, *dnas, numbers, confidence))
+    _note_caveats(notes, of_frechet, validation, held_out, None, (reference.name, real))
 
 
 def _images_a_cluster(record: ImageSetRecord) -> float:

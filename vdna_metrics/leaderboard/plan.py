@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from vdna_metrics.build.leading import led
+from vdna_metrics.analysis.score_tables import ScoreColumn
 from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.passes import calibrate
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
@@ -25,7 +25,8 @@ from vdna_metrics.images.opening import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard
-from vdna_metrics.leaderboard.scoring import score_leaderboard, without_evidence
+from vdna_metrics.leaderboard.runs import number_runs
+from vdna_metrics.leaderboard.scoring import score_leaderboard
 from vdna_metrics.leaderboard.sets import Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, group_by_network
 from vdna_metrics.neurons import load_selection, load_weights
@@ -54,6 +55,8 @@ class LeaderboardPlan:
         root: copy on disk of sources ``dataset:NAME/SPLIT``.
         name: of the reference, by default after the first source.
         reference: the references, where they were opened already.
+        validation: source of the images that FDr^k divides by, see `score_leaderboard`.
+        outside: scores that were measured elsewhere, likewise.
     """
 
     references: tuple[str, ...]
@@ -67,6 +70,8 @@ class LeaderboardPlan:
     root: str | None = None
     name: str = ""
     reference: ImageSet | None = field(default=None, repr=False, compare=False)
+    validation: str | None = None
+    outside: tuple[ScoreColumn, ...] = ()
 
     @classmethod
     def from_leaderboard(cls, leaderboard: Leaderboard) -> LeaderboardPlan:
@@ -96,6 +101,8 @@ class LeaderboardPlan:
             neuron_weights=making.neuron_weights,
             root=making.root,
             name=leaderboard.reference.name,
+            validation=making.validation,
+            outside=leaderboard.outside,
         )
 
     def check_trusted(self) -> None:
@@ -107,7 +114,8 @@ class LeaderboardPlan:
         specs = [each for each in (*self.extractors, *self.networks.values()) if isinstance(each, ExtractorSpec)]
         outside = [f"the weights {spec.weights} for {spec.name}" for spec in specs if not is_as_named(spec)]
         known = {store.location for store in known_stores()}
-        for source in (*self.references, *(source for _, source in self.generators)):
+        given = (*self.references, *(source for _, source in self.generators), self.validation)
+        for source in filter(None, given):
             location, inside, _ = source.partition(IN_STORE)
             if ReferenceStore(location).is_remote and location not in known:
                 outside.append(f"the store {location}" if inside else f"the address {source}")
@@ -123,7 +131,8 @@ class LeaderboardPlan:
     def record(self) -> dict[str, Any]:
         """What `from_leaderboard` needs beside what `score_leaderboard` records."""
         parts = ("ranges", "neurons", "neuron_weights", "root")
-        return {"references": list(self.references), **{part: getattr(self, part) for part in parts}}
+        record = {"references": list(self.references), **{part: getattr(self, part) for part in parts}}
+        return record if self.validation is None else {**record, "validation": self.validation}
 
     def with_networks(self, *, trust_code: bool = False) -> LeaderboardPlan:
         """The same with its networks created, each once.
@@ -145,6 +154,7 @@ class LeaderboardPlan:
         own = {
             **{item.name: getattr(self.settings, item.name) for item in fields(LeaderboardSettings)},
             **self.record(),
+            "validation": self.validation,
             "extractors": tuple(_name_of(extractor) for extractor in self.extractors),
         }
         for name, value in given.items():
@@ -168,6 +178,10 @@ class LeaderboardPlan:
         return resolve(*sources, name=name, kinds=kinds, extractors=extractors, root=self.root)
 
 
+_BEFORE: Mapping[str, Any] = {"cluster_by": None, "protocol": None, "diagnosis": 0}
+"""What settings were before records had them."""
+
+
 @dataclass(frozen=True)
 class _Making:
     """What the settings of a record say beside those of `LeaderboardSettings`: of what it was made, and how."""
@@ -181,6 +195,7 @@ class _Making:
     skip_bad: bool
     root: str | None = None
     read: tuple[str, ...] = ()
+    validation: str | None = None
 
 
 def _recorded(leaderboard: Leaderboard) -> tuple[LeaderboardSettings, _Making]:
@@ -190,10 +205,10 @@ def _recorded(leaderboard: Leaderboard) -> tuple[LeaderboardSettings, _Making]:
         ValueError: when it does not say all of it; the field is named.
     """
     known, given = [item.name for item in fields(LeaderboardSettings)], leaderboard.settings
-    settings = {name: given[name] for name in known if name in given}
+    settings = {**_BEFORE} | {name: given[name] for name in known if name in given}
     with errors_of("the leaderboard does not record how it was made, so make it again from its images"):
-        # Defaults may have changed since then. Of before there were clusters, none is recorded.
-        if missing := [name for name in known if name not in given and name != "cluster_by"]:
+        # Defaults may have changed since then.
+        if missing := [name for name in known if name not in settings]:
             raise ValueError(f"settings: expected the fields {', '.join(known)}; it lacks {', '.join(missing)}")
         others = {name: value for name, value in given.items() if name not in settings}
         found, making = typed(LeaderboardSettings, settings, "settings"), typed(_Making, others, "settings")
@@ -223,7 +238,6 @@ def _listed(value: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- the work
-@led(without_evidence)
 def make_leaderboard(
     plan: LeaderboardPlan,
     *,
@@ -249,7 +263,7 @@ def make_leaderboard(
         ValueError: as `resolve` and `score_leaderboard`.
     """
     plan = plan.with_networks()
-    (reference, *generators), notes = _open_sets(plan, recorded, cache)
+    (reference, *generators), validation, notes = _open_sets(plan, recorded, cache)
     ranges: dict[str, GivenRanges] = {}
     if plan.ranges is not None:
         ranges = dict.fromkeys(map(_name_of, plan.extractors), as_ranges(plan.ranges))
@@ -268,18 +282,20 @@ def make_leaderboard(
         title=title or f"{len(generators)} sets of images against {reference.name}",
         command=command,
         record=plan.record(),
+        outside=plan.outside,
+        validation=validation,
         reading=reading,
         start=start,
     )
     return replace(leaderboard, notes=(*notes, *leaderboard.notes)), evidence
 
 
-@led(without_evidence)
 def append_to_leaderboard(
     recorded: Leaderboard,
     generators: Sequence[tuple[str, str]],
     *,
     references: Sequence[str] = (),
+    outside: Sequence[ScoreColumn] = (),
     title: str = "",
     command: str = "",
     cache: Path | None = None,
@@ -297,6 +313,7 @@ def append_to_leaderboard(
         recorded: the leaderboard.
         generators: name and source of each that is added.
         references: where the reference lies now, by default where it was.
+        outside: scores that were measured elsewhere, added to the leaderboard's, or in place of those of their names.
         title: by default the leaderboard's.
         command: as in `score_leaderboard`, and so are the others.
         cache: folder where DNAs are kept.
@@ -313,15 +330,20 @@ def append_to_leaderboard(
     plan = _plan_of(recorded, trust=trust, trust_code=trust_code)
     if again := [source for _, source in generators if source in [known for _, known in plan.generators]]:
         raise ValueError(f"each set of images is given once; given twice: {', '.join(again)}")
-    every = *plan.generators, *generators
-    plan = replace(plan, references=tuple(references) or plan.references, generators=every, root=root or plan.root)
+    scores = {score.name: score for score in (*plan.outside, *outside)}
+    plan = replace(
+        plan,
+        references=tuple(references) or plan.references,
+        generators=(*plan.generators, *generators),
+        root=root or plan.root,
+        outside=tuple(scores.values()),
+    )
     told: dict[str, Any] = {"recorded": recorded, "title": title or recorded.title, "command": command}
     found = make_leaderboard(plan, **told, cache=cache, reading=reading, start=start)
     _check_comparable(recorded, found[0])
     return found
 
 
-@led(without_evidence)
 def replay_leaderboard(
     recorded: Leaderboard,
     *,
@@ -371,16 +393,23 @@ def _plan_of(recorded: Leaderboard, *, trust: bool, trust_code: bool) -> Leaderb
 # ------------------------------------------------------------------------------------------------------- sets of images
 def _open_sets(
     plan: LeaderboardPlan, recorded: Leaderboard | None, cache: Path | None
-) -> tuple[list[ImageSet], list[str]]:
-    """The reference and the generators, which must be what they were where there is a record; and notes on them."""
+) -> tuple[list[ImageSet], ImageSet | None, list[str]]:
+    """Reference and generators, and the validation set, which must be what they were where there is a record; notes."""
     reference, first = plan.reference or plan.open_set(plan.name, plan.references), plan.references[0]
     of_store = reference.images is None and not Path(first).exists()
     own_name = plan.name or (first if of_store else named_sources([first])[0][0])
     if not plan.name and own_name in dict(plan.generators):
         own_name = f"{own_name} (reference)"
     records = {} if recorded is None else {record.name: record for record in recorded.generators}
+    named = list(plan.generators)
+    if plan.validation is not None:
+        name = named_sources([plan.validation])[0][0]
+        taken = name in (own_name, *dict(named))
+        named.append((f"{name} (validation)" if taken else name, plan.validation))
+        if recorded is not None and recorded.validation is not None:
+            records[named[-1][0]] = recorded.validation
     sets, notes = [replace(reference, name=own_name)], []
-    for name, source in plan.generators:
+    for name, source in named:
         try:
             sets.append(plan.open_set(name, [source]))
         except (ValueError, OSError):
@@ -393,12 +422,13 @@ def _open_sets(
                 raise
             sets.append(kept)
             notes.append(f"{source} is not there: {name} is scored by the DNAs that were kept of it")
-    if not plan.settings.class_folders:
-        notes += folder_notes(sets)
     changed = [] if recorded is None else [*_changed_images(recorded, plan, sets), *_changed_networks(recorded, plan)]
     if changed:
         raise ValueError("; ".join(changed))
-    return sets, notes
+    validation = None if plan.validation is None else sets.pop()
+    if not plan.settings.class_folders:
+        notes += folder_notes(sets)
+    return sets, validation, notes
 
 
 _CONTAINERS = (".zip", ".tar", ".npz", ".npy", ".txt")
@@ -408,7 +438,8 @@ def named_sources(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Names and sources of generators.
 
     A name is that of ``NAME=SOURCE``, what comes after ``procedural:``, or the last part of a path. Endings of archives
-    and arrays are left out, unless two would be called the same then.
+    and arrays are left out, unless two would be called the same then. Where a ``NAME=`` is given several times, its
+    sources are training runs of one generator, and numbered, see `run_of`.
 
     Args:
         texts: what a user gave.
@@ -424,7 +455,13 @@ def named_sources(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         name if source != text else _without_ending(name) for text, (name, source) in zip(texts, named, strict=True)
     ]
     often = Counter(short)
-    return tuple((one if often[one] == 1 else name, source) for one, (name, source) in zip(short, named, strict=True))
+    unlike = [one if often[one] == 1 else name for one, (name, _) in zip(short, named, strict=True)]
+    sources = [source for _, source in named]
+    given = [source != text for text, source in zip(texts, sources, strict=True)]
+    runs = iter(number_runs([name for name, own in zip(unlike, given, strict=True) if own]))
+    return tuple(
+        (next(runs) if own else name, source) for name, own, source in zip(unlike, given, sources, strict=True)
+    )
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -482,7 +519,8 @@ def _changed_images(recorded: Leaderboard, plan: LeaderboardPlan, sets: Sequence
     """What of the images is not what it was, with both sides."""
     found = []
     rule = None if plan.settings.cluster_by is None else ClusterRule.of(plan.settings.cluster_by)
-    records = {record.name: record for record in (recorded.reference, *recorded.generators)}
+    known = filter(None, (recorded.reference, *recorded.generators, recorded.validation))
+    records = {record.name: record for record in known}
     for entry in sets:
         record = records.get(entry.name)
         if record is None or entry.images is None or not record.manifest:

@@ -10,16 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from vdna_metrics._version import __version__
-from vdna_metrics.analysis.uncertainty import Agreement, Estimate
+from vdna_metrics.analysis.diagnosis import Diagnosis
+from vdna_metrics.analysis.score_tables import ScoreColumn, check_scores
+from vdna_metrics.analysis.uncertainty import Agreement, Estimate, RankAgreement
 from vdna_metrics.dna.account import AccountFields
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.distances import ENTRY_POINTS
 from vdna_metrics.dna.vdna import clusters_text
 from vdna_metrics.files import check_schema, errors_of, json_hash, read_json, write_whole
+from vdna_metrics.functional.classes import ClassSummary, class_summary
+from vdna_metrics.leaderboard.rows import FDR, frame_of
 from vdna_metrics.schema import Count, Positive, Sha256, Share, typed
 
 if TYPE_CHECKING:
+    import pandas
     from torch import Tensor
 
     from vdna_metrics.analysis.ranking import ImageRanking
@@ -244,6 +251,7 @@ class ClassRecord:
         group: the class.
         n_images: of the class, generated.
         value: plain.
+        n_reference: of the class, of the reference; ``None`` in records of before it was kept.
     """
 
     generator: str
@@ -252,6 +260,162 @@ class ClassRecord:
     group: str
     n_images: Count
     value: float
+    n_reference: Count | None = None
+
+
+@dataclass(frozen=True)
+class RunsRecord:
+    """A generator's mean over its training runs, at one checkpoint.
+
+    Args:
+        generator: its name, which is that of no set.
+        network: name of the network.
+        metric: name of the metric.
+        step: of training, ``None`` where it is not told.
+        sets: names of the runs' sets of images.
+        estimate: mean over runs; the interval is for another set of as many runs.
+        between: standard deviation between runs, beyond the chance of their images; ``None`` for one run.
+        resampling: that by the chance of a run's images; likewise.
+        rank: as of a `Score`, among generators; ``None`` where they are not compared.
+    """
+
+    generator: str
+    network: str
+    metric: str
+    step: float | None
+    sets: tuple[str, ...]
+    estimate: Estimate
+    between: float | None = None
+    resampling: float | None = None
+    rank: tuple[Positive, Positive] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the generator, with the step."""
+        return self.generator if self.step is None else f"{self.generator}@{self.step:.10g}"
+
+
+@dataclass(frozen=True)
+class NormaliserRecord:
+    """What FDr^k divides one network's Fréchet distances by: that of the validation set from the reference.
+
+    Args:
+        network: name of the network.
+        metric: name of its first column of a Fréchet distance, which is the one that is divided.
+        value: of the validation set.
+        n_images: of the validation set.
+        low: lower end of its interval, ``None`` where there is none.
+        high: upper end; likewise.
+        corrected: whether corrected distances are divided, since the sets are not all of as many images.
+        undefined: why nothing can be divided by it; ``None`` where it can.
+    """
+
+    network: str
+    metric: str
+    value: float
+    n_images: Count
+    low: float | None = None
+    high: float | None = None
+    corrected: bool = False
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class RatioRecord:
+    """FDr^k of one generator, see `analysis.frechet_distance_ratio`.
+
+    Args:
+        generator: name of the image set.
+        value: mean over the networks, without unit; ``None`` where one of them has none.
+        networks: ``{network: its part}``.
+        undefined: why there is no value.
+    """
+
+    generator: str
+    value: float | None
+    networks: Mapping[str, float | None]
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class DisputeRecord:
+    """Two generators that networks put in another order, beyond chance by one of them at least.
+
+    Args:
+        a: name of a generator.
+        b: name of the other.
+        better: ``(network, metric)`` of the columns by which ``a`` is better, beyond chance.
+        worse: of the same distances in other networks, by which ``b`` is better, beyond chance.
+        doubtful: likewise, as it may be by chance.
+    """
+
+    a: str
+    b: str
+    better: tuple[tuple[str, str], ...]
+    worse: tuple[tuple[str, str], ...]
+    doubtful: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OutsideAgreement:
+    """Whether a column and an outside score put the generators in one order.
+
+    Args:
+        score: name of the outside score.
+        network: of the column; empty for FDr^k, which is of several.
+        metric: of the column.
+        agreement: rank correlations of what decides the column's order with the score, as they stand.
+    """
+
+    score: str
+    network: str
+    metric: str
+    agreement: RankAgreement
+
+
+@dataclass(frozen=True)
+class ProtocolRecord:
+    """How far sets and network are what a protocol asks for, in sentences.
+
+    Args:
+        name: of the protocol, see `list_protocols`.
+        departures: what is otherwise, with both sides.
+        unknown: what cannot be told of it.
+    """
+
+    name: str
+    departures: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+_LATER = (
+    "runs",
+    "run_pairs",
+    "outside",
+    "outside_agreement",
+    "validation",
+    "normalisers",
+    "ratios",
+    "disputes",
+    "protocol",
+    "diagnoses",
+)
+"""Fields that records without them do not have, as by earlier versions, which did not know them."""
+
+
+@dataclass(frozen=True)
+class DiagnosisRecord:
+    """What is wrong with the images of one generator, as far as `analysis.diagnose` tells.
+
+    Args:
+        generator: name of the image set.
+        network: name of the network whose features were looked at.
+        diagnosis: faults with their signs, and what could not be looked for.
+    """
+
+    generator: str
+    network: str
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True)
@@ -277,6 +441,16 @@ class Leaderboard:
         agreement: of the columns, where there are at least two, and three generators.
         notes: what a reader of the numbers should know.
         writer: version that computed it.
+        runs: of generators with several training runs or checkpoints, and of those beside them.
+        run_pairs: differences between generators, of which runs are the sample.
+        outside: scores of the generators that were measured elsewhere.
+        outside_agreement: of each column with each of them.
+        validation: the images whose distances FDr^k divides by, where they were given.
+        normalisers: these distances, one for each network with a Fréchet distance.
+        ratios: FDr^k, one for each generator.
+        disputes: pairs of generators on which networks disagree, the surest first.
+        protocol: of the settings, and what departs from it.
+        diagnoses: of the generators, by the first network.
 
     Raises:
         ValueError: for a metric that is not registered.
@@ -300,11 +474,24 @@ class Leaderboard:
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     writer: str = f"vdna_metrics {__version__}"
+    runs: tuple[RunsRecord, ...] = ()
+    run_pairs: tuple[PairRecord, ...] = ()
+    outside: tuple[ScoreColumn, ...] = ()
+    outside_agreement: tuple[OutsideAgreement, ...] = ()
+    validation: ImageSetRecord | None = None
+    normalisers: tuple[NormaliserRecord, ...] = ()
+    ratios: tuple[RatioRecord, ...] = ()
+    disputes: tuple[DisputeRecord, ...] = ()
+    protocol: ProtocolRecord | None = None
+    diagnoses: tuple[DiagnosisRecord, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.confidence  # checks it
         agreeing = self.agreement.columns if self.agreement else ()
         used = [*self.metrics, *(score.metric for score in self.scores), *(name.split(" ")[0] for name in agreeing)]
+        used += [normaliser.metric for normaliser in self.normalisers]
+        used += [each.metric for each in self.outside_agreement if each.metric != FDR]
+        used += [metric for each in self.disputes for _, metric in (*each.better, *each.worse, *each.doubtful)]
         for name in dict.fromkeys(used):
             try:
                 find_column(name)
@@ -322,15 +509,28 @@ class Leaderboard:
             "generator": {entry.name for entry in self.generators},
             "network": {network.name for network in self.networks},
         }
-        for part in ("scores", "pairs", "floors", "fidelity", "copies", "classes"):
+        known |= {"a": known["generator"], "b": known["generator"], "score": {score.name for score in self.outside}}
+        with errors_of("leaderboard.outside"):
+            check_scores(self.outside, known["generator"])
+        parts = "scores", "pairs", "floors", "fidelity", "copies", "classes", "outside_agreement", "normalisers"
+        for part in (*parts, "ratios", "disputes", "diagnoses"):
             for place, record in enumerate(getattr(self, part)):
                 for field_, names in known.items():
                     name = getattr(record, field_, None)
-                    if name is not None and name not in names:
+                    of_several = field_ == "network" and getattr(record, "metric", None) == FDR and not name
+                    if name is not None and name not in names and not of_several:
                         raise ValueError(
                             f"leaderboard.{part}[{place}].{field_}: expected one of {reprlib.repr(sorted(names))}, "
                             f"got {reprlib.repr(name)}"
                         )
+        columns = {*self.columns, *[("", FDR)] * any(ratio.value is not None for ratio in self.ratios)}
+        for part in ("outside_agreement", "normalisers"):
+            for place, of in enumerate(getattr(self, part)):
+                if (of.network, of.metric) not in columns:
+                    raise ValueError(
+                        f"leaderboard.{part}[{place}]: expected a column that has scores, got "
+                        f"{reprlib.repr(of.metric)} by {reprlib.repr(of.network)}"
+                    )
         for place, pair in enumerate(self.pairs):
             for name in (pair.a, pair.b):
                 if (name, pair.network, pair.metric) not in scored:
@@ -365,6 +565,13 @@ class Leaderboard:
         in_order = sorted(zip(compared(column), column, strict=True), key=lambda pair: best(pair[0]))
         return [score for _, score in in_order]
 
+    def runs_of(self, network: str, metric: str) -> list[RunsRecord]:
+        """Generators of a column by the means of their runs, the best first; checkpoints in their order."""
+        best = find_column(metric).sort_key
+        own = [record for record in self.runs if (record.network, record.metric) == (network, metric)]
+        tops = {each.generator: best(each.estimate.corrected) for each in sorted(own, key=lambda r: r.step or 0.0)}
+        return sorted(own, key=lambda record: (tops[record.generator], record.generator, record.step or 0.0))
+
     def classes_of(self, network: str, metric: str) -> dict[str, list[ClassRecord]]:
         """Classes of each generator that has some, the worst first, in the order of the column."""
         best = find_column(metric).sort_key
@@ -376,21 +583,51 @@ class Leaderboard:
                 found[score.generator] = sorted(own, key=lambda record: best(record.value), reverse=True)
         return found
 
+    def class_summaries(self, network: str, metric: str) -> dict[str, ClassSummary]:
+        """Of each generator that has classes what `functional.class_summary` says, in the order of the column.
+
+        The worst class is the first of `classes_of`.
+        """
+        found, higher = {}, find_column(metric).distance.higher_is_better
+        for name, records in self.classes_of(network, metric).items():
+            values = torch.tensor([record.value for record in records], dtype=torch.float64)
+            generated = torch.tensor([record.n_images for record in records])
+            known = [record.n_reference for record in records if record.n_reference is not None]
+            real = torch.tensor(known) if len(known) == len(records) else None
+            found[name] = class_summary(values, generated, real, higher_is_better=higher)
+        return found
+
     def floor(self, network: str, metric: str) -> FloorRecord | None:
         """The noise floor of a column, where it is known."""
         return next((floor for floor in self.floors if (floor.network, floor.metric) == (network, metric)), None)
 
+    def to_frame(self) -> pandas.DataFrame:
+        """The numbers as a tidy data frame, which needs pandas.
+
+        Returns:
+            A row for each network, metric and generator, the best first, then for each of its classes; the columns are
+            those of ``leaderboard.csv``. Names are as they are; texts and numbers that are not known are missing.
+
+        Raises:
+            ImportError: without pandas.
+        """
+        return frame_of(self)
+
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the schema and its writer."""
         data = dataclasses.asdict(self)
-        for record in (data["reference"], *data["generators"]):
+        for name in _LATER:
+            if not data[name]:
+                del data[name]
+        for record in filter(None, (data["reference"], *data["generators"], data.get("validation"))):
             record["account"] = {name: value for name, value in record["account"].items() if value is not None}
             for name in ("account", "unread", "clusters", "effective_clusters", "clustering"):
-                if not record[name]:  # as by earlier versions, which did not know them
+                if not record[name]:  # likewise
                     del record[name]
-        for score in data["scores"]:
-            if score["bin_width"] is None:
-                del score["bin_width"]
+        for part, name in (("scores", "bin_width"), ("classes", "n_reference")):
+            for record in data[part]:
+                if record[name] is None:
+                    del record[name]
         return {"schema": SCHEMA, "writer": self.writer, **data}
 
     @classmethod

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vdna_metrics.leaderboard.record import Leaderboard
+from vdna_metrics.leaderboard.rows import FDR
 
 TOLERANCE = 1e-3
 """Share of a score by which another machine's rounding may move it."""
@@ -47,10 +48,10 @@ def leaderboard_differences(
     """Numbers of two leaderboards that differ by more than a share of the larger of them.
 
     Compared are networks, numbers and manifests of images, and every score, interval, difference, floor, and number of
-    fidelity, copies and classes. Intervals and differences are compared on the scale of the score that they belong to,
-    a p value on that of 1; ranks and ties must be equal, unless the difference's p value is that near to where it
-    decides. Of a record whose intervals are not comparable (`intervals_are_comparable`) neither intervals nor what
-    follows from them are: standard errors, differences of generators, ranks, floors, what is extrapolated.
+    fidelity, copies, classes and FDr^k. Intervals and differences are compared on the scale of the score that they
+    belong to, a p value on that of 1; ranks and ties must be equal, unless the difference's p value is that near to
+    where it decides. Of a record whose intervals are not comparable (`intervals_are_comparable`) neither intervals nor
+    what follows from them are: standard errors, differences of generators, ranks, floors, what is extrapolated.
 
     Args:
         recorded: as it was.
@@ -76,7 +77,7 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
     """``{what: (value, scale of its rounding)}``."""
     flat: dict[str, tuple[float | str | None, float]] = {}
     margin = 1 - leaderboard.confidence
-    for entry in (leaderboard.reference, *leaderboard.generators):
+    for entry in filter(None, (leaderboard.reference, *leaderboard.generators, leaderboard.validation)):
         flat[f"{entry.name}: images"] = (str(entry.n_images), 0.0)
         flat[f"{entry.name}: manifest"] = (entry.manifest, 0.0)
         flat[f"{entry.name}: clusters"] = (str(entry.clusters), 0.0)
@@ -116,4 +117,8 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
         flat[f"{copies.generator}, copies by {copies.network}"] = (str(len(copies.found)), 0.0)
     for each in leaderboard.classes:
         flat[f"{each.generator}/{each.group}, {each.metric} of {each.network}"] = (each.value, 0.0)
+    for of in leaderboard.normalisers:
+        scale = max(score.value for score in leaderboard.column(of.network, of.metric))
+        flat[f"validation, {of.metric} of {of.network}"] = (of.value, scale)
+    flat |= {f"{ratio.generator}, {FDR}": (ratio.value, 0.0) for ratio in leaderboard.ratios}
     return flat

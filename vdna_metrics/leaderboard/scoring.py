@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vdna_metrics._version import __version__
+from vdna_metrics.analysis.score_tables import ScoreColumn, check_scores
 from vdna_metrics.analysis.uncertainty import Agreement, agreement
-from vdna_metrics.build.leading import led
 from vdna_metrics.build.reading import DEFAULT_READING, Reading
 from vdna_metrics.dna.caveats import Notes, number_caveat
 from vdna_metrics.dna.columns import find_column
@@ -23,8 +23,13 @@ from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.images.clusters import ClusterRule, in_cluster, likely_clusters
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import check_names, check_type
+from vdna_metrics.leaderboard.departures import SetFacts, find_departures
+from vdna_metrics.leaderboard.disputes import find_disputes
 from vdna_metrics.leaderboard.network_scores import NetworkScores, score_network
-from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, Score, compared
+from vdna_metrics.leaderboard.outside import outside_agreements, own_columns
+from vdna_metrics.leaderboard.protocols import find_protocol
+from vdna_metrics.leaderboard.ratios import frechet_column, frechet_reader, ratio_records
+from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard, ProtocolRecord, Score, compared
 from vdna_metrics.leaderboard.sets import SetReader, Start
 from vdna_metrics.leaderboard.settings import DEFAULT_SETTINGS, LeaderboardSettings, NetworkColumns, group_by_network
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
@@ -35,12 +40,6 @@ from vdna_metrics.references.resolve import SourceLike, resolve
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
 
-def without_evidence(found: tuple[Leaderboard, Evidence]) -> tuple[Leaderboard, Evidence]:
-    """What ranks that do not write the report are told."""
-    return found[0], Evidence()
-
-
-@led(without_evidence)
 def score_leaderboard(
     reference: SourceLike,
     generators: Sequence[SourceLike],
@@ -55,6 +54,8 @@ def score_leaderboard(
     title: str = "Leaderboard",
     command: str = "",
     record: Mapping[str, Any] | None = None,
+    outside: Sequence[ScoreColumn] = (),
+    validation: SourceLike | None = None,
     reading: Reading = DEFAULT_READING,
     start: Start | None = None,
 ) -> tuple[Leaderboard, Evidence]:
@@ -77,13 +78,16 @@ def score_leaderboard(
         title: of the leaderboard.
         command: that makes this leaderboard, for its record.
         record: what else goes into the leaderboard's settings.
-        reading: how images are read. With ``all_ranks`` only rank 0 looks at the other arguments and the cache, and
-            computes; the others do their shares of its passes, and give back the leaderboard without evidence.
+        outside: scores of the generators that were measured elsewhere, as `read_scores` reads them.
+        validation: real images that are not the reference's, likewise, by whose Fréchet distances those of the
+            generators are divided: FDr^k over all networks that have one, see `analysis.frechet_distance_ratio`.
+        reading: how images are read; of several ranks by `build.led`.
         start: tells of progress.
 
     Raises:
         ValueError: for sources that are none, names that are not unique, unreadable images (unless skipped), DNAs that
-            are missing or of another network, and sets with too few images for the groups.
+            are missing or of another network, sets with too few images for the groups, outside scores of what is no
+            generator, and a validation set without a column of a Fréchet distance.
         TypeError: for one generator or extractor where several are expected, and other wrong types.
     """
     check_names("generators", generators)
@@ -92,16 +96,22 @@ def score_leaderboard(
     check_type("reading", reading, Reading)
     of_networks = group_by_network(settings, extractors, networks or {}, neurons, weights)
     real, *fakes = _opened((reference, *generators), of_networks)
+    check_scores(outside, [entry.name for entry in fakes])
+    held_out = None if validation is None else _held_out(validation, (real, *fakes), of_networks)
+    every = (real, *fakes) if held_out is None else (real, *fakes, held_out)
     notes = Notes()
-    n_found = {entry.name: len(entry.images) for entry in (real, *fakes) if entry.images is not None}
+    n_found = {entry.name: len(entry.images) for entry in every if entry.images is not None}
     if settings.equalise:
         least = min((n_found[entry.name] for entry in fakes if entry.name in n_found), default=0)
         fakes = [
             entry if entry.images is None else replace(entry, images=evenly_spaced(entry.images, least))
             for entry in fakes
         ]
+        if held_out is not None and held_out.images is not None:
+            held_out = replace(held_out, images=evenly_spaced(held_out.images, least))
+        every = (real, *fakes) if held_out is None else (real, *fakes, held_out)
     digests: dict[str, list[str]] = {}
-    labels = _clusters(settings, (real, *fakes), notes)
+    labels = _clusters(settings, every, notes)
     readers = [
         SetReader(
             network,
@@ -118,16 +128,42 @@ def score_leaderboard(
     ]
     for reader in readers:  # before the work
         reader.check(real, fakes)
+        if held_out is not None and (of_frechet := frechet_reader(reader)) is not None:
+            of_frechet.check(real, [held_out])
     evidence = Evidence()
     found = [
-        score_network(reader, real, fakes, notes, evidence, pictures=place == 0 and settings.pictures > 0)
+        score_network(
+            reader,
+            real,
+            fakes,
+            notes,
+            evidence,
+            pictures=place == 0 and settings.pictures > 0,
+            diagnosis=place == 0 and settings.diagnosis > 0,
+            validation=held_out,
+        )
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
     notes.add(number_caveat({record.name: record.n_images for record in records[1:]}))
-    read = [note for entry in (real, *fakes) for note in entry.notes]
-    parts = ("scores", "pairs", "floors", "fidelity", "copies", "classes")
+    read = [note for entry in every for note in entry.notes]
+    parts = (
+        "scores",
+        "pairs",
+        "floors",
+        "fidelity",
+        "copies",
+        "classes",
+        "runs",
+        "run_pairs",
+        "normalisers",
+        "diagnoses",
+    )
     told: dict[str, Any] = {name: tuple(chain.from_iterable(getattr(p, name) for p in found)) for name in parts}
+    known = {(score.generator, score.network, score.metric): score for score in told["scores"]}
+    ratios = ratio_records(records[1:], known, told["normalisers"], settings.confidence)
+    own = own_columns(told["scores"], ratios) if outside else {}
+    agreements = outside_agreements(own, outside, notes, confidence=settings.confidence)
     leaderboard = Leaderboard(
         title=title,
         reference=records[0],
@@ -135,7 +171,7 @@ def score_leaderboard(
         networks=tuple(part.network for part in found),
         metrics=settings.metrics,
         settings={
-            **dataclasses.asdict(settings),
+            **{name: value for name, value in dataclasses.asdict(settings).items() if name != "protocol" or value},
             "networks": [part.spec for part in found],
             "batch_size": reading.batch_size,
             "skip_bad": reading.skip_bad,
@@ -148,6 +184,12 @@ def score_leaderboard(
         **told,
         agreement=_agreement(told["scores"], [entry.name for entry in fakes]),
         notes=notes.sentences(),
+        outside=tuple(outside),
+        outside_agreement=agreements,
+        validation=next((part.validation for part in found if part.validation is not None), None),
+        ratios=ratios,
+        disputes=find_disputes(told["pairs"]),
+        protocol=_protocol(settings, (real, *fakes), records, found),
     )
     return leaderboard, evidence
 
@@ -167,6 +209,22 @@ def _opened(sources: Sequence[SourceLike], networks: Sequence[NetworkColumns]) -
         if entry.batches is not None:
             raise ValueError(f"expected images that can be read by number, got batches of {entry.source}")
     return sets
+
+
+def _held_out(source: SourceLike, others: Sequence[ImageSet], networks: Sequence[NetworkColumns]) -> ImageSet:
+    """The validation set, with a name of its own."""
+    of_frechet = [network.extractor.name for network in networks if frechet_column(network.columns) is not None]
+    if not of_frechet:
+        named = [column.name for network in networks for column in network.columns]
+        raise ValueError(
+            "expected a column of a Fréchet distance between covariances (lfd, fid, fd_dinov2), which FDr^k divides by "
+            f"that of the validation set, got {', '.join(named)}"
+        )
+    found = resolve(source, kinds=["layer_gaussian"], extractors=of_frechet)
+    if found.batches is not None:
+        raise ValueError(f"expected images that can be read by number, got batches of {found.source}")
+    taken = any(found.name == entry.name for entry in others)
+    return replace(found, name=f"{found.name} (validation)") if taken else found
 
 
 def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: Notes) -> dict[str, tuple[Hashable, ...]]:
@@ -196,6 +254,24 @@ def _clusters(settings: LeaderboardSettings, sets: Sequence[ImageSet], notes: No
         if name not in found and name not in known and (likely := likely_clusters(names)) is not None:
             notes.add(str(likely), name)
     return found
+
+
+def _protocol(
+    settings: LeaderboardSettings,
+    sets: Sequence[ImageSet],
+    records: Sequence[ImageSetRecord],
+    found: Sequence[NetworkScores],
+) -> ProtocolRecord | None:
+    """What departs from the protocol of the settings, by the network of its columns."""
+    if settings.protocol is None:
+        return None
+    protocol = find_protocol(settings.protocol)
+    networks = [part.network for part in found if any(score.metric == protocol.columns[0] for score in part.scores)]
+    network = next((each for each in networks if each.name == protocol.extractor), networks[0])
+    real, *fakes = (
+        SetFacts.of(entry, record.n_images, record.account) for entry, record in zip(sets, records, strict=True)
+    )
+    return find_departures(protocol, real, fakes, network.parts, ranges=network.ranges)
 
 
 def _set_record(name: str, found: Sequence[NetworkScores]) -> ImageSetRecord:

@@ -14,6 +14,7 @@ from vdna_metrics.extractors.registry import ExtractorLike
 from vdna_metrics.functional.positions import check_max_positions
 from vdna_metrics.images.clusters import ClusterRule
 from vdna_metrics.layout import check_count, check_names
+from vdna_metrics.leaderboard.protocols import find_protocol
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 
 
@@ -37,9 +38,14 @@ class LeaderboardSettings:
         cluster_by: which images depend on each other and belong into one group, by their names: ``"folder"``, a regular
             expression, a file, or ``{name: cluster}``, see `images.ClusterRule`. Images of which it says nothing are
             independent.
+        protocol: name of the protocol that the numbers are to be of, see `find_protocol`: its columns have to be among
+            the metrics, and what departs from it is told.
+        diagnosis: images of each set that are read once more, whose pixels are looked at to say what is wrong with
+            a generator, see `analysis.diagnose`; 0 for no diagnosis.
 
     Raises:
-        ValueError: for an unknown column, where near ones are named, one that is named twice, and numbers out of range.
+        ValueError: for an unknown column or protocol, where near ones are named, a column that is named twice, numbers
+            out of range, and columns or bins that are not the protocol's.
 
     Examples:
         >>> LeaderboardSettings(("emd", "fid")).columns
@@ -58,6 +64,8 @@ class LeaderboardSettings:
     fidelity: bool = True
     pictures: int = 100
     cluster_by: str | Mapping[str, str] | None = None
+    protocol: str | None = None
+    diagnosis: int = 500
 
     def __post_init__(self) -> None:
         check_names("metrics", self.metrics)
@@ -71,7 +79,7 @@ class LeaderboardSettings:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"expected names of columns, each once, got {', '.join(self.metrics) or 'none'}")
         check_confidence(self.confidence)
-        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0)):
+        for name, least in (("groups", 2), ("bins", 1), ("seed", 0), ("pictures", 0), ("diagnosis", 0)):
             check_count(name, getattr(self, name), least)
         check_max_positions(self.max_positions)
         if self.cluster_by is not None:
@@ -79,6 +87,13 @@ class LeaderboardSettings:
         for column in self.columns:
             if column.distance.bias is not None:
                 bias_rule(column)
+        if self.protocol is not None:
+            protocol = find_protocol(self.protocol)
+            if not set(protocol.columns) <= set(self.metrics):
+                columns, metrics = ", ".join(protocol.columns), ", ".join(self.metrics)
+                raise ValueError(f"metrics: the protocol {protocol.name} has {columns}, got {metrics}")
+            if protocol.bins not in (None, self.bins):
+                raise ValueError(f"bins: the protocol {protocol.name} has {protocol.bins}, got {self.bins}")
 
     @property
     def columns(self) -> tuple[Column, ...]:

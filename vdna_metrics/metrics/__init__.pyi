@@ -1,5 +1,6 @@
 from .base import DistanceMetric as DistanceMetric
 from .calibration import ActivationRange as ActivationRange
+from .classes import ClassConditionalDistance as ClassConditionalDistance
 from .distances import (
     GaussianDistanceMetric as GaussianDistanceMetric,
     HistogramDistanceMetric as HistogramDistanceMetric,

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vdna_metrics.distributions.base import Distribution, Kind, differences
 from vdna_metrics.distributions.features import FeatureSample
-from vdna_metrics.distributions.ranks import Ranks
-from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
-from vdna_metrics.dna.vdna import VDNA, Provenance
+from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.directions import DirectionsLike, directions_of, features_layer
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.extractors.preprocess import Crop, Preprocessing, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout, spec_and_module
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
-from vdna_metrics.metrics.extractor_metric import ExtractorMetric, RefusedError, levels_to_caller
+from vdna_metrics.metrics.extractor_metric import RefusedError
+from vdna_metrics.metrics.sides import SidedMetric
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
 from vdna_metrics.references.resolve import resolve
@@ -34,7 +30,7 @@ from vdna_metrics.references.resolve import resolve
 ReferenceLike = VDNA | str | Path
 
 
-class DistanceMetric(ExtractorMetric):
+class DistanceMetric(SidedMetric):
     """A `Distance` as a metric: it fills the DNAs of real and generated images and calls it.
 
     A subclass names its ``distance``, gives its options in `_options` where it has some, and registers its states once,
@@ -68,10 +64,7 @@ class DistanceMetric(ExtractorMetric):
     """
 
     distance: ClassVar[Distance]
-    max_positions: int | None = None
     allow_subsampled: bool = False
-    generated_state: Tensor
-    real_state: Tensor
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -138,15 +131,12 @@ class DistanceMetric(ExtractorMetric):
             self.weights = None if values is None else NeuronWeights(layout, values, self.fingerprint, per)
         self.reset_real_features = reset_real_features
         self.reference = None if opened is None else self._resolved(opened)
+        self.reference_name = str(reference) if isinstance(reference, str | Path) else None
 
     @property
     def kind(self) -> Kind:
         """Kind of the DNAs that are filled."""
         return self.distance.kind
-
-    def _options(self) -> dict[str, Any]:
-        """Options of the distance."""
-        return {}
 
     def _shown(self) -> dict[str, object]:
         shown = super()._shown()
@@ -202,26 +192,24 @@ class DistanceMetric(ExtractorMetric):
                 raise ValueError(_misfit([(f"neurons of layer {layer!r}", str(kept.layout[layer]), str(count))]))
         return kept
 
-    def _prepare_states(self, empty: Distribution) -> None:
+    def _prepare_states(self, empty: Distribution, parts: Sequence[int] = ()) -> None:
         """Register the states; to be called once by the subclass, with an empty distribution of its settings."""
         if self.reference is not None:
-            found = differences(self.reference.distribution, empty)
-            if found:
-                raise ValueError(_misfit(found))
-            found = self.reference.provenance.differences(self._provenance())
-            if found and not self.allow_subsampled:
-                raise ValueError(
-                    f"{_misfit(found)}. Give the metric the max_positions of its reference, or allow_subsampled=True "
-                    "for an estimate"
-                )
-        # One zero that stands for all: neither this nor torchmetrics' defaults take as much memory as the state.
-        self._empty = empty.with_state(empty.state.new_zeros(()).expand(empty.state.shape))
-        for side in ("real", "generated") if self._needs_real_images else ("generated",):
-            self.add_state(f"{side}_state", empty.state.clone(), dist_reduce_fx=self._empty.merged)
-            self._defaults[f"{side}_state"] = self._empty.state
+            self._check_settings_of(self.reference, empty)
         self._filled: dict[str, Distribution] = {}
-        self._add_settings()
-        self._warned: set[tuple[str, str]] = set()
+        super()._prepare_states(empty, parts)
+
+    def _check_settings_of(self, reference: VDNA, empty: Distribution) -> None:
+        """Raise ``ValueError``, showing both, for a reference of other bins, ranges or positions."""
+        found = differences(reference.distribution, empty)
+        if found:
+            raise ValueError(_misfit(found))
+        found = reference.provenance.differences(self._provenance())
+        if found and not self.allow_subsampled:
+            raise ValueError(
+                f"{_misfit(found)}. Give the metric the max_positions of its reference, or allow_subsampled=True "
+                "for an estimate"
+            )
 
     def _adopt(self, fingerprint: ExtractorFingerprint) -> None:
         if self.reference is not None:
@@ -238,11 +226,6 @@ class DistanceMetric(ExtractorMetric):
 
     def _state_settings(self) -> tuple[Any, ...]:
         return (*super()._state_settings(), self.reset_real_features, self.reference is not None)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Metric:
-        super()._apply(fn, exclude_state)
-        self._empty = self._empty.with_state(self._zero("generated_state"))
-        return self
 
     def _side(self, real: bool) -> Distribution:
         name = "real_state" if real else "generated_state"
@@ -323,20 +306,8 @@ class DistanceMetric(ExtractorMetric):
                 raise RefusedError(f"no {name} images yet: call update(imgs, real={name == 'real'}) first")
             if side.n_images < (least := side.distribution.min_images):
                 raise RefusedError(f"expected at least {least} {name} images, got {side.n_images}")
-        notes = Notes()
-        for name, side in sides.items():
-            said = [what for whose, what in self._warned if whose == name]
-            caveats = set_caveats(side, like=real, said=said)
-            if side is real and "width" not in said and self._options().get("unit") != "activation":
-                caveats |= {what: each for what, each in pair_caveats(side, generated).items() if what == "width"}
-            self._warned |= {(name, what) for what in caveats}
-            notes.add_caveats(f"{name} images", caveats)
-        for sentence in notes.sentences():
-            warnings.warn(sentence, UserWarning, stacklevel=levels_to_caller())
+        self._warn(sides)
         return sides
-
-    def _as_result(self, value: Tensor) -> Tensor:
-        return value.to(device=self.device, dtype=self.dtype)
 
     def dna(self, real: bool = False) -> VDNA:
         """The DNA of the images seen so far on this process.
@@ -359,9 +330,6 @@ class DistanceMetric(ExtractorMetric):
     def _dna(self, real: bool) -> VDNA:
         return VDNA(self._side(real), self.fingerprint, self._provenance())
 
-    def _provenance(self) -> Provenance:
-        return Provenance(self.extractor_name, max_positions=self.max_positions)
-
     def forward(self, imgs: Tensor | FeaturesLike, real: bool = False) -> DistanceResult | None:
         """Add images and give the distance of this batch alone from the real side.
 
@@ -375,75 +343,8 @@ class DistanceMetric(ExtractorMetric):
         Raises:
             ValueError: as `update` and `compute`; then nothing is counted.
         """
-        result: DistanceResult | None = super().forward(imgs, real)
+        result: DistanceResult | None = super().forward(imgs, real=real)
         return result
-
-    def _forward_reduce_state_update(self, imgs: Tensor | FeaturesLike, real: bool = False) -> DistanceResult | None:
-        # New tensors on both sides: metrics of one compute group may hold the same old ones.
-        if real:
-            if self._needs_real_images:
-                self.real_state = self.real_state.clone()
-            self.update(imgs, real=True)
-            return None
-        so_far = self.generated_state
-        self.generated_state = self._empty.with_state(so_far).zero()
-        to_sync, self._to_sync = self._to_sync, self.dist_sync_on_step
-        self.update(imgs)
-        batch: DistanceResult = self.compute()
-        self.generated_state = self._empty.merged([so_far, self.generated_state])
-        self._to_sync, self._computed = to_sync, None
-        return batch
-
-    _forward_full_state_update = _forward_reduce_state_update
-
-    def reset(self) -> None:
-        """Forget the images seen; a reference stays, and so do real images with ``reset_real_features=False``."""
-        keeps = not self.reset_real_features and self._needs_real_images
-        self._keeps_real = keeps and (self._keeps_real or self._update_count > 0)
-        kept = self.real_state if keeps else None
-        super().reset()
-        if kept is not None:
-            self.real_state = kept
-
-    @property
-    def _side_names(self) -> list[str]:
-        return [name for name in ("real_state", "generated_state") if name in self._defaults]
-
-    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
-        # Not stacked, as torchmetrics does: samples of features differ in length.
-        sides = {name: incoming_state[name] for name in self._side_names if name in incoming_state}
-        with self._without_states(sides):
-            super()._reduce_states(incoming_state)
-        for name, state in sides.items():
-            setattr(self, name, self._empty.merged([state, getattr(self, name)]))
-
-    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        if dist_sync_fn is gather_all_tensors or not self._empty.grows:
-            super()._sync_dist(dist_sync_fn, process_group)
-            return
-        names = self._side_names
-        with self._without_states(names):
-            super()._sync_dist(dist_sync_fn, process_group)
-        for name in names:
-            gathered = dist_sync_fn(getattr(self, name), group=process_group or self.process_group)
-            setattr(self, name, self._empty.merged(gathered))
-
-    def _reduce_over_ranks(self, ranks: Ranks) -> None:
-        states = self._empty.sum_over_ranks([getattr(self, name) for name in self._side_names], ranks)
-        for name, state in zip(self._side_names, states, strict=True):
-            setattr(self, name, state)
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one value or several; see `torchmetrics.Metric.plot`.
-
-        Args:
-            val: result of `compute` or `forward`, or a list of them; computed when absent.
-            ax: matplotlib axis to draw on.
-
-        Returns:
-            Figure and axis.
-        """
-        return self._plot(val, ax)
 
 
 def _misfit(found: list[tuple[str, str, str]]) -> str:

@@ -89,7 +89,10 @@ class FeatureDistanceMetric(DistanceMetric):
         **options: Unpack[DistanceMetricOptions],
     ) -> None:
         if options.get("weights") is not None or options.get("reduction", "mean") != "mean":
-            raise ValueError(f"{type(self).__name__} has no parts that could be weighted, or given layer by layer")
+            raise ValueError(
+                f"{type(self).__name__} is one number: expected no weights= and reduction='mean', got weights="
+                f"{options.get('weights')!r} and reduction={options.get('reduction', 'mean')!r}"
+            )
         super().__init__(extractor, **options)
         if len(self.layout) > 1:
             raise ValueError(f"{type(self).__name__} is of one layer, got {', '.join(self.layout)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,47 +12,11 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from vdna_metrics.extractors.precomputed import FeaturesLike
 from vdna_metrics.functional.frechet import frechet_distance_ratio
-from vdna_metrics.layout import check_count, check_type
+from vdna_metrics.layout import check_type
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
 from vdna_metrics.metrics.extractor_metric import RefusedError
-
-
-@dataclass(frozen=True)
-class FrechetNormaliser:
-    """Fréchet distance of a validation set from the training set, in one network: what FDr^k divides by.
-
-    A plain value, to be kept beside the reference: ``dataclasses.asdict`` makes JSON of it.
-
-    Args:
-        value: in squared activations of the network's layer.
-        n_images: number of validation images; ``None`` where it is not known, and then it is not compared.
-        low: lower end of its confidence interval, ``None`` where there is none.
-        high: upper end; likewise.
-        corrected: whether the value is without most of the bias of a finite number of images.
-
-    Raises:
-        ValueError: for a number of images below 1, or one end of an interval without the other.
-        TypeError: for a value that is no number.
-    """
-
-    value: float
-    n_images: int | None = None
-    low: float | None = None
-    high: float | None = None
-    corrected: bool = False
-
-    def __post_init__(self) -> None:
-        check_type("the value of a normaliser", self.value, int, float)
-        if self.n_images is not None:
-            check_count("n_images", self.n_images)
-        if (self.low is None) != (self.high is None):
-            raise ValueError(f"Expected both ends of an interval or none, got {self.low} and {self.high}")
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Its ends; the value itself where there is no interval."""
-        return (self.value, self.value) if self.low is None or self.high is None else (self.low, self.high)
-
+from vdna_metrics.references.records import FrechetNormaliser as FrechetNormaliser
+from vdna_metrics.references.store import find_normaliser
 
 NormaliserLike = FrechetNormaliser | float | ReferenceLike
 """A normaliser, its value alone, or the DNA of a validation set: a ``VDNA``, a path or a name."""
@@ -71,12 +34,14 @@ class FrechetDistanceRatio(WrapperMetric):
         metrics: ``{name of the network: metric}``, each a `LayerFrechetDistance` or another of a layer Gaussian, with
             ``reference=`` the training set and ``reduction="mean"``. They become this metric's, and compute in float64.
         normalisers: ``{name: normaliser}``: the DNA of the validation set in that network (a ``VDNA``, a path, or a
-            name of a store), or what was recorded of it, a `FrechetNormaliser` or a number.
+            name of a store), a `FrechetNormaliser` or a number. By default those that are recorded with the references,
+            which then are names of a store, see `find_normaliser`.
         metric_kwargs: those of ``torchmetrics.Metric``; the metrics themselves synchronise.
 
     Raises:
-        ValueError: for no network, other names of normalisers, a metric without a reference, a corrected normaliser, or
-            a DNA that does not fit; by `compute`, too, for a ratio that is undefined.
+        ValueError: for no network, other names of normalisers, a metric without a reference, a corrected normaliser or
+            one of other layers, a DNA that does not fit, or no normaliser that is recorded; by `compute`, too, for a
+            ratio that is undefined.
         TypeError: for a metric of another kind.
 
     Source:
@@ -109,16 +74,20 @@ class FrechetDistanceRatio(WrapperMetric):
     full_state_update = False
 
     def __init__(
-        self, metrics: Mapping[str, DistanceMetric], normalisers: Mapping[str, NormaliserLike], **metric_kwargs: Any
+        self,
+        metrics: Mapping[str, DistanceMetric],
+        normalisers: Mapping[str, NormaliserLike] | None = None,
+        **metric_kwargs: Any,
     ) -> None:
         super().__init__(**metric_kwargs)
         self._dtype = torch.float32  # of results, whatever the default is
         check_type("metrics", metrics, Mapping, advice=": {name of a network: metric}")
-        check_type("normalisers", normalisers, Mapping, advice=": {name of a network: normaliser}")
-        if not metrics or set(metrics) != set(normalisers):
+        check_type("normalisers", normalisers, Mapping, type(None), advice=": {name of a network: normaliser}")
+        if not metrics or (normalisers is not None and set(metrics) != set(normalisers)):
+            of_which = (", ".join(each or ()) or "of none" for each in (metrics, normalisers))
             raise ValueError(
                 "Expected a metric and a normaliser for each of at least one network, "
-                f"got metrics {', '.join(metrics) or 'of none'}, normalisers {', '.join(normalisers) or 'of none'}"
+                "got metrics {}, normalisers {}".format(*of_which)
             )
         for name, metric in metrics.items():
             check_type(f"the metric of {name!r}", metric, DistanceMetric)
@@ -131,7 +100,8 @@ class FrechetDistanceRatio(WrapperMetric):
                     f"Expected the metric of {name!r} to have a reference, the training set, and reduction='mean', "
                     f"got reference {metric.reference!r}, reduction {metric.reduction!r}"
                 )
-        self.normalisers = {name: _normaliser(name, metrics[name], normalisers[name]) for name in metrics}
+        given: Mapping[str, NormaliserLike | None] = dict.fromkeys(metrics) if normalisers is None else normalisers
+        self.normalisers = {name: _normaliser(name, metrics[name], given[name]) for name in metrics}
         # By their places, since names of modules must not hold dots.
         self._names = tuple(metrics)
         self._parts = nn.ModuleList(metric.set_dtype(torch.float64) for metric in metrics.values())
@@ -232,9 +202,17 @@ class FrechetDistanceRatio(WrapperMetric):
         return self._plot(val, ax)
 
 
-def _normaliser(name: str, metric: DistanceMetric, given: NormaliserLike) -> FrechetNormaliser:
-    """What is given, or measured in the metric's network."""
+def _normaliser(name: str, metric: DistanceMetric, given: NormaliserLike | None) -> FrechetNormaliser:
+    """What is given, recorded, or measured in the metric's network."""
+    if given is None:
+        if metric.reference_name is None:
+            raise ValueError(
+                f"Expected the reference of {name!r} to be a name, with which a normaliser is recorded, got "
+                f"{metric.reference!r}; give normalisers="
+            )
+        given = find_normaliser(metric.reference_name, extractor=metric.extractor_name, layers=list(metric.layout))
     if isinstance(given, FrechetNormaliser):
+        given.check_fits(name, metric.layout, weighted=metric.weights is not None)
         if given.corrected:
             raise ValueError(
                 f"Expected a normaliser of {name!r} that is not corrected, as the metric's distances are not, got "

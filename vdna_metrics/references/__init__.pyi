@@ -1,4 +1,5 @@
 from .adding import (
+    add_normalisers as add_normalisers,
     add_ranges as add_ranges,
     add_reference as add_reference,
     publish as publish,
@@ -16,6 +17,7 @@ from .resolve import (
 )
 from .store import (
     ReferenceStore as ReferenceStore,
+    find_normaliser as find_normaliser,
     find_ranges as find_ranges,
     list_references as list_references,
     load_reference as load_reference,

@@ -21,9 +21,17 @@ from vdna_metrics.downloads import DownloadError
 from vdna_metrics.files import check_folder, read_fields, sha256_of_file, write_whole
 from vdna_metrics.layout import check_type
 from vdna_metrics.ranges import ActivationRanges, load_ranges
-from vdna_metrics.references.records import AnyRecord, Manifest, OneRecord, RangesRecord, ReferenceRecord
+from vdna_metrics.references.records import (
+    AnyRecord,
+    FrechetNormaliser,
+    Manifest,
+    OneRecord,
+    RangesRecord,
+    ReferenceRecord,
+)
 from vdna_metrics.references.store import (
     HUB_STORE,
+    IN_STORE,
     MANIFEST,
     Entry,
     ReferenceStore,
@@ -31,6 +39,7 @@ from vdna_metrics.references.store import (
     bundled_store,
     digests_file,
     family_problem,
+    find_reference,
     find_references,
     forget_remote_manifests,
     group_families,
@@ -101,6 +110,47 @@ def add_reference(
             check_new_name(place, dataset, split, record.extractor, record.kind)
             additions.append((record, each.save))
     return tuple(_add(place, additions, overwrite))
+
+
+def add_normalisers(
+    name: str, normalisers: Sequence[FrechetNormaliser], store: StoreLike | None = None
+) -> ReferenceRecord:
+    """Record with a reference, a layer Gaussian, what FDr^k divides by; see `analysis.frechet_normaliser`.
+
+    One of the same validation set and layers takes the place of the former one. They are gone when the reference is
+    replaced, and are copied and published with it.
+
+    Args:
+        name: of the reference, see `find_reference`.
+        normalisers: of some or all of its layers, with the validation set's name.
+        store: on this machine, with that reference; by default the one where the name is found.
+
+    Returns:
+        Its record.
+
+    Raises:
+        ValueError: for no normaliser, one without layers or validation set or of layers that the reference lacks, a
+            name that stands for none or several, a store that is not on this machine, or a reference that ships.
+    """
+    check_type("normalisers", normalisers, list, tuple)
+    for each in normalisers:
+        check_type("a normaliser", each, FrechetNormaliser)
+    if not normalisers or not all(each.layers and each.validation for each in normalisers):
+        raise ValueError(f"Expected normalisers with layers and the name of a validation set, got {list(normalisers)}")
+    layers = [layer for each in normalisers for layer in each.layers]
+    inside = name if store is None else f"{as_store(store).location}{IN_STORE}{name.rpartition(IN_STORE)[2]}"
+
+    def add(entries: list[Entry]) -> ReferenceRecord:
+        ((place, record),) = entries
+        if store is None and place == bundled_store():
+            raise ValueError(f"{record.name} ships with the package, as it is: put a copy of it into a store of yours")
+        lacking = [layer for layer in layers if not record.holds([layer])]
+        if lacking:
+            raise ValueError(f"{record.name} lacks {', '.join(lacking)}; it has {', '.join(record.layers)}")
+        same_file = partial(shutil.copyfile, place.file(record))
+        return _add(place, [(replace(record, normalisers=tuple(normalisers)), same_file)], overwrite=False)[0]
+
+    return read_records(lambda: [find_reference(inside, kind="layer_gaussian", layers=layers)], add)
 
 
 def check_new_name(store: ReferenceStore, dataset: str, split: str, extractor: str, kind: str) -> None:
@@ -226,6 +276,7 @@ def _add(store: ReferenceStore, additions: Sequence[tuple[OneRecord, Save]], ove
                         "name, or replace it by overwrite=True (--overwrite)"
                     )
                 kept.pop(old.key, None)
+        made = {key: _keeping(record, kept.get(key)) for key, record in made.items()}
         after = Manifest.of(list({**kept, **made}.values()))
         for number, record in enumerate(made.values()):
             (folder / record.file).parent.mkdir(exist_ok=True)
@@ -245,6 +296,13 @@ def _filed(record: OneRecord, sha256: str) -> OneRecord:
         folder, stem = "ranges", record.extractor
     file = f"{folder}/{re.sub(r'[^a-zA-Z0-9._+-]', '-', stem)}-{sha256[:8]}.npz"
     return replace(record, file=file, sha256=sha256)
+
+
+def _keeping(record: OneRecord, old: AnyRecord | None) -> OneRecord:
+    """A new record with the normalisers of the old one, where both are of one file."""
+    if isinstance(record, ReferenceRecord) and isinstance(old, ReferenceRecord) and record.sha256 == old.sha256:
+        return replace(record, normalisers=old.with_normalisers(record.normalisers).normalisers)
+    return record
 
 
 def _with_layers(store: ReferenceStore, record: AnyRecord) -> AnyRecord:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.files import check_schema, errors_of, json_hash, plain_json
-from vdna_metrics.layout import check_names
-from vdna_metrics.schema import Check, Count, Sha256, typed
+from vdna_metrics.layout import NeuronLayout, check_count, check_names, check_type
+from vdna_metrics.schema import Check, Count, Positive, Sha256, Share, typed
 
 SCHEMA = 2
 
@@ -35,6 +35,77 @@ _NAME = re.compile(
     r"(?P<dataset>[^/@#%\[]*)(/(?P<split>[^@#%\[]*))?(@(?P<extractor>[^#%\[]*))?(#(?P<kind>[^%\[]*))?"
     r"(?P<layers>\[[^\]]*\])?(%(?P<ranges>[0-9a-z]*))?"
 )
+
+
+@dataclass(frozen=True)
+class FrechetNormaliser:
+    """Fréchet distance of a validation set from the training set, in one network: what FDr^k divides by.
+
+    A plain value, which the record of the training set's reference keeps, see `references.add_normalisers`.
+
+    Args:
+        value: in squared activations, the mean over the layers.
+        n_images: number of validation images; ``None`` where it is not known, and then it is not compared.
+        low: lower end of its confidence interval, ``None`` where there is none.
+        high: upper end; likewise.
+        corrected: whether the value is without most of the bias of a finite number of images.
+        confidence: of the interval.
+        layers: of which layers it is, all neurons of each; empty where that is not known, and then it is not compared.
+        validation: name of the validation set.
+        images: hash of its image manifest, of several (as of groups) of these; empty where it is not known.
+
+    Raises:
+        ValueError: for a number of images below 1, or one end of an interval without the other.
+        TypeError: for a value that is no number.
+    """
+
+    value: float
+    n_images: Positive | None = None
+    low: float | None = None
+    high: float | None = None
+    corrected: bool = False
+    confidence: Share = 0.95
+    layers: Sequence[str] = ()
+    validation: str = ""
+    images: str = ""
+
+    def __post_init__(self) -> None:
+        check_type("the value of a normaliser", self.value, int, float)
+        if self.n_images is not None:
+            check_count("n_images", self.n_images)
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"Expected both ends of an interval or none, got {self.low} and {self.high}")
+        object.__setattr__(self, "layers", tuple(self.layers))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its ends; the value itself where there is no interval."""
+        return (self.value, self.value) if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What no two normalisers of a reference have in common."""
+        return self.validation, frozenset(self.layers), self.corrected
+
+    def check_fits(self, network: str, layout: NeuronLayout, *, weighted: bool = False) -> None:
+        """Raise ``ValueError`` for distances of other layers, of some of their neurons, or that are weighted."""
+        if self.layers and (set(self.layers) != set(layout) or layout.neurons or weighted):
+            some = " some neurons of" * bool(layout.neurons) + " weighted" * weighted
+            raise ValueError(
+                f"Expected a normaliser of {network!r} of what is compared,{some} {', '.join(layout)}, got {self}"
+            )
+
+    def __str__(self) -> str:
+        """In words.
+
+        Examples:
+            >>> print(FrechetNormaliser(0.5, 200, 0.4, 0.6, layers=["conv1"], validation="bsds500/test"))
+            0.5 (0.4 to 0.6), plain, of 200 images of bsds500/test in conv1
+        """
+        interval = "" if self.low is None or self.high is None else f" ({self.low:.4g} to {self.high:.4g})"
+        images = "images" if self.n_images is None else f"{self.n_images} images"
+        of = f" of {self.validation}" * bool(self.validation) + f" in {', '.join(self.layers)}" * bool(self.layers)
+        return f"{self.value:.4g}{interval}, {'corrected' if self.corrected else 'plain'}, of {images}{of}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +132,7 @@ class ReferenceRecord:
         origin: how the file was made.
         layers: names of the layers that the DNA holds; empty in records of before they were kept.
         group: which group of how many, ``"3-of-10"``; empty for a whole DNA.
+        normalisers: of a layer Gaussian, what FDr^k divides by.
     """
 
     dataset: str
@@ -79,9 +151,11 @@ class ReferenceRecord:
     origin: str = ""
     layers: Sequence[str] = ()
     group: str = ""
+    normalisers: Sequence[FrechetNormaliser] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "normalisers", tuple(self.normalisers))
 
     @property
     def name(self) -> str:
@@ -124,6 +198,10 @@ class ReferenceRecord:
         """Whether the DNA has these layers, as far as the record tells."""
         check_names("layers", layers or ())
         return not self.layers or set(self.layers).issuperset(layers or ())
+
+    def with_normalisers(self, normalisers: Sequence[FrechetNormaliser]) -> ReferenceRecord:
+        """The same with some more, which take the places of those that have their keys."""
+        return replace(self, normalisers=tuple({each.key: each for each in (*self.normalisers, *normalisers)}.values()))
 
     def is_group_of(self, whole: ReferenceRecord) -> bool:
         """Whether this is a group of the images of a whole DNA, of all of its layers or some."""
@@ -247,10 +325,7 @@ class Manifest:
         """As JSON text, equal for equal contents."""
         parts: dict[str, Any] = {"schema": SCHEMA}
         for part in ("references", "ranges"):
-            parts[part] = [
-                {key: value for key, value in asdict(record).items() if value != "" and (key, value) != ("layers", ())}
-                for record in getattr(self, part)
-            ]
+            parts[part] = [_said(record) for record in getattr(self, part)]
         return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -267,6 +342,19 @@ class Manifest:
             check_schema(data, SCHEMA, where)
             manifest = typed(cls, {part: value for part, value in data.items() if part != "schema"})
         return cls.of(manifest.records)
+
+
+def _said(record: ReferenceRecord | RangesRecord | FrechetNormaliser) -> dict[str, Any]:
+    """Its fields without those that need not be there and say nothing, which earlier versions did not know."""
+    optional = {item.name for item in fields(record) if item.default is not MISSING}
+    found = {
+        name: value
+        for name, value in asdict(record).items()
+        if name not in optional or (value not in ("", ()) and value is not None)
+    }
+    if "normalisers" in found and isinstance(record, ReferenceRecord):
+        found["normalisers"] = [_said(each) for each in record.normalisers]
+    return found
 
 
 def group_place(record: ReferenceRecord) -> tuple[int, int]:

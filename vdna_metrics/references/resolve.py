@@ -91,7 +91,7 @@ def resolve(
 
     Examples:
         >>> [dna.kind for dna in resolve("bsds500/trainval", extractors=["vdna_tiny"]).dnas]
-        ['gaussian', 'histogram', 'layer_gaussian', 'features', 'layer_gaussian']
+        ['features', 'gaussian', 'histogram', 'layer_gaussian', 'layer_gaussian']
         >>> resolve("procedural:white_noise/3")
         ImageSet(white_noise: 3 images)
     """

@@ -27,6 +27,7 @@ from vdna_metrics.layout import check_type, near_names
 from vdna_metrics.ranges import ActivationRanges, GivenRanges, load_ranges, load_vdna_ranges
 from vdna_metrics.references.records import (
     AnyRecord,
+    FrechetNormaliser,
     Manifest,
     OneRecord,
     RangesRecord,
@@ -393,6 +394,38 @@ def load_reference(
         lambda: [find_reference(name, extractor=extractor, kind=kind, layers=layers)],
         lambda entries: load_vdna(entries[0][0].file(entries[0][1])),
     )
+
+
+def find_normaliser(
+    name: str, *, extractor: str | None = None, layers: Sequence[str] | None = None, corrected: bool = False
+) -> FrechetNormaliser:
+    """What FDr^k divides by in one network, as it is recorded with the reference of the training set.
+
+    Args:
+        name: of the reference, see `find_reference`.
+        extractor: see `find_reference`.
+        layers: of exactly these layers; by default the only ones that there are.
+        corrected: whether the distance is without most of its bias.
+
+    Raises:
+        ValueError: when the name stands for no layer Gaussian, or there is no such normaliser or several; those that
+            there are are listed.
+
+    Examples:
+        >>> print(find_normaliser("bsds500/trainval@vdna_tiny"))
+        4.845 (3.953 to 5.737), plain, of 200 images of bsds500/test in blocks.0, blocks.2, blocks.4
+    """
+    records = [record for _, record in _whole_references(name, extractor, "layer_gaussian")]
+    every = [each for record in records for each in record.normalisers]
+    wanted = None if layers is None else set(layers)
+    found = [each for each in every if each.corrected == corrected and wanted in (None, set(each.layers))]
+    if len(found) == 1:
+        return found[0]
+    of = f" of {', '.join(layers)}" if layers is not None else ""
+    there = "; ".join(map(str, found or every)) or "none"
+    advice = "give one of them" if found else "`vdna-metrics references normalise` records one"
+    which = f"{'corrected' if corrected else 'plain'} normaliser{of}"
+    raise ValueError(f"Expected one {which} with {records[0].name}, got {there}; {advice}")
 
 
 def group_families(entries: Sequence[Entry]) -> list[list[Entry]]:

@@ -6,7 +6,9 @@ from .analysis_plots import (
 )
 from .contact_sheets import contact_sheet as contact_sheet
 from .html import write_report as write_report
+from .latex import leaderboard_latex as leaderboard_latex
 from .leaderboard_plots import (
+    checkpoint_curve as checkpoint_curve,
     leaderboard_profile as leaderboard_profile,
     quantile_heat_map as quantile_heat_map,
     ranking_chart as ranking_chart,
@@ -16,6 +18,7 @@ from .plots import (
     neuron_histograms as neuron_histograms,
     plot_coverage as plot_coverage,
 )
+from .score_plots import plot_agreements as plot_agreements, plot_rank_agreement as plot_rank_agreement
 from .summary import summarise as summarise
 from .tables import (
     leaderboard_csv as leaderboard_csv,

@@ -35,6 +35,14 @@ _COLOUR = re.compile("|".join(_VARIABLES))
 _FAMILY = re.compile(r"font-family: [^;]*;? ?")
 _FONT = re.compile(r"(font: [^;]*?px) [^;]*")
 _DECIMALS = re.compile(r"(\d+\.\d)\d+")
+# No dates, so that the same figure is the same bytes.
+_OF_FORMAT: Mapping[str, Mapping[str, Any]] = {
+    "pdf": {"metadata": {"CreationDate": None}},
+    "png": {"dpi": 160},
+    "svg": {"metadata": {"Date": None}},
+}
+
+FigureFormat = Literal["pdf", "png", "svg"]
 
 
 @contextmanager
@@ -42,17 +50,17 @@ def drawing() -> Iterator[None]:
     """Draw the same bytes each time, with words as words, and without complaint about letters that the font lacks."""
     import matplotlib
 
-    settings = {"svg.hashsalt": "vdna_metrics", "svg.fonttype": "none"}
+    # Fonts of type 42 go into a PDF as they are; those of type 3, the default, many publishers refuse.
+    settings = {"svg.hashsalt": "vdna_metrics", "svg.fonttype": "none", "pdf.fonttype": 42}
     with matplotlib.rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield
 
 
-def file_of(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
-    """A figure as an SVG or PNG file."""
+def file_of(figure: Figure, kind: FigureFormat) -> bytes:
+    """A figure as a file."""
     file = io.BytesIO()
-    options: dict[str, Any] = {"dpi": 160} if kind == "png" else {"metadata": {"Date": None}}
-    figure.savefig(file, format=kind, **options)
+    figure.savefig(file, format=kind, **_OF_FORMAT[kind])
     return file.getvalue()
 
 

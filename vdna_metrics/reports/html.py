@@ -11,15 +11,28 @@ from typing import Any
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.files import write_whole
+from vdna_metrics.layout import check_choice, check_names
 from vdna_metrics.leaderboard.recommendation import recommend
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, are_corrected, compared
-from vdna_metrics.reports.embedding import drawing
+from vdna_metrics.reports.embedding import FigureFormat, drawing
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
+from vdna_metrics.reports.page_extras import dispute_section, extra_columns, outside_section, ratio_section
 from vdna_metrics.reports.page_figures import PageFigures
-from vdna_metrics.reports.summary import at_floor, has_interval, interval_text, percent, score_text, summarise
+from vdna_metrics.reports.protocol import protocol_context
+from vdna_metrics.reports.summary import (
+    at_floor,
+    has_interval,
+    interval_text,
+    percent,
+    runs_sentences,
+    score_text,
+    summarise,
+)
+from vdna_metrics.reports.tables import runs_table
 from vdna_metrics.text import printable
 
+FIGURES: tuple[FigureFormat, ...] = ("png", "svg")
 _CLASSES = 20  # rows of a table of classes
 _FIDELITY = {
     "precision": ("precision", "share of generated images that lie among the real ones: fidelity"),
@@ -34,7 +47,9 @@ _FIDELITY = {
 }
 
 
-def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Path) -> Path:
+def write_report(
+    leaderboard: Leaderboard, evidence: Evidence, folder: str | Path, *, figures: Sequence[FigureFormat] = FIGURES
+) -> Path:
     """Write the page of a leaderboard and its figures.
 
     The page is one file that needs no network; nothing is written when it cannot be made. The same input gives the same
@@ -43,24 +58,30 @@ def write_report(leaderboard: Leaderboard, evidence: Evidence, folder: str | Pat
     Args:
         leaderboard: the numbers.
         evidence: DNAs and images to show beside them; sections without any are left out.
-        folder: gets ``index.html`` and, in ``figures/``, each figure as PNG and SVG; it is made when missing.
+        folder: gets ``index.html`` and, in ``figures/``, each figure as a file; it is made when missing.
+        figures: formats of these files, ``"pdf"`` for papers; words are words but in PNG.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: for a leaderboard without scores.
+        ValueError: for a leaderboard without scores, and an unknown format.
     """
     folder = Path(folder)
+    check_names("figures", figures)
+    for kind in figures:
+        check_choice("format of figures", kind, FigureFormat)
     with drawing():
-        page, figures = _page(leaderboard, evidence)
+        page, files = _page(leaderboard, evidence, figures)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, content in figures.items():
+    for name, content in files.items():
         write_whole(folder / "figures" / name, content)
     return write_whole(folder / "index.html", page)
 
 
-def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str, bytes]]:
+def _page(
+    leaderboard: Leaderboard, evidence: Evidence, formats: Sequence[FigureFormat]
+) -> tuple[bytes, dict[str, bytes]]:
     """The page, and the files of its figures."""
     import jinja2
 
@@ -74,18 +95,18 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: printable(value) if type(value) is str else value,  # markup is of another type
     )
-    environment.filters.update(significant=significant)
+    environment.filters.update(significant=significant, correlation=lambda value: fixed(value, 2))
     script = environment.get_template("leaderboard.js").render()
     ranked = [score.generator for score in leaderboard.column(*columns[0])]
     order = [*ranked, *(record.name for record in leaderboard.generators if record.name not in ranked)]
-    figures = PageFigures(leaderboard, evidence, order)
+    figures = PageFigures(leaderboard, evidence, order, formats)
     examples = [(name, figures.examples(name)) for name in (leaderboard.reference.name, *order)]
     metrics = [find_column(metric) for metric in leaderboard.metrics]
     estimated = {score.metric for score in leaderboard.scores if has_interval(score)}
     page = environment.get_template("leaderboard.html.j2").render(
         leaderboard=leaderboard,
         summary=[sentence.replace(" %", "\u00a0%") for sentence in summary],
-        sets=[leaderboard.reference, *leaderboard.generators],
+        sets=[*filter(None, (leaderboard.reference, *leaderboard.generators, leaderboard.validation))],
         clustered=any(record.clusters for record in (leaderboard.reference, *leaderboard.generators)),
         names=listed([record.name for record in leaderboard.networks]),
         percent=percent(leaderboard),
@@ -107,6 +128,7 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         thumbs={name: figures.examples(name, 1) for name in evidence.examples},
         examples=[(name, pictures) for name, pictures in examples if pictures],
         rankings=[figures.ranking(network, metric) for network, metric in columns],
+        runs=_run_tables(leaderboard, figures),
         profiles=figures.profiles(),
         heat_maps=figures.heat_maps(),
         neurons=figures.neurons(),
@@ -114,7 +136,13 @@ def _page(leaderboard: Leaderboard, evidence: Evidence) -> tuple[bytes, dict[str
         classes=_class_tables(leaderboard),
         fidelity=_fidelity_tables(leaderboard, order),
         agreement=_agreement_table(leaderboard),
+        disputes=dispute_section(leaderboard),
+        extra_columns=extra_columns(leaderboard),
+        outside=outside_section(leaderboard, figures),
+        ratio=ratio_section(leaderboard),
+        diagnoses=sorted(leaderboard.diagnoses, key=lambda record: order.index(record.generator)),
         copies=sorted(leaderboard.copies, key=lambda record: order.index(record.generator)),
+        protocol=protocol_context(leaderboard),
         settings=_setting_texts(leaderboard),
         glossary=[(", ".join(dict.fromkeys([column.short, column.label])), column) for column in metrics],
         script=script,
@@ -151,6 +179,19 @@ def _floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str:
     return f"{plain}noise floor {fixed(floor.value, decimals(floor.value, floor.spread))}"
 
 
+def _run_tables(leaderboard: Leaderboard, figures: PageFigures) -> list[dict[str, Any]]:
+    """A table of each column with several runs or checkpoints, and the curve of the latter."""
+    found = []
+    for network, metric in leaderboard.columns:
+        heads, rows = runs_table(leaderboard, network, metric)
+        if rows:
+            title = f"{titled(find_column(metric))} in {network}"
+            told = runs_sentences(leaderboard, network, metric)
+            curve = figures.checkpoints(network, metric)
+            found.append({"title": title, "heads": heads, "rows": rows, "sentences": told, "curve": curve})
+    return found
+
+
 def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
     """A table of each column with classes: the worst of each generator, and the worst rows."""
     found = []
@@ -166,6 +207,7 @@ def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
             "better": "nearer" if are_distances([metric]) else "better",
             "generators": list(classes),
             "worst": {name: worst for name, (worst, *_) in classes.items()},
+            "summaries": list(leaderboard.class_summaries(network, metric).values()),
             "rows": [(group, [cells.get((group, name)) for name in classes]) for group in groups[:_CLASSES]],
             "left_out": max(0, len(groups) - _CLASSES),
         }

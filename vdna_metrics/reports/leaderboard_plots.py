@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import COLOURS, axis_or_new, unbox
-from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, Score, are_corrected, compared
+from vdna_metrics.leaderboard.record import QUANTILES, Leaderboard, RunsRecord, Score, are_corrected
 from vdna_metrics.reports.formatting import is_distance, shortened, significant, titled
 from vdna_metrics.reports.plots import INK, RULE, SIZE, layer_profile, plain_numbers, write_beside
-from vdna_metrics.reports.summary import score_text
+from vdna_metrics.reports.summary import inside, score_text
 from vdna_metrics.reports.tables import rank_text
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
     corrected, colours = are_corrected(column), generator_colours(leaderboard)
     floor = None if corrected else leaderboard.floor(network, metric)
     ax = axis_or_new(ax, (5.0, 1.05 + 0.29 * len(column)))
-    values = compared(column) + ([floor.value] if floor else [])
+    shown = [inside(each.estimate) if corrected and each.estimate is not None else each.value for each in column]
+    values = shown + ([floor.value] if floor else [])
     estimates = [score.estimate for score in column if corrected and score.estimate is not None]
     ends = [end for each in estimates for end in (each.low, each.high) if end is not None]
     smallest, largest = min(values), max([*values, *ends])
@@ -71,7 +72,7 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
         left, end = lowest - margin, largest + margin
     ax.set_xlim(left, end)
     right = blended_transform_factory(ax.transAxes, ax.transData)
-    for place, (score, value) in enumerate(zip(column, compared(column), strict=True)):
+    for place, (score, value) in enumerate(zip(column, shown, strict=True)):
         colour = colours[score.generator]
         if corrected and score.estimate is not None:
             whole = [max(end, left) for end in (score.estimate.low, score.estimate.high) if end is not None]
@@ -101,6 +102,59 @@ def ranking_chart(leaderboard: Leaderboard, network: str, metric: str, *, ax: Ax
     ax.set_axisbelow(True)
     unbox(ax)
     ax.spines["left"].set_visible(False)
+    return ax
+
+
+def checkpoint_curve(leaderboard: Leaderboard, network: str, metric: str, *, ax: Axes | None = None) -> Axes:
+    """Draw the corrected values of series of checkpoints over training steps, with their intervals as bands.
+
+    Of one run a band is the interval of its images, of several that of their mean. Sets whose names say no step are
+    lines across.
+
+    Args:
+        leaderboard: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+        ax: axis to draw on, a new one by default.
+
+    Raises:
+        ValueError: when the leaderboard has no checkpoints in this column.
+    """
+    records, kind = leaderboard.runs_of(network, metric), find_column(metric)
+    series: dict[str, list[RunsRecord]] = {}
+    for record in records:
+        series.setdefault(record.generator, []).append(record)
+    steps = [record.step for record in records if record.step is not None]
+    if not steps:
+        raise ValueError(f"this leaderboard has no checkpoints by {kind.title} in {network!r}")
+    ax = axis_or_new(ax, (5.0, 3.2))
+    ax.set_xlim(min(steps) - 0.03 * (max(steps) - min(steps) or 1), max(steps) + 0.2 * (max(steps) - min(steps) or 1))
+    for place, (name, own) in enumerate(series.items()):
+        colour, points = COLOURS[place % len(COLOURS)], [record for record in own if record.step is not None]
+        at = [float(record.step or 0) for record in points] if points else list(ax.get_xlim())
+        values = [record.estimate.corrected for record in points or [own[0], own[0]]]
+        ax.plot(at, values, "o-" if points else "--", color=colour, markersize=4)
+        # Of a single run, its own chance: whether it still gets better is no question of other runs.
+        alone = [leaderboard.score(each.sets[0], network, metric).estimate for each in points]
+        shown = [one if len(each.sets) == 1 else each.estimate for one, each in zip(alone, points, strict=True)]
+        ends = [(each.low, each.high) for each in shown if each is not None and each.low is not None]
+        if points and len(ends) == len(points):
+            low, high = zip(*ends, strict=True)
+            ax.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.annotate(
+            shortened(name, _IN_TITLE), (at[-1], values[-1]), xytext=(6 if points else -6, 4), color=colour,
+            textcoords="offset points", ha="left" if points else "right", fontsize=SIZE, parse_math=False,
+        )  # fmt: skip
+    if kind.distance.neutral == 0 and all(record.estimate.corrected >= 0 for record in records):
+        ax.set_ylim(bottom=0)
+    _title(ax, f"{shortened(kind.title, 2 * _IN_TITLE)}, corrected, in {shortened(network, _IN_TITLE)}")
+    ax.set_xlabel("training step", fontsize=SIZE, color=INK)
+    plain_numbers(ax.xaxis, False)
+    plain_numbers(ax.yaxis, False)
+    ax.tick_params(labelsize=SIZE)
+    ax.grid(axis="y", color=RULE)
+    ax.set_axisbelow(True)
+    unbox(ax)
     return ax
 
 

@@ -16,9 +16,10 @@ from vdna_metrics.dna.plots import neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.leaderboard.record import QUANTILES, Evidence, Leaderboard, Score, are_corrected
 from vdna_metrics.reports.analysis_plots import parts_text
-from vdna_metrics.reports.embedding import file_of, image_uri, inline_svg
+from vdna_metrics.reports.embedding import FigureFormat, file_of, image_uri, inline_svg
 from vdna_metrics.reports.formatting import is_distance, significant, titled
 from vdna_metrics.reports.leaderboard_plots import (
+    checkpoint_curve,
     generator_colours,
     leaderboard_profile,
     quantile_heat_map,
@@ -63,10 +64,13 @@ class PageFigures:
         leaderboard: the numbers.
         evidence: DNAs and images.
         order: names of the generators as the page shows them.
+        formats: of the files.
     """
 
-    def __init__(self, leaderboard: Leaderboard, evidence: Evidence, order: Sequence[str]) -> None:
-        self.leaderboard, self.evidence, self.order = leaderboard, evidence, order
+    def __init__(
+        self, leaderboard: Leaderboard, evidence: Evidence, order: Sequence[str], formats: Sequence[FigureFormat]
+    ) -> None:
+        self.leaderboard, self.evidence, self.order, self.formats = leaderboard, evidence, order, formats
         self.files: dict[str, bytes] = {}
         self.drawn = 0
 
@@ -76,7 +80,8 @@ class PageFigures:
         svg = file_of(figure, "svg")
         if save:
             figure.set_layout_engine("none")  # as it was laid out for the first
-            self.files[f"{file}.svg"], self.files[f"{file}.png"] = svg, file_of(figure, "png")
+            for kind in self.formats:
+                self.files[f"{file}.{kind}"] = svg if kind == "svg" else file_of(figure, kind)
         self.drawn += 1
         return Panel(inline_svg(svg, f"f{self.drawn}", printable(label)), caption, name)
 
@@ -84,7 +89,7 @@ class PageFigures:
         """A name for files that no other figure has, of letters that any file system takes."""
         name = "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-.")[:40] for part in parts)
         taken = [name, *(f"{name}-{number}" for number in range(2, len(self.files) + 3))]
-        return next(each for each in taken if f"{each}.svg" not in self.files)
+        return next(each for each in taken if not any(f"{each}.{kind}" in self.files for kind in self.formats))
 
     def ranking(self, network: str, metric: str) -> Panel:
         """The chart of a column."""
@@ -97,6 +102,18 @@ class PageFigures:
             label += f" Noise floor {significant(floor.value)} at n = {floor.n_images}."
         file, ax = self.file_name("ranking", metric, network), ranking_chart(self.leaderboard, network, metric)
         return self.panel(file, ax, label)
+
+    def checkpoints(self, network: str, metric: str) -> Panel | None:
+        """The curve of checkpoints, where there are some."""
+        records = [each for each in self.leaderboard.runs_of(network, metric) if each.step is not None]
+        if not records:
+            return None
+        column = find_column(metric)
+        told = "; ".join(f"{each.label} {significant(each.estimate.corrected)}" for each in records)
+        label = f"{titled(column)} in {network} over training steps: {told}."
+        return self.panel(
+            self.file_name("checkpoints", metric, network), checkpoint_curve(self.leaderboard, network, metric), label
+        )
 
     def profiles(self) -> list[tuple[str, list[Panel]]]:
         """Of each network, one chart for each metric that has parts by layer, of several layers."""

@@ -10,6 +10,8 @@ from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.leaderboard.recommendation import recommend
 from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score, are_corrected
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
+from vdna_metrics.reports.networks import dispute_summary
+from vdna_metrics.reports.outside import outside_sentences
 
 
 def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
@@ -36,13 +38,30 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         sentences.append(_withheld(scores, column))
     elif len(scores) > 1:
         sentences += _differences(leaderboard, network, metric)
+    sentences += runs_sentences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
     if floor is not None:
         sentences.append(_floor(scores, floor, column))
     if len(leaderboard.columns) > 1 and len(scores) > 1:
         sentences.append(_other_columns(leaderboard, scores[0].generator))
-    sentences += _copies(leaderboard)
+    sentences += [*outside_sentences(leaderboard), *dispute_summary(leaderboard), *_copies(leaderboard)]
     return tuple(sentences)
+
+
+def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:
+    """What runs say of the differences between generators, and how much of an interval they make."""
+    found = []
+    for record in leaderboard.runs_of(network, metric):
+        if record.between is not None and record.resampling:
+            times = (record.between**2 + record.resampling**2) ** 0.5 / record.resampling
+            found.append(
+                f"Runs of {record.label} vary {times:.1f} times as much as the chance of their images explains."
+            )
+    pairs = [pair for pair in leaderboard.run_pairs if (pair.network, pair.metric) == (network, metric)]
+    open_ = [f"{pair.a} against {pair.b}" for pair in pairs if pair.tied]
+    if open_:
+        found.append(f"Inconclusive, since runs vary as much: {listed(open_)}.")
+    return found
 
 
 def percent(leaderboard: Leaderboard) -> str:
@@ -54,8 +73,15 @@ def score_text(score: Score, *, corrected: bool = False) -> str:
     """A plain value, or the corrected one, with the digits that its error leaves it."""
     if score.estimate is None:
         return significant(score.value)
-    value = score.estimate.corrected if corrected else score.value
+    value = inside(score.estimate) if corrected else score.value
     return fixed(value, decimals(score.value, score.estimate.standard_error))
+
+
+def inside(estimate: Estimate) -> float:
+    """A corrected value, inside its interval, which ends where a set and itself are; the correction may go beyond."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.corrected
+    return min(max(estimate.corrected, estimate.low), estimate.high)
 
 
 def has_interval(score: Score) -> bool:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
+from collections.abc import Iterator
 
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
+from vdna_metrics.leaderboard.rows import COLUMNS, FDR, rows_of
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
-from vdna_metrics.reports.summary import has_interval, interval_text, percent, score_text
+from vdna_metrics.reports.networks import dispute_sentences, ratio_sentences, ratio_table
+from vdna_metrics.reports.outside import outside_agreement_table, outside_sentences, outside_table
+from vdna_metrics.reports.summary import has_interval, interval_text, percent, runs_sentences, score_text
 from vdna_metrics.text import printable
 
-COLUMNS = (
-    "network", "metric", "generator", "class", "n_images", "clusters", "effective_clusters", "first_rank", "last_rank",
-    "value", "corrected", "standard_error", "low", "high", "extrapolated", "extrapolated_error", "floor", "bin_width",
-)  # fmt: skip
 _NUMBERS = ("n", "value", "corrected", "plain")
 
 
 def class_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[list[str], list[list[str | float]]]:
-    """Of each generator with classes the mean over classes, the worst one, and how even they are.
+    """Of each generator with classes the mean over classes, the worst one, and how uneven they are.
 
     Args:
         leaderboard: the leaderboard.
@@ -28,15 +27,18 @@ def class_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[li
         metric: name of a metric.
 
     Returns:
-        Heads and rows, the best generator first; no rows where no generator has classes.
+        Heads and rows, the best generator first; no rows where no generator has classes. The imbalance is that of
+        `functional.class_imbalance`, empty where the reference's numbers of images are not known.
     """
     rows: list[list[str | float]] = []
-    for name, records in leaderboard.classes_of(network, metric).items():
-        worst, sizes = records[0], [record.n_images for record in records]
-        mean = sum(record.value for record in records) / len(records)
+    records_of, summaries = leaderboard.classes_of(network, metric), leaderboard.class_summaries(network, metric)
+    for name, records in records_of.items():
+        found, sizes = summaries[name], [record.n_images for record in records]
         images = "-".join(map(str, dict.fromkeys([min(sizes), max(sizes)])))
-        rows.append([name, len(records), images, mean, worst.group, worst.value])
-    return ["generator", "classes", "images each", "mean over classes", "worst class", "its value"], rows
+        imbalance = "" if found.imbalance is None else float(found.imbalance)
+        worst = records[int(found.worst_class)].group
+        rows.append([name, len(records), images, imbalance, float(found.mean), worst, float(found.worst)])
+    return ["generator", "classes", "images each", "imbalance", "mean over classes", "worst class", "its value"], rows
 
 
 def rank_text(score: Score) -> str:
@@ -83,6 +85,36 @@ def ranking_table(
     return f"{headed(find_column(metric), real)}, seen by {network}", heads, rows
 
 
+def runs_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[list[str], list[list[str]]]:
+    """Of each generator and checkpoint the mean over its training runs, and how much runs differ.
+
+    Args:
+        leaderboard: the leaderboard.
+        network: name of a network of it.
+        metric: name of a metric.
+
+    Returns:
+        Heads and rows, the best generator first; no rows where no generator has several runs or checkpoints.
+    """
+    rows = []
+    for record in leaderboard.runs_of(network, metric):
+        each, value = record.estimate, record.estimate.corrected
+        places = decimals(value, each.standard_error)
+        spreads = [record.between, record.resampling]
+        row = {
+            "rank": "" if record.rank is None else "-".join(map(str, dict.fromkeys(record.rank))),
+            "generator": record.label,
+            "runs": str(len(record.sets)),
+            "mean": fixed(value, places),
+            "interval": " to ".join(interval_text(each) or ()),
+            "between runs": "" if spreads[0] is None else fixed(spreads[0], places),
+            "by their images": "" if spreads[1] is None else fixed(spreads[1], places),
+        }
+        rows.append(row)
+    heads = [head for head in rows[0] if head != "rank" or any(row["rank"] for row in rows)] if rows else []
+    return heads, [[row[head] for head in heads] for row in rows]
+
+
 def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | None:
     """A sentence on the noise floor of a column, where it is known."""
     floor = leaderboard.floor(network, metric)
@@ -94,30 +126,15 @@ def floor_text(leaderboard: Leaderboard, network: str, metric: str) -> str | Non
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
-    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty."""
-    records = {entry.name: entry for entry in leaderboard.generators}
+    """A row for each network, metric and generator, the best first, then its classes; unknown numbers are empty.
+
+    FDr^k and outside scores are rows without a network.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-
-    def write(row: dict[str, Any]) -> None:
-        writer.writerow(
-            {head: printable(value, "csv") if isinstance(value, str) else value for head, value in row.items()}
-        )
-
-    for network, metric in leaderboard.columns:
-        floor, classes = leaderboard.floor(network, metric), leaderboard.classes_of(network, metric)
-        for score in leaderboard.column(network, metric):
-            estimate = vars(score.estimate) if score.estimate else {}
-            record = records[score.generator]
-            row = {**estimate, **vars(score), "n_images": record.n_images}
-            if record.clusters:
-                row |= {"clusters": record.clusters, "effective_clusters": record.effective_clusters}
-            row["first_rank"], row["last_rank"] = score.rank or ("", "")
-            row["extrapolated"], row["extrapolated_error"] = score.extrapolated or ("", "")
-            row["floor"] = floor.value if floor else ""
-            for each in (row, *({**vars(own), "class": own.group} for own in classes.get(score.generator, ()))):
-                write(each)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows_of(leaderboard):
+        writer.writerow(printable(cell, "csv") if isinstance(cell, str) else cell for cell in row.values())
     return text.getvalue()
 
 
@@ -137,19 +154,53 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
             lines.append(f"| {' | '.join(_cell(str(cell)) for cell in row)} |")
         if (floor := floor_text(leaderboard, network, metric)) is not None:
             lines += ["", floor]
+        heads, run_rows = runs_table(leaderboard, network, metric)
+        if run_rows:
+            lines += ["", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+            lines += [f"| {' | '.join(map(_cell, row))} |" for row in run_rows]
+            lines += ["", *map(_cell, runs_sentences(leaderboard, network, metric))]
         heads, class_rows = class_table(leaderboard, network, metric)
         if class_rows:
-            lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|---|--:|"]
+            lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|---|--:|"]
             for row in class_rows:
                 cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    if leaderboard.diagnoses:
+        told = ((record.generator, record.diagnosis.sentence) for record in leaderboard.diagnoses)
+        lines += ["## Diagnosis", "", *(f"- {_cell(name)}: {_cell(sentence)}" for name, sentence in told), ""]
+    for title, heads, extra, sentences in extra_tables(leaderboard):
+        lines += [f"## {_cell(title)}", "", *(f"{_cell(sentence)}\n" for sentence in sentences)]
+        if extra:
+            ruler = "".join("---|" if isinstance(cell, str) else "--:|" for cell in extra[0])
+            lines += [f"| {' | '.join(map(_cell, heads))} |", f"|{ruler}"]
+            for row in extra:
+                cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
+                lines.append(f"| {' | '.join(cells)} |")
+            lines.append("")
     notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
     if notes:
         lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
     if leaderboard.command:
         lines += ["## Made by", "", f"    {printable(leaderboard.command)}", ""]
     return "\n".join(lines)
+
+
+def extra_tables(leaderboard: Leaderboard) -> Iterator[tuple[str, list[str], list[list[str | float]], list[str]]]:
+    """What is of no column alone: title, heads and rows, and sentences before them.
+
+    Args:
+        leaderboard: the leaderboard.
+    """
+    if leaderboard.normalisers:
+        yield f"{FDR}, over the networks", *ratio_table(leaderboard), ratio_sentences(leaderboard)
+    if leaderboard.disputes:
+        yield "Sets on which networks disagree", [], [], dispute_sentences(leaderboard)
+    if leaderboard.outside:
+        yield "Outside scores", *outside_table(leaderboard), []
+    if leaderboard.outside_agreement:
+        title = f"Agreement with outside scores, {percent(leaderboard)} intervals"
+        yield title, *outside_agreement_table(leaderboard), outside_sentences(leaderboard)
 
 
 def _cell(text: str) -> str:

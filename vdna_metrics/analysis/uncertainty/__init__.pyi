@@ -1,3 +1,4 @@
+from .correlations import Correlation as Correlation, RankAgreement as RankAgreement, rank_agreement as rank_agreement
 from .estimates import Estimate as Estimate
 from .jackknife import (
     Extrapolation as Extrapolation,
@@ -18,3 +19,4 @@ from .pairs import (
     rank_intervals as rank_intervals,
 )
 from .rules import BIAS_RULES as BIAS_RULES, BiasRule as BiasRule
+from .runs import BetweenRuns as BetweenRuns, average_runs as average_runs, between_runs as between_runs

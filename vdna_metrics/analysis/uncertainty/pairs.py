@@ -6,10 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from operator import attrgetter
-from typing import Literal
 
 import numpy as np
 
+from vdna_metrics.analysis.uncertainty.correlations import rank_correlations
 from vdna_metrics.analysis.uncertainty.estimates import Deviations, Estimate, check_confidence, estimate
 from vdna_metrics.analysis.uncertainty.jackknife import JackknifedDistance, Side
 from vdna_metrics.files import errors_of
@@ -250,8 +250,6 @@ def agreement(columns: Mapping[str, Mapping[str, float]]) -> Agreement:
         >>> found.notes
         ("'a' is nearer than 'b' by emd, farther by fid.",)
     """
-    from scipy.stats import kendalltau, spearmanr
-
     check_type("columns", columns, Mapping)
     for name, column in columns.items():
         check_type(f"the column {name!r}", column, Mapping, advice=": it is {generator: distance}")
@@ -265,16 +263,8 @@ def agreement(columns: Mapping[str, Mapping[str, float]]) -> Agreement:
             raise ValueError(f"a distance of {name!r} is NaN")
     rows = {name: [column[generator] for generator in generators] for name, column in columns.items()}
 
-    def correlations(statistic: Literal["spearman", "kendall"]) -> tuple[tuple[float, ...], ...]:
-        function = spearmanr if statistic == "spearman" else kendalltau
-
-        def of(a: str, b: str) -> float:
-            if any(len(set(rows[name])) == 1 for name in (a, b)):
-                return 0.0
-            return 1.0 if a == b else float(function(rows[a], rows[b]).statistic)
-
-        return tuple(tuple(of(a, b) for b in names) for a in names)
-
+    found = {a: [rank_correlations(rows[a], rows[b]) for b in names] for a in names}
+    spearman, kendall = (tuple(tuple(pair[place] for pair in found[a]) for a in names) for place in (0, 1))
     notes = []
     for a, b in combinations(generators, 2):
         nearer = [name for name in names if columns[name][a] < columns[name][b]]
@@ -287,4 +277,4 @@ def agreement(columns: Mapping[str, Mapping[str, float]]) -> Agreement:
         f"{a!r} is nearer than {b!r} by {', '.join(most)}, farther by {', '.join(least)}."
         for _, (a, b, most, least) in notes
     )
-    return Agreement(names, correlations("spearman"), correlations("kendall"), sentences)
+    return Agreement(names, spearman, kendall, sentences)

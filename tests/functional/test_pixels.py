@@ -1,0 +1,107 @@
+"""Statistics of an image's pixels, each by what it tells."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from vdna_metrics.functional import PIXEL_STATISTICS, pixel_statistics
+from vdna_metrics.images.procedural import procedural_images
+
+
+@pytest.fixture(scope="module")
+def picture() -> NDArray[np.uint8]:
+    """A textured picture, 128 pixels a side."""
+    return next(iter(procedural_images("dead_leaves_textured", 1, size=128)))
+
+
+def _statistics(image: NDArray[np.uint8] | Image.Image) -> dict[str, float]:
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    return dict(zip(PIXEL_STATISTICS, pixel_statistics(pixels)[0].tolist(), strict=True))
+
+
+def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def test_blurred_edges_are_less_sharp(picture: NDArray[np.uint8]) -> None:
+    """The more an image is blurred, the less fine detail its edges have."""
+    blurred = [Image.fromarray(picture).filter(ImageFilter.GaussianBlur(each)) for each in (0.0, 0.5, 1.0)]
+    sharpness = [_statistics(each)["sharpness"] for each in blurred]
+    assert sharpness[0] > sharpness[1] + 0.3 > sharpness[2] + 0.6
+
+
+def test_noise_of_a_flat_image_is_told_in_octaves() -> None:
+    """Noise that is twice as strong is one more; 255 on gray is an isolated pixel, a lighter area is none."""
+    noise = np.random.default_rng(0).normal(0, 1, (64, 64, 3))
+    flat = [_statistics((128 + deviation * noise).round().astype(np.uint8))["flat_noise"] for deviation in (8, 16)]
+    assert flat[1] - flat[0] == pytest.approx(1, abs=0.1)
+    gray = np.full((64, 64, 3), 128, np.uint8)
+    dotted, patched = gray.copy(), gray.copy()
+    dotted[10:50:10, 10:50:10] = 255
+    patched[10:30, 10:30] = 255
+    isolated = [_statistics(each)["isolated"] for each in (gray, dotted, patched)]
+    assert isolated[1] == pytest.approx(np.log2(16 / 64**2 + 1e-4), abs=1e-4)
+    assert isolated[0] == isolated[2]
+
+
+def test_blocks_of_jpeg_are_seen_where_they_begin(picture: NDArray[np.uint8]) -> None:
+    """Coarse JPEG raises borders and grid, and not where blocks do not begin at the image's first pixel."""
+    plain, coarse = picture[4:-4, 4:-4], _jpeg(picture, 15)
+    on_grid, off_grid, before = (_statistics(each) for each in (coarse, coarse[4:-4, 4:-4], plain))
+    for name, least in (("borders", 0.4), ("grid", 1.0)):
+        assert on_grid[name] > before[name] + least
+        assert off_grid[name] < before[name] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("factor", "name"),
+    [(2, "halves_of_steps"), (4, "quarters_of_bends"), (3, "lines_of_bends"), (1.5, "lines_of_bends")],
+)
+def test_periods_of_interpolation_are_seen(picture: NDArray[np.uint8], factor: float, name: str) -> None:
+    """What enlargement by a factor leaves is in the statistic of its period, and blur leaves nothing there."""
+    whole = Image.fromarray(picture)
+    small = whole.resize([round(side / factor) for side in whole.size], Image.Resampling.BOX)
+    enlarged, blurred, plain = (
+        _statistics(each)[name]
+        for each in (small.resize(whole.size, Image.Resampling.BILINEAR), whole.filter(ImageFilter.BoxBlur(1)), whole)
+    )
+    assert abs(enlarged - plain) > 3 * abs(blurred - plain)
+
+
+def test_colours_are_in_levels() -> None:
+    """Lightness, saturation and both opponents of one colour; the darkest and brightest pixels are told apart."""
+    image = np.full((32, 32, 3), (100, 60, 40), np.uint8)
+    image[:4] = (10, 30, 20)
+    image[-4:] = (250, 240, 255)
+    found = _statistics(image)
+    assert (found["dark_red_green"], found["dark_blue_yellow"]) == (-20, 0)
+    assert (found["bright_red_green"], found["bright_blue_yellow"]) == (10, 10)
+    assert found["saturation"] == pytest.approx((24 * 60 + 4 * 20 + 4 * 15) / 32)
+    assert found["red_green"] == pytest.approx((24 * 40 - 4 * 20 + 4 * 10) / 32)
+
+
+def test_the_middle_of_a_large_image_is_looked_at(picture: NDArray[np.uint8]) -> None:
+    """Of more than 512 pixels a side the middle counts, cut on the grid of blocks; the size is that of all."""
+    large = np.zeros((640, 530, 3), np.uint8)
+    middle = np.tile(_jpeg(picture, 30), (4, 4, 1))
+    large[64 : 64 + 512, 8 : 8 + 512] = middle
+    one, other = _statistics(large), _statistics(middle)
+    assert one.pop("size") == pytest.approx(np.log2(640 * 530) / 2)
+    assert other.pop("size") == 9
+    assert one == other
+
+
+@pytest.mark.parametrize("images", [torch.zeros(1, 3, 15, 40), torch.zeros(3, 20, 20), torch.zeros(1, 1, 20, 20)])
+def test_other_images_are_refused(images: Tensor) -> None:
+    """Too few pixels a side, and what is no batch of RGB images."""
+    with pytest.raises(ValueError, match=r"at least 16 pixels a side|must be \[N, 3, H, W\]"):
+        pixel_statistics(images)

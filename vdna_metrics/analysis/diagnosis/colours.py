@@ -1,0 +1,115 @@
+"""Faults of colours and tones, told from those of other kinds of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vdna_metrics.analysis.diagnosis.shifts import Shifts, pixel_values
+from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Fault, FaultName, Sign, Thresholds
+from vdna_metrics.functional import PIXEL_STATISTICS, nearest_neighbours
+
+_NEIGHBOURS = 5
+_CASTS = {"red_green": ("redder", "greener"), "blue_yellow": ("bluer", "yellower")}
+
+
+def colour_faults(
+    shifts: Shifts, reference: DiagnosedSet, generated: DiagnosedSet, known: set[FaultName], limits: Thresholds
+) -> Iterator[Fault]:
+    """A cast, or other tones.
+
+    Args:
+        shifts: of all statistics.
+        reference: the real images.
+        generated: the others.
+        known: other faults of the pixels, which change contrast and saturation too.
+        limits: from where on there is a fault.
+    """
+    matched = _matched(reference, generated)
+
+    def least(name: str) -> tuple[float, float]:
+        """Difference and standard errors, plain or matched, whichever is smaller; 0 where they disagree."""
+        plain = shifts[name].difference, shifts[name].errors
+        if matched is None:
+            return plain
+        place = PIXEL_STATISTICS.index(name)
+        other = float(matched[0][place]), float(matched[0][place] / max(matched[1][place], 1e-9))
+        return (0.0, 0.0) if plain[0] * other[0] <= 0 else min(plain, other, key=lambda each: abs(each[1]))
+
+    told, signs, severity = list[str](), list[Sign](), 0.0
+    for axis, words in _CASTS.items():
+        parts = {name: least(name) for name in (axis, f"dark_{axis}", f"bright_{axis}")}
+        sure = {
+            name: difference
+            for name, (difference, errors) in parts.items()
+            if abs(errors) >= limits.colour_errors and abs(difference) >= limits.colour
+        }
+        strongest = max(parts, key=lambda name: abs(parts[name][1]))
+        alike = len({difference > 0 for difference in sure.values()}) == 1
+        if alike and (len(sure) >= 2 or abs(parts[strongest][1]) >= 1.5 * limits.colour_errors):
+            difference = max(sure.values(), key=abs)
+            told.append(f"{words[difference < 0]} by {abs(difference):.0f} of 255 levels")
+            severity = max(severity, abs(difference))
+            signs += [shifts[name].sign(name) for name in sure]
+    cast = bool(told)
+    ratios = {"saturation": limits.saturation, "contrast": limits.contrast}
+    for name, limit in ratios.items():
+        if cast or known & {"blur", "resized", "noise", "compression"} or abs(least(name)[1]) < limits.tone_errors:
+            continue
+        ratio = (shifts[name].generated + 1) / (shifts[name].reference + 1)
+        if abs(np.log2(ratio)) >= limit:
+            told.append(f"{name} is {ratio:.2g} times the reference's")
+            severity = max(severity, abs(shifts[name].difference))
+            signs.append(shifts[name].sign(name))
+    difference, errors = least("lightness")
+    if abs(errors) >= limits.tone_errors and abs(difference) >= limits.lightness:
+        told.append(f"{'lighter' if difference > 0 else 'darker'} by {abs(difference):.0f} levels")
+        severity = max(severity, abs(difference))
+        signs.append(shifts["lightness"].sign("lightness"))
+    if told:
+        strongest_sign = max(signs, key=lambda sign: abs(sign.errors))
+        begin = "Colour cast" if cast else "Other colours or tones"
+        sentence = f"{begin}: {', '.join(told)} ({abs(strongest_sign.errors):.0f} standard errors)"
+        yield Fault("colour", sentence, severity, tuple(signs))
+
+
+def _matched(
+    reference: DiagnosedSet, generated: DiagnosedSet
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Mean difference of each generated image from the reference images nearest in features, and its standard error.
+
+    ``None`` where there are too few images of which both pixels and features are known.
+    """
+    if reference.features is None or generated.features is None:
+        return None
+    (real, of_real), (fake, of_fake) = (_with_pixels(side) for side in (reference, generated))
+    if min(len(real), len(fake)) <= _NEIGHBOURS:
+        return None
+    scale = feature_scale(real)
+    places = nearest_neighbours(fake * scale, real * scale, _NEIGHBOURS)[1].numpy()
+    differences = of_fake - of_real[places].mean(1)
+    used = np.bincount(places.ravel(), minlength=len(real))
+    effective = used.sum() ** 2 / np.square(used).sum()
+    variance = differences.var(0) * generated.dependence / len(fake)
+    variance += of_real.var(0) * reference.dependence / effective
+    return differences.mean(0), np.sqrt(variance)
+
+
+def _with_pixels(side: DiagnosedSet) -> tuple[Tensor, NDArray[np.float64]]:
+    """Features, and statistics of pixels, of the images that have both."""
+    assert side.features is not None
+    assert side.pixels is not None
+    place_of = {name: place for place, name in enumerate(side.features.names)}
+    rows = [(place_of[name], row) for row, name in enumerate(side.pixels.names) if name in place_of]
+    places, own = [place for place, _ in rows], [row for _, row in rows]
+    return side.features.vectors[places].double(), pixel_values(side)[own]
+
+
+def feature_scale(real: Tensor) -> Tensor:
+    """One over each feature's deviation, 0 where there is none but for rounding."""
+    deviation = real.std(0, correction=0)
+    return torch.where(deviation > 1e-5 * real.mean(0).abs(), 1 / deviation, 0.0)
