@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from vdna_metrics.functional import hashing
-from vdna_metrics.functional.hashing import image_hashes, occurrence_keys, row_hashes
+from vdna_metrics.functional.hashing import copy_keys, image_hashes, row_hashes
 
 
 def _images(n: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -49,16 +49,30 @@ def test_a_hash_stays_what_it_is() -> None:
 
 
 def test_keys_are_as_if_drawn() -> None:
-    """Keys of occurrences of one image, and of many images, spread evenly over all numbers."""
+    """Keys of copies of one image, of many and of pairs are exponential; hashes spread evenly over all numbers."""
     n = 4096
-    for keys in (
-        occurrence_keys(torch.full((n,), 7), torch.arange(n)),
-        occurrence_keys(torch.arange(n), torch.zeros(n, dtype=torch.int64)),
-        image_hashes(torch.arange(n).view(n, 1, 1, 1).remainder(256).byte().expand(n, 3, 1, 1))[:256],
-    ):
-        share = keys.sort().values.double() * 2.0**-64 + 0.5
-        even = torch.arange(1, len(keys) + 1, dtype=torch.float64) / len(keys)
-        assert float((share - even).abs().max()) < 1.95 / len(keys) ** 0.5  # Kolmogorov-Smirnov, 1 in 1000
+    once, pairs = torch.ones(n, dtype=torch.int64), torch.full((n // 2,), 2)
+    hashes = image_hashes(torch.arange(n).view(n, 1, 1, 1).remainder(256).byte().expand(n, 3, 1, 1))[:256]
+    sets = (torch.tensor([7]), torch.tensor([n])), (torch.arange(n), once), (torch.arange(n // 2), pairs)
+    shares = [-torch.expm1(-copy_keys(*each)[1].double() * 2.0**-44) for each in sets]
+    for share in (*shares, hashes.double() * 2.0**-64 + 0.5):
+        even = torch.arange(1, len(share) + 1, dtype=torch.float64) / len(share)
+        assert (
+            float((share.sort().values - even).abs().max()) < 1.95 / len(share) ** 0.5
+        )  # Kolmogorov-Smirnov, 1 in 1000
+
+
+def test_keys_of_copies_are_sums_of_gaps() -> None:
+    """The j-th of c copies has `sum of E_i / (c - i)`, whatever images stand beside it."""
+    alone = [copy_keys(torch.tensor([5]), torch.tensor([count]))[1] for count in (1, 2, 4)]
+    place, keys = copy_keys(torch.tensor([9, 5, 8]), torch.tensor([3, 4, 1]))
+    assert place.tolist() == [0] * 3 + [1] * 4 + [2]
+    assert torch.equal(keys[3:7], alone[2])
+    for count, found in zip((2, 4), alone[1:], strict=True):
+        assert abs(float(found[0]) - float(alone[0][0]) / count) <= 1
+    gaps = alone[2].diff(prepend=torch.zeros(1, dtype=torch.int64)) * torch.tensor([4, 3, 2, 1])
+    pair = alone[1].diff(prepend=torch.zeros(1, dtype=torch.int64)) * torch.tensor([2, 1])
+    assert torch.allclose(gaps[:2].double(), pair.double(), rtol=1e-9)
 
 
 def test_rows_are_told_apart() -> None:

@@ -333,7 +333,7 @@ def test_a_page_of_a_score_alone_says_nothing_of_distances(tmp_path: Path) -> No
         bare = without_estimates(leaderboard)
         page = Page(draw(bare, replace(make_evidence(bare), rankings={}), tmp_path))
     assert "Higher is better." in page.text
-    assert "“photographs” is best: 4.905" in page.text
+    assert "“photographs” is best: 4.91" in page.text
     assert [a["aria-sort"] for a in page.all("th") if "aria-sort" in a] == ["descending"]
     for word in ("earest", "earer", "arthest", "interval", "floor", "distance", "differ most"):
         assert word not in page.text, word

@@ -8,7 +8,7 @@ from helpers.leaderboards import make_leaderboard, with_outside
 
 from vdna_metrics.leaderboard.record import DisputeRecord
 from vdna_metrics.reports import summarise
-from vdna_metrics.reports.networks import dispute_sentences, ratio_sentences, ratio_table
+from vdna_metrics.reports.networks import dispute_sentences, order_sentences, ratio_sentences, ratio_table
 
 LEADERBOARD = with_outside(make_leaderboard(metrics=["emd", "lfd"]))
 
@@ -44,3 +44,20 @@ def test_disputes_are_sentences() -> None:
     summary = "Networks disagree, beyond chance, on the order of “dead leaves” and “blurred photographs”."
     assert summary in summarise(LEADERBOARD)
     assert summary not in summarise(replace(LEADERBOARD, disputes=disputes[2:]))
+
+
+def test_pairs_in_opposite_orders_are_sentences() -> None:
+    """A column that puts two sets in the other order is named, unless it is by chance that it does."""
+    leaderboard = make_leaderboard(metrics=["emd", "nfd"], networks=["tiny"])
+    assert order_sentences(leaderboard) == []
+    a, b = leaderboard.generators[3].name, leaderboard.generators[4].name
+    by_name = {score.generator: score for score in leaderboard.column("tiny", "nfd")}
+    swapped = {
+        a: replace(by_name[a], value=by_name[b].value, estimate=by_name[b].estimate),
+        b: replace(by_name[b], value=by_name[a].value, estimate=by_name[a].estimate),
+    }
+    scores = [swapped.get(each.generator, each) if each.metric == "nfd" else each for each in leaderboard.scores]
+    disputed = replace(leaderboard, scores=tuple(scores))
+    assert order_sentences(disputed) == [f"“{b}” is better than “{a}” by NFD in tiny, worse by VDNA-EMD in tiny."]
+    tied = tuple(replace(pair, tied=pair.tied or pair.metric == "nfd") for pair in disputed.pairs)
+    assert order_sentences(replace(disputed, pairs=tied)) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.leaderboards import NAMES, make_diagnoses, make_leaderboard
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard.record import Leaderboard
@@ -62,6 +62,15 @@ def test_without_error_bars_it_says_so() -> None:
         assert "chance explains" not in said
 
 
+def test_a_fault_of_the_first_is_told_at_once() -> None:
+    """Who is nearest with a fault, as repeats, is not told to be the best without it."""
+    fine, faulty = make_diagnoses(NAMES[1::-1])  # the second is faulty: here the nearest
+    assert summarise(replace(LEADERBOARD, diagnoses=(fine, faulty)))[1] == (
+        f"But “{NAMES[0]}” has a fault. {faulty.diagnosis.found}"
+    )
+    assert "has a fault" not in _said(replace(LEADERBOARD, diagnoses=make_diagnoses()))
+
+
 def test_the_floor_is_reached_or_not() -> None:
     """Sets within two deviations of the floor are named; else how many times it the nearest is."""
     assert "Real images score 5.00 before correction at n = 200 (noise floor): “photographs” cannot be told" in _said(
@@ -89,13 +98,12 @@ def test_other_columns_are_compared() -> None:
     [
         (
             "jsd",
-            "“photographs” is nearest to “photographs of train”: 0.1050, by Jensen-Shannon divergence (bits) in "
-            "“tiny”.",
+            "“photographs” is nearest to “photographs of train”: 0.105, by Jensen-Shannon divergence (bits) in “tiny”.",
             "There are no error bars: Jensen-Shannon divergence has no rule for them",
         ),
         (
             "entropy",
-            "“photographs” is best: 4.905, by activation entropy (nats) in “tiny”; higher is better.",
+            "“photographs” is best: 4.91, by activation entropy (nats) in “tiny”; higher is better.",
             "There are no error bars: activation entropy has no rule for them",
         ),
     ],
@@ -122,7 +130,7 @@ def test_a_score_may_be_tied_and_at_its_floor() -> None:
         said = summarise(replace(leaderboard, scores=scores, floors=(floor,)))
         none = summarise(replace(leaderboard, floors=(replace(floor, value=6.0),)))
     assert said[0].startswith(
-        "“photographs” has the best value, 4.905, by activation entropy (nats) in “tiny” (higher is better)"
+        "“photographs” has the best value, 4.91, by activation entropy (nats) in “tiny” (higher is better)"
     )
     assert "“photographs” cannot be told from real images by this score." in said[2]
     assert "times" not in none[2]

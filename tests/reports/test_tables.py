@@ -107,7 +107,7 @@ def test_columns_that_a_distance_has_not_are_absent() -> None:
     assert f"Against {reference}. 95 % intervals." in text
     assert f"Distance from {reference}.\n" in bare
     jsd = bare[bare.index("## Jensen") : bare.index("## Notes")]
-    assert "| generator | n | value |\n|---|--:|--:|\n| photographs | 200 | 0.1050 |" in jsd
+    assert "| generator | n | value |\n|---|--:|--:|\n| photographs | 200 | 0.105 |" in jsd
     assert "interval" not in bare.replace("95 % interval", "")
     assert "floor" not in jsd
     own = [row for row in rows if row["metric"] == "jsd"]

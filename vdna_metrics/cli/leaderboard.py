@@ -91,7 +91,7 @@ class SettingsOptions:
     fidelity: bool = option(
         "--fidelity/--no-fidelity",
         default=True,
-        help="Precision, recall, density, coverage, Vendi score, kernel distance, and a check for copies.",
+        help="Precision, recall, density, coverage, Vendi score, KID, and a check for copies.",
     )
     pictures: int = option(
         type=click.IntRange(0),

@@ -17,7 +17,7 @@ from vdna_metrics.reports.summary import runs_sentences
 from vdna_metrics.reports.tables import class_table, extra_tables, floor_text, runs_table
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "index.html")
-_NOTES = 5  # on pairs whose order is in dispute, of what may be many
+_NOTES = 5  # sentences below a title, of what may be many
 
 
 def check_report(folder: Path) -> None:
@@ -67,12 +67,6 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
         tell(*sentences[:_NOTES], *more, *[""] * bool(sentences))
     for record in leaderboard.diagnoses:
         tell(f"{record.generator}: {record.diagnosis.sentence}")
-    if leaderboard.agreement is not None:
-        notes = leaderboard.agreement.notes
-        for note in notes[:_NOTES]:
-            tell(note)
-        if len(notes) > _NOTES:
-            tell(f"{len(notes) - _NOTES} more pairs are in dispute: see the report.")
     tell(f"Report: {(folder / 'index.html').resolve()}")
 
 

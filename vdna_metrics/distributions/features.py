@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.distributions.ranks import Ranks
-from vdna_metrics.functional.hashing import occurrence_keys, row_hashes
+from vdna_metrics.functional.hashing import copy_keys, row_hashes
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.layout import NeuronLayout, check_count
 
@@ -44,11 +45,12 @@ class _Entries:
 class FeatureSample(Distribution):
     """Features of up to ``size`` images: activations of every neuron, positions averaged first.
 
-    Every occurrence of every image has a key, a hash of its pixels and of how many equal images came before; the
+    Every copy of every image has a key by a hash of its pixels and the number of its copies, see `copy_keys`; the
     smallest keys are the sample. So batches, order, ranks and machine do not matter: up to ``size`` images it is exact,
     and above a sample without replacement. Hashes and counts of all images are kept, 16 bytes for each different one,
-    so that copies have their own chance after a merge. One thing is lost: an image that fell out of both of two parts
-    does not come back in their sum, which its second occurrence might have.
+    so that keys are those of all copies after a merge, and features of ``6 sqrt(size)`` more images than the sample
+    has, since an image may be in that of a sum and just not in that of any part. (Were one farther off than that, which
+    no trial has had, the next one would stand in for it.)
 
     Args:
         layout: the neurons.
@@ -102,7 +104,12 @@ class FeatureSample(Distribution):
     @property
     def largest_nbytes(self) -> int:
         """Bytes of the largest state, but for hashes and counts."""
-        return 8 * self._words * self.size * (_SLACK + 1)
+        return 8 * self._words * self._held * (_SLACK + 1)
+
+    @property
+    def _held(self) -> int:
+        """Copies whose images' features are kept."""
+        return self.size + math.ceil(6 * math.sqrt(self.size))
 
     @property
     def _words(self) -> int:
@@ -152,7 +159,7 @@ class FeatureSample(Distribution):
         )
         entries = _Entries(hashes, counts, torch.cat([old.rows, rows]))
         lengths = many + len(new), held + len(new)
-        if lengths[1] > _SLACK * self.size:
+        if lengths[1] > _SLACK * self._held:
             entries = self._sampled(entries)
             lengths = len(entries.hashes), len(entries.rows)
         self.take_(self._with_entries(self.state[: 1 + len(self.layout)], entries))
@@ -175,18 +182,11 @@ class FeatureSample(Distribution):
         found, place = hashes.unique(return_inverse=True)
         total = torch.zeros_like(found).index_add_(0, place, counts)
         candidates = place[:held].unique()
-        chosen = candidates[self._drawn(found[candidates], total[candidates]).unique()]
+        chosen = candidates[_drawn(found[candidates], total[candidates], self._held).unique()]
         position = torch.full_like(found, len(chosen))
         position[chosen] = torch.arange(len(chosen), device=found.device)
         order = torch.cat([chosen, (position == len(chosen)).nonzero()[:, 0]])
         return found[order], total[order], position[place[:held]], len(chosen)
-
-    def _drawn(self, hashes: Tensor, counts: Tensor) -> Tensor:
-        """Places of the images with the smallest keys, as often as they are drawn, in the order of the keys."""
-        place = torch.arange(len(hashes), device=hashes.device).repeat_interleave(counts)
-        before = counts.cumsum(0) - counts
-        occurrence = torch.arange(len(place), device=hashes.device) - before[place]
-        return place[occurrence_keys(hashes[place], occurrence).argsort(stable=True)[: self.size]]
 
     def copied(self) -> Self:
         """The same images, with a state of its own: the sample drawn and in order, whatever the order they came in."""
@@ -196,7 +196,7 @@ class FeatureSample(Distribution):
         """Of each layer the sample's features, ``{layer: [images, neurons]}`` float32, in an order as if shuffled."""
         entries = self._sampled(self._entries())
         held = slice(len(entries.rows))
-        rows = entries.rows[self._drawn(entries.hashes[held], entries.counts[held])]
+        rows = entries.rows[_drawn(entries.hashes[held], entries.counts[held], self.size)]
         return {layer: rows[:, part] for layer, part in self.layout.slices().items()}
 
     def arrays(self) -> dict[str, Tensor]:
@@ -274,6 +274,12 @@ class FeatureSample(Distribution):
                 f"hashes and features: expected different images, those of the sample of {self.size} first, both parts "
                 f"in the order of their hashes, got others, {many} with {rows} rows of features"
             )
+
+
+def _drawn(hashes: Tensor, counts: Tensor, number: int) -> Tensor:
+    """Places of the images with the smallest keys, as often as they are drawn, in the order of the keys."""
+    place, keys = copy_keys(hashes, counts)
+    return place[keys.argsort(stable=True)[:number]]
 
 
 def _joined(parts: Sequence[_Entries]) -> _Entries:

@@ -63,19 +63,38 @@ def row_hashes(rows: Tensor) -> Tensor:
     return _hashes(rows.detach().contiguous().view(torch.uint8))
 
 
-def occurrence_keys(hashes: Tensor, occurrence: Tensor) -> Tensor:
-    """A number for each occurrence of each image, as if drawn at random: the smallest are a sample.
+def copy_keys(hashes: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """A number for each copy of each image, as if drawn at random: the smallest are a sample without replacement.
+
+    Of c copies the keys are those of c independent exponential variables, in ascending order: by Rényi's representation
+    the j-th is `sum over i < j of E_i / (c − i)`, with E_i by the hash. So they are smaller the more copies there are,
+    in inverse proportion: who is not among the smallest of any part, as often as it is there, is hardly among those of
+    all parts. Keys of copies that are numbered one by one would be, and their images lost.
 
     Args:
-        hashes: `[n]` int64, of `image_hashes`.
-        occurrence: `[n]` int64, how many equal images came before.
+        hashes: `[m]` int64, of `image_hashes`, each once.
+        counts: `[m]` int64, copies of each.
+
+    Returns:
+        The place of each copy's image among the hashes, and its key, `[counts.sum()]` int64 each.
+
+    Source:
+        Rényi, On the theory of order statistics, 1953.
 
     Examples:
-        >>> len(set(occurrence_keys(torch.tensor([5, 5, 6]), torch.tensor([0, 1, 0])).tolist()))
-        3
+        >>> place, keys = copy_keys(torch.tensor([5, 6]), torch.tensor([2, 1]))
+        >>> place.tolist(), bool(keys[0] < keys[1])
+        ([0, 0, 1], True)
     """
-    keys: Tensor = _mixed(_mixed(hashes) + (occurrence + 1) * _STEP)
-    return keys
+    place = torch.arange(len(hashes), device=hashes.device).repeat_interleave(counts)
+    first = counts.cumsum(0) - counts
+    copy = torch.arange(len(place), device=hashes.device) - first[place]
+    mixed = _mixed(_mixed(hashes)[place] + (copy + 1) * _STEP)
+    uniform = ((mixed >> 11) + 2**52).double() / 2**53
+    # In whole steps, whose sums are exact: a key depends on nothing but its image and the number of copies.
+    gaps = (-torch.log1p(-uniform) / (counts[place] - copy) * 2**44).long()
+    sums = gaps.cumsum(0)
+    return place, sums - (sums - gaps)[first][place] if len(place) else sums
 
 
 def _hashes(contents: Tensor) -> Tensor:

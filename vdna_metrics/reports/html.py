@@ -17,6 +17,7 @@ from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboar
 from vdna_metrics.reports.embedding import FigureFormat, drawing
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
+from vdna_metrics.reports.networks import order_sentences
 from vdna_metrics.reports.page_extras import dispute_section, extra_columns, outside_section, ratio_section
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.protocol import protocol_context
@@ -34,6 +35,7 @@ from vdna_metrics.text import printable
 
 FIGURES: tuple[FigureFormat, ...] = ("png", "svg")
 _CLASSES = 20  # rows of a table of classes
+_COLUMN_OF = {"vendi_generated": "vendi", "kernel_distance": "kid"}
 _FIDELITY = {
     "precision": ("precision", "share of generated images that lie among the real ones: fidelity"),
     "recall": ("recall", "share of real images that lie among the generated ones: diversity"),
@@ -43,7 +45,7 @@ _FIDELITY = {
     ),
     "coverage": ("coverage", "share of real images with a generated image nearby: diversity"),
     "vendi_generated": ("Vendi score", "effective number of different images"),
-    "kernel_distance": ("kernel distance", "as in KID, with the deviation of one subset; 0 where both are alike"),
+    "kernel_distance": ("KID", "mean over subsets, with the deviation of one; 0 where both are alike"),
 }
 
 
@@ -216,14 +218,17 @@ def _class_tables(leaderboard: Leaderboard) -> list[dict[str, Any]]:
 
 
 def _fidelity_tables(leaderboard: Leaderboard, order: Sequence[str]) -> list[dict[str, Any]]:
-    """A table of each network and layer with fidelities."""
+    """A table of each network and layer with fidelities that are no columns of the ranking."""
     found = []
     ordered = sorted(leaderboard.fidelity, key=lambda record: order.index(record.generator))
     for network, layer in dict.fromkeys((record.network, record.layer) for record in leaderboard.fidelity):
         records = [record for record in ordered if (record.network, record.layer) == (network, layer)]
-        measures = {key: words for key, words in _FIDELITY.items() if any(key in record.values for record in records)}
-        if "kernel_distance" in measures and _is_inception(leaderboard, network):
-            measures["kernel_distance"] = ("KID", measures["kernel_distance"][1].removeprefix("as in KID, "))
+        measures = {
+            key: words
+            for key, words in _FIDELITY.items()
+            if (network, _COLUMN_OF.get(key, key)) not in leaderboard.columns
+            and any(key in record.values for record in records)
+        }
         real = next((record.values["vendi_real"] for record in records if "vendi_real" in record.values), None)
         if real is not None and "vendi_generated" in measures:
             name, what = measures["vendi_generated"]
@@ -231,13 +236,8 @@ def _fidelity_tables(leaderboard: Leaderboard, order: Sequence[str]) -> list[dic
         settings = [f"{key.replace('_', ' ')} {value:g}" for key, value in records[0].settings.items()]
         rows = [(record.generator, [_fidelity_text(record, key) for key in measures]) for record in records]
         table = {"network": network, "layer": layer, "measures": list(measures.values()), "rows": rows}
-        found.append({**table, "settings": ", ".join(settings)})
+        found += [{**table, "settings": ", ".join(settings)}] * bool(measures)
     return found
-
-
-def _is_inception(leaderboard: Leaderboard, network: str) -> bool:
-    parts = next(record.parts for record in leaderboard.networks if record.name == network)
-    return parts.get("architecture") == "fid_inception"
 
 
 def _agreement_table(leaderboard: Leaderboard) -> dict[str, Any] | None:
@@ -253,7 +253,7 @@ def _agreement_table(leaderboard: Leaderboard) -> dict[str, Any] | None:
         [None if i == j else (fixed(rho, 2), fixed(tau, 2)) for j, (rho, tau) in enumerate(zip(*pair, strict=True))]
         for i, pair in enumerate(zip(record.spearman, record.kendall, strict=True))
     ]
-    return {"columns": names, "rows": list(zip(names, rows, strict=True)), "notes": record.notes}
+    return {"columns": names, "rows": list(zip(names, rows, strict=True)), "notes": order_sentences(leaderboard)}
 
 
 def _setting_texts(leaderboard: Leaderboard) -> list[tuple[str, str]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from vdna_metrics.dna.columns import find_column
-from vdna_metrics.leaderboard.record import DisputeRecord, Leaderboard, NormaliserRecord
+from vdna_metrics.leaderboard.record import DisputeRecord, Leaderboard, NormaliserRecord, compared
 from vdna_metrics.leaderboard.rows import FDR
 from vdna_metrics.reports.formatting import listed, quoted, significant
 
@@ -64,6 +65,31 @@ def dispute_summary(leaderboard: Leaderboard) -> list[str]:
         return []
     pairs = listed([f"{quoted(each.a)} and {quoted(each.b)}" for each in sure], 3)
     return [f"Networks disagree, beyond chance, on the order of {pairs}."]
+
+
+def order_sentences(leaderboard: Leaderboard) -> list[str]:
+    """A sentence for each pair of generators that columns put in opposite orders, the most even first.
+
+    A column with intervals counts where the difference is beyond chance, one without as it stands.
+    """
+    orders: dict[tuple[str, str], tuple[list[tuple[str, str]], ...]] = {}
+    tied = {(pair.network, pair.metric, frozenset((pair.a, pair.b))) for pair in leaderboard.pairs if pair.tied}
+    for network, metric in leaderboard.columns:
+        scores = leaderboard.column(network, metric)
+        decisive = zip([score.generator for score in scores], compared(scores), strict=True)
+        for (first, value), (second, other) in combinations(decisive, 2):  # in the column's order
+            names = sorted((first, second))
+            if value != other and (network, metric, frozenset(names)) not in tied:
+                sides = orders.setdefault((names[0], names[1]), ([], []))
+                sides[names.index(first)].append((network, metric))
+    found = []
+    for pair, sides in orders.items():
+        few, many = sorted((0, 1), key=lambda side: len(sides[side]))
+        if sides[few]:
+            better, worse = columns_text(sides[many]), columns_text(sides[few])
+            sentence = f"{quoted(pair[many])} is better than {quoted(pair[few])} by {better}, worse by {worse}."
+            found.append((-len(sides[few]), sentence))
+    return [sentence for _, sentence in sorted(found, key=lambda each: each[0])]
 
 
 def columns_text(columns: Sequence[tuple[str, str]]) -> str:

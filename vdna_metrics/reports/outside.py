@@ -75,7 +75,8 @@ def score_texts(score: ScoreColumn, generator: str) -> tuple[str, str]:
     """
     value, errors = score.values[generator], [error for error in score.errors.values() if error]
     if generator not in score.errors or not errors:
-        return f"{value:.6g}".replace("-", "−"), ""
+        written = [f"{each:.6g}".partition(".")[2] for each in score.values.values()]
+        return fixed(value, max(map(len, written))), ""
     places = decimals(0.0, min(errors))  # as many for all, so that they can be compared
     return fixed(value, places), f"± {fixed(score.errors[generator], places)}"
 

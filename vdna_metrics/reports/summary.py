@@ -29,7 +29,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     best = recommend(leaderboard)
     network, metric = best.network, best.metric
     scores, column = leaderboard.column(network, metric), find_column(metric)
-    sentences = [_first(leaderboard, scores, network, column)]
+    sentences = [_first(leaderboard, scores, network, column), *_faults_of_first(leaderboard, scores)]
     if len(leaderboard.columns) > 1:
         sentences.append(f"Report {column.title} in {quoted(network)}: {best.reason}.")
     if column.distance.bias is None or any(score.estimate is None for score in scores):
@@ -72,7 +72,7 @@ def percent(leaderboard: Leaderboard) -> str:
 def score_text(score: Score, *, corrected: bool = False) -> str:
     """A plain value, or the corrected one, with the digits that its error leaves it."""
     if score.estimate is None:
-        return significant(score.value)
+        return significant(score.value, 3)
     value = inside(score.estimate) if corrected else score.value
     return fixed(value, decimals(score.value, score.estimate.standard_error))
 
@@ -129,6 +129,13 @@ def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: 
     if rivals:
         return f"{name} {tied}, but is tied with {listed(rivals)}."
     return f"{name} {first if len(scores) > 1 else alone}."
+
+
+def _faults_of_first(leaderboard: Leaderboard, scores: list[Score]) -> list[str]:
+    """A distance may hardly see a fault, as a mode collapse: what was found of those that come first."""
+    first = [score.generator for score in scores if score is scores[0] or (score.rank and score.rank[0] == 1)]
+    told = {record.generator: record.diagnosis for record in leaderboard.diagnoses if record.diagnosis.faults}
+    return [f"But {quoted(name)} has a fault. {told[name].found}" for name in first if name in told]
 
 
 def _no_error_bars(leaderboard: Leaderboard, scores: list[Score], column: Column) -> str:

@@ -10,7 +10,7 @@ from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, Score, are_corrected
 from vdna_metrics.leaderboard.rows import COLUMNS, FDR, rows_of
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
-from vdna_metrics.reports.networks import dispute_sentences, ratio_sentences, ratio_table
+from vdna_metrics.reports.networks import dispute_sentences, order_sentences, ratio_sentences, ratio_table
 from vdna_metrics.reports.outside import outside_agreement_table, outside_sentences, outside_table
 from vdna_metrics.reports.summary import has_interval, interval_text, percent, runs_sentences, score_text
 from vdna_metrics.text import printable
@@ -178,9 +178,8 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
                 cells = [significant(cell) if isinstance(cell, float) else _cell(str(cell)) for cell in row]
                 lines.append(f"| {' | '.join(cells)} |")
             lines.append("")
-    notes = [*leaderboard.notes, *(leaderboard.agreement.notes if leaderboard.agreement else ())]
-    if notes:
-        lines += ["## Notes", "", *(f"- {_cell(note)}" for note in notes), ""]
+    if leaderboard.notes:
+        lines += ["## Notes", "", *(f"- {_cell(note)}" for note in leaderboard.notes), ""]
     if leaderboard.command:
         lines += ["## Made by", "", f"    {printable(leaderboard.command)}", ""]
     return "\n".join(lines)
@@ -196,6 +195,8 @@ def extra_tables(leaderboard: Leaderboard) -> Iterator[tuple[str, list[str], lis
         yield f"{FDR}, over the networks", *ratio_table(leaderboard), ratio_sentences(leaderboard)
     if leaderboard.disputes:
         yield "Sets on which networks disagree", [], [], dispute_sentences(leaderboard)
+    if leaderboard.agreement is not None and (sentences := order_sentences(leaderboard)):
+        yield "Sets on which columns disagree", [], [], sentences
     if leaderboard.outside:
         yield "Outside scores", *outside_table(leaderboard), []
     if leaderboard.outside_agreement:

@@ -313,7 +313,7 @@ def test_clusters_of_one_size_change_no_number(distance: str) -> None:
         assert getattr(scores[1], name) == pytest.approx(getattr(scores[0], name), rel=1e-5)
     floors = [noise_floor(each[0], 20, distance=distance) for each in (sides, told)]
     assert floors[1].value == pytest.approx(floors[0].value)
-    if distance != "emd":
+    if rules.bias_rule(find_column(distance)).linear:
         lines = [extrapolate_frechet(*pair, distance=distance) for pair in (sides, told)]
         assert lines[1].score.corrected == pytest.approx(lines[0].score.corrected)
         assert lines[1].slope == pytest.approx(lines[0].slope / 4)

@@ -220,16 +220,11 @@ def _why_withheld(
     enough = n_images * (sum(lefts) / found.standard_error) ** 0.5 if found.standard_error else 0.0
     enough = round_up(max(2.0 * neurons, enough))
     of = f"{column.label}{'' if score.low is None else ' in ' + ', '.join(short)}"
-    left, error = _short(sum(lefts)), _short(found.standard_error)
     return (
         f"no interval of {of}: {n_images} {('reference', 'generated')[place]} images for the {neurons} neurons of "
-        f"{worst} may leave {left} of the bias, and the standard error is {error}; take about {enough} images, or the "
-        "neuron Fréchet distance"
+        f"{worst} may leave more of the bias than the standard error; take about {enough} images, or the neuron "
+        "Fréchet distance"
     )
-
-
-def _short(number: float) -> str:
-    return f"{number:.2g}" if number < 100 else f"{number:.0f}"
 
 
 def round_up(number: float) -> int:

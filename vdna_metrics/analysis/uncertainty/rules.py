@@ -234,7 +234,7 @@ class BiasRule:
     @property
     def linear(self) -> bool:
         """Whether the bias is in ``1/n``, so that a line over ``1/n`` meets the distance of infinitely many images."""
-        return self.exponent == 1
+        return self.exponent == 1 and self.correct is not unbiased_parts
 
 
 def bias_rule(column: Column) -> BiasRule:
