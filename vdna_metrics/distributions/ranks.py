@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        told = str(error).partition(". ")[0]  # gloo adds advice
+        told = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]  # gloo adds where in its code, and advice
         raise RankError(f"another rank has ended, and says why, or does not answer: {told}") from error
 
 
