@@ -20,6 +20,7 @@ from vdna_metrics.functional import (
     kernel_distance,
     kernel_mmd,
     kernels,
+    squared_interval,
     vendi_score,
     vendi_score_from_moments,
 )
@@ -157,10 +158,10 @@ def test_the_error_is_hoeffdings(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "m", "apart", "least"), [(40, 60, 0.0, 0.95), (40, 60, 1.0, 0.9), (10, 14, 1.0, 0.85), (100, 50, 1.5, 0.9)]
+    ("n", "m", "apart"), [(40, 60, 0.0), (40, 60, 0.5), (40, 60, 1.0), (10, 14, 1.0), (100, 50, 1.5)]
 )
-def test_the_error_is_that_of_repeated_draws(n: int, m: int, apart: float, least: float) -> None:
-    """Over 400 draws: the value is unbiased, errors are the deviation of values, and most intervals hold the truth.
+def test_the_error_is_that_of_repeated_draws(n: int, m: int, apart: float) -> None:
+    """Over 400 draws: the value is unbiased, errors are the deviation of values, and 93 % of intervals hold the truth.
 
     The truth is known in closed form for Gaussians. Of equal distributions the variance is overestimated by one half
     to three quarters, for its first-order part is not below 0.
@@ -178,8 +179,9 @@ def test_the_error_is_that_of_repeated_draws(n: int, m: int, apart: float, least
     values, errors = found.unbind(1)
     assert abs(values.mean() - truth) < 3 * values.std() / math.sqrt(400)
     ratio = float(errors.square().mean() / values.var())
-    assert 0.85 < ratio < (2 if apart == 0 else 1.15)
-    assert least < float(((values - truth).abs() <= 1.96 * errors).double().mean()) <= 1
+    assert 0.85 < ratio < (2 if apart < 1 else 1.15)
+    ends = [squared_interval(*both) for both in found.tolist()]
+    assert np.mean([low <= truth <= high for low, high in ends]) >= 0.93
 
 
 @settings(max_examples=30)

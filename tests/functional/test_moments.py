@@ -142,6 +142,16 @@ def test_any_split_gives_the_same_moments(cuts: list[int], seed: int) -> None:
     assert_close(matrix, scatter(features, centre)[1])
 
 
+@pytest.mark.parametrize("d", [256, 257, 600])
+def test_a_scatter_of_several_tiles_is_the_product(d: int) -> None:
+    """Of more neurons than a tile has, it is the matrix of products, symmetric to the last bit, also of batches."""
+    features, centre, matrix = torch.randn(20, d, dtype=torch.float64), torch.randn(d, dtype=torch.float64), zeros(d, d)
+    for batch in features.split(7):
+        accumulate_scatter_(zeros(d), matrix, batch, centre)
+    assert_close(matrix, (features - centre).T @ (features - centre))
+    assert torch.equal(matrix, matrix.T)
+
+
 @given(seed=st.integers(0, 1000), distance=st.floats(-100, 100))
 def test_recentring_there_and_back_changes_nothing(seed: int, distance: float) -> None:
     """Sums moved to another centre and back are the sums that they were, to rounding at the farther centre."""

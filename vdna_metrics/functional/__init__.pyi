@@ -27,6 +27,7 @@ from .histogram import (
     histogram_counts as histogram_counts,
 )
 from .inception import inception_score as inception_score
+from .intervals import squared_interval as squared_interval
 from .kernels import (
     Kernel as Kernel,
     PolynomialKernel as PolynomialKernel,

@@ -119,7 +119,8 @@ def kernel_mmd(
     `A_x = Var_x(E k(x, x') − E k(x, y))` and B the mean squares of the doubly centred kernels. B's unbiased estimates
     are the sums of squares of the centred matrices (of those without diagonal, U-centred) over their degrees of
     freedom; `A_x` is the variance of the rows' means less what B adds to it, at least 0. So the error also holds where
-    both sets are of one distribution and A is 0, and images are taken to be independent.
+    both sets are of one distribution and A is 0, and images are taken to be independent. It is small where the value is
+    too small by chance, so an interval is that of `squared_interval`, not the value and twice the error on both sides.
 
     Args:
         real: features `[n, d]`, floating.
@@ -129,8 +130,8 @@ def kernel_mmd(
 
     Returns:
         The squared discrepancy and its standard error (that of U; the biased value's differs by a share of the order of
-        1/n), float64 scalars on the device of the features (on the CPU for MPS). The error is NaN where a set has fewer
-        than 4 images.
+        1/n, and is about that value, which is above the true one), float64 scalars on the device of the features (on
+        the CPU for MPS). The error is NaN where a set has fewer than 4 images.
 
     Raises:
         ValueError: if shapes do not fit, a set has one image and the estimate is unbiased, or a feature is not finite.

@@ -5,6 +5,7 @@ from torch import Tensor
 
 # Elements of float64 copied at once by `image_means`: 32 MiB, whatever the layer and the batch.
 _CHUNK = 1 << 22
+_TILE = 256  # neurons of a scatter's tile
 
 
 def to_float64(tensor: Tensor) -> Tensor:
@@ -106,9 +107,15 @@ def accumulate_scatter_(first: Tensor, scatter: Tensor, features: Tensor, centre
     """
     shifted = features - centre
     first.add_(shifted.sum(dim=0))
-    product = shifted.T @ shifted
-    # A matrix product need not be symmetric to the last bit; a scatter must be, since files keep one triangle of it.
-    scatter.add_(product.triu().add_(product.triu(1).T))
+    # A matrix product need not be symmetric to the last bit; a scatter must be, since files keep one triangle of it. So
+    # the other one is a copy, of tiles that the caches hold, and half of the products are saved.
+    for start in range(0, len(scatter), _TILE):
+        end = start + _TILE
+        product = shifted[:, start:end].T @ shifted[:, start:]
+        own, others = product[:, :_TILE], product[:, _TILE:]
+        scatter[start:end, start:end].add_(own.triu().add_(own.triu(1).T))
+        scatter[start:end, end:].add_(others)
+        scatter[end:, start:end].add_(others.T)
 
 
 def recentre(n: int | Tensor, first: Tensor, second: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

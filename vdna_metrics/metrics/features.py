@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from vdna_metrics.distributions import FeatureSample
 from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.distributions.unit_moments import UnitMoments
 from vdna_metrics.dna.distances import Distance, DistanceResult
-from vdna_metrics.dna.feature_distances import DENSITY, KID, MIND, PRECISION, SWD, VENDI
+from vdna_metrics.dna.feature_distances import DENSITY, KID, MIND, PRECISION, SWD, VENDI, unit_vectors
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.directions import Directions
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -239,8 +238,8 @@ class KernelInceptionDistance(_PairMetric):
 class KernelDistance(_PairMetric):
     """Squared maximum mean discrepancy of features with any kernel, over all pairs of images, and its standard error.
 
-    `compute` gives both. With the polynomial kernel it is what KID's subsets estimate; with ``kernel="cmmd"`` on
-    ``clip_vit_l14_336`` it is CMMD, see `functional.cmmd`.
+    `compute` gives both, of which `functional.squared_interval` makes a confidence interval. With the polynomial kernel
+    it is what KID's subsets estimate; with ``kernel="cmmd"`` on ``clip_vit_l14_336`` it is CMMD, see `functional.cmmd`.
 
     Other arguments are those of `DistanceMetric`.
 
@@ -315,7 +314,7 @@ class _SlicedMetric(FeatureDistanceMetric, ABC):
             ValueError: when a side has too few images, also a ``RuntimeError``, or saw activations that are not finite.
         """
         real, generated = self._features()
-        vectors = torch.from_numpy(self.along.vectors(real.shape[1])).to(real.device)
+        vectors = unit_vectors(self.along, real.shape[1]).to(real.device)
         return self._as_result(self._along(real, generated, vectors))
 
     @abstractmethod

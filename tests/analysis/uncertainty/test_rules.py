@@ -22,8 +22,15 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rules,
 )
-from vdna_metrics.dna import ImageClusters
+from vdna_metrics.distributions import FeatureSample
+from vdna_metrics.dna import VDNA, GroupedDNA, ImageClusters, Provenance
 from vdna_metrics.dna.columns import Column
+from vdna_metrics.dna.feature_distances import MIND
+from vdna_metrics.fingerprint import ExtractorFingerprint
+from vdna_metrics.functional import sample_wasserstein
+from vdna_metrics.layout import NeuronLayout
+
+PRINT = ExtractorFingerprint("drawn", "", "none", {"l": "l"})
 
 # Of 16 splits, the groups of the first half.
 FIRST_HALVES = {
@@ -112,6 +119,33 @@ def test_a_bias_in_one_over_n_is_removed_exactly(sizes: tuple[int, ...]) -> None
     bias, deviations = rules.jackknife(torch.tensor([3 + 50 / total], dtype=torch.float64), without, sizes)
     assert float(bias) == pytest.approx(50 / total)
     assert deviations.abs().max() < 5
+
+
+def test_leaving_out_groups_of_both_sides_takes_no_more_than_the_bias() -> None:
+    """Of samples of one heavy-tailed population W₂² keeps a part of its bias; one side at a time takes too much.
+
+    So it does where the sides have groups of other numbers, which cannot be left out together.
+    """
+
+    def wasserstein(real: FeatureSample, fake: FeatureSample) -> dict[str, torch.Tensor]:
+        return {"l": sample_wasserstein(real.features()["l"].T, fake.features()["l"].T).mean().reshape(1)}
+
+    def in_groups(rows: torch.Tensor, number: int) -> GroupedDNA:
+        empty = FeatureSample.empty(NeuronLayout({"l": rows.shape[1]}))
+        parts = [empty.with_state(empty.state.clone()) for _ in range(number)]
+        for part, own in zip(parts, rows.chunk(number), strict=True):
+            part.fill_({"l": own.T[..., None].contiguous()})
+        return GroupedDNA(tuple(VDNA(part, PRINT, Provenance("drawn", ("drawn",))) for part in parts))
+
+    rows = [torch.rand(40, 400).log().neg() for _ in range(2)]
+    left = {}
+    for rule, numbers in (("jackknife", (10, 10)), ("joint_jackknife", (10, 10)), ("joint_jackknife", (10, 5))):
+        column = Column(replace(MIND, function=wasserstein, bias=rule))
+        found = jackknife_distance(*map(in_groups, rows, numbers), distance=column).score
+        left[rule, numbers[1]] = found.corrected / found.value
+    assert left["jackknife", 10] < -0.1
+    assert 0.1 < left["joint_jackknife", 10] < 0.4
+    assert left["joint_jackknife", 5] < 0
 
 
 def test_the_error_of_a_mean_is_the_textbooks() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.functional import squared_interval
 from vdna_metrics.layout import NeuronLayout, check_type
 
 LEAST_CLUSTERS = 5
@@ -73,29 +74,54 @@ def estimate(
     value: float, corrected: float, chances: Sequence[Deviations], confidence: float
 ) -> tuple[Estimate, float]:
     """An estimate whose variance is the sum of those of its chances, and its degrees of freedom."""
-    from scipy.stats import t as student
-
     variances = [(float(deviations.square().sum()), freedom) for deviations, freedom in chances if len(deviations)]
     variance = sum(each for each, _ in variances)
     if not variance:
         return Estimate(value, corrected, 0.0, corrected, corrected), 1.0
     degrees = variance**2 / sum(each**2 / freedom for each, freedom in variances)
-    half = float(student.ppf((1 + confidence) / 2, degrees)) * variance**0.5
+    half = _quantile(confidence, degrees) * variance**0.5
     return Estimate(value, corrected, variance**0.5, corrected - half, corrected + half), degrees
 
 
 def distance_estimate(
-    column: Column, value: float, corrected: float, chances: Sequence[Deviations], confidence: float, left: float = 0.0
+    column: Column,
+    value: float,
+    corrected: float,
+    chances: Sequence[Deviations],
+    confidence: float,
+    left: float = 0.0,
+    *,
+    quadratic: bool = False,
 ) -> Estimate:
-    """The same of a distance, which is not below that between a set and itself, and of whose bias some may be left."""
-    found, _ = estimate(value, corrected, chances, confidence)
+    """The same of a distance, which is not below that between a set and itself, and of whose bias some may be left.
+
+    Args:
+        column: the distance.
+        value: of all images.
+        corrected: without the bias.
+        chances: of both sides.
+        confidence: of the interval.
+        left: of the bias, what the correction may leave.
+        quadratic: as of a `BiasRule`.
+    """
+    found, degrees = estimate(value, corrected, chances, confidence)
     if left > found.standard_error:
         return replace(found, low=None, high=None)
     least = column.distance.neutral
     if least is None or column.distance.higher_is_better or found.low is None or found.high is None:
         return found
+    if quadratic:
+        quantile = _quantile(confidence, degrees)
+        ends = squared_interval(corrected - least, found.standard_error, bias=value - corrected, quantile=quantile)
+        return replace(found, low=least + ends[0], high=least + ends[1])
     raised = max(0.0, least - corrected)
     return replace(found, low=max(least, found.low + raised), high=found.high + raised)
+
+
+def _quantile(confidence: float, degrees: float) -> float:
+    from scipy.stats import t as student
+
+    return float(student.ppf((1 + confidence) / 2, degrees))
 
 
 def check_confidence(confidence: float) -> None:

@@ -123,9 +123,12 @@ def jackknife_distance(
     ``c₀`` is the corrected EMD. Its variance is the mean of ``(d(h) − d(h'))² / 4`` over 16 splits of a side's groups
     into halves h and h', with ``d`` corrected likewise.
 
+    MIND and other Wasserstein distances of sides in as many groups leave out group j of both at once for the bias.
+
     Variances of two sides in groups add; the interval is that of Student's t with Welch and Satterthwaite's degrees of
     freedom. No true distance is below that between a set and itself, 0: the interval is about the corrected value or 0,
-    whichever is greater, and does not go below 0.
+    whichever is greater, and does not go below 0. Of KID and of Wasserstein distances, squares near 0, the upper end is
+    farther, see `functional.squared_interval`.
 
     Args:
         reference: real images; a `VDNA` is taken as it is, without error. It may be a file, a folder of groups or a
@@ -174,7 +177,9 @@ def jackknife_distance(
 
     def estimated(value: float, of: Tensor) -> Estimate:
         deviations, left = [chance.of_score(of) for chance in chances], sum(chance.left_of(of) for chance in chances)
-        return distance_estimate(column, value, float(corrected @ of), deviations, confidence, left)
+        return distance_estimate(
+            column, value, float(corrected @ of), deviations, confidence, left, quadratic=rule.quadratic
+        )
 
     score = estimated(column(*totals), shares)
     units = torch.eye(len(plain), dtype=torch.float64)
