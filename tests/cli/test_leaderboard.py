@@ -361,10 +361,3 @@ def test_a_killed_leaderboard_goes_on() -> None:
     assert b"many: 80 images" in errors
     assert b"vdna_tiny: gen_a: 8 images" not in errors
     assert b"Report: " in output
-
-
-def test_ranks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A leaderboard is made by one process, and says where to go with several."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    refused = run("leaderboard", "gen_a", "--reference", "real", "-o", "x", exit_code=2).stderr
-    assert "made by one process; share images out by `make`" in refused

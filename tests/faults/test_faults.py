@@ -5,6 +5,7 @@ The cells in `CI` are run always, all of them by ``FAULTS=all`` (``make faults``
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from helpers.faults import COMMANDS, OUTCOMES, QUIET, Disturbance, Running, left
 from helpers.file_server import file_server
 
 from vdna_metrics.files import read_header
-from vdna_metrics.leaderboard import load_leaderboard
+from vdna_metrics.leaderboard import Leaderboard, leaderboard_differences, load_leaderboard
 from vdna_metrics.references.adding import verify_store
 
 HALF = {"make": 4, "calibrate": 8, "build": 4, "leaderboard": 8, "publish": "cats-train"}
@@ -216,6 +217,39 @@ def dead_rank(cell: Cell) -> str | None:
     return f"{found}, again {done} of {of} batches"
 
 
+def bad_image_of_a_rank(cell: Cell) -> str | None:
+    """The last image, which the second of two ranks reads, is none: that one names it, the other ends too."""
+    if not cell.command.ranks:
+        return None
+    (cell.place / "real" / "011.png").write_bytes(b"no image")
+    first, second = _ranks(cell, QUIET, QUIET)
+    found = cell.check(second, 1, says="011.png")
+    cell.check(first, 1, says="another rank has ended, and says why")
+    return found
+
+
+def terminated_ranks(cell: Cell) -> str | None:
+    """SIGTERM to both of two ranks: what each kept is used, of a leaderboard to the numbers of one process."""
+    if not cell.command.ranks:
+        return None
+    ranks = _ranks(cell, *[Disturbance(at=2)] * 2)
+    for rank in ranks:
+        rank.wait_until_there()
+        rank.signal(signal.SIGTERM)
+    for rank in ranks:
+        rank.go()
+    found = [cell.check(rank, 130) for rank in ranks]
+    for rank in (again := _ranks(cell, QUIET, QUIET)):
+        assert rank.finish()[0] == 0, rank.errors
+    if cell.name == "leaderboard":
+        made = load_leaderboard(cell.place / "out/report/leaderboard.json")
+        alone = Leaderboard.from_json(json.loads(cell.files["report/leaderboard.json"]))
+        assert leaderboard_differences(alone, made, tolerance=1e-9) == []
+    done = sum(rank.batches for rank in again)
+    assert done <= cell.batches - 4, "what was done is done again"
+    return f"{found[0]}, again {done} of {cell.batches} batches"
+
+
 def hung_rank(cell: Cell) -> str | None:
     """One of two ranks hangs: the other ends with an error when it has waited for long enough."""
     if not cell.command.ranks:
@@ -288,8 +322,8 @@ def dropped_connection(cell: Cell) -> str | None:
 FAULTS: dict[str, Callable[[Cell], str | None]] = {
     each.__name__: each
     for each in (
-        kill, terminate, full_disk, failing_disk, read_only, dead_worker, dead_rank, hung_rank, two_at_once,
-        five_at_once, few_files, little_memory, no_home, dropped_connection,
+        kill, terminate, full_disk, failing_disk, read_only, dead_worker, dead_rank, bad_image_of_a_rank,
+        terminated_ranks, hung_rank, two_at_once, five_at_once, few_files, little_memory, no_home, dropped_connection,
     )
 }  # fmt: skip
 CI = {
@@ -301,6 +335,9 @@ CI = {
     *(("read_only", name) for name in COMMANDS),
     ("dead_worker", "make"),
     ("dead_rank", "make"),
+    ("dead_rank", "leaderboard"),
+    ("bad_image_of_a_rank", "leaderboard"),
+    ("terminated_ranks", "leaderboard"),
     ("two_at_once", "build"),
     ("no_home", "make"),
 }

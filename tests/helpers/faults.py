@@ -74,8 +74,7 @@ COMMANDS = {
             *("leaderboard", "fake", "--reference", "real", "-o", "out/report", "--metrics", "emd,nfd"),
             *("--groups", "2", "--pictures", "0", "--no-fidelity", "--extractors", "tiny"),
             *("--batch-size", "2", "--workers", "0"),
-        ),
-        ranks=False,
+        )
     ),
     "publish": Command(("references", "publish", "cats/train", "--to", "out/shared"), pass_=False, ranks=False),
 }  # fmt: skip

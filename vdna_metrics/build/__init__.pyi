@@ -1,4 +1,5 @@
 from .dnas import build_dnas as build_dnas
+from .leading import led as led
 from .partitions import (
     Partition as Partition,
     attributes as attributes,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
 from vdna_metrics.distributions.base import Distribution
-from vdna_metrics.distributions.ranks import Ranks
+from vdna_metrics.distributions.ranks import Ranks, heard
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -213,7 +213,8 @@ class Seen:
                 operation = {"low": dist.ReduceOp.MIN, "high": dist.ReduceOp.MAX}.get(name, dist.ReduceOp.SUM)
                 state.copy_(ranks.all_reduce(state, operation))
         parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.all_facts))
+        with heard():
+            dist.all_gather_object(parts, (self.count, self.indices, self.digests, self.skipped, self.all_facts))
         self.count = sum(part[0] for part in parts)
         seen = [item for part in parts for item in zip(part[1], part[2], strict=True)]
         order = sorted(range(len(seen)), key=lambda place: seen[place][0])  # as one process would have met them

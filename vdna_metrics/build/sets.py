@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from vdna_metrics.build.dnas import DNARequest, MadeDNAs, make_dnas
+from vdna_metrics.build.dnas import DNARequest, MadeDNAs
+from vdna_metrics.build.leading import OTHERS, make_dnas_together
 from vdna_metrics.build.partitions import class_folders, cluster_digest, disjoint_groups
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
@@ -116,8 +117,8 @@ def build_set(
         cache: folder of the cache, made where it is missing.
         digests: of the images, see `content_digests`; by default each is read once more, to hash it for the cache.
         name: of the set, by default the source's.
-        reading: how images are read; neither a shard nor several ranks, which may not see one cache. Progress is also
-            told when the pass begins.
+        reading: how images are read; neither a shard nor several ranks, which may not see one cache, unless rank 0
+            leads them, see `led`. Progress is also told when the pass begins.
 
     Raises:
         ValueError: for unreadable images (unless skipped), fewer images than groups, unknown layers, images
@@ -133,7 +134,7 @@ def build_set(
     """
     check_type("reading", reading, Reading)
     check_names("kinds", kinds)
-    if reading.shard != (0, 1) or reading.all_ranks:
+    if reading.shard != (0, 1) or (reading.all_ranks and OTHERS.get() is None):
         raise ValueError(
             "build_set is for one process: for a shard or all_ranks take build_dnas(partition=disjoint_groups(...))"
         )
@@ -178,9 +179,8 @@ def build_set(
             reading = replace(reading, checkpoint=kept.unfinished)
         if reading.progress is not None:
             reading.progress(0, len(source))
-        made = make_dnas(
-            source, network, missing, features=features if lacks_features else None, name=name, reading=reading
-        )
+        layer = features if lacks_features else None
+        made = make_dnas_together(source, network, missing, features=layer, name=name, reading=reading)
         if kept is not None:
             kept.save(made)
         if found is not None:

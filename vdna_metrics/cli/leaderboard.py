@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from vdna_metrics.analysis import read_scores
+from vdna_metrics.build.leading import led
+from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
 from vdna_metrics.cli.config import config, given_or_in_config
 from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
 from vdna_metrics.cli.options import NetworkOptions, nested, option
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
-from vdna_metrics.cli.screen import progress_bars
+from vdna_metrics.cli.screen import progress_bars, say
 from vdna_metrics.cli.settings import paths_of, running_as, take_features
+from vdna_metrics.distributions.ranks import RankError
 from vdna_metrics.dna import Column
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.extractors import FeatureExtractor, create_extractor, extractor_and_layout
@@ -182,7 +185,28 @@ def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json:
     sees the images once; DNAs are kept by content, so another generator or metric costs only what is new. Writes a
     report to read in a browser.
     """
-    replay, append, output, reading = given.replay, given.append, given.output, given.reading
+    output, append = given.output, given.append
+    folder = Path(output) if output is not None else Path(append).parent if append is not None else None
+    kept = Path(given.cache) if given.cache is not None else None if folder is None or given.replay else folder / "dnas"
+    # Passes go on from checkpoints of each set by itself, in the cache.
+    reading = replace(reading_of(given.reading, kept), checkpoint=None)
+    try:
+        led(partial(_make, generators, given, as_json, folder, kept), reading)
+    except RankError as error:  # rank 0 alone says so, the one that failed says why
+        say(str(error))
+        raise click.exceptions.Exit(1) from error
+
+
+def _make(
+    generators: tuple[str, ...],
+    given: LeaderboardOptions,
+    as_json: bool,
+    folder: Path | None,
+    kept: Path | None,
+    reading: Reading,
+) -> None:
+    """What one process does, or the first of several."""
+    replay, append = given.replay, given.append
     fresh = replay is None and append is None
     for wrong, message in (
         (
@@ -196,29 +220,23 @@ def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json:
             "no generators: give their images, or --replay a leaderboard",
         ),
         (fresh and not given.references, "Missing option '--reference'."),
-        (fresh and output is None, "Missing option '-o' / '--output'."),
+        (fresh and folder is None, "Missing option '-o' / '--output'."),
     ):
         if wrong:
             raise click.UsageError(message)
     options.check_protocol(given.protocol)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise click.UsageError("a leaderboard is made by one process; share images out by `make` and give its DNAs")
-    folder = Path(output) if output is not None else Path(append).parent if append is not None else None
-    kept = Path(given.cache) if given.cache is not None else None if folder is None or replay else folder / "dnas"
     if folder is not None:
         check_report(folder)
-    # Passes go on from checkpoints of each set by itself, in the cache.
-    pass_ = replace(reading_of(reading, kept), checkpoint=None)
     if recorded is not None:
         with errors_of(str(replay or append)):
             _check_given("--append" if replay is None else "--replay", recorded)
     command = shlex.join(["vdna-metrics", *sys.argv[1:]])
     outside = tuple(score for file in given.scores for score in read_scores(file))
     with progress_bars() as start:
-        work: dict[str, Any] = {"cache": kept, "reading": pass_, "start": start}
+        work: dict[str, Any] = {"cache": kept, "reading": reading, "start": start}
         trusted = {"trust": given.trust, "trust_code": given.networks.running.trust_code}
-        recording: dict[str, Any] = {"root": reading.root, **trusted}
+        recording: dict[str, Any] = {"root": given.reading.root, **trusted}
         told: dict[str, Any] = {"title": given.title or "", "command": command}
         if recorded is None:
             plan = replace(_plan(generators, given), outside=outside)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+class RankError(RuntimeError):
+    """Another rank has failed, is gone, or does not answer."""
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Raise `RankError` where what processes tell each other is not heard."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]  # gloo adds where in its code, and advice
+        raise RankError(f"another rank has ended, and says why, or does not answer: {told}") from error
 
 
 class Ranks:
@@ -25,7 +42,8 @@ class Ranks:
     def all_reduce(self, tensor: Tensor, operation: Any = None) -> Tensor:
         """The sum over the ranks, or what a ``ReduceOp`` says; in place or not."""
         there = tensor if self._device is None else tensor.to(self._device)
-        dist.all_reduce(there, dist.ReduceOp.SUM if operation is None else operation, group=self._group)
+        with heard():
+            dist.all_reduce(there, dist.ReduceOp.SUM if operation is None else operation, group=self._group)
         return there.to(tensor.device)
 
     def all_gather_rows(self, rows: Tensor) -> Tensor:
@@ -37,5 +55,6 @@ class Ranks:
         padded = torch.nn.functional.pad(rows, (0, 0, 0, max(numbers) - len(rows)))
         there = padded if self._device is None else padded.to(self._device)
         found = [torch.empty_like(there) for _ in range(many)]
-        dist.all_gather(found, there, group=self._group)
+        with heard():
+            dist.all_gather(found, there, group=self._group)
         return torch.cat([part[:n] for part, n in zip(found, numbers, strict=True)]).to(rows.device)

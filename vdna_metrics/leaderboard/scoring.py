@@ -81,7 +81,7 @@ def score_leaderboard(
         outside: scores of the generators that were measured elsewhere, as `read_scores` reads them.
         validation: real images that are not the reference's, likewise, by whose Fréchet distances those of the
             generators are divided: FDr^k over all networks that have one, see `analysis.frechet_distance_ratio`.
-        reading: how images are read.
+        reading: how images are read; of several ranks by `build.led`.
         start: tells of progress.
 
     Raises:

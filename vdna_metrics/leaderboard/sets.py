@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vdna_metrics.analysis.features import Features
+from vdna_metrics.build.leading import shared
 from vdna_metrics.build.partitions import cluster_digest
 from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, content_digests
@@ -193,7 +194,7 @@ class SetReader:
             cache=self.cache,
             digests=self.digests.get(name),
             name=name,
-            reading=self.watched(name, images),
+            reading=shared(self.watched(name, images)),
         )
 
     def _given(self, entry: ImageSet, compared: Mapping[str, Sequence[str]]) -> dict[str, ChosenDNA]:
