@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from helpers.metric_tester import EXTRACTOR, FEATURES, LAYERS, images
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from vdna_metrics import VDNA, build_dnas, create_extractor, functional
 from vdna_metrics.dna.distances import find_distance
@@ -175,9 +177,17 @@ def test_the_last_layer_alone_is_looked_at() -> None:
         (lambda: KernelInceptionDistance(100), ValueError, "feature must be one of"),
         (lambda: KernelInceptionDistance(EXTRACTOR, antialias=False), ValueError, "extractors say how they resize"),
         (lambda: KernelInceptionDistance(2.5), TypeError, "feature must be an int"),
+        (lambda: KernelInceptionDistance(FEATURES, gamma="a"), TypeError, "Expected gamma to be a number, got 'a'"),
+        (lambda: KernelInceptionDistance(FEATURES, gamma=math.nan), ValueError, "Expected a finite gamma above 0"),
+        (lambda: KernelInceptionDistance(FEATURES, coef=-1.0), ValueError, "Expected a finite coef of at least 0"),
+        (lambda: KernelInceptionDistance(FEATURES, seed=-1), ValueError, "seed"),
+        (lambda: KernelInceptionDistance(extractor=EXTRACTOR), TypeError, "expected feature=, got extractor="),
+        (lambda: KernelDistance(EXTRACTOR, kernel=1.0), ValueError, "'polynomial', 'cmmd' or a Kernel"),
+        (lambda: KernelDistance(EXTRACTOR, kernel="cmmd", biased=False), ValueError, "CMMD counts an image as a pair"),
+        (lambda: InceptionScore(2048), TypeError, "feature must be 'logits_unbiased', an extractor or a module"),
         (lambda: VendiScore(EXTRACTOR, reference=_dna(REAL)), ValueError, "scores generated images alone; leave refer"),
         (lambda: VendiScore(EXTRACTOR).dna(), ValueError, "are no DNA; build_dnas"),
-        (lambda: InceptionScore(extractor=EXTRACTOR), ValueError, "needs the FID Inception, whose fc takes"),
+        (lambda: InceptionScore(EXTRACTOR), ValueError, "needs the FID Inception, whose fc takes"),
         (lambda: InceptionScore(splits=0), ValueError, "splits"),
     ],
 )  # fmt: skip
@@ -217,21 +227,51 @@ def test_an_inception_score_is_of_the_images_in_the_samples_order() -> None:
     logits = network(FAKE)["body"].mean(dim=2).T.float() @ network.network.fc.weight.detach().T
     found = []
     for order in (FAKE, FAKE.flip(0)):
-        metric = InceptionScore(extractor=network, splits=3).set_dtype(torch.float64)
+        metric = InceptionScore(network, splits=3).set_dtype(torch.float64)
         for batch in order.split(8):
             metric.update(batch)
         found.append(metric.compute())
     torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-9)
     rows = metric.dna().distribution.features()["body"] @ network.network.fc.weight.detach().T
     torch.testing.assert_close(found[0], functional.inception_score(rows, splits=3, correction=1), rtol=1e-6, atol=0)
-    whole = InceptionScore(extractor=network, splits=1).set_dtype(torch.float64)
+    whole = InceptionScore(network, splits=1).set_dtype(torch.float64)
     whole.update(FAKE)
     torch.testing.assert_close(whole.compute(), functional.inception_score(logits, splits=1), rtol=1e-5, atol=0)
 
 
+def test_an_inception_score_takes_a_module_of_logits() -> None:
+    """What torchmetrics takes as feature=, a module that returns logits, gives their score."""
+    logits = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    metric = InceptionScore(logits, 1, normalize=True)
+    metric.update(FAKE / 255)
+    expected = functional.inception_score(logits(FAKE / 255), splits=1)
+    torch.testing.assert_close(metric.compute(), tuple(each.float() for each in expected), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:.*features of 20 of:UserWarning")
+def test_one_sample_serves_a_collection() -> None:
+    """Metrics of one network share the features in a collection, and give what they give alone."""
+    makes = {
+        "kid": lambda: KernelInceptionDistance(FEATURES, 5, 20, input_img_size=(3, 12, 12)),
+        "mind": lambda: MongeInceptionDistance(EXTRACTOR, n_directions=20),
+        "precision": lambda: ImprovedPrecisionRecall(EXTRACTOR),
+        "density": lambda: DensityCoverage(EXTRACTOR),
+        "fewer": lambda: DensityCoverage(EXTRACTOR, feature_images=20),
+    }
+    together, alone = (MetricCollection({name: make() for name, make in makes.items()}) for _ in range(2))
+    alone._enable_compute_groups = False
+    for images_, real in ((REAL[:20], True), (REAL[20:], True), (FAKE[:15], False), (FAKE[15:], False)):
+        together.update(images_, real=real)
+        alone.update(images_, real=real)
+    assert {frozenset(group) for group in together.compute_groups.values()} == {
+        frozenset({"mind", "precision", "density"}), frozenset({"kid"}), frozenset({"fewer"})
+    }  # fmt: skip
+    assert together.compute() == alone.compute()
+
+
 def test_an_inception_score_needs_an_image_a_split() -> None:
     """Fewer images than splits are told by `compute`."""
-    metric = InceptionScore(extractor=create_extractor(Classifier(), layers=["body"]))
+    metric = InceptionScore(create_extractor(Classifier(), layers=["body"]))
     metric.update(FAKE[:4])
     with pytest.raises(ValueError, match="splits of 4 images, got 10"):
         metric.compute()

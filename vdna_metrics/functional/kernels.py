@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +42,8 @@ class PolynomialKernel:
         coef: added to it.
 
     Raises:
-        ValueError: if the degree is below 1.
+        TypeError: for what is no number.
+        ValueError: if the degree is below 1, gamma not above 0 or coef below 0, or not finite.
 
     Source:
         Bińkowski, Sutherland, Arbel, Gretton, Demystifying MMD GANs, 2018.
@@ -59,6 +61,14 @@ class PolynomialKernel:
     def __post_init__(self) -> None:
         if self.degree < 1:
             raise ValueError(f"Expected a degree of at least 1, got {self.degree}")
+        numbers: list[tuple[str, object, str]] = [("coef", self.coef, "of at least 0")]
+        if self.gamma is not None:
+            numbers.append(("gamma", self.gamma, "above 0"))
+        for name, value, low in numbers:
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"Expected {name} to be a number, got {value!r}")
+            if not math.isfinite(value) or value < 0 or (value == 0 and name == "gamma"):
+                raise ValueError(f"Expected a finite {name} {low}, got {value}")
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Of all pairs of `[N, d]` and `[M, d]`, `[N, M]` float64."""

@@ -267,8 +267,8 @@ class ExtractorMetric(Metric, ABC):
         ):
             raise ValueError(
                 f"these states are of a {type(self).__name__} with another extractor, layers, neurons, bins, ranges, "
-                "max_positions, classes, reference, preprocessing, normalize or reset_real_features: build the metric "
-                "with the settings the states were made with"
+                "max_positions, feature_images, classes, reference, preprocessing, normalize or reset_real_features: "
+                "build the metric with the settings the states were made with"
             )
 
     def __hash__(self) -> int:

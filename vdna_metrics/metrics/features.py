@@ -102,7 +102,9 @@ class FeatureDistanceMetric(DistanceMetric):
         return {**super()._shown(), "feature_images": self.feature_images}
 
     def _state_settings(self) -> tuple[Any, ...]:
-        return (*super()._state_settings(), self.feature_images)
+        """Those of one network and size are alike, whatever is computed of them: a collection keeps them once."""
+        _, *settings = super()._state_settings()
+        return (FeatureSample.kind, *settings, self.feature_images, self.distance.arity)
 
     def _features(self) -> Pair:
         """Features of real and generated images, of one layer."""
@@ -209,13 +211,18 @@ class KernelInceptionDistance(_PairMetric):
         feature_images: int = SAMPLE,
         **options: Any,
     ) -> None:
-        for what, value, least in (("subsets", subsets, 1), ("subset_size", subset_size, 2), ("degree", degree, 1)):
+        counts = ("subsets", subsets, 1), ("subset_size", subset_size, 2), ("degree", degree, 1), ("seed", seed, 0)
+        for what, value, least in counts:
             check_count(what, value, least)
+        PolynomialKernel(degree, gamma, coef)  # checks them
+        for name, instead in (("extractor", "feature"), ("weights_path", "feature_extractor_weights_path")):
+            if name in options:
+                raise TypeError(f"this metric has torchmetrics' arguments: expected {instead}=, got {name}=")
         extractor: ExtractorLike
         if isinstance(feature, str | ExtractorSpec | FeatureExtractor):
             if not antialias:
                 raise ValueError("antialias=False is for a number of neurons; extractors say how they resize")
-            extractor, options = feature, {"weights_path": feature_extractor_weights_path, **options}
+            extractor, options = feature, {**options, "weights_path": feature_extractor_weights_path}
         else:
             extractor, layer = inception_extractor(
                 feature, normalize, input_img_size, feature_extractor_weights_path, antialias
@@ -246,7 +253,7 @@ class KernelDistance(_PairMetric):
     Args:
         extractor: as in `DistanceMetric`.
         kernel: ``"polynomial"``, ``"cmmd"``, or a `Kernel` such as ``RBFKernel(sigma)``.
-        biased: whether an image counts as a pair with itself.
+        biased: whether an image counts as a pair with itself; by default only for CMMD, which is so by definition.
         feature_images: at most so many images of a side have their features kept.
 
     Raises:
@@ -273,14 +280,16 @@ class KernelDistance(_PairMetric):
         extractor: ExtractorLike = "fid_inception",
         *,
         kernel: str | Kernel = "polynomial",
-        biased: bool = False,
+        biased: bool | None = None,
         feature_images: int = SAMPLE,
         **options: Unpack[DistanceMetricOptions],
     ) -> None:
-        if isinstance(kernel, str) and kernel not in ("polynomial", "cmmd"):
+        if not callable(kernel) and kernel not in ("polynomial", "cmmd"):
             raise ValueError(f"kernel must be 'polynomial', 'cmmd' or a Kernel, got {kernel!r}")
+        if kernel == "cmmd" and biased is False:
+            raise ValueError("CMMD counts an image as a pair with itself: expected biased=True or none, got False")
         super().__init__(extractor, feature_images=feature_images, **options)
-        self.kernel, self.biased = kernel, biased
+        self.kernel, self.biased = kernel, kernel == "cmmd" if biased is None else biased
 
     def _measured(self, real: Tensor, generated: Tensor) -> Pair:
         if self.kernel == "cmmd":
@@ -533,13 +542,16 @@ class InceptionScore(FeatureDistanceMetric):
     order they came in does not matter.
 
     Args:
-        normalize: whether images are floats in [0, 1] instead of uint8.
+        feature: ``"logits_unbiased"``, of the FID Inception, for which images are resized as TensorFlow 1 did, as for
+            tables; an FID Inception that resizes otherwise, its name or its spec; or a ``torch.nn.Module`` that takes
+            the images as they are given and returns logits ``[N, classes]``.
         splits: how many.
-        extractor: an FID Inception; by default resized as TensorFlow 1 did, as tables are.
+        normalize: whether images are floats in [0, 1] instead of uint8.
         feature_images: at most so many images have their features kept.
         options: of `DistanceMetric`, but a reference.
 
     Raises:
+        TypeError: when ``feature`` is neither a module nor an extractor.
         ValueError: for another network, fewer images than splits, or a reference.
 
     Source:
@@ -550,22 +562,28 @@ class InceptionScore(FeatureDistanceMetric):
 
     def __init__(
         self,
-        normalize: bool = False,
+        feature: str | ExtractorSpec | FeatureExtractor | nn.Module = "logits_unbiased",
         splits: int = 10,
+        normalize: bool = False,
         *,
-        extractor: ExtractorLike = "fid_inception_legacy_tensorflow",
         feature_images: int = 50_000,
         **options: Any,
     ) -> None:
         check_count("splits", splits)
+        if isinstance(feature, str | ExtractorSpec | FeatureExtractor):
+            own, extractor = False, "fid_inception_legacy_tensorflow" if feature == "logits_unbiased" else feature
+        elif isinstance(feature, nn.Module):
+            own, (extractor, _) = True, inception_extractor(feature, normalize, (3, 299, 299), None, True)
+        else:
+            raise TypeError(f"feature must be 'logits_unbiased', an extractor or a module of logits, got {feature!r}")
         super().__init__(extractor, feature_images=feature_images, normalize=normalize, **options)
         head = getattr(self.extractor.network, "fc", None)
-        if not isinstance(head, nn.Linear) or head.in_features != self.layout.total:
+        if not own and (not isinstance(head, nn.Linear) or head.in_features != self.layout.total):
             raise ValueError(
-                f"InceptionScore needs the FID Inception, whose fc takes its pooled features, got "
-                f"{self.extractor_name!r}"
+                f"InceptionScore needs the FID Inception, whose fc takes its pooled features, or a module that returns "
+                f"logits, got {self.extractor_name!r}"
             )
-        self.splits = splits
+        self.splits, self._gives_logits = splits, own
 
     def compute(self) -> Pair:  # type: ignore[override]
         """Mean and standard deviation over splits.
@@ -576,6 +594,7 @@ class InceptionScore(FeatureDistanceMetric):
         """
         (generated,) = self._checked_sides().values()
         (features,) = cast(FeatureSample, generated.distribution).features().values()
-        weight = cast(nn.Linear, self.extractor.network.fc).weight.detach().to(features)
-        mean, deviation = inception_score(features @ weight.T, splits=self.splits, correction=min(1, self.splits - 1))
+        if not self._gives_logits:
+            features = features @ cast(nn.Linear, self.extractor.network.fc).weight.detach().to(features).T
+        mean, deviation = inception_score(features, splits=self.splits, correction=min(1, self.splits - 1))
         return self._as_result(mean), self._as_result(deviation)
