@@ -12,6 +12,7 @@ EXPERIMENT_ARGS ?=
 EXAMPLE_ARGS ?= --small
 
 BIN := $(VENV)/bin
+MALLOC := MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_MMAP_THRESHOLD_=4000000000
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: demo test test-cpus replay fuzz faults check-versions lint audit format docs bench experiments examples clean
@@ -20,8 +21,9 @@ demo: $(VENV)/.installed
 	$(BIN)/vdna-metrics demo
 
 test: $(VENV)/.installed-test
-	@# One thread a worker; and glibc keeps freed activations, which is several times as fast as asking for them again.
-	OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@# One thread a worker; and glibc keeps freed activations, which is several times as fast as asking for them again. Of
+	@# its two thresholds one alone would switch off how it adapts the other, and map and fault each activation anew.
+	OMP_NUM_THREADS=1 $(MALLOC) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What is computed, in the last bits of other CPUs: kernels of torch, oneDNN, MKL and OpenBLAS without AVX-512, then
 # without AVX; CPUS names one of both.
@@ -30,7 +32,7 @@ on_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTI
 on_default := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem
 test-cpus: $(VENV)/.installed-test replay
 	@set -e; $(foreach cpu,$(CPUS),echo "== $(cpu)"; \
-		$(on_$(cpu)) OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=4000000000 \
+		$(on_$(cpu)) OMP_NUM_THREADS=1 $(MALLOC) \
 		$(BIN)/python -m pytest -q --no-header -m 'not slow' $(PYTEST_ARGS) $(CPU_TESTS);)
 
 # A leaderboard that is checked in, computed again on both CPUs; a number that differs by more than 0.001 is an error.

@@ -103,7 +103,8 @@ print("Python", sys.version.split()[0], *(f"{{name}} {{known.version(name)}}" fo
             _run([str(python), "-m", "vdna_metrics", "demo"], cwd=folder)
     if pytest_args is not None:
         # As `make test` does.
-        settings = {"OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
+        kept = {"MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+        settings = {"OMP_NUM_THREADS": "1", **kept}
         _run([str(python), "-m", "pytest", "-p", "no:cacheprovider", *pytest_args], settings=settings)
 
 
