@@ -166,6 +166,16 @@ def make_leaderboard(
     )
 
 
+def reaching_the_floor(leaderboard: Leaderboard) -> Leaderboard:
+    """The same with intervals of the first generator that reach down to 0."""
+    first = leaderboard.generators[0].name
+    scores = [
+        replace(each, estimate=replace(each.estimate, low=0.0)) if each.generator == first and each.estimate else each
+        for each in leaderboard.scores
+    ]
+    return replace(leaderboard, scores=tuple(scores))
+
+
 def with_outside(leaderboard: Leaderboard) -> Leaderboard:
     """The same with what people and an Elo say, FDr^k, and two networks that disagree on two pairs."""
     names = [entry.name for entry in leaderboard.generators]

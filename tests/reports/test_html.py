@@ -12,7 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers.dnas import make_dna
-from helpers.leaderboards import NAMES, make_diagnoses, make_evidence, make_leaderboard, with_outside, without_estimates
+from helpers.leaderboards import (
+    NAMES,
+    make_diagnoses,
+    make_evidence,
+    make_leaderboard,
+    reaching_the_floor,
+    with_outside,
+    without_estimates,
+)
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
 from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
@@ -66,7 +74,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def small() -> tuple[Leaderboard, Evidence]:
     """Three generators, one network, two metrics, with evidence."""
-    leaderboard = make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["emd", "lfd"])
+    leaderboard = reaching_the_floor(make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["emd", "lfd"]))
     return leaderboard, make_evidence(leaderboard)
 
 

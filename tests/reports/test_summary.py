@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.leaderboards import NAMES, make_diagnoses, make_leaderboard
+from helpers.leaderboards import NAMES, make_diagnoses, make_leaderboard, reaching_the_floor
 from helpers.toy_distances import registered_toys
 
 from vdna_metrics.leaderboard.record import Leaderboard
@@ -72,10 +72,10 @@ def test_a_fault_of_the_first_is_told_at_once() -> None:
 
 
 def test_the_floor_is_reached_or_not() -> None:
-    """Sets within two deviations of the floor are named; else how many times it the nearest is."""
-    assert "Real images score 5.00 before correction at n = 200 (noise floor): “photographs” cannot be told" in _said(
-        LEADERBOARD
-    )
+    """Sets within two deviations of the floor, and of 0 by their interval, are named; else how many times it it is."""
+    start = "Real images score 5.00 before correction at n = 200 (noise floor)"
+    assert f"{start}: “photographs” cannot be told" in _said(reaching_the_floor(LEADERBOARD))
+    assert f"{start}; the nearest set is at 1.1 times that." in _said(LEADERBOARD)
     lower = tuple(replace(floor, value=floor.value / 2, spread=0.0) for floor in LEADERBOARD.floors)
     assert "the nearest set is at 2.1 times that." in _said(replace(LEADERBOARD, floors=lower))
 

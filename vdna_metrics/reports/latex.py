@@ -10,7 +10,7 @@ from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.leaderboard.record import Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed
-from vdna_metrics.reports.summary import has_interval, percent, score_text
+from vdna_metrics.reports.summary import has_interval, inside, percent, score_text
 from vdna_metrics.text import printable
 
 
@@ -99,15 +99,14 @@ def _cells(column: _TableColumn, generator: str) -> list[str]:
 
 
 def _error(score: Score) -> str:
-    """Half the width of the interval, or how far its ends are from the corrected value, of which one may be cut."""
+    """Half the width of the interval, or how far its ends are from the number, of which one may be cut."""
     each = score.estimate
     if each is None or each.low is None or each.high is None:
         raise ValueError(f"the {score.metric} of {score.generator} has no interval")
     places = decimals(each.value, each.standard_error)
-    up, down = fixed(each.high - each.corrected, places), fixed(each.corrected - each.low, places)
-    if up == down:
-        return rf"$\pm$ {up}"
-    return rf"$^{{+{up}}}_{{-{down}}}$".replace("-−", "+")
+    number = inside(each)
+    up, down = fixed(each.high - number, places), fixed(number - each.low, places)
+    return rf"$\pm$ {up}" if up == down else rf"$^{{+{up}}}_{{-{down}}}$"
 
 
 def _caption(leaderboard: Leaderboard, columns: Sequence[_TableColumn]) -> str:

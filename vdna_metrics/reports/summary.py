@@ -98,9 +98,11 @@ def interval_text(estimate: Estimate | None) -> tuple[str, str] | None:
 
 
 def at_floor(score: Score, floor: FloorRecord) -> bool:
-    """Whether a plain value is within two deviations of what real images score, or better."""
-    best = find_column(score.metric).sort_key
-    return best(score.value) <= best(floor.value) + 2 * floor.spread
+    """Whether a plain value is within two deviations of what real images score, or better, and its interval too."""
+    column, estimate = find_column(score.metric), score.estimate
+    best, least = column.sort_key, column.distance.neutral
+    apart = estimate is not None and estimate.low is not None and least is not None and estimate.low > least
+    return best(score.value) <= best(floor.value) + 2 * floor.spread and not apart
 
 
 def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: Column) -> str:

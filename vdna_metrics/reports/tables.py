@@ -12,7 +12,7 @@ from vdna_metrics.leaderboard.rows import COLUMNS, FDR, rows_of
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
 from vdna_metrics.reports.networks import dispute_sentences, order_sentences, ratio_sentences, ratio_table
 from vdna_metrics.reports.outside import outside_agreement_table, outside_sentences, outside_table
-from vdna_metrics.reports.summary import has_interval, interval_text, percent, runs_sentences, score_text
+from vdna_metrics.reports.summary import has_interval, inside, interval_text, percent, runs_sentences, score_text
 from vdna_metrics.text import printable
 
 _NUMBERS = ("n", "value", "corrected", "plain")
@@ -98,7 +98,7 @@ def runs_table(leaderboard: Leaderboard, network: str, metric: str) -> tuple[lis
     """
     rows = []
     for record in leaderboard.runs_of(network, metric):
-        each, value = record.estimate, record.estimate.corrected
+        each, value = record.estimate, inside(record.estimate)
         places = decimals(value, each.standard_error)
         spreads = [record.between, record.resampling]
         row = {
