@@ -13,7 +13,7 @@ from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings,
 from vdna_metrics.leaderboard.plan import named_sources
 from vdna_metrics.leaderboard.runs import Run, run_of
 from vdna_metrics.reports import checkpoint_curve, leaderboard_markdown, write_report
-from vdna_metrics.reports.summary import runs_sentences
+from vdna_metrics.reports.summary import runs_sentences, summarise
 from vdna_metrics.reports.tables import runs_table
 
 
@@ -66,7 +66,7 @@ def test_runs_are_averaged_and_generators_compared(leaderboard: Leaderboard) -> 
     """A record a generator and checkpoint; the last checkpoint stands against the others."""
     records = leaderboard.runs_of("seeded_resnet18", "emd")
     assert {record.label: len(record.sets) for record in records} == {
-        "ours": 3, "theirs": 1, "long@1000": 1, "long@2000": 1, "long@10000": 1,
+        "ours": 3, "theirs": 1, "long@1k": 1, "long@2k": 1, "long@10k": 1,
     }  # fmt: skip
     ours = next(record for record in records if record.generator == "ours")
     values = [
@@ -81,11 +81,15 @@ def test_runs_are_averaged_and_generators_compared(leaderboard: Leaderboard) -> 
         for pair in leaderboard.run_pairs
         if (pair.network, pair.metric) == ("seeded_resnet18", "emd")
     }
-    assert pairs == {frozenset(pair) for pair in (("ours", "theirs"), ("ours", "long@10000"), ("theirs", "long@10000"))}
+    assert pairs == {frozenset(pair) for pair in (("ours", "theirs"), ("ours", "long@10k"), ("theirs", "long@10k"))}
     heads, rows = runs_table(leaderboard, "seeded_resnet18", "emd")
     assert heads[:3] == ["rank", "generator", "runs"]
-    assert [row[1] for row in rows if row[1].startswith("long")] == ["long@1000", "long@2000", "long@10000"]
+    assert [row[1] for row in rows if row[1].startswith("long")] == ["long@1k", "long@2k", "long@10k"]
     assert any("Runs of ours vary" in sentence for sentence in runs_sentences(leaderboard, "seeded_resnet18", "emd"))
+    best = min(
+        records, key=lambda record: (record.label not in ("ours", "theirs", "long@10k"), record.estimate.corrected)
+    )
+    assert summarise(leaderboard)[0].startswith(f"“{best.label}” has the smallest ")
 
 
 def test_they_are_kept_and_shown(leaderboard: Leaderboard, tmp_path: Path) -> None:

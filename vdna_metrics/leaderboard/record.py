@@ -263,6 +263,21 @@ class ClassRecord:
     n_reference: Count | None = None
 
 
+def run_label(generator: str, step: float | None) -> str:
+    """What the runs of a generator at one checkpoint are called together.
+
+    Examples:
+        >>> run_label("ours", None), run_label("ours", 10_000.0), run_label("ours", 1.5e6), run_label("ours", 1234.0)
+        ('ours', 'ours@10k', 'ours@1.5M', 'ours@1234')
+    """
+    if step is None:
+        return generator
+    scale, unit = next(
+        ((scale, unit) for scale, unit in ((1e6, "M"), (1e3, "k")) if step and step % (scale / 10) == 0), (1, "")
+    )
+    return f"{generator}@{step / scale:.10g}{unit}"
+
+
 @dataclass(frozen=True)
 class RunsRecord:
     """A generator's mean over its training runs, at one checkpoint.
@@ -292,7 +307,7 @@ class RunsRecord:
     @property
     def label(self) -> str:
         """Name of the generator, with the step."""
-        return self.generator if self.step is None else f"{self.generator}@{self.step:.10g}"
+        return run_label(self.generator, self.step)
 
 
 @dataclass(frozen=True)

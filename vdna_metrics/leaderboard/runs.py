@@ -9,7 +9,7 @@ from typing import cast
 
 from vdna_metrics.analysis.uncertainty import JackknifedDistance, average_runs, between_runs, rank_intervals
 from vdna_metrics.dna.columns import Column
-from vdna_metrics.leaderboard.record import PairRecord, RunsRecord
+from vdna_metrics.leaderboard.record import PairRecord, RunsRecord, run_label
 
 _NAME = re.compile(r"(?P<generator>.+?)(@(?P<number>\d+(\.\d+)?)(?P<unit>[kKmM]?))?(?P<run> \(run \d+\))?", re.DOTALL)
 _UNITS = {"": 1, "k": 1e3, "m": 1e6}
@@ -30,7 +30,7 @@ class Run:
     @property
     def label(self) -> str:
         """What its runs are called together."""
-        return self.generator if self.step is None else f"{self.generator}@{self.step:.10g}"
+        return run_label(self.generator, self.step)
 
 
 def run_of(name: str) -> Run:

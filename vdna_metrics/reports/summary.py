@@ -8,7 +8,7 @@ from vdna_metrics.analysis.uncertainty import Estimate
 from vdna_metrics.analysis.uncertainty.estimates import LEAST_CLUSTERS
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.leaderboard.recommendation import recommend
-from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, Score, are_corrected
+from vdna_metrics.leaderboard.record import FloorRecord, Leaderboard, RunsRecord, Score, are_corrected
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, is_distance, listed, quoted, significant
 from vdna_metrics.reports.networks import dispute_summary
 from vdna_metrics.reports.outside import outside_sentences
@@ -29,14 +29,16 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     best = recommend(leaderboard)
     network, metric = best.network, best.metric
     scores, column = leaderboard.column(network, metric), find_column(metric)
-    sentences = [_first(leaderboard, scores, network, column), *_faults_of_first(leaderboard, scores)]
+    runs = leaderboard.runs_of(network, metric)
+    first = _first_of_runs(leaderboard, runs, column) if runs else _first(leaderboard, scores, network, column)
+    sentences = [first, *_faults_of_first(leaderboard, scores)]
     if len(leaderboard.columns) > 1:
         sentences.append(f"Report {column.title} in {quoted(network)}: {best.reason}.")
     if column.distance.bias is None or any(score.estimate is None for score in scores):
         sentences.append(_no_error_bars(leaderboard, scores, column))
     elif any(score.estimate is not None and score.estimate.low is None for score in scores):
         sentences.append(_withheld(scores, column))
-    elif len(scores) > 1:
+    elif len(scores) > 1 and not runs:
         sentences += _differences(leaderboard, network, metric)
     sentences += runs_sentences(leaderboard, network, metric)
     floor = leaderboard.floor(network, metric)
@@ -60,7 +62,7 @@ def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[
     pairs = [pair for pair in leaderboard.run_pairs if (pair.network, pair.metric) == (network, metric)]
     open_ = [f"{pair.a} against {pair.b}" for pair in pairs if pair.tied]
     if open_:
-        found.append(f"Inconclusive, since runs vary as much: {listed(open_)}.")
+        found.append(f"Inconclusive: {listed(open_)}. Runs, and the chance of their images, explain the difference.")
     return found
 
 
@@ -131,6 +133,23 @@ def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: 
     if rivals:
         return f"{name} {tied}, but is tied with {listed(rivals)}."
     return f"{name} {first if len(scores) > 1 else alone}."
+
+
+def _first_of_runs(leaderboard: Leaderboard, runs: list[RunsRecord], column: Column) -> str:
+    """The best generator by the mean of its runs, or its last checkpoint: the best of several runs is chance."""
+    last = {record.generator: record for record in runs}  # in the order of their steps
+    best = min(last.values(), key=lambda record: column.sort_key(record.estimate.corrected))
+    number = fixed(inside(best.estimate), decimals(best.estimate.corrected, best.estimate.standard_error))
+    if (ends := interval_text(best.estimate)) is not None:
+        number += f" ({percent(leaderboard)} interval {ends[0]} to {ends[1]})"
+    what = "distance" if is_distance(column) else "value"
+    if len(best.sets) > 1:
+        what, number = f"mean {what}", f"{number} over {len(best.sets)} training runs"
+    kind = "the smallest" if is_distance(column) else "the best"
+    rivals = [quoted(each.label) for each in last.values() if each is not best and each.rank and each.rank[0] == 1]
+    tied = f", but is tied with {listed(rivals)}" if rivals else ""
+    by = f"by {column.title} in {quoted(best.network)}"
+    return f"{quoted(best.label)} has {kind} {what} from {quoted(leaderboard.reference.name)}: {number}, {by}{tied}."
 
 
 def _faults_of_first(leaderboard: Leaderboard, scores: list[Score]) -> list[str]:
