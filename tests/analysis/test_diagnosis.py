@@ -170,6 +170,13 @@ def test_copies_and_repeats_are_counted_above_chance() -> None:
     assert _names(diagnose(DiagnosedSet(account=reference.account), DiagnosedSet(account=chance))) == []
 
 
+def test_repeated_images_tell_once_what_they_tell() -> None:
+    """What 100 images would be blurred by, 4 of them 25 times each are by chance."""
+    blurred = DiagnosedSet(_pixels(100, 1, sharpness=-1.0), account=_account(np.arange(100, dtype=np.uint64)))
+    few = replace(blurred, account=_account(np.repeat(np.arange(4, dtype=np.uint64), 25)))
+    assert [_names(diagnose(REFERENCE, each)) for each in (blurred, few)] == [["blur"], ["repeats"]]
+
+
 def test_what_is_not_there_is_said() -> None:
     """Without images of either side pixels are not looked at, and without features neither are kinds."""
     nothing = diagnose(DiagnosedSet(), DiagnosedSet(unseen="they are gone"))
