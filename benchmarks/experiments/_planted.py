@@ -52,17 +52,8 @@ def _whole(values: Any) -> Image:
     return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
-def _gaussian_noise(deviation: float) -> Change:
-    return lambda image, random: _whole(image + random.normal(0, deviation, image.shape))
-
-
-def _uniform_noise(most: float) -> Change:
-    return lambda image, random: _whole(image + random.uniform(-most, most, image.shape))
-
-
-def _poisson_noise(photons: float) -> Change:
-    """Of white so many."""
-    return lambda image, random: _whole(random.poisson(image / 255 * photons) * 255 / photons)
+def _gaussian_noise(deviation: float, channels: int = 3) -> Change:
+    return lambda image, random: _whole(image + random.normal(0, deviation, (*image.shape[:2], channels)))
 
 
 def _impulses(share: float) -> Change:
@@ -108,14 +99,14 @@ def _resized(factor: float, filter: Filters, reducing: Filters | None = None) ->
     return change
 
 
-def _resized_by_torch(factor: float) -> Change:
-    """Torch's bicubic kernel, which is another one than Pillow's where images are enlarged."""
+def _resized_by_torch(factor: float, mode: str = "bicubic", align_corners: bool = False) -> Change:
+    """Torch's kernels, which are others than Pillow's."""
 
     def change(image: Image, _: np.random.Generator) -> Image:
         x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
         size = [max(4, round(side / factor)) for side in x.shape[2:]]
         small = torch.nn.functional.interpolate(x, size, mode="area").round()
-        large = torch.nn.functional.interpolate(small, x.shape[2:], mode="bicubic", align_corners=False)
+        large = torch.nn.functional.interpolate(small, x.shape[2:], mode=mode, align_corners=align_corners)
         return _whole(large[0].permute(1, 2, 0).numpy())
 
     return change
@@ -135,8 +126,17 @@ def _disc(radius: float) -> Change:
     return lambda image, _: _convolved(image, kernel)
 
 
-def _diagonal(length: int) -> Change:
-    return lambda image, _: _convolved(image, np.eye(length))
+def _kernel(weights: NDArray[np.float64]) -> Change:
+    return lambda image, _: _convolved(image, weights)
+
+
+def _radii(reach: float) -> NDArray[np.float64]:
+    half = math.ceil(4 * reach)
+    return np.hypot(*np.mgrid[-half : half + 1, -half : half + 1])
+
+
+def _mixed(change: Change, share: float) -> Change:
+    return lambda image, random: _whole((1 - share) * image + share * change(image, random).astype(np.float64))
 
 
 def _repeatedly(change: Change, times: int) -> Change:
@@ -150,10 +150,6 @@ def _repeatedly(change: Change, times: int) -> Change:
 
 def _speckle(deviation: float) -> Change:
     return lambda image, random: _whole(image * (1 + random.normal(0, deviation, image.shape)))
-
-
-def _laplace_noise(scale: float) -> Change:
-    return lambda image, random: _whole(image + random.laplace(0, scale, image.shape))
 
 
 def _any_impulses(share: float) -> Change:
@@ -178,78 +174,186 @@ def _hue(degrees: float) -> Change:
     return change
 
 
-DEVELOPED: dict[str, dict[str, Sequence[Change]]] = {
-    "blur": {"Gaussian blur": [_filtered(ImageFilter.GaussianBlur(each)) for each in (0.5, 0.8, 1.5)]},
-    "noise": {
-        "Gaussian noise": [_gaussian_noise(each) for each in (2, 5, 12)],
-        "impulses": [_impulses(each) for each in (0.005, 0.01, 0.03)],
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """To make faults.
+
+    Args:
+        pixels: ways by fault, changes of three severities each.
+        again: what a copy or a repeat differs by.
+        few: what few images that make a set are changed by.
+        kept: share of the kinds that are left, of three severities.
+        rest: share of the other kinds' images that are left.
+    """
+
+    pixels: dict[str, dict[str, Sequence[Change]]]
+    again: dict[str, Change]
+    few: Change
+    kept: tuple[float, float, float]
+    rest: float = 0.0
+
+
+def _linear_noise(deviation: float) -> Change:
+    def change(image: Image, random: np.random.Generator) -> Image:
+        linear = (image / 255) ** 2.2 + random.normal(0, deviation, image.shape)
+        return _whole(255 * np.clip(linear, 0, 1) ** (1 / 2.2))
+
+    return change
+
+
+def _hot_pixels(share: float) -> Change:
+    """White in one channel."""
+
+    def change(image: Image, random: np.random.Generator) -> Image:
+        hit = random.random(image.shape[:2]) < share
+        channel = random.integers(0, 3, image.shape[:2])[..., None] == np.arange(3)
+        return np.where(hit[..., None] & channel, 255, image).astype(np.uint8)
+
+    return change
+
+
+def _sepia(image: Image, _: np.random.Generator) -> Image:
+    return _whole(image @ np.array([[0.393, 0.349, 0.272], [0.769, 0.686, 0.534], [0.189, 0.168, 0.131]]))
+
+
+def _turned_chroma(degrees: float) -> Change:
+    """In the plane of I and Q, whose axes have one length."""
+    to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    whole = np.linalg.inv(to_yiq) @ turn @ to_yiq
+    return lambda image, _: _whole(image @ whole.T)
+
+
+def _split_tones(levels: float) -> Change:
+    """Bluer shadows, yellower lights."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        light = image.mean(2, keepdims=True) / 127.5 - 1
+        return _whole(image + levels * light * np.array([0.5, 0, -1]))
+
+    return change
+
+
+def _splines(factor: float) -> Change:
+    def change(image: Image, _: np.random.Generator) -> Image:
+        from scipy.ndimage import zoom
+
+        whole = PillowImage.fromarray(image)
+        small = np.asarray(whole.resize([max(4, round(side / factor)) for side in whole.size], Filters.BOX))
+        scale = [large / side for large, side in zip(image.shape, small.shape, strict=True)]
+        return _whole(zoom(small.astype(np.float64), scale, order=3, mode="nearest", grid_mode=True))
+
+    return change
+
+
+def _augmented(image: Image, random: np.random.Generator) -> Image:
+    """Flipped or not, moved, lighter or darker; not resized, which is a fault of its own."""
+    image = image[:, ::-1] if random.random() < 0.5 else image
+    by = [int(random.integers(-side // 8, side // 8 + 1)) for side in image.shape[:2]]
+    padded = np.pad(image, [*((abs(each), abs(each)) for each in by), (0, 0)], mode="reflect")
+    top, left = (abs(each) + each for each in by)
+    moved = padded[top : top + image.shape[0], left : left + image.shape[1]]
+    return _whole(moved * random.uniform(0.9, 1.1))
+
+
+def _moved_and_tinted(image: Image, random: np.random.Generator) -> Image:
+    """Moved around the borders; channels each lighter or darker."""
+    by = [int(random.integers(-side // 6, side // 6 + 1)) for side in image.shape[:2]]
+    return _whole(np.roll(image, by, (0, 1)) * random.uniform(0.92, 1.08, 3))
+
+
+DEVELOPED = Ways(
+    {
+        "blur": {
+            "Gaussian blur": [_filtered(ImageFilter.GaussianBlur(each)) for each in (0.5, 0.8, 1.5)],
+            "box blur": [_filtered(ImageFilter.BoxBlur(each)) for each in (0.5, 1, 2)],
+            "motion blur": [_motion(each) for each in (2, 3, 7)],
+            "median": [_filtered(ImageFilter.MedianFilter(each)) for each in (3, 5, 7)],
+            "disc blur": [_disc(each) for each in (0.8, 1.5, 3)],
+            "diagonal motion blur": [_kernel(np.eye(each)) for each in (2, 4, 8)],
+            "smoothed": [_repeatedly(_filtered(ImageFilter.SMOOTH_MORE), each) for each in (1, 2, 5)],
+        },
+        "noise": {
+            "Gaussian noise": [_gaussian_noise(each) for each in (2, 5, 12)],
+            "impulses": [_impulses(each) for each in (0.005, 0.01, 0.03)],
+            "speckle": [_speckle(each) for each in (0.04, 0.08, 0.2)],
+            "impulses of any level": [_any_impulses(each) for each in (0.01, 0.03, 0.08)],
+        },
+        "compression": {
+            "JPEG": [_encoded("JPEG", quality=each) for each in (45, 30, 15)],
+            "JPEG 4:4:4": [_encoded("JPEG", quality=each, subsampling=0) for each in (50, 25, 10)],
+            "WEBP": [_encoded("WEBP", quality=each) for each in (60, 30, 10)],
+            "WEBP, fast": [_encoded("WEBP", quality=each, method=0) for each in (50, 20, 5)],
+        },
+        "colour": {
+            "offsets": [_offset(each, 0, -each) for each in (10, 15, 25)],
+            "gains": [_gain(1 + each, 1, 1 - each) for each in (0.1, 0.15, 0.25)],
+            "gamma of channels": [_gamma(1 - each, 1, 1 + each) for each in (0.1, 0.2, 0.35)],
+            "tint": [_tint(each, 255, 190, 60) for each in (0.07, 0.12, 0.25)],
+            "temperature in linear light": [_temperature(each) for each in (0.2, 0.35, 0.6)],
+            "hue turned": [_hue(each) for each in (10, 18, 40)],
+            "offset of green": [_offset(0, each, 0) for each in (10, 16, 28)],
+        },
+        "resized": {
+            "bicubic": [_resized(each, Filters.BICUBIC) for each in (1.5, 2, 4)],
+            "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.5, 2, 4)],
+            "bilinear": [_resized(each, Filters.BILINEAR) for each in (1.4, 2, 3)],
+            "Lanczos": [_resized(each, Filters.LANCZOS) for each in (1.5, 2, 3)],
+            "torch bicubic": [_resized_by_torch(each) for each in (1.6, 2, 3.5)],
+            "Hamming": [_resized(each, Filters.HAMMING) for each in (1.5, 2, 3)],
+            "bilinear from boxes": [_resized(each, Filters.BILINEAR, Filters.BOX) for each in (1.7, 2.4, 3.4)],
+            "nearest from nearest": [_resized(each, Filters.NEAREST) for each in (1.4, 2.2, 3.2)],
+        },
     },
-    "compression": {"JPEG": [_encoded("JPEG", quality=each) for each in (45, 30, 15)]},
-    "colour": {
-        "offsets": [_offset(each, 0, -each) for each in (10, 15, 25)],
-        "gains": [_gain(1 + each, 1, 1 - each) for each in (0.1, 0.15, 0.25)],
+    again={
+        "exact": _gain(1),
+        "flipped": lambda image, _: image[:, ::-1],
+        "saved again as JPEG": _encoded("JPEG", quality=92),
     },
-    "resized": {
-        "bicubic": [_resized(each, Filters.BICUBIC) for each in (1.5, 2, 4)],
-        "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.5, 2, 4)],
+    few=_augmented,
+    kept=(0.7, 0.5, 0.25),
+)
+"""With ways of the first two held-out runs."""
+
+HELD_OUT = Ways(
+    {
+        "blur": {
+            "binomial kernel": [_repeatedly(_kernel(np.outer([1, 2, 1], [1, 2, 1])), each) for each in (1, 3, 8)],
+            "exponential kernel": [_kernel(np.exp(-_radii(each) / each)) for each in (0.5, 0.9, 2)],
+            "a blur mixed in": [_mixed(_filtered(ImageFilter.GaussianBlur(2)), each) for each in (0.5, 0.7, 0.9)],
+        },
+        "noise": {
+            "grain of all channels": [_gaussian_noise(each, channels=1) for each in (3, 6, 15)],
+            "noise in linear light": [_linear_noise(each) for each in (0.005, 0.015, 0.05)],
+            "hot pixels": [_hot_pixels(each) for each in (0.01, 0.025, 0.06)],
+        },
+        "compression": {
+            "JPEG, twice": [_repeatedly(_encoded("JPEG", quality=each, subsampling=1), 2) for each in (42, 22, 9)],
+            "JPEG, flat tables": [_encoded("JPEG", qtables=[[each] * 64] * 2) for each in (24, 40, 80)],
+            "WEBP, slow": [_encoded("WEBP", quality=each, method=6) for each in (45, 25, 8)],
+        },
+        "colour": {
+            "sepia": [_mixed(_sepia, each) for each in (0.2, 0.35, 0.6)],
+            "chroma turned": [_turned_chroma(-each) for each in (14, 22, 45)],
+            "split tones": [_split_tones(each) for each in (10, 16, 30)],
+        },
+        "resized": {
+            "splines": [_splines(each) for each in (1.5, 2.3, 3)],
+            "bilinear, corners aligned": [_resized_by_torch(each, "bilinear", True) for each in (1.6, 2, 3)],
+            "bicubic from Lanczos": [_resized(each, Filters.BICUBIC, Filters.LANCZOS) for each in (1.8, 2.6, 4.5)],
+        },
     },
-}
-HELD_OUT: dict[str, dict[str, Sequence[Change]]] = {
-    "blur": {
-        "box blur": [_filtered(ImageFilter.BoxBlur(each)) for each in (0.5, 1, 2)],
-        "motion blur": [_motion(each) for each in (2, 3, 7)],
-        "median": [_filtered(ImageFilter.MedianFilter(each)) for each in (3, 5, 7)],
+    again={
+        "lighter": _gain(1.05),
+        "moved by a pixel": lambda image, _: np.pad(image, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1],
+        "WEBP": _encoded("WEBP", quality=90),
     },
-    "noise": {
-        "uniform noise": [_uniform_noise(each) for each in (4, 8, 20)],
-        "Poisson noise": [_poisson_noise(each) for each in (3000, 800, 200)],
-        "salt and pepper": [_impulses(each) for each in (0.007, 0.02, 0.05)],
-    },
-    "compression": {
-        "JPEG 4:4:4": [_encoded("JPEG", quality=each, subsampling=0) for each in (50, 25, 10)],
-        "JPEG progressive 4:2:2": [
-            _encoded("JPEG", quality=each, subsampling=1, progressive=True) for each in (50, 25, 10)
-        ],
-        "WEBP": [_encoded("WEBP", quality=each) for each in (60, 30, 10)],
-    },
-    "colour": {
-        "gains of blue and green": [_gain(1, 1 - each / 2, 1 + each) for each in (0.12, 0.2, 0.35)],
-        "gamma of channels": [_gamma(1 - each, 1, 1 + each) for each in (0.1, 0.2, 0.35)],
-        "tint": [_tint(each, 255, 190, 60) for each in (0.07, 0.12, 0.25)],
-    },
-    "resized": {
-        "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.6, 2.5, 3)],
-        "bilinear": [_resized(each, Filters.BILINEAR) for each in (1.4, 2, 3)],
-        "Lanczos": [_resized(each, Filters.LANCZOS) for each in (1.5, 2, 3)],
-        "torch bicubic": [_resized_by_torch(each) for each in (1.6, 2, 3.5)],
-    },
-}
-HELD_OUT_AGAIN: dict[str, dict[str, Sequence[Change]]] = {
-    "blur": {
-        "disc blur": [_disc(each) for each in (0.8, 1.5, 3)],
-        "diagonal motion blur": [_diagonal(each) for each in (2, 4, 8)],
-        "smoothed": [_repeatedly(_filtered(ImageFilter.SMOOTH_MORE), each) for each in (1, 2, 5)],
-    },
-    "noise": {
-        "speckle": [_speckle(each) for each in (0.04, 0.08, 0.2)],
-        "Laplace noise": [_laplace_noise(each) for each in (2, 4, 10)],
-        "impulses of any level": [_any_impulses(each) for each in (0.01, 0.03, 0.08)],
-    },
-    "compression": {
-        "JPEG 4:2:0, optimised": [_encoded("JPEG", quality=each, subsampling=2, optimize=True) for each in (40, 20, 8)],
-        "WEBP, fast": [_encoded("WEBP", quality=each, method=0) for each in (50, 20, 5)],
-    },
-    "colour": {
-        "temperature in linear light": [_temperature(each) for each in (0.2, 0.35, 0.6)],
-        "hue turned": [_hue(each) for each in (10, 18, 40)],
-        "offset of green": [_offset(0, each, 0) for each in (10, 16, 28)],
-    },
-    "resized": {
-        "Hamming": [_resized(each, Filters.HAMMING) for each in (1.5, 2, 3)],
-        "bilinear from boxes": [_resized(each, Filters.BILINEAR, Filters.BOX) for each in (1.7, 2.4, 3.4)],
-        "nearest from nearest": [_resized(each, Filters.NEAREST) for each in (1.4, 2.2, 3.2)],
-    },
-}
+    few=_moved_and_tinted,
+    kept=(0.6, 0.4, 0.2),
+    rest=0.1,
+)
+"""Of the third run."""
 
 
 # -------------------------------------------------------------------------------------------------------------- boards
@@ -278,28 +382,26 @@ class Board:
 
     Args:
         name: of the board.
-        held_out: whether thresholds were chosen before it was run.
         reference: the real images.
         pool: images of the same kind that are not in the reference.
         n: images a set.
         fine: number of sets without a fault.
         network: that knows what images show, for clusters; not that of the diagnosis.
-        kinds: of faults of pixels.
+        ways: to make faults.
     """
 
     name: str
-    held_out: bool
     reference: Drawn
     pool: Drawn
     n: int
     fine: int
     network: FeatureExtractor
-    kinds: dict[str, dict[str, Sequence[Change]]]
+    ways: Ways
 
     def sets(self) -> Iterator[PlantedSet]:
         """All sets, drawn with a seed each."""
         yield from self.without_fault()
-        for fault in self.kinds:
+        for fault in self.ways.pixels:
             yield from self.of_pixels(fault)
         yield from self.of_content()
         yield from self.mixed()
@@ -311,7 +413,7 @@ class Board:
 
     def of_pixels(self, fault: str) -> Iterator[PlantedSet]:
         """Draws of the pool, changed."""
-        kinds = self.kinds[fault]
+        kinds = self.ways.pixels[fault]
         for place, (kind, severities) in enumerate(kinds.items()):
             for severity, change in enumerate(severities):
                 images = _changed(self._draw(10 * place + severity, fault), change)
@@ -334,50 +436,43 @@ class Board:
     def of_content(self) -> Iterator[PlantedSet]:
         """Missing kinds, copies, repeats."""
         classes = sorted({_class(name) for name in self.pool.names})
-        shares = (0.7, 0.5, 0.25)
-        for severity, share in enumerate(shares):
+        of_class = [_class(name) for name in self.pool.names]
+        how = "rare" if self.ways.rest else "missing"
+        for severity, share in enumerate(self.ways.kept):
             if len(classes) > _SPLITS:
                 kept = set(stream_of(self.name, severity).permutation(classes)[: round(share * len(classes))])
-                some = [place for place, name in enumerate(self.pool.names) if _class(name) in kept]
-                yield self._planted(
-                    ("collapse",), "classes are missing", severity, self._draw(severity, source=_some(self.pool, some))
-                )
-            if self.held_out or len(classes) <= _SPLITS:
-                order = np.argsort(self._clusters, kind="stable")
-                nearest = order[: max(self.n // 2, round(share * len(order)))].tolist()
-                yield self._planted(
-                    ("collapse",),
-                    "clusters are missing",
-                    severity,
-                    self._draw(severity, "clusters", source=_some(self.pool, nearest)),
-                )
+                images = self._lacking([name in kept for name in of_class], severity)
+                yield self._planted(("collapse",), f"classes are {how}", severity, images)
+            near = self._clusters <= np.sort(self._clusters)[max(self.n // 2, round(share * len(self.pool))) - 1]
+            images = self._lacking(near.tolist(), severity, "clusters")
+            yield self._planted(("collapse",), f"clusters are {how}", severity, images)
         for severity, share in enumerate((0.2, 0.08, 0.03)):
-            if self.held_out:
-                few = self._draw(severity, "augmented", n=max(2, round(share * self.n)))
-                repeated = [few[i % len(few)] for i in range(self.n)]
-                images = _changed(repeated, _augmented, numbered=True)
-                planted = self._planted(("collapse",), "few images, augmented", severity, images)
-                # They are the same images again, too.
-                yield replace(planted, also=(frozenset({"repeats"}), frozenset({"collapse", "repeats"})))
-        ways: dict[str, Change] = {"exact": lambda image, _: image}
-        if self.held_out:
-            ways |= {"flipped": lambda image, _: image[:, ::-1], "saved again as JPEG": _encoded("JPEG", quality=92)}
-        for way, change in ways.items():
+            few = self._draw(severity, "augmented", n=max(2, round(share * self.n)))
+            images = _changed([few[i % len(few)] for i in range(self.n)], self.ways.few, numbered=True)
+            planted = self._planted(("collapse",), "few images, changed", severity, images)
+            # They are the same images again, too.
+            yield replace(planted, also=(frozenset({"repeats"}), frozenset({"collapse", "repeats"})))
+        for way, change in self.ways.again.items():
             for severity, share in enumerate((0.1, 0.25, 0.6)):
                 n = round(share * self.n)
                 copied = _changed(self._draw(severity, way, source=self.reference, n=n), change)
                 yield self._planted(("copies",), f"copies, {way}", severity, [*copied, *self._draw(severity, way)[n:]])
-        for severity, share in enumerate((0.1, 0.25, 0.6)):
-            images = self._draw(severity, "repeats")
-            n = round(share * self.n)
-            yield self._planted(("repeats",), "repeats, exact", severity, [*images[:-n], *images[:n]])
-            if self.held_out:
-                again = _changed(images[:n], _encoded("JPEG", quality=92))
-                yield self._planted(("repeats",), "repeats, saved again as JPEG", severity, [*images[:-n], *again])
+                images = self._draw(severity, "repeats", way)
+                again = _changed(images[:n], change)
+                yield self._planted(("repeats",), f"repeats, {way}", severity, [*images[:-n], *again])
+
+    def _lacking(self, kept: Sequence[bool], seed: int, *of: str) -> list[tuple[str, Image]]:
+        """Images of the kinds that are kept, and as few of the others as are left."""
+        sides = [_some(self.pool, [place for place, each in enumerate(kept) if each == side]) for side in (True, False)]
+        rare = round(self.ways.rest * self.n * len(sides[1]) / len(self.pool))
+        return [
+            *self._draw(seed, *of, source=sides[0], n=self.n - rare),
+            *self._draw(seed, *of, source=sides[1], n=rare),
+        ]
 
     def mixed(self) -> Iterator[PlantedSet]:
         """Two faults, of middle severity."""
-        middle = {fault: next(iter(kinds.values()))[1] for fault, kinds in self.kinds.items()}
+        middle = {fault: next(iter(kinds.values()))[1] for fault, kinds in self.ways.pixels.items()}
         pairs = [
             ("blur", "noise"), ("blur", "colour"), ("blur", "compression"), ("noise", "colour"),
             ("resized", "noise"), ("resized", "colour"), ("resized", "compression"), ("colour", "compression"),
@@ -419,25 +514,15 @@ def _changed(images: Iterable[tuple[str, Image]], change: Change, *, numbered: b
     ]
 
 
-def _augmented(image: Image, random: np.random.Generator) -> Image:
-    """Flipped or not, moved, lighter or darker; not resized, which is a fault of its own."""
-    image = image[:, ::-1] if random.random() < 0.5 else image
-    by = [int(random.integers(-side // 8, side // 8 + 1)) for side in image.shape[:2]]
-    padded = np.pad(image, [*((abs(each), abs(each)) for each in by), (0, 0)], mode="reflect")
-    top, left = (abs(each) + each for each in by)
-    moved = padded[top : top + image.shape[0], left : left + image.shape[1]]
-    return _whole(moved * random.uniform(0.9, 1.1))
-
-
 def make_board(
     experiment: Experiment,
     name: str,
     source: ImageSource,
     n_reference: int,
     *,
-    kinds: dict[str, dict[str, Sequence[Change]]],
+    ways: Ways,
     n: int,
-    size: int | None = None,
+    part: Callable[[Image], Image] | None = None,
     seed: int = 0,
     after: int = 0,
 ) -> Board:
@@ -448,9 +533,9 @@ def make_board(
         name: of the board.
         source: of the images.
         n_reference: how many are the reference.
-        kinds: of faults of pixels, and with those that are held out more of the others.
+        ways: to make faults.
         n: images a set.
-        size: to which the middle square is resized; ``None`` takes its middle 256 pixels as they are.
+        part: of each image; `middle` by default.
         seed: of the draw.
         after: of which so many images are passed over.
     """
@@ -458,22 +543,28 @@ def make_board(
     n_reference, n, fine = (24, 12, 1) if quick else (n_reference, n, 12)
     drawn = draw(source, after + n_reference + (2 * n if quick else 1200), seed)
     some = select_images(drawn, range(0 if quick else after, len(drawn)))
-    images = tuple(_middle(pixels(some, place), size) for place in range(len(some)))
+    images = tuple((part or middle)(pixels(some, place)) for place in range(len(some)))
     held = Drawn(name, some.names, images)
     reference, pool = _some(held, range(n_reference)), _some(held, range(n_reference, len(held)))
     weights = experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors"
     network = create_extractor(_EXTRACTOR if quick else replace(mobilenetv2(weights), size=(96, 96)))
-    return Board(name, kinds is not DEVELOPED, reference, pool, n, fine, network, kinds)
+    return Board(name, reference, pool, n, fine, network, ways)
 
 
-def _middle(image: Image, size: int | None) -> Image:
+def middle(image: Image, size: int | None = None) -> Image:
     """The middle square, resized; without a size its middle 256 pixels, cut on the grid of JPEG's blocks."""
     side = min(image.shape[:2]) if size is not None else min(*image.shape[:2], 256)
     top, left = ((length - side) // 2 // 8 * 8 for length in image.shape[:2])
-    middle = image[top : top + side, left : left + side]
+    cut = image[top : top + side, left : left + side]
     if size is None:
-        return np.ascontiguousarray(middle)
-    return np.asarray(PillowImage.fromarray(middle).resize((size, size), Filters.BICUBIC))
+        return np.ascontiguousarray(cut)
+    return np.asarray(PillowImage.fromarray(cut).resize((size, size), Filters.BICUBIC))
+
+
+def margin(image: Image) -> Image:
+    """The first 80 pixels of the longer side, of which `middle` has none where that is longer by half."""
+    short = min(image.shape[:2]) // 8 * 8
+    return np.ascontiguousarray(image[:short, :80] if image.shape[1] >= image.shape[0] else image[:80, :short])
 
 
 # ----------------------------------------------------------------------------------------------------------- diagnoses

@@ -53,21 +53,26 @@ REFERENCE = DiagnosedSet(_pixels(300, 0))
         ({"sharpness": -0.5, "isolated": -2.0}, ["blur"]),
         ({"flat_noise": 1.0}, ["noise"]),
         ({"isolated": 1.0}, ["noise"]),
+        ({"flat_noise": 1.0, "dark_red_green": 1.5, "bright_red_green": 1.5}, ["noise"]),
         ({"flat_noise": -2.0, "isolated": -1.0}, []),
         ({"borders": 2.0, "grid": 3.0}, ["compression"]),
         ({"borders": 2.0, "grid": 3.0, "sharpness": -1.5}, ["compression"]),
         ({"borders": 2.0, "grid": 3.0, "sharpness": -4.0}, ["compression", "blur"]),
         ({"borders": -2.0, "grid": -3.0}, []),
         ({"grid": 3.0}, []),
+        ({"borders": 3.0, "grid": 2.0, "lines_of_bends": 9.0, "sharpness": -4.0}, ["resized"]),
         ({"quarters_of_bends": 2.0}, ["compression"]),
+        ({"quarters_of_bends": 14.0, "halves_of_steps": -7.0, "isolated": 1.0}, ["compression"]),
         ({"quarters_of_bends": 2.0, "sharpness": -3.0}, ["resized"]),
         ({"halves_of_steps": -2.0, "sharpness": -3.0}, ["resized"]),
-        ({"halves_of_steps": -20.0, "sharpness": 2.0}, ["resized"]),
+        ({"halves_of_steps": -20.0, "sharpness": 2.0, "isolated": -0.8}, ["resized"]),
         ({"lines_of_bends": 2.0, "sharpness": -3.0}, ["resized"]),
         ({"lines_of_bends": 2.0}, []),
         ({"sharpness": -3.0, "flat_noise": 2.0}, ["blur", "noise"]),
         ({"red_green": 1.5, "bright_red_green": 1.5}, ["colour"]),
         ({"saturation": -4.0}, ["colour"]),
+        ({"chroma_axis": 1.0}, ["colour"]),
+        ({"chroma_axis": 1.0, "sharpness": -3.0}, ["blur"]),
         ({"lightness": 2.0}, ["colour"]),
         ({"sharpness": -3.0, "blue_yellow": -2.0, "dark_blue_yellow": -2.0}, ["blur", "colour"]),
     ],
@@ -165,11 +170,22 @@ def test_copies_and_repeats_are_counted_above_chance() -> None:
     assert _names(diagnose(DiagnosedSet(account=reference.account), DiagnosedSet(account=chance))) == []
 
 
+def test_repeated_images_tell_once_what_they_tell() -> None:
+    """What 100 images would be blurred by, 4 of them 25 times each are by chance."""
+    blurred = DiagnosedSet(_pixels(100, 1, sharpness=-1.0), account=_account(np.arange(100, dtype=np.uint64)))
+    few = replace(blurred, account=_account(np.repeat(np.arange(4, dtype=np.uint64), 25)))
+    assert [_names(diagnose(REFERENCE, each)) for each in (blurred, few)] == [["blur"], ["repeats"]]
+
+
 def test_what_is_not_there_is_said() -> None:
     """Without images of either side pixels are not looked at, and without features neither are kinds."""
     nothing = diagnose(DiagnosedSet(), DiagnosedSet(unseen="they are gone"))
     assert nothing.sentence == (
-        "No fault that this looks for stands out. Pixels were not looked at: of the reference, there are no images at "
-        "hand. Missing kinds were not looked for, and copies only pixel by pixel: there are no features."
+        "Nothing could be looked at. Pixels were not looked at: of the reference, there are no images at hand. Missing "
+        "kinds, and copies that are not the same pixel by pixel, were not looked for: there are no features."
     )
+    hashed = DiagnosedSet(account=_account(np.arange(40, dtype=np.uint64)))
+    other = replace(hashed, account=_account(np.arange(100, 140, dtype=np.uint64)))
+    assert diagnose(hashed, other).found.endswith("pixel by pixel; nothing else could be looked at.")
+    assert diagnose(REFERENCE, replace(REFERENCE)).found == "No fault that this looks for stands out."
     assert diagnose(REFERENCE, DiagnosedSet(unseen="they are gone")).unseen[0].endswith("of this set, they are gone")

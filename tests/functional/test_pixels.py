@@ -77,6 +77,17 @@ def test_periods_of_interpolation_are_seen(picture: NDArray[np.uint8], factor: f
     assert abs(enlarged - plain) > 3 * abs(blurred - plain)
 
 
+def test_a_border_that_a_filter_leaves_is_no_period(picture: NDArray[np.uint8]) -> None:
+    """Pillow's kernels leave two pixels at each side as they are, where bends stay larger."""
+    smooth = ImageFilter.SMOOTH_MORE
+    cut, whole = Image.fromarray(picture[48:80, 48:80]), Image.fromarray(picture)
+    for _ in range(3):
+        cut, whole = cut.filter(smooth), whole.filter(smooth)
+    with_border, without = (_statistics(each) for each in (cut, whole.crop((48, 48, 80, 80))))
+    for name in ("halves_of_steps", "quarters_of_steps", "quarters_of_bends"):
+        assert with_border[name] == pytest.approx(without[name], abs=0.2)
+
+
 def test_colours_are_in_levels() -> None:
     """Lightness, saturation and both opponents of one colour; the darkest and brightest pixels are told apart."""
     image = np.full((32, 32, 3), (100, 60, 40), np.uint8)
@@ -87,6 +98,8 @@ def test_colours_are_in_levels() -> None:
     assert (found["bright_red_green"], found["bright_blue_yellow"]) == (10, 10)
     assert found["saturation"] == pytest.approx((24 * 60 + 4 * 20 + 4 * 15) / 32)
     assert found["red_green"] == pytest.approx((24 * 40 - 4 * 20 + 4 * 10) / 32)
+    powers = [24 * 40**2 + 4 * 20**2 + 4 * 10**2, 24 * 40**2 + 4 * 10**2]
+    assert found["chroma_axis"] == pytest.approx(np.log2(powers[0] / powers[1]), abs=1e-3)
 
 
 def test_the_middle_of_a_large_image_is_looked_at(picture: NDArray[np.uint8]) -> None:

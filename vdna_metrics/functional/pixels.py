@@ -14,7 +14,7 @@ PIXEL_STATISTICS = (
     *("flat_noise", "isolated"),
     *("borders", "grid"),
     *("halves_of_steps", "quarters_of_steps", "quarters_of_bends", "lines_of_steps", "lines_of_bends"),
-    *("lightness", "contrast", "saturation"),
+    *("lightness", "contrast", "saturation", "chroma_axis"),
     *("red_green", "blue_yellow", "dark_red_green", "dark_blue_yellow", "bright_red_green", "bright_blue_yellow"),
 )
 """Names of what `pixel_statistics` gives, in its order."""
@@ -31,6 +31,7 @@ _EDGES = 0.25  # of the blocks, those with most power in the middle band
 _FLAT = 0.1  # of the pixels
 _ISOLATED = 16.0  # levels
 _ENDS = 0.02  # of the pixels, the darkest and the brightest
+_BORDER = 3  # steps and bends at each side, where filters leave an image as it is, or pad it
 _WITHOUT_TRENDS = 9  # positions of a moving mean
 _LINES = 0.27  # cycles a pixel, from which on lines are looked for
 
@@ -50,11 +51,13 @@ def pixel_statistics(images: Tensor) -> Tensor:
     - ``borders``: log2 of second differences at the borders of 8 x 8 blocks over those in their middles. ``grid``: mean
       log2 of the power of the fine band in blocks moved by half a block, over that in blocks as they lie.
     - ``halves``, ``quarters``: log2 ratio of first (``steps``) or second (``bends``) differences at every second, or
-      every fourth, place inside blocks to those between. ``lines``: log2 of the largest line of their spectrum along
-      rows and columns, above 0.27 cycles a pixel, over the median there. Interpolation leaves such periods.
+      every fourth, place inside blocks to those between, away from the image's border. ``lines``: log2 of the
+      largest line of their spectrum along rows and columns, above 0.27 cycles a pixel, over the median there.
+      Interpolation leaves such periods.
     - ``lightness``, ``contrast``, ``saturation``: mean and deviation of ``y``, mean of ``max − min`` over channels, in
       levels. ``red_green``, ``blue_yellow``: means of ``R − G`` and ``B − (R + G)/2``, of all pixels, of the darkest
-      fiftieth, and of the brightest.
+      fiftieth, and of the brightest. ``chroma_axis``: log2 of the power of the former over that of the latter, which a
+      turned hue moves.
 
     Args:
         images: ``[N, 3, H, W]`` in [0, 255], at their own size, at least 16 pixels a side.
@@ -152,11 +155,13 @@ def _periods_along(luma: Tensor) -> list[Tensor]:
     """Along rows: borders; halves of steps; quarters of steps, of bends; lines of both."""
     profiles = [luma.diff(n=order, dim=2).abs().mean(1) for order in (1, 2)]  # [N, places]
     # Step k is between pixels k and k + 1 of a block, bend k at pixel k.
-    means = [
-        torch.stack([profile[:, (k - first) % _BLOCK :: _BLOCK].mean(1) for k in range(_BLOCK)]) + _STEP
+    steps, bends = (
+        torch.stack(
+            [profile[:, _BORDER + (k - first - _BORDER) % _BLOCK : -_BORDER : _BLOCK].mean(1) for k in range(_BLOCK)]
+        )
+        + _STEP
         for first, profile in enumerate(profiles)
-    ]
-    steps, bends = means
+    )
     pairs = (
         (bends[0] + bends[7], bends[3] + bends[4]),
         (steps[2] + steps[4], steps[3] + (steps[1] + steps[5]) / 2),
@@ -189,4 +194,5 @@ def _colours(x: Tensor, luma: Tensor) -> list[Tensor]:
     means = [opponent.mean(1) for opponent in opponents]
     means += [opponent.gather(1, of).mean(1) for of in (dark, bright) for opponent in opponents]
     saturation = (x.amax(1) - x.amin(1)).flatten(1).mean(1)
-    return [light.mean(1), light.std(1, correction=0), saturation, *means]
+    red_green, blue_yellow = (_log(opponent.square().mean(1)) for opponent in opponents)
+    return [light.mean(1), light.std(1, correction=0), saturation, red_green - blue_yellow, *means]

@@ -42,7 +42,9 @@ def colour_faults(
 
     told, signs, severity = list[str](), list[Sign](), 0.0
     for axis, words in _CASTS.items():
-        parts = {name: least(name) for name in (axis, f"dark_{axis}", f"bright_{axis}")}
+        # With noise, it makes the darkest and brightest pixels.
+        names = [axis] if "noise" in known else [axis, f"dark_{axis}", f"bright_{axis}"]
+        parts = {name: least(name) for name in names}
         sure = {
             name: difference
             for name, (difference, errors) in parts.items()
@@ -56,15 +58,21 @@ def colour_faults(
             severity = max(severity, abs(difference))
             signs += [shifts[name].sign(name) for name in sure]
     cast = bool(told)
+    moved = cast or known & {"blur", "resized", "noise", "compression"}
     ratios = {"saturation": limits.saturation, "contrast": limits.contrast}
     for name, limit in ratios.items():
-        if cast or known & {"blur", "resized", "noise", "compression"} or abs(least(name)[1]) < limits.tone_errors:
+        if moved or abs(least(name)[1]) < limits.tone_errors:
             continue
         ratio = (shifts[name].generated + 1) / (shifts[name].reference + 1)
         if abs(np.log2(ratio)) >= limit:
             told.append(f"{name} is {ratio:.2g} times the reference's")
             severity = max(severity, abs(shifts[name].difference))
             signs.append(shifts[name].sign(name))
+    difference, errors = least("chroma_axis")
+    if not moved and abs(errors) >= limits.tone_errors and abs(difference) >= limits.hue:
+        turned = f"reds and greens, over blues and yellows, are {2 ** (difference / 2):.2g} times the reference's"
+        told.append(f"hues are turned ({turned})")
+        signs.append(shifts["chroma_axis"].sign("chroma_axis"))
     difference, errors = least("lightness")
     if abs(errors) >= limits.tone_errors and abs(difference) >= limits.lightness:
         told.append(f"{'lighter' if difference > 0 else 'darker'} by {abs(difference):.0f} levels")

@@ -44,6 +44,11 @@ class Repeats:
         near = len(generated.features) - len(found.distinct)
         return cls(same, near, max(expected, found.expected), len(generated.features), found.distinct)
 
+    @property
+    def share(self) -> float:
+        """Of the images, that are like an earlier one."""
+        return max(self.pixels, self.near) / max(self.n_images, 1)
+
     def faults(self, limits: Thresholds) -> Iterator[Fault]:
         """A fault, where they are more than by chance."""
         number = max(self.pixels, self.near)
@@ -54,7 +59,7 @@ class Repeats:
             "repeats",
             f"Repeats: {number} of {self.n_images} images are an earlier one again{exact}, where by chance "
             f"at most {self.expected * self.n_images:.2g} would",
-            number / self.n_images,
+            self.share,
             (_count_sign("repeats", number, self.n_images, self.expected),),
         )
 

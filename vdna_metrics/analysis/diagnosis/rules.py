@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vdna_metrics.analysis.diagnosis.colours import colour_faults
 from vdna_metrics.analysis.diagnosis.copies import Repeats, copy_faults
 from vdna_metrics.analysis.diagnosis.kinds import missing_kinds
 from vdna_metrics.analysis.diagnosis.shifts import Shifts, pixel_faults
-from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Diagnosis, Fault, Thresholds
+from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Diagnosis, Fault, Looked, Thresholds
 from vdna_metrics.analysis.features import CopyReport
 from vdna_metrics.layout import check_type
 
@@ -58,6 +60,9 @@ def diagnose(
     for name, side in (("reference", reference), ("generated", generated)):
         check_type(name, side, DiagnosedSet)
     faults, unseen = list[Fault](), list[str]()
+    repeats = Repeats.of(reference, generated)
+    # An image tells once what it tells; of few that are repeated, chance would be a shift.
+    generated = replace(generated, dependence=generated.dependence / (1 - repeats.share))
     if reference.pixels is None or generated.pixels is None:
         whose, side = ("the reference", reference) if reference.pixels is None else ("this set", generated)
         unseen.append(f"Pixels were not looked at: of {whose}, {side.unseen}")
@@ -65,13 +70,20 @@ def diagnose(
         shifts = Shifts.of(reference, generated)
         faults += pixel_faults(shifts, thresholds, unseen)
         faults += colour_faults(shifts, reference, generated, {fault.name for fault in faults}, thresholds)
-    repeats = Repeats.of(reference, generated)
     faults += repeats.faults(thresholds)
     faults += copy_faults(reference, generated, copies, thresholds)
     if reference.features is None or generated.features is None:
-        unseen.append("Missing kinds were not looked for, and copies only pixel by pixel: there are no features")
+        unseen.append(
+            "Missing kinds, and copies that are not the same pixel by pixel, were not looked for: there are no features"
+        )
     elif moved := [fault for fault in faults if fault.name not in ("copies", "repeats")]:
         unseen.append(f"Missing kinds were not looked for: {moved[0].name} moves features too")
     else:
         faults += missing_kinds(reference.features, generated.features, repeats.distinct, thresholds, seed, unseen)
-    return Diagnosis(tuple(faults), tuple(unseen))
+    return Diagnosis(tuple(faults), tuple(unseen), _looked(reference, generated))
+
+
+def _looked(*sides: DiagnosedSet) -> Looked:
+    if all(side.pixels is not None for side in sides) or all(side.features is not None for side in sides):
+        return "images"
+    return "hashes" if all(side.account.pixels is not None for side in sides) else "nothing"

@@ -91,10 +91,9 @@ def pixel_faults(shifts: Shifts, limits: Thresholds, unseen: list[str]) -> Itera
         )
         return
     sharpness = shifts["sharpness"]
-    fewer = shifts.fell("isolated", limits.isolated, limits) and sharpness.deviations < 0
+    fewer = shifts.fell("isolated", limits.isolated, limits) and sharpness.errors < limits.errors
     blurred = shifts.fell("sharpness", limits.sharpness, limits) or fewer
-    both = min(shifts["borders"].errors, shifts["grid"].errors) >= limits.errors
-    of_eight = both and (shifts["borders"].deviations >= limits.borders or shifts["grid"].deviations >= limits.grid)
+    of_eight = shifts.rose("grid", limits.grid, limits) and shifts["borders"].errors >= limits.errors
     if of_eight:
         blurred = shifts.fell("sharpness", limits.sharpness_compressed, limits)
     periods = _periods(shifts, limits, compressed=of_eight, blurred=blurred)
@@ -128,7 +127,8 @@ def pixel_faults(shifts: Shifts, limits: Thresholds, unseen: list[str]) -> Itera
             abs(shifts[name].deviations),
             (sharpness.sign("sharpness"), shifts["isolated"].sign("isolated")),
         )
-    noisy = [name for name in ("flat_noise", "isolated") if shifts.rose(name, limits.noise, limits)]
+    of_noise = ("flat_noise",) if of_eight or of_four else ("flat_noise", "isolated")  # codecs ring about edges
+    noisy = [name for name in of_noise if shifts.rose(name, limits.noise, limits)]
     if noisy and not (periods and not blurred):
         strongest = max(noisy, key=lambda name: shifts[name].errors)
         what = "noise where images are flattest is" if strongest == "flat_noise" else "isolated pixels are"
@@ -151,20 +151,19 @@ _PERIODS = {
 
 def _periods(shifts: Shifts, limits: Thresholds, *, compressed: bool, blurred: bool) -> list[str]:
     """Statistics that tell of interpolation."""
-    least = {
+    if not blurred and shifts["isolated"].errors > -limits.errors:  # repeated pixels are not isolated, nor are blends
+        return []
+    places = {
         "halves_of_steps": limits.halves,
         "quarters_of_steps": limits.quarters,
         "quarters_of_bends": limits.quarters,
     }
-    lines = {"lines_of_bends": limits.bends, "lines_of_steps": limits.steps}
+    lines = dict.fromkeys(("lines_of_bends", "lines_of_steps"), limits.lines)
     if compressed:  # JPEG bends a block's quarters too
-        least = dict.fromkeys(("halves_of_steps", "quarters_of_steps"), limits.periods_compressed)
+        places = dict.fromkeys(("halves_of_steps", "quarters_of_steps"), limits.periods_compressed)
         lines = dict.fromkeys(lines, limits.periods_compressed)
-    found = [name for name, limit in least.items() if shifts.moved(name, limit, limits)]
-    found += [name for name, limit in lines.items() if shifts.rose(name, limit, limits)]
-    sure = dict.fromkeys(least, limits.repeated_pixels) | dict.fromkeys(lines, max(lines.values()))
-    alone = any(abs(shifts[name].deviations) >= sure[name] for name in found)
-    return found if blurred or alone else []
+    found = [name for name, limit in places.items() if shifts.moved(name, limit, limits)]
+    return found + [name for name, limit in lines.items() if shifts.rose(name, limit, limits)]
 
 
 def _ratio(shift: Shift) -> str:

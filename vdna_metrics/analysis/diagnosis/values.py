@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +10,12 @@ from vdna_metrics.analysis.features import Features
 from vdna_metrics.dna.account import ImageAccount
 
 FaultName = Literal["blur", "noise", "compression", "colour", "resized", "collapse", "copies", "repeats"]
-NO_FAULT = "No fault that this looks for stands out."
+Looked = Literal["images", "hashes", "nothing"]
+NO_FAULT: Mapping[Looked, str] = {
+    "images": "No fault that this looks for stands out.",
+    "hashes": "No image is one of the reference's, or another one, pixel by pixel; nothing else could be looked at.",
+    "nothing": "Nothing could be looked at.",
+}
 
 
 @dataclass(frozen=True)
@@ -27,20 +33,18 @@ class Thresholds:
         isolated: loss of isolated pixels, likewise: medians keep edges.
         sharpness_compressed: likewise, beside compression.
         noise: rise of noise in flat parts, or of isolated pixels.
-        borders: rise, of JPEG's blocks, where the grid rises too.
-        grid: likewise, where borders rise too.
+        grid: rise, of JPEG's blocks, where borders rise too.
         blocks_of_four: rise of quarters of bends without a loss of sharpness, as other codecs leave it.
         halves: of steps, either way, of enlargement.
         quarters: of steps or bends, likewise.
-        bends: rise of their lines.
-        steps: likewise; of either, without a loss of sharpness.
+        lines: rise, of steps or bends.
         periods_compressed: of all of these, beside compression.
-        repeated_pixels: of halves or quarters, without a loss of sharpness: pixels were repeated.
         colour: levels, of a cast.
         colour_errors: standard errors of two parts of a cast; half as many again of one alone.
         tone_errors: standard errors of saturation, contrast and lightness.
         saturation: log2 of the ratio.
         contrast: likewise.
+        hue: log2 of the ratio of two opponents' powers.
         lightness: levels.
         kinds: standard errors by which counts of kinds differ, and those of a loss of recall, added up.
         precision: share of the reference's own below which nothing is said of kinds.
@@ -55,20 +59,18 @@ class Thresholds:
     isolated: float = 1.2
     sharpness_compressed: float = 2.0
     noise: float = 0.5
-    borders: float = 0.8
-    grid: float = 1.5
+    grid: float = 2.5
     blocks_of_four: float = 0.8
-    halves: float = 0.7
-    quarters: float = 0.8
-    bends: float = 1.6
-    steps: float = 2.5
+    halves: float = 0.5
+    quarters: float = 1.0
+    lines: float = 1.4
     periods_compressed: float = 3.0
-    repeated_pixels: float = 8.0
     colour: float = 4.0
     colour_errors: float = 3.5
     tone_errors: float = 4.0
     saturation: float = 0.25
     contrast: float = 0.3
+    hue: float = 0.4
     lightness: float = 12.0
     kinds: float = 4.0
     precision: float = 0.5
@@ -119,23 +121,25 @@ class Diagnosis:
     Args:
         faults: those that stand out.
         unseen: what could not be looked for, and why, a sentence each without a full stop.
+        looked: at pixels or features of images, at hashes of their pixels alone, or at nothing.
     """
 
     faults: tuple[Fault, ...] = ()
     unseen: tuple[str, ...] = ()
+    looked: Looked = "images"
 
     @property
     def found(self) -> str:
         """The faults, for people."""
-        return " ".join(f"{fault.sentence}." for fault in self.faults) or NO_FAULT
+        return " ".join(f"{fault.sentence}." for fault in self.faults) or NO_FAULT[self.looked]
 
     @property
     def sentence(self) -> str:
         """Both, for people.
 
         Examples:
-            >>> print(Diagnosis(unseen=("Pixels were not looked at: no images of the reference",)).sentence)
-            No fault that this looks for stands out. Pixels were not looked at: no images of the reference.
+            >>> print(Diagnosis(unseen=("There are no images of the reference",), looked="nothing").sentence)
+            Nothing could be looked at. There are no images of the reference.
         """
         return " ".join([self.found, *(f"{unseen}." for unseen in self.unseen)])
 
