@@ -15,6 +15,9 @@ from vdna_metrics.layout import check_type
 THRESHOLDS = Thresholds()
 
 
+_IN_WORDS = {"resized": "enlargement", "colour": "a colour cast"}
+
+
 def diagnose(
     reference: DiagnosedSet,
     generated: DiagnosedSet,
@@ -77,7 +80,8 @@ def diagnose(
             "Missing kinds, and copies that are not the same pixel by pixel, were not looked for: there are no features"
         )
     elif moved := [fault for fault in faults if fault.name not in ("copies", "repeats")]:
-        unseen.append(f"Missing kinds were not looked for: {moved[0].name} moves features too")
+        what = _IN_WORDS.get(moved[0].name, moved[0].name)
+        unseen.append(f"Missing kinds were not looked for: {what} moves features too")
     else:
         faults += missing_kinds(reference.features, generated.features, repeats.distinct, thresholds, seed, unseen)
     return Diagnosis(tuple(faults), tuple(unseen), _looked(reference, generated))
