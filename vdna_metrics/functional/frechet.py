@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_tensors, to_float64
 
 # Smallest squared Cholesky pivot, relative to the largest entry, at which a covariance counts as well conditioned.
 _WELL_CONDITIONED = 1e-9
@@ -38,6 +38,7 @@ def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, 
         >>> neuron_frechet_distance(torch.tensor([0.0]), one, torch.tensor([3.0]), four)
         tensor([10.], dtype=torch.float64)
     """
+    check_tensors(mean_a, variance_a, mean_b, variance_b)
     shapes = {
         "mean_a": mean_a.shape,
         "variance_a": variance_a.shape,
@@ -137,6 +138,7 @@ def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Ten
         >>> covariance_factor(torch.tensor([[-1e-8]]), scale=1.0).shape
         torch.Size([1, 0])
     """
+    check_tensors(covariance)
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or covariance.shape[0] == 0:
         raise ValueError(f"a covariance must be [d, d] with d > 0, got {list(covariance.shape)}")
     if covariance.requires_grad and torch.is_grad_enabled():
@@ -241,6 +243,7 @@ def frechet_distance(
         tensor([[-1.,  0.],
                 [ 0., -1.]])
     """
+    check_tensors(mean_a, covariance_a, mean_b, covariance_b)
     sides = (mean_a, covariance_a, factor_a), (mean_b, covariance_b, factor_b)
     if mean_a.ndim != 1 or any(m.shape != mean_a.shape or c.shape != mean_a.shape * 2 for m, c, _ in sides):
         raise ValueError(
