@@ -95,19 +95,22 @@ def frechet_distance_ratio(values: Tensor, normalisers: Tensor, intervals: Tenso
     if not bool((values.isfinite() & normalisers.isfinite()).all()):
         raise ValueError(f"Expected finite distances, got values {values.tolist()}, normalisers {normalisers.tolist()}")
     for place, normaliser in enumerate(normalisers.tolist()):
-        if normaliser <= 0:
-            raise ValueError(
-                f"Expected normalisers above 0, got {normaliser:.6g} for network {place}: no ratio is defined"
-            )
-        low, high = (normaliser, normaliser) if intervals is None else intervals[place].tolist()
-        if not low <= high:  # NaN is not either
-            raise ValueError(f"Expected an interval from low to high, got {low:.6g} to {high:.6g} for network {place}")
-        if low <= 0:
-            raise ValueError(
-                f"Expected normalisers that differ from 0, got {normaliser:.6g} for network {place}, whose interval "
-                f"from {low:.6g} to {high:.6g} holds 0: no ratio is defined; take more validation images"
-            )
+        interval = (normaliser, normaliser) if intervals is None else intervals[place].tolist()
+        check_normaliser(normaliser, *interval, where=f"at index {place}")
     return (values / normalisers).mean()
+
+
+def check_normaliser(value: float, low: float, high: float, *, where: str) -> None:
+    """Raise ``ValueError``, which says where, for a normaliser that nothing can be divided by."""
+    if value <= 0:
+        raise ValueError(f"Expected normalisers above 0, got {value:.6g} {where}: no ratio is defined")
+    if not low <= high:  # NaN is not either
+        raise ValueError(f"Expected an interval from low to high, got {low:.6g} to {high:.6g} {where}")
+    if low <= 0:
+        raise ValueError(
+            f"Expected normalisers that differ from 0, got {value:.6g} {where}, whose interval from {low:.6g} to "
+            f"{high:.6g} holds 0: no ratio is defined; take more validation images"
+        )
 
 
 def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Tensor:
