@@ -289,6 +289,7 @@ def test_bins_and_ranges_that_the_reference_has_otherwise_are_refused() -> None:
         (["gen_a", "--reference", "real.npz", "--extractor", "other"], "this DNA was not made with this extractor"),
         (["gen_a", "--reference", "real", "--extractor", "tinny"], "did you mean 'tiny' or"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "no.pth"], "no such file: no.pth"),
+        (["gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "tiny=no.pth"], "no such file: no.pth"),
         (["gen_a", "--reference", "real", "--extractor", "tiny", "--layers", "frist"], "did you mean 'first'"),
         (["gen_a", "--reference", "real", "--extractor", "other", "--ranges", "ranges.npz"], "were not made with"),
     ],
