@@ -9,10 +9,10 @@ from helpers.commands import put_small_sources, run, run_json
 
 from vdna_metrics.cli.column_networks import group_by_network
 from vdna_metrics.dna import find_column
-from vdna_metrics.references.resolve import HeldDNA, held_dnas, with_network
+from vdna_metrics.references.resolve import HeldDNA, held_dnas
 
 
-def _groups(held: dict[str, list[HeldDNA]], columns: str, asked: str | None = None) -> dict[str | None, list[str]]:
+def _groups(held: dict[str, list[HeldDNA]], columns: str, asked: str | None = None) -> dict[str, list[str]]:
     _first, groups = group_by_network(held, [find_column(name) for name in columns.split(",")], asked)
     return {network: [column.name for column in mine] for network, mine in groups.items()}
 
@@ -34,10 +34,12 @@ def _held_of_bundled() -> dict[str, list[HeldDNA]]:
 
 
 def test_columns_without_a_network_take_the_only_one_that_serves_them_all() -> None:
-    """Of a name's networks the one with a DNA for each column; where several have them, none is chosen."""
+    """Of a name's networks the one with a DNA for each column; where several have them, how to say which is told."""
     held = _held(one="histogram", both="histogram,features", other="histogram,gaussian")
     assert _groups(held, "emd,kid") == {"both": ["emd", "kid"]}
-    assert _groups(held, "emd") == {None: ["emd"]}
+    say = r"emd of faces/train could be of one or both or other: say which, by --extractor one or faces/train@one for"
+    with pytest.raises(ValueError, match=say):
+        _groups(held, "emd")
     assert _groups(held, "emd", "other") == {"other": ["emd"]}
     assert _groups(_held(one="layer_gaussian", other="histogram"), "nfd") == {"one": ["nfd"]}
     assert _groups(_held_of_bundled(), "emd,kid,mind,vendi") == {"vdna_tiny": ["emd", "kid", "mind", "vendi"]}
@@ -69,7 +71,7 @@ def test_a_column_whose_network_a_reference_lacks_is_refused(asked: str | None) 
 def test_a_name_of_several_networks_is_scored_in_the_one_that_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The numbers are those of the name with the network; one that is left open says how to name it."""
+    """The numbers are those of the name with the network."""
     put_small_sources(tmp_path, monkeypatch)
     monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
     for network, kinds in (("tiny", "histogram,gaussian"), ("other", "gaussian")):
@@ -78,5 +80,3 @@ def test_a_name_of_several_networks_is_scored_in_the_one_that_serves(
     open_name, named = run_json(*words, "cats/train"), run_json(*words, "cats/train@tiny")
     assert open_name["extractor"] == "tiny"
     assert open_name["results"] == named["results"]
-    refused = run("score", "gen_a", "--metrics", "nfd", "--reference", "cats/train", exit_code=1).stderr
-    assert f"say which, by {with_network('cats/train', 'other')} for example" in refused

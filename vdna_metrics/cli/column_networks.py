@@ -29,9 +29,7 @@ Held = Mapping[str | ImageSet, Sequence[HeldDNA]]
 """DNAs of each source of a reference, a name of a store or a set that is opened, before they are read."""
 
 
-def group_by_network(
-    held: Held, columns: Sequence[Column], asked: str | None
-) -> tuple[str | None, dict[str | None, list[Column]]]:
+def group_by_network(held: Held, columns: Sequence[Column], asked: str | None) -> tuple[str, dict[str, list[Column]]]:
     """The first network, which is that of columns that name none, and ``{network: its columns}``.
 
     A reference decides between several runs of a network that a column names: they differ in how images are resized.
@@ -42,33 +40,38 @@ def group_by_network(
         asked: network that the options name, for all columns that may be of it.
 
     Returns:
-        Names of networks; ``None`` for one of several of a reference, which is refused where it is opened.
+        Names of networks.
 
     Raises:
-        ValueError: for a column that names its network, where the reference has neither images nor a DNA of it, or has
-            DNAs of several of its runs.
+        ValueError: for columns that may be of several networks of one name; for a column that names its network, where
+            the reference has neither images nor a DNA of it, or has DNAs of several of its runs.
     """
     named = [column for column in columns if column.extractor is not None]
     free = [column for column in columns if column.extractor is None]
     first = asked
     if asked is None and free:
         first = _of_free_columns(held, free, named) if any(held.values()) else DEFAULT_EXTRACTOR
-    groups: dict[str | None, list[Column]] = {}
+    groups: dict[str, list[Column]] = {}
     for column in columns:
-        alike = first if column.extractor is None else _of_named_column(held, column, first, asked)
-        groups.setdefault(alike, []).append(column)
-    return first if asked is not None or free else next(iter(groups)), groups
+        network = first if column.extractor is None else _of_named_column(held, column, first, asked)
+        assert network is not None
+        groups.setdefault(network, []).append(column)
+    return first or next(iter(groups)), groups
 
 
-def _of_free_columns(held: Held, columns: Sequence[Column], named: Sequence[Column]) -> str | None:
+def _of_free_columns(held: Held, columns: Sequence[Column], named: Sequence[Column]) -> str:
     """The network whose DNAs serve all columns; of one name the only one, of several sources the first."""
     by_column = [_networks(held, column) for column in columns]
     every = list(dict.fromkeys(dna.network for dnas in held.values() for dna in dnas))
     complete = [network for network in every if all(network in some for some in by_column)]
     for source, dnas in held.items():
-        offered = {dna.network for dna in dnas}
-        if isinstance(source, str) and len(offered.intersection(complete) or offered) > 1:
-            return None
+        offered = list(dict.fromkeys(dna.network for dna in dnas))
+        serving = [network for network in offered if network in complete] or offered
+        if isinstance(source, str) and len(serving) > 1:
+            raise ValueError(
+                f"{', '.join(column.name for column in columns)} of {source} could be of {' or '.join(serving)}: say "
+                f"which, by --extractor {serving[0]} or {with_network(source, serving[0])} for example"
+            )
     others = [name for name in complete or every if not any(sees_column(name, column) for column in named)]
     return next(iter([*others, *complete, *every]))
 

@@ -368,7 +368,7 @@ def find_comparisons(
     if len(groups) > 1:
         for flag, file in (("--neurons", neurons.neurons), ("--neuron-weights", neurons.neuron_weights)):
             if file is not None:
-                raise click.UsageError(f"{flag} is of one network, got {', '.join(filter(None, groups))}")
+                raise click.UsageError(f"{flag} is of one network, got {', '.join(groups)}")
     inputs.check_making_options(inputs.kinds_of(columns), options)
     own = {*groups, *(column.extractor for column in columns)} - {None}
     named = {name: file for name, _, file in (text.partition("=") for text in network.weights) if name in own}
