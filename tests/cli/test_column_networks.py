@@ -40,6 +40,8 @@ def test_columns_without_a_network_take_the_only_one_that_serves_them_all() -> N
     say = r"emd of faces/train could be of one or both or other: say which, by --extractor one or faces/train@one for"
     with pytest.raises(ValueError, match=say):
         _groups(held, "emd")
+    adm = {"adm/x": _held(fid_inception="layer_gaussian", sfid_inception="layer_gaussian")["faces/train"]}
+    assert _groups({**adm, **_held(one="histogram")}, "emd,sfid") == {"one": ["emd"], "sfid_inception": ["sfid"]}
     assert _groups(held, "emd", "other") == {"other": ["emd"]}
     assert _groups(_held(one="layer_gaussian", other="histogram"), "nfd") == {"one": ["nfd"]}
     assert _groups(_held_of_bundled(), "emd,kid,mind,vendi") == {"vdna_tiny": ["emd", "kid", "mind", "vendi"]}

@@ -65,8 +65,8 @@ def _of_free_columns(held: Held, columns: Sequence[Column], named: Sequence[Colu
     every = list(dict.fromkeys(dna.network for dnas in held.values() for dna in dnas))
     complete = [network for network in every if all(network in some for some in by_column)]
     for source, dnas in held.items():
-        offered = list(dict.fromkeys(dna.network for dna in dnas))
-        serving = [network for network in offered if network in complete] or offered
+        offered = {dna.network for dna in dnas}
+        serving = [network for network in complete or every if network in offered]
         if isinstance(source, str) and len(serving) > 1:
             raise ValueError(
                 f"{', '.join(column.name for column in columns)} of {source} could be of {' or '.join(serving)}: say "
