@@ -178,5 +178,8 @@ def test_normalisers_that_do_not_fit_are_refused() -> None:
             _ratio(FAR, **{"validation": known, **options})
     own = frechet_normaliser(TRAIN["fine"], FAR["fine"], distance=Column("lfd", neurons={"output": [0]}))
     assert own.layers == ()  # which cannot be recorded
+    for same in (TRAIN["fine"], TRAIN["fine"].total, TRAIN["fine"].groups[3], _plain(_images(200, 0)[:50])["fine"]):
+        with pytest.raises(ValueError, match="validation images that the training set does not have, got VDNA"):
+            frechet_normaliser(TRAIN["fine"], same)
     with pytest.raises(ValueError, match="layers in common, got training set: output; validation set: blocks"):
         frechet_normaliser(TRAIN["fine"], "bsds500/test@vdna_tiny")

@@ -206,7 +206,7 @@ def test_what_cannot_be_ranked_is_refused() -> None:
     with pytest.raises(ValueError, match="expected pictures of at least 0, got -1"):
         rank_images(images, reference, extractor, pictures=-1)
     few = build_dnas(images[:1], extractor, ["gaussian"])["gaussian"]
-    with pytest.raises(ValueError, match="a gaussian needs at least 2 images: reference 1"):
+    with pytest.raises(ValueError, match="a gaussian DNA needs at least 2 images: reference 1"):
         rank_images(images, few, extractor)
     with pytest.raises(ValueError, match="weights: unknown layer 'fist'; did you mean 'first'"):
         rank_images(images, reference, extractor, distance=Column("emd", weights={"fist": [1.0]}))

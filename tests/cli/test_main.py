@@ -44,6 +44,14 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ["score", "gen_a", "--reference", "real", "--metrics", "emd,fid", "--neurons", "n.json"],
             "--neurons is of one network, got mugs_vit_base, fid_inception",
         ),
+        (
+            ["score", "gen_a", "--reference", "real", "--extractor", "tiny", "--weights", "fid_inception=w.pth"],
+            "--weights fid_inception=w.pth: nothing is measured in fid_inception here",
+        ),
+        (
+            ["leaderboard", "gen_a", "--reference", "real", "-o", "a", "--metrics", "fid", "--weights", "w.pth"],
+            "--weights w.pth: say of which network, fid_inception=FILE for example",
+        ),
         (["score", "gen_a", "--reference", "real", "--layers", ","], "expected names with commas between"),
         (["score", "gen_a", "--reference", "real", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["score", "gen_a", "--reference", "real", "--bins", "-5"], "-5 is not in the range x>=1"),

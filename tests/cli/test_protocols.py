@@ -110,6 +110,21 @@ def test_an_option_that_says_the_same_or_adds_a_column_is_taken() -> None:
     assert load_leaderboard("report/leaderboard.json").metrics == ("fid", "nfd")
 
 
+def test_fid_follows_a_reference_that_is_resized_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`score` measures fid in that run of its network which a reference has; `leaderboard` tells its `--fid-mode`."""
+    monkeypatch.setenv("VDNA_METRICS_HOME", str(tmp_path / "home"))
+    build = ("references", "build", "real", "--name", "cats/train", "--kinds", "layer_gaussian", "--extractor")
+    for network in ("fid_inception_legacy_tensorflow", "tiny"):
+        run(*build, network)
+    scored = run_json("score", "gen_a", "--reference", "cats/train", "--metrics", "fid")
+    assert scored["extractor"] == "fid_inception_legacy_tensorflow"
+    command = ("leaderboard", "gen_a", "--reference", "cats/train@fid_inception_legacy_tensorflow", "--metrics", "fid")
+    refused = run(*command, *QUICK, exit_code=1).stderr
+    assert "it has layer_gaussian of fid_inception_legacy_tensorflow (" in refused
+    assert "or --fid-mode legacy_tensorflow" in refused
+    run(*command, *QUICK, "--fid-mode", "legacy_tensorflow")
+
+
 def test_protocols_without_a_network_of_their_own_name_one() -> None:
     """A column that is of any network is measured in the protocol's, by score and leaderboard alike."""
     protocol = find_protocol("mind-5k")

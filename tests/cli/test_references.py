@@ -69,6 +69,10 @@ def test_normalisers_are_recorded_by_name() -> None:
     assert told in " ".join(run("references", "show", "cats/train").stdout.split())
     (shown,) = run_json("references", "show", "cats/train")
     assert shown["normalisers"] == [recorded]
+    of_images = run("references", "normalise", "cats/train", "--validation", "gen_a", exit_code=1).stderr
+    assert "expected a layer_gaussian DNA, gen_a has images and no DNA; `vdna-metrics make` makes one" in of_images
+    of_itself = run("references", "normalise", "cats/train", "--validation", "cats/train", exit_code=1).stderr
+    assert "Expected validation images that the training set does not have" in of_itself
 
 
 def test_a_name_without_a_kind_shows_and_publishes_all() -> None:

@@ -339,7 +339,7 @@ def test_one_image_has_no_variance(kind: str) -> None:
     """Gaussian distances of a single image are an error with both numbers, never NaN."""
     a, one = make_dna(kind, 3), make_dna(kind, 1)  # type: ignore[arg-type]
     name = kind.replace("_", " ")
-    with pytest.raises(ValueError, match=rf"a {name} needs at least 2 images: reference 3, generated 1"):
+    with pytest.raises(ValueError, match=rf"a {name} DNA needs at least 2 images: reference 3, generated 1"):
         DISTANCES[kind](a, one)
 
 

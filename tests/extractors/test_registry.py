@@ -192,6 +192,10 @@ def test_a_weights_file_replaces_the_source(tmp_path: Path) -> None:
         ("torchvision:resnet51", "torchvision has no network 'resnet51'; did you mean 'resnet50'"),
         ("torchvision:fcn_resnet50", "torchvision has no network 'fcn_resnet50'; did you mean"),  # does not classify
         ("torchvision:resnet18.IMAGENET", "no weights 'IMAGENET' of 'resnet18'; did you mean 'IMAGENET1K_V1'"),
+        (
+            "timm:test_resnet.no",
+            r"timm has no weights of 'test_resnet\.no', it has: test_resnet\.r160_in1k; a local .*",
+        ),
         ("timm:test_vitt", "unknown architecture 'test_vitt'; did you mean 'test_vit"),
     ],
 )

@@ -392,11 +392,11 @@ def test_the_ratio_is_the_mean_of_the_ratios() -> None:
 def test_ratios_without_meaning_are_refused() -> None:
     """A normaliser that is not above 0, or whose interval holds 0, has no ratio; wrong shapes and NaN are errors."""
     values = torch.tensor([3.0, 20.0])
-    with pytest.raises(ValueError, match=r"Expected normalisers above 0, got -0\.1 for network 1"):
+    with pytest.raises(ValueError, match=r"Expected normalisers above 0, got -0\.1 at index 1"):
         frechet_distance_ratio(values, torch.tensor([1.0, -0.1]))
-    with pytest.raises(ValueError, match="got 2 for network 0, whose interval from -1 to 4 holds 0"):
+    with pytest.raises(ValueError, match="got 2 at index 0, whose interval from -1 to 4 holds 0"):
         frechet_distance_ratio(values, torch.tensor([2.0, 3.0]), torch.tensor([[-1.0, 4.0], [1.0, 4.0]]))
-    with pytest.raises(ValueError, match="Expected an interval from low to high, got nan to 4 for network 1"):
+    with pytest.raises(ValueError, match="Expected an interval from low to high, got nan to 4 at index 1"):
         frechet_distance_ratio(values, torch.tensor([2.0, 3.0]), torch.tensor([[1.0, 4.0], [torch.nan, 4.0]]))
     with pytest.raises(ValueError, match=r"got values \[2\], normalisers \[3\]"):
         frechet_distance_ratio(values, torch.ones(3))

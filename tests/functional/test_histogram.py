@@ -406,7 +406,7 @@ def test_non_finite_activations_are_refused(value: float) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"activations": torch.zeros(2, 3, dtype=torch.int64)}, TypeError, "must be floating, got torch.int64"),
+        ({"activations": torch.zeros(2, 3, dtype=torch.int64)}, TypeError, "floating activations, got torch.int64"),
         ({"activations": torch.zeros(2)}, ValueError, r"must be \[neurons, samples\], got \[2\]"),
         ({"activations": torch.zeros(2, 3, 4)}, ValueError, r"must be \[neurons, samples\], got \[2, 3, 4\]"),
         ({"bins": 0}, ValueError, "from 1 to 16777216, got 0"),

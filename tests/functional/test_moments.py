@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
+from vdna_metrics import functional
 from vdna_metrics.functional import (
     accumulate_moments_,
     accumulate_scatter_,
@@ -193,3 +194,21 @@ def test_float64_is_handed_through() -> None:
     values = zeros(2)
     assert to_float64(values) is values
     assert to_float64(torch.ones(2, dtype=torch.int64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        *((name, [(3, 2)]) for name in ("cumulative_shares", "extremes", "inception_score", "vendi_score")),
+        *((name, [(4, 2), (4, 2)]) for name in ("cmmd", "kernel_mmd", "precision_recall", "sample_wasserstein")),
+        *((name, [(2, 3), (2,), (2,), ()]) for name in ("bin_index", "histogram_counts", "image_emd")),
+        ("covariance_factor", [(2, 2)]),
+        ("frechet_distance", [(2,), (2, 2)] * 2),
+        ("frechet_distance_ratio", [(2,)] * 2),
+        ("neuron_frechet_distance", [(2,)] * 4),
+    ],
+)
+def test_arrays_are_refused(name: str, shapes: list[tuple[int, ...]]) -> None:
+    """An array of NumPy's in place of any tensor is an error that says so."""
+    with pytest.raises(TypeError, match=r"^Expected a tensor, got ndarray; torch\.as_tensor makes one$"):
+        getattr(functional, name)(*map(np.ones, shapes))

@@ -170,7 +170,7 @@ def test_wrong_features_are_refused(shares: Share) -> None:
         shares(features, broken)
     with pytest.raises(ValueError, match="real has NaN or infinity in 1 of 1 images"):
         shares(torch.full((1, 4), torch.inf), features)
-    with pytest.raises(TypeError, match=r"real must be floating, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"Expected floating real, got torch\.int64"):
         shares(features.long(), features)
     with pytest.raises(ValueError, match=r"real \[9, 4\], generated \[0, 4\]"):
         shares(features, features[:0])

@@ -106,7 +106,7 @@ def test_a_ratio_of_nothing_is_refused() -> None:
     """Where a normaliser is not above 0, or its interval holds 0, no ratio is defined."""
     known = _make().normalisers
     for wrong in (0.0, -0.1, replace(known["coarse"], low=-0.01, high=1.0)):
-        with pytest.raises(ValueError, match="no ratio is defined"):
+        with pytest.raises(ValueError, match=r"for 'coarse'.*no ratio is defined"):
             _filled(normalisers={**known, "coarse": wrong}).compute()
     assert _filled(normalisers={**known, "coarse": replace(known["coarse"], low=1e-9, high=1.0)}).compute() > 0
 

@@ -116,7 +116,7 @@ def distribution_of(dna: DNALike, of: type[Known]) -> tuple[VDNA, Known]:
     if not isinstance(found, of):
         raise ValueError(f"this needs a {of.kind} DNA, got {whole!r}")
     if n < of.min_images:
-        raise ValueError(f"this DNA has seen {n or 'no'} image, a {of.kind} needs at least {of.min_images} images")
+        raise ValueError(f"this DNA has seen {n or 'no'} image, a {of.kind} DNA needs at least {of.min_images} images")
     found.check_finite()
     return whole, found
 

@@ -190,8 +190,9 @@ def frechet_normaliser(
         name: of the validation set, by default that of its images.
 
     Raises:
-        ValueError: for DNAs that cannot be compared, a validation set that is not in groups where its distance is to be
-            corrected, or a corrected distance whose interval would not hold.
+        ValueError: for DNAs that cannot be compared, validation images that are all in the training set, a validation
+            set that is not in groups where its distance is to be corrected, or a corrected distance whose interval
+            would not hold.
 
     Examples:
         >>> sides = "bsds500/trainval@vdna_tiny", "bsds500/test@vdna_tiny"
@@ -203,12 +204,21 @@ def frechet_normaliser(
     if column.layers is None and column.neurons is None:
         column = column.replace(layers=_common_layers(train, validation))
     sides = [compared_dna(side, column) for side in (train, validation)]
+    _check_other_images(*map(total_of, sides))
     if corrected:
         _check_groups("validation", sides[1])
     found, reason = _normaliser(column, *sides, corrected=corrected, confidence=confidence)
     if reason is not None:
         raise ValueError(reason)
     return replace(found, validation=name or found.validation)
+
+
+def _check_other_images(train: VDNA, validation: VDNA) -> None:
+    """Raise ``ValueError`` for validation images that are those of the training set, or some of them."""
+    real, fake = (side.provenance.account.pixels for side in (train, validation))
+    inside = real is not None and fake is not None and fake.images_in(real) >= validation.n_images
+    if inside or set(validation.provenance.manifests) & set(train.provenance.manifests):
+        raise ValueError(f"Expected validation images that the training set does not have, got {validation!r} of both")
 
 
 def _frechet_column(distance: ColumnLike) -> Column:
@@ -222,12 +232,15 @@ def _common_layers(train: DNALike, validation: DNALike) -> list[str]:
     """Those that both have a layer Gaussian of, in the order of the training set's."""
     held = {}
     for what, side in (("training set", train), ("validation set", validation)):
-        dnas = resolve(side, kinds=["layer_gaussian"]).dnas
+        found = resolve(side, kinds=["layer_gaussian"])
+        dnas = [dna for dna in found.dnas if dna.kind == "layer_gaussian"]
+        if not dnas:
+            found.one_dna("layer_gaussian")  # says what it has instead
         held[what] = list(dict.fromkeys(layer for dna in dnas for layer in dna.layout))
     own, others = held.values()
     common = [layer for layer in own if layer in others]
     if not common:
-        told = "; ".join(f"{what}: {', '.join(layers) or 'none'}" for what, layers in held.items())
+        told = "; ".join(f"{what}: {', '.join(layers)}" for what, layers in held.items())
         raise ValueError(f"Expected layer Gaussians with layers in common, got {told}")
     return common
 

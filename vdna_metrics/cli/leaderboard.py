@@ -343,7 +343,7 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
             if first.dnas:
                 running = running_as(first.dnas[0].fingerprint, running)
     if not made:
-        files, layers = _weights(given_files, names), list(given.layers or ()) or None
+        files, layers = _weights(given_files, names, sorted(own)), list(given.layers or ()) or None
         specs = {name: spec_and_module(name, files.get(name), trust_code=given.running.trust_code) for name in names}
         if names and first is None:
             called = [spec.name for spec, _ in specs.values()]
@@ -366,14 +366,15 @@ def _with_networks(plan: LeaderboardPlan, columns: Sequence[Column], given: Netw
     return replace(plan, reference=reference if opened else plan.open_set("", plan.references))
 
 
-def _weights(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+def _weights(given: Sequence[str], names: Sequence[str], own: Sequence[str]) -> dict[str, str]:
+    """``{network: file}`` of networks that are asked for by name, beside those that columns name."""
     weights = {}
     for text in given:
         name, equals, file = text.partition("=")
         if equals and name in names:
             weights[name] = file
         elif len(names) == 1:
-            weights[names[0]] = text
+            weights[names[0]] = options.file_of(text, names[0])
         else:
-            raise click.UsageError(f"--weights {text}: say of which network, {names[0]}=FILE for example")
+            raise click.UsageError(f"--weights {text}: say of which network, {[*names, *own][0]}=FILE for example")
     return weights

@@ -17,7 +17,7 @@ from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna import Column, find_column, list_columns, principal_directions
 from vdna_metrics.dna.columns import COLUMN_GROUPS
 from vdna_metrics.dna.grouped import total_of
-from vdna_metrics.extractors import ExtractorSpec
+from vdna_metrics.extractors import ExtractorSpec, list_extractors
 from vdna_metrics.extractors.directions import as_directions
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import is_own, spec_and_module
@@ -295,6 +295,16 @@ class RunningOptions:
         return list(dict.fromkeys([*layers, *(each.layer(layer) for layer, each in added.items())]))
 
 
+def file_of(text: str, network: str | None) -> str:
+    """The file of ``[NAME=]FILE``, of a network's weights; refuses the name of another one."""
+    name, _, file = text.partition("=")
+    if file and name == network:
+        return file
+    if file and name in list_extractors() and not Path(text).exists():
+        raise click.UsageError(f"--weights {text}: nothing is measured in {name} here; leave it out")
+    return text
+
+
 @dataclass(frozen=True)
 class NetworkOptions:
     """Which network, which of its layers, and how it is run; see `find_settings`."""
@@ -319,7 +329,7 @@ class NetworkOptions:
         """Of the weights."""
         if len(self.weights) > 1:
             raise click.UsageError(f"expected --weights of one network, got {', '.join(self.weights)}")
-        return next(iter(self.weights), None)
+        return next((file_of(text, self.extractor) for text in self.weights), None)
 
     @property
     def name(self) -> str | None:

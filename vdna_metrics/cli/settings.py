@@ -14,6 +14,7 @@ from vdna_metrics.build import build_dnas
 from vdna_metrics.build.passes import check_seen
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import inputs
+from vdna_metrics.cli.column_networks import group_by_network, sees_column
 from vdna_metrics.cli.options import (
     DEFAULT_BINS,
     DEFAULT_EXTRACTOR,
@@ -36,7 +37,6 @@ from vdna_metrics.extractors import (
     Preprocessing,
     create_extractor,
     extractor_and_layout,
-    get_spec,
 )
 from vdna_metrics.extractors.directions import directions_of
 from vdna_metrics.extractors.registry import is_own, rebuildable_name
@@ -49,6 +49,7 @@ from vdna_metrics.neurons import chosen_neurons, chosen_weights
 from vdna_metrics.ranges import GivenRanges, as_ranges
 from vdna_metrics.references import ImageSet, resolve
 from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA
+from vdna_metrics.references.resolve import held_dnas, is_stored
 
 NO_NETWORK = NetworkOptions(
     None, (), None, RunningOptions(None, None, None, None, None, None, False, None, False, False)
@@ -219,7 +220,7 @@ def _find_extractor(
         paths, running = paths_of(reference, name, options.name), running_as(reference.fingerprint, running)
     name = name or DEFAULT_EXTRACTOR
     for column in columns:
-        if not _sees(name, column):
+        if not sees_column(name, column):
             raise click.UsageError(
                 f"{column.name} is defined in {column.extractor}, and these images are seen by {name}: score "
                 f"{column.name} by itself"
@@ -360,34 +361,29 @@ def find_comparisons(
 
     Arguments are those of `find_comparison`.
     """
-    own = dict.fromkeys(column.extractor for column in columns if column.extractor is not None)
-    named = {name: file for name, _, file in (text.partition("=") for text in options.network.weights) if name in own}
-    files = tuple(text for text in options.network.weights if text.partition("=")[0] not in own)
-    first = options.network.extractor
-    if first is None and any(column.extractor is None for column in columns):
-        known = resolve(*references, kinds=inputs.kinds_of(columns), root=options.reading.root).networks
-        others = [name for name in known if not any(_sees(name, column) for column in columns if column.extractor)]
-        first = next(iter([*others, *known]), DEFAULT_EXTRACTOR)
-        network = replace(options.network, extractor=first if len(known) > 1 else None)
-    elif first is None:
-        first, *_ = own
-        network = replace(options.network, extractor=first if len(own) > 1 else None)
-    else:
-        network = options.network
-    groups: dict[str | None, list[Column]] = {}
-    for column in columns:
-        groups.setdefault(None if _sees(first, column) else column.extractor, []).append(column)
+    root, network = options.reading.root, options.network
+    opened = [source if is_stored(source) else resolve(source, root=root) for source in references]
+    offered = {source: held_dnas(source) for source in opened}
+    first, groups = group_by_network(offered, columns, network.extractor)
     if len(groups) > 1:
         for flag, file in (("--neurons", neurons.neurons), ("--neuron-weights", neurons.neuron_weights)):
             if file is not None:
-                raise click.UsageError(f"{flag} is of one network, got {', '.join([first, *filter(None, groups)])}")
+                raise click.UsageError(f"{flag} is of one network, got {', '.join(groups)}")
     inputs.check_making_options(inputs.kinds_of(columns), options)
+    own = {*groups, *(column.extractor for column in columns)} - {None}
+    named = {name: file for name, _, file in (text.partition("=") for text in network.weights) if name in own}
+    files = tuple(text for text in network.weights if text.partition("=")[0] not in own)
+    held = {dna.network for dnas in offered.values() for dna in dnas}
     tasks = []
     for name, mine in groups.items():
-        weights = tuple(named[each] for each in dict.fromkeys(column.extractor for column in mine) if each in named)
-        seen = replace(network, weights=files or weights)
-        if name is not None:
-            seen = NetworkOptions(name, weights, None, options.network.running.of_named)
+        names = dict.fromkeys([name, *(column.extractor for column in mine)])
+        weights = tuple(named[each] for each in names if each in named)[:1]
+        derived = name in held or len(groups) == 1 or any(column.extractor is None for column in mine)
+        extractor = None if derived else name
+        if name == first:
+            seen = replace(network, extractor=network.extractor or extractor, weights=files or weights)
+        else:
+            seen = NetworkOptions(extractor, weights, None, network.running.of_named)
         kinds = inputs.kinds_of(mine)
         making = replace(
             options,
@@ -395,25 +391,13 @@ def find_comparisons(
             histograms=options.histograms if "histogram" in kinds else NO_HISTOGRAMS,
             features=options.features if "features" in kinds else NO_FEATURES,
         )
-        tasks.append(find_comparison(references, sources, mine, making, neurons, by=by, checkpoint=checkpoint))
+        among = name if name in held and seen.extractor is None else None
+        tasks.append(find_comparison(opened, sources, mine, making, neurons, by=by, among=among, checkpoint=checkpoint))
     return [replace(task, notes=tasks[0].notes, read=tasks[0].read) for task in tasks]
 
 
-def _sees(network: str, column: Column) -> bool:
-    """Whether a column is of a network; how it resizes its images, and weights of a file, are left to the user."""
-    if column.extractor in (None, network):
-        return True
-    try:
-        spec = get_spec(network)
-    except ValueError:  # of a module of the user's
-        return False
-    known = get_spec(column.extractor)
-    of_it = spec.architecture == known.architecture and (is_own(network) or spec.weights == known.weights)
-    return of_it and set(column.layers or ()) <= set(spec.layers)
-
-
 def find_comparison(
-    references: Sequence[str],
+    references: Sequence[str | ImageSet],
     sources: Sequence[str],
     columns: Sequence[Column],
     options: DNAOptions,
@@ -422,6 +406,7 @@ def find_comparison(
     by: str | None = None,
     unit: str | None = None,
     images: Sequence[ImageSource] = (),
+    among: str | None = None,
     checkpoint: str | None = None,
 ) -> Comparison:
     """Open the set of real images, and those that are compared with it, through one network; refused before the work.
@@ -435,6 +420,7 @@ def find_comparison(
         by: parts to measure too, ``"layer"`` or ``"neuron"``.
         unit: of the distance.
         images: that are looked at besides.
+        among: network whose DNAs are taken where sets have those of several.
         checkpoint: folder where an interrupt keeps what was done.
     """
     kinds, network, root = inputs.kinds_of(columns), options.network, options.reading.root
@@ -445,10 +431,13 @@ def find_comparison(
     inputs.check_parts(columns, by, neurons)
     columns = tuple(inputs.in_unit(column, unit) for column in columns)
     reading = inputs.reading_of(options.reading, None if checkpoint is None else Path(checkpoint))
-    extractors = None if network.name is None else [network.name]
+    extractor = network.name or among
+    extractors = None if extractor is None else [extractor]
     reference = resolve(*references, kinds=kinds, extractors=extractors, root=root)
-    extractor = network.name or next(iter(reference.networks), None)
+    extractor = extractor or next(iter(reference.networks), None)
     generated = [inputs.find_set(source, root, kinds, extractor) for source in sources]
+    if among is not None:
+        reference, *generated = (each.of_network(among) for each in (reference, *generated))
     for each in (reference, *generated):
         has = inputs.kinds_in(each)
         missing = [kind for kind in kinds if kind not in has]

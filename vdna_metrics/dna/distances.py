@@ -242,7 +242,7 @@ class Distance:
         if min(dna.n_images for dna in sides) < sides[0].distribution.min_images:
             found = ", ".join(f"{name} {dna.n_images}" for name, dna in zip(given, sides, strict=True))
             kind = self.kind.replace("_", " ")
-            raise ValueError(f"a {kind} needs at least {sides[0].distribution.min_images} images: {found}")
+            raise ValueError(f"a {kind} DNA needs at least {sides[0].distribution.min_images} images: {found}")
         if layers is not None or neurons is not None:
             sides = [dna.select(layers, neurons) for dna in sides]
         if len(sides) == 2:

@@ -24,7 +24,7 @@ from vdna_metrics.extractors.precomputed import PrecomputedFeatures
 from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.response import probe_image
 from vdna_metrics.extractors.spec import FACTORY, PLUGIN, ExtractorSpec, load_spec, module_architecture, module_name
-from vdna_metrics.extractors.weights import build_network, weights_sha256
+from vdna_metrics.extractors.weights import build_network, no_timm_weights, weights_sha256
 from vdna_metrics.fingerprint import FEATURES, MODULE, ExtractorFingerprint, Precision
 from vdna_metrics.layout import NeuronLayout, near_names
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
@@ -585,7 +585,10 @@ def _timm_spec(name: str) -> ExtractorSpec:
 
     architecture = name.removeprefix("timm:")
     check_architecture(architecture)
-    config = timm.get_pretrained_cfg(architecture)
+    try:
+        config = timm.get_pretrained_cfg(architecture)
+    except RuntimeError:  # no such tag
+        raise no_timm_weights(architecture) from None
     known = config.to_dict() if config is not None else {}
     return ExtractorSpec(
         name=name,

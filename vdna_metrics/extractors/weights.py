@@ -339,12 +339,20 @@ def _timm_config(architecture: str) -> Any:
     except RuntimeError:  # no such tag
         config = None
     if config is None or not (config.hf_hub_id or config.url):
-        known = timm.list_pretrained(f"{architecture.partition('.')[0]}.*")
-        raise ValueError(
-            f"timm has no weights of {architecture!r}, it has: {', '.join(known) or 'none of this architecture'}; "
-            "a local file is given with weights_path=... (command line: --weights FILE)"
-        )
+        raise no_timm_weights(architecture)
     return config
+
+
+def no_timm_weights(architecture: str) -> ValueError:
+    """The error for an architecture, or one with a tag, of which timm has no weights; those that it has are named."""
+    import timm
+
+    name, _, tag = architecture.partition(".")
+    known = ", ".join(timm.list_pretrained(f"{name}.*")) or "none of this architecture"
+    return ValueError(
+        f"timm has no weights of {architecture!r}, it has: {known}; a local file is given with weights_path=... "
+        f"(command line: --weights FILE){f' and the name {name!r}' if tag else ''}"
+    )
 
 
 def _timm_sources(architecture: str) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.functional.histogram import bin_index, range_end
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_tensors, to_float64
 
 EMDUnit = Literal["bins", "range", "activation"]
 
@@ -98,6 +98,7 @@ def cumulative_shares(counts: Tensor, name: str = "counts") -> Tensor:
         >>> cumulative_shares(torch.tensor([[1, 0, 2, 1]]))
         tensor([[0.2500, 0.2500, 0.7500, 1.0000]], dtype=torch.float64)
     """
+    check_tensors(counts)
     if counts.is_complex():
         raise TypeError(f"{name} must be whole numbers, got {counts.dtype}")
     if counts.is_floating_point() and not bool((counts.isfinite() & (counts == counts.trunc())).all()):
@@ -136,6 +137,7 @@ def image_emd(activations: Tensor, cumulative: Tensor, low: Tensor, high: Tensor
         tensor([[2.5000],
                 [0.0000]], dtype=torch.float64)
     """
+    check_tensors(activations, cumulative, low, high)
     if activations.device.type == "mps":  # which has no float64
         activations = activations.cpu()
     positions = activations.shape[2]
@@ -165,6 +167,7 @@ def image_pair_emd(activations_a: Tensor, activations_b: Tensor, low: Tensor, hi
         >>> image_pair_emd(a, b, torch.zeros(1), torch.ones(1), 10)
         tensor([[4.]], dtype=torch.float64)
     """
+    check_tensors(activations_a, activations_b, low, high)
     sides = (activations_a, activations_b)
     if activations_a.device.type == "mps":  # which has no float64
         sides = activations_a.cpu(), activations_b.cpu()

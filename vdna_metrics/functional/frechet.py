@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_tensors, to_float64
 
 # Smallest squared Cholesky pivot, relative to the largest entry, at which a covariance counts as well conditioned.
 _WELL_CONDITIONED = 1e-9
@@ -38,6 +38,7 @@ def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, 
         >>> neuron_frechet_distance(torch.tensor([0.0]), one, torch.tensor([3.0]), four)
         tensor([10.], dtype=torch.float64)
     """
+    check_tensors(mean_a, variance_a, mean_b, variance_b)
     shapes = {
         "mean_a": mean_a.shape,
         "variance_a": variance_a.shape,
@@ -94,19 +95,22 @@ def frechet_distance_ratio(values: Tensor, normalisers: Tensor, intervals: Tenso
     if not bool((values.isfinite() & normalisers.isfinite()).all()):
         raise ValueError(f"Expected finite distances, got values {values.tolist()}, normalisers {normalisers.tolist()}")
     for place, normaliser in enumerate(normalisers.tolist()):
-        if normaliser <= 0:
-            raise ValueError(
-                f"Expected normalisers above 0, got {normaliser:.6g} for network {place}: no ratio is defined"
-            )
-        low, high = (normaliser, normaliser) if intervals is None else intervals[place].tolist()
-        if not low <= high:  # NaN is not either
-            raise ValueError(f"Expected an interval from low to high, got {low:.6g} to {high:.6g} for network {place}")
-        if low <= 0:
-            raise ValueError(
-                f"Expected normalisers that differ from 0, got {normaliser:.6g} for network {place}, whose interval "
-                f"from {low:.6g} to {high:.6g} holds 0: no ratio is defined; take more validation images"
-            )
+        interval = (normaliser, normaliser) if intervals is None else intervals[place].tolist()
+        check_normaliser(normaliser, *interval, where=f"at index {place}")
     return (values / normalisers).mean()
+
+
+def check_normaliser(value: float, low: float, high: float, *, where: str) -> None:
+    """Raise ``ValueError``, which says where, for a normaliser that nothing can be divided by."""
+    if value <= 0:
+        raise ValueError(f"Expected normalisers above 0, got {value:.6g} {where}: no ratio is defined")
+    if not low <= high:  # NaN is not either
+        raise ValueError(f"Expected an interval from low to high, got {low:.6g} to {high:.6g} {where}")
+    if low <= 0:
+        raise ValueError(
+            f"Expected normalisers that differ from 0, got {value:.6g} {where}, whose interval from {low:.6g} to "
+            f"{high:.6g} holds 0: no ratio is defined; take more validation images"
+        )
 
 
 def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Tensor:
@@ -137,6 +141,7 @@ def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Ten
         >>> covariance_factor(torch.tensor([[-1e-8]]), scale=1.0).shape
         torch.Size([1, 0])
     """
+    check_tensors(covariance)
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or covariance.shape[0] == 0:
         raise ValueError(f"a covariance must be [d, d] with d > 0, got {list(covariance.shape)}")
     if covariance.requires_grad and torch.is_grad_enabled():
@@ -241,6 +246,7 @@ def frechet_distance(
         tensor([[-1.,  0.],
                 [ 0., -1.]])
     """
+    check_tensors(mean_a, covariance_a, mean_b, covariance_b)
     sides = (mean_a, covariance_a, factor_a), (mean_b, covariance_b, factor_b)
     if mean_a.ndim != 1 or any(m.shape != mean_a.shape or c.shape != mean_a.shape * 2 for m, c, _ in sides):
         raise ValueError(

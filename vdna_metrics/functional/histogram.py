@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.functional.grids import power_of_two
+from vdna_metrics.functional.moments import check_floating, check_tensors
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -72,6 +73,7 @@ def extremes(activations: Tensor) -> tuple[Tensor, Tensor]:
         >>> extremes(torch.tensor([[3.0, 1.0, 2.0]]))
         (tensor([1.]), tensor([3.]))
     """
+    check_tensors(activations)
     if activations.numel() == 0:
         raise ValueError(f"there are no extremes without activations, got {list(activations.shape)}")
     if activations.ndim == 1:
@@ -110,8 +112,7 @@ def histogram_counts(activations: Tensor, low: Tensor | float, high: Tensor | fl
         tensor([[2, 0, 0, 1],
                 [1, 0, 0, 2]])
     """
-    if not activations.is_floating_point():
-        raise TypeError(f"activations must be floating, got {activations.dtype}")
+    check_floating(activations=activations)
     if activations.ndim != 2:
         raise ValueError(f"activations must be [neurons, samples], got {list(activations.shape)}")
     if not isinstance(bins, int) or isinstance(bins, bool):
@@ -252,6 +253,7 @@ def _alternate(activations: Tensor) -> bool:
 
 
 def _rule_dtype(activations: Tensor, low: Tensor, high: Tensor) -> torch.dtype:
+    check_tensors(activations, low, high)
     ranges = torch.promote_types(low.dtype, high.dtype)
     return torch.promote_types(torch.promote_types(activations.dtype, ranges), torch.float32)
 

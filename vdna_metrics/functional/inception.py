@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_floating, to_float64
 
 _SUM = 1e-3  # how far the probabilities of an image may be from 1 in sum: half precision is
 
@@ -47,8 +47,7 @@ def inception_score(
         >>> inception_score(logits, splits=5)[0]
         tensor(4., dtype=torch.float64)
     """
-    if not logits.is_floating_point():
-        raise TypeError(f"Expected floating logits, got {logits.dtype}")
+    check_floating(logits=logits)
     if logits.ndim != 2 or 0 in logits.shape:
         raise ValueError(f"Expected logits [images, classes] with both above 0, got {list(logits.shape)}")
     if not max(1, correction + 1) <= splits <= len(logits):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_floating, to_float64
 from vdna_metrics.functional.neighbours import check_features, squared_distances
 
 _BLOCK = 2048  # rows and columns of a kernel held at once: 32 MiB of float64
@@ -386,8 +386,7 @@ def vendi_score_from_moments(second: Tensor, n: int) -> Tensor:
         >>> vendi_score_from_moments(2 * torch.eye(3), 6)  # three, each twice
         tensor(3.0000, dtype=torch.float64)
     """
-    if not second.is_floating_point():
-        raise TypeError(f"Expected a floating second moment, got {second.dtype}")
+    check_floating(second=second)
     if second.ndim != 2 or second.shape[0] != second.shape[1] or 0 in second.shape:
         raise ValueError(f"Expected a second moment [d, d], got {list(second.shape)}")
     second = to_float64(second)

@@ -8,6 +8,21 @@ _CHUNK = 1 << 22
 _TILE = 256  # neurons of a scatter's tile
 
 
+def check_tensors(*tensors: object) -> None:
+    """Raise ``TypeError`` for what is no tensor, as an array of NumPy's."""
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"Expected a tensor, got {type(tensor).__name__}; torch.as_tensor makes one")
+
+
+def check_floating(**tensors: Tensor) -> None:
+    """Raise ``TypeError`` for what is no tensor, or not of a floating type."""
+    check_tensors(*tensors.values())
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise TypeError(f"Expected floating {name}, got {tensor.dtype}")
+
+
 def to_float64(tensor: Tensor) -> Tensor:
     """Give a tensor as float64, on the CPU where its device (MPS) has no float64.
 
@@ -21,6 +36,7 @@ def to_float64(tensor: Tensor) -> Tensor:
         >>> to_float64(torch.tensor([1, 2])).dtype
         torch.float64
     """
+    check_tensors(tensor)
     if tensor.device.type == "mps":
         tensor = tensor.cpu()
     return tensor.to(torch.float64)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_floating, to_float64
 
 _BLOCK = 2048  # rows and columns of distances held at once: 32 MiB of float64
 _ELEMENTS = 1 << 23  # of float64 features copied at once: 64 MiB
@@ -144,9 +144,7 @@ def density_coverage(real: Tensor, generated: Tensor, *, k: int = 5) -> tuple[Te
 
 def check_features(sides: dict[str, Tensor]) -> None:
     """Raise unless these are ``[N, d]`` of one d, floating and finite, with N and d above 0, on one device."""
-    for name, features in sides.items():
-        if not features.is_floating_point():
-            raise TypeError(f"{name} must be floating, got {features.dtype}")
+    check_floating(**sides)
     shapes = ", ".join(f"{name} {list(features.shape)}" for name, features in sides.items())
     if any(features.ndim != 2 or 0 in features.shape for features in sides.values()):
         raise ValueError(f"features must be [images, d] with images and d above 0, got {shapes}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdna_metrics.functional.emd import cumulative_shares
-from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.moments import check_floating, to_float64
 from vdna_metrics.functional.neighbours import check_features
 
 _ELEMENTS = 1 << 22  # of float64 held at once, in each of a few tensors: 32 MiB
@@ -42,9 +42,7 @@ def sample_wasserstein(a: Tensor, b: Tensor, *, p: float = 2.0) -> Tensor:
         >>> sample_wasserstein(torch.tensor([[0.0, 3.0]]), torch.tensor([[0.0, 0.0, 3.0]]))
         tensor([1.5000], dtype=torch.float64)
     """
-    for name, sample in (("a", a), ("b", b)):
-        if not sample.is_floating_point():
-            raise TypeError(f"Expected a floating {name}, got {sample.dtype}")
+    check_floating(a=a, b=b)
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b) or 0 in (a.shape[1], b.shape[1]):
         raise ValueError(f"Expected samples [rows, n] and [rows, m], got {list(a.shape)} and {list(b.shape)}")
     if not 1 <= p < math.inf:

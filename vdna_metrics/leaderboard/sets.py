@@ -16,12 +16,13 @@ from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA, ImageClusters, Provenance, check_comparable
+from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
 from vdna_metrics.images.sources import ImageSource, manifest_hash
 from vdna_metrics.leaderboard.record import ImageSetRecord
 from vdna_metrics.leaderboard.settings import LeaderboardSettings, NetworkColumns
 from vdna_metrics.neurons import chosen_neurons
 from vdna_metrics.ranges import GivenRanges
-from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA, ImageSet
+from vdna_metrics.references.image_sets import AnyDNA, ChosenDNA, ImageSet, extractor_of
 
 Start = Callable[[str, int], Progress]
 """Called with a name and a number of images when they begin to be read; gives what is called after each batch."""
@@ -88,10 +89,13 @@ class SetReader:
         missing = list(dict.fromkeys(column.kind for column in columns if column.name not in given))
         if missing and entry.images is None:
             network = self.network.extractor
-            there = "; ".join(f"{dna.kind} of {dna.fingerprint}" for dna in entry.dnas)
+            there = "; ".join(f"{dna.kind} of {extractor_of(dna)} ({dna.fingerprint})" for dna in entry.dnas)
+            runs = {spec.name: f", or --fid-mode {mode}" for mode, spec in FID_INCEPTIONS.items()}
+            others = [run for name, run in runs.items() if name in entry.networks and name != network.name]
+            advice = next(iter(others), "") if network.name in runs else ""
             raise ValueError(
                 f"{entry.name} has no {' and '.join(missing)} DNA of {network.name} ({network.fingerprint}); it has "
-                f"{there or 'none'}; add such DNAs, or give the images"
+                f"{there or 'none'}; add such DNAs, or give the images{advice}"
             )
         few = entry.images is not None and len(entry.images) < self.settings.groups
         if entry.images is not None and missing and few and entry.name not in self.clusters:

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from vdna_metrics.extractors.precomputed import FeaturesLike
-from vdna_metrics.functional.frechet import frechet_distance_ratio
+from vdna_metrics.functional.frechet import check_normaliser, frechet_distance_ratio
 from vdna_metrics.layout import check_type
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
 from vdna_metrics.metrics.extractor_metric import RefusedError
@@ -34,7 +34,8 @@ class FrechetDistanceRatio(WrapperMetric):
         metrics: ``{name of the network: metric}``, each a `LayerFrechetDistance` or another of a layer Gaussian, with
             ``reference=`` the training set and ``reduction="mean"``. They become this metric's, and compute in float64.
         normalisers: ``{name: normaliser}``: the DNA of the validation set in that network (a ``VDNA``, a path, or a
-            name of a store), a `FrechetNormaliser` or a number. By default those that are recorded with the references,
+            name of a store), a `FrechetNormaliser` or a number. The number of validation images is not compared where a
+            number is all that is given. By default those that are recorded with the references,
             which then are names of a store, see `find_normaliser`.
         metric_kwargs: those of ``torchmetrics.Metric``; the metrics themselves synchronise.
 
@@ -156,6 +157,8 @@ class FrechetDistanceRatio(WrapperMetric):
         seen = {n_images for _, n_images in values}
         if len(seen) > 1:
             raise RefusedError(f"Expected each network to have seen the same images, got {sorted(seen)} of them")
+        for name, normaliser in self.normalisers.items():
+            check_normaliser(normaliser.value, *normaliser.interval, where=f"for {name!r}")
         kept = self.normalisers.values()
         ratio = frechet_distance_ratio(
             torch.stack([value for value, _ in values]),

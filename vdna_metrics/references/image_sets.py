@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -74,6 +74,11 @@ class ImageSet:
     def networks(self) -> tuple[str, ...]:
         """Names of the extractors that the DNAs are of."""
         return tuple(dict.fromkeys(map(extractor_of, self.dnas)))
+
+    def of_network(self, network: str) -> ImageSet:
+        """The same with its DNAs of one network alone, where it has some."""
+        mine = tuple(dna for dna in self.dnas if extractor_of(dna) == network)
+        return replace(self, dnas=mine or self.dnas)
 
     def choose_dna(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -34,7 +35,9 @@ from vdna_metrics.references.feature_files import read_features, read_torch
 from vdna_metrics.references.formats.importing import holds_statistics, import_statistics, import_torch
 from vdna_metrics.references.formats.published import EXPORTED
 from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
+from vdna_metrics.references.records import ReferenceName
 from vdna_metrics.references.store import (
+    IN_STORE,
     Entry,
     group_families,
     load_groups,
@@ -259,16 +262,22 @@ def _of_dnas(source: str, dnas: Sequence[AnyDNA], **more: Any) -> ImageSet:
     return ImageSet(source, source, dnas=tuple(dnas), notes=tuple(dict.fromkeys(notes)), **more)
 
 
+def is_stored(text: str) -> bool:
+    """Whether stores are asked for a text: nothing on disk has the name, and it is no name of images or statistics."""
+    archive = ARCHIVE_FOLDER.fullmatch(text)
+    there = os.path.exists(text) or bool(archive and os.path.exists(archive[1]))
+    return not (there or text.startswith((DATASET, PROCEDURAL)) or holds_statistics(text))
+
+
 def _of_text(
     text: str, kinds: Sequence[Kind] | None, extractors: Sequence[str] | None, root: str | Path | None
 ) -> ImageSet:
     if text.startswith((DATASET, PROCEDURAL)):
         images = open_images(text, root=root)
         return ImageSet(images.name, text, images)
-    archive = ARCHIVE_FOLDER.fullmatch(text)
-    there = os.path.exists(text)
-    if not there and not (archive and os.path.exists(archive[1])) and not holds_statistics(text):
+    if is_stored(text):
         return _of_store(text, kinds, extractors)
+    there = os.path.exists(text)
     name = os.path.basename(os.path.abspath(text)) if there else text
     if holds_dnas(text):
         return replace(load_dna_folder(text), name=name)
@@ -328,8 +337,48 @@ def _stored_entries(name: str, kinds: Sequence[Kind] | None, extractors: Sequenc
     whole = [entry for entry in chosen if not entry[1].group]
     one_of = [(record.extractor, record.kind.partition("-")[0], record.layers) for _, record in whole]
     if (extractors is None and len(networks) > 1) or len(set(one_of)) < len(one_of):
-        raise ValueError(f"reference {name!r} could be: {names_of(whole or chosen)}")
+        counts = Counter(network for network, *_ in dict.fromkeys(one_of))
+        say = f"; say which, by {with_network(name, max(counts, key=counts.__getitem__))} for example"
+        raise ValueError(f"reference {name!r} could be: {names_of(whole or chosen)}{say * (len(counts) > 1)}")
     return chosen
+
+
+def with_network(name: str, network: str) -> str:
+    """The name of what a store has of one network.
+
+    Examples:
+        >>> with_network("bsds500/test#histogram", "vdna_tiny")
+        'bsds500/test@vdna_tiny#histogram'
+    """
+    location, mark, inside = name.rpartition(IN_STORE)
+    return f"{location}{mark}{replace(ReferenceName.parse(inside), extractor=network)}"
+
+
+@dataclass(frozen=True)
+class HeldDNA:
+    """What is known of a DNA before it is read: network, kind, and layers where they are known."""
+
+    network: str
+    kind: str
+    layers: tuple[str, ...]
+
+    def serves(self, column: Column) -> bool:
+        """Whether it has what a column compares; a layer Gaussian serves for a Gaussian."""
+        kinds = ("gaussian", "layer_gaussian") if column.kind == "gaussian" else (column.kind,)
+        return self.kind in kinds and (not self.layers or set(column.layers or ()) <= set(self.layers))
+
+
+def held_dnas(source: str | ImageSet) -> list[HeldDNA]:
+    """The DNAs of a set, or all those of a store that a name may stand for, which are not read.
+
+    Examples:
+        >>> sorted({dna.network for dna in held_dnas("bsds500/test#layer_gaussian")})
+        ['seeded_resnet18', 'vdna_tiny']
+    """
+    if isinstance(source, ImageSet):
+        return [HeldDNA(extractor_of(dna), dna.kind, tuple(dna.layout)) for dna in source.dnas]
+    records = (record for _, record in matching_references(source))
+    return [HeldDNA(each.extractor, each.kind.partition("-")[0], tuple(each.layers)) for each in records]
 
 
 def _matching_entries(name: str, assumed: Sequence[tuple[str | None, Kind | None]]) -> list[Entry]:

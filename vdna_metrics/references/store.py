@@ -310,6 +310,7 @@ def unknown_reference(name: str, *, extractor: str | None = None, kind: str | No
     inside, where = name.rpartition(IN_STORE)[2], f" in {location}" if location else ""
     names = list(dict.fromkeys(record.name for _, record in _entries(location) if not record.group))
     same = [known for known in names if known.lower().startswith(f"{asked.dataset}/")]
+    same = [known for known in same if known.lower().startswith(f"{asked.dataset}/{asked.split}@")] or same
     if same:
         return ValueError(f"no reference {str(asked)!r}{where}; of that image set there are: {', '.join(same)}")
     near = near_names(inside, names if "#" in inside else list(dict.fromkeys(n.partition("@")[0] for n in names)))
