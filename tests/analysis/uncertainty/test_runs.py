@@ -122,3 +122,16 @@ def test_runs_are_of_one_kind() -> None:
     other = JackknifedDistance(Estimate(1, 1, 0.1, 0.8, 1.2), {}, "nfd", "", 0.95, _side([0.1]), _side([0.1]))
     with pytest.raises(ValueError, match="distances differ"):
         average_runs([_run(1.0, [0.1] * GROUPS), other])
+
+
+def test_a_single_run_beside_a_pair_is_not_told_apart_by_luck() -> None:
+    """Where two runs happen to lie close together, one that stands alone is no surer than they are."""
+    images = [0.1] * GROUPS
+    alike = [_run(1.0, images), _run(1.01, images)]
+    alone = [_run(3.0, images)]
+    found = average_runs(alone, between=between_runs([alike, alone]))
+    assert found.generated.freedom == 1
+    assert found.score.standard_error == pytest.approx(0.1**0.5)
+    assert found.score.high > 3.0 + 12 * 0.1**0.5  # Student's, of one degree of freedom
+    surer = average_runs([_run(3.0, [0.2] * GROUPS)], between=between_runs([alike, alone]))
+    assert surer.score.high > found.score.high

@@ -72,8 +72,9 @@ def average_runs(
 
     Runs vary by their images and by their training, and the interval is that of a mean of ``R`` values that are drawn:
     of variance ``Σ_r (x_r − mean)² / (R (R − 1))``, with ``R − 1`` degrees of freedom. The chance of the reference is
-    common to all, and added once. Of one or two runs, what training does is taken from ``between``, runs of several
-    generators; without it the interval of a single run covers the chance of its images alone.
+    common to all, and added once. Of one or two runs, how much a run varies is taken from ``between``, runs of several
+    generators, with its degrees of freedom; without it the interval of a single run covers the chance of its images
+    alone.
 
     Args:
         runs: distance of each from one reference, of one kind.
@@ -130,12 +131,8 @@ def _of_training(runs: Sequence[JackknifedDistance], between: BetweenRuns | None
     if number > 2 or (number == 2 and (between is None or between.freedom == 1)):
         return _from_their_mean(runs) / (number * (number - 1)) ** 0.5, float(number - 1)
     of_images = torch.cat([run.generated.deviations for run in runs]) / number
-    freedom = sum(run.generated.freedom for run in runs)
-    if between is None or not between.variance:
-        return of_images, freedom
-    images, training = float(of_images.square().sum()), between.variance / number
-    # The variance between runs is a difference, of which the larger part has its chance.
-    whole = (between.variance + between.resampling) / number
-    terms = whole**2 / between.freedom + (images**2 / freedom if images else 0.0)
-    deviations = torch.cat([of_images, torch.tensor([training**0.5], dtype=torch.float64)])
-    return deviations, (images + training) ** 2 / terms
+    if between is None:
+        return of_images, sum(run.generated.freedom for run in runs)
+    # Where few runs happen to lie close together, they still vary by their images; and no more is known than of them.
+    variance = max((between.variance + between.resampling) / number, float(of_images.square().sum()))
+    return torch.tensor([variance**0.5], dtype=torch.float64), float(between.freedom)
