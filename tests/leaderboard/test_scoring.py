@@ -97,7 +97,7 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
             assert score.estimate == expected.score
             assert score.layer_estimates == expected.layers
             assert score.rank == ranking.ranks[name]
-            assert (score.extrapolated is None) == (metric == "emd")
+            assert (score.extrapolated is None) == (metric != "lfd")
             if metric != "lfd":
                 neurons = DISTANCES[metric](*whole, reduction="none")
                 levels = torch.tensor(QUANTILES, dtype=torch.float64)
@@ -290,7 +290,7 @@ def test_fid_of_few_images_has_no_interval(tmp_path: Path, monkeypatch: pytest.M
     assert [pair.metric for pair in leaderboard.pairs] == ["nfd"]
     notes = [note for note in leaderboard.notes if "no interval of FID" in note]
     assert len(notes) == 1
-    assert notes[0].startswith("few: no interval of FID: 4 generated images for the 5 neurons of block_3 may leave")
+    assert notes[0].startswith("fid_inception: few: no interval of FID: 4 generated images for the 5 neurons of block_3 may leave")
     assert any("There are no ranks" in note for note in leaderboard.notes)
     assert load_leaderboard(leaderboard.save(tmp_path / "leaderboard.json")).scores == leaderboard.scores
     row = next(line for line in leaderboard_csv(leaderboard).splitlines() if ",fid,few," in line)

@@ -13,7 +13,7 @@ from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_latex, leaderboard_markdown, ranking_table, write_report
 from vdna_metrics.reports.embedding import FigureFormat
 from vdna_metrics.reports.html import FIGURES
-from vdna_metrics.reports.summary import runs_sentences
+from vdna_metrics.reports.summary import headline, runs_sentences
 from vdna_metrics.reports.tables import class_table, extra_tables, floor_text, runs_table
 
 _FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "index.html")
@@ -65,9 +65,12 @@ def print_result(leaderboard: Leaderboard, folder: Path, as_json: bool) -> None:
             tell(title, "", bold=True)
         more = [f"{len(sentences) - _NOTES} more: see the report."] if len(sentences) > _NOTES else []
         tell(*sentences[:_NOTES], *more, *[""] * bool(sentences))
+    alike: dict[str, list[str]] = {}
     for record in leaderboard.diagnoses:
-        tell(f"{record.generator}: {record.diagnosis.sentence}")
-    tell(f"Report: {(folder / 'index.html').resolve()}")
+        alike.setdefault(record.diagnosis.sentence, []).append(record.generator)
+    for sentence, names in alike.items():
+        tell(f"{', '.join(names)}: {sentence}")
+    tell("", *headline(leaderboard), f"Report: {(folder / 'index.html').resolve()}")
 
 
 def print_comparison(recorded: Leaderboard, found: Leaderboard, tolerance: float | None, as_json: bool) -> bool:

@@ -22,7 +22,6 @@ from vdna_metrics.analysis.uncertainty import (
     rank_intervals,
 )
 from vdna_metrics.analysis.uncertainty.estimates import few_clusters, uneven_clusters
-from vdna_metrics.analysis.uncertainty.rules import bias_rule
 from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna.caveats import Notes, bins_note, is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
@@ -244,7 +243,8 @@ def _score(
     in_groups = any(isinstance(side, GroupedDNA) for side in sides)
     if column.distance.bias is not None and in_groups and not any(map(few_clusters, sides)):
         estimated = jackknife_distance(first, fake, distance=column, confidence=settings.confidence)
-        if bias_rule(column).linear and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
+        # Of sums over neurons the jackknife has what a line would say; FID∞ is what papers report beside FID.
+        if column.kind == "layer_gaussian" and isinstance(fake, GroupedDNA) and len(fake.groups) >= 3:
             infinity = extrapolate_frechet(first, fake, distance=column, draws=2, seed=settings.seed).score
             if infinity.low is not None:
                 extrapolated = (infinity.corrected, infinity.standard_error)

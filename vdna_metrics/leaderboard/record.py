@@ -136,8 +136,8 @@ class Score:
 
 
 def are_corrected(scores: Iterable[Score]) -> bool:
-    """Whether a column is read by its corrected values, since all sets have one, and not by its plain ones."""
-    return all(score.estimate is not None for score in scores)
+    """Whether a column is read by its corrected values, since all sets have an interval, and not by its plain ones."""
+    return all(score.estimate is not None and score.estimate.low is not None for score in scores)
 
 
 def compared(scores: Iterable[Score]) -> list[float]:

@@ -131,12 +131,13 @@ def score_leaderboard(
         if held_out is not None and (of_frechet := frechet_reader(reader)) is not None:
             of_frechet.check(real, [held_out])
     evidence = Evidence()
+    of_each = [Notes() for _ in readers]
     found = [
         score_network(
             reader,
             real,
             fakes,
-            notes,
+            of_each[place],
             evidence,
             pictures=place == 0 and settings.pictures > 0,
             diagnosis=place == 0 and settings.diagnosis > 0,
@@ -145,6 +146,9 @@ def score_leaderboard(
         for place, reader in enumerate(readers)
     ]
     records = [_set_record(entry.name, found) for entry in (real, *fakes)]
+    named = {part.network.name: each.sentences() for part, each in zip(found, of_each, strict=True)}
+    for sentence in _of_networks(named):
+        notes.add(sentence)
     notes.add(number_caveat({record.name: record.n_images for record in records[1:]}))
     read = [note for entry in every for note in entry.notes]
     parts = (
@@ -192,6 +196,18 @@ def score_leaderboard(
         protocol=_protocol(settings, (real, *fakes), records, found),
     )
     return leaderboard, evidence
+
+
+def _of_networks(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Sentences on several networks, which name theirs where it is not that of all.
+
+    Examples:
+        >>> _of_networks({"a": ["few images", "x is 2"], "b": ["few images", "x is 3"]})
+        ['few images', 'a: x is 2', 'b: x is 3']
+    """
+    every = dict.fromkeys(sentence for told in notes.values() for sentence in told)
+    named: dict[str, list[str]] = {each: [name for name, told in notes.items() if each in told] for each in every}
+    return [each if len(of) == len(notes) else f"{', '.join(of)}: {each}" for each, of in named.items()]
 
 
 def _opened(sources: Sequence[SourceLike], networks: Sequence[NetworkColumns]) -> list[ImageSet]:

@@ -30,10 +30,7 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
     network, metric = best.network, best.metric
     scores, column = leaderboard.column(network, metric), find_column(metric)
     runs = leaderboard.runs_of(network, metric)
-    first = _first_of_runs(leaderboard, runs, column) if runs else _first(leaderboard, scores, network, column)
-    sentences = [first, *_faults_of_first(leaderboard, scores)]
-    if len(leaderboard.columns) > 1:
-        sentences.append(f"Report {column.title} in {quoted(network)}: {best.reason}.")
+    sentences = headline(leaderboard)
     if column.distance.bias is None or any(score.estimate is None for score in scores):
         sentences.append(_no_error_bars(leaderboard, scores, column))
     elif any(score.estimate is not None and score.estimate.low is None for score in scores):
@@ -48,6 +45,22 @@ def summarise(leaderboard: Leaderboard) -> tuple[str, ...]:
         sentences.append(_other_columns(leaderboard, scores[0].generator))
     sentences += [*outside_sentences(leaderboard), *dispute_summary(leaderboard), *_copies(leaderboard)]
     return tuple(sentences)
+
+
+def headline(leaderboard: Leaderboard) -> list[str]:
+    """Who is first, with what fault, and which column to report.
+
+    Args:
+        leaderboard: with at least one score.
+    """
+    best = recommend(leaderboard)
+    network, column, runs = best.network, find_column(best.metric), leaderboard.runs_of(best.network, best.metric)
+    scores = leaderboard.column(network, best.metric)
+    first = _first_of_runs(leaderboard, runs, column) if runs else _first(leaderboard, scores, network, column)
+    sentences = [first, *_faults_of_first(leaderboard, scores)]
+    if len(leaderboard.columns) > 1:
+        sentences.append(f"Report {column.title} in {quoted(network)}: {best.reason}.")
+    return sentences
 
 
 def runs_sentences(leaderboard: Leaderboard, network: str, metric: str) -> list[str]:

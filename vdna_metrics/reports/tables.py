@@ -12,7 +12,15 @@ from vdna_metrics.leaderboard.rows import COLUMNS, FDR, rows_of
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, headed, significant, titled
 from vdna_metrics.reports.networks import dispute_sentences, order_sentences, ratio_sentences, ratio_table
 from vdna_metrics.reports.outside import outside_agreement_table, outside_sentences, outside_table
-from vdna_metrics.reports.summary import has_interval, inside, interval_text, percent, runs_sentences, score_text
+from vdna_metrics.reports.summary import (
+    has_interval,
+    headline,
+    inside,
+    interval_text,
+    percent,
+    runs_sentences,
+    score_text,
+)
 from vdna_metrics.text import printable
 
 _NUMBERS = ("n", "value", "corrected", "plain")
@@ -146,6 +154,7 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     between = "Distance from" if are_distances(leaderboard.metrics) else "Against"
     intervals = f" {percent(leaderboard)} intervals." * any(map(has_interval, leaderboard.scores))
     lines = [f"# {_cell(leaderboard.title)}", "", f"{between} {reference}.{intervals}", ""]
+    lines += [*(f"- {_cell(sentence)}" for sentence in headline(leaderboard)), ""] if leaderboard.scores else []
     for network, metric in leaderboard.columns:
         _, heads, rows = ranking_table(leaderboard, network, metric)
         lines += [f"## {_cell(titled(find_column(metric)))}, seen by {_cell(network)}", "", f"| {' | '.join(heads)} |"]

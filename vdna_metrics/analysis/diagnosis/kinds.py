@@ -74,15 +74,23 @@ def missing_kinds(
     if found.errors - found.recall_errors >= limits.kinds:
         yield Fault(
             "collapse",
-            f"Kinds of images are missing: those that make {found.reference:.0%} of the reference make "
-            f"{found.generated:.0%} of this set ({found.errors:.0f} standard errors); recall {found.recall:.2f}, where "
-            f"as many reference images have {found.own_recall:.2f}",
+            f"Kinds of images are missing: those that make {100 * found.reference:.0f} % of the reference make "
+            f"{100 * found.generated:.0f} % of this set ({found.errors:.0f} standard errors); recall "
+            f"{found.recall:.2f}, where as many reference images have {found.own_recall:.2f}",
             1 - found.recall / max(found.own_recall, 1e-9),
             (
                 Sign("share in kinds that are lacking", found.generated, found.reference, -found.errors),
                 Sign("recall", found.recall, found.own_recall, found.recall_errors),
             ),
         )
+
+
+def recall_in_words(real: Features, fake: Features, seed: int) -> str:
+    """What a reader may judge missing kinds by where a fault of the pixels lowers recall too; nothing of few images."""
+    if len(fake) < _LEAST_IMAGES or len(real) < 2 * _LEAST_IMAGES:
+        return ""
+    found = _kinds(real.vectors.double(), fake.vectors.double(), seed)
+    return f" (recall {found.recall:.2f}, where as many reference images have {found.own_recall:.2f})"
 
 
 def _kinds(real: Tensor, fake: Tensor, seed: int) -> _Kinds:

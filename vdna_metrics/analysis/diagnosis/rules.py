@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vdna_metrics.analysis.diagnosis.colours import colour_faults
 from vdna_metrics.analysis.diagnosis.copies import Repeats, copy_faults
-from vdna_metrics.analysis.diagnosis.kinds import missing_kinds
+from vdna_metrics.analysis.diagnosis.kinds import missing_kinds, recall_in_words
 from vdna_metrics.analysis.diagnosis.shifts import Shifts, pixel_faults
 from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Diagnosis, Fault, Looked, Thresholds
 from vdna_metrics.analysis.features import CopyReport
@@ -81,7 +81,8 @@ def diagnose(
         )
     elif moved := [fault for fault in faults if fault.name not in ("copies", "repeats")]:
         what = _IN_WORDS.get(moved[0].name, moved[0].name)
-        unseen.append(f"Missing kinds were not looked for: {what} moves features too")
+        recall = recall_in_words(reference.features, generated.features, seed)
+        unseen.append(f"Missing kinds were not looked for: {what} moves features too{recall}")
     else:
         faults += missing_kinds(reference.features, generated.features, repeats.distinct, thresholds, seed, unseen)
     return Diagnosis(tuple(faults), tuple(unseen), _looked(reference, generated))
