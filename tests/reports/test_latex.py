@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from helpers.leaderboards import NAMES, make_leaderboard
+from helpers.leaderboards import NAMES, make_leaderboard, with_outside
 
 from vdna_metrics.leaderboard import Leaderboard
 from vdna_metrics.leaderboard.record import Score
@@ -135,3 +135,17 @@ def test_names_are_no_commands() -> None:
     assert rest.replace(r"\{", "").count("{") == rest.replace(r"\}", "").count("}")
     assert [len(row) for row in _rows(text)[2:]] == [13] * len(names)
     assert [row[0].strip()[:3] for row in _rows(text)[2:]] == [r"\te", "50\\", "{[}", "{*}", r"\te"]
+
+
+def test_what_was_measured_elsewhere_comes_last() -> None:
+    """FDr^k and outside scores are columns with their direction and error; who has none has a dash."""
+    leaderboard = with_outside(make_leaderboard(NAMES[:3], networks=["tiny"], metrics=["emd"]))
+    score = leaderboard.outside[0]
+    lines = leaderboard_latex(leaderboard).splitlines()
+    head = next(line for line in lines if "VDNA-EMD" in line and "&" in line)
+    assert head.index("FDr") < head.index(score.name)
+    assert head.count(" & ") == 1 + 1 + len(leaderboard.outside)
+    for name in NAMES[:3]:
+        cells = next(line for line in lines if line.startswith(name)).removesuffix(r" \\").split(" & ")
+        assert len(cells) == 3 + 1 + len(leaderboard.outside)
+        assert (cells[-len(leaderboard.outside)] == "--") == (name not in score.values)

@@ -18,7 +18,8 @@ from vdna_metrics.reports.embedding import FigureFormat, drawing
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.networks import order_sentences
-from vdna_metrics.reports.page_extras import dispute_section, extra_columns, outside_section, ratio_section
+from vdna_metrics.reports.outside import extra_columns
+from vdna_metrics.reports.page_extras import dispute_section, outside_section, ratio_section
 from vdna_metrics.reports.page_figures import PageFigures
 from vdna_metrics.reports.protocol import protocol_context
 from vdna_metrics.reports.summary import (

@@ -10,6 +10,7 @@ from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.leaderboard.record import Leaderboard, Score
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed
+from vdna_metrics.reports.outside import ExtraColumn, extra_columns
 from vdna_metrics.reports.summary import has_interval, inside, percent, score_text
 from vdna_metrics.text import printable
 
@@ -43,7 +44,7 @@ def leaderboard_latex(leaderboard: Leaderboard) -> str:
 
     Where all scores of a column have an interval, numbers are corrected and followed by ± half its width, or by the
     ways up and down to its ends where these differ; else they are plain. Bold are the best and all that the data cannot
-    tell from it; without ranks the best alone.
+    tell from it; without ranks the best alone. FDr^k and outside scores come last, with their errors.
 
     Args:
         leaderboard: with at least one score.
@@ -61,8 +62,9 @@ def leaderboard_latex(leaderboard: Leaderboard) -> str:
         scores = {score.generator: score for score in leaderboard.column(network, metric)}
         columns.append(_TableColumn(network, find_column(metric), scores))
     images = {record.name: record.n_images for record in leaderboard.generators}
-    names = dict.fromkeys([*columns[0].scores, *images])
+    names, extra = dict.fromkeys([*columns[0].scores, *images]), extra_columns(leaderboard)
     sizes = [""] if len(set(images.values())) > 1 else []  # a column of their own
+    shape = [*("r" for _ in sizes), *("r@{ }l" if each.corrected else "r" for each in columns), *("r" for _ in extra)]
     lines = [
         r"% Needs \usepackage{booktabs}.",
         *([f"% Made by {printable(leaderboard.command)}"] if leaderboard.command else []),
@@ -70,20 +72,23 @@ def leaderboard_latex(leaderboard: Leaderboard) -> str:
         r"\centering",
         rf"\caption{{{_caption(leaderboard, columns)}}}",
         r"\label{tab:leaderboard}",
-        rf"\begin{{tabular}}{{l{'r' * len(sizes)}{''.join('r@{ }l' if each.corrected else 'r' for each in columns)}}}",
+        rf"\begin{{tabular}}{{l{''.join(shape)}}}",
         r"\toprule",
     ]
     networks = [(name, sum(each.span for each in of)) for name, of in groupby(columns, lambda each: each.network)]
     if len(networks) > 1:
-        lines.append(_row(["", *sizes, *(_across(width, _text(name)) for name, width in networks)]))
+        above = [_across(width, _text(name)) for name, width in networks]
+        lines.append(_row(["", *sizes, *above, *("" for _ in extra)]))
         places = [2 + len(sizes)]
         for _, width in networks:
             places.append(places[-1] + width)
         lines.append("".join(rf"\cmidrule(lr){{{a}-{b - 1}}}" for a, b in pairwise(places)))
     heads = [_across(each.span, _head(each.column, columns)) for each in columns]
+    heads += [_across(1, _direction(_text(each.head), each.higher_is_better)) for each in extra]
     lines += [_row(["", *("images" for _ in sizes), *heads]), r"\midrule"]
     for name in names:
         cells = [cell for each in columns for cell in _cells(each, name)]
+        cells += [_extra(each, name) for each in extra]
         lines.append(_row([_text(name), *(str(images[name]) for _ in sizes), *cells]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
@@ -96,6 +101,14 @@ def _cells(column: _TableColumn, generator: str) -> list[str]:
     number = score_text(score, corrected=column.corrected).replace("−", "$-$")
     number = rf"\textbf{{{number}}}" if generator in column.best else number
     return [number, _error(score)] if column.corrected else [number]
+
+
+def _extra(column: ExtraColumn, generator: str) -> str:
+    """A number from elsewhere, and its error."""
+    if generator not in column.cells:
+        return "--"
+    _, *texts = column.cells[generator]
+    return " ".join(filter(None, texts)).replace("−", "$-$").replace("±", r"$\pm$")
 
 
 def _error(score: Score) -> str:
@@ -128,7 +141,11 @@ def _head(column: Column, columns: Sequence[_TableColumn]) -> str:
     """Name, unit and direction; the long name where columns share the short one."""
     alike = {each.column.name for each in columns if each.column.short == column.short}
     name = with_unit(column.short, column.unit) if len(alike) == 1 else column.title
-    return rf"{_text(name)} $\{'up' if column.distance.higher_is_better else 'down'}arrow$"
+    return _direction(_text(name), column.distance.higher_is_better)
+
+
+def _direction(name: str, higher_is_better: bool) -> str:
+    return rf"{name} $\{'up' if higher_is_better else 'down'}arrow$"
 
 
 def _across(width: int, text: str) -> str:

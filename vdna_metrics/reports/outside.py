@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from vdna_metrics.analysis.score_tables import ScoreColumn
 from vdna_metrics.analysis.uncertainty import Correlation, RankAgreement
@@ -11,7 +12,7 @@ from vdna_metrics.analysis.uncertainty.correlations import LEAST_GENERATORS
 from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard, OutsideAgreement
 from vdna_metrics.leaderboard.rows import FDR
-from vdna_metrics.reports.formatting import decimals, fixed, quoted
+from vdna_metrics.reports.formatting import decimals, fixed, quoted, significant
 
 AGREEMENT_HEADS = ("score", "with", "n", "Spearman", "Kendall", "order")
 
@@ -79,6 +80,38 @@ def score_texts(score: ScoreColumn, generator: str) -> tuple[str, str]:
         return fixed(value, max(map(len, written))), ""
     places = decimals(0.0, min(errors))  # as many for all, so that they can be compared
     return fixed(value, places), f"± {fixed(score.errors[generator], places)}"
+
+
+@dataclass(frozen=True)
+class ExtraColumn:
+    """A column of a ranking table that is of no network's distance.
+
+    Args:
+        head: its name.
+        higher_is_better: whether larger values are better.
+        cells: ``{generator: (what sorts it, what is shown, what stands below)}``.
+    """
+
+    head: str
+    higher_is_better: bool
+    cells: Mapping[str, tuple[float, str, str]]
+
+
+def extra_columns(leaderboard: Leaderboard) -> list[ExtraColumn]:
+    """FDr^k, where it was asked for, and each outside score."""
+    ratios = {each.generator: each.value for each in leaderboard.ratios if each.value is not None}
+    own = {name: (value, significant(value), "") for name, value in ratios.items()}
+    return [
+        *[ExtraColumn(FDR, False, own)] * bool(leaderboard.ratios),
+        *(
+            ExtraColumn(
+                score.name,
+                score.higher_is_better,
+                {name: (value, *score_texts(score, name)) for name, value in score.values.items()},
+            )
+            for score in leaderboard.outside
+        ),
+    ]
 
 
 def outside_agreement_table(leaderboard: Leaderboard) -> tuple[list[str], Rows]:

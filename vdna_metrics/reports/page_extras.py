@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from vdna_metrics.leaderboard.outside import own_columns
 from vdna_metrics.leaderboard.record import Leaderboard
-from vdna_metrics.leaderboard.rows import FDR
-from vdna_metrics.reports.formatting import significant
 from vdna_metrics.reports.leaderboard_plots import generator_colours
 from vdna_metrics.reports.networks import columns_text, ratio_sentences, ratio_table
-from vdna_metrics.reports.outside import column_name, correlation_text, outside_sentences, score_texts
+from vdna_metrics.reports.outside import column_name, correlation_text, outside_sentences
 from vdna_metrics.reports.page_figures import PageFigures, Panel
 from vdna_metrics.reports.score_plots import plot_rank_agreement
 
 _PANELS = 6  # of an outside score; the table has all columns
-
-
-@dataclass(frozen=True)
-class ExtraColumn:
-    """A column of the page's ranking table that is of no network's distance.
-
-    Args:
-        head: its name.
-        higher_is_better: whether larger values are better.
-        cells: ``{generator: (what sorts it, what is shown, what stands below)}``.
-    """
-
-    head: str
-    higher_is_better: bool
-    cells: Mapping[str, tuple[float, str, str]]
-
-
-def extra_columns(leaderboard: Leaderboard) -> list[ExtraColumn]:
-    """FDr^k, where it was asked for, and each outside score."""
-    ratios = {each.generator: each.value for each in leaderboard.ratios if each.value is not None}
-    own = {name: (value, significant(value), "") for name, value in ratios.items()}
-    return [
-        *[ExtraColumn(FDR, False, own)] * bool(leaderboard.ratios),
-        *(
-            ExtraColumn(
-                score.name,
-                score.higher_is_better,
-                {name: (value, *score_texts(score, name)) for name, value in score.values.items()},
-            )
-            for score in leaderboard.outside
-        ),
-    ]
 
 
 def outside_section(leaderboard: Leaderboard, figures: PageFigures) -> dict[str, Any] | None:
