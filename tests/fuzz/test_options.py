@@ -46,7 +46,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "references import": ("real.npz", "--name", "cats/some"),
     "references export": ("real.npz", "-o", "exported", "--format", "vdna"),
     "references publish": ("bsds500/test@vdna_tiny#gaussian", "--to", "shared"),
-    "references normalise": ("cats/pairs", "--validation", "cats/pairs"),
+    "references normalise": ("cats/pairs", "--validation", "gaussian_b.npz"),
     "extractors show": ("tiny",),
 }
 # Which run for long as they should, start processes, or use the network.
@@ -78,6 +78,7 @@ def _sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
             ("real", "real", "histogram"),
             ("gen", "gen_a", "histogram"),
             ("gaussian", "real", "layer_gaussian"),
+            ("gaussian_b", "gen_a", "layer_gaussian"),
         ):
             ranges = ("--ranges", "ranges.npz") if kind == "histogram" else ()
             run("make", source, "-o", name, "--kinds", kind, *_TINY, *ranges)

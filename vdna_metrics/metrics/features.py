@@ -179,6 +179,7 @@ class KernelInceptionDistance(_PairMetric):
         Bińkowski, Sutherland, Arbel, Gretton: Demystifying MMD GANs, ICLR 2018.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import KernelInceptionDistance
         >>> features = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
         >>> kid = KernelInceptionDistance(features, 10, 20, normalize=True, input_img_size=(3, 8, 8))
@@ -263,6 +264,7 @@ class KernelDistance(_PairMetric):
         Gretton et al.: A Kernel Two-Sample Test, JMLR 2012; Jayasumana et al.: Rethinking FID, CVPR 2024, for CMMD.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import KernelDistance
         >>> metric = KernelDistance(torch.nn.AvgPool2d(8))
         >>> images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
@@ -352,6 +354,7 @@ class SlicedWassersteinDistance(_SlicedMetric):
         Bonneel et al.: Sliced and Radon Wasserstein Barycenters of Measures, 2015.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import SlicedWassersteinDistance
         >>> metric = SlicedWassersteinDistance(torch.nn.AvgPool2d(8))
         >>> metric.update(torch.full((2, 3, 8, 8), 51, dtype=torch.uint8), real=True)
@@ -384,6 +387,7 @@ class MongeInceptionDistance(_SlicedMetric):
         arXiv 2605.06797; the formula as torch-fidelity has it, see `functional.monge_inception_distance`.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import MongeInceptionDistance
         >>> metric = MongeInceptionDistance(torch.nn.AvgPool2d(8))
         >>> metric.update(torch.full((2, 3, 8, 8), 51, dtype=torch.uint8), real=True)
@@ -417,6 +421,7 @@ class ImprovedPrecisionRecall(_PairMetric):
         Kynkäänniemi et al.: Improved Precision and Recall Metric for Assessing Generative Models, NeurIPS 2019.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import ImprovedPrecisionRecall
         >>> metric = ImprovedPrecisionRecall(torch.nn.AvgPool2d(8))
         >>> images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
@@ -463,6 +468,7 @@ class DensityCoverage(_PairMetric):
         Naeem et al.: Reliable Fidelity and Diversity Metrics for Generative Models, ICML 2020.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import DensityCoverage
         >>> metric = DensityCoverage(torch.nn.AvgPool2d(8))
         >>> images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
@@ -508,6 +514,7 @@ class VendiScore(DistanceMetric):
         Friedman and Dieng: The Vendi Score, TMLR 2023.
 
     Examples:
+        >>> import torch
         >>> from vdna_metrics import VendiScore
         >>> metric = VendiScore(torch.nn.AvgPool2d(8))
         >>> metric.update(torch.full((4, 3, 8, 8), 51, dtype=torch.uint8))
