@@ -114,6 +114,11 @@ def test_the_page_says_what_is_wrong(small: tuple[Leaderboard, Evidence], tmp_pa
     assert page.ids.index("ranks") < page.ids.index("diagnosis") < page.ids.index("layers")
     assert "Blurred: detail at edges has 0.35 times the reference's power." in page.text
     assert "Pixels were not looked at: of this set, there are no images at hand." in page.text
+    nothing = [
+        replace(each, diagnosis=replace(each.diagnosis, faults=(), looked="nothing")) for each in make_diagnoses()
+    ]
+    page = Page(write_report(replace(leaderboard, diagnoses=tuple(nothing)), Evidence(), tmp_path))
+    assert page.text.count("Nothing could be looked at.") == 1
 
 
 def test_sections_follow_what_there_is(page: Page, small: tuple[Leaderboard, Evidence], tmp_path: Path) -> None:
