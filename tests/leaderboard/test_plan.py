@@ -314,7 +314,7 @@ def test_histograms_find_their_own_ranges_where_none_are_known(tmp_path: Path, m
     assert made.networks[0].ranges == "auto"
     widths = [score.bin_width for score in made.scores]
     assert [width is None for width in widths] == [False, True]
-    assert any("tiny: histograms find their own ranges; their bins move emd (bins) by" in note for note in made.notes)
+    assert any("histograms find their own ranges; their bins move emd (bins) by" in note for note in made.notes)
     assert "bin_width" in leaderboard_csv(made).splitlines()[0]
     asked = make_leaderboard(replace(PLAN, ranges="auto"), reading=READING)[0]
     assert asked.scores == made.scores

@@ -198,7 +198,7 @@ def score_network(
         moved = [score.bin_width for score in found.scores if score.metric == column.name and score.bin_width]
         if moved:
             widths[with_unit(column.name, column.unit)] = max(moved)
-    notes.add(bins_note(widths), network.label)
+    notes.add(bins_note(widths))
     alike: dict[str, list[str]] = {}
     for record in found.sets.values():
         alike.setdefault(record.manifest, []).append(record.name)
