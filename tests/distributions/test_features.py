@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -160,3 +163,16 @@ def test_what_was_seen_elsewhere_is_added() -> None:
         part.fill_(activations)
         there._absorb_(part)
     assert torch.equal(here.copied().state, there.copied().state)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda sample: pickle.loads(pickle.dumps(sample))])
+def test_copies_go_on_as_the_sample_would(again: Callable[[FeatureSample], FeatureSample]) -> None:
+    """A copy, or what was pickled, has the state alone, and counts what is added to it."""
+    sample = filled(list(range(90)), 1000, 9)
+    found = again(sample)
+    assert found.state.untyped_storage().nbytes() == found.state.nbytes
+    for one in (sample, found):
+        one.fill_({"pool": rows_of([100, 101]).T[:, :, None]})
+        one.copied().check_possible()
+        assert one.n_images == sum(one.arrays()["image_counts"].tolist()) == 92
+    assert torch.equal(found.copied().state, sample.copied().state)

@@ -184,6 +184,7 @@ def test_the_last_layer_alone_is_looked_at() -> None:
         (lambda: KernelInceptionDistance(extractor=EXTRACTOR), TypeError, "expected feature=, got extractor="),
         (lambda: KernelDistance(EXTRACTOR, kernel=1.0), ValueError, "'polynomial', 'cmmd' or a Kernel"),
         (lambda: KernelDistance(EXTRACTOR, kernel="cmmd", biased=False), ValueError, "CMMD counts an image as a pair"),
+        (lambda: InceptionScore(extractor=EXTRACTOR), TypeError, "InceptionScore: expected feature=, got extractor="),
         (lambda: InceptionScore(2048), TypeError, "feature must be 'logits_unbiased', an extractor or a module"),
         (lambda: VendiScore(EXTRACTOR, reference=_dna(REAL)), ValueError, "scores generated images alone; leave refer"),
         (lambda: VendiScore(EXTRACTOR).dna(), ValueError, "are no DNA; build_dnas"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -151,6 +151,10 @@ class FeatureSample(Distribution):
     def take_(self, state: Tensor) -> None:
         """Be of this state."""
         self._become_(state, None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without memory that the state is not yet in, and which a copy would no longer share with it."""
+        return {**vars(self), "state": self.state.clone(), "_memory": None}
 
     def _become_(self, state: Tensor, lengths: tuple[int, int] | None, memory: Tensor | None) -> None:
         for name, value in (("state", state), ("_lengths", lengths), ("_memory", memory)):

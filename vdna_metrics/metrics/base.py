@@ -227,6 +227,10 @@ class DistanceMetric(SidedMetric):
     def _state_settings(self) -> tuple[Any, ...]:
         return (*super()._state_settings(), self.reset_real_features, self.reference is not None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what only knows the states that are beside it."""
+        return {**super().__getstate__(), "_filled": {}}
+
     def _side(self, real: bool) -> Distribution:
         name = "real_state" if real else "generated_state"
         state, side = getattr(self, name), self._filled.get(name)

@@ -577,6 +577,9 @@ class InceptionScore(FeatureDistanceMetric):
         **options: Any,
     ) -> None:
         check_count("splits", splits)
+        for name, instead in (("extractor", "feature"), ("feature_extractor_weights_path", "weights_path")):
+            if name in options:
+                raise TypeError(f"InceptionScore: expected {instead}=, got {name}=")
         if isinstance(feature, str | ExtractorSpec | FeatureExtractor):
             own, extractor = False, "fid_inception_legacy_tensorflow" if feature == "logits_unbiased" else feature
         elif isinstance(feature, nn.Module):
