@@ -87,6 +87,6 @@ def test_the_sample_is_of_the_images() -> None:
 
 
 def test_memory_is_that_of_the_sample() -> None:
-    """What is asked for beforehand is the largest state that a sample comes to."""
-    with pytest.raises(ValueError, match=r"features DNAs: 1 x 0.65 kB"):
+    """What is asked for beforehand is what a sample of so many images comes to, with the memory that it grows into."""
+    with pytest.raises(ValueError, match=r"features DNAs: 1 x 1 kB"):  # 17 images of 5 words, and half as much
         _made(ONCE, 9, replace(READING, memory_limit=10))
