@@ -78,3 +78,13 @@ def test_a_metric_without_intervals_is_compared() -> None:
         assert leaderboard_differences(leaderboard, leaderboard, tolerance=0) == []
         moved = replace(leaderboard, scores=(replace(leaderboard.scores[0], value=7.0), *leaderboard.scores[1:]))
         assert [each.what for each in leaderboard_differences(leaderboard, moved)] == ["photographs, jsd of tiny"]
+
+
+def test_what_is_extrapolated_is_compared_where_it_still_is() -> None:
+    """That a Fréchet distance between covariances has none any more is named; of others none is computed now."""
+    scores = [replace(score, extrapolated=(2.0, 0.1)) for score in LEADERBOARD.scores]
+    with_all = replace(LEADERBOARD, scores=tuple(scores))
+    none = replace(LEADERBOARD, scores=tuple(replace(score, extrapolated=None) for score in scores))
+    assert [each.what for each in leaderboard_differences(with_all, none)] == [
+        f"{name}, lfd of tiny, extrapolated" for name in NAMES[:3]
+    ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vdna_metrics.dna.columns import find_column
 from vdna_metrics.leaderboard.record import Leaderboard
 from vdna_metrics.leaderboard.rows import FDR
 
-_EXTRAPOLATED = ", extrapolated"
 TOLERANCE = 1e-3
 """Share of a score by which another machine's rounding may move it."""
 
@@ -69,8 +69,6 @@ def leaderboard_differences(
         same = a == b
         if not same and isinstance(a, float) and isinstance(b, float):
             same = abs(a - b) <= tolerance * max(abs(a), abs(b), scale_a, scale_b)
-        if key.endswith(_EXTRAPOLATED) and b is None:
-            continue  # versions before 0.2 extrapolated other distances than Fréchet's between covariances too
         if not same:
             differences.append(LeaderboardDifference(key, a, b))
     return differences
@@ -101,8 +99,9 @@ def _flat(leaderboard: Leaderboard, intervals: bool) -> dict[str, tuple[float | 
                 flat |= {f"{name}{layer}, {part}": (getattr(estimate, part), estimate.value) for part in parts}
         if score.rank is not None and (score.network, score.metric) in sure:
             flat[f"{name}, rank"] = ("-".join(map(str, score.rank)), 0.0)
-        if intervals and score.extrapolated is not None:
-            flat[f"{name}{_EXTRAPOLATED}"] = (score.extrapolated[0], score.value)
+        # Versions before 0.2 extrapolated other distances than Fréchet's between covariances too.
+        if intervals and score.extrapolated is not None and find_column(score.metric).kind == "layer_gaussian":
+            flat[f"{name}, extrapolated"] = (score.extrapolated[0], score.value)
     for pair in pairs:
         a, b = sorted((pair.a, pair.b))
         sign, ends = (1, (pair.low, pair.high)) if a == pair.a else (-1, (-pair.high, -pair.low))
