@@ -79,6 +79,18 @@ def test_equal_generators_are_rarely_called_different() -> None:
     assert single / 400 > 0.4
 
 
+@pytest.mark.parametrize(("runs", "share"), [((2, 2), 0.1225), ((2, 1), 0.04), ((3, 1), 0.0775)])
+def test_how_often_equal_generators_of_few_runs_are_called_different(runs: tuple[int, int], share: float) -> None:
+    """It is as docs/leaderboard.md says: more often than one in twenty where each has a pair of its own."""
+    stream, wrong = np.random.default_rng(5), 0
+    for _ in range(400):
+        both = {name: _drawn(stream, 10.0, 1.5, number) for name, number in zip("ab", runs, strict=True)}
+        between = between_runs(list(both.values()))
+        ranking = rank_intervals({name: average_runs(each, between=between) for name, each in both.items()})
+        wrong += not ranking.pairs[0].tied
+    assert wrong / 400 == pytest.approx(share, abs=0.005)
+
+
 def test_the_chance_of_the_reference_counts_once() -> None:
     """It is common to all runs: it widens the mean's interval by itself, and drops out of differences."""
     common = [0.3, -0.2, 0.1, 0.0, 0.2, -0.1, -0.3, 0.1, -0.2, 0.1]
