@@ -141,7 +141,7 @@ def are_corrected(scores: Iterable[Score]) -> bool:
 
 
 def compared(scores: Iterable[Score]) -> list[float]:
-    """What decides the order of a column: corrected values where all have one, else plain ones."""
+    """What decides the order of a column: corrected values where all have an interval, else plain ones."""
     scores = list(scores)
     corrected = are_corrected(scores)
     return [score.estimate.corrected if corrected and score.estimate else score.value for score in scores]

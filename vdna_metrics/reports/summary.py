@@ -151,7 +151,7 @@ def _first(leaderboard: Leaderboard, scores: list[Score], network: str, column: 
 def _first_of_runs(leaderboard: Leaderboard, runs: list[RunsRecord], column: Column) -> str:
     """The best generator by the mean of its runs, or its last checkpoint: the best of several runs is chance."""
     last = {record.generator: record for record in runs}  # in the order of their steps
-    best = min(last.values(), key=lambda record: column.sort_key(record.estimate.corrected))
+    best = last[runs[0].generator]
     number = fixed(inside(best.estimate), decimals(best.estimate.corrected, best.estimate.standard_error))
     if (ends := interval_text(best.estimate)) is not None:
         number += f" ({percent(leaderboard)} interval {ends[0]} to {ends[1]})"

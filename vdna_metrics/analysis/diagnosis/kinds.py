@@ -43,6 +43,11 @@ class _Kinds:
     own_recall: float
     recall_errors: float
 
+    @property
+    def recalled(self) -> str:
+        """The recall beside what it would be without a fault."""
+        return f"recall {self.recall:.2f}, where as many reference images have {self.own_recall:.2f}"
+
 
 def missing_kinds(
     real: Features, fake: Features, distinct: list[int] | None, limits: Thresholds, seed: int, unseen: list[str]
@@ -75,8 +80,7 @@ def missing_kinds(
         yield Fault(
             "collapse",
             f"Kinds of images are missing: those that make {100 * found.reference:.0f} % of the reference make "
-            f"{100 * found.generated:.0f} % of this set ({found.errors:.0f} standard errors); recall "
-            f"{found.recall:.2f}, where as many reference images have {found.own_recall:.2f}",
+            f"{100 * found.generated:.0f} % of this set ({found.errors:.0f} standard errors); {found.recalled}",
             1 - found.recall / max(found.own_recall, 1e-9),
             (
                 Sign("share in kinds that are lacking", found.generated, found.reference, -found.errors),
@@ -90,7 +94,7 @@ def recall_in_words(real: Features, fake: Features, seed: int) -> str:
     if len(fake) < _LEAST_IMAGES or len(real) < 2 * _LEAST_IMAGES:
         return ""
     found = _kinds(real.vectors.double(), fake.vectors.double(), seed)
-    return f" (recall {found.recall:.2f}, where as many reference images have {found.own_recall:.2f})"
+    return f" ({found.recalled})"
 
 
 def _kinds(real: Tensor, fake: Tensor, seed: int) -> _Kinds:
