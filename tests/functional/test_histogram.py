@@ -1,3 +1,4 @@
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 
@@ -7,7 +8,15 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from vdna_metrics.functional import accumulate_histogram_, bin_index, extremes, histogram, histogram_counts
+from vdna_metrics.functional import (
+    accumulate_histogram_,
+    accumulate_on_grid_,
+    bin_index,
+    extremes,
+    grid,
+    histogram,
+    histogram_counts,
+)
 
 # Orders in which `[neurons, images, positions]` may lie in memory: permuted by the first, made contiguous, and permuted
 # back by the second.
@@ -50,6 +59,15 @@ def example(neurons: int, samples: int, dtype: torch.dtype = torch.float32) -> t
     activations = low[:, None] + (high - low)[:, None] * (torch.rand(neurons, samples, dtype=dtype) * 1.2 - 0.1)
     activations[:, 0], activations[:, 1] = low, high
     return activations, low, high
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count in the loops of NumPy, then in those that numba compiles."""
+    if request.param == "numba":
+        assert histogram.compiled_count_() is not None
+    else:
+        monkeypatch.setattr(histogram, "compiled_count_", lambda: None)
 
 
 @pytest.fixture
@@ -193,6 +211,7 @@ def test_extremes_hand_on_nan(layout: str) -> None:
         assert extreme.isnan().tolist() == [neuron == 3 for neuron in range(7)]
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bins", [1, 10, 1000])
 def test_counts_equal_the_oracle(dtype: torch.dtype, bins: int) -> None:
@@ -203,6 +222,7 @@ def test_counts_equal_the_oracle(dtype: torch.dtype, bins: int) -> None:
     assert np.array_equal(counts.numpy(), counts_by_numpy(activations.numpy(), low.numpy(), high.numpy(), bins))
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(3, 4, 5), (150, 30, 200), (2, 3, 300_000), (1, 1, 1), (70_000, 2, 7)])
 def test_large_and_strided_activations_equal_the_oracle(layout: str, shape: tuple[int, int, int]) -> None:
@@ -261,6 +281,7 @@ def test_cuda_counts_without_waiting(deterministic: bool) -> None:
     assert torch.equal(on_device[0].cpu(), expected)
 
 
+@pytest.mark.usefixtures("loops")
 def test_views_that_are_not_dense_are_counted() -> None:
     """Slices, such as tokens without their class token, and expanded views are counted like their copies."""
     tokens = torch.randn(6, 50, 200)
@@ -273,6 +294,7 @@ def test_views_that_are_not_dense_are_counted() -> None:
         assert torch.equal(below + above, (copy.abs() > 2).sum(dim=1))
 
 
+@pytest.mark.usefixtures("loops")
 def test_threads_do_not_change_counts(threads: Callable[[int], None]) -> None:
     """One thread and four count the same."""
     activations, low, high = example(300, 1500)
@@ -311,6 +333,7 @@ def test_any_split_and_order_give_the_same_counts(cuts: list[int], seed: int) ->
     assert all(torch.equal(part, all_at_once) for part, all_at_once in zip(parts, whole, strict=True))
 
 
+@pytest.mark.usefixtures("loops")
 def test_outside_is_counted_with_and_without_known_extremes() -> None:
     """Only values strictly outside are below or above, and extremes that the caller has change no count."""
     low, high = torch.tensor([0.0, 0.0, 0.5, -9.0]), torch.tensor([1.0, 0.0, 0.5, 9.0])
@@ -323,6 +346,7 @@ def test_outside_is_counted_with_and_without_known_extremes() -> None:
         assert counts.tolist() == [[2, 3], [2, 3], [3, 2], [1, 4]]
 
 
+@pytest.mark.usefixtures("loops")
 def test_the_neurons_of_other_layers_are_left_alone() -> None:
     """Counts are added to a slice of a larger flat state without touching its neighbours."""
     state = torch.full((30,), 5, dtype=torch.int64)
@@ -337,6 +361,7 @@ def test_the_neurons_of_other_layers_are_left_alone() -> None:
     assert state.tolist() == [5] * 10 + [6, 5, 6, 5, 5, 6, 5, 5, 5, 6] + [5] * 10
 
 
+@pytest.mark.usefixtures("loops")
 def test_counts_beyond_32_bits_go_on() -> None:
     """A neuron that has seen 2**31 activations, and one that has seen 2**40, count the next one."""
     counts, below, above = empty(2, 3)
@@ -375,6 +400,47 @@ def test_counting_leaves_the_caller_free_to_change_the_state(inference: bool) ->
         accumulate_histogram_(counts, below, above, activations, torch.zeros(1), torch.ones(1))
     counts += 1
     assert int(counts.sum()) == 200_002
+
+
+@given(data=st.data())
+def test_compiled_loops_count_as_those_of_numpy(data: st.DataObject) -> None:
+    """Ranges and windows of any type, with activations outside, at their ends and not a number, of any layout."""
+    seed, layout = data.draw(st.integers(0, 2**31)), data.draw(st.sampled_from([*LAYOUTS]))
+    shape = data.draw(st.tuples(st.integers(1, 140), st.integers(1, 9), st.integers(1, 140)))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
+    bins = data.draw(st.sampled_from([2, 17, 1000]))
+    generator = torch.Generator().manual_seed(seed)
+    there, back = LAYOUTS[layout]
+    activations = torch.randn([shape[axis] for axis in there], generator=generator).to(dtype).permute(back)
+    activations = activations[:, :, :: data.draw(st.integers(1, 2))]
+    low = -torch.rand(shape[0], generator=generator)
+    high = torch.where(torch.rand(shape[0], generator=generator) < 0.1, low, torch.rand(shape[0], generator=generator))
+    low[: shape[0] // 9] = activations[: shape[0] // 9].float().amin(dim=(1, 2)).clamp(max=0)
+    found = []
+    for compiled in (histogram.compiled_count_(), None):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(histogram, "compiled_count_", lambda compiled=compiled: compiled)
+            state = empty(shape[0], bins)
+            accumulate_histogram_(*state, activations, low, high)
+            on_grid = torch.zeros_like(state[0])
+            windows = grid(*(end.float() for end in extremes(activations)), bins)
+            accumulate_on_grid_(on_grid, activations, *windows)
+            found.append(torch.cat([*(part.flatten() for part in state), on_grid.flatten()]))
+    assert torch.equal(*found)
+    assert found[0].sum() >= 2 * activations.numel()
+
+
+def test_without_numba_numpy_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A numba that is missing or switched off is passed over in silence, one that cannot be imported with a warning."""
+    histogram.compiled_count_.cache_clear()
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert histogram.compiled_count_() is None
+    monkeypatch.delenv("NUMBA_DISABLE_JIT")
+    histogram.compiled_count_.cache_clear()
+    monkeypatch.setitem(sys.modules, "vdna_metrics.functional.numba_histogram", None)
+    with pytest.warns(UserWarning, match="numba is installed but cannot be used"):
+        assert histogram.compiled_count_() is None
+    histogram.compiled_count_.cache_clear()
 
 
 def test_nothing_to_count() -> None:
@@ -439,11 +505,13 @@ def test_counts_must_be_contiguous() -> None:
         )
 
 
+@pytest.mark.usefixtures("loops")
 def test_memory_is_bounded(threads: Callable[[int], None]) -> None:
     """What counting a large batch allocates is a few pieces, far from a copy of the batch."""
     activations = torch.rand(4, 16_000_000)
     low, high = torch.zeros(4), torch.full((4,), 0.9)
     threads(1)
+    accumulate_histogram_(*empty(4, 100), activations[:, :9], low, high)  # numba compiles
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         tracemalloc.start()  # sees NumPy's buffers, and here not what the profiler imports
         try:
@@ -453,4 +521,4 @@ def test_memory_is_bounded(threads: Callable[[int], None]) -> None:
             tracemalloc.stop()
     largest_of_torch = max(event.cpu_memory_usage for event in profile.events())
     assert 0 < largest_of_torch <= 2 * 2**20
-    assert 2 * 2**20 <= peak_of_numpy < 3 * 2**20
+    assert peak_of_numpy < 4 * 2**20

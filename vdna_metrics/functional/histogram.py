@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +22,6 @@ from vdna_metrics.functional.moments import check_floating, check_tensors
 
 T = TypeVar("T")
 Array = NDArray[Any]
-_Place = Callable[[Array, Array], None]
 
 # float32 holds every whole number up to here, so the bin rule stays exact in it.
 MAX_BINS = 1 << 24
@@ -185,8 +189,11 @@ def accumulate_histogram_(
     with torch.inference_mode():
         if activations.device.type == "cpu":
             minimum, maximum = observed or extremes(activations)
-            outside = (minimum < low) | (maximum > high)
-            _accumulate_on_cpu_(counts, below, above, activations, low, high, outside)
+            dtype = _rule_dtype(activations, low, high)
+            start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
+            went = ((minimum < low) | (maximum > high)).numpy()
+            outside = Outside(went, high.to(dtype).numpy(), below.numpy(), above.numpy())
+            _count_on_cpu_(counts, activations, CountingRule(dtype, start, width, outside))
         else:
             _accumulate_on_accelerator_(counts, below, above, activations, low, high)
 
@@ -215,19 +222,7 @@ def accumulate_on_grid_(counts: Tensor, activations: Tensor, exponent: Tensor, o
     scale, start = power_of_two(-exponent), origin.double()
     with torch.inference_mode():
         if activations.device.type == "cpu":
-            scales, starts = scale.numpy(), start.numpy()
-
-            def rule(block: slice, column: list[int]) -> _Place:
-                block_scale, block_start = scales[block].reshape(column), starts[block].reshape(column)
-
-                def place_(values: Array, out: Array) -> None:
-                    np.multiply(values, block_scale, out=out)
-                    np.floor(out, out=out)
-                    np.subtract(out, block_start, out=out)
-
-                return place_
-
-            _count_on_cpu_(counts, activations, torch.float32, starts.dtype, rule)
+            _count_on_cpu_(counts, activations, CountingRule(torch.float32, scale.numpy(), start.numpy()))
             return
 
         def index(piece: Tensor, column: list[int]) -> Tensor:
@@ -300,85 +295,124 @@ def _count_on_accelerator_(
         yield view, piece
 
 
-def _accumulate_on_cpu_(
-    counts: Tensor, below: Tensor, above: Tensor, activations: Tensor, low: Tensor, high: Tensor, outside: Tensor
-) -> None:
-    # What follows costs as much as counting thousands of activations, so it is done once and not for every piece.
-    dtype = _rule_dtype(activations, low, high)
-    start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
-    # Python numbers would decide the dtype of the result in NumPy 1.
-    zero, last, all_bins = (start.dtype.type(number) for number in (0, counts.shape[1] - 1, counts.shape[1]))
+@dataclass(frozen=True)
+class Outside:
+    """Activations outside the ranges, and which neurons had any; arrays of `[neurons]`.
 
-    def rule(block: slice, column: list[int]) -> _Place:
-        block_start, block_width = start[block].reshape(column), width[block].reshape(column)
+    Args:
+        went: where there are any to count.
+        high: upper ends of the ranges, in the type in which activations are taken.
+        below: int64 counts, changed in place.
+        above: int64 counts, changed in place.
+    """
 
-        def place_(values: Array, out: Array) -> None:
-            np.subtract(values, block_start, out=out)
+    went: Array
+    high: Array
+    below: Array
+    above: Array
+
+    def __getitem__(self, neurons: slice) -> Outside:
+        return Outside(self.went[neurons], self.high[neurons], self.below[neurons], self.above[neurons])
+
+
+@dataclass(frozen=True)
+class CountingRule:
+    """How activations, taken in a type, become bins: of ranges, or of windows on grids.
+
+    Args:
+        dtype: in which activations are taken.
+        first: `[neurons]`, low ends of the ranges, or scales of the grids; its type is that of the arithmetic.
+        second: `[neurons]`, widths of the ranges, or first bins of the windows.
+        outside: of the ranges; nothing is outside a window.
+    """
+
+    dtype: torch.dtype
+    first: Array
+    second: Array
+    outside: Outside | None = None
+
+    def __getitem__(self, neurons: slice) -> CountingRule:
+        outside = None if self.outside is None else self.outside[neurons]
+        return replace(self, first=self.first[neurons], second=self.second[neurons], outside=outside)
+
+    def count_outside_(self, values: Array, view: _MemoryOrder) -> None:
+        """Count activations outside the ranges."""
+        if self.outside is None or not self.outside.went.any():
+            return
+        found = self.outside.went.nonzero()[0]
+        values = values.take(found, axis=view.neuron_axis)
+        for counts, is_outside in (
+            (self.outside.below, values < self.first[found].reshape(view.column)),
+            (self.outside.above, values > self.outside.high[found].reshape(view.column)),
+        ):
+            counts[found] += is_outside.sum(axis=tuple(view.samples))
+
+    def place_(self, values: Array, view: _MemoryOrder, bins: int, out: Array) -> None:
+        """Bins of activations, as numbers of the type of the arithmetic."""
+        first, second = self.first.reshape(view.column), self.second.reshape(view.column)
+        # Python numbers would decide the dtype of the result in NumPy 1.
+        zero, last, all_bins = (self.first.dtype.type(number) for number in (0, bins - 1, bins))
+        if self.outside is None:
+            np.multiply(values, first, out=out)
+            np.floor(out, out=out)
+            np.subtract(out, second, out=out)
+        else:
+            np.subtract(values, first, out=out)
             np.multiply(out, all_bins, out=out)
-            np.divide(out, block_width, out=out)
+            np.divide(out, second, out=out)
             # fmax makes 0 of NaN: 0 by the width of a dead neuron, in a process that flushes subnormal numbers.
             np.fmax(out, zero, out=out)
             np.minimum(out, last, out=out)
 
-        return place_
 
-    def count_outside_(block: slice, view: _MemoryOrder) -> Callable[[Tensor], None] | None:
-        found = outside[block].nonzero()[:, 0]
-        rows = found + block.start
-
-        def count_(piece: Tensor) -> None:
-            piece = piece.index_select(view.neuron_axis, found)
-            below.index_add_(0, rows, (piece < low[rows].view(view.column)).sum(dim=view.samples))
-            above.index_add_(0, rows, (piece > high[rows].view(view.column)).sum(dim=view.samples))
-
-        return count_ if len(found) else None
-
-    _count_on_cpu_(counts, activations, dtype, start.dtype, rule, count_outside_)
-
-
-def _count_on_cpu_(
-    counts: Tensor,
-    activations: Tensor,
-    dtype: torch.dtype,
-    rule_dtype: np.dtype[Any],
-    rule: Callable[[slice, list[int]], _Place],
-    look: Callable[[slice, _MemoryOrder], Callable[[Tensor], None] | None] | None = None,
-) -> None:
-    """Count in NumPy, whose loops stay in the thread that calls them; only `index_add_` is faster in torch.
-
-    ``rule`` says for a block of neurons how activations in ``dtype`` become bins, in ``rule_dtype``; ``look`` who sees
-    its pieces, too.
-    """
+def _count_on_cpu_(counts: Tensor, activations: Tensor, rule: CountingRule) -> None:
+    """Count by a rule, in threads."""
     neurons, bins = counts.shape
     samples = activations.numel() // neurons
     step = max(1, _PIECE_CPU // samples)
     if _alternate(activations):
-        step = max(step, _NEURONS_CPU)
+        step = max(1, step // _NEURONS_CPU) * _NEURONS_CPU  # whole vectors, and lines of the caches
     step = min(step, neurons, _MAX_INT32 // bins)
     blocks = deque(slice(first, first + step) for first in range(0, neurons, step))
-    offsets = np.arange(0, step * bins, bins, dtype=np.int32)
     size = min(_PIECE_CPU, step * samples)
     ones = torch.ones((), dtype=torch.int64, device="cpu").expand(size)
+    offsets = np.arange(0, step * bins, bins, dtype=np.int32)
+    compiled_ = compiled_count_()
 
     def count_blocks_() -> None:
-        place_buffer, index_buffer = np.empty(size, rule_dtype), np.empty(size, np.int32)
+        if compiled_ is None:
+            place_buffer, index_buffer = np.empty(size, rule.first.dtype), np.empty(size, np.int32)
         for block in _taken_from(blocks):
-            view = _MemoryOrder(activations[block])
-            place_, seen_by = rule(block, view.column), None if look is None else look(block, view)
-            block_counts = counts[block].view(-1)
-            block_offsets = offsets[: len(counts[block])].reshape(view.column)
+            view, block_rule, block_counts = _MemoryOrder(activations[block]), rule[block], counts[block]
+            block_offsets = offsets[: len(block_counts)].reshape(view.column)
             for piece in view.pieces(_PIECE_CPU):
-                values = piece.to(dtype).numpy()
-                place = place_buffer[: values.size].reshape(values.shape)
-                index = index_buffer[: values.size].reshape(values.shape)
-                place_(values, place)
+                values = piece.to(rule.dtype)
+                if compiled_ is not None:
+                    compiled_(block_counts.numpy(), values, view.neuron_axis, block_rule)
+                    continue
+                # In NumPy, whose loops stay in the thread that calls them; only `index_add_` is faster in torch.
+                place = place_buffer[: values.numel()].reshape(values.shape)
+                index = index_buffer[: values.numel()].reshape(values.shape)
+                block_rule.place_(values.numpy(), view, bins, place)
                 np.copyto(index, place, casting="unsafe")
                 np.add(index, block_offsets, out=index)
-                block_counts.index_add_(0, torch.from_numpy(index).view(-1), ones[: values.size])
-                if seen_by is not None:
-                    seen_by(piece)
+                block_counts.view(-1).index_add_(0, torch.from_numpy(index).view(-1), ones[: values.numel()])
+                block_rule.count_outside_(values.numpy(), view)
 
     _in_threads(count_blocks_, activations.numel())
+
+
+@cache
+def compiled_count_() -> Callable[..., None] | None:
+    """What counts instead of NumPy where numba is installed: `numba_histogram.count_`."""
+    if find_spec("numba") is None or os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return None
+    try:
+        from vdna_metrics.functional.numba_histogram import count_
+    except ImportError as error:  # of a numba that does not know this NumPy
+        warnings.warn(f"numba is installed but cannot be used, so counting takes longer: {error}", stacklevel=2)
+        return None
+    return count_
 
 
 def _extremes_on_cpu(activations: Tensor) -> tuple[Tensor, Tensor]:
@@ -442,7 +476,9 @@ class _MemoryOrder:
     """Activations `[neurons, ...]` with their axes permuted to the order in which they lie in memory."""
 
     def __init__(self, activations: Tensor) -> None:
-        order = sorted(range(activations.ndim), key=activations.stride, reverse=True)
+        # One image or one position has no place in memory, whatever the stride.
+        alone = [axis > 0 and length == 1 for axis, length in enumerate(activations.shape)]
+        order = sorted(range(activations.ndim), key=lambda a: (alone[a], activations.stride(a)), reverse=True)
         self.activations = activations.permute(order)
         self.neuron_axis = order.index(0)
         self.samples = [axis for axis in range(activations.ndim) if axis != self.neuron_axis]

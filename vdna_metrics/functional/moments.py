@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-# Elements of float64 copied at once by `image_means`: 32 MiB, whatever the layer and the batch.
+# Elements that `image_means` copies to float64 at once: on a CPU, what its caches hold; 32 MiB elsewhere.
+_CHUNK_CPU = 1 << 17
 _CHUNK = 1 << 22
 _TILE = 256  # neurons of a scatter's tile
 
@@ -73,7 +74,8 @@ def image_means(activations: Tensor) -> Tensor:
         return images_first[:, :, 0].to(torch.float64)
     features = torch.empty((images, neurons), dtype=torch.float64, device=activations.device)
     # A float64 mean of float32 input converts all of its input first, so the images are taken a few at a time.
-    step = max(1, _CHUNK // (neurons * positions)) if neurons else images
+    chunk = _CHUNK_CPU if activations.device.type == "cpu" else _CHUNK
+    step = max(1, chunk // (neurons * positions)) if neurons else images
     for start in range(0, images, step):
         block = images_first[start : start + step]
         features[start : start + step] = block.mean(dim=2, dtype=torch.float64)
