@@ -1,0 +1,72 @@
+"""Contestants in turn, and what is told of them: shared by the scripts beside this one."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+
+def interleaved(
+    contestants: Mapping[str, Callable[[], object]],
+    repeats: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    pause: float = 0.02,
+) -> dict[str, list[float]]:
+    """Seconds of each contestant, one after the other in every repeat, after a round that is not counted.
+
+    A disturbance of the machine falls on all alike. The pause lets the threads of the one before stop spinning.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for repeat in range(repeats + 1):
+        for name, run in contestants.items():
+            time.sleep(pause if repeat else 0)
+            start = clock()
+            run()
+            if repeat:
+                seconds[name].append(clock() - start)
+    return seconds
+
+
+def ratios(seconds: list[float], others: list[float]) -> tuple[float, float, float]:
+    """Minimum, median and maximum of the ratios of a contestant to another, repeat by repeat."""
+    each = [one / other for one, other in zip(seconds, others, strict=True)]
+    return min(each), median(each), max(each)
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on besides the code."""
+    packages = {name: version(name) for name in ("torch", "numpy", "torchmetrics", "vdna_metrics")}
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+    } | packages
+
+
+def title() -> str:
+    """The machine in one line."""
+    facts = machine()
+    return f"{facts['processor']}, {facts['threads']} threads, torch {facts['torch']}"
+
+
+def write_json(path: Path | None, rows: list[dict[str, Any]]) -> None:
+    """Rows of a table with the machine, where a path is given."""
+    if path is not None:
+        path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
