@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vdna_metrics.functional.on_cuda import kernels_for
+
 _BIAS, _MANTISSA = 1023, 52  # of float64
 _LEAST_EXPONENT = -126
 _ORIGIN_BITS = 30  # origins are below 2**31 in size
@@ -121,3 +123,18 @@ def regrid(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tenso
         place = ((new_origin[rows, None] + edge) << shift) - origin[rows, None]
         found[rows] = before.gather(1, place.clamp(0, bins)).diff(dim=1)
     return found
+
+
+def regrid_(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tensor, new_origin: Tensor) -> None:
+    """`regrid` in place, in few operations where Triton's kernels run; ``counts`` is contiguous there.
+
+    Examples:
+        >>> from torch import tensor
+        >>> counts = tensor([[1, 0, 2, 4]])
+        >>> regrid_(counts, tensor([-1]), tensor([-2]), tensor([0]), tensor([-2]))
+        >>> counts
+        tensor([[0, 1, 6, 0]])
+    """
+    kernels = kernels_for(counts)
+    if kernels is None or not kernels.regrid_(counts, exponent, origin, new_exponent, new_origin):
+        counts.copy_(regrid(counts, exponent, origin, new_exponent, new_origin))
