@@ -12,6 +12,7 @@ _SHIFTS = 33  # from here on, a shifted origin is 0 or -1
 _NONE = 2_139_095_041  # float32's infinity as int32, and one more
 _PIECE_CPU = 1 << 18
 _PIECE = 1 << 26
+_PIECE_IN_PLACE = 1 << 22  # of which several copies are made
 
 
 def extreme_codes(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +127,7 @@ def regrid(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tenso
 
 
 def regrid_(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tensor, new_origin: Tensor) -> None:
-    """`regrid` in place, in few operations where Triton's kernels run; ``counts`` is contiguous there.
+    """`regrid` in place, in blocks of rows; ``counts`` is contiguous where Triton's kernels run.
 
     Examples:
         >>> from torch import tensor
@@ -136,5 +137,10 @@ def regrid_(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tens
         tensor([[0, 1, 6, 0]])
     """
     kernels = kernels_for(counts)
-    if kernels is None or not kernels.regrid_(counts, exponent, origin, new_exponent, new_origin):
-        counts.copy_(regrid(counts, exponent, origin, new_exponent, new_origin))
+    if kernels is not None and kernels.regrid_(counts, exponent, origin, new_exponent, new_origin):
+        return
+    neurons, bins = counts.shape
+    step = max(1, _PIECE_IN_PLACE // bins)
+    for start in range(0, neurons, step):
+        rows = slice(start, start + step)
+        counts[rows] = regrid(counts[rows], exponent[rows], origin[rows], new_exponent[rows], new_origin[rows])
