@@ -13,6 +13,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+# Before Triton is imported, which nothing did yet: where there is no GPU, its interpreter runs the kernels.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # A shared machine is slow now and then, and a failure must come again when it is looked at.
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from vdna_metrics.distributions.base import Distribution
 from vdna_metrics.distributions.histogram import Histogram, HistogramDistribution, check_bins
 from vdna_metrics.distributions.ranks import Ranks
-from vdna_metrics.functional.grids import codes_to_extremes, extreme_codes, grid, power_of_two, regrid
+from vdna_metrics.functional.grids import codes_to_extremes, extreme_codes, grid, power_of_two, regrid, regrid_
 from vdna_metrics.functional.histogram import accumulate_on_grid_, extremes
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, GivenRanges
@@ -102,21 +102,23 @@ class AutoHistogramDistribution(Histogram):
     def _summarise(self, activations: Tensor) -> Tensor:
         return torch.stack(extremes(activations)).float()
 
-    def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
-        low, high = summary
+    def _add_(self, batch: Mapping[str, Tensor], summaries: Mapping[str, Tensor], hashes: Tensor | None) -> None:
+        # Grids of all layers at once: they are tens of operations, which are waited for, or started, one by one.
+        low, high = torch.cat([summaries[layer] for layer in self.layout], dim=1)
         finite = low.isfinite() & high.isfinite()  # others are noted, on accelerators: here they must not matter
         low, high = torch.where(finite, low, torch.inf), torch.where(finite, high, -torch.inf)
-        codes, counts = self.codes[:, rows], self.counts[rows]
-        seen, old = codes[0] > 0, self._grid_of(rows)
+        codes, counts = self.codes, self.counts
+        seen, old = codes[0] > 0, self.grid
         codes.copy_(torch.maximum(codes, torch.stack(extreme_codes(low, high))))
-        new = self._grid_of(rows)
-        if activations.device.type == "cpu":
+        new = self.grid
+        if low.device.type == "cpu":
             moved = (seen & ((new[0] != old[0]) | (new[1] != old[1]))).nonzero()[:, 0]
             if len(moved):
                 counts[moved] = regrid(counts[moved], old[0][moved], old[1][moved], new[0][moved], new[1][moved])
         else:  # nothing waits for the device
-            counts.copy_(regrid(counts, *old, *new))
-        accumulate_on_grid_(counts, activations, *new)
+            regrid_(counts, *old, *new)
+        for layer, rows in self.layout.slices().items():
+            accumulate_on_grid_(counts[rows], batch[layer], new[0][rows], new[1][rows])
 
     def check_possible(self) -> None:
         """Counts that are possible, between extremes that were counted themselves."""

@@ -123,10 +123,11 @@ class Distribution(ABC):
             part.fill_(batch, hashes)
             self._absorb_(part.to(self.state.device))
             return
-        summaries, finite = self._summaries(batch)
+        summaries = self._summaries(batch)
         self.state[0] += n_images
-        self.state[1 : 1 + len(batch)] += ~finite
         self._add_(batch, summaries, hashes)
+        if not _on_cpu(summaries):
+            self.state[1 : 1 + len(batch)] += ~_are_finite(summaries)
 
     def _absorb_(self, part: Self) -> None:
         """Add the images of another."""
@@ -146,13 +147,14 @@ class Distribution(ABC):
             raise ValueError(f"layers differ in their number of images: { {k: x.shape[1] for k, x in batch.items()} }")
         return batch, images.pop()
 
-    def _summaries(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Summaries of each layer, and which are finite; on CPU all are."""
+    def _summaries(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Summaries of each layer; on CPU they are finite."""
         summaries = {layer: self._summarise(x) for layer, x in batch.items()}
-        finite = torch.stack([summary.isfinite().all() for summary in summaries.values()])
-        if finite.device.type == "cpu" and not finite.all():
-            raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
-        return summaries, finite
+        if _on_cpu(summaries):
+            finite = _are_finite(summaries)
+            if not finite.all():
+                raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
+        return summaries
 
     def zero(self, device: torch.device | str | None = None) -> Tensor:
         """The state of no images, by default on the same device."""
@@ -200,7 +202,10 @@ class Distribution(ABC):
 
     @abstractmethod
     def _summarise(self, activations: Tensor) -> Tensor:
-        """``[neurons, images, positions]`` -> a small tensor that is finite exactly when the activations are."""
+        """``[neurons, images, positions]`` -> a small tensor that is finite exactly when the activations are.
+
+        Off the CPU, `_accumulate_` may be what makes it so.
+        """
 
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
         """Add one layer's batch to the state."""
@@ -280,6 +285,18 @@ def _indices(layout: NeuronLayout, layer: str) -> str:
     if indices is None:
         return "all"
     return "[" + ", ".join(map(str, indices[:6])) + (", ...]" if len(indices) > 6 else "]")
+
+
+def _on_cpu(summaries: Mapping[str, Tensor]) -> bool:
+    return next(iter(summaries.values())).device.type == "cpu"
+
+
+def _are_finite(summaries: Mapping[str, Tensor]) -> Tensor:
+    """Which layers' summaries are finite; in few operations where layers are alike, which are many small ones."""
+    each = [*summaries.values()]
+    if len({summary.shape for summary in each}) == 1 and not _on_cpu(summaries):
+        return torch.stack(each).isfinite().flatten(1).all(dim=1)
+    return torch.stack([summary.isfinite().all() for summary in each])
 
 
 def _not_finite(layers: list[str]) -> str:

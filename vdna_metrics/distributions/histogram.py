@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vdna_metrics.distributions.base import Distribution, Kind
 from vdna_metrics.functional.emd import EMDUnit
-from vdna_metrics.functional.histogram import MAX_BINS, accumulate_histogram_, extremes
+from vdna_metrics.functional.histogram import MAX_BINS, accumulate_histogram_, extremes, notes_while_counting
 from vdna_metrics.layout import NeuronLayout
 from vdna_metrics.ranges import ActivationRanges, GivenRanges
 
@@ -225,6 +225,8 @@ class HistogramDistribution(Histogram):
         return self._ends[device]
 
     def _summarise(self, activations: Tensor) -> Tensor:
+        if notes_while_counting(activations):
+            return torch.zeros(1, device=activations.device)
         return torch.stack(extremes(activations))
 
     def _accumulate_(self, layer: str, rows: slice, activations: Tensor, summary: Tensor) -> None:
@@ -236,7 +238,8 @@ class HistogramDistribution(Histogram):
             activations,
             low[rows],
             high[rows],
-            observed=(summary[0], summary[1]),
+            observed=(summary[0], summary[1]) if len(summary) == 2 else None,
+            note=summary if len(summary) == 1 else None,
         )
 
     @property

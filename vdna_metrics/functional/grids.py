@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vdna_metrics.functional.on_cuda import kernels_for
+
 _BIAS, _MANTISSA = 1023, 52  # of float64
 _LEAST_EXPONENT = -126
 _ORIGIN_BITS = 30  # origins are below 2**31 in size
@@ -10,6 +12,7 @@ _SHIFTS = 33  # from here on, a shifted origin is 0 or -1
 _NONE = 2_139_095_041  # float32's infinity as int32, and one more
 _PIECE_CPU = 1 << 18
 _PIECE = 1 << 26
+_PIECE_IN_PLACE = 1 << 22  # of which several copies are made
 
 
 def extreme_codes(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,3 +124,23 @@ def regrid(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tenso
         place = ((new_origin[rows, None] + edge) << shift) - origin[rows, None]
         found[rows] = before.gather(1, place.clamp(0, bins)).diff(dim=1)
     return found
+
+
+def regrid_(counts: Tensor, exponent: Tensor, origin: Tensor, new_exponent: Tensor, new_origin: Tensor) -> None:
+    """`regrid` in place, in blocks of rows; ``counts`` is contiguous where Triton's kernels run.
+
+    Examples:
+        >>> from torch import tensor
+        >>> counts = tensor([[1, 0, 2, 4]])
+        >>> regrid_(counts, tensor([-1]), tensor([-2]), tensor([0]), tensor([-2]))
+        >>> counts
+        tensor([[0, 1, 6, 0]])
+    """
+    kernels = kernels_for(counts)
+    if kernels is not None and kernels.regrid_(counts, exponent, origin, new_exponent, new_origin):
+        return
+    neurons, bins = counts.shape
+    step = max(1, _PIECE_IN_PLACE // bins)
+    for start in range(0, neurons, step):
+        rows = slice(start, start + step)
+        counts[rows] = regrid(counts[rows], exponent[rows], origin[rows], new_exponent[rows], new_origin[rows])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vdna_metrics.functional.grids import power_of_two
 from vdna_metrics.functional.moments import check_floating, check_tensors
+from vdna_metrics.functional.on_cuda import kernels_for
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -82,6 +83,9 @@ def extremes(activations: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"there are no extremes without activations, got {list(activations.shape)}")
     if activations.ndim == 1:
         return activations, activations
+    if kernels := kernels_for(activations):
+        low, high = kernels.extremes(activations.detach())
+        return low, high
     if activations.device.type == "cpu":
         return _extremes_on_cpu(activations.detach())
     samples = tuple(range(1, activations.ndim))
@@ -153,13 +157,14 @@ def accumulate_histogram_(
     high: Tensor,
     *,
     observed: tuple[Tensor, Tensor] | None = None,
+    note: Tensor | None = None,
 ) -> None:
     """Add activations to the histograms of their neurons, by the rule of `bin_index`, and count those outside.
 
     Memory beyond the arguments is bounded whatever the batch: 2**18 activations at once on a CPU, with less than 8 MiB
-    for each of at most 8 threads; 2**26 elsewhere, with less than 2 GiB in float32. Activations are taken in the order
-    in which they lie in memory, so permuted views cost no copy. On an accelerator nothing waits for the device; NaN is
-    counted in bin 0 there, and the caller refuses it later.
+    for each of at most 8 threads; nothing on CUDA with Triton; 2**26 elsewhere, with less than 2 GiB in float32.
+    Activations are taken in the order in which they lie in memory, so permuted views cost no copy. On an accelerator
+    nothing waits for the device; NaN is counted in bin 0 there, and the caller refuses it later.
 
     Args:
         counts: `[neurons, bins]` int64, contiguous, changed in place.
@@ -170,6 +175,7 @@ def accumulate_histogram_(
         high: `[neurons]` upper ends of the ranges, none below `low`.
         observed: `extremes(activations)` where the caller has it: on a CPU, only neurons that went outside are
             then counted for it.
+        note: `[1]` float32; where `notes_while_counting`, it is made NaN if an activation is not finite.
 
     Raises:
         ValueError: if counts are not contiguous.
@@ -187,7 +193,10 @@ def accumulate_histogram_(
     if activations.ndim == 1:
         activations = activations[:, None]
     with torch.inference_mode():
-        if activations.device.type == "cpu":
+        if kernels := kernels_for(activations):
+            note = torch.zeros(1, device=counts.device) if note is None else note
+            kernels.count_in_ranges_(counts, below, above, activations, low, high, note)
+        elif activations.device.type == "cpu":
             minimum, maximum = observed or extremes(activations)
             dtype = _rule_dtype(activations, low, high)
             start, width = (end.numpy() for end in _start_and_width(low, high, dtype))
@@ -198,10 +207,20 @@ def accumulate_histogram_(
             _accumulate_on_accelerator_(counts, below, above, activations, low, high)
 
 
+def notes_while_counting(activations: Tensor) -> bool:
+    """Whether `accumulate_histogram_` notes what is not finite in the one read in which it counts.
+
+    Examples:
+        >>> notes_while_counting(torch.zeros(1))
+        False
+    """
+    return kernels_for(activations) is not None
+
+
 def accumulate_on_grid_(counts: Tensor, activations: Tensor, exponent: Tensor, origin: Tensor) -> None:
     """Add activations to histograms on grids of bins ``[j 2**k, (j + 1) 2**k)``, see `functional.grid`.
 
-    Activations are taken in float32 and scaled in float64, which is exact. Memory is bounded as in
+    Activations are taken in float32 and scaled exactly. Memory is bounded as in
     `accumulate_histogram_`, and nothing waits for the device; on an accelerator, activations that are not finite are
     counted anywhere in the window, and the caller refuses them later.
 
@@ -218,6 +237,9 @@ def accumulate_on_grid_(counts: Tensor, activations: Tensor, exponent: Tensor, o
         tensor([[1, 1, 1, 0]])
     """
     if activations.numel() == 0:
+        return
+    if kernels := kernels_for(activations):
+        kernels.count_on_grids_(counts, activations.detach(), exponent, origin)
         return
     scale, start = power_of_two(-exponent), origin.double()
     with torch.inference_mode():
