@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.kinds import SAMPLE, Kind
 from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.functional.hashing import copy_keys, row_hashes
 from vdna_metrics.functional.moments import image_means
@@ -18,9 +19,6 @@ from vdna_metrics.layout import NeuronLayout, check_count
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-SAMPLE = 10_000
-"""Images whose features are kept, by default."""
 
 _SLACK = 2  # times as many images are held before the sample is drawn again
 _GROWTH = 1.5  # of memory, where a state outgrows it
