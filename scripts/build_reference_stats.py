@@ -23,7 +23,7 @@ from vdna_metrics import VDNA, GroupedDNA, Reading, build_dnas, calibrate, creat
 from vdna_metrics.analysis import frechet_normaliser
 from vdna_metrics.build import build_set
 from vdna_metrics.distributions import Kind
-from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.kinds import SAMPLE
 from vdna_metrics.images import ImageSource
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.sources import select_images

@@ -27,7 +27,7 @@ from vdna_metrics import ExtractorSpec, create_extractor
 from vdna_metrics.analysis.features import collect_features
 from vdna_metrics.build import Reading
 from vdna_metrics.extractors import FeatureExtractor, get_spec
-from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.modes import PreprocessingMode
 from vdna_metrics.functional import frechet_distance
 from vdna_metrics.images import ImageSource, select_images
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from helpers.commands import CHECKOUT, run
 
+from vdna_metrics.cli.commands.leaderboard import LeaderboardOptions, leaderboard
 from vdna_metrics.cli.config import config, given_or_in_config
-from vdna_metrics.cli.leaderboard import LeaderboardOptions, leaderboard
 from vdna_metrics.cli.options import as_json, takes
 from vdna_metrics.leaderboard import leaderboard_differences, load_leaderboard
 
@@ -146,9 +147,11 @@ def test_paths_are_from_the_folder_of_the_file(monkeypatch: pytest.MonkeyPatch) 
         neurons = "missing.npz"
         """
     )
-    monkeypatch.setattr("vdna_metrics.cli.options.resolve_dna", lambda source, *_, **__: source)
-    monkeypatch.setattr("vdna_metrics.cli.options.total_of", lambda source: source)
-    monkeypatch.setattr("vdna_metrics.cli.options.principal_directions", lambda source, *_: source)
+    monkeypatch.setattr(
+        import_module("vdna_metrics.references.resolve"), "resolve_dna", lambda source, *_, **__: source
+    )
+    monkeypatch.setattr("vdna_metrics.dna.grouped.total_of", lambda source: source)
+    monkeypatch.setattr("vdna_metrics.dna.principal_directions", lambda source, *_: source)
     generators, given, _ = _given("--config", "paper/leaderboard.toml")
     assert generators == (
         "a=paper/gens/a", "b=paper/b.zip:inside", "c=procedural:white_noise/3", "d=paper/store::d", "e=/far/e",

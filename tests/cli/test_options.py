@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from helpers.commands import process_environment, put_small_sources, run
 
 from vdna_metrics import Distance, register_distance
+from vdna_metrics.cli import app
 from vdna_metrics.cli.options import NetworkOptions, RunningOptions, nested, takes
 from vdna_metrics.cli.settings import NO_NETWORK
 from vdna_metrics.dna import distances
@@ -89,15 +91,77 @@ def test_help_tells_of_a_distance_that_was_registered(monkeypatch: pytest.Monkey
         assert "toy: toy distance, mean over layers" in " ".join(run(command, "--help").stdout.split())
 
 
-def test_the_list_of_commands_needs_no_torch() -> None:
-    """`vdna-metrics --help` imports neither torch nor what draws."""
-    script = (
-        "import sys, vdna_metrics.cli; vdna_metrics.cli.app(['--help'], standalone_mode=False); "
-        "print(sorted({'torch', 'matplotlib', 'rich'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], env=process_environment(), capture_output=True, text=True)
-    assert done.stdout.startswith("Usage:")
-    assert done.stdout.endswith("[]\n")
+# What is typed wrongly, and what is said of it.
+WRONG = {
+    "agreement": "Missing argument '[NAME=]TABLE...'",
+    "agreement a.csv -o a.gif": "a picture ends in .png, .pdf, .svg",
+    "calibrate a -o b --widen none --quantiles 0.1,0.9": "--widen is for extremes",
+    "calibrate a -o b --quantiles 0.9,0.1": "expected two levels from 0 to 1",
+    "compare a": "Missing argument 'SOURCE...'",
+    "coverage": "Missing argument 'SOURCE'",
+    "demo --images 1": "1 is not in the range",
+    "desensitise a.csv --images b -o c": "Missing option '--attribute'",
+    "extractors show": "Missing argument 'NAME'",
+    "leaderboard": "no generators: give their images",
+    "leaderboard a -o report": "Missing option '--reference'",
+    "leaderboard a --reference b": "Missing option '-o' / '--output'",
+    "leaderboard a --reference b -o c --groups x": "'x' is not a valid integer range",
+    "leaderboard --replay missing.json": "there is no file missing.json",
+    "leaderboard a --config missing.toml": "No such file or directory",
+    "make a": "Missing option '-o' / '--output'",
+    "make a -o b --bins 0": "0 is not in the range",
+    "make a -o b --root c": "--root is for a dataset:NAME/SPLIT, got a",
+    "make a -o b --kinds gaussian --bins 8": "--bins is for histograms",
+    "merge -o a": "Missing argument 'FILE...'",
+    "protocols show": "Missing argument 'NAME'",
+    "rank a": "Missing option '--reference'",
+    "rank a --reference b --contact-sheet c.png --top 0 --bottom 0": "--contact-sheet shows nothing",
+    "references build a": "--name is needed",
+    "references nothing": "No such command 'nothing'",
+    "score": "Missing argument 'SOURCE...'",
+    "score a --reference b --refrence c": "No such option '--refrence'",
+    "score a --reference b --neurons missing.npz": "there is no file missing.npz",
+    "select a b -o c": "give one of --top, --threshold and --per-layer, got none",
+}
+# Of the other commands it lists every distance, which the registry knows.
+HELP = ("", "agreement", "calibrate", "coverage", "demo", "extractors", "make", "merge", "protocols", "references")
+
+
+def test_arguments_are_read_without_torch() -> None:
+    """Errors in what is typed, and help, are told before torch or what draws is imported."""
+    script = """if True:
+        import contextlib, io, json, sys
+        from vdna_metrics.cli import app
+
+        class Refusing:
+            def find_spec(self, name, *_):
+                if name in ("matplotlib", "rich", "torch"):
+                    raise AssertionError(f"{name} is imported")
+
+        sys.meta_path.insert(0, Refusing())
+        told = []
+        for words in json.load(sys.stdin):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                try:
+                    app(words, prog_name="vdna-metrics")
+                except SystemExit as end:
+                    told.append([end.code, output.getvalue()])
+        print(json.dumps(told))
+    """
+    commands = [words.split() for words in WRONG] + [[*command.split(), "--help"] for command in HELP]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(commands), env=process_environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert len(told) == len(commands)
+    for words, expected, (code, output) in zip(
+        commands, [*WRONG.values(), *["Usage: "] * len(HELP)], told, strict=True
+    ):
+        assert code == (0 if words[-1] == "--help" else 2), (words, output)
+        assert expected in " ".join(output.split()), (words, output)
+    assert {words.split()[0] for words in WRONG} == set(app.list_commands(click.Context(app)))
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_rank_leaves_out_bad_images_when_asked() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--contact-sheet", "sheet.gif"], 2, "Invalid value for --contact-sheet: sheet.gif: a picture ends in"),
+        (["--contact-sheet", "sheet.gif"], 2, "Invalid value for '--contact-sheet': sheet.gif: a picture ends in"),
         (["--contact-sheet", "s.png", "--top", "0", "--bottom", "0"], 2, "--contact-sheet shows nothing"),
         (["-o", "scores.txt"], 2, "scores.txt: a table ends in .csv"),
         (["-o", "none/scores.csv"], 1, "folder none does not exist"),

@@ -279,7 +279,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         wait = sys.argv.pop(1) == "wait"
         import pytest
         from helpers.commands import put_small_networks
-        from vdna_metrics.cli.references import build
+        from vdna_metrics.cli.commands.references import build
         from vdna_metrics.build import passes
         from vdna_metrics.extractors.network import FeatureExtractor
         put_small_networks(pytest.MonkeyPatch())

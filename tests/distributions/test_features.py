@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,20 @@ def test_the_smallest_keys_are_the_sample(numbers: list[int], size: int, batches
     assert sampled(filled(numbers, size, 1 + batches // 2)) == expected
 
 
+def test_draws_sort_in_proportion_to_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hashes of those who fell out are not sorted again for every few images that come."""
+    sizes: list[int] = []
+    chosen = FeatureSample._chosen
+
+    def noted(sample: FeatureSample, hashes: Tensor, *others: Any) -> Any:
+        sizes.append(len(hashes))
+        return chosen(sample, hashes, *others)
+
+    monkeypatch.setattr(FeatureSample, "_chosen", noted)
+    filled(torch.arange(20_000), 10, batches=400)
+    assert 20_000 < sum(sizes) < 10 * 20_000
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 400), max_size=25), min_size=2, max_size=5), st.integers(2, 20))
 def test_sums_are_the_sample_of_all(parts: list[list[int]], size: int) -> None:
@@ -97,11 +112,16 @@ def test_copies_keep_their_share(seed: int) -> None:
 
 
 def test_the_state_is_bounded() -> None:
-    """Above the size two words for each different image are kept, and features of the sample alone."""
+    """Above the size two words for each different image are kept, and features of the sample.
+
+    Until the next draw there are no more features of others than take as much memory as those two words.
+    """
     sample = filled(torch.arange(5000), 50, 200)
     assert sample.lengths[0] == 5000
-    assert sample.lengths[1] <= 2 * (50 + 6 * 50**0.5 + 1)
-    assert sample.state.nbytes - 16 * 5000 <= sample.largest_nbytes() + 100
+    assert (sample.lengths[1] - 2 * (50 + 6 * 50**0.5 + 1)) * sample._words <= 2 * 5000
+    assert sample.copied().lengths[1] <= 50 + 6 * 50**0.5 + 1
+    assert sample.state.nbytes - 2 * 16 * 5000 <= sample.largest_nbytes() + 100
+    assert sample.copied().state.nbytes - 16 * 5000 <= sample.largest_nbytes() + 100
     assert sample.largest_nbytes(7) < sample.largest_nbytes() / 20
 
 

@@ -281,9 +281,9 @@ def test_downloads_are_kept_and_checked(hub: FileServer, state_dict: dict[str, T
 
 
 def test_weights_path_goes_before_cache_and_address(
-    hub: FileServer, state_dict: dict[str, Tensor], tmp_path: Path
+    hub: FileServer, state_dict: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A local file is used and nobody asked; without one the cache is; the address comes last."""
+    """A local file is used and nobody asked; without one the cache is, without a connection; the address comes last."""
     other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
     spec = replace(SPEC, weights="hf-hub:a/b/w.safetensors", name="order")
     hub.serve("a/b/resolve/main/w.safetensors", save(state_dict))
@@ -295,7 +295,8 @@ def test_weights_path_goes_before_cache_and_address(
     path = cached_weights(spec)
     assert path is not None
     assert path.name == "w.safetensors"
-    assert build_network(spec)[1] == from_hub.fingerprint.weights
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    assert create_extractor(spec).fingerprint == from_hub.fingerprint
     assert len(hub.requests) == 1
 
 

@@ -176,14 +176,15 @@ def test_wrong_units_are_refused(options: dict[str, object], message: str) -> No
 
 # -------------------------------------------------------------------------------------------------------- single images
 @pytest.mark.parametrize("held", [1, 100, 1 << 18])
+@pytest.mark.parametrize("bins", [1, 20, 60])  # few and many beside the positions
 @pytest.mark.parametrize("tokens", [False, True])
 def test_images_are_at_the_distance_of_their_own_counts(
-    held: int, tokens: bool, monkeypatch: pytest.MonkeyPatch
+    held: int, bins: int, tokens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each image is at the distance of its histogram, dead neurons too, in any strides and pieces; so are pairs."""
     monkeypatch.setattr(emd, "_PIECE_CPU", held)
     stream = torch.Generator().manual_seed(0)
-    neurons, images, positions, bins = 3, 4, 5, 20
+    neurons, images, positions = 3, 4, 5
     shape = (images, positions, neurons) if tokens else (images, neurons, positions)
     order = (2, 0, 1) if tokens else (1, 0, 2)
     a, b = (torch.randn(shape, generator=stream).permute(order) for _ in range(2))

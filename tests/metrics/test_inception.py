@@ -18,7 +18,7 @@ from torchmetrics.wrappers import FeatureShare
 from vdna_metrics import FrechetInceptionDistance, functional
 from vdna_metrics.extractors.architectures import fid_inception
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
-from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.modes import PreprocessingMode
 
 
 @pytest.fixture(scope="module")

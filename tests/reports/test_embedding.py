@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vdna_metrics.dna.plots import COLOURS
-from vdna_metrics.reports.embedding import FigureFormat, drawing, file_of, image_uri, inline_svg
+from vdna_metrics.reports.embedding import drawing, file_of, image_uri, inline_svg
+from vdna_metrics.reports.figure_formats import FigureFormat
 
 
 def _figure(name: str = "line") -> Figure:

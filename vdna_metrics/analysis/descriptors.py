@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vdna_metrics.analysis.coverage import coverage, distribution_of, histogram_dna
 from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
-from vdna_metrics.distributions.base import Kind
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.histogram import bin_index

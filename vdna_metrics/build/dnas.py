@@ -19,8 +19,8 @@ from vdna_metrics.distributions import (
     LayerGaussianDistribution,
     empty_histogram,
 )
-from vdna_metrics.distributions.base import Distribution, Kind
-from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.kinds import SAMPLE, Kind
 from vdna_metrics.distributions.memory import StateSize
 from vdna_metrics.distributions.parts import some_images
 from vdna_metrics.dna.account import ImageAccount

@@ -18,7 +18,7 @@ from vdna_metrics.build.leading import OTHERS, make_dnas_together
 from vdna_metrics.build.partitions import class_folders, cluster_digest, disjoint_groups
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
-from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.kinds import SAMPLE
 from vdna_metrics.dna.grouped import GroupedDNA
 from vdna_metrics.dna.serialization import load_vdna
 from vdna_metrics.dna.vdna import VDNA

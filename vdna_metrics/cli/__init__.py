@@ -22,7 +22,8 @@ from vdna_metrics.cli.screen import report_download, say
 from vdna_metrics.files import LIMITS, is_limit, limit_variable
 from vdna_metrics.text import printable
 
-# Modules and summaries of the commands: a module, and torch with it, is imported when its command is used.
+# Modules and summaries of the commands. A module of `commands` says what is typed. What is done lies in the one of
+# the same name here, which is imported, and torch with it, when the arguments have been read.
 _COMMANDS = {
     "agreement": ("agreement", "Tell whether scores of generators have one order."),
     "calibrate": ("calibration", "Find a network's activation ranges over sets of images."),
@@ -69,7 +70,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}"), cmd_name)
+        command: click.Command = getattr(import_module(f"{__name__}.commands.{_COMMANDS[cmd_name][0]}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

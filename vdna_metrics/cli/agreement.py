@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import click
 
 from vdna_metrics.analysis import RankAgreement, ScoreColumn, rank_agreement, read_scores
-from vdna_metrics.cli import options
-from vdna_metrics.cli.options import option
+from vdna_metrics.cli.commands.agreement import AgreementOptions
 from vdna_metrics.cli.results import output_path
 from vdna_metrics.cli.screen import print_json, print_table, tell
 from vdna_metrics.files import errors_of
@@ -23,31 +21,8 @@ from vdna_metrics.reports.score_plots import plot_agreements
 _PANELS = 24  # of a picture, which nobody would look at with more
 
 
-@dataclass(frozen=True)
-class AgreementOptions:
-    """With which score, how sure, and where the picture goes."""
-
-    against: str | None = option(
-        "--with", metavar="SCORE", help="The score that all others are compared with.  [default: every two]"
-    )
-    confidence: float = options.confidence_option("Of the intervals.")
-    output: str | None = option(
-        "-o", "--output", metavar="FILE", help=f"Picture to write, a panel a pair: {', '.join(options.PICTURES)}."
-    )
-
-
-@click.command()
-@click.argument("tables", nargs=-1, required=True, metavar="[NAME=]TABLE...")
-@options.takes("given", AgreementOptions)
-@options.as_json
 def agreement(tables: tuple[str, ...], given: AgreementOptions, as_json: bool) -> None:
-    """Tell whether scores of generators have one order.
-
-    No images are read. A TABLE is a .csv or .tsv: its first column names the generators, the others are scores, 'NAME↑'
-    or 'NAME (higher is better)', 'NAME↓' or 'NAME (lower is better)', each with its standard errors in a column '±'
-    after it, or without. Rank correlations are of values as they stand, with intervals that take the generators for a
-    sample; the order is inconclusive where the interval holds 0, and of fewer than five generators.
-    """
+    """Tell whether scores of generators have one order."""
     picture = output_path(given.output)
     found = [pair for text in tables for pair in _pairs(text, given)]
     if picture is not None and len(found) > _PANELS:

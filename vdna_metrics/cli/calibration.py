@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -19,16 +19,15 @@ from vdna_metrics.analysis.coverage import (
 )
 from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
-from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_root, find_set, has_ranges, reading_of
-from vdna_metrics.cli.options import nested, option
+from vdna_metrics.cli.commands.calibration import CalibrateOptions, CoverageOptions
+from vdna_metrics.cli.inputs import find_set, has_ranges, reading_of
 from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna import VDNA
 from vdna_metrics.images.sources import ImageSource
-from vdna_metrics.ranges import ActivationRanges, GivenRanges, as_ranges, check_levels
+from vdna_metrics.ranges import ActivationRanges, GivenRanges, as_ranges
 from vdna_metrics.reports import plot_coverage
 
 # Of the histograms that quantiles are taken from: an end is then at most 1 % of the range too far out where the
@@ -47,53 +46,9 @@ _AUTO = {
 }
 
 
-def _levels(text: str) -> tuple[float, float]:
-    """``"0.1,0.9"`` as ``(0.1, 0.9)``."""
-    try:
-        low, high = map(float, text.split(","))
-        check_levels(low, high)
-    except ValueError:
-        raise click.BadParameter(f"{text!r}: expected two levels from 0 to 1, for example 0.0001,0.9999") from None
-    return low, high
-
-
-@dataclass(frozen=True)
-class CalibrateOptions:
-    """How ranges are found."""
-
-    widen: Any = option(
-        type=click.Choice(["margin", "vdna", "none"]),
-        default="margin",
-        help="How observed extremes become ranges: 10 % of the width on each side, both ends times 1.2, or as they "
-        "are.",
-    )
-    quantiles: tuple[float, float] | None = option(
-        type=_levels,
-        metavar="LOW,HIGH",
-        help="Ranges between these quantiles instead, 0.0001,0.9999 for example; of images it takes a second pass.",
-    )
-    network: options.NetworkOptions = nested(options.NetworkOptions)
-    reading: options.ReadingOptions = nested(options.ReadingOptions)
-    part: tuple[int, int] | None = options.part_option()
-
-
-@click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@options.output_file
-@options.takes("given", CalibrateOptions)
-@options.as_json
 def calibrate(sources: tuple[str, ...], output: str, given: CalibrateOptions, as_json: bool) -> None:
-    """Find a network's activation ranges over sets of images.
-
-    Each SOURCE may instead be a histogram DNA: one made with `--ranges auto`, or for `--quantiles` any.
-
-    An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
-    """
+    """Find a network's activation ranges over sets of images."""
     quantiles, network, reading, part = given.quantiles, given.network, given.reading, given.part
-    check_root(reading.root, *sources)
-    context = click.get_current_context()
-    if quantiles is not None and context.get_parameter_source("widen") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("--widen is for extremes, --quantiles are taken as they are; leave one out")
     path = output_paths(output, ("ranges",))["ranges"]
     sets = [find_set(source, reading.root, ["histogram"], network.name) for source in sources]
     of_dnas = [each for each in sets if each.images is None]
@@ -165,31 +120,9 @@ def _write(ranges: ActivationRanges, path: Path, extractor: str, as_json: bool) 
     )
 
 
-@dataclass(frozen=True)
-class CoverageOptions:
-    """Which ranges are judged, and where they are drawn."""
-
-    output: str | None = option(
-        "-o", "--output", metavar="FILE", help=f"Picture to write: {', '.join(options.PICTURES)}."
-    )
-    ranges_file: str | None = option(
-        "--ranges", metavar="FILE|auto", help="Activation ranges.  [default: those that ship, else auto; a DNA's own]"
-    )
-    network: options.NetworkOptions = nested(options.NetworkOptions)
-    reading: options.ReadingOptions = nested(options.ReadingOptions)
-
-
-@click.command()
-@click.argument("source", metavar="SOURCE")
-@options.takes("given", CoverageOptions)
-@options.as_json
 def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
-    """Tell whether activation ranges fit a set of images.
-
-    SOURCE is a set of images, or a histogram DNA, which is judged by the ranges it was made with.
-    """
+    """Tell whether activation ranges fit a set of images."""
     network, reading, ranges_file = given.network, given.reading, given.ranges_file
-    check_root(reading.root, source)
     picture = output_path(given.output)
     of = find_set(source, reading.root, ["histogram"], network.name)
     if of.images is None:

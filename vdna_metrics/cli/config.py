@@ -10,7 +10,6 @@ import click
 
 from vdna_metrics.cli.options import CONFIG, Option, source_in
 from vdna_metrics.files import errors_of
-from vdna_metrics.layout import near_names
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +31,8 @@ def _read(context: click.Context, option: click.Parameter, path: str | None) -> 
         said: dict[str, Any] = {}
         for key, value in table.items():
             if key not in known:
+                from vdna_metrics.layout import near_names
+
                 raise ValueError(f"unknown option {key!r}; {near_names(key, list(known))}")
             if known[key].name in _BY_HAND:
                 raise ValueError(f"{key}: whom to trust is said on the command line, by who runs it")

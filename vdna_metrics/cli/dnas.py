@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
-from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_making_options, check_root, reading_of
+from vdna_metrics.cli.commands.dnas import MakeOptions
+from vdna_metrics.cli.inputs import reading_of
 from vdna_metrics.cli.results import described, forget, output_paths, print_accounts, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_settings
-from vdna_metrics.distributions import Kind
 from vdna_metrics.dna import VDNA
 from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.serialization import load_merged
 from vdna_metrics.references import resolve_images
 
 
-@dataclass(frozen=True)
-class MakeOptions:
-    """Which DNAs are made."""
-
-    kinds: tuple[Kind, ...] = options.kinds_option(
-        "histogram",
-        "histogram, gaussian, layer_gaussian, features (of the last of the layers); several make one file each, "
-        "FILE.KIND.npz.",
-    )
-    making: options.DNAOptions = options.nested(options.DNAOptions)
-    part: tuple[int, int] | None = options.part_option()
-
-
-@click.command()
-@click.argument("source", metavar="SOURCE")
-@options.output_file
-@options.takes("given", MakeOptions)
-@options.as_json
 def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
-    """Make the DNA of a set of images, in one pass for all kinds.
-
-    An interrupt keeps what was done in OUTPUT.checkpoint; the same command goes on from there.
-    """
+    """Make the DNA of a set of images, in one pass for all kinds."""
     kinds, making = given.kinds, given.making
-    check_root(making.reading.root, source)
-    check_making_options(kinds, making)
     paths = output_paths(output, kinds)
     pass_ = reading_of(making.reading, Path(f"{output}.checkpoint"), given.part)
     images = resolve_images(source, root=making.reading.root)
@@ -67,15 +40,8 @@ def make(source: str, output: str, given: MakeOptions, as_json: bool) -> None:
     print_accounts({f"{source}:": dnas[kinds[0]]})
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@options.output_file
-@options.as_json
 def merge(files: tuple[str, ...], output: str, as_json: bool) -> None:
-    """Merge DNA files, or files of activation ranges, into one.
-
-    The result is what all their images in one set would have given.
-    """
+    """Merge DNA files, or files of activation ranges, into one."""
     path = output_paths(output, ("merged",))["merged"]
     merged = load_merged(files)
     kind = merged.kind if isinstance(merged, VDNA) else "ranges"

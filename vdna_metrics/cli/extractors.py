@@ -5,22 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-import click
-
-from vdna_metrics.cli.options import TRUST_CODE, as_json
 from vdna_metrics.cli.screen import print_json, print_lines, print_table, tell
 from vdna_metrics.extractors import ExtractorSpec, create_extractor, get_spec, list_extractors
 from vdna_metrics.extractors.weights import cached_weights, weights_address
 from vdna_metrics.references.store import ranges_origin
 
 
-@click.group(invoke_without_command=True)
-@as_json
-@click.pass_context
-def extractors(context: click.Context, as_json: bool) -> None:
+def extractors(as_json: bool) -> None:
     """List the networks that are known by name, or show one."""
-    if context.invoked_subcommand is not None:
-        return
     cards = [_card(get_spec(name)) for name in list_extractors()]
     if as_json:
         return print_json(cards)
@@ -40,15 +32,8 @@ def extractors(context: click.Context, as_json: bool) -> None:
     print_table("Extractors; besides these, timm:NAME and torchvision:NAME take any network of theirs", columns, rows)
 
 
-@extractors.command("show")
-@click.argument("name", metavar="NAME")
-@click.option("--trust-code", is_flag=True, help=TRUST_CODE.replace("--extractor ", ""))
-@as_json
 def show_extractor(name: str, trust_code: bool, as_json: bool) -> None:
-    """Show all there is to know of one network.
-
-    NAME is one of the list, timm:NAME, torchvision:NAME, SPEC.json or FILE.py:FACTORY.
-    """
+    """Show all there is to know of one network."""
     spec = get_spec(name)
     if not spec.layers:  # found by building it
         spec = create_extractor(name, trust_code=trust_code).spec

@@ -13,11 +13,10 @@ import click
 import torch
 
 from vdna_metrics.build.reading import Reading
-from vdna_metrics.cli.options import DNAOptions, HistogramOptions, NetworkOptions, NeuronOptions, ReadingOptions
+from vdna_metrics.cli.options import NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.distributions import Histogram, Kind
 from vdna_metrics.dna import VDNA, Column, columns
-from vdna_metrics.images.opening import DATASET
 from vdna_metrics.ranges import GivenRanges
 from vdna_metrics.references import ImageSet, resolve
 
@@ -52,22 +51,6 @@ def kinds_of(columns: Sequence[Column]) -> list[Kind]:
 
 
 # ---------------------------------------------------------------------------------------------------- what options name
-def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:
-    """Refuse what is for histograms where none are made."""
-    if "histogram" in kinds:
-        return
-    for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
-        if value is not None:
-            raise click.UsageError(f"{option} is for histograms, got DNAs of kind {', '.join(kinds)}")
-
-
-def check_making_options(kinds: Sequence[str], making: DNAOptions) -> None:
-    """Refuse what is for histograms, or for features, where none are made."""
-    check_histogram_options(kinds, making.histograms)
-    if making.features.feature_images is not None and "features" not in kinds:
-        raise click.UsageError(f"--feature-images is for features, got DNAs of kind {', '.join(kinds)}")
-
-
 def check_same_bins(reference: VDNA, bins: int | None, ranges: GivenRanges | None) -> None:
     """Refuse what was asked for in so many words and the reference has otherwise."""
     own = reference.distribution
@@ -107,12 +90,6 @@ def kinds_in(images: ImageSet) -> list[Kind]:
     """Kinds of the DNAs that a set has; a layer Gaussian serves for a Gaussian."""
     kinds = list(dict.fromkeys(dna.kind for dna in images.dnas))
     return [*kinds, "gaussian"] if "layer_gaussian" in kinds and "gaussian" not in kinds else kinds
-
-
-def check_root(root: str | None, *sources: str) -> None:
-    """Refuse a `--root` that no source wants."""
-    if root is not None and not any(source.startswith(DATASET) for source in sources):
-        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, got {', '.join(sources)}")
 
 
 # -------------------------------------------------------------------------------------------------------------- reading

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -16,9 +16,9 @@ from vdna_metrics.analysis import read_scores
 from vdna_metrics.build.leading import led
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import options
-from vdna_metrics.cli.config import config, given_or_in_config
-from vdna_metrics.cli.inputs import check_histogram_options, check_root, check_same_bins, kinds_of, reading_of
-from vdna_metrics.cli.options import NetworkOptions, nested, option
+from vdna_metrics.cli.commands.leaderboard import LeaderboardOptions, NetworksOptions
+from vdna_metrics.cli.inputs import check_same_bins, kinds_of, reading_of
+from vdna_metrics.cli.options import NetworkOptions
 from vdna_metrics.cli.reports import check_report, print_comparison, print_result, write_report_to
 from vdna_metrics.cli.screen import progress_bars, say
 from vdna_metrics.cli.settings import paths_of, running_as, take_features
@@ -35,8 +35,6 @@ from vdna_metrics.leaderboard.plan import append_to_leaderboard, make_leaderboar
 from vdna_metrics.ranges import as_ranges
 from vdna_metrics.references import resolve
 from vdna_metrics.references.image_sets import extractor_of
-from vdna_metrics.reports.embedding import FigureFormat
-from vdna_metrics.reports.html import FIGURES
 
 _OF_NETWORKS = (
     *("weights", "fid_weights", "fid_mode"),
@@ -46,145 +44,8 @@ _OF_ONE_NETWORK = ("layers", "directions", "neurons", "neuron_weights", "ranges"
 _OF_THE_FID_INCEPTION = ("fid_inception", "sfid_inception")
 
 
-@dataclass(frozen=True)
-class NetworksOptions:
-    """Which networks, with which weights, and which of their layers."""
-
-    extractors: tuple[str, ...] | None = option(
-        type=options.names(),
-        placing=options.names_in,
-        metavar="A,B",
-        help=f"Networks.  [default: the reference's, else a generator's, else {options.DEFAULT_EXTRACTOR}]",
-    )
-    weights: tuple[str, ...] = option(
-        multiple=True, placing=options.source_in, metavar="[NAME=]FILE", help="Local weights of a network."
-    )
-    layers: tuple[str, ...] | None = option(
-        type=options.names(), metavar="A,B", help="Layers to compare; of one network."
-    )
-    fid_weights: str | None = option(
-        placing=options.file_in, metavar="FILE", help="Local weights of the FID Inception, for fid and sfid."
-    )
-    fid_mode: Any = option(
-        type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
-        default="clean",
-        help="How images are resized for fid; papers mostly have legacy_tensorflow.",
-    )
-    running: options.RunningOptions = nested(options.RunningOptions)
-
-
-@dataclass(frozen=True)
-class SettingsOptions:
-    """What decides the numbers, see `LeaderboardSettings`."""
-
-    groups: int = option(type=click.IntRange(2), metavar="N", default=10, help="For error bars.")
-    cluster_by: str | None = option(
-        placing=options.names_in,
-        metavar="folder|REGEX|FILE",
-        help="Which images depend on each other (frames of a video, samples of a prompt) and stay in one group: those "
-        "of one folder, those whose names match alike, or as a .csv, .tsv or .json of names and clusters says.",
-    )
-    confidence: float = options.confidence_option("Of intervals and ranks.")
-    seed: int = option(type=click.IntRange(0), metavar="N", default=0, help="Of random draws.")
-    equalise: bool = option(is_flag=True, help="Take as many images of each generator as the smallest has.")
-    class_folders: bool = option(is_flag=True, help="Also score each class folder against the reference's.")
-    fidelity: bool = option(
-        "--fidelity/--no-fidelity",
-        default=True,
-        help="Precision, recall, density, coverage, Vendi score, KID, and a check for copies.",
-    )
-    pictures: int = option(
-        type=click.IntRange(0),
-        metavar="N",
-        default=100,
-        help="Images of each set that are read once more, for pictures in the report; 0 for none.",
-    )
-    diagnosis: int = option(
-        type=click.IntRange(0),
-        metavar="N",
-        default=500,
-        help="Images of each set whose pixels are looked at, to say what is wrong with it; 0 for no diagnosis.",
-    )
-
-
-@dataclass(frozen=True)
-class LeaderboardOptions:
-    """What is compared and how, and where the report goes."""
-
-    references: tuple[str, ...] = options.references_option()
-    columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd,nfd,lfd", several=True)
-    validation: str | None = option(
-        placing=options.source_in,
-        metavar="SOURCE",
-        help="Real images that are not the reference's: adds FDr^k, the Fréchet distances over theirs, in the mean of "
-        "all networks that have one.",
-    )
-    scores: tuple[str, ...] = option(
-        multiple=True,
-        placing=options.file_in,
-        metavar="FILE",
-        help="Scores of the generators from elsewhere (people, Elo), and whether the columns agree with them: a .csv "
-        "or .tsv whose first column names the generators, others are 'NAME↑' or 'NAME (lower is better)', each with "
-        "its standard errors in a column '±' after it, or without.",
-    )
-    protocol: str | None = options.protocol_option()
-    output: str | None = option(
-        "-o",
-        "--output",
-        placing=options.file_in,
-        metavar="FOLDER",
-        help="Where the report goes: index.html, figures, leaderboard.json, .csv, .md, .tex.",
-    )
-    figures: Any = option(
-        type=options.names(*get_args(FigureFormat)),
-        metavar="A,B",
-        default=",".join(FIGURES),
-        help="Formats of the figures beside the report; pdf for papers.",
-    )
-    cache: str | None = option(
-        placing=options.file_in,
-        metavar="FOLDER",
-        help="Where DNAs are kept by content.  [default: dnas in the report's folder]",
-    )
-    replay: str | None = option(
-        placing=options.file_in,
-        metavar="FILE",
-        help="Compute a leaderboard.json again, from its sources with its settings, and compare every number.",
-    )
-    append: str | None = option(
-        placing=options.file_in,
-        metavar="FILE",
-        help="Add generators, or --scores, to this leaderboard.json, in its settings.",
-    )
-    tolerance: float | None = option(
-        type=click.FloatRange(0, 1), help="Share by which a number may differ in --replay.  [default: 0.001]"
-    )
-    trust: bool = option(
-        is_flag=True,
-        help="Let a record that is replayed or added to name its own files of weights, remote stores, and a regular "
-        "expression for clusters.",
-    )
-    title: str | None = option(metavar="TEXT", help="Of the report.")
-    settings: SettingsOptions = nested(SettingsOptions)
-    networks: NetworksOptions = nested(NetworksOptions)
-    neurons: options.NeuronOptions = nested(options.NeuronOptions)
-    histograms: options.HistogramOptions = nested(options.HistogramOptions, "the reference's, else ")
-    reading: options.ReadingOptions = nested(options.ReadingOptions)
-
-
-@click.command()
-@click.argument("generators", nargs=-1, metavar="[NAME=]SOURCE...", callback=given_or_in_config)
-@options.takes("given", LeaderboardOptions)
-@config
-@options.as_json
 def leaderboard(generators: tuple[str, ...], given: LeaderboardOptions, as_json: bool) -> None:
-    """Rank generators by their distance from real images.
-
-    Each generator is a SOURCE (images, a DNA file, a folder of group DNAs, or a name of the store), named by the last
-    part of its path or by NAME. Sources of one NAME are its training runs, NAME@STEP is a checkpoint. Each network
-    sees the images once; DNAs are kept by content, so another generator or metric costs only what is new. Writes a
-    report to read in a browser.
-    """
+    """Rank generators by their distance from real images."""
     output, append = given.output, given.append
     folder = Path(output) if output is not None else Path(append).parent if append is not None else None
     kept = Path(given.cache) if given.cache is not None else None if folder is None or given.replay else folder / "dnas"
@@ -207,23 +68,6 @@ def _make(
 ) -> None:
     """What one process does, or the first of several."""
     replay, append = given.replay, given.append
-    fresh = replay is None and append is None
-    for wrong, message in (
-        (
-            replay is not None and (append is not None or generators or given.references or given.scores),
-            "--replay computes a leaderboard again as it is recorded: no sources, --reference, --scores or --append",
-        ),
-        (replay is None and given.tolerance is not None, "--tolerance is for --replay"),
-        (fresh and given.trust, "--trust is for --replay and --append"),
-        (
-            replay is None and not generators and not (append is not None and given.scores),
-            "no generators: give their images, or --replay a leaderboard",
-        ),
-        (fresh and not given.references, "Missing option '--reference'."),
-        (fresh and folder is None, "Missing option '-o' / '--output'."),
-    ):
-        if wrong:
-            raise click.UsageError(message)
     options.check_protocol(given.protocol)
     recorded = None if replay is None and append is None else load_leaderboard(replay or append or "")
     if folder is not None:
@@ -281,7 +125,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
     """What options say, with networks created; refuses bins and ranges that no column needs, or that differ."""
     named, columns, histograms = named_sources(sources), given.columns, given.histograms
     layers = given.networks.layers
-    check_root(
+    options.check_root(
         given.reading.root, *(source for _, source in named), *given.references, *filter(None, [given.validation])
     )
     plan = LeaderboardPlan(
@@ -302,7 +146,7 @@ def _plan(sources: Sequence[str], given: LeaderboardOptions) -> LeaderboardPlan:
         validation=given.validation,
     )
     plan = _with_networks(plan, columns, given.networks)
-    check_histogram_options(kinds_of(columns), histograms)
+    options.check_histogram_options(kinds_of(columns), histograms)
     ranges = None if histograms.ranges is None else as_ranges(histograms.ranges)
     for dna in plan.reference.dnas if plan.reference is not None else ():
         check_same_bins(getattr(dna, "groups", [dna])[0], histograms.bins, ranges)

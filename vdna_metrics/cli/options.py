@@ -8,21 +8,17 @@ from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from vdna_metrics.distributions import Kind
-from vdna_metrics.distributions.features import SAMPLE
-from vdna_metrics.dna import Column, find_column, list_columns, principal_directions
-from vdna_metrics.dna.columns import COLUMN_GROUPS
-from vdna_metrics.dna.grouped import total_of
-from vdna_metrics.extractors import ExtractorSpec, list_extractors
-from vdna_metrics.extractors.directions import as_directions
-from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
-from vdna_metrics.extractors.registry import is_own, spec_and_module
-from vdna_metrics.leaderboard import find_protocol
-from vdna_metrics.references.resolve import resolve_dna
+from vdna_metrics.distributions.kinds import SAMPLE, Kind
+from vdna_metrics.extractors.modes import Crop, PreprocessingMode
+from vdna_metrics.images.dataset_table import DATASET
+
+if TYPE_CHECKING:
+    from vdna_metrics.dna import Column
+    from vdna_metrics.extractors import ExtractorSpec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,6 +44,8 @@ def names(*allowed: str) -> Callable[[str], tuple[str, ...]]:
 
 def _columns(text: str) -> tuple[Column, ...]:
     """Comma-separated names of columns."""
+    from vdna_metrics.dna.columns import COLUMN_GROUPS, find_column
+
     try:
         asked = (each for name in names()(text) for each in COLUMN_GROUPS.get(name, (name,)))
         return tuple(map(find_column, dict.fromkeys(asked)))
@@ -117,12 +115,14 @@ class Option(click.Option):
     Args:
         given: as those of `click.Option`.
         placing: how a text of that file is read where paths are in it.
+        reads: whether it names a file that has to be there; see `check_files`.
         attributes: likewise.
     """
 
-    def __init__(self, *given: Any, placing: Placing | None = None, **attributes: Any) -> None:
+    def __init__(self, *given: Any, placing: Placing | None = None, reads: bool = False, **attributes: Any) -> None:
         super().__init__(*given, **attributes)
         self.placing = placing
+        self.reads = reads
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """The value, converted and checked; errors name the file that has it."""
@@ -135,9 +135,22 @@ class Option(click.Option):
 
 
 class _ColumnOption(Option):
-    """Its help tells of every distance there is; the registry is read when help is shown."""
+    """Names of columns, which the registry knows, and torch with it: it is read after all other arguments."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """The names as they are given."""
+        return value
+
+    def find(self, ctx: click.Context) -> Any:
+        """The columns; errors are those of any other value."""
+        with click.core.augment_usage_errors(ctx, param=self):
+            found = ctx.params[self.name or ""] = super().process_value(ctx, ctx.params[self.name or ""])
+        return found
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Every distance there is; the registry is read when help is shown."""
+        from vdna_metrics.dna.columns import COLUMN_GROUPS, find_column, list_columns
+
         told = []
         for column in map(find_column, list_columns()):
             text = column.label if column.extractor is None else f"{column.label}, in {column.extractor}"
@@ -168,17 +181,26 @@ def nested(block: type[Any], default: str = "") -> Any:
     return field(metadata={"block": block, "default": default})
 
 
-def takes(name: str, block: type[Any]) -> Callable[[Command], Command]:
+def takes(name: str, block: type[Any], check: Callable[..., None] | None = None) -> Callable[[Command], Command]:
     """Add a block's options to a command, which is handed their values as one.
 
     Args:
         name: of the command's argument.
         block: class of the value.
+        check: what goes together; it is handed what the command is, when the files are there, before anything slow is
+            imported: columns are names still.
     """
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def run(*arguments: Any, **given: Any) -> Any:
+            if check is not None:
+                check_files()
+                texts = dict(given)
+                check(*arguments, **{name: _taken(block, texts)}, **texts)
+            context = click.get_current_context()
+            columns = (each for each in context.command.params if isinstance(each, _ColumnOption))
+            given |= {each.name: each.find(context) for each in columns}
             return command(*arguments, **{name: _taken(block, given)}, **given)
 
         return _with_options(run, block)  # type: ignore[return-value]
@@ -236,6 +258,10 @@ def _directions(text: str) -> dict[str, Any]:
             )
         found[layer] = int(n)
         if source:
+            from vdna_metrics.dna import principal_directions
+            from vdna_metrics.dna.grouped import total_of
+            from vdna_metrics.references.resolve import resolve_dna
+
             try:
                 dna = total_of(resolve_dna(source, "layer_gaussian", layers=[layer]))
                 found[layer] = principal_directions(dna, layer, int(n))
@@ -291,12 +317,16 @@ class RunningOptions:
 
     def with_directions(self, layers: Sequence[str]) -> list[str]:
         """Names of layers, and of those of the directions that are asked for."""
+        from vdna_metrics.extractors.directions import as_directions
+
         added = as_directions(self.directions)
         return list(dict.fromkeys([*layers, *(each.layer(layer) for layer, each in added.items())]))
 
 
 def file_of(text: str, network: str | None) -> str:
     """The file of ``[NAME=]FILE``, of a network's weights; refuses the name of another one."""
+    from vdna_metrics.extractors import list_extractors
+
     name, _, file = text.partition("=")
     if file and name == network:
         return file
@@ -339,6 +369,8 @@ class NetworkOptions:
     @cached_property
     def _own(self) -> tuple[ExtractorSpec, Any] | None:
         """Kept, so that code is run once."""
+        from vdna_metrics.extractors.registry import is_own, spec_and_module
+
         if self.extractor is None or not is_own(self.extractor):
             return None
         return spec_and_module(self.extractor, self.file, trust_code=self.running.trust_code)
@@ -380,10 +412,11 @@ class NeuronOptions:
     """Which neurons are compared, and what each counts."""
 
     neurons: str | None = option(
-        placing=file_in, metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
+        placing=file_in, reads=True, metavar="FILE", help="Only these neurons: a selection, as `select` writes them."
     )
     neuron_weights: str | None = option(
         placing=file_in,
+        reads=True,
         metavar="FILE",
         help="Weights of the neurons, or of lfd's layers, as `desensitise` writes them; the distance is then the "
         "weighted sum.",
@@ -438,8 +471,41 @@ class StoringOptions:
     licence: str = option(
         default="", show_default=False, metavar="TEXT", help="Of the images, and of their statistics."
     )
-    card: str | None = option(metavar="FILE", help="Markdown card of the image set, kept in the store.")
+    card: str | None = option(reads=True, metavar="FILE", help="Markdown card of the image set, kept in the store.")
     overwrite: bool = option(is_flag=True, help="Replace what the store has under that name.")
+
+
+# -------------------------------------------------------------------------------------------------- what goes together
+def check_files() -> None:
+    """Refuse files that the options of this command read and that are not there."""
+    context = click.get_current_context()
+    for each in context.command.params:
+        given = context.params.get(each.name or "") if isinstance(each, Option) and each.reads else None
+        for file in [given] if isinstance(given, str) else given or ():
+            if not Path(file).is_file():
+                raise click.BadParameter(f"there is no file {file}", context, each)
+
+
+def check_root(root: str | None, *sources: str) -> None:
+    """Refuse a `--root` that no source wants."""
+    if root is not None and not any(source.startswith(DATASET) for source in sources):
+        raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, got {', '.join(sources)}")
+
+
+def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:
+    """Refuse what is for histograms where none are made."""
+    if "histogram" in kinds:
+        return
+    for option, value in (("--bins", histograms.bins), ("--ranges", histograms.ranges)):
+        if value is not None:
+            raise click.UsageError(f"{option} is for histograms, got DNAs of kind {', '.join(kinds)}")
+
+
+def check_making_options(kinds: Sequence[str], making: DNAOptions) -> None:
+    """Refuse what is for histograms, or for features, where none are made."""
+    check_histogram_options(kinds, making.histograms)
+    if making.features.feature_images is not None and "features" not in kinds:
+        raise click.UsageError(f"--feature-images is for features, got DNAs of kind {', '.join(kinds)}")
 
 
 # ------------------------------------------------------------------------------------------------------- single options
@@ -471,6 +537,8 @@ def _use_protocol(context: click.Context, _option: click.Parameter, name: str | 
     """What a protocol says are the defaults of other options, so that it changes nothing else of a command."""
     if name is None:
         return None
+    from vdna_metrics.leaderboard import find_protocol
+
     try:
         protocol = find_protocol(name)
     except ValueError as error:
@@ -558,5 +626,18 @@ def part_option() -> Any:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
+
+def file_to_write(what: str, suffixes: Sequence[str]) -> Callable[[str], str]:
+    """A file of some formats, which its name tells."""
+
+    def read(text: str) -> str:
+        if Path(text).suffix.lower() not in suffixes:
+            raise click.BadParameter(f"{text}: {what} ends in {', '.join(suffixes)}")
+        return text
+
+    return read
+
+
+picture = file_to_write("a picture", PICTURES)
 
 output_file = click.option("-o", "--output", required=True, metavar="FILE", help="File to write, .npz.")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import click
-
-from vdna_metrics.cli.options import as_json
 from vdna_metrics.cli.screen import print_json, print_lines, print_table, say, tell
 from vdna_metrics.cli.settings import Comparison
 from vdna_metrics.dna import VDNA
@@ -14,13 +11,8 @@ from vdna_metrics.leaderboard import SetFacts, find_departures, find_protocol, l
 from vdna_metrics.leaderboard.record import ProtocolRecord
 
 
-@click.group(invoke_without_command=True)
-@as_json
-@click.pass_context
-def protocols(context: click.Context, as_json: bool) -> None:
+def protocols(as_json: bool) -> None:
     """List the protocols of published numbers, or show one."""
-    if context.invoked_subcommand is not None:
-        return
     known = [find_protocol(name) for name in list_protocols()]
     if as_json:
         return print_json([asdict(protocol) for protocol in known])
@@ -28,9 +20,6 @@ def protocols(context: click.Context, as_json: bool) -> None:
     print_table("Protocols, for --protocol", ["name", "columns", "images", "measures"], rows)
 
 
-@protocols.command("show")
-@click.argument("name", metavar="NAME")
-@as_json
 def show_protocol(name: str, as_json: bool) -> None:
     """Show all that is known of one protocol, and where it can be read."""
     protocol = find_protocol(name)

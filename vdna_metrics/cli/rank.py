@@ -4,61 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
-from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_root
-from vdna_metrics.cli.options import nested, option
+from vdna_metrics.cli.commands.rank import RankOptions
 from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, say_notes, seen_by
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_comparison
-from vdna_metrics.dna import Column
 from vdna_metrics.files import write_whole
 from vdna_metrics.references import resolve_images
 from vdna_metrics.reports import contact_sheet as draw
 
 
-@dataclass(frozen=True)
-class RankOptions:
-    """From what images are ranked, and what is shown and written of them."""
-
-    reference: str = option(required=True, metavar="REFERENCE", help="Real images, or a DNA of them (a SOURCE).")
-    column: Column = options.columns_option("--metric", default="emd")
-    top: int = option(type=click.IntRange(0), metavar="N", default=20, help="Show the N nearest.")
-    bottom: int = option(type=click.IntRange(0), metavar="N", default=20, help="Show the N farthest.")
-    contact_sheet: str | None = option(
-        metavar="FILE", help=f"Picture of these images to write: {', '.join(options.PICTURES)}."
-    )
-    output: str | None = option("-o", "--output", metavar="FILE", help="File of all scores to write, .csv.")
-    unit: str | None = options.unit_option()
-    neurons: options.NeuronOptions = nested(options.NeuronOptions)
-    making: options.DNAOptions = nested(options.DNAOptions, "the reference's, else ")
-    checkpoint: str | None = options.checkpoint_option()
-
-
-@click.command()
-@click.argument("source", metavar="SOURCE")
-@options.takes("given", RankOptions)
-@options.as_json
 def rank(source: str, given: RankOptions, as_json: bool) -> None:
-    """Rank single images by their distance from real ones.
-
-    Each image is shown with the layer that tells most: of the farthest images the one whose distance is highest for
-    what is usual in that layer, in standard deviations over all ranked images, of the nearest the one where it is
-    lowest.
-    """
+    """Rank single images by their distance from real ones."""
     making, neurons, top, bottom = given.making, given.neurons, given.top, given.bottom
     root = making.reading.root
-    check_root(root, source, given.reference)
-    picture = output_path(given.contact_sheet, option="--contact-sheet")
-    if picture is not None and top == bottom == 0:
-        raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
-    table = output_path(given.output, "a table", (".csv",))
+    picture, table = output_path(given.contact_sheet), output_path(given.output)
     images = resolve_images(source, root=root)
     if picture is not None and images.features:
         raise click.UsageError(f"--contact-sheet shows images, {source} holds features")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,21 +15,19 @@ import click
 
 from vdna_metrics.analysis.frechet_ratio import frechet_normaliser
 from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_making_options, check_root, find_set, reading_of
-from vdna_metrics.cli.options import nested, option
+from vdna_metrics.cli.commands.references import BuildOptions, ImportOptions
+from vdna_metrics.cli.inputs import find_set, reading_of
 from vdna_metrics.cli.results import described, forget, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_lines, print_table, progress_bars, say, tell, watched
 from vdna_metrics.cli.settings import find_settings
-from vdna_metrics.distributions import Kind
-from vdna_metrics.distributions.features import SAMPLE
 from vdna_metrics.dna import VDNA, load_vdna
 from vdna_metrics.dna.caveats import Notes, set_caveats
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.serialization import DNA_FILES
 from vdna_metrics.dna.vdna import ProvenanceFields
 from vdna_metrics.files import check_writable, is_ours, read_header
+from vdna_metrics.images.dataset_table import DATASET
 from vdna_metrics.images.datasets import list_datasets
-from vdna_metrics.images.opening import DATASET
 from vdna_metrics.ranges import load_ranges
 from vdna_metrics.references import export_statistics, import_statistics, list_references, resolve_images
 from vdna_metrics.references.adding import (
@@ -54,28 +52,7 @@ from vdna_metrics.references.store import (
 )
 from vdna_metrics.schema import typed
 
-_store = click.option(
-    "--store",
-    "location",
-    metavar="STORE",
-    help="A folder, hub:OWNER/NAME, or an https address.  [default: all that are known]",
-)
 
-
-@click.group()
-def references() -> None:
-    """Reference DNAs and activation ranges, by name.
-
-    A NAME is DATASET/SPLIT@EXTRACTOR#KIND, of which parts may be left out where one remains, or STORE::NAME.
-    Names are looked up in the store that comes with the package, in yours (folder reference_stats in
-    VDNA_METRICS_HOME), and in those that VDNA_METRICS_STORES names.
-    """
-
-
-@references.command("list")
-@click.argument("dataset", required=False, metavar="[DATASET]")
-@_store
-@options.as_json
 def list_command(dataset: str | None, location: str | None, as_json: bool) -> None:
     """List what there is, all or of one image set."""
     known = list_references(location)
@@ -89,14 +66,8 @@ def list_command(dataset: str | None, location: str | None, as_json: bool) -> No
     print_table("References", ["name", "n", "resolution"], rows)
 
 
-@references.command()
-@click.argument("name", metavar="NAME")
-@options.as_json
 def show(name: str, as_json: bool) -> None:
-    """Show all that is known of a reference.
-
-    A NAME without a kind stands for all that there are, of one network.
-    """
+    """Show all that is known of a reference."""
 
     def read(entries: list[Entry]) -> list[tuple[ReferenceStore, ReferenceRecord, dict[str, Any]]]:
         return [(store, record, read_header(store.file(record))) for store, record in entries]
@@ -140,9 +111,6 @@ def _show(store: ReferenceStore, record: ReferenceRecord, header: dict[str, Any]
     print_lines({title: text for title, text in lines.items() if text})
 
 
-@references.command()
-@_store
-@options.as_json
 def verify(location: str | None, as_json: bool) -> None:
     """Read every file again, and compare it with the manifest."""
     results = []
@@ -168,38 +136,12 @@ def _problems(store: ReferenceStore) -> list[tuple[str, str | None]]:
         return [(store.location, str(error))]
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """Which references are made, and where they go."""
-
-    name: str | None = option(
-        metavar="DATASET/SPLIT",
-        help="What to call it, in lower case, as in bsds500/trainval.  [default: a standard dataset's own]",
-    )
-    kinds: tuple[Kind, ...] = options.kinds_option(
-        "histogram,gaussian,layer_gaussian", "Which DNAs to make, in one pass over the images."
-    )
-    making: options.DNAOptions = nested(options.DNAOptions)
-    storing: options.StoringOptions = nested(options.StoringOptions)
-
-
-@references.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@options.takes("given", BuildOptions)
-@options.as_json
 def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
-    """Make reference DNAs of images, and put them into a store.
-
-    An interrupt keeps what was done; the same command goes on from there. Several SOURCEs are one image set.
-    """
+    """Make reference DNAs of images, and put them into a store."""
     kinds, making = given.kinds, given.making
-    check_root(making.reading.root, *sources)
-    check_making_options(kinds, making)
     standard = ""
     if len(sources) == 1 and sources[0].startswith(DATASET):
         standard = sources[0].removeprefix(DATASET).lower()
-    if not (given.name or standard):
-        raise click.UsageError("--name is needed: DATASET/SPLIT, as in bsds500/trainval")
     named = _split(given.name or standard)
     licences = {record.name: record.licence for record in list_datasets()}
     storing = replace(given.storing, licence=given.storing.licence or licences.get(standard.partition("/")[0], ""))
@@ -228,53 +170,8 @@ def build(sources: tuple[str, ...], given: BuildOptions, as_json: bool) -> None:
     forget(checkpoint)
 
 
-@dataclass(frozen=True)
-class StatedOptions:
-    """What a file of another tool may not tell of itself."""
-
-    format: Any = option(metavar="NAME", help="Of the file, where its contents do not tell.")
-    mode: Any = option(metavar="NAME", help="How the images were resized, where the file does not tell.")
-    n_images: int | None = option("--images", type=click.IntRange(2), metavar="N", help="How many images, likewise.")
-    ranges: str | None = option(metavar="FILE", help="Activation ranges of a vdna package of histograms.")
-    feature_images: int = option(
-        type=click.IntRange(2),
-        metavar="N",
-        default=SAMPLE,
-        help="Images whose features are kept, of a file with more features a sample.",
-    )
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What an imported file is to be called, and what of it is stated."""
-
-    name: str = option(
-        required=True, metavar="NAME", help="DATASET/SPLIT, or of activation ranges the extractor's name."
-    )
-    stated: StatedOptions = nested(StatedOptions)
-    resolution: str = option(
-        default="", show_default=False, metavar="WxH", help="Of the images before they were resized, as in 32x32."
-    )
-    storing: options.StoringOptions = nested(options.StoringOptions)
-
-
-@references.command()
-@click.argument("name", metavar="NAME")
-@click.option("--validation", required=True, metavar="DNA", help="Of the validation set: a file, folder or name.")
-@click.option("--layers", type=options.names(), metavar="A,B", help="Of the distance.  [default: those that both have]")
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    help="Of the interval, where both are in groups.",
-)
-@options.as_json
 def normalise(name: str, validation: str, layers: tuple[str, ...] | None, confidence: float, as_json: bool) -> None:
-    """Record with a layer Gaussian what FDr^k divides by.
-
-    That is the Fréchet distance of a validation set from it, the training set: plain, and where both are in groups
-    corrected for the number of images too. FrechetDistanceRatio and frechet_distance_ratio then need NAME alone.
-    """
+    """Record with a layer Gaussian what FDr^k divides by."""
     sides = [find_set(source, None, ["layer_gaussian"]) for source in (name, validation)]
     asked: dict[str, Any] = {
         "distance": Column("lfd", layers=layers), "confidence": confidence, "name": sides[1].name
@@ -290,16 +187,8 @@ def normalise(name: str, validation: str, layers: tuple[str, ...] | None, confid
     print_lines({record.name: "; ".join(map(str, found))})
 
 
-@references.command("import")
-@click.argument("source", metavar="SOURCE")
-@options.takes("given", ImportOptions)
-@options.as_json
 def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
-    """Put a DNA, or others' statistics, into a store.
-
-    SOURCE is a DNA, activation ranges, a file of another tool, its https address, or the name under which it is
-    published (clean-fid:cifar10/train/32; see docs/references.md).
-    """
+    """Put a DNA, or others' statistics, into a store."""
     name, storing = given.name, given.storing
     kind = read_header(source)["kind"] if is_ours(source) else ""
     if kind == "ranges":
@@ -319,18 +208,6 @@ def import_command(source: str, given: ImportOptions, as_json: bool) -> None:
     _add(store, dnas, {**named, "resolution": given.resolution}, storing, text, as_json)
 
 
-@references.command()
-@click.argument("name", metavar="NAME")
-@click.option("-o", "--output", required=True, metavar="FILE", help="File to write.")
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["clean-fid", "vdna"]),
-    default="clean-fid",
-    help="clean-fid: mean and covariance, for clean-fid and pytorch-fid too; vdna: the package's .json and .npz.",
-)
-@click.option("--layer", metavar="NAME", help="Layer whose mean and covariance to write, where there are several.")
-@options.as_json
 def export(name: str, output: str, file_format: Any, layer: str | None, as_json: bool) -> None:
     """Write a reference, or a DNA file, for another tool."""
     dna = find_set(name, None).one_dna().total
@@ -341,17 +218,8 @@ def export(name: str, output: str, file_format: Any, layer: str | None, as_json:
     tell(f"{', '.join(written)}: {dna!r}")
 
 
-@references.command("publish")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--to", required=True, metavar="STORE", help="hub:OWNER/NAME, made where there is none, or a folder.")
-@click.option("--private", is_flag=True, help="Make a repository that only its members see.")
-@click.option("--overwrite", is_flag=True, help="Replace what the store has under these names.")
-@options.as_json
 def publish_command(names: tuple[str, ...], to: str, private: bool, overwrite: bool, as_json: bool) -> None:
-    """Copy references into another store, with their ranges and cards.
-
-    A NAME without a kind stands for all that there are, of one network.
-    """
+    """Copy references into another store, with their ranges and cards."""
     records = publish(names, to, overwrite=overwrite, private=private)
     if as_json:
         return print_json(_listed(records, to))

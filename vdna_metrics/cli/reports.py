@@ -11,8 +11,7 @@ from vdna_metrics.files import check_folder, check_writable, write_whole
 from vdna_metrics.leaderboard import Evidence, Leaderboard, leaderboard_differences
 from vdna_metrics.leaderboard.replay import TOLERANCE, intervals_are_comparable
 from vdna_metrics.reports import leaderboard_csv, leaderboard_latex, leaderboard_markdown, ranking_table, write_report
-from vdna_metrics.reports.embedding import FigureFormat
-from vdna_metrics.reports.html import FIGURES
+from vdna_metrics.reports.figure_formats import FIGURES, FigureFormat
 from vdna_metrics.reports.summary import headline, runs_sentences
 from vdna_metrics.reports.tables import class_table, extra_tables, floor_text, runs_table
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import click
 
 from vdna_metrics.build.passes import Checkpoint
-from vdna_metrics.cli.options import PICTURES, NeuronOptions
+from vdna_metrics.cli.options import NeuronOptions
 from vdna_metrics.cli.screen import print_lines, say
 from vdna_metrics.dna import VDNA, Column
 from vdna_metrics.dna.caveats import Notes
@@ -115,14 +115,10 @@ def output_paths(output: str, kinds: Sequence[str]) -> dict[str, Path]:
     return paths
 
 
-def output_path(
-    output: str | None, what: str = "a picture", suffixes: Sequence[str] = PICTURES, option: str = "--output"
-) -> Path | None:
+def output_path(output: str | None) -> Path | None:
     """A file to write, where there is to be one, refused before the work where it cannot be."""
     if output is None:
         return None
     path = Path(output)
-    if path.suffix.lower() not in suffixes:
-        raise click.BadParameter(f"{output}: {what} ends in {', '.join(suffixes)}", param_hint=option)
     check_writable(path)
     return path

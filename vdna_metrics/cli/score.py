@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import click
-
 from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_root, default_column
-from vdna_metrics.cli.options import nested
+from vdna_metrics.cli.commands.score import CompareOptions, ScoreOptions
+from vdna_metrics.cli.inputs import default_column
 from vdna_metrics.cli.protocols import protocol_of
 from vdna_metrics.cli.results import (
     described,
@@ -33,7 +31,7 @@ from vdna_metrics.cli.screen import (
     tell,
 )
 from vdna_metrics.cli.settings import Comparison, find_comparison, find_comparisons
-from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna import VDNA
 from vdna_metrics.dna.caveats import bins_note, number_caveat
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.files import errors_of
@@ -110,29 +108,10 @@ def _of_images(dna: VDNA) -> dict[str, Any]:
     return {"account": dna.provenance.account.to_json(), "unread": dna.provenance.unread}
 
 
-@dataclass(frozen=True)
-class ScoreOptions:
-    """By what sets are scored against which images."""
-
-    references: tuple[str, ...] = options.references_option("", required=True)
-    columns: tuple[Column, ...] = options.columns_option("--metrics", default="emd", several=True)
-    protocol: str | None = options.protocol_option()
-    by: str | None = options.by_option()
-    neurons: options.NeuronOptions = nested(options.NeuronOptions)
-    making: options.DNAOptions = nested(options.DNAOptions, "the reference's, else ")
-    allow_subsampled: bool = options.allow_subsampled_option()
-    checkpoint: str | None = options.checkpoint_option()
-
-
-@click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@options.takes("given", ScoreOptions)
-@options.as_json
 def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
     """Score sets of generated images against real ones."""
     columns, making, neurons, by = given.columns, given.making, given.neurons, given.by
     options.check_protocol(given.protocol)
-    check_root(making.reading.root, *given.references, *sources)
     tasks = find_comparisons(given.references, sources, columns, making, neurons, by=by, checkpoint=given.checkpoint)
     real, found = _compare_sets(tasks, by, given.allow_subsampled)
     if not is_main():
@@ -157,31 +136,9 @@ def score(sources: tuple[str, ...], given: ScoreOptions, as_json: bool) -> None:
         print_accounts({name: dna for name, dna, _ in [("reference", real[0], {}), *found]})
 
 
-@dataclass(frozen=True)
-class CompareOptions:
-    """By what sets are compared."""
-
-    column: Column | None = options.columns_option("--metric")
-    by: str | None = options.by_option()
-    neurons: options.NeuronOptions = nested(options.NeuronOptions)
-    unit: str | None = options.unit_option()
-    making: options.DNAOptions = nested(options.DNAOptions, "a DNA's, else ")
-    allow_subsampled: bool = options.allow_subsampled_option()
-
-
-@click.command()
-@click.argument("reference", metavar="SOURCE")
-@click.argument("generated", nargs=-1, required=True, metavar="SOURCE...")
-@options.takes("given", CompareOptions)
-@options.as_json
 def compare(reference: str, generated: tuple[str, ...], given: CompareOptions, as_json: bool) -> None:
-    """Compare DNAs, or sets of images, with the first.
-
-    Of images the DNA is made first, through the network and with the bins and ranges of the first DNA.
-    Histograms are compared by VDNA-EMD, Gaussians by the neuron and layer Gaussians by the layer Fréchet distance.
-    """
+    """Compare DNAs, or sets of images, with the first."""
     making, neurons, by = given.making, given.neurons, given.by
-    check_root(making.reading.root, reference, *generated)
     column = given.column or default_column(reference, making.network, making.reading.root)
     task = find_comparison([reference], generated, [column], making, neurons, by=by, unit=given.unit)
     (real,), found = _compare_sets([task], by, given.allow_subsampled)

@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import click
-
 from vdna_metrics import analysis
 from vdna_metrics.analysis.desensitise import AttributeDistances, Split
 from vdna_metrics.build import attributes, build_dnas
-from vdna_metrics.cli import options
-from vdna_metrics.cli.inputs import check_making_options, check_root, default_column, reading_of
-from vdna_metrics.cli.options import nested, option
+from vdna_metrics.cli.commands.selection import DesensitiseOptions, SelectOptions
+from vdna_metrics.cli.inputs import default_column, reading_of
+from vdna_metrics.cli.options import check_making_options
 from vdna_metrics.cli.results import output_paths, report_skipped, say_notes
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, say, tell, watched
 from vdna_metrics.cli.settings import find_comparison, find_settings
-from vdna_metrics.dna import Column
 from vdna_metrics.references import resolve_images
 
 
-@dataclass(frozen=True)
-class SelectOptions:
-    """Which neurons are selected."""
-
-    k: int | None = option("--top", type=click.IntRange(1), metavar="N", help="The N neurons at the largest distances.")
-    threshold: float | None = option(type=float, metavar="X", help="All neurons at a distance above X.")
-    per_layer: int | None = option(type=click.IntRange(1), metavar="N", help="The N neurons of each layer.")
-    column: Column | None = options.columns_option("--distance")
-    unit: str | None = options.unit_option()
-    keep_dead: bool = option(is_flag=True, help="Also select neurons whose range has no width.")
-    min_coverage: float = option(
-        type=click.FloatRange(0, 1),
-        default=0.99,
-        help="Select no neuron with a smaller share of its activations inside its range.",
-    )
-    others: bool = option(is_flag=True, help="Write all neurons but these.")
-    making: options.DNAOptions = nested(options.DNAOptions, "a DNA's, else ")
-
-
-@click.command()
-@click.argument("source_with", metavar="WITH")
-@click.argument("source_without", metavar="WITHOUT")
-@options.output_file
-@options.takes("given", SelectOptions)
-@options.as_json
 def select(source_with: str, source_without: str, output: str, given: SelectOptions, as_json: bool) -> None:
-    """Select the neurons that tell two DNAs apart.
-
-    The file is for --neurons of `score` and `compare`.
-
-    WITH is a DNA of images with something, or these images, WITHOUT of images without it; `merge` makes one of several.
-    """
-    asked = {"--top": given.k, "--threshold": given.threshold, "--per-layer": given.per_layer}
-    stated = [name for name, value in asked.items() if value is not None]
-    if len(stated) != 1:
-        raise click.UsageError(f"give one of --top, --threshold and --per-layer, got {' and '.join(stated) or 'none'}")
+    """Select the neurons that tell two DNAs apart."""
     path = output_paths(output, ("selection",))["selection"]
     making, root = given.making, given.making.reading.root
-    check_root(root, source_with, source_without)
     column = given.column or default_column(source_with, making.network, root, by_neuron=True)
     task = find_comparison([source_with], [source_without], [column], making, by="neuron", unit=given.unit)
     (column,) = task.columns
@@ -89,34 +49,9 @@ def select(source_with: str, source_without: str, output: str, given: SelectOpti
     tell(f"never chosen: {dropped['dead']} dead, {dropped['coverage']} with too much outside their ranges")
 
 
-@dataclass(frozen=True)
-class DesensitiseOptions:
-    """Which attribute is to be ignored, by which distance."""
-
-    column: Column = options.columns_option("--distance", default="emd")
-    non_negative: bool = option(is_flag=True, help="No weight below 0, and so no weighted distance. Removes less.")
-    neurons: str | None = option(metavar="FILE", help="Weigh only these neurons: a selection, as `select` writes them.")
-    making: options.DNAOptions = nested(options.DNAOptions)
-
-
-@click.command()
-@click.argument("table", metavar="TABLE")
-@click.option("--images", "source", required=True, metavar="SOURCE", help="The images that TABLE tells of.")
-@click.option("--attribute", required=True, metavar="NAME", help="The attribute to ignore.")
-@options.output_file
-@options.takes("given", DesensitiseOptions)
-@options.as_json
 def desensitise(table: str, source: str, attribute: str, output: str, given: DesensitiseOptions, as_json: bool) -> None:
-    """Learn weights that make a distance ignore one attribute.
-
-    All other attributes are kept.
-
-    TABLE has a line of attributes and a line an image: its name, then 1 for with and 0 or -1 for without, with commas
-    or blanks between. Of the images 60 % are learned from, 20 % say when to stop, and what is printed of the other
-    20 % is what to expect of new images; the sha256 of an image's name says where it goes.
-    """
+    """Learn weights that make a distance ignore one attribute."""
     making, column = given.making, given.column
-    check_root(making.reading.root, source)
     check_making_options([column.kind], making)
     path = output_paths(output, ("weights",))["weights"]
     images = resolve_images(source, root=making.reading.root)

@@ -24,11 +24,12 @@ from vdna_metrics.cli.options import (
     NetworkOptions,
     NeuronOptions,
     RunningOptions,
+    check_making_options,
 )
 from vdna_metrics.cli.results import report_skipped
 from vdna_metrics.cli.screen import StartBar, watched
 from vdna_metrics.distributions import Histogram, Kind
-from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.kinds import SAMPLE
 from vdna_metrics.dna import VDNA, Column, GroupedDNA
 from vdna_metrics.dna.caveats import Notes, pair_caveats, set_caveats
 from vdna_metrics.extractors import (
@@ -369,7 +370,7 @@ def find_comparisons(
         for flag, file in (("--neurons", neurons.neurons), ("--neuron-weights", neurons.neuron_weights)):
             if file is not None:
                 raise click.UsageError(f"{flag} is of one network, got {', '.join(groups)}")
-    inputs.check_making_options(inputs.kinds_of(columns), options)
+    check_making_options(inputs.kinds_of(columns), options)
     own = {*groups, *(column.extractor for column in columns)} - {None}
     named = {name: file for name, _, file in (text.partition("=") for text in network.weights) if name in own}
     files = tuple(text for text in network.weights if text.partition("=")[0] not in own)
@@ -427,7 +428,7 @@ def find_comparison(
     twice = [source for source in sources if sources.count(source) > 1]
     if twice:
         raise click.UsageError(f"{twice[0]} is given twice")
-    inputs.check_making_options(kinds, options)
+    check_making_options(kinds, options)
     inputs.check_parts(columns, by, neurons)
     columns = tuple(inputs.in_unit(column, unit) for column in columns)
     reading = inputs.reading_of(options.reading, None if checkpoint is None else Path(checkpoint))

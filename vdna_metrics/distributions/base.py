@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.fingerprint import describe_differences
 from vdna_metrics.layout import NeuronLayout
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Kind = Literal["histogram", "gaussian", "layer_gaussian", "features"]
 
 CHANGED = 2**40  # what a changed batch adds to a count that stays far below; so it is summed with it wherever that is
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.kinds import SAMPLE, Kind
 from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.functional.hashing import copy_keys, row_hashes
 from vdna_metrics.functional.moments import image_means
@@ -18,9 +19,6 @@ from vdna_metrics.layout import NeuronLayout, check_count
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-SAMPLE = 10_000
-"""Images whose features are kept, by default."""
 
 _SLACK = 2  # times as many images are held before the sample is drawn again
 _GROWTH = 1.5  # of memory, where a state outgrows it
@@ -105,7 +103,10 @@ class FeatureSample(Distribution):
         return 2 + 2 * (many - rows) + rows * self._words
 
     def largest_nbytes(self, n_images: int | None = None) -> int:
-        """Bytes of the largest state, but for hashes and counts of who fell out, with the memory that it grows into."""
+        """Bytes of the largest state, but for hashes and counts of who fell out, with the memory that it grows into.
+
+        Those take 16 bytes an image, and as much again while images wait for the next draw.
+        """
         most = self._held * _SLACK
         return round(8 * self._words * min(most, most if n_images is None else n_images) * _GROWTH)
 
@@ -186,7 +187,10 @@ class FeatureSample(Distribution):
     def _append_(self, new: Tensor, rows: Tensor) -> None:
         """Add hashes and features of images, which are not counted yet as different ones."""
         many, held = self.lengths
-        if held and held + len(new) > _SLACK * self._held:
+        # A draw sorts the hashes of all who fell out. So it waits until so many have come that their features take as
+        # much memory as these: else its cost would grow with the square of the number of images.
+        waiting = 2 * (many - held) // self._words
+        if held and held + len(new) > _SLACK * self._held + waiting:
             head, entries = self.state[: 1 + len(self.layout)], self._sampled(self._entries())
             many, held = len(entries.hashes), len(entries.rows)
             self._become_(self._with_entries(head, entries), (many, held), None)

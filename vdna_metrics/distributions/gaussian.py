@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.functional.frechet import covariance_factor
 from vdna_metrics.functional.moments import (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.functional.emd import EMDUnit
 from vdna_metrics.functional.histogram import MAX_BINS, accumulate_histogram_, extremes, notes_while_counting
 from vdna_metrics.layout import NeuronLayout

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions.base import Distribution, Kind
+from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.functional.kernels import unit_rows
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.layout import NeuronLayout

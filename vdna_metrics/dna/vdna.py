@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdna_metrics.distributions.base import Distribution, Kind, differences
+from vdna_metrics.distributions.base import Distribution, differences
 from vdna_metrics.distributions.gaussian import LayerGaussianDistribution
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.dna.account import AccountFields, ImageAccount, ImageSizes
 from vdna_metrics.fingerprint import ExtractorFingerprint, common_fingerprint, refuse_differences
 from vdna_metrics.layout import NeuronLayout

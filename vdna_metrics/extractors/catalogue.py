@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.modes import PreprocessingMode
 from vdna_metrics.extractors.spec import ExtractorSpec
 
 

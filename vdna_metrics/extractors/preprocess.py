@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vdna_metrics.extractors.modes import Crop, Interpolation, PreprocessingMode
 from vdna_metrics.functional.hashing import image_hashes, row_hashes
 from vdna_metrics.layout import check_choice
 
 if TYPE_CHECKING:
     from vdna_metrics.extractors.precomputed import PrecomputedFeatures
-
-PreprocessingMode = Literal["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics", "none"]
-Crop = Literal["none", "center", "short_side_center"]
-Interpolation = Literal["bicubic", "bilinear"]
 
 
 class ImageTypeError(TypeError, ValueError):

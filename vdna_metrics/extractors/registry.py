@@ -17,11 +17,11 @@ from vdna_metrics.extractors.architectures import TORCHVISION, check_architectur
 from vdna_metrics.extractors.catalogue import CATALOGUE
 from vdna_metrics.extractors.directions import AnyDirections, DirectionsLike, as_directions, vectors_of
 from vdna_metrics.extractors.execution import hermetic, locked, locks_of
+from vdna_metrics.extractors.modes import Crop, PreprocessingMode
 from vdna_metrics.extractors.modules import own_size, unwrapped
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.own_code import made_by_code, plugins
 from vdna_metrics.extractors.precomputed import PrecomputedFeatures
-from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.response import probe_image
 from vdna_metrics.extractors.spec import FACTORY, PLUGIN, ExtractorSpec, load_spec, module_architecture, module_name
 from vdna_metrics.extractors.weights import build_network, no_timm_weights, weights_sha256

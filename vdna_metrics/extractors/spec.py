@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from vdna_metrics.extractors.preprocess import Crop, Interpolation, Preprocessing, PreprocessingMode
+from vdna_metrics.extractors.modes import Crop, Interpolation, PreprocessingMode
+from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.files import check_schema, errors_of, read_json, write_whole
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, Precision, named_vectors
 from vdna_metrics.layout import check_choice

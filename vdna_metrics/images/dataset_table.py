@@ -8,6 +8,9 @@ from typing import Literal
 
 Loader = Literal["torchvision", "huggingface", "local copy"]
 
+DATASET = "dataset:"
+"""Prefix of a source that is a standard dataset."""
+
 
 @dataclass(frozen=True)
 class DatasetRecord:

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.images.containers import open_array, open_container, open_sequence
+from vdna_metrics.images.dataset_table import DATASET
 from vdna_metrics.images.datasets import open_dataset
 from vdna_metrics.images.procedural import PROCEDURAL, open_procedural
 from vdna_metrics.images.sources import ImageSource
-
-DATASET = "dataset:"
-"""Prefix of a source that is a standard dataset."""
 
 
 def open_images(

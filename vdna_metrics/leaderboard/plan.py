@@ -21,7 +21,7 @@ from vdna_metrics.extractors.registry import ExtractorLike, is_as_named
 from vdna_metrics.files import errors_of
 from vdna_metrics.fingerprint import FEATURES, MODULE
 from vdna_metrics.images.clusters import ClusterRule, in_cluster
-from vdna_metrics.images.opening import DATASET
+from vdna_metrics.images.dataset_table import DATASET
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import evenly_spaced, manifest_hash
 from vdna_metrics.leaderboard.record import Evidence, ImageSetRecord, Leaderboard

@@ -6,26 +6,30 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vdna_metrics.distributions.base import Distribution, Kind, differences
+from vdna_metrics.distributions.base import Distribution, differences
 from vdna_metrics.distributions.features import FeatureSample
+from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.dna.distances import Distance, DistanceResult, Reduction
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.directions import DirectionsLike, directions_of, features_layer
+from vdna_metrics.extractors.modes import Crop, PreprocessingMode
 from vdna_metrics.extractors.precomputed import FeaturesLike
-from vdna_metrics.extractors.preprocess import Crop, Preprocessing, PreprocessingMode
+from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout, spec_and_module
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint, describe_differences
 from vdna_metrics.functional.positions import subsample_positions
 from vdna_metrics.metrics.extractor_metric import RefusedError
 from vdna_metrics.metrics.sides import SidedMetric
 from vdna_metrics.neurons import NeuronsLike, NeuronWeights, NeuronWeightsLike, chosen_weights
-from vdna_metrics.references.image_sets import AnyDNA, ImageSet, extractor_of
-from vdna_metrics.references.resolve import resolve
+
+if TYPE_CHECKING:  # stores, files and archives are for metrics that have a reference
+    from vdna_metrics.references import ImageSet
+    from vdna_metrics.references.image_sets import AnyDNA
 
 ReferenceLike = VDNA | str | Path
 
@@ -152,6 +156,8 @@ class DistanceMetric(SidedMetric):
             raise ValueError(f"{type(self).__name__} scores generated images alone; leave reference= out")
         if isinstance(reference, VDNA):
             return reference
+        from vdna_metrics.references.resolve import resolve
+
         early = extractor.removeprefix(MODULE)  # how DNAs of modules were called
         return resolve(reference, kinds=[self.kind], extractors=list(dict.fromkeys([extractor, early])))
 
@@ -159,6 +165,8 @@ class DistanceMetric(SidedMetric):
         self, reference: VDNA | ImageSet, extractor: str, named: Sequence[str] | Mapping[str, Any] | None
     ) -> DirectionsLike:
         """Those of a reference, as far as their layers are among the ones that are named."""
+        from vdna_metrics.references.image_sets import extractor_of
+
         dnas: Sequence[AnyDNA] = [reference] if isinstance(reference, VDNA) else reference.dnas
         if len(set(map(extractor_of, dnas))) > 1:
             dnas = [dna for dna in dnas if extractor_of(dna) == extractor]

@@ -12,8 +12,8 @@ from torch import Tensor
 from vdna_metrics.distributions.base import CHANGED, check_unchanged
 from vdna_metrics.distributions.ranks import Ranks
 from vdna_metrics.extractors.directions import DirectionsLike
+from vdna_metrics.extractors.modes import Crop, PreprocessingMode
 from vdna_metrics.extractors.precomputed import FeaturesLike
-from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import ExtractorLike, extractor_and_layout
 from vdna_metrics.metrics.extractor_metric import ExtractorMetric
 from vdna_metrics.ranges import ActivationRanges, Widening, observe_extremes_

@@ -23,7 +23,6 @@ from vdna_metrics.functional.positions import check_max_positions
 from vdna_metrics.metrics.base import DistanceMetric, ReferenceLike
 from vdna_metrics.neurons import NeuronsLike, NeuronWeightsLike
 from vdna_metrics.ranges import ActivationRanges, GivenRanges, RangesLike, as_ranges
-from vdna_metrics.references.store import default_ranges
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -125,6 +124,9 @@ class HistogramDistanceMetric(DistanceMetric):
         real = None if self.reference is None else self.reference.distribution
         if ranges is None and isinstance(real, Histogram):
             return real.given
+        if ranges is None:
+            from vdna_metrics.references.store import default_ranges
+
         chosen = default_ranges(self.extractor) if ranges is None else as_ranges(ranges)
         if isinstance(chosen, ActivationRanges):
             chosen.check_fingerprint(self.fingerprint)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from torch import Tensor, nn
 
 from vdna_metrics.distributions import FeatureSample
-from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.kinds import SAMPLE
 from vdna_metrics.distributions.unit_moments import UnitMoments
 from vdna_metrics.dna.distances import Distance, DistanceResult
 from vdna_metrics.dna.feature_distances import DENSITY, KID, MIND, PRECISION, SWD, VENDI, unit_vectors

@@ -15,8 +15,8 @@ from torchmetrics.wrappers.feature_share import NetworkCache
 from vdna_metrics.distributions import LayerGaussianDistribution
 from vdna_metrics.dna.distances import LFD, Distance
 from vdna_metrics.extractors.catalogue import FID_INCEPTIONS
+from vdna_metrics.extractors.modes import Crop, PreprocessingMode
 from vdna_metrics.extractors.network import FeatureExtractor
-from vdna_metrics.extractors.preprocess import Crop, PreprocessingMode
 from vdna_metrics.extractors.registry import create_extractor, raw_module_extractor
 from vdna_metrics.extractors.response import probe_image
 from vdna_metrics.extractors.weights import weights_sha256

@@ -27,7 +27,8 @@ from vdna_metrics.extractors.registry import is_own
 from vdna_metrics.files import errors_of, is_ours, json_hash, read_header, read_npz, write_whole
 from vdna_metrics.fingerprint import MODULE, ExtractorFingerprint
 from vdna_metrics.images.containers import ARCHIVE_FOLDER, open_features
-from vdna_metrics.images.opening import DATASET, open_images
+from vdna_metrics.images.dataset_table import DATASET
+from vdna_metrics.images.opening import open_images
 from vdna_metrics.images.procedural import PROCEDURAL
 from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import check_names, check_type

@@ -8,12 +8,13 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from torch import Tensor
 
 from vdna_metrics.dna.plots import COLOURS
+from vdna_metrics.reports.figure_formats import FigureFormat
 from vdna_metrics.reports.leaderboard_plots import HEAT
 from vdna_metrics.reports.plots import INK, RULE
 
@@ -41,8 +42,6 @@ _OF_FORMAT: Mapping[str, Mapping[str, Any]] = {
     "png": {"dpi": 160},
     "svg": {"metadata": {"Date": None}},
 }
-
-FigureFormat = Literal["pdf", "png", "svg"]
 
 
 @contextmanager

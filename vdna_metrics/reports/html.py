@@ -14,7 +14,8 @@ from vdna_metrics.files import write_whole
 from vdna_metrics.layout import check_choice, check_names
 from vdna_metrics.leaderboard.recommendation import recommend
 from vdna_metrics.leaderboard.record import Evidence, FidelityRecord, Leaderboard, are_corrected, compared
-from vdna_metrics.reports.embedding import FigureFormat, drawing
+from vdna_metrics.reports.embedding import drawing
+from vdna_metrics.reports.figure_formats import FIGURES, FigureFormat
 from vdna_metrics.reports.formatting import are_distances, decimals, fixed, listed, significant, titled, with_error
 from vdna_metrics.reports.leaderboard_plots import places
 from vdna_metrics.reports.networks import order_sentences
@@ -34,7 +35,6 @@ from vdna_metrics.reports.summary import (
 from vdna_metrics.reports.tables import runs_table
 from vdna_metrics.text import printable
 
-FIGURES: tuple[FigureFormat, ...] = ("png", "svg")
 _CLASSES = 20  # rows of a table of classes
 _COLUMN_OF = {"vendi_generated": "vendi", "kernel_distance": "kid"}
 _FIDELITY = {

@@ -16,7 +16,8 @@ from vdna_metrics.dna.plots import neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.leaderboard.record import QUANTILES, Evidence, Leaderboard, Score, are_corrected
 from vdna_metrics.reports.analysis_plots import parts_text
-from vdna_metrics.reports.embedding import FigureFormat, file_of, image_uri, inline_svg
+from vdna_metrics.reports.embedding import file_of, image_uri, inline_svg
+from vdna_metrics.reports.figure_formats import FigureFormat
 from vdna_metrics.reports.formatting import is_distance, significant, titled
 from vdna_metrics.reports.leaderboard_plots import (
     checkpoint_curve,

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdna_metrics.distributions import Distribution, FeatureSample, LayerGaussianDistribution
-from vdna_metrics.distributions.features import SAMPLE
+from vdna_metrics.distributions.kinds import SAMPLE
 from vdna_metrics.dna.vdna import VDNA, Provenance, ProvenanceFields
 from vdna_metrics.downloads import HUB, RemoteFile
 from vdna_metrics.extractors import ExtractorSpec
 from vdna_metrics.extractors.catalogue import CATALOGUE, FID_INCEPTIONS
-from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.modes import PreprocessingMode
 from vdna_metrics.files import (
     DAMAGE,
     check_file,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vdna_metrics.extractors.preprocess import PreprocessingMode
+from vdna_metrics.extractors.modes import PreprocessingMode
 from vdna_metrics.layout import near_names
 
 Format = Literal[

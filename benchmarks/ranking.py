@@ -1,0 +1,94 @@
+"""What ranking single images costs beside the network that looks at them, and how error bars grow with neurons.
+
+A folder of drawn photographs is read, decoded, resized and looked at, once by the network alone and once by
+`rank_images`; contestants take turns, and the processor's time of all threads is compared, which other work on the
+machine disturbs little.
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from PIL import Image
+
+from vdna_metrics import create_extractor, load_reference, open_images
+from vdna_metrics.analysis import rank_images
+from vdna_metrics.build import Reading
+from vdna_metrics.extractors import FeatureExtractor
+from vdna_metrics.extractors.preprocess import ResizeImage
+from vdna_metrics.images.batches import iterate_images
+from vdna_metrics.images.procedural import procedural_images
+
+BATCH = 32
+COLUMNS = {"emd": "histogram", "nfd": "gaussian", "lfd": "layer_gaussian"}
+
+
+def write_photographs(folder: Path, number: int) -> None:
+    """JPEG files of 320 x 320 dead leaves."""
+    for place, image in enumerate(procedural_images("dead_leaves_textured", number, size=320)):
+        Image.fromarray(image).save(folder / f"{place:05}.jpg", quality=90)
+
+
+def look(folder: Path, extractor: FeatureExtractor) -> None:
+    """The network alone."""
+    reading = iterate_images(
+        open_images(folder), transform=ResizeImage(extractor.preprocess), batch_size=BATCH, workers=0
+    )
+    for batch in reading:
+        extractor.from_resized(batch.images)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few images and one repeat, for CI")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--json", type=Path, metavar="PATH")
+    arguments = parser.parse_args()
+    repeats, number = (1, 32) if arguments.quick else (arguments.repeats, arguments.images)
+
+    extractor = create_extractor("vdna_tiny")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_photographs(folder, number)
+        contestants: dict[str, Callable[[], object]] = {"network alone": lambda: look(folder, extractor)}
+        reading = Reading(batch_size=BATCH, workers=0)
+        for column, kind in COLUMNS.items():
+            real = load_reference(f"bsds500/test@{extractor.name}", kind=kind)
+            contestants[f"rank by {column}"] = lambda column=column, real=real: rank_images(
+                folder, real, extractor, distance=column, reading=reading
+            )
+        seconds: dict[str, list[float]] = {what: [] for what in contestants}
+        for repeat in range(repeats + 1):
+            for what, run in contestants.items():
+                start = time.process_time()
+                run()
+                if repeat:  # the first one warms up
+                    seconds[what].append(time.process_time() - start)
+    alone = seconds["network alone"]
+    found = {
+        what: {
+            "ms_an_image": 1e3 * median(taken) / number,
+            "of_the_rate": sorted(a / b for a, b in zip(alone, taken, strict=True)),
+        }
+        for what, taken in seconds.items()
+    }
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{number} JPEG files of 320 x 320, {extractor.name}; of the network's rate: minimum, median, maximum")
+    for what, row in found.items():
+        rates = row["of_the_rate"]
+        print(f"{what:<16}{row['ms_an_image']:8.2f} ms  {rates[0]:5.2f} {median(rates):5.2f} {rates[-1]:5.2f}")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What each command takes; what it does is imported when its arguments have been read."""
