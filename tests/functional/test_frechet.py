@@ -252,7 +252,7 @@ def test_kept_factors_give_the_same_distance() -> None:
     factor_a, factor_b = covariance_factor(a[1]), covariance_factor(b[1])
     for factors in ({"factor_a": factor_a}, {"factor_b": factor_b}, {"factor_a": factor_a, "factor_b": factor_b}):
         assert torch.equal(frechet_distance(*a, *b, **factors), distance)
-    assert not torch.equal(frechet_distance(*a, *b, factor_a=2 * factor_a), distance)
+    assert not torch.equal(frechet_distance(*a, *b, factor_b=2 * factor_b), distance)
 
 
 def test_rounding_in_a_covariance_is_forgiven() -> None:

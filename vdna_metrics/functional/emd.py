@@ -11,6 +11,8 @@ from vdna_metrics.functional.moments import check_tensors, to_float64
 
 EMDUnit = Literal["bins", "range", "activation"]
 
+# Counts of a side held at once by `earth_movers_distance` on a CPU, so that sums and differences stay in its caches.
+_SIDE_CPU = 1 << 17
 # Counts held at once by `image_emd`: on a CPU, what its caches hold; a GPU wants few and large pieces.
 _PIECE_CPU = 1 << 18
 _PIECE = 1 << 26
@@ -66,8 +68,12 @@ def earth_movers_distance(
             f"got counts_a {list(counts_a.shape)}, counts_b {list(counts_b.shape)}"
         )
     bins = counts_a.shape[1]
-    difference = cumulative_shares(counts_a, "counts_a").sub_(cumulative_shares(counts_b, "counts_b"))
-    distance = difference.abs_().sum(dim=1)
+    sides = {"counts_a": counts_a, "counts_b": counts_b}
+    for name, counts in sides.items():
+        _check_counts(counts, name)
+    rows = max(1, _SIDE_CPU // bins if counts_a.device.type == "cpu" else len(counts_a))
+    pieces = zip(*(counts.split(rows) for counts in sides.values()), strict=True)
+    distance = torch.cat([_shares(a).sub_(_shares(b)).abs_().sum(dim=1) for a, b in pieces])
     if unit == "bins":
         return distance
     distance = distance / bins
@@ -101,22 +107,30 @@ def cumulative_shares(counts: Tensor, name: str = "counts") -> Tensor:
         >>> cumulative_shares(torch.tensor([[1, 0, 2, 1]]))
         tensor([[0.2500, 0.2500, 0.7500, 1.0000]], dtype=torch.float64)
     """
+    _check_counts(counts, name)
+    return _shares(counts)
+
+
+def _check_counts(counts: Tensor, name: str) -> None:
     check_tensors(counts)
     if counts.is_complex():
         raise TypeError(f"{name} must be whole numbers, got {counts.dtype}")
     if counts.is_floating_point() and not bool((counts.isfinite() & (counts == counts.trunc())).all()):
         raise ValueError(f"{name} ({counts.dtype}) must be whole numbers: give counts, not shares or densities")
-    if bool((counts < 0).any()):
-        raise ValueError(f"{name} must not be negative, its lowest is {counts.min().item()}")
-    cumulative = counts.to(torch.int64).cumsum(dim=1)
-    total = cumulative[:, -1:]
-    empty = total[:, 0] == 0
+    lowest, highest = counts.aminmax(dim=1)
+    if bool((lowest < 0).any()):
+        raise ValueError(f"{name} must not be negative, its lowest is {lowest.min().item()}")
+    empty = highest == 0
     if bool(empty.any()):
         raise ValueError(
             f"{name} has {int(empty.sum())} of {len(empty)} neurons without any count, "
             f"the first is {int(empty.int().argmax())}: an empty histogram has no distance"
         )
-    return to_float64(cumulative) / to_float64(total)
+
+
+def _shares(counts: Tensor) -> Tensor:
+    cumulative = to_float64(counts.to(torch.int64).cumsum(dim=1))
+    return cumulative / cumulative[:, -1:]
 
 
 def image_emd(activations: Tensor, cumulative: Tensor, low: Tensor, high: Tensor) -> Tensor:

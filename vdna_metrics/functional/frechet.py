@@ -14,6 +14,11 @@ _WELL_CONDITIONED = 1e-9
 _ROUNDING = 1e-6
 # What may be lost of a distance, relative to itself.
 _TOLERANCE = 5e-10
+# Rounding of all eigenvalues of `BᵀΣ_aB` together, as root of the sum of squares, in `eps ‖Σ_a‖ ‖Σ_b‖` (Frobenius). The
+# most seen is 7: activations of photographs and drawn features, 20 to 2048 dimensions, condition numbers up to 1e14.
+_EIGENVALUE_ROUNDING = 8
+# Rows of a covariance and of its transpose that are compared at once: what a cache holds.
+_ROWS = 64
 
 
 def neuron_frechet_distance(mean_a: Tensor, variance_a: Tensor, mean_b: Tensor, variance_b: Tensor) -> Tensor:
@@ -156,8 +161,7 @@ def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Ten
     largest = torch.maximum(-lowest, highest)
     if not bool(largest.isfinite()):
         raise ValueError("the covariance holds NaN or infinity")
-    # Antisymmetric, so that its highest entry is also its largest.
-    skew = (covariance - covariance.T).amax()
+    skew = _largest_skew(covariance)
     if bool(skew > (_ROUNDING * largest).clamp(min=forgiven)):
         raise ValueError(f"the covariance is not symmetric: entries across the diagonal differ by {skew.item():.3g}")
     factor: Tensor
@@ -179,19 +183,30 @@ def covariance_factor(covariance: Tensor, *, scale: Tensor | float = 0.0) -> Ten
     return scaled
 
 
+def _largest_skew(matrix: Tensor) -> Tensor:
+    """Largest difference between two entries across the diagonal."""
+    rows = len(matrix) if matrix.device.type != "cpu" else _ROWS
+    starts = range(0, len(matrix), rows)
+    differences = ((matrix[i : i + rows, i:] - matrix[i:, i : i + rows].T).abs().amax() for i in starts)
+    return torch.stack(list(differences)).amax()
+
+
 def _pivoted_cholesky(covariance: Tensor, largest: Tensor) -> Tensor | None:
     """A factor `[d, r]`, or nothing where the covariance is not positive semi-definite to rounding."""
+    from scipy.linalg.blas import dsyrk
     from scipy.linalg.lapack import dpstrf
 
     # The sums that a covariance comes from leave about as much in its null space; LAPACK's own tolerance, a quarter of
     # this, lets some of it through on some CPUs.
     rounding = 2 * len(covariance) * torch.finfo(torch.float64).eps * float(largest)
-    packed, pivots, rank, _ = dpstrf(covariance.numpy(), tol=rounding, lower=1)
+    columns = covariance.contiguous().numpy().T  # in LAPACK's memory order; of `lower=0` it takes three times as long
+    packed, pivots, rank, _ = dpstrf(columns, tol=rounding, lower=1)
     if not rank:
         return None
-    factor = torch.empty(len(covariance), rank, dtype=torch.float64, device="cpu")
-    factor[torch.from_numpy(pivots.astype("int64")) - 1] = torch.from_numpy(packed).tril()[:, :rank]
-    lost = (factor @ factor.T).sub_(covariance).abs_().max()
+    factor = torch.zeros(len(covariance), rank, dtype=torch.float64, device="cpu")
+    factor[torch.from_numpy(pivots.astype("int64")) - 1] = torch.from_numpy(packed[:, :rank]).tril()
+    left = dsyrk(-1, factor.numpy().T, beta=1, c=columns, trans=1, lower=1)
+    lost = torch.from_numpy(left.T).triu().abs().max()
     return factor if bool(lost <= 2 * rounding) else None
 
 
@@ -280,8 +295,9 @@ class _BetweenCovariances(torch.autograd.Function):
     def forward(
         ctx: Any, covariance_a: Tensor, covariance_b: Tensor, factor_a: Tensor, factor_b: Tensor, rest: Tensor
     ) -> Tensor:
-        traces, product = covariance_a.trace() + covariance_b.trace(), factor_a.T @ factor_b
+        traces = covariance_a.trace() + covariance_b.trace()
         if any(ctx.needs_input_grad):
+            product = factor_a.T @ factor_b
             left, values, right = torch.linalg.svd(product, full_matrices=False)
             kept = values > max(product.shape) * torch.finfo(torch.float64).eps * product.norm()
             # T is CCᵀ of these: `B V S^-½` for the first covariance, `A U S^-½` for the second.
@@ -290,7 +306,8 @@ class _BetweenCovariances(torch.autograd.Function):
             ctx.save_for_backward(factor_a, factor_b, *transports)
             overlap = values.sum()
         else:
-            overlap = _nuclear_norm(product, rest + traces)
+            sides = (covariance_a, factor_a), (covariance_b, factor_b)
+            overlap = _overlap(*sorted(sides, key=lambda side: side[1].shape[1]), rest + traces)
         spreads: Tensor = (traces - 2 * overlap).clamp_(min=0)
         return spreads
 
@@ -320,17 +337,41 @@ def _rank_keeping_gradient(factor: Tensor, transport: Tensor) -> Tensor:
     return found.addmm_(outside, outside.T).addmm_(basis, basis.T)
 
 
-def _nuclear_norm(matrix: Tensor, rest: Tensor) -> Tensor:
-    """Sum of the singular values, to within the tolerance of a distance that is the rest less twice the sum."""
-    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    # The eigenvalues of the square take less than half as long, but their rounding, a little of the largest, is much of
-    # the smallest; then, as where there are none, only the singular values will do.
-    squares = torch.linalg.eigvalsh(tall.T @ tall)
-    values: Tensor = squares.clamp(min=0).sqrt()
-    rounding = 4 * torch.finfo(torch.float64).eps * squares.amax() if len(squares) else torch.inf
-    if not bool((rounding / values).sum() <= _TOLERANCE * (rest - 2 * values.sum())):
-        values = torch.linalg.svdvals(tall)
+def _overlap(narrow: tuple[Tensor, Tensor], wide: tuple[Tensor, Tensor], rest: Tensor) -> Tensor:
+    """Sum of the singular values of the factors' product, to within the tolerance of a distance.
+
+    Args:
+        narrow: a covariance and its factor, which has no more columns than the other.
+        wide: the other.
+        rest: what the distance is without its overlap: it is the rest less twice the sum.
+    """
+    (covariance, factor), (other_covariance, other_factor) = narrow, wide
+    d, rank = factor.shape
+    # Of two factors of one rank below d the product is about as badly conditioned as a square of noise.
+    if rank < other_factor.shape[1] or rank == d:
+        # The squares of the singular values take a fifth of the time, and their rounding is a little of the largest,
+        # which may be much of the smallest. With `|√x − √y| <= |x − y| / √x`, the sum of roots is off by at most the
+        # root of the sum of squared errors times that of the sum of `1/x` (Cauchy and Schwarz).
+        squares = torch.linalg.eigvalsh(_congruence(other_covariance, factor))
+        values: Tensor = squares.clamp(min=0).sqrt()
+        rounding = _EIGENVALUE_ROUNDING * torch.finfo(torch.float64).eps * covariance.norm() * other_covariance.norm()
+        if bool(2 * rounding * (1 / values).norm() <= _TOLERANCE * (rest - 2 * values.sum())):
+            return values.sum()
+    values = torch.linalg.svdvals(other_factor.T @ factor)
     return values.sum()
+
+
+def _congruence(covariance: Tensor, factor: Tensor) -> Tensor:
+    """`BᵀΣB`, `[r, r]`, of which only the lower triangle need be there."""
+    if factor.device.type != "cpu" or factor.shape[0] != factor.shape[1] or bool(factor.T.tril(-1).count_nonzero()):
+        return factor.T @ covariance @ factor
+    from scipy.linalg.lapack import dsygst
+
+    # A quarter of the operations of two products of full matrices. Transposes are in LAPACK's memory order, and their
+    # upper triangles are the lower ones that Cholesky factors are made of.
+    columns, root = (matrix.contiguous().numpy().T for matrix in (covariance, factor))
+    product, _ = dsygst(columns, root, itype=2)
+    return torch.from_numpy(product.T)
 
 
 def _eps(tensor: Tensor) -> float:
