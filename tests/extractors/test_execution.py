@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from vdna_metrics import ExtractorSpec, create_extractor, metrics
 from vdna_metrics.extractors import network, registry
-from vdna_metrics.extractors.execution import hermetic, in_precision, locked, locks_of
+from vdna_metrics.extractors.execution import hermetic, in_precision, locked, locks_of, one_thread
 from vdna_metrics.extractors.network import FeatureExtractor
 
 with contextlib.suppress(ImportError):
@@ -309,6 +309,24 @@ def test_settings_of_a_run_inside_a_run() -> None:
         with hermetic():
             assert torch.get_default_dtype() == torch.float32
         assert torch.get_default_dtype() == torch.float64
+
+
+def test_statistics_of_pixels_are_those_of_one_thread() -> None:
+    """The same last bits for any number of threads, which is what it was afterwards."""
+    image = torch.randint(0, 256, (1, 3, 512, 512), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found.append(create_extractor("pixel_statistics").from_resized(image)["pixels"])
+            with one_thread():
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_networks_with_a_module_in_common_have_its_lock_in_common() -> None:

@@ -31,8 +31,9 @@ from vdna_metrics.analysis.features import collect_features
 from vdna_metrics.analysis.uncertainty import jackknife_distance, noise_floor, rank_intervals, rules
 from vdna_metrics.build import build_set
 from vdna_metrics.dna import GroupedDNA, find_column
+from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.extractors.catalogue import CATALOGUE
-from vdna_metrics.images import evenly_spaced
+from vdna_metrics.images import batches, evenly_spaced
 from vdna_metrics.leaderboard import Evidence, Leaderboard, LeaderboardSettings, load_leaderboard, score_leaderboard
 from vdna_metrics.leaderboard.disputes import find_disputes
 from vdna_metrics.leaderboard.record import QUANTILES
@@ -113,6 +114,39 @@ def test_every_number_is_the_library_s(entries: list[ImageSet]) -> None:
     assert [score.generator for score in leaderboard.column("tiny", "emd")] == ["near", "shifted", "dark"]
     assert leaderboard.agreement is not None
     assert leaderboard.agreement.columns == ("emd tiny", "nfd tiny", "lfd tiny")
+
+
+def test_each_image_is_decoded_and_seen_once(
+    entries: list[ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass a set gives DNAs, features, pictures, exemplars and pixels; with all DNAs kept, it is over the shown."""
+    decoded, seen = [0], {"tiny": 0}
+    decode, run = batches.decode_bytes, FeatureExtractor.from_resized
+
+    def count_decoded(data: bytes) -> Any:
+        decoded[0] += 1
+        return decode(data)
+
+    def count_seen(extractor: FeatureExtractor, resized: torch.Tensor) -> Any:
+        seen[extractor.name] = seen.get(extractor.name, 0) + len(resized)
+        return run(extractor, resized)
+
+    monkeypatch.setattr(batches, "decode_bytes", count_decoded)
+    monkeypatch.setattr(FeatureExtractor, "from_resized", count_seen)
+    entries, n_images = entries[:2], 24 + 16
+    settings = replace(SETTINGS, metrics=("emd",), diagnosis=10)
+    leaderboard, evidence = _leaderboard(entries, settings=settings, cache=tmp_path / "cache")
+    assert (decoded[0], seen) == (n_images, {"tiny": n_images})
+    assert [side.side for side in evidence.exemplars["tiny", "near"]] == ["reference", "generated"]
+    assert (len(leaderboard.diagnoses), len(leaderboard.fidelity), len(evidence.examples)) == (1, 1, 2)
+    decoded[0], seen["tiny"] = 0, 0
+    again, evidence_again = _leaderboard(entries, settings=settings, cache=tmp_path / "cache")
+    shown = [set(evenly_spaced(entry.images, 6).names) for entry in entries if entry.images is not None]
+    assert (decoded[0], seen) == (sum(map(len, shown)), {"tiny": sum(map(len, shown))})
+    assert again.scores == leaderboard.scores
+    assert again.diagnoses == leaderboard.diagnoses
+    for name, ranking in evidence.rankings.items():
+        torch.testing.assert_close(evidence_again.rankings[name].scores, ranking.scores, rtol=1e-5, atol=0)
 
 
 def test_images_of_the_reference_are_told(entries: list[ImageSet]) -> None:

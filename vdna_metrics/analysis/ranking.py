@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.passes import ActivationBatch, check_pictures, read_pictures, run_pass
+from vdna_metrics.build.passes import ActivationBatch, ImageWork, Seen, check_pictures, read_pictures, run_work
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike
@@ -107,6 +107,10 @@ class ImageRanking:
         """The images at the largest distances (of a score, with the worst), the farthest first."""
         return self._ranked(number, farthest=True)
 
+    def ends(self, number: int) -> list[int]:
+        """Places of the nearest and of the farthest images, so many of each."""
+        return [image.index for image in (*self.nearest(number), *self.farthest(number))]
+
     def _ranked(self, number: int, *, farthest: bool) -> tuple[RankedImage, ...]:
         highest_first = farthest != self.higher_is_better
         rows = self.scores.argsort(descending=highest_first, stable=True)[:number].tolist()
@@ -192,28 +196,47 @@ def rank_images(
     """
     check_type("reading", reading, Reading)
     network, source = create_extractor(extractor), resolve_images(images)
+    work = ranking_work(source, reference, network, distance=distance, device=reading.device)
+    return run_ranking(work, network, pictures=pictures, reading=reading)
+
+
+def ranking_work(
+    source: ImageSource,
+    reference: DNALike,
+    network: FeatureExtractor,
+    *,
+    distance: ColumnLike | None = None,
+    device: torch.device | str = "cpu",
+) -> ImageWork[ImageRanking]:
+    """What `rank_images` does in a pass, which may do other things too; without pictures.
+
+    Args:
+        source: the images.
+        reference: as in `rank_images`.
+        network: that of the reference.
+        distance: as in `rank_images`.
+        device: where the network runs.
+    """
     column, real = compared_reference(reference, distance, network.name)
     (real,) = column.distance.prepared({"reference": real})
     layout = real.layout
     real.check_fingerprint(network.fingerprint.select(list(layout)))
     max_positions = real.provenance.max_positions if column.kind == "histogram" else None
-    on_device = real.distribution.to(_double_device(reading.device))
+    on_device = real.distribution.to(_double_device(device))
     of_images = _of_images(column, on_device)
 
     def measure(batch: ActivationBatch) -> Mapping[str, Tensor]:
         return of_images({layer: subsample_positions(x, max_positions) for layer, x in batch.activations.items()})
 
     state_digest = hashlib.sha256(real.distribution.state.cpu().numpy().tobytes()).hexdigest()
-    return rank_by(
+    return work_by(
         source,
         network,
         layout,
         measure,
-        reading,
         column=column,
         reference=", ".join(real.provenance.sources) or "unknown source",
         settings=[state_digest, max_positions, settings_of(real.distribution)],
-        pictures=pictures,
         of_reference=real.distribution,
     )
 
@@ -263,36 +286,47 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
     return measure
 
 
-def rank_by(
+def run_ranking(
+    work: ImageWork[ImageRanking], extractor: FeatureExtractor, *, pictures: int, reading: Reading
+) -> ImageRanking:
+    """Rank images in a pass of their own, and read those at either end again.
+
+    Args:
+        work: as `ranking_work` and `work_by` give it.
+        extractor: frozen network.
+        pictures: how many of the nearest and of the farthest images to keep.
+        reading: how images are read.
+    """
+    check_count("pictures", pictures, 0)
+    if pictures:
+        check_pictures(work.images)
+    ranking = run_work(work, extractor, reading)
+    return replace(ranking, pictures=read_pictures(work.images, ranking.ends(pictures), extractor))
+
+
+def work_by(
     source: ImageSource,
     extractor: FeatureExtractor,
     layout: NeuronLayout,
     measure: Callable[[ActivationBatch], Mapping[str, Tensor]],
-    reading: Reading,
     *,
     column: Column,
     reference: str,
     settings: Sequence[Any],
-    pictures: int,
     of_reference: Distribution | None = None,
-) -> ImageRanking:
-    """Measure each image of a source in one pass.
+) -> ImageWork[ImageRanking]:
+    """What measures each image of a source.
 
     Args:
         source: the images.
         extractor: frozen network.
         layout: the neurons.
         measure: gives ``{layer: [images, parts]}`` float64 of a batch, the parts that the column's distance has.
-        reading: how images are read.
         column: distance, weights and options.
         reference: what the images are compared with, for people.
         settings: what decides the values, beside the images, the network, the layout and the column.
-        pictures: how many of the nearest and of the farthest images to keep.
         of_reference: the reference's distribution, where there is one.
     """
-    check_count("pictures", pictures, 0)
-    if pictures:
-        check_pictures(source)
     per, layers = column.distance.per, tuple(layout) if column.distance.per is not None else ()
     fingerprint = extractor.fingerprint.select(list(layout))
     if per is None and column.weights is not None:
@@ -323,24 +357,25 @@ def rank_by(
         None if weights is None else weights.tolist(),
         *settings,
     ]
-    seen = run_pass(source, extractor, layout, reading, {"distances": state}, decisive, fill_)
-    if not seen.count:
-        raise ValueError(f"{source.name}: no images in this part")
-    rows = seen.rows(state)
-    ranking = ImageRanking(
-        source=source.name,
-        reference=reference,
-        distance=column.name,
-        label=column.label,
-        kind=column.kind,
-        unit=column.unit,
-        layers=layers,
-        indices=tuple(seen.indices),
-        names=seen.seen_names,
-        scores=(rows * column.layer_shares(layout, of_reference)).sum(dim=1) if layers else rows[:, 0],
-        layer_distances=rows[:, : len(layers)],
-        skipped=tuple(seen.skipped),
-        higher_is_better=column.distance.higher_is_better,
-    )
-    ends = [image.index for image in (*ranking.nearest(pictures), *ranking.farthest(pictures))]
-    return replace(ranking, pictures=read_pictures(source, ends, extractor))
+
+    def ranked(seen: Seen) -> ImageRanking:
+        if not seen.count:
+            raise ValueError(f"{source.name}: no images in this part")
+        rows = seen.rows(state)
+        return ImageRanking(
+            source=source.name,
+            reference=reference,
+            distance=column.name,
+            label=column.label,
+            kind=column.kind,
+            unit=column.unit,
+            layers=layers,
+            indices=tuple(seen.indices),
+            names=seen.seen_names,
+            scores=(rows * column.layer_shares(layout, of_reference)).sum(dim=1) if layers else rows[:, 0],
+            layer_distances=rows[:, : len(layers)],
+            skipped=tuple(seen.skipped),
+            higher_is_better=column.distance.higher_is_better,
+        )
+
+    return ImageWork(source, layout, {"distances": state}, decisive, fill_, ranked)

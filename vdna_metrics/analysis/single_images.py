@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.analysis.explain import Explanation
-from vdna_metrics.analysis.ranking import ImageRanking, rank_by, settings_of
+from vdna_metrics.analysis.ranking import ImageRanking, run_ranking, settings_of, work_by
 from vdna_metrics.build.dnas import empty_distribution
+from vdna_metrics.build.keeping import KeptActivations
 from vdna_metrics.build.passes import ActivationBatch, check_pictures, check_seen, identity, read_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, Histogram
@@ -89,17 +91,16 @@ def compare_images(
     layout = network.layout.select(column.layers, chosen_neurons(column.neurons, network.fingerprint))
     empty = empty_distribution(column.kind, layout, network, bins=bins, ranges=ranges)
     partner, of_pair = _partners(left, network, layout, reading), _of_pairs(empty, column, max_positions)
-    return rank_by(
+    work = work_by(
         right,
         network,
         layout,
         lambda batch: of_pair(batch.activations, partner(batch)),
-        reading,
         column=column,
         reference=left.name,
         settings=[identity(left), settings_of(empty), max_positions],
-        pictures=pictures,
     )
+    return run_ranking(work, network, pictures=pictures, reading=reading)
 
 
 def _partners(
@@ -230,59 +231,122 @@ def find_exemplars(
     Raises:
         ValueError: when the explanation is not of histograms, the extractor is another, or images cannot be read.
     """
-    if side not in get_args(Side):
-        raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
-    check_type("an explanation", explanation, Explanation)
     check_type("reading", reading, Reading)
-    check_count("neurons", neurons)
     check_count("number", number)
-    a, b = explanation.reference.distribution, explanation.generated.distribution
-    if not isinstance(a, Histogram) or not isinstance(b, Histogram):
-        raise ValueError(
-            f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
-        )
     network, source = create_extractor(extractor), resolve_images(images)
     check_pictures(source)
-    top = explanation.top(neurons)
-    wanted: dict[str, list[int]] = {}
-    for neuron in top:
-        wanted.setdefault(neuron.layer, []).append(neuron.neuron)
-    explanation.reference.select(list(wanted)).check_fingerprint(network.fingerprint.select(list(wanted)))
-    layout = explanation.layout.select(neurons=wanted)
-    keys = [(layer, neuron) for layer in layout for neuron in layout.neurons.get(layer, range(layout[layer]))]
-    a, b, max_positions = a.select(layout), b.select(layout), explanation.reference.provenance.max_positions
-    a, other = a.comparable([b])
-    # In bins of the unit of that name, which those that both were counted in need not be.
-    scale = a.bin_widths("bins").nan_to_num(nan=0.0)[:, None].cpu()
-    potentials = scale * _potentials(a.counts.cpu(), other.counts.cpu())
-    potential_of = layout.split(potentials.to(reading.device))
-    low, high = (layout.split(end.to(reading.device)) for end in a.rule_ends)
-    pulls = torch.zeros(len(source), len(keys), dtype=torch.float64)
+    pulls = _Pulls(explanation, neurons, side)
+    wanted = list(pulls.layout)
+    explanation.reference.select(wanted).check_fingerprint(network.fingerprint.select(wanted))
+    state = torch.zeros(len(source), len(pulls.keys), dtype=torch.float64)
 
     def fill_(batch: ActivationBatch) -> None:
-        found = []
-        for layer, activations in batch.activations.items():
-            some = subsample_positions(activations, max_positions)
-            bins = bin_index(some, low[layer], high[layer], a.bins).long()
-            found.append(potential_of[layer].gather(1, bins.flatten(1)).view(bins.shape).mean(dim=2).cpu())
-        pulls[list(batch.indices)] = torch.cat(found).T
+        state[list(batch.indices)] = pulls(batch.activations)
 
-    digest = hashlib.sha256(potentials.numpy().tobytes()).hexdigest()
-    settings = ["pulls", network.fingerprint.digest, layout.to_json(), a.digest, max_positions, digest]
-    seen = run_pass(source, network, layout, reading, {"pulls": pulls}, settings, fill_)
-    pull, sign = seen.rows(pulls), 1 if side == "generated" else -1
-    rows = (sign * pull).argsort(dim=0, descending=True, stable=True)[:number]
-    pictures = read_pictures(source, [seen.indices[row] for row in rows.flatten().tolist()], network)
-    names, means = seen.seen_names, (pull.sum(dim=0) / max(1, seen.count)).tolist()
-    exemplars, mean_pull = {}, {}
-    for neuron in top:
-        column = keys.index((neuron.layer, neuron.neuron))
-        exemplars[neuron.layer, neuron.neuron] = tuple(
-            Exemplar(names[row], seen.indices[row], float(pull[row, column]), pictures[seen.indices[row]])
-            for row in rows[:, column].tolist()
-        )
-        mean_pull[neuron.layer, neuron.neuron] = means[column]
-    return Exemplars(side, source.name, seen.count, exemplars, mean_pull)
+    settings = ["pulls", network.fingerprint.digest, pulls.layout.to_json(), *pulls.settings]
+    seen = run_pass(source, network, pulls.layout, reading, {"pulls": state}, settings, fill_)
+    return pulls.exemplars(
+        source.name,
+        seen.indices,
+        seen.seen_names,
+        seen.rows(state),
+        number,
+        lambda indices: read_pictures(source, indices, network),
+    )
+
+
+def exemplars_of(
+    explanation: Explanation,
+    kept: KeptActivations,
+    pictures: Mapping[int, Tensor],
+    *,
+    side: Side = "generated",
+    neurons: int = 4,
+    number: int = 5,
+) -> Exemplars:
+    """`find_exemplars` among images whose activations a pass has kept.
+
+    Args:
+        explanation: as in `find_exemplars`, and so are the others.
+        kept: the images.
+        pictures: of them, ``{index: uint8 [3, H, W]}``.
+        side: whether these are images of the reference or generated.
+        neurons: number of top neurons.
+        number: of images for each.
+    """
+    check_count("number", number)
+    pulls = _Pulls(explanation, neurons, side)
+    values = torch.cat([pulls(pulls.layout.pick(batch)) for batch in kept.batches])
+    return pulls.exemplars(kept.source, kept.indices, kept.names, values, number, lambda _: pictures)
+
+
+class _Pulls:
+    """How much images move the neurons of an explanation that contribute most; see `find_exemplars`."""
+
+    def __init__(self, explanation: Explanation, neurons: int, side: Side) -> None:
+        if side not in get_args(Side):
+            raise ValueError(f"side must be one of {', '.join(get_args(Side))}, got {side!r}")
+        check_type("an explanation", explanation, Explanation)
+        check_count("neurons", neurons)
+        a, b = explanation.reference.distribution, explanation.generated.distribution
+        if not isinstance(a, Histogram) or not isinstance(b, Histogram):
+            raise ValueError(
+                f"exemplars need the explanation of histogram DNAs, this is of {explanation.reference.kind} ones"
+            )
+        self.side, self._top = side, explanation.top(neurons)
+        wanted: dict[str, list[int]] = {}
+        for neuron in self._top:
+            wanted.setdefault(neuron.layer, []).append(neuron.neuron)
+        self.layout = layout = explanation.layout.select(neurons=wanted)
+        self.keys = [(layer, at) for layer in layout for at in layout.neurons.get(layer, range(layout[layer]))]
+        a, b = a.select(layout), b.select(layout)
+        self._reference, other = a.comparable([b])
+        # In bins of the unit of that name, which those that both were counted in need not be.
+        scale = self._reference.bin_widths("bins").nan_to_num(nan=0.0)[:, None].cpu()
+        self._potentials = scale * _potentials(self._reference.counts.cpu(), other.counts.cpu())
+        self._max_positions = explanation.reference.provenance.max_positions
+
+    @cached_property
+    def settings(self) -> list[Any]:
+        """What decides the pulls beside images, network and neurons."""
+        digest = hashlib.sha256(self._potentials.numpy().tobytes()).hexdigest()
+        return [self._reference.digest, self._max_positions, digest]
+
+    def __call__(self, activations: Mapping[str, Tensor]) -> Tensor:
+        """Of the wanted neurons' activations, ``[images, neurons]`` float64 on the CPU."""
+        potential_of = self.layout.split(self._potentials)
+        low, high = map(self.layout.split, self._reference.rule_ends)
+        found = []
+        for layer, x in activations.items():
+            some = subsample_positions(x, self._max_positions)
+            bins = bin_index(some, low[layer].to(x.device), high[layer].to(x.device), self._reference.bins).long()
+            potential = potential_of[layer].to(x.device)
+            found.append(potential.gather(1, bins.flatten(1)).view(bins.shape).mean(dim=2).cpu())
+        return torch.cat(found).T
+
+    def exemplars(
+        self,
+        source: str,
+        indices: Sequence[int],
+        names: Sequence[str],
+        pull: Tensor,
+        number: int,
+        pictures_of: Callable[[list[int]], Mapping[int, Tensor]],
+    ) -> Exemplars:
+        """Of the pulls of some images, ``[images, neurons]``, those that tell most."""
+        sign = 1 if self.side == "generated" else -1
+        rows = (sign * pull).argsort(dim=0, descending=True, stable=True)[:number]
+        pictures = pictures_of([indices[row] for row in rows.flatten().tolist()])
+        means = (pull.sum(dim=0) / max(1, len(pull))).tolist()
+        exemplars, mean_pull = {}, {}
+        for neuron in self._top:
+            column = self.keys.index((neuron.layer, neuron.neuron))
+            exemplars[neuron.layer, neuron.neuron] = tuple(
+                Exemplar(names[row], indices[row], float(pull[row, column]), pictures[indices[row]])
+                for row in rows[:, column].tolist()
+            )
+            mean_pull[neuron.layer, neuron.neuron] = means[column]
+        return Exemplars(self.side, source, len(pull), exemplars, mean_pull)
 
 
 def _potentials(counts_a: Tensor, counts_b: Tensor) -> Tensor:

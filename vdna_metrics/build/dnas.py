@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from vdna_metrics.build.partitions import Partition, PartName, one_part
-from vdna_metrics.build.passes import ActivationBatch, Seen, run_pass
+from vdna_metrics.build.passes import ActivationBatch, ImageWork, Seen, run_pass, run_works
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, check_memory, open_any
 from vdna_metrics.distributions import (
     FeatureSample,
@@ -211,6 +211,7 @@ class MadeDNAs(Generic[Key]):
         digests: of these.
         skipped: ``(image, reason)`` of those left out.
         features: float32 ``[images seen, neurons]``, means over the positions of one layer, where asked for.
+        beside: what each work made that was done in the same pass.
     """
 
     dnas: Mapping[Key, dict[Any, VDNA]]
@@ -218,6 +219,7 @@ class MadeDNAs(Generic[Key]):
     digests: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     features: Tensor | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_dnas(
@@ -227,6 +229,7 @@ def make_dnas(
     *,
     features: str | None = None,
     name: str | None = None,
+    beside: Mapping[str, ImageWork[Any]] | None = None,
     reading: Reading = DEFAULT_READING,
 ) -> MadeDNAs[Key]:
     """Fill the DNAs of several requests, and the features of one layer, in one pass.
@@ -237,6 +240,7 @@ def make_dnas(
         requests: what to make.
         features: layer whose means over positions are kept, image by image.
         name: of the image set, by default the source's.
+        beside: what else is done in the pass, of images that have places.
         reading: how images are read.
 
     Raises:
@@ -248,7 +252,7 @@ def make_dnas(
     if name is not None:
         check_type("name", name, str)
     known_as = name or (source.name if isinstance(source, ImageSource) else Seen().name)
-    if n_images is None and (features is not None or any(request.partition for request in requests.values())):
+    if n_images is None and (features is not None or beside or any(request.partition for request in requests.values())):
         raise TypeError("parts and features need images that can be read by number, not an iterable of batches")
     whole = one_part(n_images or 0)
     partitions = {key: whole if request.partition is None else request.partition for key, request in requests.items()}
@@ -301,7 +305,12 @@ def make_dnas(
                     filled[key][place].fill_(chosen, hashes)
 
     settings = [[request.settings(extractor), partitions[key].digest] for key, request in requests.items()]
-    seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_)
+    found: dict[str, Any] = {}
+    if isinstance(source, ImageSource):
+        first = layout, states, [*settings, features], fill_
+        seen, found = run_works(source, extractor, beside or {}, reading, first=first)
+    else:
+        seen = run_pass(source, extractor, layout, reading, states, [*settings, features], fill_)
     seen.name = known_as
     origins = {id(each): _provenances(seen, extractor.name, each) for each in partitions.values()}
     dnas: dict[Key, dict[Any, VDNA]] = {}
@@ -316,7 +325,7 @@ def make_dnas(
                 provenance = replace(origin, max_positions=request.max_positions)
                 dnas[key][part] = VDNA(distribution.to("cpu"), fingerprint, provenance)
     kept = None if features is None else seen.rows(vectors)
-    return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), kept)
+    return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), kept, found)
 
 
 def _parts_of(partition: Partition[Any], indices: tuple[int, ...]) -> Iterator[tuple[int, Tensor | None]]:

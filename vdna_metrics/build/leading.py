@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 from vdna_metrics.build.dnas import DNARequest, Key, MadeDNAs, make_dnas
+from vdna_metrics.build.passes import ImageWork
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.distributions.ranks import heard
 from vdna_metrics.extractors.network import FeatureExtractor
@@ -80,6 +81,7 @@ def make_dnas_together(
     *,
     features: str | None,
     name: str | None,
+    beside: Mapping[str, ImageWork[Any]],
     reading: Reading,
 ) -> MadeDNAs[Key]:
     """`make_dnas`; with ``all_ranks`` the other ranks, which this one leads, are told to do their shares.
@@ -90,6 +92,7 @@ def make_dnas_together(
         requests: what to make.
         features: layer whose means over positions are kept, image by image.
         name: of the image set.
+        beside: what else is done in the pass, without other ranks.
         reading: how images are read.
     """
     if reading.all_ranks:  # the others may have stores with other ranges
@@ -102,7 +105,7 @@ def make_dnas_together(
     make = partial(make_dnas, images, extractor, requests, features=features, name=name)
     if reading.all_ranks:
         _tell((make, replace(reading, progress=None, stop=None, notice=None)))
-    return make(reading=reading)
+    return make(beside=beside, reading=reading)
 
 
 def _follow(here: Reading) -> None:

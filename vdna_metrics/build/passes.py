@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vdna_metrics.build.reading import DEFAULT_READING, ImagesLike, Reading, open_any
 from vdna_metrics.distributions.base import Distribution
+from vdna_metrics.distributions.parts import some_images
 from vdna_metrics.distributions.ranks import Ranks, heard
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
@@ -27,8 +28,8 @@ from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import check_folder, is_ours, read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.functional.hashing import image_hashes
-from vdna_metrics.images.batches import FACTS, ImageDataset, facts_of_batch, iterate_images
-from vdna_metrics.images.sources import ImageSource, manifest_hash
+from vdna_metrics.images.batches import FACTS, ImageDataset, Measure, facts_of_batch, iterate_images
+from vdna_metrics.images.sources import ImageSource, content_digest, manifest_hash, select_images
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
 from vdna_metrics.schema import ArrayField, Count
@@ -44,6 +45,7 @@ _WORTH_KEEPING = 10.0  # seconds of work
 _SMALL = 1 << 22  # bytes of states that cost nothing to keep
 
 States: TypeAlias = Mapping[str, Tensor | Distribution]
+T = TypeVar("T")
 
 
 class Checkpoint:
@@ -144,12 +146,32 @@ class ActivationBatch:
         images: ``[N, 3, H, W]`` float32 in [0, 255], at the network's size, on its device, where they have places.
         hashes: gives what tells the N images apart, ``[N]`` int64, see `image_hashes`; ``None`` where they are no
             images.
+        measured: what was measured of the N images at their own sizes, where they are decoded; a row each.
     """
 
     activations: dict[str, Tensor]
     indices: tuple[int, ...] = ()
     images: Tensor | None = None
     hashes: Callable[[], Tensor | None] = lambda: None
+    measured: Tensor | None = None
+
+    def among(self, layout: NeuronLayout | None, places: Mapping[int, int]) -> ActivationBatch:
+        """Of some images and neurons.
+
+        Args:
+            layout: the neurons, ``None`` for none.
+            places: ``{index here: index of the image there}``.
+        """
+        rows = [row for row, index in enumerate(self.indices) if index in places]
+        activations = {layer: self.activations[layer] for layer in layout or ()}
+        images = self.images
+        if len(rows) < len(self.indices):
+            chosen = torch.tensor(rows, dtype=torch.int64)
+            activations = some_images(activations, chosen)
+            images = None if images is None else images[chosen.to(images.device)]
+        indices = tuple(places[self.indices[row]] for row in rows)
+        picked = {} if layout is None else layout.pick(activations)
+        return ActivationBatch(picked, indices, images, measured=self.measured)
 
 
 @dataclass
@@ -240,12 +262,147 @@ class Seen:
         """Hash of the images that were seen, where they have names."""
         return manifest_hash(self.seen_names, self.digests) if self.digests else None
 
+    def among(self, images: ImageSource) -> Seen:
+        """The same of some of the images, as if they alone had been read."""
+        place_of = {name: place for place, name in enumerate(images.names)}
+        rows = [row for row, name in enumerate(self.seen_names) if name in place_of]
+        return Seen(
+            images.name,
+            len(rows),
+            [place_of[self.names[self.indices[row]]] for row in rows],
+            [self.digests[row] for row in rows],
+            [self.all_facts[rows]],
+            [item for item in self.skipped if item[0] in place_of],
+            names=images.names,
+            unread=self.unread,
+        )
+
     def rows(self, state: Tensor) -> Tensor:
         """Of a state with a row for each image of the source those that were seen, in the source's order."""
         return state if len(self.indices) == len(state) else state[torch.tensor(self.indices, dtype=torch.int64)]
 
 
 Fill = Callable[[ActivationBatch], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageWork(Generic[T]):
+    """What is made of single images in a pass, by itself or beside other things.
+
+    Args:
+        images: which images; `ActivationBatch.indices` are places among them.
+        layout: layers and neurons that ``fill_`` gets, ``None`` for none.
+        states: as in `run_pass`, and so are the others.
+        settings: likewise.
+        fill_: likewise.
+        done: makes it of what is known of the images that were seen; ``None`` when a pass that went on after an
+            interrupt has not kept all that is needed.
+        measure: of an image at its own size, where it is decoded, what `ActivationBatch.measured` has a row of; of one
+            of the works of a pass.
+    """
+
+    images: ImageSource
+    layout: NeuronLayout | None
+    states: States
+    settings: Sequence[Any]
+    fill_: Fill
+    done: Callable[[Seen], T | None]
+    measure: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class _SomeMeasured:
+    """A `Measure` of some images, picklable."""
+
+    places: frozenset[int]
+    measure: Callable[[Tensor], Tensor]
+
+    def __call__(self, index: int, image: Tensor) -> Tensor | None:
+        return self.measure(image) if index in self.places else None
+
+
+def run_works(
+    images: ImageSource,
+    extractor: FeatureExtractor,
+    works: Mapping[str, ImageWork[Any]],
+    reading: Reading,
+    *,
+    first: tuple[NeuronLayout | None, States, Sequence[Any], Fill] | None = None,
+) -> tuple[Seen, dict[str, Any]]:
+    """Do several things in one pass: each image is decoded once and goes through the network once.
+
+    Args:
+        images: all images of the pass, of which those of the works are some, by their names.
+        extractor: frozen network.
+        works: by names of their own.
+        reading: how images are read.
+        first: what is filled of all images: ``layout``, ``states``, ``settings`` and ``fill_`` of `run_pass`; other
+            layers come along.
+
+    Returns:
+        What the pass leaves, and what each work made.
+
+    Raises:
+        ValueError: as `run_pass`.
+    """
+    layout, states, settings, fill_first_ = first or (None, {}, [], None)
+    place_of = {name: place for place, name in enumerate(images.names)}
+    places = {
+        name: {place_of[image]: index for index, image in enumerate(work.images.names)} for name, work in works.items()
+    }
+    needed = {*(layout or ()), *(layer for work in works.values() for layer in work.layout or ())}
+    layers = [layer for layer in extractor.layout if layer in needed]
+    measures = [_SomeMeasured(frozenset(places[name]), work.measure) for name, work in works.items() if work.measure]
+    if len(measures) > 1:
+        raise ValueError(f"expected one work that measures images where they are decoded, got {len(measures)}")
+
+    def fill_(batch: ActivationBatch) -> None:
+        if fill_first_ is not None:
+            fill_first_(batch)
+        for name, work in works.items():
+            some = batch.among(work.layout, places[name])
+            if some.indices:
+                work.fill_(some)
+
+    seen = run_pass(
+        images,
+        extractor,
+        extractor.layout.select(layers) if layers else None,
+        reading,
+        {**states, **{f"{name} {key}": each for name, work in works.items() for key, each in work.states.items()}},
+        [*settings, *([name, *work.settings, list(work.images.names)] for name, work in works.items())],
+        fill_,
+        measure=next(iter(measures), None),
+    )
+    return seen, {name: work.done(seen.among(work.images)) for name, work in works.items()}
+
+
+def run_work(work: ImageWork[T], extractor: FeatureExtractor, reading: Reading) -> T:
+    """Do one thing in a pass of its own.
+
+    Args:
+        work: with the images.
+        extractor: frozen network.
+        reading: how images are read.
+
+    Raises:
+        ValueError: as `run_pass`.
+    """
+    seen = run_pass(work.images, extractor, work.layout, reading, work.states, work.settings, work.fill_)
+    found = work.done(seen)
+    assert found is not None
+    return found
+
+
+def run_beside(
+    images: ImageSource, extractor: FeatureExtractor, works: Mapping[str, ImageWork[Any]], reading: Reading
+) -> dict[str, Any]:
+    """Works of a set whose other images need not be seen, in one pass over theirs."""
+    wanted = {name for work in works.values() for name in work.images.names}
+    some = select_images(images, [place for place, name in enumerate(images.names) if name in wanted])
+    if reading.progress is not None:
+        reading.progress(0, len(some))
+    return run_works(some, extractor, works, reading)[1]
 
 
 def _tensor(state: Tensor | Distribution) -> Tensor:
@@ -255,34 +412,37 @@ def _tensor(state: Tensor | Distribution) -> Tensor:
 def run_pass(
     images: ImagesLike,
     extractor: FeatureExtractor,
-    layout: NeuronLayout,
+    layout: NeuronLayout | None,
     reading: Reading,
     states: States,
     settings: Sequence[Any],
     fill_: Fill,
+    *,
+    measure: Measure | None = None,
 ) -> Seen:
     """Run each image through a network once.
 
     Args:
         images: as in `build_dnas`.
         extractor: frozen network.
-        layout: layers and neurons that ``fill_`` gets.
+        layout: layers and neurons that ``fill_`` gets; with ``None`` the network is not run.
         reading: how images are read.
         states: what ``fill_`` fills, by name; kept by checkpoints and summed over ranks (``"low"`` and ``"high"`` are
             extremes). What is kept of each image is a tensor of zeros with a row for each image of the source.
         settings: all else that decides the states, as plain containers.
         fill_: puts a batch into ``states``.
+        measure: of images at their own sizes, where they are decoded.
 
     Raises:
         ValueError: for unreadable images (unless skipped), no images, or a way of reading that is not possible.
     """
     seen, reading = Seen(), reading.on_this_rank()
     source = open_any(images)
-    lease = extractor.lease(list(layout))  # held as long as images come
+    lease = extractor.lease(list(layout or ()))  # held as long as images come
     if isinstance(source, ImageSource):
         check_seen(source, extractor)
         seen.name, seen.names, seen.unread = source.name, source.names, source.unread
-        _see_source_(seen, source, extractor, layout, reading, states, settings, fill_)
+        _see_source_(seen, source, extractor, layout, reading, states, settings, fill_, measure)
     else:
         if (reading.shard != (0, 1) and not reading.all_ranks) or reading.checkpoint is not None:
             raise ValueError("shard and checkpoint need images that can be read by number, not an iterable of batches")
@@ -290,7 +450,8 @@ def run_pass(
             batch = _images_of(item, extractor)
             on_device = batch.to(reading.device)
             seen_of_it = extractor(on_device) if extractor.features is None else extractor.from_resized(on_device)
-            activations, facts = layout.pick(seen_of_it), facts_of_batch(batch)  # while the device is busy
+            activations = {} if layout is None else layout.pick(seen_of_it)
+            facts = facts_of_batch(batch)  # while the device is busy
             fill_(ActivationBatch(activations, hashes=partial(_hashes_of, facts, batch)))
             seen.facts.append(facts)
             seen.count += next(iter(activations.values())).shape[1]
@@ -308,11 +469,12 @@ def _see_source_(
     seen: Seen,
     source: ImageSource,
     extractor: FeatureExtractor,
-    layout: NeuronLayout,
+    layout: NeuronLayout | None,
     reading: Reading,
     states: States,
     settings: Sequence[Any],
     fill_: Fill,
+    measure: Measure | None,
 ) -> None:
     checkpoint = None
     if reading.checkpoint is not None:
@@ -323,6 +485,7 @@ def _see_source_(
     for batch in iterate_images(
         source,
         transform=ResizeImage(extractor.preprocess),
+        measure=measure,
         batch_size=reading.batch_size,
         workers=reading.workers,
         skip_bad=reading.skip_bad,
@@ -331,8 +494,9 @@ def _see_source_(
     ):
         if batch.indices:
             resized = batch.images.to(reading.device, non_blocking=True)
-            activations = layout.pick(extractor.from_resized(resized))
-            fill_(ActivationBatch(activations, batch.indices, resized, partial(_hashes_of, batch.facts)))
+            activations = {} if layout is None else layout.pick(extractor.from_resized(resized))
+            hashes = partial(_hashes_of, batch.facts)
+            fill_(ActivationBatch(activations, batch.indices, resized, hashes, batch.measured))
         seen.count += len(batch.indices)
         seen.indices += batch.indices
         seen.digests += batch.digests
@@ -362,8 +526,7 @@ def _hashes_of(facts: NDArray[Any], images: Tensor | None = None) -> Tensor | No
 
 def identity(source: ImageSource) -> list[Any]:
     """Tells sets of images apart without reading all: name, images' names, and digests of a few."""
-    dataset = ImageDataset(source)
-    return [source.name, source.names, [dataset[i].digest for i in (0, len(source) // 2, len(source) - 1)]]
+    return [source.name, source.names, [content_digest(source, i) for i in (0, len(source) // 2, len(source) - 1)]]
 
 
 def check_pictures(source: ImageSource) -> None:

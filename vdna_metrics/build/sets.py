@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import warnings
@@ -16,6 +15,7 @@ from torch import Tensor
 from vdna_metrics.build.dnas import DNARequest, MadeDNAs
 from vdna_metrics.build.leading import OTHERS, make_dnas_together
 from vdna_metrics.build.partitions import class_folders, cluster_digest, disjoint_groups
+from vdna_metrics.build.passes import ImageWork, run_beside
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Kind
 from vdna_metrics.distributions.kinds import SAMPLE
@@ -26,7 +26,7 @@ from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import check_folder, errors_of, json_hash, write_npz
 from vdna_metrics.fingerprint import refuse_differences
-from vdna_metrics.images.sources import ImageSource, manifest_hash
+from vdna_metrics.images.sources import ImageSource, content_digest, manifest_hash
 from vdna_metrics.layout import check_names, check_type
 from vdna_metrics.neurons import NeuronsLike, chosen_neurons
 from vdna_metrics.ranges import RangesLike
@@ -53,6 +53,7 @@ class BuiltSet:
         classes: ``{kind: {class: DNA}}``, where asked for; classes in the order of their first images.
         features: float32 ``[images, neurons]``, means over the positions of one layer, where asked for.
         reused: kinds whose DNAs were in the cache.
+        beside: what each work made that was to be done too.
     """
 
     name: str
@@ -64,6 +65,7 @@ class BuiltSet:
     classes: Mapping[Kind, Mapping[str, VDNA]] = field(default_factory=dict)
     features: Tensor | None = None
     reused: tuple[Kind, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_images(self) -> int:
@@ -89,6 +91,7 @@ def build_set(
     cache: str | Path | None = None,
     digests: Sequence[str] | None = None,
     name: str | None = None,
+    beside: Mapping[str, ImageWork[Any]] | None = None,
     reading: Reading = DEFAULT_READING,
 ) -> BuiltSet:
     """Make the DNAs of K disjoint groups of a set of images, of all kinds and classes, in one pass.
@@ -117,6 +120,8 @@ def build_set(
         cache: folder of the cache, made where it is missing.
         digests: of the images, see `content_digests`; by default each is read once more, to hash it for the cache.
         name: of the set, by default the source's.
+        beside: what else is done with single images: in the same pass, else, where the cache has the DNAs or several
+            ranks make them, in one over those images alone.
         reading: how images are read; neither a shard nor several ranks, which may not see one cache, unless rank 0
             leads them, see `led`. Progress is also told when the pass begins.
 
@@ -180,7 +185,9 @@ def build_set(
         if reading.progress is not None:
             reading.progress(0, len(source))
         layer = features if lacks_features else None
-        made = make_dnas_together(source, network, missing, features=layer, name=name, reading=reading)
+        joined = {} if reading.all_ranks else beside or {}
+        options: Any = {"features": layer, "name": name, "beside": joined}
+        made = make_dnas_together(source, network, missing, reading=reading, **options)
         if kept is not None:
             kept.save(made)
         if found is not None:
@@ -189,6 +196,10 @@ def build_set(
             )
         found = made
     assert found is not None
+    done = {of: each for of, each in found.beside.items() if each is not None}
+    rest = {of: work for of, work in (beside or {}).items() if of not in done}
+    if rest:
+        done |= run_beside(source, network, rest, replace(reading, all_ranks=False, checkpoint=None))
     return BuiltSet(
         name=name or source.name,
         names=found.names,
@@ -199,6 +210,7 @@ def build_set(
         classes={part.kind: dnas for part, dnas in found.dnas.items() if part.folder},
         features=found.features,
         reused=tuple(kind for kind in kinds if SetPart("", kind) not in missing),
+        beside=done,
     )
 
 
@@ -208,15 +220,7 @@ def _whole_or_grouped(groups: tuple[VDNA, ...]) -> AnyDNA:
 
 def content_digests(source: ImageSource) -> list[str]:
     """sha256 of each image as stored, without decoding it; empty where it cannot be read."""
-
-    def digest(index: int) -> str:
-        try:
-            raw = source.read(index)
-        except (ValueError, OSError):
-            return ""
-        return hashlib.sha256(raw if isinstance(raw, bytes) else raw.tobytes()).hexdigest()
-
-    return [digest(index) for index in range(len(source))]
+    return [content_digest(source, index) for index in range(len(source))]
 
 
 @dataclass(frozen=True, order=True)
@@ -287,7 +291,7 @@ class SetCache:
         seen = [place for place, name in enumerate(self._source.names) if name not in unread]
         order = {name: place for place, name in enumerate(self._source.names)}
         features = None
-        if self._features is not None and found and self._features_path.exists():
+        if self._features is not None and (found or not self._requests) and self._features_path.exists():
             features = _readable(self._features_path, self._load_features)
         return MadeDNAs(
             found,

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vdna_metrics.extractors.execution import one_thread
 from vdna_metrics.functional.pixels import pixel_statistics
 from vdna_metrics.layout import near_names
 
@@ -307,7 +308,8 @@ class PixelStatistics(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``[N, 3, H, W]`` -> ``[N, statistics]``."""
-        return pixel_statistics(images)
+        with one_thread():
+            return pixel_statistics(images)
 
 
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {

@@ -63,12 +63,14 @@ class ImageRecord:
         digest: sha256 of its bytes.
         image: a tensor, or what is wrong with it.
         facts: of the image as stored, one of `FACTS`.
+        measured: what `ImageDataset.measure` says of it.
     """
 
     index: int
     digest: str
     image: Tensor | str
     facts: tuple[Any, ...] = ()
+    measured: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class ImageBatch:
         skipped: images left out since the batch before.
         end: number of the batch to go on with after this one.
         facts: of the N images as they are stored, an array of `FACTS`.
+        measured: of those of the N images that were measured, a row each, in their order.
     """
 
     images: Tensor
@@ -98,6 +101,11 @@ class ImageBatch:
     skipped: tuple[BadImage, ...] = ()
     end: int = 0
     facts: NDArray[Any] = field(default_factory=lambda: np.empty(0, FACTS))
+    measured: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+Measure = Callable[[int, Tensor], Tensor | None]
+"""Of an image's place and its pixels as they are stored, uint8 ``[3, H, W]``, a row of numbers; or none."""
 
 
 def _identity(image: Tensor) -> Tensor:
@@ -126,6 +134,7 @@ class ImageDataset(Dataset[ImageRecord]):
     Args:
         source: what `open_images` returns.
         transform: uint8 ``[3, H, W]`` (of features a row) -> tensor, picklable where workers are spawned.
+        measure: of images, not of features, likewise picklable.
 
     Examples:
         >>> from vdna_metrics import open_images
@@ -133,9 +142,12 @@ class ImageDataset(Dataset[ImageRecord]):
         torch.Size([3, 4, 5])
     """
 
-    def __init__(self, source: ImageSource, transform: Callable[[Tensor], Tensor] = _identity) -> None:
+    def __init__(
+        self, source: ImageSource, transform: Callable[[Tensor], Tensor] = _identity, measure: Measure | None = None
+    ) -> None:
         self.source = source
         self.transform = transform
+        self.measure = measure
 
     def __len__(self) -> int:
         return len(self.source)
@@ -152,12 +164,13 @@ class ImageDataset(Dataset[ImageRecord]):
             facts = _facts_of(decoded)
             planes = torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous()
             del decoded  # of a large image one copy is enough
+            measured = None if self.measure is None else self.measure(index, planes)
             image = self.transform(planes)
         except OSError as error:
             return ImageRecord(index, digest, error.strerror or str(error))  # without the name, which the caller adds
         except (ValueError, MemoryError) as error:
             return ImageRecord(index, digest, str(error) or "not enough memory")
-        return ImageRecord(index, digest, image, facts)
+        return ImageRecord(index, digest, image, facts, measured)
 
     def batch(self, records: list[ImageRecord]) -> tuple[ImageBatch, str]:
         """Records together, stacked in the worker: one tensor crosses the process border; and what keeps them apart."""
@@ -166,6 +179,7 @@ class ImageDataset(Dataset[ImageRecord]):
         images = [record.image for record in records if isinstance(record.image, Tensor)]
         skipped = (BadImage(names[record.index], record.image) for record in records if isinstance(record.image, str))
         other = next((place for place, image in enumerate(images) if image.shape != images[0].shape), 0)
+        measured = [record.measured for record in good if record.measured is not None]
         both = [f"{names[good[place].index]} {list(images[place].shape)}" for place in (0, other) if other]
         batch = ImageBatch(
             torch.stack(images) if images and not other else torch.empty(0, 3, 1, 1),
@@ -173,6 +187,7 @@ class ImageDataset(Dataset[ImageRecord]):
             tuple(record.digest for record in good),
             tuple(skipped),
             facts=np.array([record.facts for record in good], FACTS),
+            measured=torch.stack(measured) if measured else torch.empty(0),
         )
         return batch, ", ".join(both)
 
@@ -186,6 +201,7 @@ def iterate_images(
     source: ImageSource,
     *,
     transform: Callable[[Tensor], Tensor] | None = None,
+    measure: Measure | None = None,
     batch_size: int = 32,
     workers: int = 0,
     skip_bad: bool = False,
@@ -200,6 +216,7 @@ def iterate_images(
     Args:
         source: what `open_images` returns.
         transform: uint8 ``[3, H, W]`` -> tensor of one size, applied in the workers; none by default.
+        measure: of images at their own sizes, likewise.
         batch_size: images a batch; fewer where images were skipped, and in the last batch.
         workers: decoding processes, 0 to decode in this one.
         skip_bad: leave bad images out and list them in `ImageBatch.skipped`.
@@ -226,7 +243,7 @@ def iterate_images(
     n_batches = -(-len(source) // batch_size)
     numbers = [number for number in range(shard[0], n_batches, shard[1]) if number >= first_batch]
     batches: Any = [range(n * batch_size, min((n + 1) * batch_size, len(source))) for n in numbers]  # typed as lists
-    dataset = ImageDataset(source, transform or _identity)
+    dataset = ImageDataset(source, transform or _identity, measure)
     loader = DataLoader(
         dataset,
         batch_sampler=batches,

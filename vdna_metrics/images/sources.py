@@ -173,6 +173,15 @@ def evenly_spaced(source: ImageSource, n_images: int) -> ImageSource:
     return select_images(source, [i * len(source) // n_images for i in range(n_images)])
 
 
+def content_digest(source: ImageSource, index: int) -> str:
+    """sha256 of one image as it is stored, without decoding it; empty where it cannot be read."""
+    try:
+        raw = source.read(index)
+    except (ValueError, OSError):
+        return ""
+    return hashlib.sha256(raw if isinstance(raw, bytes) else raw.tobytes()).hexdigest()
+
+
 def manifest_hash(names: Iterable[str], digests: Iterable[str]) -> str:
     """Identify an ordered set of images: sha256 over the lines ``name NUL digest``.
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
-
-from torch import Tensor
 
 from vdna_metrics.analysis.explain import explain
 from vdna_metrics.analysis.matrices import compare_groups
-from vdna_metrics.analysis.ranking import rank_images
-from vdna_metrics.analysis.single_images import Exemplars, find_exemplars
+from vdna_metrics.analysis.ranking import ranking_work
+from vdna_metrics.analysis.single_images import Side, exemplars_of
+from vdna_metrics.build.keeping import keep_activations, keep_pictures
+from vdna_metrics.build.passes import ImageWork
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
-from vdna_metrics.extractors import FeatureExtractor
-from vdna_metrics.extractors.preprocess import ResizeImage
-from vdna_metrics.images.batches import ImageDataset
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import near_names
 from vdna_metrics.leaderboard.record import ClassRecord, Evidence
@@ -34,15 +32,6 @@ def shown_dna(column: Column | None, images: SetDNAs) -> VDNA | None:
     return None if column is None or column.name not in images.dnas else total_of(images.dnas[column.name])
 
 
-def example_images(entry: ImageSet, extractor: FeatureExtractor) -> tuple[Tensor, ...]:
-    """Some images of a set, uint8 ``[3, H, W]`` at the network's size."""
-    if entry.images is None or entry.images.features:
-        return ()
-    dataset = ImageDataset(evenly_spaced(entry.images, _EXAMPLES), ResizeImage(extractor.preprocess))
-    found = (dataset[index].image for index in range(len(dataset)))
-    return tuple(image.clamp(0, 255).round().byte() for image in found if isinstance(image, Tensor))
-
-
 def shown_column(columns: tuple[Column, ...]) -> Column | None:
     """The column whose neurons and images a report shows: of histograms where there is one, else of Gaussians."""
     by_neuron = [column for column in columns if column.distance.says_how_far and column.distance.per == "neuron"]
@@ -50,30 +39,58 @@ def shown_column(columns: tuple[Column, ...]) -> Column | None:
     return next(iter([*histograms, *by_neuron]), None)
 
 
+def picture_works(
+    reader: SetReader, entry: ImageSet, column: Column | None, reference: VDNA | None = None
+) -> dict[str, ImageWork[Any]]:
+    """What the pass over a set does for the pictures of a report.
+
+    Args:
+        reader: makes the DNAs of the set.
+        entry: the set.
+        column: whose neurons and images are shown.
+        reference: DNA of the real images, of a generator.
+    """
+    if entry.images is None or entry.images.features:
+        return {}
+    works: dict[str, ImageWork[Any]] = {"examples": keep_pictures(evenly_spaced(entry.images, _EXAMPLES))}
+    if column is not None:
+        some, network = evenly_spaced(entry.images, reader.settings.pictures), reader.network.extractor
+        works["pictures"] = keep_pictures(some)
+        if column.kind == "histogram":
+            layers = column.layers if reference is None else list(reference.layout)
+            works["activations"] = keep_activations(some, network.layout.select(layers))
+        if reference is not None:
+            device = reader.reading.device
+            works["ranking"] = ranking_work(some, reference, network, distance=column, device=device)
+    return works
+
+
 def add_pictures_(
-    evidence: Evidence, reader: SetReader, reference: ImageSet, generator: ImageSet, column: Column | None
+    evidence: Evidence, network: str, generator: str, column: Column | None, real: SetDNAs, fake: SetDNAs
 ) -> None:
-    """Rank some images of a generator, and find exemplars of the neurons that differ most."""
-    label, network, most = reader.network.label, reader.network.extractor, reader.settings.pictures
-    if column is None or generator.images is None or generator.images.features or label not in evidence.reference:
+    """Images of a generator at either end of their ranking, and exemplars of the neurons that differ most."""
+    beside = fake.beside
+    if column is None or "ranking" not in beside:
         return
-    real, key = evidence.reference[label], (label, generator.name)
-    some = evenly_spaced(generator.images, most)
-    reading = reader.watched(f"pictures: {generator.name}", some)
-    if reading.progress is not None:
-        reading.progress(0, len(some))
-    evidence.rankings[generator.name] = rank_images(
-        some, real, network, distance=column, pictures=_EXTREMES, reading=reading
+    ranking, pictures, key = beside["ranking"], beside["pictures"], (network, generator)
+    ends = {index: pictures[index] for index in sorted(ranking.ends(_EXTREMES))}
+    evidence.rankings[generator] = replace(ranking, pictures=ends)
+    if "activations" not in beside:
+        return
+    explanation = explain(evidence.reference[network], evidence.generated[key], distance=column)
+    sides: tuple[tuple[Side, SetDNAs], ...] = (("reference", real), ("generated", fake))
+    evidence.exemplars[key] = tuple(
+        exemplars_of(
+            explanation,
+            images.beside["activations"],
+            images.beside["pictures"],
+            side=side,
+            neurons=_NEURONS,
+            number=_EXEMPLARS,
+        )
+        for side, images in sides
+        if "activations" in images.beside
     )
-    if column.kind != "histogram":
-        return
-    explanation = explain(real, evidence.generated[key], distance=column)
-    options: Any = {"neurons": _NEURONS, "number": _EXEMPLARS, "reading": reader.reading}
-    found: tuple[Exemplars, ...] = (find_exemplars(explanation, some, network, side="generated", **options),)
-    if reference.images is not None:
-        photographs = evenly_spaced(reference.images, most)
-        found = (find_exemplars(explanation, photographs, network, side="reference", **options), *found)
-    evidence.exemplars[key] = found
 
 
 def class_records(

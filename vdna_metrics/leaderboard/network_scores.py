@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vdna_metrics.analysis.diagnosis import diagnose
+from vdna_metrics.analysis.diagnosis import DiagnosedSet, diagnose
 from vdna_metrics.analysis.features import CopyReport, find_copies, measure_fidelity
 from vdna_metrics.analysis.uncertainty import (
     JackknifedDistance,
@@ -22,6 +22,7 @@ from vdna_metrics.analysis.uncertainty import (
     rank_intervals,
 )
 from vdna_metrics.analysis.uncertainty.estimates import few_clusters, uneven_clusters
+from vdna_metrics.build.passes import ImageWork
 from vdna_metrics.distributions import Histogram
 from vdna_metrics.dna.caveats import Notes, bins_note, is_few, pair_caveats, set_caveats
 from vdna_metrics.dna.columns import Column
@@ -30,8 +31,8 @@ from vdna_metrics.dna.grouped import GroupedDNA, clusters_of, total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors import ExtractorSpec, FeatureExtractor
 from vdna_metrics.fingerprint import FEATURES, MODULE
-from vdna_metrics.leaderboard.diagnoses import diagnosed_set
-from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, example_images, shown_column, shown_dna
+from vdna_metrics.leaderboard.diagnoses import diagnosed_set, find_pixels
+from vdna_metrics.leaderboard.evidence import add_pictures_, class_records, picture_works, shown_column, shown_dna
 from vdna_metrics.leaderboard.ratios import frechet_reader, normaliser_record
 from vdna_metrics.leaderboard.record import (
     QUANTILES,
@@ -143,20 +144,31 @@ def score_network(
         generators: sets of generated images.
         notes: where sentences for a reader of the numbers go.
         evidence: where DNAs and pictures for a report go.
-        pictures: whether images are read once more for pictures.
+        pictures: whether there are pictures.
         validation: what FDr^k divides by.
         diagnosis: whether some are for a diagnosis.
     """
     network, settings = reader.network, reader.settings
-    real = reader.read(reference)
+    column_shown = shown_column(network.columns)
+
+    def read(entry: ImageSet, like: SetDNAs | None = None) -> tuple[SetDNAs, DiagnosedSet | None]:
+        """All that is made of a set, in one pass over its images."""
+        works = picture_works(reader, entry, column_shown, evidence.reference.get(network.label)) if pictures else {}
+        pixels = find_pixels(reader, entry) if diagnosis else ""
+        if isinstance(pixels, ImageWork):
+            works["pixels"] = pixels
+        images = reader.read(entry, like, works)
+        if "examples" in images.beside:
+            evidence.examples[entry.name] = tuple(picture for _, picture in sorted(images.beside["examples"].items()))
+        if isinstance(pixels, ImageWork):
+            pixels = images.beside["pixels"]
+        return images, diagnosed_set(entry, images, pixels) if diagnosis else None
+
+    real, diagnosed = read(reference)
     found = NetworkScores(_network_record(network.label, network.extractor, real), _spec_record(network.extractor.spec))
     found.sets[reference.name] = real.record
-    column_shown = shown_column(network.columns)
     if (shown := shown_dna(column_shown, real)) is not None:
         evidence.reference[network.label] = shown
-    if pictures:
-        evidence.examples[reference.name] = example_images(reference, network.extractor)
-    diagnosed = diagnosed_set(reader, reference, real) if diagnosis else None
     _note_caveats(notes, reader, reference, real)
     floors = Floors(network.columns, real.dnas, seed=settings.seed)
     # Groups belong together where images have the same names and are in groups alike. Rows of arrays have numbers, no
@@ -164,7 +176,7 @@ def score_network(
     paired: dict[str, dict[str, Hashable]] = {column.name: {} for column in network.columns}
     jackknifed: dict[str, dict[str, JackknifedDistance]] = {column.name: {} for column in network.columns}
     for generator in generators:
-        fake = reader.read(generator, real)
+        fake, fake_diagnosed = read(generator, real)
         found.sets[generator.name] = fake.record
         _note_caveats(notes, reader, generator, fake, floors, (reference.name, real))
         if _images_a_cluster(fake.record) > _MORE * _images_a_cluster(real.record):
@@ -184,15 +196,14 @@ def score_network(
                 for name, dna in sides[: column.distance.arity]:
                     notes.add(None if isinstance(dna, GroupedDNA) else _NO_GROUPS, name)
         copies = _add_features_(found, network.label, generator.name, real, fake, reader, notes)
-        if diagnosed is not None:
-            told = diagnose(diagnosed, diagnosed_set(reader, generator, fake), copies=copies, seed=settings.seed)
+        if diagnosed is not None and fake_diagnosed is not None:
+            told = diagnose(diagnosed, fake_diagnosed, copies=copies, seed=settings.seed)
             found.diagnoses.append(DiagnosisRecord(generator.name, network.label, told))
         found.classes += class_records(generator.name, network.label, network.columns, real, fake)
         if (shown := shown_dna(column_shown, fake)) is not None:
             evidence.generated[network.label, generator.name] = shown
         if pictures:
-            evidence.examples[generator.name] = example_images(generator, network.extractor)
-            add_pictures_(evidence, reader, reference, generator, column_shown)
+            add_pictures_(evidence, network.label, generator.name, column_shown, real, fake)
     widths: dict[str, float] = {}
     for column in network.columns:
         moved = [score.bin_width for score in found.scores if score.metric == column.name and score.bin_width]

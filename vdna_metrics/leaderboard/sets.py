@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vdna_metrics.analysis.features import Features
 from vdna_metrics.build.leading import shared
 from vdna_metrics.build.partitions import cluster_digest
+from vdna_metrics.build.passes import ImageWork, run_beside
 from vdna_metrics.build.reading import Progress, Reading
 from vdna_metrics.build.sets import BuiltSet, build_set, content_digests
 from vdna_metrics.distributions import Histogram, Kind
@@ -39,6 +41,7 @@ class SetDNAs:
         features: of the last compared layer, with ``fidelity`` and where they can be had.
         digests: ``{name: sha256}`` of the images, where they are known.
         notes: what is not compared of it, and why.
+        beside: what each work made that was done in the same pass.
     """
 
     record: ImageSetRecord
@@ -47,6 +50,7 @@ class SetDNAs:
     features: Features | None
     digests: Mapping[str, str]
     notes: tuple[str, ...]
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +112,15 @@ class SetReader:
                 f"{entry.name} has no class folders: its images lie in {entry.images.groups[0] or 'one'!r}"
             )
 
-    def read(self, entry: ImageSet, reference: SetDNAs | None = None) -> SetDNAs:
+    def read(
+        self, entry: ImageSet, reference: SetDNAs | None = None, beside: Mapping[str, ImageWork[Any]] | None = None
+    ) -> SetDNAs:
         """The DNAs of a set: those that are given, and those that are built.
 
         Args:
             entry: the set.
             reference: whose layers, bins and ranges the DNAs have, for a generator.
+            beside: what else is done with its images, in the same pass where there is one over all.
         """
         real = {} if reference is None else reference.dnas
         compared = {name: list(dna.layout) for name, dna in real.items()}
@@ -124,7 +131,7 @@ class SetReader:
         dnas, built = {name: chosen.dna for name, chosen in given.items()}, None
         if entry.images is not None and (missing or features_layer is not None):
             layers = {column.name: compared.get(column.name, column.layers) for column in missing}
-            built = self._build(entry.name, entry.images, missing, layers, real, features_layer)
+            built = self._build(entry.name, entry.images, missing, layers, real, features_layer, beside or {})
             selected: dict[tuple[Kind, tuple[str, ...] | None], AnyDNA] = {}
             for column in missing:
                 of = layers[column.name]
@@ -142,7 +149,18 @@ class SetReader:
         digests = entry.digests if built is None else dict(zip(built.names, built.digests, strict=True))
         classes = {} if built is None else built.classes
         notes = tuple(note for chosen in given.values() for note in chosen.notes)
-        return SetDNAs(self._record(entry, dnas, digests, built), dnas, classes, features, digests, notes)
+        done = {} if built is None else built.beside
+        if built is None and beside and entry.images is not None:
+            done = run_beside(
+                entry.images, self.network.extractor, beside, self.watched(f"pictures: {entry.name}", entry.images)
+            )
+        return SetDNAs(self._record(entry, dnas, digests, built), dnas, classes, features, digests, notes, done)
+
+    def digests_of(self, name: str, images: ImageSource) -> list[str]:
+        """sha256 of each image of a set, read once for all networks."""
+        if name not in self.digests:
+            self.digests[name] = content_digests(images)
+        return self.digests[name]
 
     def watched(self, name: str, images: ImageSource) -> Reading:
         """Reading that tells of its progress, but not of what is in the cache."""
@@ -166,10 +184,9 @@ class SetReader:
         layers: Mapping[str, Sequence[str] | None],
         real: Mapping[str, AnyDNA],
         features: str | None,
+        beside: Mapping[str, ImageWork[Any]],
     ) -> BuiltSet:
         network, settings = self.network.extractor, self.settings
-        if self.cache is not None and name not in self.digests:
-            self.digests[name] = content_digests(images)
         picked = chosen_neurons(self.network.neurons, network.fingerprint)
         of_kind: dict[Kind, list[str]] = {}
         for column in columns:
@@ -196,8 +213,9 @@ class SetReader:
             features=features,
             classes=settings.class_folders,
             cache=self.cache,
-            digests=self.digests.get(name),
+            digests=None if self.cache is None else self.digests_of(name, images),
             name=name,
+            beside=beside,
             reading=shared(self.watched(name, images)),
         )
 
