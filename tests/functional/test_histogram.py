@@ -402,6 +402,19 @@ def test_counting_leaves_the_caller_free_to_change_the_state(inference: bool) ->
     assert int(counts.sum()) == 200_002
 
 
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 2, 3, 0), (1, 0, 2, 3), (3, 1, 0, 2)])
+def test_activations_of_any_number_of_axes(order: tuple[int, ...]) -> None:
+    """Four axes in any order in memory, and every other of one, are counted as their samples in a row."""
+    back = [order.index(axis) for axis in range(4)]
+    activations = torch.randn([(5, 3, 6, 4)[axis] for axis in order]).permute(back)[:, :, ::2]
+    low, high = torch.full((5,), -1.0), torch.full((5,), 1.5)
+    state, expected = empty(5, 10), empty(5, 10)
+    accumulate_histogram_(*state, activations, low, high)
+    accumulate_histogram_(*expected, activations.flatten(1), low, high)
+    assert all(torch.equal(*pair) for pair in zip(state, expected, strict=True))
+
+
 @given(data=st.data())
 def test_compiled_loops_count_as_those_of_numpy(data: st.DataObject) -> None:
     """Ranges and windows of any type, with activations outside, at their ends and not a number, of any layout."""

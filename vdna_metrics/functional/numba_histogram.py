@@ -43,9 +43,11 @@ def count_(counts: Array, piece: Tensor, neuron_axis: int, rule: CountingRule) -
         neuron_axis: which of its axes is the neurons'.
         rule: of these neurons.
     """
-    if piece.ndim > 3:  # no layer has more than images and positions
-        piece = piece.flatten(neuron_axis + 1).flatten(0, neuron_axis - 1) if neuron_axis else piece.flatten(1)
-        neuron_axis = min(neuron_axis, 1)
+    if piece.ndim > 3:  # copied, where axes do not follow on each other; layers have images and positions
+        before = piece.shape[:neuron_axis].numel()
+        piece, neuron_axis = piece.reshape(before, piece.shape[neuron_axis], -1), 1
+        if piece.shape[2] == 1:
+            piece = piece[:, :, 0]
     while piece.ndim < 3:
         piece, neuron_axis = piece[None], neuron_axis + 1
     if piece.stride(2) != 1:
