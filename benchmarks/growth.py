@@ -1,10 +1,10 @@
 """How time, memory and files grow with images, neurons, bins and processes, as exponents fitted to what is measured.
 
 Activations are drawn, and one batch is filled again and again, so that networks and decoding are no part of it. One
-thing grows at a time. Time is the processor's, of all threads, the least of a few repeats. The state is that of one
+thing grows at a time. Time is the processor's, of one thread, the least of a few repeats. The state is that of one
 side, the peak by how much the process of one step grew in all: both sides, batches, a comparison, a file. The file is
-what `VDNA.save` writes. Exponents are least squares of logarithms over the last three steps of a row: what does not grow,
-as the cost of a call, would make a whole row look flatter than it ends.
+what `VDNA.save` writes. Exponents are least squares of logarithms over the last three steps of a row: what does not
+grow, as the cost of a call, would make a whole row look flatter than it ends.
 
 The processes are those of torch.distributed with gloo, which share the cores of this machine. What 512 of them take is
 worked out from bytes and bandwidth, not measured.
@@ -102,6 +102,7 @@ def alone(run: Callable[..., Row], *arguments: Any) -> Row:
     told = context.SimpleQueue()
 
     def work() -> None:
+        torch.set_num_threads(1)
         before = resident("VmRSS")
         row = run(*arguments)
         told.put(row | {"peak B": max(0, resident("VmHWM") - before)})
@@ -249,7 +250,7 @@ def main() -> None:
             tables.append(("neurons of a layer", kind, widths, grown))
 
     machine = platform.processor() or platform.machine()
-    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{machine}, one thread, torch {torch.__version__}")
     print("what grows from the first to the last, and in brackets the exponent over the last three steps")
     for axis, kind, steps, rows in tables:
         print(f"\n{kind}: {axis} {steps[0]} to {steps[-1]}")

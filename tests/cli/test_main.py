@@ -41,7 +41,7 @@ def _sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "unknown distance 'fidd'; did you mean 'fid'",
         ),
         (
-            ["score", "gen_a", "--reference", "real", "--metrics", "emd,fid", "--neurons", "n.json"],
+            ["score", "gen_a", "--reference", "real", "--metrics", "emd,fid", "--neurons", __file__],
             "--neurons is of one network, got mugs_vit_base, fid_inception",
         ),
         (

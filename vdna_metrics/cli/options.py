@@ -187,17 +187,17 @@ def takes(name: str, block: type[Any], check: Callable[..., None] | None = None)
     Args:
         name: of the command's argument.
         block: class of the value.
-        check: what goes together; it is handed what the command is, when the files are there, before anything slow is
-            imported: columns are names still.
+        check: what goes together; it is handed what the command is, before anything slow is imported, so that columns
+            are names still. Then files have to be there, see `check_files`.
     """
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def run(*arguments: Any, **given: Any) -> Any:
             if check is not None:
-                check_files()
                 texts = dict(given)
                 check(*arguments, **{name: _taken(block, texts)}, **texts)
+                check_files()
             context = click.get_current_context()
             columns = (each for each in context.command.params if isinstance(each, _ColumnOption))
             given |= {each.name: each.find(context) for each in columns}

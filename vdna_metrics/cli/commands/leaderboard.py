@@ -33,10 +33,7 @@ class NetworksOptions:
         type=options.names(), metavar="A,B", help="Layers to compare; of one network."
     )
     fid_weights: str | None = option(
-        placing=options.file_in,
-        reads=True,
-        metavar="FILE",
-        help="Local weights of the FID Inception, for fid and sfid.",
+        placing=options.file_in, metavar="FILE", help="Local weights of the FID Inception, for fid and sfid."
     )
     fid_mode: Any = option(
         type=click.Choice(["clean", "legacy_tensorflow", "legacy_pytorch", "torchmetrics"]),
