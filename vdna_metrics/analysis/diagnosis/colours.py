@@ -14,7 +14,11 @@ from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Fault, FaultNam
 from vdna_metrics.functional import PIXEL_STATISTICS, nearest_neighbours
 
 _NEIGHBOURS = 5
-_CASTS = {"red_green": ("redder", "greener"), "blue_yellow": ("bluer", "yellower")}
+_CASTS = {
+    "red_green": (("redder", "greener"), "red over green"),
+    "blue_yellow": (("bluer", "yellower"), "blue over red and green"),
+}
+_PARTS = {"dark": " in the darkest pixels", "bright": " in the brightest pixels"}
 
 
 def colour_faults(
@@ -41,22 +45,31 @@ def colour_faults(
         return (0.0, 0.0) if plain[0] * other[0] <= 0 else min(plain, other, key=lambda each: abs(each[1]))
 
     told, signs, severity = list[str](), list[Sign](), 0.0
-    for axis, words in _CASTS.items():
-        # With noise, it makes the darkest and brightest pixels.
-        names = [axis] if "noise" in known else [axis, f"dark_{axis}", f"bright_{axis}"]
+    for axis, (words, channels) in _CASTS.items():
+        # With noise, it makes the darkest and the brightest pixels.
+        ends = [] if "noise" in known else [f"dark_{axis}", f"bright_{axis}"]
+        names = [axis, *ends, f"edge_{axis}"]
         parts = {name: least(name) for name in names}
         sure = {
             name: difference
             for name, (difference, errors) in parts.items()
-            if abs(errors) >= limits.colour_errors and abs(difference) >= limits.colour
+            if abs(errors) >= limits.colour_errors
+            and abs(difference) >= (limits.edges if name.startswith("edge") else limits.colour)
         }
-        strongest = max(parts, key=lambda name: abs(parts[name][1]))
-        alike = len({difference > 0 for difference in sure.values()}) == 1
-        if alike and (len(sure) >= 2 or abs(parts[strongest][1]) >= 1.5 * limits.colour_errors):
-            difference = max(sure.values(), key=abs)
-            told.append(f"{words[difference < 0]} by {abs(difference):.0f} of 255 levels")
-            severity = max(severity, abs(difference))
-            signs += [shifts[name].sign(name) for name in sure]
+        if len(sure) < 2 and not any(abs(parts[name][1]) >= 1.5 * limits.colour_errors for name in sure):
+            continue
+        gain = sure.pop(f"edge_{axis}", 0.0)
+        signs += [shifts[name].sign(name) for name in sure]
+        if sure:
+            severity = max(severity, *map(abs, sure.values()))
+        if len({difference > 0 for difference in sure.values()}) == 1:
+            sure = {axis: max(sure.values(), key=abs)}
+        for name, difference in sure.items():
+            told.append(f"{words[difference < 0]} by {abs(difference):.0f} of 255 levels{_where(name)}")
+        if gain:
+            told.append(f"{channels} in edges is {2**gain:.2g} times the reference's")
+            signs.append(shifts[f"edge_{axis}"].sign(f"edge_{axis}"))
+            severity = max(severity, abs(2**gain - 1) * shifts["contrast"].reference)
     cast = bool(told)
     moved = cast or known & {"blur", "resized", "noise", "compression"}
     ratios = {"saturation": limits.saturation, "contrast": limits.contrast}
@@ -70,7 +83,7 @@ def colour_faults(
             signs.append(shifts[name].sign(name))
     difference, errors = least("chroma_axis")
     if not moved and abs(errors) >= limits.tone_errors and abs(difference) >= limits.hue:
-        turned = f"reds and greens, over blues and yellows, are {2 ** (difference / 2):.2g} times the reference's"
+        turned = f"reds and greens, over blues and yellows, are {2**difference:.2g} times the reference's"
         told.append(f"hues are turned ({turned})")
         signs.append(shifts["chroma_axis"].sign("chroma_axis"))
     difference, errors = least("lightness")
@@ -83,6 +96,10 @@ def colour_faults(
         begin = "Colour cast" if cast else "Other colours or tones"
         sentence = f"{begin}: {', '.join(told)} ({abs(strongest_sign.errors):.0f} standard errors)"
         yield Fault("colour", sentence, severity, tuple(signs))
+
+
+def _where(name: str) -> str:
+    return _PARTS.get(name.partition("_")[0], "")
 
 
 def _matched(
