@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdna_metrics.analysis.diagnosis.shifts import Shifts, pixel_values
+from vdna_metrics.analysis.diagnosis.shifts import Shifts, least_spread, pixel_values
 from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Fault, FaultName, Sign, Thresholds
 from vdna_metrics.functional import PIXEL_STATISTICS, nearest_neighbours
 
@@ -18,6 +19,8 @@ _CASTS = {
     "red_green": (("redder", "greener"), "red over green"),
     "blue_yellow": (("bluer", "yellower"), "blue over red and green"),
 }
+_TONES = {"saturation": "paler or more colourful", "chroma_axis": "of other hues"}
+_ALL_PARTS = ("", "dark_", "bright_", "edge_")
 _PARTS = {"dark": " in the darkest pixels", "bright": " in the brightest pixels"}
 
 
@@ -40,8 +43,8 @@ def colour_faults(
         plain = shifts[name].difference, shifts[name].errors
         if matched is None:
             return plain
-        place = PIXEL_STATISTICS.index(name)
-        other = float(matched[0][place]), float(matched[0][place] / max(matched[1][place], 1e-9))
+        difference, errors = matched.of_one(name)
+        other = difference, errors / (limits.matched if name in _TONES else 1)
         return (0.0, 0.0) if plain[0] * other[0] <= 0 else min(plain, other, key=lambda each: abs(each[1]))
 
     told, signs, severity = list[str](), list[Sign](), 0.0
@@ -91,6 +94,21 @@ def colour_faults(
         told.append(f"{'lighter' if difference > 0 else 'darker'} by {abs(difference):.0f} levels")
         severity = max(severity, abs(difference))
         signs.append(shifts["lightness"].sign("lightness"))
+    if not told:
+        some = ("", "edge_") if "noise" in known else _ALL_PARTS
+        # Other faults change saturation and hues too.
+        names = [f"{part}{axis}" for axis in _CASTS for part in some] + ([] if known else list(_TONES))
+        plain = _Means.of(reference, generated).together(names, reference)
+        errors = plain.errors
+        if matched is not None:
+            errors = min(errors, matched.together(names, reference).errors / limits.matched)
+        if errors >= limits.colour_errors and plain.distance >= limits.colours_together:
+            strongest = max(names, key=lambda name: abs(least(name)[1]))
+            told.append(
+                f"all together {plain.distance:.2g} deviations of an image from the reference's, "
+                f"most of all {_in_words(strongest, least(strongest)[0])}"
+            )
+            signs.append(Sign("colours together", plain.distance, 0.0, errors))
     if told:
         strongest_sign = max(signs, key=lambda sign: abs(sign.errors))
         begin = "Colour cast" if cast else "Other colours or tones"
@@ -102,10 +120,74 @@ def _where(name: str) -> str:
     return _PARTS.get(name.partition("_")[0], "")
 
 
-def _matched(
-    reference: DiagnosedSet, generated: DiagnosedSet
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Mean difference of each generated image from the reference images nearest in features, and its standard error.
+def _in_words(name: str, difference: float) -> str:
+    """Which way one of the statistics is off."""
+    if name in _TONES:
+        return _TONES[name]
+    words, channels = next(words for axis, words in _CASTS.items() if name.endswith(axis))
+    if name.startswith("edge"):
+        return f"{channels} in edges, {2**difference:.2g} times"
+    return f"{words[difference < 0]}{_where(name)}"
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Of several statistics together: how far in deviations of an image, and for how sure in standard errors."""
+
+    distance: float
+    errors: float
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Differences of means of all statistics, and the covariance of their errors.
+
+    Args:
+        differences: generated less reference, ``[statistics]``.
+        covariance: of their errors, ``[statistics, statistics]``.
+        freedom: of the covariance, at least.
+    """
+
+    differences: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    freedom: float
+
+    @classmethod
+    def of(cls, reference: DiagnosedSet, generated: DiagnosedSet) -> _Means:
+        """Of both sets as they are."""
+        sides = [(pixel_values(side), side.dependence) for side in (generated, reference)]
+        (fake, _), (real, _) = sides
+        covariance = sum(np.cov(values.T, ddof=0) * dependence / len(values) for values, dependence in sides)
+        freedom = min(len(values) / dependence for values, dependence in sides) - 1
+        return cls(fake.mean(0) - real.mean(0), np.asarray(covariance), freedom)
+
+    def of_one(self, name: str) -> tuple[float, float]:
+        """Difference and standard errors of one statistic."""
+        place = PIXEL_STATISTICS.index(name)
+        difference = float(self.differences[place])
+        return difference, difference / max(float(self.covariance[place, place]) ** 0.5, 1e-9)
+
+    def together(self, names: Sequence[str], reference: DiagnosedSet) -> _Joint:
+        """Hotelling's test of some, its probability as that of so many standard errors of one."""
+        from scipy.stats import f, norm
+
+        freedom = self.freedom - len(names) + 1
+        if freedom < 1:
+            return _Joint(0.0, 0.0)
+        places = [PIXEL_STATISTICS.index(name) for name in names]
+        least = np.diag([least_spread(name) ** 2 for name in names])
+        differences, grid = self.differences[places], np.ix_(places, places)
+        spread = np.cov(pixel_values(reference)[:, places].T, ddof=0) + least
+        squared, distance = (
+            float(differences @ np.linalg.solve(matrix, differences))
+            for matrix in (self.covariance[grid] + least / self.freedom**2, spread)
+        )
+        chance = f.sf(squared * freedom / (self.freedom * len(names)), len(names), freedom)
+        return _Joint(distance**0.5, float(min(norm.isf(chance / 2), squared**0.5)))
+
+
+def _matched(reference: DiagnosedSet, generated: DiagnosedSet) -> _Means | None:
+    """Mean difference of each generated image from the reference images nearest in features.
 
     ``None`` where there are too few images of which both pixels and features are known.
     """
@@ -118,10 +200,9 @@ def _matched(
     places = nearest_neighbours(fake * scale, real * scale, _NEIGHBOURS)[1].numpy()
     differences = of_fake - of_real[places].mean(1)
     used = np.bincount(places.ravel(), minlength=len(real))
-    effective = used.sum() ** 2 / np.square(used).sum()
-    variance = differences.var(0) * generated.dependence / len(fake)
-    variance += of_real.var(0) * reference.dependence / effective
-    return differences.mean(0), np.sqrt(variance)
+    numbers = len(fake) / generated.dependence, used.sum() ** 2 / np.square(used).sum() / reference.dependence
+    covariance = np.cov(differences.T, ddof=0) / numbers[0] + np.cov(of_real.T, ddof=0) / numbers[1]
+    return _Means(differences.mean(0), covariance, min(numbers) - 1)
 
 
 def _with_pixels(side: DiagnosedSet) -> tuple[Tensor, NDArray[np.float64]]:

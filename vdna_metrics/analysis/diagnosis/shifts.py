@@ -53,7 +53,7 @@ class Shifts:
         )
         found = {}
         for place, name in enumerate(PIXEL_STATISTICS):
-            least = _LEAST_SPREAD.get(name, _SPREAD)
+            least = least_spread(name)
             deviation = max(float(variances[0][place]) ** 0.5, least)
             error = max(float(of_means[place]) ** 0.5, least / len(sides[1]))
             real, fake = float(means[0][place]), float(means[1][place])
@@ -74,6 +74,11 @@ class Shifts:
     def moved(self, name: str, least: float, thresholds: Thresholds) -> bool:
         """Whether it is either."""
         return self.rose(name, least, thresholds) or self.fell(name, least, thresholds)
+
+
+def least_spread(name: str) -> float:
+    """Of a statistic, where the reference has less."""
+    return _LEAST_SPREAD.get(name, _SPREAD)
 
 
 def pixel_values(side: DiagnosedSet) -> NDArray[np.float64]:
