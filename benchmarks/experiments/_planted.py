@@ -235,14 +235,14 @@ def _split_tones(levels: float) -> Change:
     return change
 
 
-def _splines(factor: float) -> Change:
+def _splines(factor: float, order: int = 3) -> Change:
     def change(image: Image, _: np.random.Generator) -> Image:
         from scipy.ndimage import zoom
 
         whole = PillowImage.fromarray(image)
         small = np.asarray(whole.resize([max(4, round(side / factor)) for side in whole.size], Filters.BOX))
         scale = [large / side for large, side in zip(image.shape, small.shape, strict=True)]
-        return _whole(zoom(small.astype(np.float64), scale, order=3, mode="nearest", grid_mode=True))
+        return _whole(zoom(small.astype(np.float64), scale, order=order, mode="nearest", grid_mode=True))
 
     return change
 
@@ -263,6 +263,34 @@ def _moved_and_tinted(image: Image, random: np.random.Generator) -> Image:
     return _whole(np.roll(image, by, (0, 1)) * random.uniform(0.92, 1.08, 3))
 
 
+def _lights_tinted(levels: float) -> Change:
+    """Redder and yellower lights; shadows as they were."""
+    return lambda image, _: _whole(
+        image + levels * (image.mean(2, keepdims=True) / 255) ** 2 * np.array([1, 0.2, -0.6])
+    )
+
+
+def _crosstalk(share: float) -> Change:
+    """Red has some of green, green has some of blue."""
+    mixing = np.array([[1 - share, share, 0], [0, 1 - share, share], [0, 0, 1]])
+    return lambda image, _: _whole(image @ mixing.T)
+
+
+def _paler(share: float) -> Change:
+    return lambda image, _: _whole((1 - share) * image + share * (image @ np.array([0.299, 0.587, 0.114]))[..., None])
+
+
+def _chroma_offset(blue: float, red: float) -> Change:
+    """Of Cb and Cr, as a wrong centre of their bytes makes."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        luma, *chroma = PillowImage.fromarray(image).convert("YCbCr").split()
+        moved = [each.point(lambda value, by=by: value + by) for each, by in zip(chroma, (blue, red), strict=True)]
+        return np.asarray(PillowImage.merge("YCbCr", (luma, *moved)).convert("RGB"))
+
+    return change
+
+
 DEVELOPED = Ways(
     {
         "blur": {
@@ -273,18 +301,27 @@ DEVELOPED = Ways(
             "disc blur": [_disc(each) for each in (0.8, 1.5, 3)],
             "diagonal motion blur": [_kernel(np.eye(each)) for each in (2, 4, 8)],
             "smoothed": [_repeatedly(_filtered(ImageFilter.SMOOTH_MORE), each) for each in (1, 2, 5)],
+            "binomial kernel": [_repeatedly(_kernel(np.outer([1, 2, 1], [1, 2, 1])), each) for each in (1, 3, 8)],
+            "exponential kernel": [_kernel(np.exp(-_radii(each) / each)) for each in (0.5, 0.9, 2)],
+            "a blur mixed in": [_mixed(_filtered(ImageFilter.GaussianBlur(2)), each) for each in (0.5, 0.7, 0.9)],
         },
         "noise": {
             "Gaussian noise": [_gaussian_noise(each) for each in (2, 5, 12)],
             "impulses": [_impulses(each) for each in (0.005, 0.01, 0.03)],
             "speckle": [_speckle(each) for each in (0.04, 0.08, 0.2)],
             "impulses of any level": [_any_impulses(each) for each in (0.01, 0.03, 0.08)],
+            "grain of all channels": [_gaussian_noise(each, channels=1) for each in (3, 6, 15)],
+            "noise in linear light": [_linear_noise(each) for each in (0.005, 0.015, 0.05)],
+            "hot pixels": [_hot_pixels(each) for each in (0.01, 0.025, 0.06)],
         },
         "compression": {
             "JPEG": [_encoded("JPEG", quality=each) for each in (45, 30, 15)],
             "JPEG 4:4:4": [_encoded("JPEG", quality=each, subsampling=0) for each in (50, 25, 10)],
             "WEBP": [_encoded("WEBP", quality=each) for each in (60, 30, 10)],
             "WEBP, fast": [_encoded("WEBP", quality=each, method=0) for each in (50, 20, 5)],
+            "JPEG, twice": [_repeatedly(_encoded("JPEG", quality=each, subsampling=1), 2) for each in (42, 22, 9)],
+            "JPEG, flat tables": [_encoded("JPEG", qtables=[[each] * 64] * 2) for each in (24, 40, 80)],
+            "WEBP, slow": [_encoded("WEBP", quality=each, method=6) for each in (45, 25, 8)],
         },
         "colour": {
             "offsets": [_offset(each, 0, -each) for each in (10, 15, 25)],
@@ -294,6 +331,14 @@ DEVELOPED = Ways(
             "temperature in linear light": [_temperature(each) for each in (0.2, 0.35, 0.6)],
             "hue turned": [_hue(each) for each in (10, 18, 40)],
             "offset of green": [_offset(0, each, 0) for each in (10, 16, 28)],
+            "sepia": [_mixed(_sepia, each) for each in (0.2, 0.35, 0.6)],
+            "chroma turned": [_turned_chroma(-each) for each in (14, 22, 45)],
+            "split tones": [_split_tones(each) for each in (10, 16, 30)],
+            "lights tinted": [_lights_tinted(each) for each in (12, 18, 30)],
+            "crosstalk": [_crosstalk(each) for each in (0.2, 0.3, 0.5)],
+            "paler": [_paler(each) for each in (0.25, 0.35, 0.6)],
+            "offset of Cb": [_chroma_offset(-each, 0) for each in (4, 7, 14)],
+            "offsets of Cb and Cr": [_chroma_offset(each, -each) for each in (3, 5, 10)],
         },
         "resized": {
             "bicubic": [_resized(each, Filters.BICUBIC) for each in (1.5, 2, 4)],
@@ -304,56 +349,248 @@ DEVELOPED = Ways(
             "Hamming": [_resized(each, Filters.HAMMING) for each in (1.5, 2, 3)],
             "bilinear from boxes": [_resized(each, Filters.BILINEAR, Filters.BOX) for each in (1.7, 2.4, 3.4)],
             "nearest from nearest": [_resized(each, Filters.NEAREST) for each in (1.4, 2.2, 3.2)],
-        },
-    },
-    again={
-        "exact": _gain(1),
-        "flipped": lambda image, _: image[:, ::-1],
-        "saved again as JPEG": _encoded("JPEG", quality=92),
-    },
-    few=_augmented,
-    kept=(0.7, 0.5, 0.25),
-)
-"""With ways of the first two held-out runs."""
-
-HELD_OUT = Ways(
-    {
-        "blur": {
-            "binomial kernel": [_repeatedly(_kernel(np.outer([1, 2, 1], [1, 2, 1])), each) for each in (1, 3, 8)],
-            "exponential kernel": [_kernel(np.exp(-_radii(each) / each)) for each in (0.5, 0.9, 2)],
-            "a blur mixed in": [_mixed(_filtered(ImageFilter.GaussianBlur(2)), each) for each in (0.5, 0.7, 0.9)],
-        },
-        "noise": {
-            "grain of all channels": [_gaussian_noise(each, channels=1) for each in (3, 6, 15)],
-            "noise in linear light": [_linear_noise(each) for each in (0.005, 0.015, 0.05)],
-            "hot pixels": [_hot_pixels(each) for each in (0.01, 0.025, 0.06)],
-        },
-        "compression": {
-            "JPEG, twice": [_repeatedly(_encoded("JPEG", quality=each, subsampling=1), 2) for each in (42, 22, 9)],
-            "JPEG, flat tables": [_encoded("JPEG", qtables=[[each] * 64] * 2) for each in (24, 40, 80)],
-            "WEBP, slow": [_encoded("WEBP", quality=each, method=6) for each in (45, 25, 8)],
-        },
-        "colour": {
-            "sepia": [_mixed(_sepia, each) for each in (0.2, 0.35, 0.6)],
-            "chroma turned": [_turned_chroma(-each) for each in (14, 22, 45)],
-            "split tones": [_split_tones(each) for each in (10, 16, 30)],
-        },
-        "resized": {
             "splines": [_splines(each) for each in (1.5, 2.3, 3)],
             "bilinear, corners aligned": [_resized_by_torch(each, "bilinear", True) for each in (1.6, 2, 3)],
             "bicubic from Lanczos": [_resized(each, Filters.BICUBIC, Filters.LANCZOS) for each in (1.8, 2.6, 4.5)],
         },
     },
     again={
+        "exact": _gain(1),
+        "flipped": lambda image, _: image[:, ::-1],
+        "saved again as JPEG": _encoded("JPEG", quality=92),
         "lighter": _gain(1.05),
         "moved by a pixel": lambda image, _: np.pad(image, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1],
         "WEBP": _encoded("WEBP", quality=90),
     },
-    few=_moved_and_tinted,
-    kept=(0.6, 0.4, 0.2),
-    rest=0.1,
+    few=lambda image, random: (_augmented, _moved_and_tinted)[int(random.integers(2))](image, random),
+    kept=(0.7, 0.5, 0.25),
 )
-"""Of the third run."""
+"""With ways of the first three held-out runs."""
+
+
+def _shake(length: int) -> Change:
+    """Along a path of its own for each image, as a hand moves a camera."""
+
+    def change(image: Image, random: np.random.Generator) -> Image:
+        half = length
+        kernel = np.zeros((2 * half + 1, 2 * half + 1))
+        angle, place = random.uniform(0, 2 * math.pi), np.zeros(2)
+        for _ in range(4 * length):
+            row, column = np.clip(np.round(place).astype(int) + half, 0, 2 * half)
+            kernel[row, column] += 1
+            angle += random.normal(0, 0.3)
+            place += 0.25 * np.array([math.sin(angle), math.cos(angle)])
+        return _convolved(image, kernel)
+
+    return change
+
+
+def _linear_blur(deviation: float) -> Change:
+    """Of light, not of levels."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        from scipy.ndimage import gaussian_filter
+
+        light = gaussian_filter((image / 255) ** 2.2, (deviation, deviation, 0), mode="nearest")
+        return _whole(255 * np.clip(light, 0, 1) ** (1 / 2.2))
+
+    return change
+
+
+def _low_pass(share: float) -> Change:
+    """No frequency above a share of the highest, with a soft end."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        rows, columns = (np.fft.fftfreq(2 * side) * 2 for side in image.shape[:2])
+        kept = 1 / (1 + (np.hypot(rows[:, None], columns) / share) ** 16)
+        height, width = image.shape[:2]
+        # Mirrored, so that opposite borders do not meet.
+        whole = np.pad(image.astype(np.float64), ((0, height), (0, width), (0, 0)), mode="symmetric")
+        passed = np.fft.ifft2(np.fft.fft2(whole, axes=(0, 1)) * kept[..., None], axes=(0, 1)).real
+        return _whole(passed[:height, :width])
+
+    return change
+
+
+def _photons(white: float) -> Change:
+    """Counted, so many at white."""
+    return lambda image, random: _whole(random.poisson(image * (white / 255)) * (255 / white))
+
+
+def _laplacian_noise(scale: float) -> Change:
+    return lambda image, random: _whole(image + random.laplace(0, scale, image.shape))
+
+
+def _coarse_grain(deviation: float) -> Change:
+    """Of all channels, about two pixels wide."""
+
+    def change(image: Image, random: np.random.Generator) -> Image:
+        from scipy.ndimage import gaussian_filter
+
+        grain = gaussian_filter(random.normal(0, 1, image.shape[:2]), 0.6)
+        return _whole(image + (deviation * grain / grain.std())[..., None])
+
+    return change
+
+
+# Of MPEG-1's blocks that depend on no other picture, by rows.
+_MPEG = (
+    *(8, 16, 19, 22, 26, 27, 29, 34), *(16, 16, 22, 24, 27, 29, 34, 37), *(19, 22, 26, 27, 29, 34, 34, 38),
+    *(22, 22, 26, 27, 29, 34, 37, 40), *(22, 26, 27, 29, 32, 35, 40, 48), *(26, 27, 29, 32, 35, 40, 48, 58),
+    *(26, 27, 29, 34, 38, 46, 56, 69), *(27, 29, 35, 38, 46, 56, 69, 83),
+)  # fmt: skip
+
+
+def _mpeg_tables(factor: float) -> Change:
+    return _encoded("JPEG", qtables=[[min(255, round(factor * each)) for each in _MPEG]] * 2)
+
+
+def _one_after_the_other(*changes: Change) -> Change:
+    def changed(image: Image, random: np.random.Generator) -> Image:
+        for change in changes:
+            image = change(image, random)
+        return image
+
+    return changed
+
+
+def _thresholded_cosines(least: float) -> Change:
+    """Of blocks of 8 x 8, whose weak coefficients are left out."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        from scipy.fft import dctn, idctn
+
+        height, width = image.shape[:2]
+        padded = np.pad(image.astype(np.float64), ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
+        blocks = padded.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8, 3)
+        found = dctn(blocks, axes=(1, 3), norm="ortho")
+        found[np.abs(found) < least] = 0
+        return _whole(idctn(found, axes=(1, 3), norm="ortho").reshape(padded.shape)[:height, :width])
+
+    return change
+
+
+def _cross_processed(levels: float) -> Change:
+    """Red has more contrast in the middle of its levels, blue has less."""
+    return lambda image, _: _whole(
+        image + levels * np.sin((image - 127.5) * (2 * math.pi / 255)) * np.array([1, 0, -1])
+    )
+
+
+def _lamp_light(share: float) -> Change:
+    """Mixed into daylight: what a lamp of 2856 K makes of white, in linear light."""
+    factors = (1 - share) + share * np.array([1.76, 0.88, 0.28])
+    return lambda image, _: _whole(255 * np.clip((image / 255) ** 2.2 * factors, 0, 1) ** (1 / 2.2))
+
+
+def _faded(levels: float) -> Change:
+    """Blacks become brown, as in old prints; white stays."""
+    return lambda image, _: _whole(image + (1 - image / 255) * (levels * np.array([1.2, 0.6, 0.1])))
+
+
+def _other_matrix(times: float) -> Change:
+    """Cb and Cr of one standard (BT.601) that are read by another (BT.709); more than once is worse than real."""
+
+    def from_ycc(red: float, blue: float) -> NDArray[np.float64]:
+        green = 1 - red - blue
+        return np.array(
+            [
+                [1, 0, 2 * (1 - red)],
+                [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+                [1, 2 * (1 - blue), 0],
+            ]
+        )
+
+    once = from_ycc(0.2126, 0.0722) @ np.linalg.inv(from_ycc(0.299, 0.114))
+    whole = np.eye(3) + times * (once - np.eye(3))
+    return lambda image, _: _whole(image @ whole.T)
+
+
+def _enlarged_middle(factor: float) -> Change:
+    """The middle alone, as large as the whole was."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        height, width = image.shape[:2]
+        inner = [max(4, round(side / factor)) for side in (height, width)]
+        top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+        cut = np.ascontiguousarray(image[top : top + inner[0], left : left + inner[1]])
+        return np.asarray(PillowImage.fromarray(cut).resize((width, height), Filters.BICUBIC))
+
+    return change
+
+
+def _in_two_steps(factor: float) -> Change:
+    """Enlarged by bilinear filtering, and once more."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        whole = PillowImage.fromarray(image)
+        small, between = ([max(4, round(side / by)) for side in whole.size] for by in (factor, math.sqrt(factor)))
+        reduced = whole.resize(small, Filters.BOX)
+        return np.asarray(reduced.resize(between, Filters.BILINEAR).resize(whole.size, Filters.BILINEAR))
+
+    return change
+
+
+def _stretched(image: Image, _: np.random.Generator) -> Image:
+    """Without its first and last column, as wide as before."""
+    cut = PillowImage.fromarray(np.ascontiguousarray(image[:, 1:-1]))
+    return np.asarray(cut.resize((image.shape[1], image.shape[0]), Filters.BICUBIC))
+
+
+def _marked(image: Image, _: np.random.Generator) -> Image:
+    """A white mark in the corner."""
+    side, marked = min(image.shape[:2]) // 8, image.copy()
+    marked[-side - 1 : -1, -side - 1 : -1] = 255
+    return marked
+
+
+def _erased(image: Image, random: np.random.Generator) -> Image:
+    """Flipped or not, with more or less contrast, and a gray rectangle."""
+    image = image[:, ::-1] if random.random() < 0.5 else image
+    changed = 128 + random.uniform(0.9, 1.1) * (image - 128.0)
+    top, left = (int(random.integers(0, side - side // 5)) for side in image.shape[:2])
+    changed[top : top + image.shape[0] // 5, left : left + image.shape[1] // 5] = 128
+    return _whole(changed)
+
+
+HELD_OUT = Ways(
+    {
+        "blur": {
+            "camera shake": [_shake(each) for each in (3, 6, 14)],
+            "Gaussian blur of light": [_linear_blur(each) for each in (0.6, 0.9, 1.6)],
+            "low pass": [_low_pass(each) for each in (0.65, 0.45, 0.25)],
+        },
+        "noise": {
+            "photon noise": [_photons(each) for each in (4000, 800, 150)],
+            "Laplacian noise": [_laplacian_noise(each) for each in (2, 4, 9)],
+            "coarse grain": [_coarse_grain(each) for each in (4, 7, 14)],
+        },
+        "compression": {
+            "JPEG, MPEG's tables": [_mpeg_tables(each) for each in (1.2, 2, 3)],
+            "JPEG after WEBP": [
+                _one_after_the_other(_encoded("WEBP", quality=one), _encoded("JPEG", quality=other))
+                for one, other in ((60, 45), (35, 28), (12, 12))
+            ],
+            "cosines left out": [_thresholded_cosines(each) for each in (25, 45, 90)],
+        },
+        "colour": {
+            "cross-processed": [_cross_processed(each) for each in (5, 9, 18)],
+            "lamp light": [_lamp_light(each) for each in (0.12, 0.2, 0.4)],
+            "faded": [_faded(each) for each in (12, 20, 40)],
+            "chroma of another standard": [_other_matrix(each) for each in (2, 3, 5)],
+        },
+        "resized": {
+            "middle enlarged": [_enlarged_middle(each) for each in (1.6, 2, 3)],
+            "quadratic splines": [_splines(each, order=2) for each in (1.5, 2.2, 3)],
+            "in two steps": [_in_two_steps(each) for each in (2, 3, 4.5)],
+        },
+    },
+    again={"darker": _gamma(1.08, 1.08, 1.08), "stretched": _stretched, "marked": _marked},
+    few=_erased,
+    kept=(0.6, 0.4, 0.2),
+    rest=0.05,
+)
+"""Of the fourth run."""
 
 
 # -------------------------------------------------------------------------------------------------------------- boards
@@ -561,10 +798,13 @@ def middle(image: Image, size: int | None = None) -> Image:
     return np.asarray(PillowImage.fromarray(cut).resize((size, size), Filters.BICUBIC))
 
 
-def margin(image: Image) -> Image:
-    """The first 80 pixels of the longer side, of which `middle` has none where that is longer by half."""
+def far_margin(image: Image) -> Image:
+    """The 72 pixels of the longer side from 408 on, on the grid of JPEG's blocks.
+
+    No earlier run had them: `middle` ends before, at whole size or resized, and the third run had the other end.
+    """
     short = min(image.shape[:2]) // 8 * 8
-    return np.ascontiguousarray(image[:short, :80] if image.shape[1] >= image.shape[0] else image[:80, :short])
+    return np.ascontiguousarray(image[:short, 408:480] if image.shape[1] >= image.shape[0] else image[408:480, :short])
 
 
 # ----------------------------------------------------------------------------------------------------------- diagnoses
@@ -627,10 +867,11 @@ def mixed_in_words(told: Diagnosed) -> str:
 def _look(experiment: Experiment, network: FeatureExtractor, images: Drawn) -> DiagnosedSet:
     """What a diagnosis is made of, found or looked at."""
     hashes = np.array([pixel_hash(image) for image in images.images], np.uint64)
+    at_once = 16 if len({image.shape for image in images.images}) == 1 else 1
 
     def see() -> dict[str, NDArray[Any]]:
         return {
-            "pixels": collect_features(images, "pixel_statistics", reading=Reading(1)).vectors.numpy(),
+            "pixels": collect_features(images, "pixel_statistics", reading=Reading(at_once)).vectors.numpy(),
             "features": collect_features(images, network, reading=Reading(16)).vectors.numpy(),
         }
 

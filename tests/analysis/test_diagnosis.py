@@ -15,13 +15,14 @@ from vdna_metrics.functional import PIXEL_STATISTICS
 
 
 def _pixels(n: int, seed: int, **shifts: float) -> Features:
-    """Of images with a deviation of 1 in each statistic, of 10 levels in colours, moved by some deviations."""
+    """Of images with a deviation of 1 in each statistic, 10 levels in colours, 0.1 in edges, moved by some of them."""
     values = np.random.default_rng(seed).normal(0, 1, (n, len(PIXEL_STATISTICS)))
     values[:, PIXEL_STATISTICS.index("size")] = 8
     for name, shift in shifts.items():
         values[:, PIXEL_STATISTICS.index(name)] += shift
     values[:, PIXEL_STATISTICS.index("lightness") :] *= 10
     values[:, PIXEL_STATISTICS.index("lightness") :][:, :3] += 100
+    values[:, PIXEL_STATISTICS.index("edge_red_green") :] /= 100
     return Features(tuple(map(str, range(n))), (), torch.from_numpy(values))
 
 
@@ -40,6 +41,7 @@ def _names(found: Diagnosis) -> list[str]:
     return [fault.name for fault in found.faults]
 
 
+_MEANS = [f"{part}{axis}" for part in ("", "dark_", "bright_") for axis in ("red_green", "blue_yellow")]
 REFERENCE = DiagnosedSet(_pixels(300, 0))
 
 
@@ -70,6 +72,11 @@ REFERENCE = DiagnosedSet(_pixels(300, 0))
         ({"lines_of_bends": 2.0}, []),
         ({"sharpness": -3.0, "flat_noise": 2.0}, ["blur", "noise"]),
         ({"red_green": 1.5, "bright_red_green": 1.5}, ["colour"]),
+        ({"dark_blue_yellow": 1.5, "bright_blue_yellow": -1.5}, ["colour"]),
+        ({"edge_blue_yellow": -1.0}, ["colour"]),
+        ({"edge_blue_yellow": -1.0, "flat_noise": 1.0}, ["noise", "colour"]),
+        ({"edge_blue_yellow": -0.3}, []),
+        (dict.fromkeys(_MEANS[:1], 0.35), []),
         ({"saturation": -4.0}, ["colour"]),
         ({"chroma_axis": 1.0}, ["colour"]),
         ({"chroma_axis": 1.0, "sharpness": -3.0}, ["blur"]),
@@ -94,6 +101,31 @@ def test_a_fault_has_its_signs_in_standard_errors() -> None:
     dependent = replace(blurred, dependence=25.0)
     assert abs(diagnose(REFERENCE, dependent).faults[0].signs[0].errors) < abs(sign.errors) / 4
     assert not diagnose(REFERENCE, replace(blurred, dependence=100.0)).faults
+
+
+def test_a_cast_says_where_it_is() -> None:
+    """Lights and shadows of opposite casts are told apart, and gains of channels by their edges."""
+    split = DiagnosedSet(_pixels(100, 1, dark_blue_yellow=1.5, bright_blue_yellow=-1.5, edge_blue_yellow=-2.0))
+    (fault,) = diagnose(REFERENCE, split).faults
+    assert "bluer by 17 of 255 levels in the darkest pixels" in fault.sentence
+    assert "yellower by 16 of 255 levels in the brightest pixels" in fault.sentence
+    assert "blue over red and green in edges is 0.87 times the reference's" in fault.sentence
+    assert [sign.statistic for sign in fault.signs] == ["dark_blue_yellow", "bright_blue_yellow", "edge_blue_yellow"]
+
+
+def test_parts_of_a_cast_that_are_weak_alone_count_together() -> None:
+    """Six shifts of 2 standard errors are sure, and the more so where such a shift is across what goes together."""
+    weak = dict.fromkeys(_MEANS, 0.25)
+    (fault,) = diagnose(REFERENCE, DiagnosedSet(_pixels(100, 1, **weak))).faults
+    assert fault.sentence.startswith("Other colours or tones: all together 0.9 deviations of an image")
+    assert [sign.statistic for sign in fault.signs] == ["colours together"]
+    alike, apart = (_pixels(n, seed) for n, seed in ((300, 0), (100, 1)))
+    for side in (alike, apart):  # bright pixels as all, but for a tenth of a deviation
+        places = [PIXEL_STATISTICS.index(name) for name in ("red_green", "bright_red_green")]
+        side.vectors[:, places[1]] = side.vectors[:, places[0]] + 0.1 * side.vectors[:, places[1]]
+    assert not diagnose(DiagnosedSet(alike), DiagnosedSet(apart)).faults
+    apart.vectors[:, places[1]] += 1.0
+    assert diagnose(DiagnosedSet(alike), DiagnosedSet(apart)).faults[0].signs[0].statistic == "colours together"
 
 
 def test_images_of_another_size_are_not_compared_pixel_by_pixel() -> None:

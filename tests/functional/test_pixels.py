@@ -98,8 +98,35 @@ def test_colours_are_in_levels() -> None:
     assert (found["bright_red_green"], found["bright_blue_yellow"]) == (10, 10)
     assert found["saturation"] == pytest.approx((24 * 60 + 4 * 20 + 4 * 15) / 32)
     assert found["red_green"] == pytest.approx((24 * 40 - 4 * 20 + 4 * 10) / 32)
-    powers = [24 * 40**2 + 4 * 20**2 + 4 * 10**2, 24 * 40**2 + 4 * 10**2]
-    assert found["chroma_axis"] == pytest.approx(np.log2(powers[0] / powers[1]), abs=1e-3)
+
+
+def test_edges_tell_gains_of_channels_whatever_an_image_shows(picture: NDArray[np.uint8]) -> None:
+    """A gain is in the edges by its log2; offsets, blur and some noise are not, and gray has none."""
+    half = picture / 2
+    noise = np.random.default_rng(0).normal(0, 3, half.shape)
+    blurred = Image.fromarray(half.round().astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
+    gains, offsets = np.array([1.25, 1, 0.8]), np.array([20, 0, 5])
+    changed = (half, half * gains, half + offsets, np.array(blurred), half + 20 + noise)
+    edges = [
+        [_statistics(each.round().astype(np.uint8))[name] for name in ("edge_red_green", "edge_blue_yellow")]
+        for each in changed
+    ]
+    plain, gained, *others = np.array(edges)
+    assert gained[0] - plain[0] == pytest.approx(np.log2(1.25), abs=0.02)
+    assert gained[1] - plain[1] < np.log2(0.8)
+    assert np.array(others) == pytest.approx(np.tile(plain, (3, 1)), abs=0.06)
+    gray = np.repeat(picture[..., :1], 3, axis=2)
+    assert [_statistics(gray)[name] for name in ("edge_red_green", "edge_blue_yellow", "chroma_axis")] == [0, 0, 0]
+
+
+def test_a_turned_hue_moves_the_chroma_axis() -> None:
+    """It is larger where reds change into greens than where blues change into yellows."""
+    steps = (np.indices((32, 32)).sum(0) // 8 % 2 * 2 - 1)[..., None]
+    of_reds, of_blues = (
+        _statistics((128 + 40 * steps * np.array(colour)).astype(np.uint8)) for colour in ((1, -1, 0), (-0.5, -0.5, 1))
+    )
+    assert of_reds["chroma_axis"] > 5
+    assert of_blues["chroma_axis"] < -5
 
 
 def test_the_middle_of_a_large_image_is_looked_at(picture: NDArray[np.uint8]) -> None:

@@ -100,7 +100,7 @@ _PIXELS = (
         weights="seeded:0",
         sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         preprocessing="none",
-        neurons=21,
+        neurons=23,
         licence="MIT",
         note="no network, but sharpness, noise, blocks, periods of interpolation and colours of an image at its own "
         "size, see functional.pixel_statistics; what a diagnosis looks at; images of several sizes need batches of one",

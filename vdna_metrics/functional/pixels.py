@@ -16,6 +16,7 @@ PIXEL_STATISTICS = (
     *("halves_of_steps", "quarters_of_steps", "quarters_of_bends", "lines_of_steps", "lines_of_bends"),
     *("lightness", "contrast", "saturation", "chroma_axis"),
     *("red_green", "blue_yellow", "dark_red_green", "dark_blue_yellow", "bright_red_green", "bright_blue_yellow"),
+    *("edge_red_green", "edge_blue_yellow"),
 )
 """Names of what `pixel_statistics` gives, in its order."""
 
@@ -30,6 +31,7 @@ _STEP = 0.05  # levels, below which steps between pixels do not count
 _EDGES = 0.25  # of the blocks, those with most power in the middle band
 _FLAT = 0.1  # of the pixels
 _ISOLATED = 16.0  # levels
+_LEAST_EDGE = 0.2  # levels, added to what flat images hardly have
 _ENDS = 0.02  # of the pixels, the darkest and the brightest
 _BORDER = 3  # steps and bends at each side, where filters leave an image as it is, or pad it
 _WITHOUT_TRENDS = 9  # positions of a moving mean
@@ -56,8 +58,11 @@ def pixel_statistics(images: Tensor) -> Tensor:
       Interpolation leaves such periods.
     - ``lightness``, ``contrast``, ``saturation``: mean and deviation of ``y``, mean of ``max − min`` over channels, in
       levels. ``red_green``, ``blue_yellow``: means of ``R − G`` and ``B − (R + G)/2``, of all pixels, of the darkest
-      fiftieth, and of the brightest. ``chroma_axis``: log2 of the power of the former over that of the latter, which a
-      turned hue moves.
+      fiftieth, and of the brightest.
+    - ``edge``: log2 of the differences of neighbouring pixels in red over those in green, and in blue over those in
+      both, of means of 2 x 2 pixels, for which JPEG files have one colour. Edges are about gray, whatever images show,
+      so that these tell a channel's gain from fewer images than means of colours do. ``chroma_axis``: log2 of the
+      differences of ``red_green`` over those of ``blue_yellow``, of means of 4 x 4 pixels, which a turned hue moves.
 
     Args:
         images: ``[N, 3, H, W]`` in [0, 255], at their own size, at least 16 pixels a side.
@@ -74,7 +79,8 @@ def pixel_statistics(images: Tensor) -> Tensor:
         128.0
 
     Source: Immerkær, "Fast noise variance estimation", 1996 (the noise mask); Gallagher, "Detection of linear and cubic
-    interpolation in JPEG compressed images", 2005 (periods of second differences).
+    interpolation in JPEG compressed images", 2005 (periods of second differences); van de Weijer, Gevers and Gijsenij,
+    "Edge-based color constancy", 2007 (edges are gray on average).
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be [N, 3, H, W] (RGB), got {list(images.shape)}")
@@ -194,5 +200,18 @@ def _colours(x: Tensor, luma: Tensor) -> list[Tensor]:
     means = [opponent.mean(1) for opponent in opponents]
     means += [opponent.gather(1, of).mean(1) for of in (dark, bright) for opponent in opponents]
     saturation = (x.amax(1) - x.amin(1)).flatten(1).mean(1)
-    red_green, blue_yellow = (_log(opponent.square().mean(1)) for opponent in opponents)
-    return [light.mean(1), light.std(1, correction=0), saturation, red_green - blue_yellow, *means]
+    red_edges, green_edges, blue_edges = _edges(x, 2).unbind(1)
+    edges = [red_edges / green_edges, 2 * blue_edges / (red_edges + green_edges)]
+    axis = _edges(torch.stack(opponents, dim=1).unflatten(2, x.shape[2:]), 4)
+    return [
+        *(light.mean(1), light.std(1, correction=0), saturation, torch.log2(axis[:, 0] / axis[:, 1])),
+        *means,
+        *map(torch.log2, edges),
+    ]
+
+
+def _edges(x: Tensor, side: int) -> Tensor:
+    """Mean differences of neighbours, ``[N, C, H, W]`` -> ``[N, C]``, of means of so many pixels a side."""
+    means = F.avg_pool2d(x, side)
+    across, down = (means.diff(dim=dim).abs().mean((2, 3)) for dim in (3, 2))
+    return across + down + _LEAST_EDGE

@@ -12,7 +12,8 @@ from vdna_metrics.analysis.diagnosis.values import DiagnosedSet, Fault, Sign, Th
 from vdna_metrics.functional import PIXEL_STATISTICS
 
 # Where a reference has hardly any spread, a shift of so much is still nothing to speak of.
-_LEAST_SPREAD = {"size": 0.05, "lightness": 2.0, "contrast": 2.0, "saturation": 2.0}
+_MEANS = tuple(f"{part}{axis}" for part in ("", "dark_", "bright_") for axis in ("red_green", "blue_yellow"))
+_LEAST_SPREAD = {"size": 0.05} | dict.fromkeys(("lightness", "contrast", "saturation", *_MEANS), 2.0)
 _SPREAD = 0.02
 
 
@@ -52,7 +53,7 @@ class Shifts:
         )
         found = {}
         for place, name in enumerate(PIXEL_STATISTICS):
-            least = _LEAST_SPREAD.get(name, 2.0 if name.endswith(("green", "yellow")) else _SPREAD)
+            least = least_spread(name)
             deviation = max(float(variances[0][place]) ** 0.5, least)
             error = max(float(of_means[place]) ** 0.5, least / len(sides[1]))
             real, fake = float(means[0][place]), float(means[1][place])
@@ -73,6 +74,11 @@ class Shifts:
     def moved(self, name: str, least: float, thresholds: Thresholds) -> bool:
         """Whether it is either."""
         return self.rose(name, least, thresholds) or self.fell(name, least, thresholds)
+
+
+def least_spread(name: str) -> float:
+    """Of a statistic, where the reference has less."""
+    return _LEAST_SPREAD.get(name, _SPREAD)
 
 
 def pixel_values(side: DiagnosedSet) -> NDArray[np.float64]:

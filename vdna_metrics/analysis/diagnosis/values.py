@@ -40,11 +40,16 @@ class Thresholds:
         lines: rise, of steps or bends.
         periods_compressed: of all of these, beside compression.
         colour: levels, of a cast.
-        colour_errors: standard errors of two parts of a cast; half as many again of one alone.
-        tone_errors: standard errors of saturation, contrast and lightness.
+        edges: log2 of the ratio of channels' edges, likewise.
+        colour_errors: standard errors of two parts of a cast, or of all colours together; half as many again of one
+            part alone.
+        colours_together: deviations of all colours together, where none counts alone.
+        tone_errors: standard errors of saturation, contrast, hues and lightness.
+        matched: share of the standard errors of saturation, of hues and of all colours together that suffices where
+            images are compared with those nearest in features: pale ones are nearest to pale ones.
         saturation: log2 of the ratio.
         contrast: likewise.
-        hue: log2 of the ratio of two opponents' powers.
+        hue: log2 of the ratio of two opponents' edges.
         lightness: levels.
         kinds: standard errors by which counts of kinds differ, and those of a loss of recall, added up.
         precision: share of the reference's own below which nothing is said of kinds.
@@ -66,11 +71,14 @@ class Thresholds:
     lines: float = 1.4
     periods_compressed: float = 3.0
     colour: float = 4.0
+    edges: float = 0.06
     colour_errors: float = 3.5
+    colours_together: float = 0.4
     tone_errors: float = 4.0
+    matched: float = 0.7
     saturation: float = 0.25
     contrast: float = 0.3
-    hue: float = 0.4
+    hue: float = 0.2
     lightness: float = 12.0
     kinds: float = 4.0
     precision: float = 0.5
