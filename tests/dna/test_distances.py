@@ -15,6 +15,8 @@ from helpers.dnas import LAYOUT, make_activations, make_dna
 from scipy.stats import wasserstein_distance
 
 from vdna_metrics import compare
+from vdna_metrics.distributions import FeatureSample
+from vdna_metrics.dna import feature_distances
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.distances import (
     EMD,
@@ -26,6 +28,7 @@ from vdna_metrics.dna.distances import (
     list_distances,
     register_distance,
 )
+from vdna_metrics.layout import NeuronLayout
 
 A, B = make_dna("histogram", 30), make_dna("histogram", 20, seed=1, shift=0.4)
 
@@ -285,3 +288,25 @@ def test_bins_move_an_emd_by_less_than_their_width(unit: Any, weighted: bool) ->
     assert Column("emd").bin_width(A, B) is None
     assert Column("nfd").bin_width(make_dna("gaussian"), make_dna("gaussian")) is None
     assert bin_width(A, B) == 1
+
+
+def test_columns_of_neighbours_search_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision, recall, density and coverage of the same two sets, one after the other, are one search."""
+    shares, searched = feature_distances.neighbour_shares, []
+
+    def count(real: torch.Tensor, generated: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        searched.append(len(real))
+        return shares(real, generated)
+
+    monkeypatch.setattr(feature_distances, "neighbour_shares", count)
+    stream = torch.Generator().manual_seed(0)
+    sides: list[Any] = []
+    for n in (40, 30):
+        sides.append(FeatureSample.empty(NeuronLayout({"layer": 6}), n))
+        sides[-1].fill_({"layer": torch.randn(6, n, 1, generator=stream)}, torch.arange(n) + n)
+    names = ("precision", "recall", "density", "coverage")
+    found = [float(find_distance(name).parts(*sides)["layer"]) for name in names]
+    assert found == [float(share) for share in shares(*(side.features()["layer"] for side in sides))]
+    assert searched == [40]
+    find_distance("recall").parts(*sides[::-1])
+    assert searched == [40, 30]

@@ -52,6 +52,22 @@ def both(real: Tensor, generated: Tensor, k: int) -> dict[str, float]:
     return dict(zip(("precision", "recall", "density", "coverage"), map(float, found), strict=True))
 
 
+def test_shares_at_once_find_neighbours_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All four are those of the two functions, by one search in each set."""
+    searched: list[int] = []
+    find = neighbours.nearest_neighbours
+
+    def count(queries: Tensor, points: Tensor, k: int, *, exclude_self: bool = False) -> tuple[Tensor, Tensor]:
+        searched.append(k)
+        return find(queries, points, k, exclude_self=exclude_self)
+
+    real, generated = torch.randn(40, 6), torch.randn(30, 6) * 0.8
+    expected = [*precision_recall(real, generated), *density_coverage(real, generated)]
+    monkeypatch.setattr(neighbours, "nearest_neighbours", count)
+    assert list(neighbours.neighbour_shares(real, generated)) == expected
+    assert searched == [5, 3]
+
+
 # ----------------------------------------------------------------------------------------------------------- neighbours
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 def test_neighbours_are_the_nearest(dtype: torch.dtype) -> None:

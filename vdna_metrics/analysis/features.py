@@ -16,9 +16,9 @@ from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading,
 from vdna_metrics.distributions.memory import StateSize
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
-from vdna_metrics.functional import density_coverage, kernel_distance, precision_recall, vendi_score
+from vdna_metrics.functional import kernel_distance, vendi_score
 from vdna_metrics.functional.moments import image_means
-from vdna_metrics.functional.neighbours import nearest_neighbours
+from vdna_metrics.functional.neighbours import nearest_neighbours, neighbour_shares
 from vdna_metrics.layout import check_type
 from vdna_metrics.references.resolve import resolve_images
 
@@ -235,8 +235,8 @@ def measure_fidelity(
     if kernel_subset_size is None:
         kernel_subset_size = max(2, min(SUBSET_SIZE, min(len(real), len(generated)) // 2))
     sides = real.vectors.to(device), generated.vectors.to(device)
-    precision, recall = precision_recall(*sides, k=precision_k)
-    density, coverage = density_coverage(*sides, k=density_k)
+    shares = neighbour_shares(*sides, precision_k=precision_k, density_k=density_k)
+    precision, recall, density, coverage = shares
     vendi_real, vendi_generated = (vendi_score(side) for side in sides)
     kernel, deviation = kernel_distance(*sides, subsets=kernel_subsets, subset_size=kernel_subset_size, seed=seed)
     return Fidelity(

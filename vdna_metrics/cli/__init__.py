@@ -18,6 +18,7 @@ import click
 
 from vdna_metrics import downloads
 from vdna_metrics._version import __version__
+from vdna_metrics.cli.process import keep_freed_memory, share_cores
 from vdna_metrics.cli.screen import report_download, say
 from vdna_metrics.files import LIMITS, is_limit, limit_variable
 from vdna_metrics.text import printable
@@ -166,6 +167,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a letter that a terminal does not know ends no command
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    keep_freed_memory()
+    share_cores()
     with warnings.catch_warnings():
         warnings.showwarning = show_warning  # type: ignore[assignment]
         app(prog_name="vdna-metrics")

@@ -436,7 +436,7 @@ class ReadingOptions:
     workers: int = option(
         type=click.IntRange(0),
         metavar="N",
-        default=min(4, os.cpu_count() or 1),
+        default=min(8, max(1, (os.cpu_count() or 1) - 1)),  # one core counts; a worker feeds most networks on a CPU
         help="Processes that decode and resize; 0 does it in this one.",
     )
     skip_bad: bool = option(is_flag=True, help="Leave out images that cannot be read, and say which.")

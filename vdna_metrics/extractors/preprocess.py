@@ -174,7 +174,8 @@ class ResizeImage:
         if clean and image.shape[-2] * image.shape[-1] >= _LARGE:
             # As float32 it would take four times the memory; a channel at a time gives the same bits.
             return torch.stack([prepare.resize(channel[None, None])[0, 0] for channel in image])
-        return prepare.resize(image[None])[0]
+        # Antialiased kernels give the same bits for any strides; others have a kernel of their own for decoded pixels.
+        return prepare.resize(image[None] if clean else image[None].contiguous())[0]
 
 
 _LARGE = 1 << 24  # pixels

@@ -106,7 +106,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, k: int = 3) -> tuple[Te
     _check_sides(real, generated, k=k)
     in_real, _ = _memberships(real, _radii(real, k), generated)
     in_generated, _ = _memberships(generated, _radii(generated, k), real)
-    return (in_real > 0).double().mean(), (in_generated > 0).double().mean()
+    return _share(in_real), _share(in_generated)
 
 
 def density_coverage(real: Tensor, generated: Tensor, *, k: int = 5) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,38 @@ def density_coverage(real: Tensor, generated: Tensor, *, k: int = 5) -> tuple[Te
     """
     _check_sides(real, generated, k=k, both=False)
     balls, images = _memberships(real, _radii(real, k), generated)
-    return balls.double().mean() / k, (images > 0).double().mean()
+    return balls.double().mean() / k, _share(images)
+
+
+def neighbour_shares(
+    real: Tensor, generated: Tensor, *, precision_k: int = 3, density_k: int = 5
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`precision_recall` and `density_coverage`: neighbours, and distances between the sets, are found once for both.
+
+    Args:
+        real: features `[N, d]`, floating.
+        generated: features `[M, d]`, floating.
+        precision_k: of the nearest neighbour that gives the radius, of precision and recall.
+        density_k: likewise, of density and coverage.
+
+    Returns:
+        Precision, recall, density and coverage, float64 scalars.
+
+    Raises:
+        ValueError: as `precision_recall` and `density_coverage`.
+        TypeError: if features are not floating.
+
+    Examples:
+        >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> [float(share) for share in neighbour_shares(real, real + 0.25, precision_k=1, density_k=2)]
+        [1.0, 1.0, 1.25, 1.0]
+    """
+    _check_sides(real, generated, k=precision_k)
+    _check_sides(real, generated, k=density_k, both=False)
+    in_real, in_balls = _memberships(real, _radii(real, precision_k, density_k), generated)
+    in_generated, _ = _memberships(generated, _radii(generated, precision_k), real)
+    density = in_real[:, 1:].double().mean() / density_k
+    return _share(in_real[:, :1]), _share(in_generated), density, _share(in_balls[:, 1:])
 
 
 def check_features(sides: dict[str, Tensor]) -> None:
@@ -178,30 +209,45 @@ def _check_sides(real: Tensor, generated: Tensor, *, k: int, both: bool = True) 
         )
 
 
-def _radii(features: Tensor, k: int) -> Tensor:
-    return nearest_neighbours(features, features, k, exclude_self=True)[0][:, -1]
+def _share(memberships: Tensor) -> Tensor:
+    return (memberships > 0).double().mean()
+
+
+def _radii(features: Tensor, *ks: int) -> Tensor:
+    """Distances of each point's k-th neighbours, ``[N, number of ks]``."""
+    return nearest_neighbours(features, features, max(ks), exclude_self=True)[0][:, [k - 1 for k in ks]]
 
 
 def _memberships(centres: Tensor, radii: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """In how many of the balls each point is, and how many points each ball has."""
+    """In how many of the balls each point is, and how many points each ball has.
+
+    Args:
+        centres: of the balls, ``[N, d]``.
+        radii: ``[N, r]``, of r sets of balls.
+        points: ``[M, d]``.
+
+    Returns:
+        ``[M, r]`` and ``[N, r]`` int64.
+    """
     centres, points = (features.cpu() if features.device.type == "mps" else features for features in (centres, points))
     origin, reach = _mean(centres), radii.square() * (1 + _ON_THE_SPHERE)
-    balls = torch.zeros(len(points), dtype=torch.int64, device=reach.device)
-    images = torch.zeros(len(centres), dtype=torch.int64, device=reach.device)
+    balls = torch.zeros(len(points), reach.shape[1], dtype=torch.int64, device=reach.device)
+    images = torch.zeros_like(reach, dtype=torch.int64)
     for first, block in _blocks(points, origin):
         for start, others in _blocks(centres, origin):
-            squared, limit = squared_distances(block, others), reach[start : start + len(others)]
-            inside = squared <= limit
+            squared = squared_distances(block, others)
             # Where the rounding of the product could decide, the differences do.
             share = (block.shape[1] + 4) * torch.finfo(torch.float64).eps
             rounding = share * (block.square().sum(1, keepdim=True) + others.square().sum(1))
-            rows, columns = ((squared - limit).abs() <= rounding).nonzero(as_tuple=True)
             step = max(1, _ELEMENTS // block.shape[1])
-            for row, column in zip(rows.split(step), columns.split(step), strict=True):
-                exact = _difference(points[first + row], centres[start + column])
-                inside[row, column] = exact <= limit[column]
-            balls[first : first + len(block)] += inside.sum(1)
-            images[start : start + len(others)] += inside.sum(0)
+            for which, limit in enumerate(reach[start : start + len(others)].unbind(1)):
+                inside = squared <= limit
+                rows, columns = ((squared - limit).abs() <= rounding).nonzero(as_tuple=True)
+                for row, column in zip(rows.split(step), columns.split(step), strict=True):
+                    exact = _difference(points[first + row], centres[start + column])
+                    inside[row, column] = exact <= limit[column]
+                balls[first : first + len(block), which] += inside.sum(1)
+                images[start : start + len(others), which] += inside.sum(0)
     return balls, images
 
 

@@ -105,7 +105,8 @@ class ImageBatch:
 
 
 Measure = Callable[[int, Tensor], Tensor | None]
-"""Of an image's place and its pixels as they are stored, uint8 ``[3, H, W]``, a row of numbers; or none."""
+"""Of an image's place and its pixels as they are stored, uint8 ``[3, H, W]`` with any strides, a row of numbers; or
+none."""
 
 
 def _identity(image: Tensor) -> Tensor:
@@ -133,7 +134,8 @@ class ImageDataset(Dataset[ImageRecord]):
 
     Args:
         source: what `open_images` returns.
-        transform: uint8 ``[3, H, W]`` (of features a row) -> tensor, picklable where workers are spawned.
+        transform: uint8 ``[3, H, W]`` with any strides (of features a row) -> tensor, picklable where workers are
+            spawned.
         measure: of images, not of features, likewise picklable.
 
     Examples:
@@ -162,8 +164,8 @@ class ImageDataset(Dataset[ImageRecord]):
                 return ImageRecord(index, digest, self.transform(row), (b"features", 0, 0, 0, 0))
             decoded = decode_bytes(raw) if isinstance(raw, bytes) else DecodedImage(_row_to_rgb(raw), "array")
             facts = _facts_of(decoded)
-            planes = torch.from_numpy(decoded.pixels).permute(2, 0, 1).contiguous()
-            del decoded  # of a large image one copy is enough
+            planes = torch.from_numpy(decoded.pixels).permute(2, 0, 1)  # a view: who wants planes in memory copies them
+            del decoded
             measured = None if self.measure is None else self.measure(index, planes)
             image = self.transform(planes)
         except OSError as error:

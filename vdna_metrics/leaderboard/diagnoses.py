@@ -78,5 +78,5 @@ def find_pixels(reader: SetReader, entry: ImageSet) -> Features | str | ImageWor
 def _statistics(image: Tensor) -> Tensor:
     if min(image.shape[1:]) < LEAST_SIDE:
         return torch.full((len(PIXEL_STATISTICS),), torch.nan)
-    statistics: Tensor = PixelStatistics()(image[None])[0]
+    statistics: Tensor = PixelStatistics()(image[None].contiguous())[0]
     return statistics

@@ -34,14 +34,15 @@ class LeaderboardSettings:
         equalise: take evenly spaced images of each generator, as many as the smallest has.
         class_folders: also a distance of each class folder.
         fidelity: also precision, recall, density, coverage, Vendi score, kernel distance, and the check for copies.
-        pictures: images of each set that are read once more, for exemplars and the best and worst images.
+        pictures: images of each set that are looked at one by one, for exemplars and the best and worst images; their
+            activations are kept meanwhile, 1 GB at most.
         cluster_by: which images depend on each other and belong into one group, by their names: ``"folder"``, a regular
             expression, a file, or ``{name: cluster}``, see `images.ClusterRule`. Images of which it says nothing are
             independent.
         protocol: name of the protocol that the numbers are to be of, see `find_protocol`: its columns have to be among
             the metrics, and what departs from it is told.
-        diagnosis: images of each set that are read once more, whose pixels are looked at to say what is wrong with
-            a generator, see `analysis.diagnose`; 0 for no diagnosis.
+        diagnosis: images of each set whose pixels are looked at too, to say what is wrong with a generator, see
+            `analysis.diagnose`; 0 for no diagnosis.
 
     Raises:
         ValueError: for an unknown column or protocol, where near ones are named, a column that is named twice, numbers

@@ -67,7 +67,7 @@ class SettingsOptions:
         type=click.IntRange(0),
         metavar="N",
         default=100,
-        help="Images of each set that are read once more, for pictures in the report; 0 for none.",
+        help="Images of each set that are looked at one by one, for pictures in the report; 0 for none.",
     )
     diagnosis: int = option(
         type=click.IntRange(0),
