@@ -109,8 +109,8 @@ Measure = Callable[[int, Tensor], Tensor | None]
 none."""
 
 
-def _identity(image: Tensor) -> Tensor:
-    return image
+def _planes(image: Tensor) -> Tensor:
+    return image.contiguous()
 
 
 _LONGEST = 75  # of the 107 bytes that the address of a socket has, without the names that Python adds
@@ -145,7 +145,7 @@ class ImageDataset(Dataset[ImageRecord]):
     """
 
     def __init__(
-        self, source: ImageSource, transform: Callable[[Tensor], Tensor] = _identity, measure: Measure | None = None
+        self, source: ImageSource, transform: Callable[[Tensor], Tensor] = _planes, measure: Measure | None = None
     ) -> None:
         self.source = source
         self.transform = transform
@@ -245,7 +245,7 @@ def iterate_images(
     n_batches = -(-len(source) // batch_size)
     numbers = [number for number in range(shard[0], n_batches, shard[1]) if number >= first_batch]
     batches: Any = [range(n * batch_size, min((n + 1) * batch_size, len(source))) for n in numbers]  # typed as lists
-    dataset = ImageDataset(source, transform or _identity, measure)
+    dataset = ImageDataset(source, transform or _planes, measure)
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
