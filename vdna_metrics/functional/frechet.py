@@ -307,7 +307,8 @@ class _BetweenCovariances(torch.autograd.Function):
             overlap = values.sum()
         else:
             sides = (covariance_a, factor_a), (covariance_b, factor_b)
-            overlap = _overlap(*sorted(sides, key=lambda side: side[1].shape[1]), rest + traces)
+            narrow, wide = sorted(sides, key=lambda side: side[1].shape[1])
+            overlap = _overlap(narrow, wide, rest + traces)
         spreads: Tensor = (traces - 2 * overlap).clamp_(min=0)
         return spreads
 
