@@ -2,22 +2,29 @@
 
 - `scipy`: `scipy.linalg.sqrtm` of the product of the covariances, as pytorch-fid, clean-fid and vdna 0.1.1 have it;
 - `torchmetrics`: the eigenvalues of the product, which are not symmetric and may be complex;
-- `ours`: Cholesky factors where a covariance is well conditioned, eigenvectors where it is not, and the singular values
-  of the product of the factors;
+- `ours`: Cholesky factors, with pivots where a covariance is rank deficient, and the eigenvalues of `BᵀΣ_aB`, or the
+  singular values of the product of the factors where those would not be exact enough;
 - `cached`: ours with the factor of one side kept, as a reference's is.
 
 The covariances are those of 5000 images of features on scales that differ a hundredfold, or of fewer images than
 features (`deficient`). `error` is relative to the distance from the singular values of the centred features themselves,
 without any covariance: `‖S_a^½ S_b^½‖_* = ‖X_a X_bᵀ‖_* / √((n_a − 1)(n_b − 1))`.
 
+The floor, in d³ operations: two Cholesky factors 2/3, `BᵀΣ_aB` 1, its tridiagonal form 4/3, half of it by products of a
+matrix and a vector, which wait for memory. The same by two full products is 4 instead of 1; singular values take 8/3,
+half of it so, in two sweeps a column. A product of two matrices is 2, so that no iteration on products (Newton-Schulz,
+Denman-Beavers) beats the eigenvalues. `processor`: seconds of all threads, which other work disturbs little.
+
 Last, what a gradient costs: the distance of one batch's features, as a loss, forward alone and with its backward.
 """
 
 import argparse
+import json
 import platform
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -53,22 +60,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small matrices and one repeat, for CI")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", help="file for the numbers of all repeats")
     arguments = parser.parse_args()
     cases, repeats = (QUICK, 1) if arguments.quick else (CASES, arguments.repeats)
 
     torch.manual_seed(0)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"medians of {repeats}; error: relative to the distance from the features, without covariances")
-    print(f"{'':22}{'':14}{'seconds':>10}{'/ ours':>9}{'distance':>16}{'error':>10}")
-    for rank, sizes in cases.items():
-        for d, images in sizes:
-            compare(f"{rank}, d = {d}", features(d, images), features(d, images), repeats)
+    print(f"medians of {repeats}; ratios: lowest, median, highest; error: relative to the distance from the features")
+    print(f"{'':22}{'':14}{'seconds':>9}{'processor':>10}{'seconds / ours':>19}{'processor / ours':>19}{'error':>8}")
+    found = {
+        f"{rank}, d = {d}": compare(f"{rank}, d = {d}", features(d, images), features(d, images), repeats)
+        for rank, sizes in cases.items()
+        for d, images in sizes
+    }
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
     d = 256 if arguments.quick else BATCH_FEATURES
     differentiate(features(d, BATCH), features(d, 2 * d if arguments.quick else REAL_IMAGES), repeats)
 
 
-def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> None:
-    """Print the rows of one pair of sets."""
+def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> dict[str, dict[str, list[float]]]:
+    """Print the rows of one pair of sets; seconds of all repeats, by contestant."""
     statistics = [statistic for x in (a, b) for statistic in (x.mean(dim=0), torch.cov(x.T))]
     factor_b = covariance_factor(statistics[3])
     runs: dict[str, Callable[[], object]] = {
@@ -77,24 +89,26 @@ def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> None:
         "torchmetrics": partial(_compute_fid, *statistics),
         "scipy": partial(calculate_frechet_distance, *[statistic.numpy() for statistic in statistics]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "processor": []} for name in runs}
     distances: dict[str, float] = {}
     frechet_distance(*statistics)  # the first call of a size makes threads and workspaces
     for _ in range(repeats):
         for name, run in runs.items():
             time.sleep(0.1)  # until the threads of the one before have stopped spinning
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             distances[name] = float(run())  # type: ignore[arg-type]
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name]["processor"].append(time.process_time() - processor)
+            seconds[name]["seconds"].append(time.perf_counter() - start)
     expected = by_features(a, b)
-    ours = median(seconds["ours"])
-    for name, times in seconds.items():
+    for name, clocks in seconds.items():
+        cells = ""
+        for clock, times in clocks.items():
+            ratios = [own / ours for own, ours in zip(times, seconds["ours"][clock], strict=True)]
+            cells += f"{f'{min(ratios):.1f} {median(ratios):.1f} {max(ratios):.1f}x':>19}"
+        medians = f"{median(clocks['seconds']):9.3f}{median(clocks['processor']):10.3f}"
         error = abs(distances[name] / expected - 1)
-        print(
-            f"{title if name == 'ours' else '':22}{name:14}{median(times):10.3f}{median(times) / ours:8.1f}x"
-            f"{distances[name]:16.9f}{error:10.0e}",
-            flush=True,
-        )
+        print(f"{title if name == 'ours' else '':22}{name:14}{medians}{cells}{error:8.0e}", flush=True)
+    return seconds
 
 
 def differentiate(batch: Tensor, real: Tensor, repeats: int) -> None:

@@ -108,6 +108,16 @@ def test_dead_neurons_are_at_no_distance_in_activation_units() -> None:
     assert earth_movers_distance(a, b, unit="activation", low=end, high=end).item() == 0.0
 
 
+def test_neurons_that_are_taken_in_pieces_have_the_distances_of_all_at_once() -> None:
+    """Bit for bit those of the cumulative shares, and an error counts neurons of all pieces."""
+    counts_a, counts_b = torch.randint(0, 100, (2, 40, 2000))
+    expected = (cumulative_shares(counts_a) - cumulative_shares(counts_b)).abs().sum(dim=1)
+    assert torch.equal(earth_movers_distance(counts_a, counts_b), expected)
+    counts_b[[35, 39]] = 0
+    with pytest.raises(ValueError, match="counts_b has 2 of 40 neurons without any count, the first is 35"):
+        earth_movers_distance(counts_a, counts_b)
+
+
 def test_one_bin_holds_no_distance() -> None:
     """With everything in one bin nothing can be moved."""
     assert earth_movers_distance(torch.tensor([[3]]), torch.tensor([[7]])).item() == 0.0

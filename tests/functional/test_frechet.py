@@ -236,6 +236,39 @@ def test_float32_statistics_are_taken_to_float64() -> None:
     )
 
 
+@pytest.mark.parametrize("smallest", [1e-1, 1e-2, 1e-3, 1e-4, 1e-5])
+def test_eigenvalues_are_taken_only_where_they_are_exact_enough(smallest: float) -> None:
+    """Whichever route a distance takes, it is that of the singular values, also where eigenvalues would be off."""
+    deviations = torch.logspace(0, math.log10(smallest), 60, dtype=torch.float64)
+    a, b = (torch.randn(200, 60, dtype=torch.float64) * deviations for _ in range(2))
+    near = a + 1e-3 * b  # a small distance, of which rounding is more
+    zero = torch.zeros(60)
+    for other in (b, near):
+        covariances = [fitted(features)[1] for features in (a, other)]
+        roots = [torch.linalg.qr((x - x.mean(dim=0)) / (len(x) - 1) ** 0.5).R for x in (a, other)]
+        overlap = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
+        expected = sum(c.trace() for c in covariances) - 2 * overlap
+        distance = frechet_distance(zero, covariances[0], zero, covariances[1])
+        assert distance.item() == pytest.approx(float(expected), rel=5e-10, abs=1e-13 * float(covariances[0].trace()))
+
+
+def test_a_square_factor_need_not_be_triangular() -> None:
+    """A caller's factor of full rank in another basis gives the same distance."""
+    a, b = gaussian(30, 200), gaussian(30, 200)
+    turned = covariance_factor(b[1]) @ torch.linalg.qr(torch.randn(30, 30, dtype=torch.float64))[0]
+    expected = frechet_distance(*a, *b).item()
+    assert frechet_distance(*a, *b, factor_b=turned).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("place", [(100, 7), (7, 100), (129, 129 - 1)])
+def test_asymmetry_is_found_wherever_it_is(place: tuple[int, int]) -> None:
+    """One entry above or below the diagonal of a covariance that is compared in pieces is an error."""
+    covariance = torch.eye(130, dtype=torch.float64)
+    covariance[place] = 0.1
+    with pytest.raises(ValueError, match=r"entries across the diagonal differ by 0\.1"):
+        covariance_factor(covariance)
+
+
 @pytest.mark.parametrize(("images", "rank"), [(400, 40), (11, 10), (2, 1)])
 def test_factors_multiply_to_the_covariance(images: int, rank: int) -> None:
     """A factor has a column for each dimension in which the images differ, and none for rounding."""

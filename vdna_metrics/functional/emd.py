@@ -11,8 +11,9 @@ from vdna_metrics.functional.moments import check_tensors, to_float64
 
 EMDUnit = Literal["bins", "range", "activation"]
 
-# Counts of a side held at once by `earth_movers_distance` on a CPU, so that sums and differences stay in its caches.
-_SIDE_CPU = 1 << 17
+# Counts of a side held at once by `earth_movers_distance` on a CPU, so that sums and differences stay in its caches and
+# in memory that malloc has at hand.
+_SIDE_CPU = 1 << 15
 # Counts held at once by `image_emd`: on a CPU, what its caches hold; a GPU wants few and large pieces.
 _PIECE_CPU = 1 << 18
 _PIECE = 1 << 26
