@@ -14,8 +14,8 @@ _WELL_CONDITIONED = 1e-9
 _ROUNDING = 1e-6
 # What may be lost of a distance, relative to itself.
 _TOLERANCE = 5e-10
-# Rounding of all eigenvalues of `BᵀΣ_aB` together, as root of the sum of squares, in `eps ‖Σ_a‖ ‖Σ_b‖` (Frobenius). Twice
-# the most seen beside squared singular values, which is 8, in 42 pairs: activations of photographs, 64 to 1280
+# Rounding of all eigenvalues of `BᵀΣ_aB` together, as root of the sum of squares, in `eps ‖Σ_a‖ ‖Σ_b‖` (Frobenius).
+# Twice the most seen beside squared singular values, which is 8, in 42 pairs: activations of photographs, 64 to 1280
 # dimensions, and drawn features, 20 to 2048, of condition numbers up to 4e14. An observation: proven constants grow
 # with d.
 _EIGENVALUE_ROUNDING = 16
@@ -226,8 +226,8 @@ def frechet_distance(
     `d = |μ_a − μ_b|² + tr Σ_a + tr Σ_b − 2 ‖AᵀB‖_*` with `Σ_a = AAᵀ` and `Σ_b = BBᵀ`: the singular values of `AᵀB`
     are the square roots of the eigenvalues of `Σ_a Σ_b`. They come from symmetric factors, because a square root of the
     product, or its eigenvalues, lose up to half of the digits when a covariance is rank deficient. Where a bound, from
-    twice the rounding observed, leaves less than 5e-10 of the distance to be lost, they are the roots of the eigenvalues
-    of `BᵀΣ_aB`, which is faster.
+    twice the rounding observed, leaves less than 5e-10 of the distance to be lost, they are the roots of the
+    eigenvalues of `BᵀΣ_aB`, which is faster.
 
     The distance is differentiable in means and covariances, and through them in features. With `AᵀB = U S Vᵀ`, the
     gradient in `Σ_a` is `I − T`, where `T = B V S⁻¹ Vᵀ Bᵀ` is symmetric and `T A = B V Uᵀ`; likewise in `Σ_b`. Where
