@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,8 @@ from statistics import median
 from typing import Any
 
 import torch
+
+_MARGIN = 4.0  # small sizes, one repeat and other machines
 
 
 def interleaved(
@@ -62,6 +65,28 @@ def write_json(path: Path | None, rows: list[dict[str, Any]]) -> None:
     """Rows of a table with the machine, where a path is given."""
     if path is not None:
         path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def beside_stored(script: str, found: Mapping[str, float]) -> None:
+    """Print ratios of a `--quick` run beside those of `stored.json`: for people; no run fails by them.
+
+    With `BENCHMARKS_STORE=1` in the environment the ratios are stored instead.
+    """
+    path = Path(__file__).with_name("stored.json")
+    stored: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if os.environ.get("BENCHMARKS_STORE") == "1":
+        stored[Path(script).stem] = {what: round(ratio, 2) for what, ratio in found.items()}
+        path.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return
+    for what, ratio in found.items():
+        before = stored.get(Path(script).stem, {}).get(what)
+        if before is None:
+            print(f"guard: {what}: {ratio:.2f}, nothing stored")
+            continue
+        within = 1 / _MARGIN <= ratio / before <= _MARGIN
+        print(
+            f"guard: {what}: {ratio:.2f}, stored {before:.2f}{'' if within else f': MORE THAN {_MARGIN:g} TIMES APART'}"
+        )
 
 
 def _processor() -> str:

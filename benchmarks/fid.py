@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torchmetrics
+from _measure import beside_stored
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance as PeerFID
 
@@ -114,6 +115,9 @@ def main() -> None:
         raise SystemExit(f"FID {fid:.6g} is not torchmetrics' {peer:.6g}")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.quick:
+        both = {name: median(map(sum, times)) for name, times in found.items()}
+        beside_stored(__file__, {f"{name} over FID": both[name] / both[OURS] for name in (PEER, THREE)})
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from _measure import beside_stored
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
@@ -75,6 +76,15 @@ def main() -> None:
     }
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.quick:
+        beside_stored(
+            __file__,
+            {
+                f"{title}, {peer} over ours": median(each[peer]["processor"]) / median(each["ours"]["processor"])
+                for title, each in found.items()
+                for peer in ("torchmetrics", "scipy")
+            },
+        )
     d = 256 if arguments.quick else BATCH_FEATURES
     differentiate(features(d, BATCH), features(d, 2 * d if arguments.quick else REAL_IMAGES), repeats)
 

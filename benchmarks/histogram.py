@@ -32,7 +32,7 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from _measure import interleaved, ratios, title, write_json
+from _measure import beside_stored, interleaved, ratios, title, write_json
 from torch import Tensor
 from vdna.utils.stats import histogram_per_channel
 
@@ -157,6 +157,8 @@ def main() -> None:
     rows.append(row("total", total, activations))
     print(line(rows[-1]))
     write_json(arguments.json, rows)
+    if arguments.quick:
+        beside_stored(__file__, {f"{peer} over ours": rows[-1]["over_ours"][peer][1] for peer in PEERS})
 
 
 def row(layer: str, seconds: dict[str, list[float]], activations: int) -> dict[str, Any]:

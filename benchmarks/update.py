@@ -27,7 +27,7 @@ from typing import Any
 
 import timm
 import torch
-from _measure import interleaved, ratios, title, write_json
+from _measure import beside_stored, interleaved, ratios, title, write_json
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -73,6 +73,9 @@ def main() -> None:
             rows += updates(name, network, extractor, images, repeats)
             rows += fills(name, extractor, images, repeats)
     write_json(arguments.json, rows)
+    if arguments.quick:
+        over_bare = {row["what"]: row["over_bare"][1] for row in rows if "over_bare" in row}
+        beside_stored(__file__, {f"{what} over the bare forward": ratio for what, ratio in over_bare.items()})
 
 
 def updates(
