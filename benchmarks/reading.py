@@ -9,6 +9,7 @@ interleaved, and the least and the median are told. What decodes (digest, decode
 `--workers` processes, what counts (transfer, forward, fill) in one: with `w` workers a pass has at most
 `min(w / decoding, 1 / counting)` images a second while there are cores for all. Passes run beside the bare network on
 images that lie in memory already, in the same round, and are told in images a second and as a share of it.
+`GOMP_SPINCOUNT=1000` is what commands set.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def neighbour_shares(
     Examples:
         >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
         >>> [float(share) for share in neighbour_shares(real, real + 0.25, precision_k=1, density_k=2)]
-        [1.0, 1.0, 1.25, 1.0]
+        [1.0, 1.0, 1.125, 1.0]
     """
     _check_sides(real, generated, k=precision_k)
     _check_sides(real, generated, k=density_k, both=False)
