@@ -780,7 +780,8 @@ def make_board(
     n_reference, n, fine = (24, 12, 1) if quick else (n_reference, n, 12)
     drawn = draw(source, after + n_reference + (2 * n if quick else 1200), seed)
     some = select_images(drawn, range(0 if quick else after, len(drawn)))
-    images = tuple((part or middle)(pixels(some, place)) for place in range(len(some)))
+    cut = middle if quick or part is None else part  # quick images are too small for other parts
+    images = tuple(cut(pixels(some, place)) for place in range(len(some)))
     held = Drawn(name, some.names, images)
     reference, pool = _some(held, range(n_reference)), _some(held, range(n_reference, len(held)))
     weights = experiment.shared / "weights" / "mobilenetv2_100.tf_in1k.safetensors"
