@@ -88,7 +88,8 @@ def show(name: str, as_json: bool) -> None:
 def _show(store: ReferenceStore, record: ReferenceRecord, header: dict[str, Any]) -> None:
     """What is known of one, a line each."""
     provenance, fingerprint = typed(ProvenanceFields, header["provenance"]), header["fingerprint"]
-    layers = f", {len(header['layout']['layers'])} layers" if "layers" in header["layout"] else ""
+    count = len(header["layout"].get("layers", ()))
+    layers = f", {count} layer{'s' * (count != 1)}" if count else ""
     lines = {
         "images": f"{record.n_images} of {', '.join(provenance.sources)}",
         "resolution": record.resolution or "not recorded",
