@@ -4,31 +4,38 @@
 
 The set is BSDS500's training and validation photographs. The pool has its test photographs, each changed by two of 16
 operations, among photographs of ImageNet, CIFAR-JPEG and MNIST. Every image of the pool is ranked by its distance from
-the set, by each of five distances; the changed photographs should come first.
+the set, by each of eight distances; the changed photographs should come first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from _common import BATCH, BLOCK, Experiment, Network, Progress, begin, markdown_table
-from _images import Image, changed, draw, pixels
+from _images import Image, changed, draw
+from disturbances import salt_and_pepper
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PillowImage, ImageEnhance, ImageOps
 from torch import Tensor
+from torchmetrics.functional.image import lpips
 
 from vdna_metrics import VDNA
-from vdna_metrics.analysis import rank_images
+from vdna_metrics.analysis.ranking import ranking_work
 from vdna_metrics.build import Reading
+from vdna_metrics.build.passes import ActivationBatch, run_pass, run_works
 from vdna_metrics.dna.plots import COLOURS
 from vdna_metrics.extractors import Preprocessing
 from vdna_metrics.extractors.preprocess import ResizeImage
+from vdna_metrics.functional.moments import image_means
+from vdna_metrics.functional.neighbours import nearest_neighbours
 from vdna_metrics.images import ImageSource, iterate_images, select_images
+from vdna_metrics.images.procedural import add_noise, blur
 
 SMALL, OF_EACH = 64, 500  # pixels of the images that are compared without a network; images of CIFAR-JPEG and MNIST
 RELEVANT = "BSDS test, changed"
@@ -51,50 +58,43 @@ def moved(image: Picture, x: float, y: float) -> Picture:
     return image.transform(image.size, PillowImage.Transform.AFFINE, by, fillcolor=GREY)
 
 
-def cut_out(image: Picture, rng: np.random.Generator) -> Picture:
-    """With a grey square of up to a fifth of the longer side somewhere."""
-    side = round(rng.uniform(0, 0.2) * max(image.size))
-    left, top = (int(rng.integers(0, length)) - side // 2 for length in image.size)
-    image = image.copy()
-    image.paste(GREY, (left, top, left + side, top + side))
-    return image
+def as_array(change: Callable[[Image, np.random.Generator], Image]) -> Operation:
+    """An operation on the pixels."""
+    return lambda image, rng: PillowImage.fromarray(change(np.array(image), rng))
 
 
-# With `PAIRED`, which needs a second image, those of AutoAugment (Cubuk et al., CVPR 2019), with its ranges.
+# Those of the paper's A.3. It does not say how strong: where AutoAugment (Cubuk et al., CVPR 2019) has the operation,
+# these are its ranges.
 OPERATIONS: Mapping[str, Operation] = {
+    "identity": lambda image, _: image,
     "shear x": lambda image, rng: sheared(image, rng.uniform(-0.3, 0.3), 0),
     "shear y": lambda image, rng: sheared(image, 0, rng.uniform(-0.3, 0.3)),
     "translate x": lambda image, rng: moved(image, rng.uniform(-0.45, 0.45), 0),
     "translate y": lambda image, rng: moved(image, 0, rng.uniform(-0.45, 0.45)),
     "rotate": lambda image, rng: image.rotate(rng.uniform(-30, 30), fillcolor=GREY),
-    "auto contrast": lambda image, _: ImageOps.autocontrast(image),
-    "invert": lambda image, _: ImageOps.invert(image),
-    "equalize": lambda image, _: ImageOps.equalize(image),
-    "solarize": lambda image, rng: ImageOps.solarize(image, int(rng.integers(0, 256))),
-    "posterize": lambda image, rng: ImageOps.posterize(image, int(rng.integers(4, 9))),
-    "contrast": lambda image, rng: ImageEnhance.Contrast(image).enhance(rng.uniform(0.1, 1.9)),
-    "colour": lambda image, rng: ImageEnhance.Color(image).enhance(rng.uniform(0.1, 1.9)),
     "brightness": lambda image, rng: ImageEnhance.Brightness(image).enhance(rng.uniform(0.1, 1.9)),
+    "saturation": lambda image, rng: ImageEnhance.Color(image).enhance(rng.uniform(0.1, 1.9)),
+    "contrast": lambda image, rng: ImageEnhance.Contrast(image).enhance(rng.uniform(0.1, 1.9)),
     "sharpness": lambda image, rng: ImageEnhance.Sharpness(image).enhance(rng.uniform(0.1, 1.9)),
-    "cutout": cut_out,
+    "posterize": lambda image, rng: ImageOps.posterize(image, int(rng.integers(4, 9))),
+    "auto contrast": lambda image, _: ImageOps.autocontrast(image),
+    "equalize": lambda image, _: ImageOps.equalize(image),
+    "salt and pepper": as_array(lambda image, rng: salt_and_pepper(image, rng, rng.uniform(0, 0.1))),
+    "Gaussian noise": as_array(lambda image, rng: add_noise(image, rng.uniform(0, 32), rng)),
+    "blur": as_array(lambda image, rng: blur(image, rng.uniform(0, 3))),
 }
-PAIRED = "sample pairing"
 
 
 def augmented(source: ImageSource) -> ImageSource:
-    """The images of a source, each changed by two different operations drawn for it."""
+    """The images of a source, each changed by two different operations drawn for it, one after the other."""
 
     def change(image: Image, rng: np.random.Generator) -> Image:
         picture = PillowImage.fromarray(image)
-        for name in rng.choice([*OPERATIONS, PAIRED], 2, replace=False):
-            if name == PAIRED:
-                other = PillowImage.fromarray(pixels(source, int(rng.integers(len(source)))))
-                picture = PillowImage.blend(picture, other.resize(picture.size), rng.uniform(0, 0.4))
-            else:
-                picture = OPERATIONS[str(name)](picture, rng)
+        for name in rng.choice(list(OPERATIONS), 2, replace=False):
+            picture = OPERATIONS[str(name)](picture, rng)
         return np.array(picture)
 
-    return changed(source, f"{source.name}, two of {len(OPERATIONS) + 1} operations each", change)
+    return changed(source, f"{source.name}, two of the paper's 16 operations each", change)
 
 
 # ----------------------------------------------------------------------------------------------------------- distances
@@ -111,34 +111,154 @@ class Pool:
         return np.repeat(list(self.sets), [len(source) for source in self.sets.values()])
 
 
+@dataclass(frozen=True)
+class FeatureLoss:
+    """A weighted squared difference of feature maps, its mean over positions summed over layers.
+
+    Args:
+        prepared: a layer's maps ``[neurons, images, positions]`` as they are compared.
+        weights: of each neuron, ``{layer: [neurons]}``.
+    """
+
+    prepared: Callable[[Tensor], Tensor]
+    weights: Mapping[str, Tensor]
+
+    def weighted(self, activations: Mapping[str, Tensor], layer: str) -> tuple[Tensor, Tensor]:
+        """A layer's maps in float64, and the weights that add up to the mean over positions."""
+        maps = self.prepared(activations[layer]).double().cpu()
+        return maps, self.weights[layer].double()[:, None, None] / maps.shape[2]
+
+
+def unit_vectors(maps: Tensor) -> Tensor:
+    """Each position's vector divided by its length, as LPIPS does."""
+    return maps / (maps.square().sum(dim=0, keepdim=True) + 1e-8).sqrt()
+
+
+def feature_losses(network: Network) -> dict[str, FeatureLoss]:
+    """A perceptual loss (Johnson et al., 2016), and LPIPS (Zhang et al., 2018), whose weights are for VGG16 alone."""
+    layout = network.extractor.layout
+    perceptual = FeatureLoss(lambda maps: maps, {layer: torch.full((n,), 1 / n) for layer, n in layout.items()})
+    if network.extractor.spec.architecture != "vgg16":
+        ones = {layer: torch.ones(n) for layer, n in layout.items()}
+        return {"perceptual": perceptual, "LPIPS, weights of 1": FeatureLoss(unit_vectors, ones)}
+    packaged = Path(lpips.__file__).with_name("lpips_models") / "vgg.pth"
+    heads = torch.load(packaged, map_location="cpu", weights_only=True)
+    layers = ("relu_1_2", "relu_2_2", "relu_3_3", "relu_4_3", "relu_5_3")
+    learned = {layer: heads[f"lin{place}.model.1.weight"].flatten() for place, layer in enumerate(layers)}
+    return {"perceptual": perceptual, "LPIPS": FeatureLoss(unit_vectors, learned)}
+
+
+@dataclass(frozen=True)
+class MeanMaps:
+    """All of a set that its images' mean loss from another image needs: ``E w(x - y)² = w x (x - 2 E y) + E w y²``.
+
+    Args:
+        loss: which.
+        means: of the prepared maps, ``{layer: [neurons, positions]}``.
+        square: the last term, of all layers.
+    """
+
+    loss: FeatureLoss
+    means: Mapping[str, Tensor]
+    square: float
+
+    def mean_loss(self, activations: Mapping[str, Tensor]) -> Tensor:
+        """The mean over the set's images, for each image, ``[images]``."""
+        total = torch.tensor(self.square, dtype=torch.float64)
+        for layer, mean in self.means.items():
+            maps, weights = self.loss.weighted(activations, layer)
+            total = total + (weights * maps * (maps - 2 * mean[:, None])).sum(dim=(0, 2))
+        return total
+
+
+def mean_maps(experiment: Experiment, network: Network, source: ImageSource) -> dict[str, MeanMaps]:
+    """Of each feature loss."""
+    losses = feature_losses(network)
+
+    def make() -> dict[str, NDArray[np.float64]]:
+        sums: dict[str, Tensor] = {}
+
+        def add_(name: str, value: Tensor) -> None:
+            sums[name] = sums[name] + value if name in sums else value
+
+        def see_(batch: ActivationBatch) -> None:
+            for name, loss in losses.items():
+                for layer in loss.weights:
+                    maps, weights = loss.weighted(batch.activations, layer)
+                    add_(f"{name} {layer}", maps.sum(dim=1))
+                    add_(f"{name} square", (weights * maps * maps).sum())
+
+        reading = Reading(BATCH, device=experiment.device)
+        run_pass(source, network.extractor, network.extractor.layout, reading, {}, [], see_)
+        return {name: value.numpy() / len(source) for name, value in sums.items()}
+
+    settings = [network.identity, list(losses), source.name, source.names]
+    kept = experiment.keep(f"{network.name}-mean-maps", settings, make)
+    return {
+        name: MeanMaps(
+            loss,
+            {layer: torch.from_numpy(kept[f"{name} {layer}"]) for layer in loss.weights},
+            float(kept[f"{name} square"]),
+        )
+        for name, loss in losses.items()
+    }
+
+
+def rarity(features: Tensor, real: Tensor, k: int = 3) -> Tensor:
+    """Radius of the smallest sphere that holds each image, of those around real ones to their k-th neighbour.
+
+    Infinite outside all of them, where the rarity score (Han et al., 2022) says nothing.
+    """
+    radii = nearest_neighbours(real, real, k, exclude_self=True)[0][:, -1]
+    inside = torch.cdist(features.double(), real.double(), compute_mode="donot_use_mm_for_euclid_dist") <= radii
+    return torch.where(inside, radii, torch.inf).amin(dim=1)
+
+
 def through_network(experiment: Experiment, network: Network, pool: Pool) -> dict[str, Scores]:
     """Each image's distance by what a network sees."""
     seen = experiment.look(network, pool.reference)
     references = {"emd": seen.histogram("all"), "nfd": seen.gaussian("gaussian")}
-    found: dict[str, list[Scores]] = {"VDNA-EMD": [], "NFD": [], "features": []}
+    maps = mean_maps(experiment, network, pool.reference)
+    found: dict[str, list[NDArray[np.float64]]] = {}
     for source in pool.sets.values():
         progress, made = Progress(f"{network.name}, ranking {source.name}", len(source)), 0
         for start in range(0, len(source), BLOCK):
             part = select_images(source, range(start, min(start + BLOCK, len(source))))
-            settings = [network.identity, pool.reference.name, pool.reference.names, part.name, part.names]
+            settings = [network.identity, list(maps), pool.reference.name, pool.reference.names, part.name, part.names]
             before = len(experiment.made)
             arrays = experiment.keep(
                 f"{network.name}-ranked-{start:05}",
                 settings,
-                lambda part=part: _ranked(part, references, network, experiment.device),
+                lambda part=part: _ranked(part, references, maps, network, experiment.device),
             )
             made += len(part) * (len(experiment.made) > before)
-            for name, scores in zip(found, arrays.values(), strict=True):
-                found[name].append(scores)
+            for name, scores in arrays.items():
+                found.setdefault(name, []).append(scores)
             progress(start + len(part), made)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    rankings = {name: np.concatenate(parts) for name, parts in found.items()}
+    pooled = torch.from_numpy(rankings.pop("pooled"))
+    return rankings | {"rarity": rarity(pooled, seen.means[:, -pooled.shape[1] :]).numpy()}
 
 
-def _ranked(images: ImageSource, references: Mapping[str, VDNA], network: Network, device: str) -> dict[str, Scores]:
-    reading = Reading(BATCH, device=device)
-    emd, nfd = (rank_images(images, dna, network.extractor, reading=reading) for dna in references.values())
+def _ranked(
+    images: ImageSource, references: Mapping[str, VDNA], maps: Mapping[str, MeanMaps], network: Network, device: str
+) -> dict[str, Scores]:
+    extractor, reading = network.extractor, Reading(BATCH, device=device)
+    losses = {name: torch.zeros(len(images), dtype=torch.float64) for name in maps}
+    pooled = torch.zeros(len(images), list(extractor.layout.values())[-1], dtype=torch.float64)
+
+    def see_(batch: ActivationBatch) -> None:
+        rows = list(batch.indices)
+        for name, of_set in maps.items():
+            losses[name][rows] = of_set.mean_loss(batch.activations)
+        pooled[rows] = image_means(list(batch.activations.values())[-1]).double().cpu()
+
+    works = {name: ranking_work(images, dna, extractor, device=device) for name, dna in references.items()}
+    _, made = run_works(images, extractor, works, reading, first=(extractor.layout, {}, [], see_))
     # (x − μ)² + σ² summed over a layer has the order of the distance between the layer's mean activations.
-    return {"emd": emd.scores.numpy(), "nfd": nfd.scores.numpy(), "features": nfd.layer_distances[:, -1].numpy()}
+    features = made["nfd"].layer_distances[:, -1]
+    scores = {"VDNA-EMD": made["emd"].scores, "NFD": made["nfd"].scores, "features": features, **losses}
+    return {name: values.numpy() for name, values in {**scores, "pooled": pooled}.items()}
 
 
 def without_network(experiment: Experiment, pool: Pool) -> dict[str, Scores]:
@@ -192,15 +312,17 @@ def _windowed(x: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------------------- results
 def precision_and_recall(scores: Scores, relevant: NDArray[np.bool_]) -> tuple[Scores, Scores]:
-    """Both after each image in order of distance."""
-    hits = relevant[np.argsort(scores, kind="stable")].cumsum()
-    return hits / np.arange(1, len(hits) + 1), hits / hits[-1]
+    """Both after each distance that occurs, in order."""
+    order = np.argsort(scores, kind="stable")
+    last = np.append(scores[order][1:] != scores[order][:-1], True)
+    hits = relevant[order].cumsum()
+    return hits[last] / (np.flatnonzero(last) + 1), hits[last] / hits[-1]
 
 
 def average_precision(scores: Scores, relevant: NDArray[np.bool_]) -> float:
-    """Mean precision at each relevant image."""
+    """Mean precision at each relevant image; images at one distance come all at once."""
     precision, recall = precision_and_recall(scores, relevant)
-    return float(precision[np.diff(recall, prepend=0) > 0].mean())
+    return float((precision * np.diff(recall, prepend=0)).sum())
 
 
 def main() -> None:
@@ -256,6 +378,8 @@ def describe(experiment: Experiment, pool: Pool, rankings: Mapping[tuple[str, st
     chance += [len(pool.sets[RELEVANT]) / (len(pool.sets[RELEVANT]) + len(pool.sets[other])) for other in others]
     rows.append(["", "chance", *(f"{cell:.3f}" for cell in chance)])
     counts = ", ".join(f"{len(source)} of {name}" for name, source in pool.sets.items())
+    rarities = {network: scores for (network, name), scores in rankings.items() if name == "rarity"}
+    outside = ", ".join(f"{np.isinf(scores).sum()} through {network}" for network, scores in rarities.items())
     return "\n\n".join(
         [
             f"```bash\n{experiment.command}\n```",
@@ -263,6 +387,7 @@ def describe(experiment: Experiment, pool: Pool, rankings: Mapping[tuple[str, st
             f"{len(labels)} images, {counts}, by distance from {len(pool.reference)} photographs of BSDS500's training "
             "and validation sets. Average precision, of the whole pool and among one other set each:",
             markdown_table(["network", "distance", "whole pool", *others], rows, words=2),
+            f"Images of the pool that lie outside all spheres, where rarity says nothing: {outside}.",
         ]
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from vdna_metrics.analysis.descriptors import (
     coding_share,
     dead_neurons,
     describe,
+    feature_sparsity,
     redundancy,
     sparsity,
 )
-from vdna_metrics.distributions import Kind, LayerGaussianDistribution
+from vdna_metrics.distributions import FeatureSample, Kind, LayerGaussianDistribution
 from vdna_metrics.dna import VDNA
 from vdna_metrics.layout import NeuronLayout
 
@@ -100,6 +102,21 @@ def test_a_neuron_that_is_always_zero_is_sparse() -> None:
     at_zero = type(ranges)(LAYOUT, torch.zeros(LAYOUT.total), torch.zeros(LAYOUT.total), widen="none")
     dna = VDNA(make_empty("histogram", ranges=at_zero), make_fingerprint())
     assert set(sparsity(_fill(dna, 0.0)).values()) == {1.0}
+
+
+def test_feature_sparsity_counts_unit_vectors_below_its_threshold() -> None:
+    """Positions are averaged and each image's vector gets unit length first, so that its scale decides nothing."""
+    layout = NeuronLayout({"conv1": 4, "norm": 2})
+    distribution = FeatureSample.empty(layout)
+    vectors = torch.tensor([[3e6, 4e6, 0.0, 20.0], [3e-6, 4e-6, 1e-9, -1e-12]])  # of lengths 5e6 and 5e-6
+    about_zero = torch.tensor([-1.0, 1.0]) * torch.tensor([1.0, 1.0, 5.0, 1.0])[:, None, None]
+    positions = torch.where(vectors.T[:, :, None] == 0, about_zero, vectors.T[:, :, None])  # mean 0, no position 0
+    distribution.fill_({"conv1": positions, "norm": torch.zeros(2, 2, 1)}, torch.tensor([1, 2]))
+    dna = VDNA(distribution, make_fingerprint().select(["conv1", "norm"]))
+    assert feature_sparsity(dna) == {"conv1": 3 / 8, "norm": 1.0}
+    assert feature_sparsity(dna, threshold=1e-3) == {"conv1": 4 / 8, "norm": 1.0}
+    with pytest.raises(ValueError, match="threshold must be positive, got 0"):
+        feature_sparsity(dna, threshold=0)
 
 
 # ----------------------------------------------------------------------------------------------------------- redundancy
@@ -188,10 +205,13 @@ def test_describe_tells_what_the_kinds_know() -> None:
     assert describe(dnas["gaussian"])["conv2"] == LayerDescriptors(neurons=3, dead=1)
 
 
-def test_features_beside_others_are_passed_over() -> None:
-    """A sample of features, which is of one layer, changes nothing of what other kinds tell."""
+def test_features_beside_others_tell_their_layers_sparsity() -> None:
+    """A sample of features, which may be of one layer, adds that layer's and changes nothing else."""
     dnas = {kind: make_dna(kind, 30) for kind in KINDS}
-    assert describe({**dnas, "features": make_dna("features", 30).select(["conv2"])}) == describe(dnas)
+    features = make_dna("features", 30).select(["conv2"])
+    expected = describe(dnas)
+    expected["conv2"] = replace(expected["conv2"], feature_sparsity=feature_sparsity(features)["conv2"])
+    assert describe({**dnas, "features": features}) == expected
 
 
 @pytest.mark.parametrize(
@@ -205,7 +225,9 @@ def test_features_beside_others_are_passed_over() -> None:
         (dead_neurons, make_dna("gaussian", 1), "at least 2 images"),
         (sparsity, make_dna("histogram", 0), "has seen no image"),
         (dead_neurons, make_dna("histogram", 0), "has seen no image"),
+        (feature_sparsity, make_dna("features", 1), "at least 2 images"),
         (describe, {}, "no DNA"),
+        (describe, {"features": make_dna("features")}, "no DNA but of features"),
         (
             describe,
             {"histogram": make_dna("histogram"), "gaussian": make_dna("gaussian").select(["norm"])},

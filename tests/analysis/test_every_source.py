@@ -27,6 +27,7 @@ CASES: dict[str, tuple[str, Case]] = {
     "describe": ("histogram", lambda a, _: analysis.describe(a)),
     "distance_matrix": ("histogram", lambda a, b: analysis.distance_matrix({"a": a, "b": b}).values),
     "explain": ("histogram", lambda a, b: analysis.explain(a, b).contributions),
+    "feature_sparsity": ("features", lambda a, _: analysis.feature_sparsity(a)),
     "nearest": ("histogram", lambda a, b: analysis.nearest(a, {"b": b})),
     "quantile_ranges": ("histogram", lambda a, _: quantile_ranges(a).digest),
     "rank_images": ("histogram", lambda a, _: analysis.rank_images(WORLD, a, "vdna_tiny").scores),

@@ -579,6 +579,47 @@ def test_several_parts_of_one_module_are_layers() -> None:
     }  # fmt: skip
 
 
+class _Stage(nn.Module):
+    """An HRNet's: replaces each branch in the list that it was given, then gives a list of what they exchange."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for channels in (4, 8))
+        self.up = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: list[Tensor]) -> list[Tensor]:
+        for i, branch in enumerate(self.branches):
+            x[i] = branch(x[i])
+        return [x[0] + nn.functional.interpolate(self.up(x[1]), x[0].shape[-2:]), x[1].relu()]
+
+
+class _Segmenter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.high, self.low = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 8, 2, stride=2)
+        self.stage2, self.stage3 = _Stage(), _Stage()
+        self.last_layer = nn.Conv2d(12, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        high, low = self.stage3(self.stage2([self.high(x), self.low(x)]))
+        return self.last_layer(torch.cat([high, nn.functional.interpolate(low, high.shape[-2:])], dim=1))
+
+
+def test_a_segmentation_hrnet_is_read_at_its_branches_and_class_map() -> None:
+    """Branches of each stage are layers, as they were given; of a class map each class is a neuron at every pixel."""
+    network = _Segmenter()
+    paths = [*(f"stage{stage}[{branch}]" for stage in (2, 3) for branch in (0, 1)), "last_layer"]
+    images = _images()
+    activations = create_extractor(network, layers=paths)(images)
+    with torch.no_grad():
+        x = images.float() / 255
+        second = network.stage2([network.high(x), network.low(x)])
+        expected = [*second, *network.stage3(list(second)), network(x)]
+    assert activations["last_layer"].shape == (5, len(images), images.shape[-2] * images.shape[-1])
+    for path, values in zip(paths, expected, strict=True):
+        torch.testing.assert_close(activations[path], values.transpose(0, 1).flatten(2))
+
+
 @pytest.mark.parametrize(
     ("index", "expected"),
     [

@@ -23,7 +23,7 @@ def test_page(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torchvision")  # which diffusers asks for
 def test_own_networks_come_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ResNet, a U-Net's encoder, a ViT and embeddings are scored as the page says, uncalibrated."""
+    """A ResNet, a U-Net's encoder, an HRNet, a ViT and embeddings are scored as the page says, uncalibrated."""
     pytest.importorskip("diffusers", reason="needs the extra `diffusion`")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "own_network.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def test_own_networks_come_to_a_number(tmp_path: Path, monkeypatch: pytest.Monke
     printed = run_page(page)
     assert rounded.sub("#", printed) == rounded.sub("#", page)
     found = [float(each) for each in numbers.findall(printed)]
-    assert len(found) == 4
+    assert len(found) == 5
     assert found == pytest.approx([float(each) for each in numbers.findall(page)], rel=0.05, abs=0.11)
 
 

@@ -4,6 +4,7 @@ from .descriptors import (
     coding_share as coding_share,
     dead_neurons as dead_neurons,
     describe as describe,
+    feature_sparsity as feature_sparsity,
     redundancy as redundancy,
     sparsity as sparsity,
 )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from vdna_metrics.analysis.coverage import coverage, distribution_of, histogram_dna
-from vdna_metrics.distributions import GaussianDistribution, LayerGaussianDistribution
+from vdna_metrics.distributions import FeatureSample, GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
@@ -29,7 +30,7 @@ def dead_neurons(dna: DNALike) -> dict[str, Tensor]:
     whose mean over positions has no variance over images.
 
     Args:
-        dna: DNA of any kind, or its file or name, see `resolve_dna`; Gaussians need two images.
+        dna: DNA of any kind but features, or its file or name, see `resolve_dna`; Gaussians need two images.
 
     Returns:
         ``{layer: [neurons] bool}``.
@@ -54,7 +55,8 @@ def sparsity(dna: DNALike) -> dict[str, float]:
     """Share of each layer's activations that are zero, to a bin.
 
     Counted are the activations in the bin that holds 0, the rest of which is at most one bin's width away: the zeros
-    of a ReLU, and what is as good as zero where there is none. A neuron whose range does not reach 0 has none.
+    of a ReLU, and what is as good as zero where there is none. A neuron whose range does not reach 0 has none. The
+    literature mostly counts pooled features instead, see `feature_sparsity`.
 
     Args:
         dna: histogram DNA, or its file or name, see `resolve_dna`.
@@ -81,6 +83,37 @@ def sparsity(dna: DNALike) -> dict[str, float]:
     zeros = torch.where((low <= 0) & (high >= 0), in_bin.clamp(min=0), 0)
     totals = dna.layout.split(distribution.counts.sum(dim=1))
     return {layer: int(part.sum()) / int(totals[layer].sum()) for layer, part in dna.layout.split(zeros).items()}
+
+
+def feature_sparsity(dna: DNALike, *, threshold: float = 1e-5) -> dict[str, float]:
+    """Share of each layer's pooled features of unit length that are close to zero.
+
+    ``(1/(N d)) Σ_ij [│x_ij│ / ‖x_i‖ < threshold]`` over the N images of the sample, each a vector ``x_i`` of the
+    layer's d activations averaged over positions. An average of many positions is seldom zero where single activations
+    often are (`sparsity` counts these). A vector of zeros is all zeros.
+
+    Args:
+        dna: features DNA of at least two images, or its file or name, see `resolve_dna`.
+        threshold: what is close to zero, above 0.
+
+    Returns:
+        ``{layer: share}``, from 0 to 1.
+
+    Raises:
+        ValueError: when the DNA is of another kind or has seen fewer than two images, or the threshold is not positive.
+
+    Source:
+        Kornblith et al., Why do better loss functions lead to less transferable features?, 2021; with this threshold
+        and vectors of unit length, Sariyildiz et al., Fake it till you make it, 2023.
+
+    Examples:
+        >>> feature_sparsity("bsds500/trainval@vdna_tiny")  # no ReLU follows this layer
+        {'conv_head': 0.00...}
+    """
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold}")
+    features = distribution_of(dna, FeatureSample)[1].features()
+    return {layer: float((normalize(x.double()).abs() < threshold).double().mean()) for layer, x in features.items()}
 
 
 def redundancy(dna: DNALike) -> dict[str, float | None]:
@@ -195,6 +228,7 @@ class LayerDescriptors:
         outside: share of activations outside the ranges, see `coverage`.
         redundancy: mean absolute correlation, see `redundancy`.
         coding_share: coding length as a share of the largest possible, see `coding_share`.
+        feature_sparsity: share of pooled features of unit length that are close to zero, see `feature_sparsity`.
     """
 
     neurons: int
@@ -204,6 +238,7 @@ class LayerDescriptors:
     outside: float | None = None
     redundancy: float | None = None
     coding_share: float | None = None
+    feature_sparsity: float | None = None
 
 
 def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]:
@@ -211,24 +246,25 @@ def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]
 
     Args:
         dnas: a DNA, its file or name (see `resolve`), or what `build_dnas` returns. Histograms tell sparsity and
-            coverage, layer Gaussians redundancy and coding length, any kind dead neurons; those of the histogram where
-            there is one.
+            coverage, layer Gaussians redundancy and coding length, these and Gaussians dead neurons; those of the
+            histogram where there is one. Features, of some layers or of all, tell their own sparsity beside another.
 
     Raises:
-        ValueError: when there is no DNA, their layouts differ, or one has seen too few images.
+        ValueError: when there is no DNA but of features, layouts differ, or one has seen too few images.
 
     Examples:
         >>> from vdna_metrics import load_reference
-        >>> kinds = ("histogram-1000", "layer_gaussian")
+        >>> kinds = ("histogram-1000", "layer_gaussian", "features")
         >>> found = describe({kind: load_reference(f"bsds500/trainval@vdna_tiny#{kind}") for kind in kinds})
         >>> found["conv_head"]
         LayerDescriptors(neurons=1280, dead=0, sparsity=0.005..., used=0.62..., outside=0.0, redundancy=0.187...,
-            coding_share=0.161...)
+            coding_share=0.161..., feature_sparsity=0.00...)
     """
     given = map(resolve_dna, dnas.values()) if isinstance(dnas, Mapping) else resolve(dnas).dnas
-    by_kind = {dna.kind: total_of(dna) for dna in given if dna.kind != "features"}  # of which nothing is told
+    by_kind = {dna.kind: total_of(dna) for dna in given}
+    features = by_kind.pop("features", None)  # which may be of some layers only
     if not by_kind:
-        raise ValueError(f"expected something to describe, {dnas!r} has no DNA")
+        raise ValueError(f"expected something to describe, {dnas!r} has no DNA{' but of features' * bool(features)}")
     first, *others = by_kind.values()
     for other in others:
         if other.layout != first.layout:
@@ -239,6 +275,7 @@ def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]
     covered = coverage(histogram).layers if histogram else {}
     redundant = redundancy(gaussian) if gaussian else {}
     coded = coding_share(gaussian) if gaussian else {}
+    sparse_features = feature_sparsity(features) if features else {}
     return {
         layer: LayerDescriptors(
             neurons=count,
@@ -248,6 +285,7 @@ def describe(dnas: DNALike | Mapping[Kind, VDNA]) -> dict[str, LayerDescriptors]
             outside=covered[layer].outside if covered else None,
             redundancy=redundant.get(layer),
             coding_share=coded.get(layer),
+            feature_sparsity=sparse_features.get(layer),
         )
         for layer, count in first.layout.items()
     }

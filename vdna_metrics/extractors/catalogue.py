@@ -241,8 +241,9 @@ _HRNET = (
         weights="timm",
         neurons=2_456,
         licence="MIT",
-        note="HRNet-W48 (Wang et al., 2019) trained on ImageNet's labels by Microsoft, one of the Visual DNA paper's; "
-        "each branch of each stage, and the 1000 logits",
+        note="HRNet-W48 (Wang et al., 2019) trained on ImageNet's labels by Microsoft; each branch of each stage, and "
+        "the 1000 logits; the Visual DNA paper's networks of this architecture segment instead (MSeg; Lambert et al., "
+        "2020), and are read as modules of one's own",
     ),
 )
 
