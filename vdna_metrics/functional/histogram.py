@@ -392,14 +392,16 @@ def _count_on_cpu_(counts: Tensor, activations: Tensor, rule: CountingRule) -> N
     neurons, bins = counts.shape
     samples = activations.numel() // neurons
     step = max(1, _PIECE_CPU // samples)
+    compiled_ = compiled_count_()
     if _alternate(activations):
-        step = max(1, step // _NEURONS_CPU) * _NEURONS_CPU  # whole vectors, and lines of the caches
+        # Compiled loops are quick enough to wait for memory, which brings long rows sooner: a block for each thread.
+        least = 1 if compiled_ is None else -(-neurons // _threads_for(activations.numel()))
+        step = max(step // _NEURONS_CPU, -(-least // _NEURONS_CPU)) * _NEURONS_CPU  # whole vectors
     step = min(step, neurons, _MAX_INT32 // bins)
     blocks = deque(slice(first, first + step) for first in range(0, neurons, step))
     size = min(_PIECE_CPU, step * samples)
     ones = torch.ones((), dtype=torch.int64, device="cpu").expand(size)
     offsets = np.arange(0, step * bins, bins, dtype=np.int32)
-    compiled_ = compiled_count_()
 
     def count_blocks_() -> None:
         if compiled_ is None:
@@ -478,12 +480,17 @@ def _in_threads(work: Callable[[], None], amount: int) -> None:
         with torch.inference_mode(), np.errstate(all="ignore"):
             work()
 
-    threads = min(torch.get_num_threads(), _THREADS, 1 + amount // (2 * _PIECE_CPU))
+    threads = _threads_for(amount)
     with ThreadPoolExecutor(_THREADS) as pool:
         others = [pool.submit(run) for _ in range(1, threads)]
         run()
         for other in others:
             other.result()
+
+
+def _threads_for(amount: int) -> int:
+    """Threads that work on so many activations is worth."""
+    return min(torch.get_num_threads(), _THREADS, 1 + amount // (2 * _PIECE_CPU))
 
 
 def _taken_from(queue: deque[T]) -> Iterator[T]:
