@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_COPIES = (
-    4  # of a neuron's histogram: after a ReLU most neighbours are equal, and would wait for each other's increment
-)
+_COPIES = 4
+# Of neurons side by side: placed together, then counted a neuron at a time, whose counts are near.
+_ROWS = 256
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,23 +98,25 @@ def _count_columns_(
     above: Any,
 ) -> None:
     """Count where the neurons lie side by side, as in tokens."""
-    neurons, bins = counts.shape
-    all_counts = counts.reshape(-1)
-    offsets = (np.arange(neurons) * bins).astype(np.int32)
-    index = np.empty(neurons, np.int32)
+    neurons = counts.shape[0]
+    index = np.empty((_ROWS, neurons), np.int32)
     outside = np.zeros((2, neurons), np.int32)
     for a in range(outer):
-        for b in range(inner):
-            start = a * outer_stride + b * inner_stride
-            row = flat[start : start + neurons]
-            for n in range(neurons):
-                index[n] = _bin(row[n], first[n], second[n], zero, last, all_bins) + offsets[n]
-            for n in range(neurons):
-                all_counts[index[n]] += 1
-            if see_outside:
+        for first_row in range(0, inner, _ROWS):
+            rows = min(_ROWS, inner - first_row)
+            for r in range(rows):
+                start = a * outer_stride + (first_row + r) * inner_stride
+                row, places = flat[start : start + neurons], index[r]
                 for n in range(neurons):
-                    outside[0, n] += row[n] < first[n]
-                    outside[1, n] += row[n] > high[n]
+                    places[n] = _bin(row[n], first[n], second[n], zero, last, all_bins)
+                if see_outside:
+                    for n in range(neurons):
+                        outside[0, n] += row[n] < first[n]
+                        outside[1, n] += row[n] > high[n]
+            for n in range(neurons):
+                neuron_counts = counts[n]
+                for r in range(rows):
+                    neuron_counts[index[r, n]] += 1
     if see_outside:
         below += outside[0]
         above += outside[1]
