@@ -2,7 +2,7 @@
 
     python benchmarks/experiments/_diagnosis_development.py
 
-Photographs of ImageNet and CIFAR-10's training images; ways to make faults of the first three held-out runs among them.
+Photographs of ImageNet and CIFAR-10's training images; ways to make faults of the first four held-out runs among them.
 """
 
 from __future__ import annotations

@@ -291,83 +291,6 @@ def _chroma_offset(blue: float, red: float) -> Change:
     return change
 
 
-DEVELOPED = Ways(
-    {
-        "blur": {
-            "Gaussian blur": [_filtered(ImageFilter.GaussianBlur(each)) for each in (0.5, 0.8, 1.5)],
-            "box blur": [_filtered(ImageFilter.BoxBlur(each)) for each in (0.5, 1, 2)],
-            "motion blur": [_motion(each) for each in (2, 3, 7)],
-            "median": [_filtered(ImageFilter.MedianFilter(each)) for each in (3, 5, 7)],
-            "disc blur": [_disc(each) for each in (0.8, 1.5, 3)],
-            "diagonal motion blur": [_kernel(np.eye(each)) for each in (2, 4, 8)],
-            "smoothed": [_repeatedly(_filtered(ImageFilter.SMOOTH_MORE), each) for each in (1, 2, 5)],
-            "binomial kernel": [_repeatedly(_kernel(np.outer([1, 2, 1], [1, 2, 1])), each) for each in (1, 3, 8)],
-            "exponential kernel": [_kernel(np.exp(-_radii(each) / each)) for each in (0.5, 0.9, 2)],
-            "a blur mixed in": [_mixed(_filtered(ImageFilter.GaussianBlur(2)), each) for each in (0.5, 0.7, 0.9)],
-        },
-        "noise": {
-            "Gaussian noise": [_gaussian_noise(each) for each in (2, 5, 12)],
-            "impulses": [_impulses(each) for each in (0.005, 0.01, 0.03)],
-            "speckle": [_speckle(each) for each in (0.04, 0.08, 0.2)],
-            "impulses of any level": [_any_impulses(each) for each in (0.01, 0.03, 0.08)],
-            "grain of all channels": [_gaussian_noise(each, channels=1) for each in (3, 6, 15)],
-            "noise in linear light": [_linear_noise(each) for each in (0.005, 0.015, 0.05)],
-            "hot pixels": [_hot_pixels(each) for each in (0.01, 0.025, 0.06)],
-        },
-        "compression": {
-            "JPEG": [_encoded("JPEG", quality=each) for each in (45, 30, 15)],
-            "JPEG 4:4:4": [_encoded("JPEG", quality=each, subsampling=0) for each in (50, 25, 10)],
-            "WEBP": [_encoded("WEBP", quality=each) for each in (60, 30, 10)],
-            "WEBP, fast": [_encoded("WEBP", quality=each, method=0) for each in (50, 20, 5)],
-            "JPEG, twice": [_repeatedly(_encoded("JPEG", quality=each, subsampling=1), 2) for each in (42, 22, 9)],
-            "JPEG, flat tables": [_encoded("JPEG", qtables=[[each] * 64] * 2) for each in (24, 40, 80)],
-            "WEBP, slow": [_encoded("WEBP", quality=each, method=6) for each in (45, 25, 8)],
-        },
-        "colour": {
-            "offsets": [_offset(each, 0, -each) for each in (10, 15, 25)],
-            "gains": [_gain(1 + each, 1, 1 - each) for each in (0.1, 0.15, 0.25)],
-            "gamma of channels": [_gamma(1 - each, 1, 1 + each) for each in (0.1, 0.2, 0.35)],
-            "tint": [_tint(each, 255, 190, 60) for each in (0.07, 0.12, 0.25)],
-            "temperature in linear light": [_temperature(each) for each in (0.2, 0.35, 0.6)],
-            "hue turned": [_hue(each) for each in (10, 18, 40)],
-            "offset of green": [_offset(0, each, 0) for each in (10, 16, 28)],
-            "sepia": [_mixed(_sepia, each) for each in (0.2, 0.35, 0.6)],
-            "chroma turned": [_turned_chroma(-each) for each in (14, 22, 45)],
-            "split tones": [_split_tones(each) for each in (10, 16, 30)],
-            "lights tinted": [_lights_tinted(each) for each in (12, 18, 30)],
-            "crosstalk": [_crosstalk(each) for each in (0.2, 0.3, 0.5)],
-            "paler": [_paler(each) for each in (0.25, 0.35, 0.6)],
-            "offset of Cb": [_chroma_offset(-each, 0) for each in (4, 7, 14)],
-            "offsets of Cb and Cr": [_chroma_offset(each, -each) for each in (3, 5, 10)],
-        },
-        "resized": {
-            "bicubic": [_resized(each, Filters.BICUBIC) for each in (1.5, 2, 4)],
-            "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.5, 2, 4)],
-            "bilinear": [_resized(each, Filters.BILINEAR) for each in (1.4, 2, 3)],
-            "Lanczos": [_resized(each, Filters.LANCZOS) for each in (1.5, 2, 3)],
-            "torch bicubic": [_resized_by_torch(each) for each in (1.6, 2, 3.5)],
-            "Hamming": [_resized(each, Filters.HAMMING) for each in (1.5, 2, 3)],
-            "bilinear from boxes": [_resized(each, Filters.BILINEAR, Filters.BOX) for each in (1.7, 2.4, 3.4)],
-            "nearest from nearest": [_resized(each, Filters.NEAREST) for each in (1.4, 2.2, 3.2)],
-            "splines": [_splines(each) for each in (1.5, 2.3, 3)],
-            "bilinear, corners aligned": [_resized_by_torch(each, "bilinear", True) for each in (1.6, 2, 3)],
-            "bicubic from Lanczos": [_resized(each, Filters.BICUBIC, Filters.LANCZOS) for each in (1.8, 2.6, 4.5)],
-        },
-    },
-    again={
-        "exact": _gain(1),
-        "flipped": lambda image, _: image[:, ::-1],
-        "saved again as JPEG": _encoded("JPEG", quality=92),
-        "lighter": _gain(1.05),
-        "moved by a pixel": lambda image, _: np.pad(image, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1],
-        "WEBP": _encoded("WEBP", quality=90),
-    },
-    few=lambda image, random: (_augmented, _moved_and_tinted)[int(random.integers(2))](image, random),
-    kept=(0.7, 0.5, 0.25),
-)
-"""With ways of the first three held-out runs."""
-
-
 def _shake(length: int) -> Change:
     """Along a path of its own for each image, as a hand moves a camera."""
 
@@ -553,19 +476,43 @@ def _erased(image: Image, random: np.random.Generator) -> Image:
     return _whole(changed)
 
 
-HELD_OUT = Ways(
+DEVELOPED = Ways(
     {
         "blur": {
+            "Gaussian blur": [_filtered(ImageFilter.GaussianBlur(each)) for each in (0.5, 0.8, 1.5)],
+            "box blur": [_filtered(ImageFilter.BoxBlur(each)) for each in (0.5, 1, 2)],
+            "motion blur": [_motion(each) for each in (2, 3, 7)],
+            "median": [_filtered(ImageFilter.MedianFilter(each)) for each in (3, 5, 7)],
+            "disc blur": [_disc(each) for each in (0.8, 1.5, 3)],
+            "diagonal motion blur": [_kernel(np.eye(each)) for each in (2, 4, 8)],
+            "smoothed": [_repeatedly(_filtered(ImageFilter.SMOOTH_MORE), each) for each in (1, 2, 5)],
+            "binomial kernel": [_repeatedly(_kernel(np.outer([1, 2, 1], [1, 2, 1])), each) for each in (1, 3, 8)],
+            "exponential kernel": [_kernel(np.exp(-_radii(each) / each)) for each in (0.5, 0.9, 2)],
+            "a blur mixed in": [_mixed(_filtered(ImageFilter.GaussianBlur(2)), each) for each in (0.5, 0.7, 0.9)],
             "camera shake": [_shake(each) for each in (3, 6, 14)],
             "Gaussian blur of light": [_linear_blur(each) for each in (0.6, 0.9, 1.6)],
             "low pass": [_low_pass(each) for each in (0.65, 0.45, 0.25)],
         },
         "noise": {
+            "Gaussian noise": [_gaussian_noise(each) for each in (2, 5, 12)],
+            "impulses": [_impulses(each) for each in (0.005, 0.01, 0.03)],
+            "speckle": [_speckle(each) for each in (0.04, 0.08, 0.2)],
+            "impulses of any level": [_any_impulses(each) for each in (0.01, 0.03, 0.08)],
+            "grain of all channels": [_gaussian_noise(each, channels=1) for each in (3, 6, 15)],
+            "noise in linear light": [_linear_noise(each) for each in (0.005, 0.015, 0.05)],
+            "hot pixels": [_hot_pixels(each) for each in (0.01, 0.025, 0.06)],
             "photon noise": [_photons(each) for each in (4000, 800, 150)],
             "Laplacian noise": [_laplacian_noise(each) for each in (2, 4, 9)],
             "coarse grain": [_coarse_grain(each) for each in (4, 7, 14)],
         },
         "compression": {
+            "JPEG": [_encoded("JPEG", quality=each) for each in (45, 30, 15)],
+            "JPEG 4:4:4": [_encoded("JPEG", quality=each, subsampling=0) for each in (50, 25, 10)],
+            "WEBP": [_encoded("WEBP", quality=each) for each in (60, 30, 10)],
+            "WEBP, fast": [_encoded("WEBP", quality=each, method=0) for each in (50, 20, 5)],
+            "JPEG, twice": [_repeatedly(_encoded("JPEG", quality=each, subsampling=1), 2) for each in (42, 22, 9)],
+            "JPEG, flat tables": [_encoded("JPEG", qtables=[[each] * 64] * 2) for each in (24, 40, 80)],
+            "WEBP, slow": [_encoded("WEBP", quality=each, method=6) for each in (45, 25, 8)],
             "JPEG, MPEG's tables": [_mpeg_tables(each) for each in (1.2, 2, 3)],
             "JPEG after WEBP": [
                 _one_after_the_other(_encoded("WEBP", quality=one), _encoded("JPEG", quality=other))
@@ -574,23 +521,214 @@ HELD_OUT = Ways(
             "cosines left out": [_thresholded_cosines(each) for each in (25, 45, 90)],
         },
         "colour": {
+            "offsets": [_offset(each, 0, -each) for each in (10, 15, 25)],
+            "gains": [_gain(1 + each, 1, 1 - each) for each in (0.1, 0.15, 0.25)],
+            "gamma of channels": [_gamma(1 - each, 1, 1 + each) for each in (0.1, 0.2, 0.35)],
+            "tint": [_tint(each, 255, 190, 60) for each in (0.07, 0.12, 0.25)],
+            "temperature in linear light": [_temperature(each) for each in (0.2, 0.35, 0.6)],
+            "hue turned": [_hue(each) for each in (10, 18, 40)],
+            "offset of green": [_offset(0, each, 0) for each in (10, 16, 28)],
+            "sepia": [_mixed(_sepia, each) for each in (0.2, 0.35, 0.6)],
+            "chroma turned": [_turned_chroma(-each) for each in (14, 22, 45)],
+            "split tones": [_split_tones(each) for each in (10, 16, 30)],
+            "lights tinted": [_lights_tinted(each) for each in (12, 18, 30)],
+            "crosstalk": [_crosstalk(each) for each in (0.2, 0.3, 0.5)],
+            "paler": [_paler(each) for each in (0.25, 0.35, 0.6)],
+            "offset of Cb": [_chroma_offset(-each, 0) for each in (4, 7, 14)],
+            "offsets of Cb and Cr": [_chroma_offset(each, -each) for each in (3, 5, 10)],
             "cross-processed": [_cross_processed(each) for each in (5, 9, 18)],
             "lamp light": [_lamp_light(each) for each in (0.12, 0.2, 0.4)],
             "faded": [_faded(each) for each in (12, 20, 40)],
             "chroma of another standard": [_other_matrix(each) for each in (2, 3, 5)],
         },
         "resized": {
+            "bicubic": [_resized(each, Filters.BICUBIC) for each in (1.5, 2, 4)],
+            "nearest": [_resized(each, Filters.NEAREST, Filters.BOX) for each in (1.5, 2, 4)],
+            "bilinear": [_resized(each, Filters.BILINEAR) for each in (1.4, 2, 3)],
+            "Lanczos": [_resized(each, Filters.LANCZOS) for each in (1.5, 2, 3)],
+            "torch bicubic": [_resized_by_torch(each) for each in (1.6, 2, 3.5)],
+            "Hamming": [_resized(each, Filters.HAMMING) for each in (1.5, 2, 3)],
+            "bilinear from boxes": [_resized(each, Filters.BILINEAR, Filters.BOX) for each in (1.7, 2.4, 3.4)],
+            "nearest from nearest": [_resized(each, Filters.NEAREST) for each in (1.4, 2.2, 3.2)],
+            "splines": [_splines(each) for each in (1.5, 2.3, 3)],
+            "bilinear, corners aligned": [_resized_by_torch(each, "bilinear", True) for each in (1.6, 2, 3)],
+            "bicubic from Lanczos": [_resized(each, Filters.BICUBIC, Filters.LANCZOS) for each in (1.8, 2.6, 4.5)],
             "middle enlarged": [_enlarged_middle(each) for each in (1.6, 2, 3)],
             "quadratic splines": [_splines(each, order=2) for each in (1.5, 2.2, 3)],
             "in two steps": [_in_two_steps(each) for each in (2, 3, 4.5)],
         },
     },
-    again={"darker": _gamma(1.08, 1.08, 1.08), "stretched": _stretched, "marked": _marked},
-    few=_erased,
-    kept=(0.6, 0.4, 0.2),
-    rest=0.05,
+    again={
+        "exact": _gain(1),
+        "flipped": lambda image, _: image[:, ::-1],
+        "saved again as JPEG": _encoded("JPEG", quality=92),
+        "lighter": _gain(1.05),
+        "moved by a pixel": lambda image, _: np.pad(image, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1],
+        "WEBP": _encoded("WEBP", quality=90),
+        "darker": _gamma(1.08, 1.08, 1.08),
+        "stretched": _stretched,
+        "marked": _marked,
+    },
+    few=lambda image, random: (_augmented, _moved_and_tinted, _erased)[int(random.integers(3))](image, random),
+    kept=(0.7, 0.5, 0.25),
 )
-"""Of the fourth run."""
+"""With ways of the first four held-out runs."""
+
+
+def _diffused(steps: int) -> Change:
+    """Perona and Malik's diffusion, which keeps strong edges."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        x = image.astype(np.float64)
+        for _step in range(steps):
+            padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
+            flows = [padded[:-2, 1:-1] - x, padded[2:, 1:-1] - x, padded[1:-1, :-2] - x, padded[1:-1, 2:] - x]
+            x = x + 0.2 * sum(flow * np.exp(-np.square(flow / 40)) for flow in flows)
+        return _whole(x)
+
+    return change
+
+
+def _turned_and_back(degrees: float) -> Change:
+    def change(image: Image, _: np.random.Generator) -> Image:
+        from scipy.ndimage import rotate
+
+        x = image.astype(np.float64)
+        for angle in (degrees, -degrees):
+            x = rotate(x, angle, reshape=False, order=1, mode="mirror")
+        return _whole(x)
+
+    return change
+
+
+def _any_blur(least: float, most: float) -> Change:
+    """Of another deviation in each image."""
+    return lambda image, random: _filtered(ImageFilter.GaussianBlur(random.uniform(least, most)))(image, random)
+
+
+def _uniform_noise(most: float) -> Change:
+    return lambda image, random: _whole(image + random.uniform(-most, most, image.shape))
+
+
+def _noise_of_rows(deviation: float) -> Change:
+    return lambda image, random: _whole(image + random.normal(0, deviation, (len(image), 1, 1)))
+
+
+def _dust(share: float) -> Change:
+    """Light dots."""
+    return lambda image, random: np.where(random.random(image.shape[:2])[..., None] < share, 235, image).astype(
+        np.uint8
+    )
+
+
+def _rounded_cosines(step: float) -> Change:
+    """Of blocks of 8 x 8 of each channel."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        from scipy.fft import dctn, idctn
+
+        height, width = image.shape[:2]
+        padded = np.pad(image.astype(np.float64), ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
+        blocks = padded.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8, 3)
+        found = step * np.round(dctn(blocks, axes=(1, 3), norm="ortho") / step)
+        return _whole(idctn(found, axes=(1, 3), norm="ortho").reshape(padded.shape)[:height, :width])
+
+    return change
+
+
+def _steep_tables(factor: float) -> Change:
+    table = [min(255, round(factor * (2 + place // 8 + place % 8))) for place in range(64)]
+    return _encoded("JPEG", qtables=[table] * 2)
+
+
+def _shadows_tinted(levels: float) -> Change:
+    """Bluer, and less green."""
+    return lambda image, _: _whole(image + (1 - image / 255) ** 2 * levels * np.array([0, -0.5, 1]))
+
+
+def _richer(share: float) -> Change:
+    return _mixed(_paler(1), -share)
+
+
+def _orange_and_teal(levels: float) -> Change:
+    """Lights of one, shadows of the other."""
+    return lambda image, _: _whole(
+        image + levels * (image.mean(2, keepdims=True) / 127.5 - 1) * np.array([1, 0.1, -0.8])
+    )
+
+
+def _wider(factor: float) -> Change:
+    """From narrower ones of the same height."""
+
+    def change(image: Image, _: np.random.Generator) -> Image:
+        whole = PillowImage.fromarray(image)
+        small = whole.resize((max(4, round(whole.width / factor)), whole.height), Filters.BOX)
+        return np.asarray(small.resize(whole.size, Filters.BICUBIC))
+
+    return change
+
+
+def _of_any_factor(factor: float) -> Change:
+    """Another one for each image."""
+    return lambda image, random: _resized(factor * random.uniform(0.9, 1.1), Filters.LANCZOS)(image, random)
+
+
+def _more_contrast(image: Image, _: np.random.Generator) -> Image:
+    return _whole(128 + 1.08 * (image - 128.0))
+
+
+def _turned(image: Image, _: np.random.Generator) -> Image:
+    """By a degree."""
+    from scipy.ndimage import rotate
+
+    return _whole(rotate(image.astype(np.float64), 1, reshape=False, order=1, mode="mirror"))
+
+
+def _rolled(image: Image, random: np.random.Generator) -> Image:
+    """Flipped or not, moved around the border, lighter or darker."""
+    image = image[:, ::-1] if random.random() < 0.5 else image
+    reach = image.shape[1] // 4
+    moved = np.roll(image, int(random.integers(-reach, reach + 1)), axis=1)
+    return _whole(255 * (moved / 255) ** random.uniform(0.85, 1.15))
+
+
+HELD_OUT = Ways(
+    {
+        "blur": {
+            "diffusion": [_diffused(each) for each in (2, 5, 15)],
+            "turned and turned back": [_turned_and_back(each) for each in (3, 12, 37)],
+            "blur of any deviation": [_any_blur(each, 2 * each) for each in (0.5, 0.8, 1.5)],
+        },
+        "noise": {
+            "uniform noise": [_uniform_noise(each) for each in (4, 9, 22)],
+            "noise of rows": [_noise_of_rows(each) for each in (3, 6, 14)],
+            "dust": [_dust(each) for each in (0.006, 0.015, 0.04)],
+        },
+        "compression": {
+            "JPEG of RGB": [_encoded("JPEG", quality=each, keep_rgb=True) for each in (45, 28, 12)],
+            "JPEG, steep tables": [_steep_tables(each) for each in (4, 7, 14)],
+            "cosines rounded": [_rounded_cosines(each) for each in (24, 42, 85)],
+        },
+        "colour": {
+            "shadows tinted": [_shadows_tinted(each) for each in (14, 22, 44)],
+            "richer": [_richer(each) for each in (0.3, 0.5, 1.0)],
+            "orange and teal": [_orange_and_teal(each) for each in (10, 16, 30)],
+            "green filter": [_gain(1 - each, 1, 1 - each) for each in (0.06, 0.1, 0.2)],
+        },
+        "resized": {
+            "widened": [_wider(each) for each in (1.6, 2.2, 3.2)],
+            "sharpened after": [
+                _one_after_the_other(_resized(each, Filters.BICUBIC), _filtered(ImageFilter.UnsharpMask(1, 80, 0)))
+                for each in (1.7, 2.4, 3.5)
+            ],
+            "of any factor": [_of_any_factor(each) for each in (1.7, 2.4, 3.5)],
+        },
+    },
+    again={"more contrast": _more_contrast, "turned by a degree": _turned, "cooler": _gain(0.98, 1, 1.04)},
+    few=_rolled,
+    kept=(0.55, 0.35, 0.15),
+)
+"""Of the fifth run."""
 
 
 # -------------------------------------------------------------------------------------------------------------- boards
@@ -799,13 +937,14 @@ def middle(image: Image, size: int | None = None) -> Image:
     return np.asarray(PillowImage.fromarray(cut).resize((size, size), Filters.BICUBIC))
 
 
-def far_margin(image: Image) -> Image:
-    """The 72 pixels of the longer side from 408 on, on the grid of JPEG's blocks.
+def strip(image: Image) -> Image:
+    """The 40 pixels of the longer side from 368 on, on the grid of JPEG's blocks.
 
-    No earlier run had them: `middle` ends before, at whole size or resized, and the third run had the other end.
+    No earlier run had them at their own size: the `middle` ends before, and the far margins that the fourth run had
+    begin after.
     """
     short = min(image.shape[:2]) // 8 * 8
-    return np.ascontiguousarray(image[:short, 408:480] if image.shape[1] >= image.shape[0] else image[408:480, :short])
+    return np.ascontiguousarray(image[:short, 368:408] if image.shape[1] >= image.shape[0] else image[368:408, :short])
 
 
 # ----------------------------------------------------------------------------------------------------------- diagnoses

@@ -126,6 +126,9 @@ def test_parts_of_a_cast_that_are_weak_alone_count_together() -> None:
     assert not diagnose(DiagnosedSet(alike), DiagnosedSet(apart)).faults
     apart.vectors[:, places[1]] += 1.0
     assert diagnose(DiagnosedSet(alike), DiagnosedSet(apart)).faults[0].signs[0].statistic == "colours together"
+    for fault_of_pixels, name in (({"sharpness": -3.0}, "blur"), ({"flat_noise": 1.0}, "noise")):
+        both = DiagnosedSet(_pixels(100, 1, **weak, **fault_of_pixels))
+        assert _names(diagnose(REFERENCE, both)) == [name]  # which moves all of them a little, too
 
 
 def test_images_of_another_size_are_not_compared_pixel_by_pixel() -> None:
@@ -152,6 +155,20 @@ def test_other_colours_of_other_kinds_are_no_cast() -> None:
     assert _names(diagnose(reference, side(every[:150], 2))) == []
     assert _names(diagnose(reference, side(few[:150], 3))) == ["collapse"]
     assert _names(diagnose(reference, side(every[:150], 4, cast=15.0))) == ["colour"]
+
+
+def test_few_images_with_changes_tell_no_cast() -> None:
+    """Changed images of five have the colours that these have by chance; as many others with them have a cast."""
+    random = np.random.default_rng(0)
+    reference = replace(REFERENCE, features=_features(random.normal(0, 1, (300, 12))))
+    of, own = np.arange(100) % 5, random.normal(0, 1, (5, 12))
+    few, many = own[of] + random.normal(0, 0.1, (100, 12)), random.normal(0, 1, (100, 12))
+    pixels = _pixels(100, 1)
+    for name in ("red_green", "dark_red_green", "bright_red_green"):
+        pixels.vectors[:, PIXEL_STATISTICS.index(name)] += torch.tensor([30.0, -10, 20, 5, 20])[of]
+    found = [_names(diagnose(reference, DiagnosedSet(pixels, _features(rows)))) for rows in (few, many)]
+    assert "colour" not in found[0]
+    assert found[1] == ["colour"]
 
 
 def _features(rows: NDArray[np.float64]) -> Features:

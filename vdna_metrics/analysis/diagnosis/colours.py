@@ -74,7 +74,7 @@ def colour_faults(
             signs.append(shifts[f"edge_{axis}"].sign(f"edge_{axis}"))
             severity = max(severity, abs(2**gain - 1) * shifts["contrast"].reference)
     cast = bool(told)
-    moved = cast or known & {"blur", "resized", "noise", "compression"}
+    moved = cast or known
     ratios = {"saturation": limits.saturation, "contrast": limits.contrast}
     for name, limit in ratios.items():
         if moved or abs(least(name)[1]) < limits.tone_errors:
@@ -94,10 +94,8 @@ def colour_faults(
         told.append(f"{'lighter' if difference > 0 else 'darker'} by {abs(difference):.0f} levels")
         severity = max(severity, abs(difference))
         signs.append(shifts["lightness"].sign("lightness"))
-    if not told:
-        some = ("", "edge_") if "noise" in known else _ALL_PARTS
-        # Other faults change saturation and hues too.
-        names = [f"{part}{axis}" for axis in _CASTS for part in some] + ([] if known else list(_TONES))
+    if not told and not known:  # other faults move all of these a little, which together is sure
+        names = [*(f"{part}{axis}" for axis in _CASTS for part in _ALL_PARTS), *_TONES]
         plain = _Means.of(reference, generated).together(names, reference)
         errors = plain.errors
         if matched is not None:
@@ -200,8 +198,16 @@ def _matched(reference: DiagnosedSet, generated: DiagnosedSet) -> _Means | None:
     places = nearest_neighbours(fake * scale, real * scale, _NEIGHBOURS)[1].numpy()
     differences = of_fake - of_real[places].mean(1)
     used = np.bincount(places.ravel(), minlength=len(real))
-    numbers = len(fake) / generated.dependence, used.sum() ** 2 / np.square(used).sum() / reference.dependence
-    covariance = np.cov(differences.T, ddof=0) / numbers[0] + np.cov(of_real.T, ddof=0) / numbers[1]
+    # Images with one nearest image may be one image, changed, and count as one.
+    _, group, sizes = np.unique(places[:, 0], return_inverse=True, return_counts=True)
+    sums = np.zeros((len(sizes), differences.shape[1]))
+    np.add.at(sums, group.ravel(), differences - differences.mean(0))
+    own = sums.T @ sums * generated.dependence / len(fake) ** 2
+    numbers = (
+        len(fake) ** 2 / np.square(sizes).sum() / generated.dependence,
+        used.sum() ** 2 / np.square(used).sum() / reference.dependence,
+    )
+    covariance = own + np.cov(of_real.T, ddof=0) / numbers[1]
     return _Means(differences.mean(0), covariance, min(numbers) - 1)
 
 

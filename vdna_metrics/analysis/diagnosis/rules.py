@@ -32,7 +32,8 @@ def diagnose(
       images and in standard errors; which of them move together tells blur, noise, compression and enlargement apart.
       Where sizes differ, these are not looked for. Colours are compared twice, plainly and with the five reference
       images that are nearest in features, since other kinds of images have other colours; the smaller difference
-      counts. Where none is sure alone, all of them are tested together (Hotelling's test).
+      counts. Where none is sure alone, and no other fault of the pixels is found, all of them are tested together
+      (Hotelling's test).
     - Kinds: the reference's features are put into clusters, and images of each are counted on both sides. Where there
       are too few of some, though the images lie among the reference's (precision), kinds are missing. Repeats count
       once. With a fault of the pixels, which moves features too, this is not looked for.
