@@ -50,11 +50,11 @@ def by_formula(a: VDNA, b: VDNA) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one layer and one repeat, for CI")
+    parser.add_argument("--quick", action="store_true", help="one layer and five repeats, for CI")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path, help="file for the numbers of all repeats")
     arguments = parser.parse_args()
-    layers, neurons, repeats = (1, 64, 1) if arguments.quick else (LAYERS, NEURONS, arguments.repeats)
+    layers, neurons, repeats = (1, 64, 5) if arguments.quick else (LAYERS, NEURONS, arguments.repeats)
     stream = np.random.default_rng(0)
     a, b = (drawn(layers, neurons, stream) for _ in range(2))
     runs: dict[str, Callable[[], float]] = {"ours": lambda: float(compare.emd(a, b)), "numpy": lambda: by_formula(a, b)}  # type: ignore[arg-type]

@@ -59,11 +59,11 @@ def by_features(a: Tensor, b: Tensor) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small matrices and one repeat, for CI")
+    parser.add_argument("--quick", action="store_true", help="small matrices and five repeats, for CI")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", help="file for the numbers of all repeats")
     arguments = parser.parse_args()
-    cases, repeats = (QUICK, 1) if arguments.quick else (CASES, arguments.repeats)
+    cases, repeats = (QUICK, 5) if arguments.quick else (CASES, arguments.repeats)
 
     torch.manual_seed(0)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
