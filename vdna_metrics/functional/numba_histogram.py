@@ -58,17 +58,17 @@ def count_(counts: Array, piece: Tensor, neuron_axis: int, rule: CountingRule) -
     bins, outside = counts.shape[1], rule.outside
     none = np.zeros(0, np.int64)
     number = rule.first.dtype.type
-    numbers = rule.first, rule.second, number(0), number(bins - 1), None if outside is None else number(bins)
+    numbers = number(0), number(bins - 1), None if outside is None else number(bins)
     if outside is None or not outside.went.any():
         seen = False, rule.first, none, none
     else:
         seen = True, outside.high, outside.below, outside.above
     if neuron_axis == 2:
-        _count_columns_(counts, flat, *piece.shape[:2], *strides[:2], *numbers, *seen)
+        _count_columns_(counts, flat, (*piece.shape[:2], *strides[:2]), rule.first, rule.second, numbers, seen)
     else:
-        other, inner = piece.shape[1 - neuron_axis], piece.shape[2]
-        neuron, others = strides[neuron_axis], strides[1 - neuron_axis]
-        _count_rows_(counts, flat, other, inner, neuron, others, *numbers, *seen)
+        other = 1 - neuron_axis
+        runs = piece.shape[other], piece.shape[2], strides[neuron_axis], strides[other]
+        _count_rows_(counts, flat, runs, rule.first, rule.second, numbers, seen)
 
 
 @_compiled
@@ -80,24 +80,11 @@ def _bin(x: Any, first: Any, second: Any, zero: Any, last: Any, all_bins: Any) -
 
 
 @_compiled
-def _count_columns_(
-    counts: Any,
-    flat: Any,
-    outer: Any,
-    inner: Any,
-    outer_stride: Any,
-    inner_stride: Any,
-    first: Any,
-    second: Any,
-    zero: Any,
-    last: Any,
-    all_bins: Any,
-    see_outside: Any,
-    high: Any,
-    below: Any,
-    above: Any,
-) -> None:
+def _count_columns_(counts: Any, flat: Any, runs: Any, first: Any, second: Any, numbers: Any, seen: Any) -> None:
     """Count where the neurons lie side by side, as in tokens."""
+    outer, inner, outer_stride, inner_stride = runs
+    zero, last, all_bins = numbers
+    see_outside, high, below, above = seen
     neurons = counts.shape[0]
     index = np.empty((_ROWS, neurons), np.int32)
     outside = np.zeros((2, neurons), np.int32)
@@ -123,24 +110,11 @@ def _count_columns_(
 
 
 @_compiled
-def _count_rows_(
-    counts: Any,
-    flat: Any,
-    outer: Any,
-    inner: Any,
-    neuron_stride: Any,
-    outer_stride: Any,
-    first: Any,
-    second: Any,
-    zero: Any,
-    last: Any,
-    all_bins: Any,
-    see_outside: Any,
-    high: Any,
-    below: Any,
-    above: Any,
-) -> None:
+def _count_rows_(counts: Any, flat: Any, runs: Any, first: Any, second: Any, numbers: Any, seen: Any) -> None:
     """Count where the positions of a neuron lie side by side, as in maps."""
+    outer, inner, neuron_stride, outer_stride = runs
+    zero, last, all_bins = numbers
+    see_outside, high, below, above = seen
     neurons, bins = counts.shape
     index = np.empty(inner, np.int32)
     copies = _COPIES if outer * inner > _COPIES * bins else 0
