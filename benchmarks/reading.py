@@ -14,21 +14,18 @@ images that lie in memory already, in the same round, and are told in images a s
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from _measure import interleaved, options, spread, title, write_json
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -85,14 +82,8 @@ class _InMemory(Dataset[Tensor]):
 
 def cpu_ms(works: dict[str, Callable[[], Any]], images: int, repeats: int) -> dict[str, dict[str, float]]:
     """Least and median milliseconds of the processor an image, of works that take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for repeat in range(repeats + 1):
-        for name, work in works.items():
-            begin = time.process_time()
-            work()
-            if repeat:  # the first one warms up
-                taken[name].append(1e3 * (time.process_time() - begin) / images)
-    return {name: {"min": min(each), "median": median(each)} for name, each in taken.items()}
+    spreads = {name: spread(clocks.processor) for name, clocks in interleaved(works, repeats).items()}
+    return {name: {"min": 1e3 * low / images, "median": 1e3 * mid / images} for name, (low, mid, _) in spreads.items()}
 
 
 def time_stages(files: Sequence[bytes], extractor: FeatureExtractor, repeats: int) -> dict[str, dict[str, float]]:
@@ -170,8 +161,8 @@ def time_passes(
         {
             "threads": of_torch,
             "workers": workers,
-            "images a second": [min(r), median(r), max(r)],
-            "of the bare network": [min(s), median(s), max(s)],
+            "images a second": spread(r),
+            "of the bare network": spread(s),
             "CPU ms an image": min(c),
         }
         for (of_torch, workers), found in rates.items()
@@ -182,20 +173,16 @@ def time_passes(
 def main() -> None:
     """Print the tables."""
     beside = Path(os.environ.get("VDNA_METRICS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = options(__doc__, "few images", 5)
     parser.add_argument("--shared", type=Path, default=beside, help="folder with data/")
     parser.add_argument("--images", type=int, default=500, help="files of a pass")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="where the numbers go, for programs")
-    parser.add_argument("--quick", action="store_true", help="few images, for CI")
     arguments = parser.parse_args()
     n_images, repeats = (48, 1) if arguments.quick else (arguments.images, arguments.repeats)
     kept, cores = keep_freed_memory(), os.cpu_count() or 1
     extractor, threads = create_extractor("vdna_tiny"), torch.get_num_threads()
     photographs = find_photographs(arguments.shared, n_images)
-    machine = f"{platform.machine()}, {cores} cores, {threads} threads, torch {torch.__version__}"
-    print(f"{machine}, freed memory is kept: {kept}")
-    found: dict[str, Any] = {"machine": machine, "kept": kept, "stages": {}, "decoders": {}}
+    print(f"{title()}, {cores} cores, freed memory is kept: {kept}")
+    found: dict[str, Any] = {"kept": kept, "stages": {}, "decoders": {}}
     print("\nby one thread, milliseconds of the processor an image, the least of the repeats")
     print(f"{'':18}" + "".join(f"{stage:>11}" for stage in (*DECODING, *COUNTING, "decoding", "counting")))
     torch.set_num_threads(1)
@@ -231,8 +218,7 @@ def main() -> None:
         rates = " ".join(f"{rate:6.1f}" for rate in row["images a second"])
         shares = " ".join(f"{share:6.2f}" for share in row["of the bare network"])
         print(f"{row['threads']:14}{row['workers']:9}{rates:>24}{shares:>24}{row['CPU ms an image']:17.2f}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1))
+    write_json(arguments.json, found)
 
 
 if __name__ == "__main__":
