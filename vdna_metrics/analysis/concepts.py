@@ -85,6 +85,11 @@ class ConceptGraph:
                 totals[each] += own
         return totals
 
+    def is_a(self, concept: str, other: str) -> bool:
+        """Whether a concept is a kind of another, or that one itself."""
+        self._check_known([concept, other])
+        return other in self._above[concept]
+
     def information(self, concept: str) -> float:
         """Information content of a concept, in nats; 0 of the root."""
         self._check_known([concept])

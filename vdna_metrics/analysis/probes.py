@@ -105,9 +105,9 @@ def linear_probe(
     if not inverse_penalties or not all(0 < each < math.inf for each in inverse_penalties):
         raise ValueError(f"expected positive, finite inverse_penalties, got {inverse_penalties!r}")
     y, classes = class_places(train_labels, len(train), "train_labels")
-    y_test = _test_places(test_labels, len(test), classes)
     members = [np.flatnonzero(y == each) for each in range(len(classes))]
     _check_classes(members, classes, shots, len(inverse_penalties) > 1)
+    y_test = _test_places(test_labels, len(test), classes)
     x, x_test = (to_float64(side).cpu().numpy() for side in (train, test))
     stream, accuracies, chosen = np.random.default_rng(seed), [], []
     ascending = sorted(inverse_penalties)
