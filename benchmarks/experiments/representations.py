@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
@@ -44,10 +44,10 @@ from vdna_metrics.functional import neuron_frechet_distance
 from vdna_metrics.images import ImageSource, select_images
 
 SIZE = 96  # pixels that networks see
-TRAIN, TEST, DIGITS = 200, 100, 50  # images of each class: CIFAR-JPEG's, and MNIST's of either side
+TRAIN, TEST, DIGITS = 100, 100, 30  # images of each class: CIFAR-JPEG's, and MNIST's of either side
 SHOTS = (1, 5, 20)
 DRAWS, DRAWS_OF_ALL = 10, 3
-PENALTIES = tuple(10.0**power for power in range(-4, 3))
+PENALTIES = tuple(10.0**power for power in range(-3, 3))
 ONE_SHOT = (1.0,)  # the penalty where no image is left to choose it by
 SPLITS = 4  # of the same concepts into random levels
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -92,13 +92,9 @@ def main() -> None:
         }
         probes = {dataset: probe(experiment, name, dataset, features) for dataset in sets}
         described = {dataset: describe_features(*features[f"{dataset} train"]) for dataset in sets}
-        described["ImageNet"] = describe_features(see(experiment, extractor, photographs))
-        found[name] = Found(
-            probes,
-            described,
-            level_distances(experiment, extractor, photographs, concepts, levels),
-            pair_agreement(graph, *features[f"{next(iter(sets))} train"]),
-        )
+        all_photographs, distances = look_at_levels(experiment, extractor, photographs, concepts, levels)
+        described["ImageNet"] = describe_features(all_photographs)
+        found[name] = Found(probes, described, distances, pair_agreement(graph, *features[f"{next(iter(sets))} train"]))
     picture = experiment.save_picture(draw_all(found, levels), experiment.name)
     experiment.write_section(describe(experiment, graph, found, levels, picture), page="representations.md")
 
@@ -225,48 +221,57 @@ def find_levels(graph: ConceptGraph, concepts: Labels) -> dict[str, tuple[str, .
     return {"seen": tuple(seen), **concept_levels(graph, seen, unseen, levels=min(5, len(unseen)))}
 
 
-def level_distances(
+def look_at_levels(
     experiment: Experiment,
     extractor: FeatureExtractor,
     photographs: ImageSource,
     concepts: Labels,
     levels: Mapping[str, tuple[str, ...]],
-) -> dict[str, Distances]:
-    """From the photographs of seen concepts to those of each level, and of random levels of the same sizes; one pass."""
-    seen, *others = levels.values()
+) -> tuple[Tensor, dict[str, Distances]]:
+    """Features of all photographs, and distances of each level's from those of seen concepts, as `Found` has them."""
+    others = list(levels.values())[1:]
     splits = 1 if experiment.quick else SPLITS
     stream, rest = np.random.default_rng(0), [concept for level in others for concept in level]
     names, columns, suffixes = [("seen", 0)], [], [""]
     for split in range(1 + splits):
         order = rest if split == 0 else [rest[place] for place in stream.permutation(len(rest))]
         ends = np.cumsum([0, *map(len, others)])
-        groups = {f"L{k + 1}": order[a:b] for k, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True))}
+        groups = {f"L{k + 1}": order[start:end] for k, (start, end) in enumerate(pairwise(ends))}
         of_image = grouped_labels(concepts, groups).of_image
         columns.append(np.where(of_image < 0, -1 if split else 0, of_image + len(names)))
         names += [(level, split) for level in groups]
         suffixes += [f"/{level} {split}" for level in groups]
     partition = Partition(tuple(names), np.concatenate(columns, axis=1), tuple(suffixes))
 
-    def make() -> dict[str, Distances]:
-        progress = Progress(f"{extractor.name}, levels", len(photographs))
-        reading = Reading(BATCH, device=experiment.device, progress=lambda done, _: progress(done))
-        layers, kinds = [list(extractor.layout)[-1]], ["histogram", "gaussian"]
+    def make() -> dict[str, NDArray[np.float64]]:
+        progress = Progress(f"{extractor.name}, {photographs.name}", len(photographs))
         dnas = build_dnas(
-            photographs, extractor, kinds, layers=layers, ranges="auto", partition=partition, reading=reading
+            photographs,
+            extractor,
+            ["histogram", "gaussian", "features"],
+            layers=[list(extractor.layout)[-1]],
+            ranges="auto",
+            partition=partition,
+            reading=Reading(BATCH, device=experiment.device, progress=lambda done, _: progress(done)),
         )
-        measures = {"emd": ("histogram", compare.emd), "nfd": ("gaussian", compare.neuron_frechet)}
-        return {
+        found = {
             name: np.array(
                 [
                     [float(measure(dnas[kind]["seen", 0], dnas[kind][f"L{k + 1}", split])) for k in range(len(others))]
                     for split in range(1 + splits)
                 ]
             )
-            for name, (kind, measure) in measures.items()
-        }
+            for name, kind, measure in (
+                ("emd", "histogram", compare.emd), ("nfd", "gaussian", compare.neuron_frechet)
+            )
+        }  # fmt: skip
+        once = [dna for (_, split), dna in dnas["features"].items() if split == 0]
+        found["features"] = np.concatenate([x.numpy() for dna in once for x in dna.distribution.features().values()])
+        return found
 
     settings = [extractor.fingerprint.digest, photographs.name, photographs.names, partition.digest]
-    return experiment.keep(f"levels-{plain(extractor)}", settings, make)
+    kept = experiment.keep(f"levels-{plain(extractor)}", settings, make)
+    return torch.from_numpy(kept.pop("features")), kept
 
 
 def pair_agreement(graph: ConceptGraph, features: Tensor, labels: Labels) -> tuple[float, float]:
@@ -367,28 +372,25 @@ def describe(
     pairs = [[name, f"{each.pairs[0]:.2f}", f"{each.pairs[1]:.3f}"] for name, each in found.items()]
     shots = list(next(iter(found.values())).probes[datasets[0]])
     unseen = [level for level in levels if level != "seen"]
+    features = ["network", "dataset", "sparsity", "within a class", "coding length", "first", "90 %"]
     return "\n\n".join(
         [
             f"```bash\n{experiment.command}\n```",
             f"![Accuracies with few images, singular values, and distances of levels]({picture})",
-            "**Probes.** Accuracy in %, mean ± std over draws, with 1, 5, 20 and all training images of each class; the "
-            "inverse penalties chosen with all; and the mean log odds of the accuracies with all:",
+            "**Probes.** Accuracy in %, mean ± std over draws, with 1, 5, 20 and all training images of each class; "
+            "the inverse penalties chosen with all; and the mean log odds of the accuracies with all:",
             markdown_table(["network", "dataset", *shots, "chosen C", "log odds"], probes, words=2),
             "**Features** of unit length, of the training images, and of the ImageNet sample, one photograph a class: "
-            "share of entries below 1e-5; mean distance within a class; coding length in nats; the first singular value "
-            "as a share of the sum, and how many make 90 % of it:",
-            markdown_table(
-                ["network", "dataset", "sparsity", "within a class", "coding length", "first", "90 %"],
-                described,
-                words=2,
-            ),
+            "share of entries below 1e-5; mean distance within a class; coding length in nats; the first singular "
+            "value as a share of the sum, and how many make 90 % of it:",
+            markdown_table(features, described, words=2),
             f"**Levels.** {len(levels['seen'])} classes of the sample are seen, "
-            f"{sum(len(levels[level]) for level in unseen)} are not. Similarities: {', '.join(spans)}. Distances of each "
-            "level's photographs from those of the seen classes, last layer, and the lowest and highest of "
+            f"{sum(len(levels[level]) for level in unseen)} are not. Similarities: {', '.join(spans)}. Distances of "
+            "each level's photographs from those of the seen classes, last layer, and the lowest and highest of "
             f"{SPLITS} random splits into levels of these sizes:",
             markdown_table(["network", "distance", *unseen, "random"], rows, words=2),
-            f"**Pairs of classes.** Spearman correlation over the pairs of {datasets[0]}'s classes between Lin similarity "
-            "and NFD, and the share of 1000 permutations of the classes, and the one found, with one as low:",
+            f"**Pairs of classes.** Spearman correlation over the pairs of {datasets[0]}'s classes between Lin "
+            "similarity and NFD, and the share of one as low among 1000 permutations of the classes and the one found:",
             markdown_table(["network", "correlation", "p"], pairs),
         ]
     )
