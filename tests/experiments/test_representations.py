@@ -22,7 +22,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_tree_has_all_classes_of_both_sets(script: ModuleType) -> None:
-    """ImageNet's 1000 ids and CIFAR's ten names are below one root; a dog is more like a cat than a frog or truck is."""
+    """ImageNet's 1000 ids and CIFAR's ten names are below one root; a cat is more like a dog than like a frog."""
     graph = read_concepts(SCRIPTS / "concepts.txt")
     assert sum(concept[0] == "n" and concept[1:].isdigit() for concept in graph.parents) == 1000
     assert all(concept in graph for concept in script.CIFAR)
