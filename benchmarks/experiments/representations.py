@@ -336,10 +336,11 @@ def describe(
 ) -> str:
     """The page's part."""
     datasets = list(next(iter(found.values())).probes)
+    shots = list(next(iter(found.values())).probes[datasets[0]])
     probes = [
         [
             name, dataset,
-            *(f"{100 * p.mean:.1f} ± {100 * (p.std or 0):.1f}" for p in of_shots.values()),
+            *(f"{100 * p.mean:.1f} ± {100 * (p.std or 0):.1f}" if p else "" for p in map(of_shots.get, shots)),
             " ".join(f"{penalty:g}" for penalty in of_shots["all"].inverse_penalties),
             f"{each.log_odds:.2f}" if dataset == datasets[0] else "",
         ]
@@ -370,14 +371,13 @@ def describe(
         for distance, values in each.levels.items()
     ]  # fmt: skip
     pairs = [[name, f"{each.pairs[0]:.2f}", f"{each.pairs[1]:.3f}"] for name, each in found.items()]
-    shots = list(next(iter(found.values())).probes[datasets[0]])
     unseen = [level for level in levels if level != "seen"]
     features = ["network", "dataset", "sparsity", "within a class", "coding length", "first", "90 %"]
     return "\n\n".join(
         [
             f"```bash\n{experiment.command}\n```",
             f"![Accuracies with few images, singular values, and distances of levels]({picture})",
-            "**Probes.** Accuracy in %, mean ± std over draws, with 1, 5, 20 and all training images of each class; "
+            "**Probes.** Accuracy in %, mean ± std over draws, by training images of each class; "
             "the inverse penalties chosen with all; and the mean log odds of the accuracies with all:",
             markdown_table(["network", "dataset", *shots, "chosen C", "log odds"], probes, words=2),
             "**Features** of unit length, of the training images, and of the ImageNet sample, one photograph a class: "
@@ -387,7 +387,7 @@ def describe(
             f"**Levels.** {len(levels['seen'])} classes of the sample are seen, "
             f"{sum(len(levels[level]) for level in unseen)} are not. Similarities: {', '.join(spans)}. Distances of "
             "each level's photographs from those of the seen classes, last layer, and the lowest and highest of "
-            f"{SPLITS} random splits into levels of these sizes:",
+            "random splits into levels of these sizes:",
             markdown_table(["network", "distance", *unseen, "random"], rows, words=2),
             f"**Pairs of classes.** Spearman correlation over the pairs of {datasets[0]}'s classes between Lin "
             "similarity and NFD, and the share of one as low among 1000 permutations of the classes and the one found:",
