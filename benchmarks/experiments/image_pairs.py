@@ -26,7 +26,6 @@ from vdna_metrics import VDNA
 from vdna_metrics.analysis import select_sensitive
 from vdna_metrics.build import Reading
 from vdna_metrics.build.passes import ActivationBatch, run_pass
-from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.functional import bin_index
 from vdna_metrics.images import ImageSource, select_images
 from vdna_metrics.ranges import GivenRanges
@@ -133,11 +132,11 @@ def gallery_distances(
     """From each query to each image of the gallery, the mean over some neurons, ``[masks, queries, gallery]``."""
 
     def compute() -> dict[str, NDArray[np.float64]]:
-        queries = [np.concatenate(parts) for parts in zip(*_bins(network, attribute.queries, experiment), strict=True)]
+        queries = [np.concatenate(parts) for parts in zip(*_bins(experiment, network, attribute.queries), strict=True)]
         weights = masks.T / masks.sum(axis=1)
         found = [
             neuron_distances(queries, [layer[row : row + 1] for layer in batch]) @ weights
-            for batch in _bins(network, attribute.gallery, experiment)
+            for batch in _bins(experiment, network, attribute.gallery)
             for row in range(len(batch[0]))
         ]
         return {"distances": np.stack(found).transpose(2, 1, 0)}
@@ -150,14 +149,14 @@ def gallery_distances(
     return experiment.keep(f"{network.name}-pairs", settings, compute)["distances"]
 
 
-def _bins(network: Network, source: ImageSource, experiment: Experiment) -> list[list[NDArray[np.int16]]]:
+def _bins(experiment: Experiment, network: Network, source: ImageSource) -> list[list[NDArray[np.int16]]]:
     found: list[list[NDArray[np.int16]]] = []
 
     def see_(batch: ActivationBatch) -> None:
         found.append(sorted_bins(batch.activations, network.ranges))
 
-    extractor: FeatureExtractor = network.extractor
-    run_pass(source, extractor, extractor.layout, Reading(BATCH, device=experiment.device), {}, [], see_)
+    reading = Reading(BATCH, device=experiment.device)
+    run_pass(source, network.extractor, network.extractor.layout, reading, {}, [], see_)
     return found
 
 
@@ -262,18 +261,17 @@ def describe(experiment: Experiment, results: Sequence[Result], pictures: Mappin
             every.append([data, network, result.attribute.name, *map(_cell, result.precision), layers])
     first = results[0].attribute
     n = len(first.has)
-    k = min(NEAREST, n)
-    by_chance = np.sqrt(0.25 / k * (n - k) / (n - 1))
+    by_chance = np.sqrt(0.25 / NEAREST * (n - NEAREST) / (n - 1))
     listed = markdown_table(["images", "network", "attribute", *COLUMNS, "where the 25 lie"], every, words=3).replace(
         "\n", "\n    "
     )
     return "\n\n".join(
         [
             f"```bash\n{experiment.command}\n```",
-            f"Share of the {k} nearest of {n} images that have the query's attribute, by so many neurons. Half of the "
-            f"{n} has it, so chance is 0.50, with a deviation of {by_chance:.2f} between queries. Mean and standard "
-            f"deviation over attributes, of the mean of {len(first.queries)} queries each; *5 at random* is the mean "
-            f"of {RANDOM} draws:",
+            f"Share of the {NEAREST} nearest of {n} images that have the query's attribute, by so many neurons. Half "
+            f"of them have it, so chance is 0.50, with a deviation of {by_chance:.2f} between queries. Mean and "
+            f"standard deviation over attributes, of the mean of {len(first.queries)} queries each; *5 at random* is the "
+            f"mean of {RANDOM} draws:",
             markdown_table(["images", "network", *COLUMNS], rows, words=2),
             *(
                 f"![{data}: a query and the nearest by all neurons and by 5 chosen ones]({picture})"

@@ -162,7 +162,7 @@ def transfer(experiment: Experiment, domains: Domains) -> Scores:
 # ----------------------------------------------------------------------------------------------------------- distances
 def network_distances(experiment: Experiment, network: Network, domains: Domains) -> dict[tuple[str, str], Scores]:
     """By distance and layers, of each domain's training images from each one's test images, ``[train, test]``."""
-    n = 20 if experiment.quick else 250
+    n = 20 if experiment.quick else 200
     train, test = (
         {name: select_images(source, range(n)) for name, source in sources.items()}
         for sources in (domains.train, domains.test)

@@ -52,7 +52,7 @@ def test_distances_are_those_of_compare_images(image_pairs: ModuleType) -> None:
     extractor = create_extractor("vdna_tiny")
     images = open_images(pixels(4, 48, 48, 3))
     network = SimpleNamespace(extractor=extractor, ranges=find_ranges(extractor))
-    bins = image_pairs._bins(network, images, SimpleNamespace(device="cpu"))[0]
+    bins = image_pairs._bins(SimpleNamespace(device="cpu"), network, images)[0]
     found = image_pairs.neuron_distances([layer[:1] for layer in bins], bins)
     chosen = {"blocks.2": [3, 17], "blocks.4": [5]}
     rows = extractor.layout.rows_of(extractor.layout.select(neurons=chosen))
