@@ -270,8 +270,8 @@ def describe(experiment: Experiment, results: Sequence[Result], pictures: Mappin
             f"```bash\n{experiment.command}\n```",
             f"Share of the {NEAREST} nearest of {n} images that have the query's attribute, by so many neurons. Half "
             f"of them have it, so chance is 0.50, with a deviation of {by_chance:.2f} between queries. Mean and "
-            f"standard deviation over attributes, of the mean of {len(first.queries)} queries each; *5 at random* is the "
-            f"mean of {RANDOM} draws:",
+            f"standard deviation over attributes, of the mean of {len(first.queries)} queries each; *5 at random* is "
+            f"the mean of {RANDOM} draws:",
             markdown_table(["images", "network", *COLUMNS], rows, words=2),
             *(
                 f"![{data}: a query and the nearest by all neurons and by 5 chosen ones]({picture})"
