@@ -223,10 +223,10 @@ def main() -> None:
 
 
 def sheet(results: Sequence[Result], data: str, number: int = 5) -> Figure:
-    """The first query of some attributes, and what is nearest to it by all neurons and by 5 chosen ones."""
+    """The second query of some attributes, and what is nearest to it by all neurons and by 5 chosen ones."""
     of_data = [result for result in results if result.attribute.data == data and result.network == results[0].network]
     shown = [result for result in of_data if result.attribute.name in SHOWN[data]] or of_data
-    figure = Figure(figsize=(1.3 * (2 * number + 1) + 0.6, 1.62 * len(shown) + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.3 * (2 * number + 1) + 0.6, 1.5 * len(shown) + 0.3), layout="constrained")
     widths = [1, 0.15, *[1] * number, 0.15, *[1] * number]
     axes = figure.subplots(len(shown), len(widths), squeeze=False, width_ratios=widths)
     starts = {"all neurons": (2, COLUMNS.index("all")), "5 chosen neurons": (3 + number, COLUMNS.index("5 chosen"))}
@@ -235,17 +235,18 @@ def sheet(results: Sequence[Result], data: str, number: int = 5) -> Figure:
         for ax in row:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-        row[0].imshow(pixels(attribute.queries, 0, 128))
+        row[0].imshow(pixels(attribute.queries, 1, 128))
         row[0].set_xlabel(f"query: {attribute.name}", fontsize=9)
         for start, column in starts.values():
-            distances = result.distances[column, 0]
+            distances = result.distances[column, 1]
             for ax, place in zip(row[start:], np.argsort(distances, kind="stable")[:number], strict=False):
                 has = attribute.has[place]
                 ax.imshow(pixels(attribute.gallery, int(place), 128))
                 ax.set_xlabel(f"{'has it' if has else 'has not'}, {distances[place]:.1f}", fontsize=8)
                 ax.spines[:].set(visible=True, color=HAS if has else LACKS, linewidth=3)
     for name, (start, _) in starts.items():
-        axes[0][start].set_title(f"nearest by {name}, distance in bins", fontsize=10, loc="left")
+        title = axes[0][start].set_title(f"nearest by {name}, distance in bins", fontsize=10, loc="left")
+        title.set_in_layout(False)  # else it would widen the first image's column
     return figure
 
 
