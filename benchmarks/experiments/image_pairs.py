@@ -18,6 +18,7 @@ import torch
 from _common import BATCH, Experiment, Network, Progress, begin, markdown_table
 from _images import changed, draw, join, pixels
 from attribute_removal import CHANGES
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -227,27 +228,30 @@ def sheet(results: Sequence[Result], data: str, number: int = 5) -> Figure:
     of_data = [result for result in results if result.attribute.data == data and result.network == results[0].network]
     shown = [result for result in of_data if result.attribute.name in SHOWN[data]] or of_data
     figure = Figure(figsize=(1.3 * (2 * number + 1) + 0.6, 1.5 * len(shown) + 0.3), layout="constrained")
-    widths = [1, 0.15, *[1] * number, 0.15, *[1] * number]
-    axes = figure.subplots(len(shown), len(widths), squeeze=False, width_ratios=widths)
-    starts = {"all neurons": (2, COLUMNS.index("all")), "5 chosen neurons": (3 + number, COLUMNS.index("5 chosen"))}
-    for row, result in zip(axes, shown, strict=True):
-        attribute = result.attribute
-        for ax in row:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-        row[0].imshow(pixels(attribute.queries, 1, 128))
-        row[0].set_xlabel(f"query: {attribute.name}", fontsize=9)
-        for start, column in starts.values():
-            distances = result.distances[column, 1]
-            for ax, place in zip(row[start:], np.argsort(distances, kind="stable")[:number], strict=False):
+    parts = {"query": None, "nearest by all neurons, distance in bins": "all",
+             "nearest by 5 chosen neurons, distance in bins": "5 chosen"}  # fmt: skip
+    grids = figure.subfigures(1, len(parts), width_ratios=[1, number, number])
+    for grid, (title, column) in zip(grids, parts.items(), strict=True):
+        grid.suptitle(title, fontsize=10)
+        axes = grid.subplots(len(shown), 1 if column is None else number, squeeze=False)
+        for row, result in zip(axes, shown, strict=True):
+            attribute = result.attribute
+            if column is None:
+                _show(row[0], attribute.queries, 1, attribute.name, "white")
+                continue
+            distances = result.distances[COLUMNS.index(column), 1]
+            for ax, place in zip(row, np.argsort(distances, kind="stable"), strict=False):
                 has = attribute.has[place]
-                ax.imshow(pixels(attribute.gallery, int(place), 128))
-                ax.set_xlabel(f"{'has it' if has else 'has not'}, {distances[place]:.1f}", fontsize=8)
-                ax.spines[:].set(visible=True, color=HAS if has else LACKS, linewidth=3)
-    for name, (start, _) in starts.items():
-        title = axes[0][start].set_title(f"nearest by {name}, distance in bins", fontsize=10, loc="left")
-        title.set_in_layout(False)  # else it would widen the first image's column
+                caption = f"{'has it' if has else 'has not'}, {distances[place]:.1f}"
+                _show(ax, attribute.gallery, int(place), caption, HAS if has else LACKS)
     return figure
+
+
+def _show(ax: Axes, source: ImageSource, place: int, caption: str, colour: str) -> None:
+    ax.imshow(pixels(source, place, 128))
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(caption, fontsize=9)
+    ax.spines[:].set(color=colour, linewidth=3)
 
 
 def describe(experiment: Experiment, results: Sequence[Result], pictures: Mapping[str, str]) -> str:
