@@ -278,6 +278,8 @@ def describe(experiment: Experiment, results: Sequence[Result], pictures: Mappin
             f"standard deviation over attributes, of the mean of {len(first.queries)} queries each; *5 at random* is "
             f"the mean of {RANDOM} draws:",
             markdown_table(["images", "network", *COLUMNS], rows, words=2),
+            f"The second query of some attributes, through {results[0].network}; what has the attribute is framed in "
+            "green:",
             *(
                 f"![{data}: a query and the nearest by all neurons and by 5 chosen ones]({picture})"
                 for data, picture in pictures.items()
