@@ -248,11 +248,11 @@ def random_discrepancies(scores: Table, n: int, seed: int = 0) -> Scores:
 
 
 def rank_correlation(distances: Table, scores: Table) -> float:
-    """Spearman's correlation of nearness and score, the mean over test domains; 0 where scores have no order."""
+    """Spearman's correlation of nearness and score, the mean over test domains; 0 where all of either are equal."""
     found = []
     for test, row in distances.items():
         of_row = [scores[test][training] for training in row]
-        some = len(set(of_row)) > 1
+        some = min(len(set(of_row)), len(set(row.values()))) > 1
         found.append(stats.spearmanr([-value for value in row.values()], of_row).statistic if some else 0.0)
     return float(np.mean(found))
 

@@ -91,11 +91,12 @@ def test_seeds_are_ranked_by_the_next_one(transfer: ModuleType) -> None:
     assert found.discrepancy == pytest.approx([60 / 9, 60 / 9])
 
 
-def test_equal_scores_have_no_order(transfer: ModuleType) -> None:
-    """They count as correlation 0."""
+def test_equal_numbers_have_no_order(transfer: ModuleType) -> None:
+    """Equal scores, or distances, count as correlation 0."""
     distances = {"a": {"a": 0.0, "b": 1.0}, "b": {"a": 1.0, "b": 0.0}}
     scores = {"a": {"a": 9.0, "b": 5.0}, "b": {"a": 7.0, "b": 7.0}}
     assert transfer.rank_correlation(distances, scores) == pytest.approx(0.5)
+    assert transfer.rank_correlation(scores, distances) == pytest.approx(0.5)
 
 
 def test_domains_change_pixels_and_not_the_size(transfer: ModuleType) -> None:
