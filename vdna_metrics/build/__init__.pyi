@@ -9,5 +9,6 @@ from .partitions import (
 )
 from .passes import calibrate as calibrate
 from .reading import Reading as Reading
+from .regions import VOID as VOID, read_label_maps as read_label_maps, regions as regions
 from .sampling import UnpaddedSampler as UnpaddedSampler
 from .sets import BuiltSet as BuiltSet, build_set as build_set

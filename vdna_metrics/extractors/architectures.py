@@ -370,7 +370,7 @@ def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def seeded_state_dict(network: nn.Module, seed: int) -> dict[str, Tensor]:
+def seeded_state_dict(network: nn.Module, seed: int | Sequence[int]) -> dict[str, Tensor]:
     """Weights drawn from ``numpy.random.RandomState(seed)``, whose stream is frozen for ever.
 
     Convolutions and linear layers get Kaiming-uniform numbers, ``U(-sqrt(6/fan_in), sqrt(6/fan_in))``, in the order
