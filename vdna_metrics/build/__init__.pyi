@@ -2,6 +2,7 @@ from .dnas import build_dnas as build_dnas
 from .leading import led as led
 from .partitions import (
     Partition as Partition,
+    RegionPlaces as RegionPlaces,
     attributes as attributes,
     class_folders as class_folders,
     disjoint_groups as disjoint_groups,

@@ -27,7 +27,12 @@ VOID = 255
 
 
 def regions(
-    labels: Iterable[LabelMap], extractor: ExtractorLike, names: Sequence[str], *, layers: Sequence[str] | None = None
+    labels: Iterable[LabelMap],
+    extractor: ExtractorLike,
+    names: Sequence[str],
+    *,
+    layers: Sequence[str] | None = None,
+    cropped: bool = False,
 ) -> Partition[str]:
     """A part for each region that label maps tell of, of which `build_dnas` makes DNAs.
 
@@ -40,10 +45,12 @@ def regions(
 
     Args:
         labels: of each image, in the source's order, whole numbers ``[H, W]`` at any resolution; `VOID` and negative
-            ones are of no region. They are of the whole image and cropped as it is.
+            ones are of no region.
         extractor: through which the images are seen, or its name. It must have a size.
         names: of the regions 0, 1, ...
         layers: layers that DNAs are made of, by default all.
+        cropped: whether labels are of what the network sees, as those of `label_images`; else they are of whole images,
+            and are cropped as these are.
 
     Raises:
         ValueError: for labels without a name, a layer whose positions have no place, or an extractor without a size.
@@ -68,7 +75,7 @@ def regions(
     shares = []
     for index, each in enumerate(labels):
         with errors_of(f"label map {index}"):
-            seen = seen_labels(each, network, len(names))
+            seen = seen_labels(each, network, len(names), cropped=cropped)
         shares.append(np.bincount(seen[seen >= 0], minlength=len(names)) / seen.size)
         on_grid = {shape: majority_labels(seen, shape, len(names)) for shape in shapes}
         for layer, grid in grids.items():
@@ -98,7 +105,9 @@ def grids_of(extractor: FeatureExtractor, layers: Sequence[str] | None = None) -
     return extractor.grids_at(layers, prepare.size)
 
 
-def seen_labels(labels: LabelMap, extractor: FeatureExtractor, number: int) -> NDArray[np.int64]:
+def seen_labels(
+    labels: LabelMap, extractor: FeatureExtractor, number: int, *, cropped: bool = False
+) -> NDArray[np.int64]:
     """What the network sees of a label map, ``[H, W]`` with -1 for no region.
 
     Raises:
@@ -107,8 +116,10 @@ def seen_labels(labels: LabelMap, extractor: FeatureExtractor, number: int) -> N
     found = np.asarray(labels)
     if found.ndim != 2 or not np.issubdtype(found.dtype, np.integer) or not found.size:
         raise ValueError(f"expected whole numbers [H, W], got {found.dtype} {list(found.shape)}")
-    assert isinstance(extractor.preprocess, Preprocessing)
-    found = found[extractor.preprocess.seen_part(*found.shape)].astype(np.int64)
+    if not cropped:
+        assert isinstance(extractor.preprocess, Preprocessing)
+        found = found[extractor.preprocess.seen_part(*found.shape)]
+    found = found.astype(np.int64)
     known: NDArray[np.int64] = np.where((found < 0) | ((found == VOID) & (number <= VOID)), -1, found)
     if known.max() >= number:
         raise ValueError(f"expected labels 0 to {number - 1}, {VOID} for none, got {known.max()}; name all regions")
