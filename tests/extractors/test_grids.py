@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vdna_metrics import create_extractor
-from vdna_metrics.extractors.grids import PositionGrid, token_grid
+from vdna_metrics.extractors import PositionGrid
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,20 @@ def test_grids_of_another_size_are_told_apart() -> None:
     assert network.grids((21, 9))[""] == PositionGrid(10, 4)
 
 
-def test_tokens_that_make_no_grid_have_no_place() -> None:
-    """Tokens are patches only where their number has the image's shape."""
-    assert token_grid(77, (224, 224)) is None
-    assert token_grid(1, (224, 224)) is None
-    assert token_grid(201, (224, 224), 5) == PositionGrid(14, 14, 5)
-    assert token_grid(196, (224, 224), 5) == PositionGrid(14, 14, 0)
+class _Tokens(nn.Module):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3))[:, None].expand(-1, self.number, -1)
+
+
+@pytest.mark.parametrize(("number", "grid"), [(16, (4, 4, 0)), (17, (4, 4, 1)), (1, None), (7, None)])
+def test_tokens_that_make_no_grid_have_no_place(number: int, grid: tuple[int, int, int] | None) -> None:
+    """Tokens are patches, after a class token or without, only where their number has the image's shape."""
+    found = create_extractor(_Tokens(number), layers=[""], size=32).grids()
+    assert found == ({} if grid is None else {"": PositionGrid(*grid)})
 
 
 def test_other_positions_are_refused() -> None:

@@ -48,24 +48,3 @@ class PositionGrid:
             )
         maps: Tensor = activations[..., self.first :].unflatten(2, self.shape).transpose(0, 1)
         return maps
-
-
-def token_grid(tokens: int, size: tuple[int, int], first: int | None = None) -> PositionGrid | None:
-    """The grid of a transformer's patch tokens, which has the shape of the image; ``None`` where they make none.
-
-    Args:
-        tokens: number of tokens.
-        size: height and width of the network's input.
-        first: how many class and register tokens the network puts before the patches, one where it does not say.
-
-    Examples:
-        >>> token_grid(197, (224, 224)), token_grid(50, (112, 56), 0), token_grid(77, (224, 224))
-        (PositionGrid(rows=14, columns=14, first=1), PositionGrid(rows=10, columns=5, first=0), None)
-    """
-    height, width = size
-    for before in dict.fromkeys((1 if first is None else first, 0)):  # before a network adds its own, there are none
-        patches = tokens - before
-        rows = round((max(0, patches) * height / width) ** 0.5)
-        if rows and patches % rows == 0 and rows * width == patches // rows * height and patches > 1:
-            return PositionGrid(rows, patches // rows, before)
-    return None

@@ -25,7 +25,7 @@ from vdna_metrics.extractors.execution import (
     random_state,
     random_streams_kept,
 )
-from vdna_metrics.extractors.grids import PositionGrid, token_grid
+from vdna_metrics.extractors.grids import PositionGrid
 from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
 from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
 from vdna_metrics.extractors.preprocess import Preprocessing
@@ -34,6 +34,7 @@ from vdna_metrics.extractors.spec import ExtractorSpec, module_architecture
 from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
 from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.positions import position_grid
 from vdna_metrics.layout import NeuronLayout, near_names
 
 Activations = dict[str, Tensor]
@@ -264,8 +265,11 @@ class FeatureExtractor:
         return {layer: found[layer] for layer in self.layout if layer in wanted}
 
     def _grid(self, layer: str, output: Tensor, size: tuple[int, int]) -> PositionGrid | None:
-        if output.ndim == 3:
-            return token_grid(output.shape[1], size, getattr(self.network, "num_prefix_tokens", None))
+        if output.ndim == 3:  # after the class and register tokens that timm counts, or a class token, or before them
+            for first in (int(getattr(self.network, "num_prefix_tokens", 1)), 0):
+                if (grid := position_grid(output.shape[1], size, first=first)) is not None:
+                    return PositionGrid(*grid, first)
+            return None
         if output.ndim != 4:
             return None
         _, *shape = output.shape

@@ -52,7 +52,7 @@ from .neighbours import (
     precision_recall as precision_recall,
 )
 from .pixels import PIXEL_STATISTICS as PIXEL_STATISTICS, pixel_statistics as pixel_statistics
-from .positions import subsample_positions as subsample_positions
+from .positions import position_grid as position_grid, subsample_positions as subsample_positions
 from .regions import (
     intersection_over_union as intersection_over_union,
     majority_labels as majority_labels,
