@@ -111,7 +111,8 @@ class _Steps(nn.ModuleList):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for step in self:
-            x = step(x, embedding) if isinstance(step, _ResBlock) else step(x)
+            y: Tensor = step(x, embedding) if isinstance(step, _ResBlock) else step(x)
+            x = y
         return x
 
 
@@ -131,8 +132,8 @@ class _ResBlock(nn.Module):
         h = self.in_layers[2](self._resized(self.in_layers[:2](x)))
         scale, shift = self.emb_layers(embedding)[..., None, None].chunk(2, dim=1)
         h = self.out_layers[1:](self.out_layers[0](h) * (1 + scale) + shift)
-        skipped: Tensor = self.skip_connection(self._resized(x))
-        return skipped + h
+        changed: Tensor = self.skip_connection(self._resized(x)) + h
+        return changed
 
     def _resized(self, x: Tensor) -> Tensor:
         if not self.resize:
