@@ -19,7 +19,7 @@ from vdna_metrics.cli import app
 
 COMMANDS = (
     "agreement", "demo", "score", "leaderboard", "make", "compare", "merge", "calibrate", "coverage", "select",
-    "desensitise", "rank", "references", "extractors", "protocols",
+    "desensitise", "rank", "references", "regions", "extractors", "protocols",
 )  # fmt: skip
 REFERENCES = ("list", "show", "verify", "build", "import", "export", "publish", "normalise")
 

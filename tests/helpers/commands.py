@@ -27,7 +27,8 @@ from vdna_metrics.extractors.catalogue import CATALOGUE
 
 CHECKOUT = Path(__file__).parents[2]
 READING = (
-    "build", "calibrate", "compare", "coverage", "desensitise", "leaderboard", "make", "rank", "score", "select",
+    "build", "calibrate", "compare", "coverage", "desensitise", "leaderboard", "make", "rank", "regions", "score",
+    "select",
 )  # fmt: skip
 
 

@@ -64,6 +64,7 @@ from .matrices import (
     nearest as nearest,
     ranking_discrepancy as ranking_discrepancy,
 )
+from .pixels import extract_pixels as extract_pixels
 from .probes import Probe as Probe, linear_probe as linear_probe, log_odds as log_odds, transfer_score as transfer_score
 from .ranking import (
     ImageRanking as ImageRanking,
@@ -71,6 +72,7 @@ from .ranking import (
     RankedImage as RankedImage,
     rank_images as rank_images,
 )
+from .regions import RegionDistance as RegionDistance, RegionReport as RegionReport, compare_regions as compare_regions
 from .representations import (
     Representation as Representation,
     coding_length as coding_length,
@@ -80,6 +82,15 @@ from .representations import (
 )
 from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
 from .score_tables import ScoreColumn as ScoreColumn, read_scores as read_scores
+from .segmentation import (
+    PixelClusters as PixelClusters,
+    PixelLabeller as PixelLabeller,
+    PixelSegmenter as PixelSegmenter,
+    cluster_pixels as cluster_pixels,
+    label_disagreement as label_disagreement,
+    label_images as label_images,
+    train_segmenter as train_segmenter,
+)
 from .selection import select_sensitive as select_sensitive
 from .single_images import (
     Exemplar as Exemplar,

@@ -220,7 +220,7 @@ def _accuracy(
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise ImportError(
-            "a linear probe needs scikit-learn: pip install scikit-learn, or 'vdna_metrics[probes]'"
+            "a linear probe needs scikit-learn: pip install scikit-learn, or 'vdna_metrics[sklearn]'"
         ) from error
     with warnings.catch_warnings():
         if not final:  # what is not chosen need not converge

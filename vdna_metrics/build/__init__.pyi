@@ -2,6 +2,7 @@ from .dnas import build_dnas as build_dnas
 from .leading import led as led
 from .partitions import (
     Partition as Partition,
+    RegionPlaces as RegionPlaces,
     attributes as attributes,
     class_folders as class_folders,
     disjoint_groups as disjoint_groups,
@@ -10,5 +11,6 @@ from .partitions import (
 )
 from .passes import calibrate as calibrate
 from .reading import Reading as Reading
+from .regions import VOID as VOID, read_label_maps as read_label_maps, regions as regions
 from .sampling import UnpaddedSampler as UnpaddedSampler
 from .sets import BuiltSet as BuiltSet, build_set as build_set

@@ -263,6 +263,7 @@ def make_dnas(
     sizes = []
     for key, request in requests.items():
         partitions[key].check_images(known_as, n_images or 0)
+        partitions[key].check_layers(request.layout, request.max_positions)
         if partitions[key].clusters is not None and reading.shard != (0, 1) and not reading.all_ranks:
             raise ValueError(
                 f"{known_as}: a shard does not have whole clusters, which groups are made of: read all images in one "
@@ -296,11 +297,7 @@ def make_dnas(
             x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
             known = batch.hashes() if any(requests[key].kind == "features" for key in keys) else None
-            for place, rows in _parts_of(partitions[keys[0]], batch.indices):
-                chosen, hashes = x, known
-                if rows is not None:
-                    chosen = some_images(x, rows)
-                    hashes = None if hashes is None else hashes[rows]
+            for place, chosen, hashes in _seen_by(partitions[keys[0]], batch.indices, x, known):
                 for key in keys:
                     filled[key][place].fill_(chosen, hashes)
 
@@ -326,6 +323,23 @@ def make_dnas(
                 dnas[key][part] = VDNA(distribution.to("cpu"), fingerprint, provenance)
     kept = None if features is None else seen.rows(vectors)
     return MadeDNAs(dnas, seen.seen_names, tuple(seen.digests), tuple(seen.skipped), kept, found)
+
+
+def _seen_by(
+    partition: Partition[Any], indices: tuple[int, ...], activations: dict[str, Tensor], hashes: Tensor | None
+) -> Iterator[tuple[int, dict[str, Tensor], Tensor | None]]:
+    """Place of each state that sees something of a batch, what it sees, and the hashes of these images."""
+    for place, rows in _parts_of(partition, indices):
+        chosen, known = activations, hashes
+        if rows is not None:
+            chosen = some_images(activations, rows)
+            known = None if hashes is None else hashes[rows]
+        if partition.places is None:
+            yield place, chosen, known
+            continue
+        within = indices if rows is None else [indices[row] for row in rows.tolist()]
+        for row, one in enumerate(partition.places.chosen(chosen, within, place)):  # images differ in their positions
+            yield place, one, None if known is None else known[row : row + 1]
 
 
 def _parts_of(partition: Partition[Any], indices: tuple[int, ...]) -> Iterator[tuple[int, Tensor | None]]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vdna_metrics.build.reading import NumberedImages
 from vdna_metrics.distributions.parts import members
@@ -22,10 +24,44 @@ PartName = TypeVar("PartName", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
+class RegionPlaces:
+    """Which positions of images belong to which parts, where parts are regions of images.
+
+    Args:
+        positions: ``{layer: [images, positions]}``: of each position its part, as a place in the partition's; -1 where
+            there is none.
+        shares: ``[images, parts]``: of each image's pixels the share that each part has.
+    """
+
+    positions: Mapping[str, NDArray[np.int16]]
+    shares: NDArray[np.float64]
+
+    def chosen(self, activations: Mapping[str, Tensor], indices: Sequence[int], part: int) -> list[dict[str, Tensor]]:
+        """Of images what the neurons saw in one part, an image at a time.
+
+        Args:
+            activations: ``{layer: [neurons, images, positions]}``.
+            indices: places of the images in the source.
+            part: place of the part.
+
+        Returns:
+            ``{layer: [neurons, 1, positions of the part]}`` of each image.
+        """
+        found = []
+        for row, index in enumerate(indices):
+            one = {}
+            for layer, x in activations.items():
+                places = np.flatnonzero(self.positions[layer][index] == part)
+                one[layer] = x[:, row : row + 1].index_select(2, torch.from_numpy(places).to(x.device))
+            found.append(one)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Partition(Generic[PartName]):
     """Named parts of a set of images; an image may be in several, or in none.
 
-    Made by `disjoint_groups`, `class_folders`, `labelled`, `grouped_labels` and `attributes`.
+    Made by `disjoint_groups`, `class_folders`, `labelled`, `grouped_labels`, `attributes` and `regions`.
 
     Args:
         parts: the parts' names.
@@ -37,6 +73,7 @@ class Partition(Generic[PartName]):
             the pass keeps what it saw of all images and of the first parts, about half.
         clusters: int ``[images]``: which images depend on each other, none of them in two parts of a column; ``None``
             where each is independent.
+        places: which positions of the images the parts are; ``None`` where they are whole images.
     """
 
     parts: tuple[PartName, ...]
@@ -45,6 +82,7 @@ class Partition(Generic[PartName]):
     folders: bool = False
     complements: bool = False
     clusters: NDArray[np.int64] | None = None
+    places: RegionPlaces | None = None
 
     def __post_init__(self) -> None:
         if self.of_image.ndim != 2 or len(self.suffixes) != len(self.parts):
@@ -71,7 +109,9 @@ class Partition(Generic[PartName]):
         """Tells partitions apart."""
         images = hashlib.sha256(self.of_image.tobytes()).hexdigest()
         clusters = [] if self.clusters is None else [cluster_digest(self.clusters.tolist())]
-        return json_hash([list(map(str, self.parts)), self.complements, images, *clusters])
+        dealt = {} if self.places is None else self.places.positions
+        places = [[layer, hashlib.sha256(each.tobytes()).hexdigest()] for layer, each in dealt.items()]
+        return json_hash([list(map(str, self.parts)), self.complements, images, *clusters, *places])
 
     def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""
@@ -87,6 +127,17 @@ class Partition(Generic[PartName]):
         """What an image of a part is called there."""
         folder, _, rest = name.partition("/")
         return rest if self.folders and rest else folder if self.folders else name
+
+    def check_layers(self, layers: Iterable[str], max_positions: int | None) -> None:
+        """Raise ``ValueError`` for layers whose positions are not dealt to regions, and for some of the positions."""
+        if self.places is None:
+            return
+        missing = [layer for layer in layers if layer not in self.places.positions]
+        if missing:
+            known = ", ".join(self.places.positions)
+            raise ValueError(f"regions are of layers {known}, got {', '.join(missing)}; make them of these layers too")
+        if max_positions is not None:
+            raise ValueError(f"regions count all of their positions, got max_positions={max_positions}; leave it out")
 
     def check_images(self, name: str, n_images: int) -> None:
         """Raise ``ValueError`` for another number of images than the partition is of."""

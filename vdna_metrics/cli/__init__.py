@@ -39,6 +39,7 @@ _COMMANDS = {
     "protocols": ("protocols", "List the protocols of published numbers, or show one."),
     "rank": ("rank", "Rank single images by their distance from real ones."),
     "references": ("references", "Reference DNAs and activation ranges, by name."),
+    "regions": ("regions", "Compare sets of images region by region."),
     "score": ("score", "Score sets of generated images against real ones."),
     "select": ("selection", "Select the neurons that tell two DNAs apart."),
 }

@@ -1,4 +1,5 @@
 from .directions import Directions as Directions, GivenDirections as GivenDirections
+from .grids import PositionGrid as PositionGrid
 from .network import FeatureExtractor as FeatureExtractor, shared_forward as shared_forward
 from .precomputed import PrecomputedFeatures as PrecomputedFeatures
 from .preprocess import Preprocessing as Preprocessing

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vdna_metrics.extractors.execution import one_thread
+from vdna_metrics.extractors.guided_unet import GuidedUNet
 from vdna_metrics.functional.pixels import pixel_statistics
 from vdna_metrics.layout import near_names
 
@@ -61,7 +63,59 @@ class KLEncoder(nn.Module):
         return cast(Tensor, self.latent(mean))
 
 
-class UNetDecoder(nn.Module):
+class _NoisyDecoder(nn.Module, ABC):
+    """Decoder activations of a diffusion network on images with fixed noise; see `UNetDecoder`."""
+
+    noise: Tensor
+    steps: Tensor
+    unet: Any
+
+    def _prepare(
+        self, timesteps: Sequence[int], blocks: Sequence[int], number: int, size: tuple[int, int], noise_seed: int
+    ) -> None:
+        """Check what is asked for of a decoder of so many blocks, draw the noise, and make the submodules."""
+        unknown = [t for t in timesteps if not 0 <= t < len(_SIGNAL_POWER)]
+        if unknown:
+            raise ValueError(f"timesteps {unknown} do not exist: the schedule has 0 to {len(_SIGNAL_POWER) - 1}")
+        unknown = [block for block in blocks if not 0 <= block < number]
+        if unknown:
+            raise ValueError(f"blocks {unknown} do not exist: the decoder has 0 (deepest) to {number - 1}")
+        self.blocks = tuple(blocks)
+        self._signal_power = {timestep: float(_SIGNAL_POWER[timestep]) for timestep in timesteps}
+        noise = np.random.RandomState(noise_seed).standard_normal((3, *size))
+        # Not in the state dict: they are made from the arguments, and files of weights do not have them.
+        self.register_buffer("noise", torch.tensor(noise, dtype=torch.float32), persistent=False)
+        self.register_buffer("steps", torch.tensor(list(self._signal_power)), persistent=False)
+        for timestep in self._signal_power:
+            taps = nn.ModuleDict({str(block): nn.Identity() for block in blocks})
+            self.add_module(f"t{timestep}", nn.ModuleDict({"up": taps}))
+
+    def forward(self, images: Tensor) -> None:
+        """``[N, 3, H, W]`` in [-1, 1]; the submodules give the activations, ``[N, C, h, w]``.
+
+        Raises:
+            ValueError: for images of another size than the noise.
+        """
+        if images.shape[1:] != self.noise.shape:
+            raise ValueError(
+                f"images are {list(images.shape[1:])}, the noise is {list(self.noise.shape)}: "
+                "give the extractor's size and the config's sample_size or image_size alike"
+            )
+        last = max(self.blocks, default=-1)
+        for (timestep, power), step in zip(self._signal_power.items(), self.steps.split(1), strict=True):
+            noisy = power**0.5 * images + (1 - power) ** 0.5 * self.noise
+            taps = self.get_submodule(f"t{timestep}.up")
+            # What follows the last wanted block, the largest maps, need not be computed.
+            for block, x in zip(range(last + 1), self._decode(noisy, step), strict=False):
+                if block in self.blocks:
+                    taps.get_submodule(str(block))(x)
+
+    @abstractmethod
+    def _decode(self, x: Tensor, step: Tensor) -> Iterator[Tensor]:
+        """Outputs of the decoder's blocks, from block 0 on, each computed when it is asked for."""
+
+
+class UNetDecoder(_NoisyDecoder):
     r"""Decoder activations of diffusers' ``UNet2DModel`` on images with fixed noise, one forward a timestep.
 
     The input at timestep ``t`` is ``sqrt(a_t) images + sqrt(1 - a_t) noise``, ``a_t`` being the product of
@@ -90,61 +144,24 @@ class UNetDecoder(nn.Module):
     repository yandex-research/ddpm-segmentation.
     """
 
-    noise: Tensor
-    steps: Tensor
-
     def __init__(
         self, config: Mapping[str, Any], timesteps: Sequence[int], blocks: Sequence[int], noise_seed: int = 0
     ) -> None:
         super().__init__()
         self.unet = _of_diffusers("UNet2DModel", config)
-        self.blocks = tuple(blocks)
         self._blocks_per_level = len(self.unet.up_blocks[0].resnets)
-        self._check(timesteps)
-        self._signal_power = {timestep: float(_SIGNAL_POWER[timestep]) for timestep in timesteps}
-        size = self.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        noise = np.random.RandomState(noise_seed).standard_normal((3, height, width))
-        # Not in the state dict: they are made from the arguments, and files of weights do not have them.
-        self.register_buffer("noise", torch.tensor(noise, dtype=torch.float32), persistent=False)
-        self.register_buffer("steps", torch.tensor(list(self._signal_power)), persistent=False)
-        for timestep in self._signal_power:
-            taps = nn.ModuleDict({str(block): nn.Identity() for block in blocks})
-            self.add_module(f"t{timestep}", nn.ModuleDict({"up": taps}))
-
-    def _check(self, timesteps: Sequence[int]) -> None:
-        unknown = [t for t in timesteps if not 0 <= t < len(_SIGNAL_POWER)]
-        if unknown:
-            raise ValueError(f"timesteps {unknown} do not exist: the schedule has 0 to {len(_SIGNAL_POWER) - 1}")
-        number = len(self.unet.up_blocks) * self._blocks_per_level
-        unknown = [block for block in self.blocks if not 0 <= block < number]
-        if unknown:
-            raise ValueError(f"blocks {unknown} do not exist: the decoder has 0 (deepest) to {number - 1}")
         for name, known in _KNOWN_SETTINGS.items():
             found = self.unet.config.get(name, known[0])
             if not set(found if isinstance(found, list | tuple) else [found]) <= set(known):
                 raise ValueError(f"{name} of the U-Net's config is {found}, known are {', '.join(map(str, known))}")
-        if self.unet.config.sample_size is None:
+        if (size := self.unet.config.sample_size) is None:
             raise ValueError("the config has no sample_size, the size of images that the noise is drawn for")
+        height, width = (size, size) if isinstance(size, int) else size
+        number = len(self.unet.up_blocks) * self._blocks_per_level
+        self._prepare(timesteps, blocks, number, (height, width), noise_seed)
 
-    def forward(self, images: Tensor) -> None:
-        """``[N, 3, H, W]`` in [-1, 1]; the submodules give the activations, ``[N, C, h, w]``.
-
-        Raises:
-            ValueError: for images of another size than the noise.
-        """
-        if images.shape[1:] != self.noise.shape:
-            raise ValueError(
-                f"images are {list(images.shape[1:])}, the noise is {list(self.noise.shape)}: "
-                "give the extractor's size and the config's sample_size alike"
-            )
-        for (timestep, power), step in zip(self._signal_power.items(), self.steps.split(1), strict=True):
-            noisy = power**0.5 * images + (1 - power) ** 0.5 * self.noise
-            self._decode(noisy, step, self.get_submodule(f"t{timestep}.up"))
-
-    def _decode(self, x: Tensor, step: Tensor, taps: nn.Module) -> None:
-        # Not through the U-Net's own forward: what follows the last wanted block, the largest maps, need not be
-        # computed, and hooks that are set inside a forward cannot be compiled.
+    def _decode(self, x: Tensor, step: Tensor) -> Iterator[Tensor]:
+        # Not through the U-Net's own forward: hooks that are set inside a forward cannot be compiled.
         unet = self.unet
         embedding = unet.time_embedding(unet.time_proj(step).to(x.dtype))
         x = unet.conv_in(x)
@@ -153,15 +170,41 @@ class UNetDecoder(nn.Module):
             x, outputs = level(x, embedding)
             skipped += outputs
         x = unet.mid_block(x, embedding)
-        for block in range(max(self.blocks, default=-1) + 1):
-            level, place = unet.up_blocks[block // self._blocks_per_level], block % self._blocks_per_level
-            x = level.resnets[place](torch.cat([x, skipped.pop()], dim=1), embedding)
-            if hasattr(level, "attentions"):
-                x = level.attentions[place](x)
-            if place == self._blocks_per_level - 1 and level.upsamplers is not None:
-                x = level.upsamplers[0](x)
-            if block in self.blocks:
-                taps.get_submodule(str(block))(x)
+        for level in unet.up_blocks:
+            for place, block in enumerate(level.resnets):
+                x = block(torch.cat([x, skipped.pop()], dim=1), embedding)
+                if hasattr(level, "attentions"):
+                    x = level.attentions[place](x)
+                if place == self._blocks_per_level - 1 and level.upsamplers is not None:
+                    x = level.upsamplers[0](x)
+                yield x
+
+
+class GuidedUNetDecoder(_NoisyDecoder):
+    """`UNetDecoder` of guided diffusion's U-Net, which is the source's own; see `GuidedUNet`.
+
+    Args:
+        config: arguments of `GuidedUNet`; empty for the published networks of LSUN.
+        timesteps: as in `UNetDecoder`, and so are the others.
+        blocks: likewise; ``output_blocks`` by their numbers.
+        noise_seed: likewise.
+
+    Raises:
+        ValueError: for a timestep or block that does not exist.
+
+    Source: as `UNetDecoder`.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], timesteps: Sequence[int], blocks: Sequence[int], noise_seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.unet = GuidedUNet(**config)
+        size = self.unet.image_size
+        self._prepare(timesteps, blocks, len(self.unet.output_blocks), (size, size), noise_seed)
+
+    def _decode(self, x: Tensor, step: Tensor) -> Iterator[Tensor]:
+        yield from self.unet.decode(x, step)
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -171,7 +214,7 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], network: nn.Module) -
         >>> list(checkpoint_filter_fn({"mid_block.attentions.0.proj_attn.bias": torch.zeros(1)}, nn.Identity()))
         ['mid_block.attentions.0.to_out.0.bias']
     """
-    prefix = "unet." if isinstance(network, UNetDecoder) else ""
+    prefix = "unet." if isinstance(network, _NoisyDecoder) else ""
     old = re.compile(rf"(?<=\.attentions\.)(\d+)\.({'|'.join(_OLD_ATTENTION_NAMES)})(?=\.)")
     return {
         prefix + old.sub(lambda found: f"{found[1]}.{_OLD_ATTENTION_NAMES[found[2]]}", name): tensor
@@ -315,6 +358,7 @@ class PixelStatistics(nn.Module):
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "dinov2": dinov2,
     "fid_inception": fid_inception,
+    "guided_unet_decoder": GuidedUNetDecoder,
     "kl_encoder": KLEncoder,
     "pixel_statistics": PixelStatistics,
     "short_mobilenetv2": short_mobilenetv2,
@@ -370,7 +414,7 @@ def build_architecture(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def seeded_state_dict(network: nn.Module, seed: int) -> dict[str, Tensor]:
+def seeded_state_dict(network: nn.Module, seed: int | Sequence[int]) -> dict[str, Tensor]:
     """Weights drawn from ``numpy.random.RandomState(seed)``, whose stream is frozen for ever.
 
     Convolutions and linear layers get Kaiming-uniform numbers, ``U(-sqrt(6/fan_in), sqrt(6/fan_in))``, in the order

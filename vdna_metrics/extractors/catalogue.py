@@ -446,6 +446,21 @@ _DIFFUSION = (
         "(2022); fixed noise at timesteps 50, 150 and 250; for google/ddpm-ema-church-256 and its like replace the "
         "weights; needs diffusers",
     ),
+    ExtractorSpec(
+        name="guided_lsun_bedroom",
+        architecture="guided_unet_decoder",
+        architecture_kwargs={"config": {}, "timesteps": [50, 150, 250], "blocks": [5, 6, 7, 8, 12], "noise_seed": 0},
+        layers=[f"t{timestep}.up.{block}" for timestep in (50, 150, 250) for block in (5, 6, 7, 8, 12)],
+        size=256,
+        mean=0.5,
+        std=0.5,
+        weights="https://openaipublic.blob.core.windows.net/diffusion/jul-2021/lsun_bedroom.pt",
+        neurons=8_448,
+        licence="MIT",
+        note="decoder of the guided-diffusion U-Net trained on LSUN bedrooms (Dhariwal and Nichol, 2021), read as by "
+        "Baranchuk et al. (2022); fixed noise at timesteps 50, 150 and 250; for lsun_cat.pt, lsun_horse.pt and their "
+        "ffhq.pt replace the weights; the published file was not loaded here, its layout is tested by seeded weights",
+    ),
 )
 
 _SPECS = (*_EMBEDDED, *_SEEDED, *_PIXELS, *_VDNA, *_FID, *_SFID, *_HRNET, *_DIFFUSION, *_DINOV2, *_DINOV3, *_SUCCESSORS)

@@ -25,6 +25,7 @@ from vdna_metrics.extractors.execution import (
     random_state,
     random_streams_kept,
 )
+from vdna_metrics.extractors.grids import PositionGrid
 from vdna_metrics.extractors.layer_paths import keep_part, part_of, split_path
 from vdna_metrics.extractors.precomputed import FeaturesLike, PrecomputedFeatures
 from vdna_metrics.extractors.preprocess import Preprocessing
@@ -33,6 +34,7 @@ from vdna_metrics.extractors.spec import ExtractorSpec, module_architecture
 from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
 from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.positions import position_grid
 from vdna_metrics.layout import NeuronLayout, near_names
 
 Activations = dict[str, Tensor]
@@ -180,6 +182,7 @@ class FeatureExtractor:
         self._kept: _SeenBatch | None = None
         self._overwritten: frozenset[str] = frozenset()
         self._compiled: dict[tuple[str, ...], CompiledForward] = {}
+        self._grids: dict[tuple[int, int], dict[str, PositionGrid]] = {}
         self.probe_images = probe
         with self.locked():
             if spec.channels_last:
@@ -218,6 +221,60 @@ class FeatureExtractor:
             if found != self._identity.weights:
                 self._identity, self._kept = replace(self._identity, weights=found, response=None), None
             return found
+
+    def grids(self, size: tuple[int, int] | None = None) -> dict[str, PositionGrid]:
+        """Where the positions of each layer lie; layers whose activations have no place are not there.
+
+        Maps have their own grid, and so have tokens, as patches of the image in their order. A vector has no place, nor
+        has a map of one position. Found out once a size, by a forward of one image.
+
+        Args:
+            size: height and width of the network's input; by default those of the spec, else of the probe.
+        """
+        if not isinstance(self.probe_images, Tensor) or self.probe_images.ndim != 4:
+            return {}
+        size = size or self.spec.preprocess.size or (self.probe_images.shape[2], self.probe_images.shape[3])
+        with self.locked():
+            if size not in self._grids:
+                first = next(itertools.chain(self.network.parameters(), self.network.buffers()), self.probe_images)
+                probe = self.probe_images.new_zeros(1, self.probe_images.shape[1], *size, device=first.device)
+                found: dict[str, PositionGrid | None] = {}
+
+                def note(layer: str, output: Tensor) -> Tensor:
+                    found[layer] = self._grid(layer, output, size)
+                    return output
+
+                with random_streams_kept(), torch.inference_mode():
+                    self._observe(probe, list(self._places), note, precision="fp32")
+                self._grids[size] = {layer: grid for layer in self._places if (grid := found[layer]) is not None}
+            return dict(self._grids[size])
+
+    def grids_at(self, layers: Sequence[str] | None, size: tuple[int, int] | None = None) -> dict[str, PositionGrid]:
+        """`grids` of some layers, by default of all, which must have them.
+
+        Raises:
+            ValueError: for an unknown layer, or one whose activations have no place; it is named.
+        """
+        found, wanted = self.grids(size), list(self.layout if layers is None else layers)
+        self.layout.check_layers(wanted, what="layers")
+        if without := [layer for layer in wanted if layer not in found]:
+            raise ValueError(
+                f"layers {', '.join(without)} of {self.name!r} have no positions in the image; "
+                + (f"choose from {', '.join(found)}" if found else "no layer of it has")
+            )
+        return {layer: found[layer] for layer in self.layout if layer in wanted}
+
+    def _grid(self, layer: str, output: Tensor, size: tuple[int, int]) -> PositionGrid | None:
+        if output.ndim == 3:  # after the class and register tokens that timm counts, or a class token, or before them
+            for first in (int(getattr(self.network, "num_prefix_tokens", 1)), 0):
+                if (grid := position_grid(output.shape[1], size, first=first)) is not None:
+                    return PositionGrid(*grid, first)
+            return None
+        if output.ndim != 4:
+            return None
+        _, *shape = output.shape
+        rows, columns = shape[:2] if self._channels_last(layer) else shape[1:]
+        return PositionGrid(rows, columns) if rows * columns > 1 else None
 
     @property
     def name(self) -> str:
@@ -519,6 +576,10 @@ class FeatureExtractor:
     def _module(self, layer: str) -> nn.Module:
         return self.network.get_submodule(self._places[layer][0])
 
+    def _channels_last(self, layer: str) -> bool:
+        """Whether a layer gives ``[N, H, W, C]``."""
+        return self._nhwc and not isinstance(self._module(layer), nn.Conv2d)
+
     def _to_neurons(self, layer: str, output: Tensor, images: int) -> Tensor:
         if not output.is_floating_point():
             raise ValueError(f"layer {layer!r} gives {output.dtype}, activations must be floating point")
@@ -533,8 +594,7 @@ class FeatureExtractor:
             return output.t().unsqueeze(-1)
         if output.ndim == 3:  # [images, tokens, neurons]
             return output.permute(2, 0, 1)
-        convolution = isinstance(self._module(layer), nn.Conv2d)
-        if output.ndim == 4 and self._nhwc and not convolution:
+        if output.ndim == 4 and self._channels_last(layer):
             return output.permute(3, 0, 1, 2).flatten(2)
         if output.ndim == 4:
             return output.permute(1, 0, 2, 3).flatten(2)

@@ -118,6 +118,24 @@ class Preprocessing:
             return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
         return _bilinear_from_origin(_bilinear_from_origin(x, size[1], dim=-1), size[0], dim=-2)
 
+    def seen_part(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of an image that the network sees, to the nearest pixel: what a crop leaves of it.
+
+        Examples:
+            >>> Preprocessing(size=(32, 32), crop="short_side_center").seen_part(64, 100)
+            (slice(0, 64, None), slice(18, 82, None))
+        """
+        if self.size is None or self.crop == "none":
+            return slice(0, height), slice(0, width)
+        scale = 1.0 if self.crop == "center" else max(self.size[0] / height, self.size[1] / width)
+        wanted = (min(height, width),) * 2 if self.crop == "center" else self.size
+        sides = (min(whole, round(side / scale)) for whole, side in zip((height, width), wanted, strict=True))
+        rows, columns = (
+            slice((whole - side) // 2, (whole - side) // 2 + side)
+            for whole, side in zip((height, width), sides, strict=True)
+        )
+        return rows, columns
+
     def normalise(self, resized: Tensor) -> Tensor:
         """``[N, 3, H, W]`` float32 in [0, 255] -> network input."""
         if self.mode == "none":

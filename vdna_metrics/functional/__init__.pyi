@@ -52,7 +52,13 @@ from .neighbours import (
     precision_recall as precision_recall,
 )
 from .pixels import PIXEL_STATISTICS as PIXEL_STATISTICS, pixel_statistics as pixel_statistics
-from .positions import subsample_positions as subsample_positions
+from .positions import position_grid as position_grid, subsample_positions as subsample_positions
+from .regions import (
+    intersection_over_union as intersection_over_union,
+    majority_labels as majority_labels,
+    pixels_at as pixels_at,
+    project_pixels as project_pixels,
+)
 from .sliced import (
     histogram_wasserstein2 as histogram_wasserstein2,
     monge_inception_distance as monge_inception_distance,

@@ -1,5 +1,6 @@
-"""Some of an image's positions instead of all, always the same ones."""
+"""An image's positions: some instead of all, always the same ones, and where they lie."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +45,35 @@ def subsample_positions(activations: Tensor, max_positions: int | None) -> Tenso
     else:
         chosen = ordered.index_select(axis, _on_device(kept, activations.device))
     return chosen.permute([in_memory.index(place) for place in range(3)])
+
+
+def position_grid(positions: int, size: tuple[int, int], *, first: int = 0) -> tuple[int, int] | None:
+    """Rows and columns of a layer's positions, which have the proportions of the image.
+
+    Of all rows and columns whose product is the number of positions, those nearest to the image's proportions. They
+    have to be what one stride in both directions would give, to within one half: maps of convolutions and patches are.
+
+    Args:
+        positions: how many a layer has for an image.
+        size: height and width of the image, as the network saw it.
+        first: how many come first that have no place, as class and register tokens.
+
+    Returns:
+        Rows and columns, row by row as in the layer's output; ``None`` where one or no position has a place, or they
+        have no such grid.
+
+    Examples:
+        >>> position_grid(197, (224, 224), first=1), position_grid(20 * 30, (321, 481)), position_grid(7, (224, 224))
+        ((14, 14), (20, 30), None)
+    """
+    number, (height, width) = positions - first, size
+    if number < 2:
+        return None
+    ideal = math.sqrt(number * height / width)
+    rows = min((row for row in range(1, number + 1) if number % row == 0), key=lambda row: abs(math.log(row / ideal)))
+    columns = number // rows
+    fits = rows == columns if height == width else max(abs(rows - ideal), abs(columns - number / ideal)) <= 0.5
+    return (rows, columns) if fits else None
 
 
 def check_max_positions(max_positions: int | None) -> None:

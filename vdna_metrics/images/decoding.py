@@ -150,6 +150,27 @@ def _decoded(data: bytes) -> DecodedImage:
         raise ValueError(f"cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
+def decode_labels(data: bytes) -> NDArray[np.integer]:
+    """Decode a label map, ``[H, W]``: the numbers of a PNG of one channel, or of a palette's places.
+
+    Raises:
+        ValueError: not a PNG, damaged, or of several channels.
+
+    Examples:
+        >>> import io
+        >>> Image.fromarray(np.array([[0, 7]], np.uint8)).save(file := io.BytesIO(), "PNG")
+        >>> decode_labels(file.getvalue())
+        array([[0, 7]], dtype=uint8)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        decode_bytes(data)  # what is wrong with a PNG is wrong with one of labels
+        image = _open_pillow(data)
+        if image.format != "PNG" or image.mode not in ("1", "L", "P", "I", "I;16"):
+            raise ValueError(f"expected a PNG whose one channel is the labels, got a {image.format} of {image.mode}")
+        return np.asarray(image.convert("L") if image.mode == "1" else image) // (255 if image.mode == "1" else 1)
+
+
 def _open_pillow(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 

@@ -18,6 +18,7 @@ from .plots import (
     neuron_histograms as neuron_histograms,
     plot_coverage as plot_coverage,
 )
+from .region_plots import plot_regions as plot_regions
 from .score_plots import plot_agreements as plot_agreements, plot_rank_agreement as plot_rank_agreement
 from .summary import summarise as summarise
 from .tables import (

@@ -1,0 +1,95 @@
+"""`vdna-metrics regions`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import put_small_networks, run, run_json, small_images, write_folder
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put_small_networks(monkeypatch)
+    real = small_images(10, 0)
+    darker = real.copy()
+    darker[:, 10:] //= 3
+    for name, images in (("real", real), ("fake", darker), ("same", real)):
+        write_folder(tmp_path / name, images)
+    for name, cut in (("maps", 10), ("less", 16)):
+        (tmp_path / name).mkdir()
+        labels = np.zeros((20, 20), np.uint8)
+        labels[cut:] = 1
+        for i in range(10):
+            Image.fromarray(labels).save(tmp_path / name / f"{i:03}.png")
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(4):
+        (few / f"{i:03}.png").write_bytes((tmp_path / "maps" / f"{i:03}.png").read_bytes())
+
+
+def test_a_table_finds_the_region(tmp_path: Path) -> None:
+    """The half that is darker comes first, with its share of the pixels and its number of images; a picture is made."""
+    asked = ("regions", "real", "fake", "--masks", "maps", "--extractor", "tiny", "--names", "sky,ground")
+    shown = run(*asked, "-o", "regions.png")
+    rows = [line.split() for line in shown.stdout.splitlines() if line.startswith(("sky", "ground"))]
+    assert [row[:5] for row in rows] == [["ground", "50.0", "50.0", "10", "10"], ["sky", "50.0", "50.0", "10", "10"]]
+    assert float(rows[0][5]) > 5 * float(rows[1][5])
+    assert "wrote regions.png" in shown.stdout
+    with Image.open("regions.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_sets_may_have_label_maps_of_their_own() -> None:
+    """A folder for each set, the reference's first; regions without names are numbers; the same images are at 0."""
+    asked = ("regions", "real", "same", "fake", "--masks", "maps", "--masks", "maps", "--masks", "less")
+    found = run_json(*asked, "--extractor", "tiny", "--distance", "nfd")
+    same, fake = found["results"]
+    assert [each["distance"] for each in same["regions"]] == [0, 0]
+    shares = {each["region"]: each["share"] for each in fake["regions"]}
+    assert shares == {"0": pytest.approx(0.8), "1": pytest.approx(0.2)}
+    assert fake["distance"] == "nfd"
+
+
+def test_clusters_of_the_reference_label_all() -> None:
+    """Without label maps regions are clusters of the reference's pixels, alike in all sets."""
+    (found,) = run_json("regions", "real", "same", "--clusters", 3, "--extractor", "tiny")["results"]
+    assert sorted(each["region"] for each in found["regions"]) == ["cluster 0", "cluster 1", "cluster 2"]
+    for each in found["regions"]:
+        assert each["share"] == each["share_reference"]
+        assert not each["distance"]
+
+
+def test_a_few_label_maps_teach_a_segmenter() -> None:
+    """Label maps of some images of the reference label all images."""
+    asked = ("regions", "real", "same", "--examples", "few", "--names", "sky,ground", "--extractor", "tiny")
+    (found,) = run_json(*asked, "--label-layers", "first")["results"]
+    assert {each["region"] for each in found["regions"]} == {"sky", "ground"}
+    assert sum(each["share"] for each in found["regions"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give one of --masks, --examples and --clusters, got none"),
+        (("--masks", "maps", "--clusters", "2"), "got --masks and --clusters"),
+        (("--examples", "few"), "--examples needs --names"),
+        (("--clusters", "3", "--names", "a,b"), "--clusters 3 and 2 --names"),
+        (("--masks", "maps") * 3, "give --masks once, or once for each of 2 sets, got 3"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: tuple[str, ...], message: str) -> None:
+    """What is asked for twice, or not at all, is an error before anything is read."""
+    assert message in " ".join(run("regions", "real", "fake", *options, exit_code=2).stderr.split())
+
+
+def test_missing_label_maps_are_named() -> None:
+    """An image without a label map is an error that names the file that is not there."""
+    Path("maps/004.png").unlink()
+    told = run("regions", "real", "fake", "--masks", "maps", "--extractor", "tiny", exit_code=1)
+    assert "004.png has no label map, there is no file maps/004.png" in told.stderr
+    told = run("regions", "real", "fake", "--examples", "real/no", "--names", "a,b", "--extractor", "tiny", exit_code=1)
+    assert "real/no has no label map of an image of real, as real/no/000.png" in told.stderr
