@@ -33,6 +33,7 @@ from vdna_metrics.extractors.spec import ExtractorSpec, module_architecture
 from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
 from vdna_metrics.functional.moments import to_float64
+from vdna_metrics.functional.positions import position_grid
 from vdna_metrics.layout import NeuronLayout, near_names
 
 Activations = dict[str, Tensor]
@@ -232,6 +233,22 @@ class FeatureExtractor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureExtractor:
         return self
+
+    def grid(self, positions: int, size: tuple[int, int]) -> tuple[int, tuple[int, int]] | None:
+        """Where a layer's positions lie in an image.
+
+        Args:
+            positions: how many the layer has for an image.
+            size: height and width of the image at the network's size.
+
+        Returns:
+            How many come first that have no place, and rows and columns of the others; ``None`` where they have none.
+            Tokens come after the class and register tokens that timm's networks count, of others after a class token.
+        """
+        for first in (0, int(getattr(self.network, "num_prefix_tokens", 1))):
+            if (grid := position_grid(positions, size, first=first)) is not None:
+                return first, grid
+        return None
 
     def lease(self, layers: Sequence[str]) -> Lease:
         """Announce a reader of some layers; without any lease all layers are read."""

@@ -1,5 +1,6 @@
-"""Some of an image's positions instead of all, always the same ones."""
+"""An image's positions: some instead of all, always the same ones, and where they lie."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +45,61 @@ def subsample_positions(activations: Tensor, max_positions: int | None) -> Tenso
     else:
         chosen = ordered.index_select(axis, _on_device(kept, activations.device))
     return chosen.permute([in_memory.index(place) for place in range(3)])
+
+
+def position_grid(positions: int, size: tuple[int, int], *, first: int = 0) -> tuple[int, int] | None:
+    """Rows and columns of a layer's positions, which have the proportions of the image.
+
+    Of all rows and columns whose product is the number of positions, those nearest to the image's proportions. They
+    have to be what one stride in both directions would give, to within one half: maps of convolutions and patches are.
+
+    Args:
+        positions: how many a layer has for an image.
+        size: height and width of the image, as the network saw it.
+        first: how many come first that have no place, as class and register tokens.
+
+    Returns:
+        Rows and columns, row by row as in the layer's output; ``None`` where one or no position has a place, or they
+        have no such grid.
+
+    Examples:
+        >>> position_grid(197, (224, 224), first=1), position_grid(20 * 30, (321, 481)), position_grid(7, (224, 224))
+        ((14, 14), (20, 30), None)
+    """
+    number, (height, width) = positions - first, size
+    if number < 2:
+        return None
+    ideal = math.sqrt(number * height / width)
+    rows = min((row for row in range(1, number + 1) if number % row == 0), key=lambda row: abs(math.log(row / ideal)))
+    columns = number // rows
+    fits = rows == columns if height == width else max(abs(rows - ideal), abs(columns - number / ideal)) <= 0.5
+    return (rows, columns) if fits else None
+
+
+def spread_over(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps to another size, each pixel the mean of what it covers: the mean of a map stays what it is.
+
+    Args:
+        maps: `[maps, rows, columns]`, floating.
+        size: height and width.
+
+    Returns:
+        `[maps, height, width]`.
+
+    Examples:
+        >>> spread_over(torch.tensor([[[0.0, 3.0]]]), (1, 3))
+        tensor([[[0.0000, 1.5000, 3.0000]]])
+    """
+    down, across = (_covered(*ends, maps) for ends in zip(size, maps.shape[1:], strict=True))
+    return down @ maps @ across.T
+
+
+def _covered(pixels: int, cells: int, like: Tensor) -> Tensor:
+    """What share of each of the pixels each of the cells covers, ``[pixels, cells]``."""
+    pixel, cell = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (pixels, cells))
+    left = torch.maximum(pixel[:, None] * cells, cell * pixels)
+    right = torch.minimum((pixel[:, None] + 1) * cells, (cell + 1) * pixels)
+    return (right - left).clamp_(min=0).div_(cells)
 
 
 def check_max_positions(max_positions: int | None) -> None:
