@@ -34,7 +34,9 @@ def image_emd_from(reference: Histogram, *, unit: EMDUnit) -> OfImages:
             if layer in layout:
                 distances = image_emd(x, shares[layer], low[layer], high[layer])
                 if reference.given == "auto":
-                    distances += _beyond(x, low[layer], high[layer]).mean(dim=2).T.to(distances) / widths[layer].to(distances)
+                    distances += _beyond(x, low[layer], high[layer]).mean(dim=2).T.to(distances) / widths[layer].to(
+                        distances
+                    )
                 found[layer] = distances.mul_(scale[layer].to(distances.device))
         return found
 

@@ -201,7 +201,9 @@ def _emd_of_few(index: Tensor, expected: Tensor) -> Tensor:
     return found.add_(below[:, -1:] - positions * bins).clamp_(min=0)
 
 
-def image_emd_by_position(activations: Tensor, cumulative: Tensor, low: Tensor, high: Tensor, weights: Tensor) -> Tensor:
+def image_emd_by_position(
+    activations: Tensor, cumulative: Tensor, low: Tensor, high: Tensor, weights: Tensor
+) -> Tensor:
     """What each position of an image adds to the image's weighted earth mover's distances, in bins.
 
     With `G_k = (1/P) Σ_p [bin_p ≤ k]` of an image's P positions and `s_k = sign(G_k − F_k)`, a neuron's distance
@@ -312,6 +314,8 @@ def _counts_of_rows(index: Tensor, bins: int) -> Tensor:
     offsets = torch.arange(0, size, bins, dtype=torch.int32, device=index.device).view(*rows, 1)
     place = (index + offsets).flatten()
     one = torch.ones((), dtype=torch.int32, device=index.device)
-    return torch.zeros(size, dtype=torch.int32, device=index.device).index_add_(
-        0, place, one.expand(len(place))
-    ).view(*rows, bins)
+    return (
+        torch.zeros(size, dtype=torch.int32, device=index.device)
+        .index_add_(0, place, one.expand(len(place)))
+        .view(*rows, bins)
+    )

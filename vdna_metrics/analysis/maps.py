@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -69,6 +69,11 @@ class DifferenceMaps:
     layers: tuple[str, ...]
     left_out: tuple[str, ...]
     maps: tuple[DifferenceMap, ...]
+
+    def of(self, indices: Sequence[int]) -> DifferenceMaps:
+        """Those of some images, in this order and each once; of images without one there is none."""
+        by_index = {each.index: each for each in self.maps}
+        return replace(self, maps=tuple(by_index[index] for index in dict.fromkeys(indices) if index in by_index))
 
 
 def difference_maps(
@@ -186,17 +191,17 @@ class DifferenceMapper:
     ) -> DifferenceMaps:
         maps, placed = [], dict.fromkeys(self._layout, True)
         for index, activations in seen:
-            height, width = size = tuple(pictures[index].shape[1:])
+            _, height, width = pictures[index].shape
             values, elsewhere = torch.zeros(height, width, dtype=torch.float64), 0.0
             for layer, (added,) in self._by_position(activations).items():
                 positions, added = len(added), added.cpu()
-                where = self._network.grid(positions, size)
+                where = self._network.grid(positions, (height, width))
                 first, grid = where or (positions, (0, 0))
                 placed[layer] = where is not None
                 elsewhere += float(added[:first].sum()) / positions
                 if where is not None:
                     share = (positions - first) / positions  # a token counts like a position
-                    values += share * spread_over(added[first:].view(1, *grid), size)[0]
+                    values += share * spread_over(added[first:].view(1, *grid), (height, width))[0]
             maps.append(DifferenceMap(index, names[index], values, elsewhere, pictures[index]))
         layers = tuple(layer for layer, has_place in placed.items() if has_place)
         if not layers:
