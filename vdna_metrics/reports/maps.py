@@ -72,8 +72,8 @@ def plot_difference_maps(found: DifferenceMaps, *, columns: int = 3, title: str 
             ax.spines[:].set_visible(False)
         words = f"{shortened_path(each.name)}, {significant(each.distance)} {found.unit}".strip()
         figure.text(left / width, (top - own - 0.06) / height, words, fontsize=8, va="top", color=INK)
-    box = ((width - _BAR) / width, _GAP / height + 0.25 / height, 0.12 / width, (min(rows, 1) * tall) / height)
-    bar: Any = figure.add_axes(box)
+    at_right, upper = _GAP + columns * cell_width, height - _HEADING
+    bar: Any = figure.add_axes((at_right / width, (upper - tall) / height, 0.12 / width, tall / height))
     figure.colorbar(ScalarMappable(Normalize(-limit, limit), _COLOURS), cax=bar)
     bar.set_ylabel(f"{found.unit} above the image's mean".strip(), fontsize=8, color=INK, labelpad=1)
     bar.tick_params(labelsize=7, length=2)
