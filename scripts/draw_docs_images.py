@@ -4,8 +4,8 @@
 
 `dna.svg` says what a DNA is: the bundled DNA of photographs beside one of procedural images that is made here.
 `demo.png` is the top of the report of `vdna-metrics demo` in chromium, `analysis_*.png` what the blocks of
-`docs/analysis.md` draw, `difference_maps.png`, where the photographs are given, and `people.png` what the command of `docs/people.md` draws, in fewer colours, so that they
-stay small.
+`docs/analysis.md` draw, `difference_maps.png` of two photographs, where these are given, and `people.png` what the
+command of `docs/people.md` draws, in fewer colours, so that they stay small.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def draw_difference_maps(path: Path, bsds500: Path) -> None:
     """Two test photographs with a square of white noise, and where in them the distance lies."""
     source = open_images(bsds500)
     spoilt = []
-    for name in ("test/100007.jpg", "test/157032.jpg"):
+    for name in ("test/147077.jpg", "test/157032.jpg"):
         photograph = torch.from_numpy(decode_image(source.read(source.names.index(name))).copy()).permute(2, 0, 1)[None]
         resized = create_extractor(EXTRACTOR).preprocess.resize(photograph)[0].clamp(0, 255)
         image = resized.round().byte().permute(1, 2, 0).numpy().copy()

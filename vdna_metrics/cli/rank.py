@@ -32,6 +32,8 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
     compared = [given.reference], (), [given.column], making, neurons
     task = find_comparison(*compared, unit=given.unit, images=[images], checkpoint=given.checkpoint)
     (column,), settings = task.columns, task.settings
+    if maps is not None and column.distance.name != "emd":
+        raise click.UsageError(f"--maps are of emd, got --metric {column.name}")
     with progress_bars() as start:
         real = task.real_dnas(start)[column.kind]
         if settings.max_positions != real.provenance.max_positions and column.kind == "histogram":

@@ -48,8 +48,6 @@ def _check_rank(source: str, given: RankOptions, **_: Any) -> None:
     for name, picture in (("--contact-sheet", given.contact_sheet), ("--maps", given.maps)):
         if picture is not None and given.top == given.bottom == 0:
             raise click.UsageError(f"{name} shows nothing with --top 0 --bottom 0")
-    if given.maps is not None and given.column.distance.name != "emd":
-        raise click.UsageError(f"--maps are of emd, got --metric {given.column.name}")
 
 
 @click.command()
