@@ -102,7 +102,7 @@ def test_rank_leaves_out_bad_images_when_asked() -> None:
         (["--contact-sheet", "sheet.gif"], 2, "Invalid value for '--contact-sheet': sheet.gif: a picture ends in"),
         (["--contact-sheet", "s.png", "--top", "0", "--bottom", "0"], 2, "--contact-sheet shows nothing"),
         (["--maps", "m.png", "--top", "0", "--bottom", "0"], 2, "--maps shows nothing"),
-        (["--maps", "m.png", "--metric", "nfd"], 2, "--maps are of emd, got --metric nfd"),
+        (["--maps", "m.png", "--metric", "nfd", "--extractor", "tiny"], 2, "--maps are of emd, got --metric nfd"),
         (["-o", "scores.txt"], 2, "scores.txt: a table ends in .csv"),
         (["-o", "none/scores.csv"], 1, "folder none does not exist"),
         (["--metric", "nfd", "--unit", "range"], 2, "neuron Fréchet distance has one, squared act"),
