@@ -39,7 +39,7 @@ def plot_difference_maps(found: DifferenceMaps, *, columns: int = 3, title: str 
         >>> from vdna_metrics.analysis import difference_maps
         >>> images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
         >>> plot_difference_maps(difference_maps(images, "bsds500/test", "vdna_tiny")).get_suptitle()
-        'Where VDNA-EMD (bins) from bsds500/test lies: 2 images of tensors'
+        'Where VDNA-EMD (bins) from bsds500/test lies: 2 images of tensor'
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
