@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 _MARGIN = 4.0  # small sizes, one repeat and other machines
 
 
+class Clocks(NamedTuple):
+    """What each repeat took."""
+
+    seconds: list[float]
+    processor: list[float]
+    """Seconds of all threads, which other work on the machine disturbs little."""
+
+
+def options(doc: str | None, quick: str, repeats: int) -> argparse.ArgumentParser:
+    """`--quick`, `--repeats` and `--json`, to which a script adds its own."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=f"{quick}, for CI")
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--json", type=Path, metavar="PATH", help="where to write the numbers of all repeats besides")
+    return parser
+
+
 def interleaved(
-    contestants: Mapping[str, Callable[[], object]],
-    repeats: int,
-    *,
-    clock: Callable[[], float] = time.perf_counter,
-    pause: float = 0.02,
-) -> dict[str, list[float]]:
-    """Seconds of each contestant, one after the other in every repeat, after a round that is not counted.
+    contestants: Mapping[str, Callable[[], object]], repeats: int, *, pause: float = 0.02
+) -> dict[str, Clocks]:
+    """What each contestant took, one after the other in every repeat, after a round that is not counted.
 
     A disturbance of the machine falls on all alike. The pause lets the threads of the one before stop spinning.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    clocks = {name: Clocks([], []) for name in contestants}
     for repeat in range(repeats + 1):
         for name, run in contestants.items():
             time.sleep(pause if repeat else 0)
-            start = clock()
+            start, processor = time.perf_counter(), time.process_time()
             run()
             if repeat:
-                seconds[name].append(clock() - start)
-    return seconds
+                clocks[name].processor.append(time.process_time() - processor)
+                clocks[name].seconds.append(time.perf_counter() - start)
+    return clocks
 
 
-def ratios(seconds: list[float], others: list[float]) -> tuple[float, float, float]:
-    """Minimum, median and maximum of the ratios of a contestant to another, repeat by repeat."""
-    each = [one / other for one, other in zip(seconds, others, strict=True)]
-    return min(each), median(each), max(each)
+def spread(values: Iterable[float]) -> tuple[float, float, float]:
+    """Minimum, median and maximum."""
+    values = list(values)
+    return min(values), median(values), max(values)
+
+
+def ratios(times: list[float], others: list[float]) -> tuple[float, float, float]:
+    """`spread` of the ratios of a contestant to another, repeat by repeat."""
+    return spread(one / other for one, other in zip(times, others, strict=True))
 
 
 def machine() -> dict[str, Any]:
@@ -61,7 +81,7 @@ def title() -> str:
     return f"{facts['processor']}, {facts['threads']} threads, torch {facts['torch']}"
 
 
-def write_json(path: Path | None, rows: list[dict[str, Any]]) -> None:
+def write_json(path: Path | None, rows: object) -> None:
     """Rows of a table with the machine, where a path is given."""
     if path is not None:
         path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")

@@ -5,17 +5,12 @@ else is written and read stays in the processor's caches, because the neurons ar
 it stands (`numpy`) writes and reads whole tables.
 """
 
-import argparse
-import json
-import platform
-import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-from _measure import beside_stored
+from _measure import beside_stored, interleaved, options, ratios, title, write_json
 
 from vdna_metrics import VDNA, ActivationRanges, compare
 from vdna_metrics.distributions import HistogramDistribution
@@ -49,39 +44,27 @@ def by_formula(a: VDNA, b: VDNA) -> float:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one layer and five repeats, for CI")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="file for the numbers of all repeats")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "one layer and five repeats", 7).parse_args()
     layers, neurons, repeats = (1, 64, 5) if arguments.quick else (LAYERS, NEURONS, arguments.repeats)
     stream = np.random.default_rng(0)
     a, b = (drawn(layers, neurons, stream) for _ in range(2))
     runs: dict[str, Callable[[], float]] = {"ours": lambda: float(compare.emd(a, b)), "numpy": lambda: by_formula(a, b)}  # type: ignore[arg-type]
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    processor: dict[str, list[float]] = {name: [] for name in runs}
     values = {name: run() for name, run in runs.items()}
     if abs(values["ours"] / values["numpy"] - 1) > 1e-12:
         raise SystemExit(f"the values differ: {values}")
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start, own = time.perf_counter(), time.process_time()
-            run()
-            processor[name].append(time.process_time() - own)
-            seconds[name].append(time.perf_counter() - start)
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    found = interleaved(runs, repeats)
+    print(title())
     print(f"{layers * neurons} neurons, {BINS} bins, medians of {repeats}; ratios as lowest, median, highest")
     print(f"{'':8}{'seconds':>9}{'lowest':>9}{'processor':>11}{'processor / ours':>20}")
-    for name in runs:
-        ratios = [own / ours for own, ours in zip(processor[name], processor["ours"], strict=True)]
+    for name, (seconds, processor) in found.items():
+        low, middle, high = ratios(processor, found["ours"].processor)
         print(
-            f"{name:8}{median(seconds[name]):9.3f}{min(seconds[name]):9.3f}{median(processor[name]):11.3f}"
-            f"{f'{min(ratios):.1f} {median(ratios):.1f} {max(ratios):.1f}x':>20}"
+            f"{name:8}{median(seconds):9.3f}{min(seconds):9.3f}{median(processor):11.3f}"
+            f"{f'{low:.1f} {middle:.1f} {high:.1f}x':>20}"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"seconds": seconds, "processor": processor}, indent=1) + "\n")
+    write_json(arguments.json, {name: clocks._asdict() for name, clocks in found.items()})
     if arguments.quick:
-        beside_stored(__file__, {"numpy over ours": median(processor["numpy"]) / median(processor["ours"])})
+        beside_stored(__file__, {"numpy over ours": ratios(found["numpy"].processor, found["ours"].processor)[1]})
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ processor's, of all threads, which other work on the machine disturbs little. A 
 covariances of low rank; `benchmarks/frechet.py` has the others.
 """
 
-import argparse
-import json
-import platform
 import tempfile
 import time
 import warnings
@@ -19,7 +16,7 @@ from typing import Any
 
 import torch
 import torchmetrics
-from _measure import beside_stored
+from _measure import beside_stored, options, ratios, title, write_json
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance as PeerFID
 
@@ -64,12 +61,9 @@ def measure(make: Callable[[], Any], sides: dict[bool, list[Tensor]]) -> tuple[f
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two batches of two images and one repeat, for CI")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = options(__doc__, "two batches of two images and one repeat", 3)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--updates", type=int, default=2, help="of a side")
-    parser.add_argument("--json", type=Path, help="file for the numbers of all repeats")
     arguments = parser.parse_args()
     batch, updates, repeats = (2, 1, 1) if arguments.quick else (arguments.batch, arguments.updates, arguments.repeats)
 
@@ -92,10 +86,7 @@ def main() -> None:
                 filling, computing, values[name] = measure(make, sides)
                 found[name].append((filling, computing))
 
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"torchmetrics {torchmetrics.__version__}"
-    )
+    print(f"{title()}, torchmetrics {torchmetrics.__version__}")
     print(
         f"{updates} updates of {batch} images a side; processor's seconds, medians of {repeats}; ratios over FID's own,"
     )
@@ -104,8 +95,8 @@ def main() -> None:
     for name, times in found.items():
         cells = ""
         for pick in (lambda pair: pair[0], sum):
-            ratios = [pick(own) / pick(ours) for own, ours in zip(times, found[OURS], strict=True)]
-            cells += f"{f'{min(ratios):.2f} {median(ratios):.2f} {max(ratios):.2f}':>18}"
+            low, middle, high = ratios([pick(own) for own in times], [pick(ours) for ours in found[OURS]])
+            cells += f"{f'{low:.2f} {middle:.2f} {high:.2f}':>18}"
         print(f"{name:20}{median(t[0] for t in times):9.2f}{median(t[1] for t in times):9.2f}{cells}")
     fid, peer = float(values[OURS]), float(values[PEER])
     print(f"FID {fid:.6g}, torchmetrics {peer:.6g}")
@@ -113,8 +104,7 @@ def main() -> None:
         raise SystemExit(f"FID beside others is {values[THREE]}, alone {fid:.9g}")
     if abs(fid / peer - 1) > 1e-2:  # of resizing and rank deficient covariances
         raise SystemExit(f"FID {fid:.6g} is not torchmetrics' {peer:.6g}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(arguments.json, found)
     if arguments.quick:
         both = {name: median(map(sum, times)) for name, times in found.items()}
         beside_stored(__file__, {f"{name} over FID": both[name] / both[OURS] for name in (PEER, THREE)})

@@ -18,17 +18,12 @@ Denman-Beavers) beats the eigenvalues. `processor`: seconds of all threads, whic
 Last, what a gradient costs: the distance of one batch's features, as a loss, forward alone and with its backward.
 """
 
-import argparse
-import json
-import platform
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import torch
-from _measure import beside_stored
+from _measure import Clocks, beside_stored, interleaved, options, ratios, title, write_json
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
@@ -58,15 +53,12 @@ def by_features(a: Tensor, b: Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small matrices and five repeats, for CI")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", help="file for the numbers of all repeats")
-    arguments = parser.parse_args()
+    """Print the tables."""
+    arguments = options(__doc__, "small matrices and five repeats", 3).parse_args()
     cases, repeats = (QUICK, 5) if arguments.quick else (CASES, arguments.repeats)
 
     torch.manual_seed(0)
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(title())
     print(f"medians of {repeats}; ratios: lowest, median, highest; error: relative to the distance from the features")
     print(f"{'':22}{'':14}{'seconds':>9}{'processor':>10}{'seconds / ours':>19}{'processor / ours':>19}{'error':>8}")
     found = {
@@ -74,14 +66,14 @@ def main() -> None:
         for rank, sizes in cases.items()
         for d, images in sizes
     }
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
+    rows = {what: {name: clocks._asdict() for name, clocks in each.items()} for what, each in found.items()}
+    write_json(arguments.json, rows)
     if arguments.quick:
         beside_stored(
             __file__,
             {
-                f"{title}, {peer} over ours": median(each[peer]["processor"]) / median(each["ours"]["processor"])
-                for title, each in found.items()
+                f"{what}, {peer} over ours": ratios(each[peer].processor, each["ours"].processor)[1]
+                for what, each in found.items()
                 for peer in ("torchmetrics", "scipy")
             },
         )
@@ -89,57 +81,46 @@ def main() -> None:
     differentiate(features(d, BATCH), features(d, 2 * d if arguments.quick else REAL_IMAGES), repeats)
 
 
-def compare(title: str, a: Tensor, b: Tensor, repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Print the rows of one pair of sets; seconds of all repeats, by contestant."""
+def compare(what: str, a: Tensor, b: Tensor, repeats: int) -> dict[str, Clocks]:
+    """Print the rows of one pair of sets."""
     statistics = [statistic for x in (a, b) for statistic in (x.mean(dim=0), torch.cov(x.T))]
     factor_b = covariance_factor(statistics[3])
-    runs: dict[str, Callable[[], object]] = {
+    runs: dict[str, Callable[[], float | Tensor]] = {
         "ours": partial(frechet_distance, *statistics),
         "cached": partial(frechet_distance, *statistics, factor_b=factor_b),
         "torchmetrics": partial(_compute_fid, *statistics),
         "scipy": partial(calculate_frechet_distance, *[statistic.numpy() for statistic in statistics]),
     }
-    seconds: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "processor": []} for name in runs}
-    distances: dict[str, float] = {}
-    frechet_distance(*statistics)  # the first call of a size makes threads and workspaces
-    for _ in range(repeats):
-        for name, run in runs.items():
-            time.sleep(0.1)  # until the threads of the one before have stopped spinning
-            start, processor = time.perf_counter(), time.process_time()
-            distances[name] = float(run())  # type: ignore[arg-type]
-            seconds[name]["processor"].append(time.process_time() - processor)
-            seconds[name]["seconds"].append(time.perf_counter() - start)
+    distances = {name: float(run()) for name, run in runs.items()}
+    found = interleaved(runs, repeats, pause=0.1)
     expected = by_features(a, b)
-    for name, clocks in seconds.items():
+    for name, clocks in found.items():
         cells = ""
-        for clock, times in clocks.items():
-            ratios = [own / ours for own, ours in zip(times, seconds["ours"][clock], strict=True)]
-            cells += f"{f'{min(ratios):.1f} {median(ratios):.1f} {max(ratios):.1f}x':>19}"
-        medians = f"{median(clocks['seconds']):9.3f}{median(clocks['processor']):10.3f}"
+        for times, ours in zip(clocks, found["ours"], strict=True):
+            low, middle, high = ratios(times, ours)
+            cells += f"{f'{low:.1f} {middle:.1f} {high:.1f}x':>19}"
+        medians = f"{median(clocks.seconds):9.3f}{median(clocks.processor):10.3f}"
         error = abs(distances[name] / expected - 1)
-        print(f"{title if name == 'ours' else '':22}{name:14}{medians}{cells}{error:8.0e}", flush=True)
-    return seconds
+        print(f"{what if name == 'ours' else '':22}{name:14}{medians}{cells}{error:8.0e}", flush=True)
+    return found
 
 
 def differentiate(batch: Tensor, real: Tensor, repeats: int) -> None:
     """Print the rows of a batch's distance from real images, with and without its gradient."""
     mean, covariance = real.mean(dim=0), torch.cov(real.T)
     batch.requires_grad_()
-    for title, factor in (("factors", None), ("one factor kept", covariance_factor(covariance))):
-        seconds: dict[str, list[float]] = {"forward": [], "forward and backward": []}
-        for _ in range(repeats + 1):  # the first makes threads and workspaces
-            for name, times in seconds.items():
-                start = time.perf_counter()
-                with torch.set_grad_enabled(name != "forward"):
-                    distance = frechet_distance(
-                        batch.mean(dim=0), torch.cov(batch.T), mean, covariance, factor_b=factor
-                    )
-                if distance.requires_grad:
-                    distance.backward()
-                times.append(time.perf_counter() - start)
-        forward, both = (median(times[1:]) for times in seconds.values())
+
+    def differentiated(factor: Tensor | None, backward: bool) -> None:
+        with torch.set_grad_enabled(backward):
+            distance = frechet_distance(batch.mean(dim=0), torch.cov(batch.T), mean, covariance, factor_b=factor)
+        if backward:
+            distance.backward()
+
+    for what, factor in (("factors", None), ("one factor kept", covariance_factor(covariance))):
+        runs = {str(backward): partial(differentiated, factor, backward) for backward in (False, True)}
+        forward, both = (median(clocks.seconds) for clocks in interleaved(runs, repeats).values())
         print(
-            f"gradient, {len(batch)} x {batch.shape[1]}, {title}: forward {forward:.3f} s, with backward {both:.3f} s, "
+            f"gradient, {len(batch)} x {batch.shape[1]}, {what}: forward {forward:.3f} s, with backward {both:.3f} s, "
             f"{both / forward:.1f}x"
         )
 

@@ -12,11 +12,8 @@ worked out from bytes and bandwidth, not measured.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import multiprocessing
-import platform
 import re
 import socket
 import tempfile
@@ -28,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from _measure import options, title, write_json
 from torch import Tensor
 
 from vdna_metrics import VDNA, ActivationRanges, Column, NeuronLayout
@@ -223,11 +221,7 @@ def shown(what: str, value: float) -> str:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes, for CI")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="file of all that is measured")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "small sizes", 3).parse_args()
     quick, repeats = arguments.quick, 1 if arguments.quick else arguments.repeats
 
     images = [10**power for power in range(3, 6 if quick else 8)]
@@ -249,8 +243,7 @@ def main() -> None:
             grown = [alone(measured, kind, 1, width, 1000, 64, 16, repeats) for width in widths]
             tables.append(("neurons of a layer", kind, widths, grown))
 
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, one thread, torch {torch.__version__}")
+    print(f"{title()}; one thread is used")
     print("what grows from the first to the last, and in brackets the exponent over the last three steps")
     for axis, kind, steps, rows in tables:
         print(f"\n{kind}: {axis} {steps[0]} to {steps[-1]}")
@@ -265,9 +258,8 @@ def main() -> None:
         f"\non paper: 512 processes sum {state / 1e6:.0f} MB in {1e3 * paper:.0f} ms, 2 x 511 / 512 of it at 25 GB/s "
         "and 2 x 511 steps of 10 us"
     )
-    if arguments.json is not None:
-        found = [{"axis": axis, "kind": kind, "steps": steps, "rows": rows} for axis, kind, steps, rows in tables]
-        arguments.json.write_text(json.dumps({"measured": found, "on_paper_512_s": paper}, indent=2))
+    found = [{"axis": axis, "kind": kind, "steps": steps, "rows": rows} for axis, kind, steps, rows in tables]
+    write_json(arguments.json, {"measured": found, "on_paper_512_s": paper})
 
 
 if __name__ == "__main__":

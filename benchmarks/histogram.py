@@ -22,17 +22,15 @@ No thread waits for another, so two cores take half of it. Peers gain little fro
 batch: fresh memory for float64 costs them more than the arithmetic.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from _measure import beside_stored, interleaved, ratios, title, write_json
+from _measure import beside_stored, interleaved, options, ratios, title, write_json
 from torch import Tensor
 from vdna.utils.stats import histogram_per_channel
 
@@ -122,11 +120,7 @@ class Contest:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small layers and five repeats, for CI")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="where to write the rows besides")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "small layers and five repeats", 7).parse_args()
     layers, repeats = (QUICK, 5) if arguments.quick else (LAYERS, arguments.repeats)
 
     torch.manual_seed(0)
@@ -148,7 +142,7 @@ def main() -> None:
         moved = contest.moved("vdna")
         if moved > 1e-4 or contest.moved("numpy"):
             raise SystemExit(f"{layer}: counts differ, {moved:.2%} of the activations are in other bins for vdna")
-        seconds = interleaved(runs, repeats)
+        seconds = {name: clocks.seconds for name, clocks in interleaved(runs, repeats).items()}
         for name, each in seconds.items():
             total[name] = [a + b for a, b in zip(total.get(name, [0.0] * repeats), each, strict=True)]
         rows.append(row(layer, seconds, contest.ours.numel()) | {"moved": moved})

@@ -9,12 +9,9 @@ is the processor's time, that of all threads, which other work on the machine di
 - `MIND, streaming`: `NeuronWassersteinDistance` of 1000 directions, whose state does not grow.
 
 Repeats take turns, and ratios are of one repeat each: their least, median and greatest. Both FIDs have to agree to
-1e-4, both MINDs to 1 %. `--json` prints the numbers for programs instead.
+1e-4, both MINDs to 1 %.
 """
 
-import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +19,7 @@ from statistics import median
 
 import torch
 import torchmetrics
+from _measure import options, ratios, title, write_json
 from torch import Tensor, nn
 
 from vdna_metrics import (
@@ -111,8 +109,7 @@ def measure(n: int, d: int, repeats: int) -> list[Row]:
     total = {name: [sum(both) for both in zip(update[name], compute[name], strict=True)] for name in made}
     rows = []
     for name in made:
-        ratios = [own / peer for own, peer in zip(total[name], total[PEER], strict=True)]
-        rows.append(Row(n, name, values[name], update[name], compute[name], (min(ratios), median(ratios), max(ratios))))
+        rows.append(Row(n, name, values[name], update[name], compute[name], ratios(total[name], total[PEER])))
     for name, other, tolerance in (("FID", PEER, 1e-4), ("MIND, streaming", "MIND", 1e-2)):
         if abs(values[name] / values[other] - 1) > tolerance:
             raise SystemExit(f"{n} images: {name} {values[name]:.6g} is not {other} {values[other]:.6g}")
@@ -121,28 +118,20 @@ def measure(n: int, d: int, repeats: int) -> list[Row]:
 
 def main() -> None:
     """Print the table, or its numbers."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small features and one repeat, for CI")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="numbers of all repeats instead of a table")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, "small features and one repeat", 5).parse_args()
     d, sizes, repeats = (256, (300,), 1) if arguments.quick else (D, SIZES, arguments.repeats)
-    versions = f"torch {torch.__version__}, torchmetrics {torchmetrics.__version__}"
-    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {versions}"
-    if not arguments.json:
-        print(machine)
-        print(f"d = {d}, updates of {BATCH}; processor's seconds, medians of {repeats}; ratios of both together")
-        print(f"{'images':>6}  {'metric':20}{'update':>8}{'compute':>9}{'over the first':>20}{'value':>12}")
+    print(f"{title()}, torchmetrics {torchmetrics.__version__}")
+    print(f"d = {d}, updates of {BATCH}; processor's seconds, medians of {repeats}; ratios of both together")
+    print(f"{'images':>6}  {'metric':20}{'update':>8}{'compute':>9}{'over the first':>20}{'value':>12}")
     found = []
     for n in sizes:
         rows = measure(n, d, repeats)
         found += rows
-        for row in [] if arguments.json else rows:
+        for row in rows:
             times = f"{median(row.update):8.2f}{median(row.compute):9.2f}"
-            ratios = " ".join(f"{ratio:.2f}" for ratio in row.ratios)
-            print(f"{n:6}  {row.metric:20}{times}{ratios:>20}{row.value:12.2f}", flush=True)
-    if arguments.json:
-        print(json.dumps({"machine": machine, "d": d, "rows": [asdict(row) for row in found]}, indent=1))
+            told = " ".join(f"{ratio:.2f}" for ratio in row.ratios)
+            print(f"{n:6}  {row.metric:20}{times}{told:>20}{row.value:12.2f}", flush=True)
+    write_json(arguments.json, [asdict(row) for row in found])
 
 
 if __name__ == "__main__":

@@ -11,20 +11,21 @@ options.
 
 EMD is the VDNA-EMD in bins of 1000, LFD the mean layer Fréchet distance, FD that of the last layer alone, whose 1280
 neurons averaged over positions are what a FID of this network would see. Times are of one batch through the network,
-with options interleaved, minima of the repeats, compilation not counted.
+with options in turn, minima of the repeats, compilation not counted.
 """
 
 import argparse
 import os
 import platform
-import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _measure import interleaved
 from torch import Tensor
 
 from vdna_metrics import VDNA, ExtractorSpec, build_dnas, calibrate, compare, create_extractor
@@ -102,16 +103,14 @@ def distances(a: dict[str, VDNA], b: dict[str, VDNA]) -> tuple[float, float, flo
 
 def time_batches(extractors: dict[str, FeatureExtractor], images: Tensor, repeats: int) -> dict[str, float]:
     """Seconds of a batch, the minimum of interleaved repeats."""
-    seconds = dict.fromkeys(extractors, float("inf"))
-    for repeat in range(repeats + 1):
-        for name, extractor in extractors.items():
-            start = time.perf_counter()
-            extractor(images)
-            if images.is_cuda:
-                torch.cuda.synchronize()
-            if repeat:  # the first one warms up
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
+
+    def run(extractor: FeatureExtractor) -> None:
+        extractor(images)
+        if images.is_cuda:
+            torch.cuda.synchronize()
+
+    runs = {name: partial(run, extractor) for name, extractor in extractors.items()}
+    return {name: min(clocks.seconds) for name, clocks in interleaved(runs, repeats).items()}
 
 
 def main() -> None:

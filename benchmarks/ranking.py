@@ -5,17 +5,12 @@ A folder of drawn photographs is read, decoded, resized and looked at, once by t
 machine disturbs little.
 """
 
-import argparse
-import json
-import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import torch
-from _measure import beside_stored
+from _measure import beside_stored, interleaved, options, ratios, title, write_json
 from PIL import Image
 
 from vdna_metrics import create_extractor, load_reference, open_images
@@ -47,11 +42,8 @@ def look(folder: Path, extractor: FeatureExtractor) -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="few images and one repeat, for CI")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = options(__doc__, "few images and one repeat", 5)
     parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--json", type=Path, metavar="PATH")
     arguments = parser.parse_args()
     repeats, number = (1, 32) if arguments.quick else (arguments.repeats, arguments.images)
 
@@ -66,33 +58,16 @@ def main() -> None:
             contestants[f"rank by {column}"] = lambda column=column, real=real: rank_images(
                 folder, real, extractor, distance=column, reading=reading
             )
-        seconds: dict[str, list[float]] = {what: [] for what in contestants}
-        for repeat in range(repeats + 1):
-            for what, run in contestants.items():
-                start = time.process_time()
-                run()
-                if repeat:  # the first one warms up
-                    seconds[what].append(time.process_time() - start)
-    alone = seconds["network alone"]
-    found = {
-        what: {
-            "ms_an_image": 1e3 * median(taken) / number,
-            "of_the_rate": sorted(a / b for a, b in zip(alone, taken, strict=True)),
-        }
-        for what, taken in seconds.items()
-    }
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+        taken = {what: clocks.processor for what, clocks in interleaved(contestants, repeats).items()}
+    alone = taken["network alone"]
+    rates = {what: ratios(alone, each) for what, each in taken.items()}
+    print(title())
     print(f"{number} JPEG files of 320 x 320, {extractor.name}; of the network's rate: minimum, median, maximum")
-    for what, row in found.items():
-        rates = row["of_the_rate"]
-        print(f"{what:<16}{row['ms_an_image']:8.2f} ms  {rates[0]:5.2f} {median(rates):5.2f} {rates[-1]:5.2f}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2))
+    for what, (low, middle, high) in rates.items():
+        print(f"{what:<16}{1e3 * median(taken[what]) / number:8.2f} ms  {low:5.2f} {middle:5.2f} {high:5.2f}")
+    write_json(arguments.json, taken)
     if arguments.quick:
-        beside_stored(
-            __file__, {f"{what}, of the network's rate": median(row["of_the_rate"]) for what, row in found.items()}
-        )
+        beside_stored(__file__, {f"{what}, of the network's rate": rate[1] for what, rate in rates.items()})
 
 
 if __name__ == "__main__":

@@ -8,27 +8,28 @@ Stages are timed by one thread in the processor's time, which other work on the 
 interleaved, and the least and the median are told. What decodes (digest, decode, pixel hash, resize, stack) is done in
 `--workers` processes, what counts (transfer, forward, fill) in one: with `w` workers a pass has at most
 `min(w / decoding, 1 / counting)` images a second while there are cores for all. Passes run beside the bare network on
-images that lie in memory already, in the same round, and are told in images a second and as a share of it.
+images that lie in memory already, in the same round, and are told in images a second and as a share of it. `clean-fid`
+is its `get_folder_features` with the same network and size, and as many workers as cores: it decodes, resizes and
+pools, and counts nothing.
 `GOMP_SPINCOUNT=1000` is what commands set.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from _measure import interleaved, options, spread, title, write_json
+from cleanfid import fid
+from cleanfid.resize import make_resizer
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -40,7 +41,6 @@ from vdna_metrics.extractors import FeatureExtractor
 from vdna_metrics.extractors.preprocess import ResizeImage
 from vdna_metrics.images.decoding import decode_bytes, decode_image, pixel_hash
 from vdna_metrics.images.procedural import procedural_images
-from vdna_metrics.images.sources import ImageSource
 
 BATCH = 32
 SIZES = {"JPEG 481 x 321": (481, 321), "JPEG 500 x 375": (500, 375), "JPEG 1024 x 1024": (1024, 1024)}
@@ -85,14 +85,8 @@ class _InMemory(Dataset[Tensor]):
 
 def cpu_ms(works: dict[str, Callable[[], Any]], images: int, repeats: int) -> dict[str, dict[str, float]]:
     """Least and median milliseconds of the processor an image, of works that take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for repeat in range(repeats + 1):
-        for name, work in works.items():
-            begin = time.process_time()
-            work()
-            if repeat:  # the first one warms up
-                taken[name].append(1e3 * (time.process_time() - begin) / images)
-    return {name: {"min": min(each), "median": median(each)} for name, each in taken.items()}
+    spreads = {name: spread(clocks.processor) for name, clocks in interleaved(works, repeats).items()}
+    return {name: {"min": 1e3 * low / images, "median": 1e3 * mid / images} for name, (low, mid, _) in spreads.items()}
 
 
 def time_stages(files: Sequence[bytes], extractor: FeatureExtractor, repeats: int) -> dict[str, dict[str, float]]:
@@ -142,17 +136,36 @@ def time_decoders(files: Sequence[bytes], repeats: int) -> dict[str, Any]:
 
 
 def time_passes(
-    source: ImageSource, extractor: FeatureExtractor, settings: Sequence[tuple[int, int]], repeats: int
+    folder: Path, extractor: FeatureExtractor, settings: Sequence[tuple[int, int]], repeats: int
 ) -> list[dict[str, Any]]:
-    """Whole passes, and the bare network, in turn; wall time, images a second."""
+    """Whole passes, ours and clean-fid's, and the bare network, in turn; wall time, images a second."""
+    source = open_images(folder)
     resize = ResizeImage(extractor.preprocess)
     some = [torch.from_numpy(decode_bytes(bytes(source.read(i))).pixels).permute(2, 0, 1) for i in range(BATCH)]
     batch, n_batches = torch.stack([resize(each) for each in some]), -(-len(source) // BATCH)
     lease = extractor.lease(list(extractor.layout))
     threads = torch.get_num_threads()
-    rates: dict[tuple[int, int], list[tuple[float, float, float]]] = {each: [] for each in settings}
+    height, width = batch.shape[2:]
+
+    def ours(workers: int) -> None:
+        build_dnas(source, extractor, reading=Reading(BATCH, workers))
+
+    def cleanfid(workers: int) -> None:
+        fid.get_folder_features(
+            str(folder),
+            lambda images: next(reversed(extractor.from_resized(images).values())).mean(dim=2).T,
+            num_workers=workers,
+            batch_size=BATCH,
+            device=torch.device("cpu"),
+            custom_fn_resize=make_resizer("PIL", False, "bicubic", (width, height)),
+            verbose=False,
+        )
+
+    cores = max(settings)
+    contestants = [("ours", ours, each) for each in settings] + [("clean-fid", cleanfid, cores)]
+    rates: dict[tuple[str, int, int], list[tuple[float, float, float]]] = {}
     for repeat in range(repeats + 1):
-        for of_torch, workers in settings:
+        for who, run, (of_torch, workers) in contestants:
             torch.set_num_threads(threads)
             begin = time.perf_counter()
             for _ in range(n_batches):
@@ -160,21 +173,23 @@ def time_passes(
             bare = n_batches * BATCH / (time.perf_counter() - begin)
             torch.set_num_threads(of_torch)
             begin, cpu = time.perf_counter(), sum(os.times()[:4])
-            build_dnas(source, extractor, reading=Reading(BATCH, workers))
+            run(workers)
             rate = len(source) / (time.perf_counter() - begin)
             if repeat:
-                rates[of_torch, workers].append((rate, rate / bare, 1e3 * (sum(os.times()[:4]) - cpu) / len(source)))
+                cost = 1e3 * (sum(os.times()[:4]) - cpu) / len(source)
+                rates.setdefault((who, of_torch, workers), []).append((rate, rate / bare, cost))
     torch.set_num_threads(threads)
     del lease
     return [
         {
+            "who": who,
             "threads": of_torch,
             "workers": workers,
-            "images a second": [min(r), median(r), max(r)],
-            "of the bare network": [min(s), median(s), max(s)],
+            "images a second": spread(r),
+            "of the bare network": spread(s),
             "CPU ms an image": min(c),
         }
-        for (of_torch, workers), found in rates.items()
+        for (who, of_torch, workers), found in rates.items()
         for r, s, c in [tuple(zip(*found, strict=True))]
     ]
 
@@ -182,20 +197,16 @@ def time_passes(
 def main() -> None:
     """Print the tables."""
     beside = Path(os.environ.get("VDNA_METRICS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = options(__doc__, "few images", 5)
     parser.add_argument("--shared", type=Path, default=beside, help="folder with data/")
     parser.add_argument("--images", type=int, default=500, help="files of a pass")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="where the numbers go, for programs")
-    parser.add_argument("--quick", action="store_true", help="few images, for CI")
     arguments = parser.parse_args()
     n_images, repeats = (48, 1) if arguments.quick else (arguments.images, arguments.repeats)
     kept, cores = keep_freed_memory(), os.cpu_count() or 1
     extractor, threads = create_extractor("vdna_tiny"), torch.get_num_threads()
     photographs = find_photographs(arguments.shared, n_images)
-    machine = f"{platform.machine()}, {cores} cores, {threads} threads, torch {torch.__version__}"
-    print(f"{machine}, freed memory is kept: {kept}")
-    found: dict[str, Any] = {"machine": machine, "kept": kept, "stages": {}, "decoders": {}}
+    print(f"{title()}, {cores} cores, freed memory is kept: {kept}")
+    found: dict[str, Any] = {"kept": kept, "stages": {}, "decoders": {}}
     print("\nby one thread, milliseconds of the processor an image, the least of the repeats")
     print(f"{'':18}" + "".join(f"{stage:>11}" for stage in (*DECODING, *COUNTING, "decoding", "counting")))
     torch.set_num_threads(1)
@@ -222,17 +233,17 @@ def main() -> None:
     settings = [(t, w) for t in sorted({1, cores}) for w in sorted({0, 1, cores})]
     print(f"\npasses over {len(photographs)} files, JPEG 481 x 321; least, median, most")
     columns = f"{'images a second':>24}{'of the bare network':>24}{'CPU ms an image':>17}"
-    print(f"{'torch threads':>14}{'workers':>9}{columns}")
+    print(f"{'':10}{'torch threads':>14}{'workers':>9}{columns}")
     with tempfile.TemporaryDirectory() as folder:
         for place, file in enumerate(encoded(photographs, "JPEG 481 x 321")):
             Path(folder, f"{place:05}.jpg").write_bytes(file)
-        found["passes"] = time_passes(open_images(folder), extractor, settings, repeats)
+        found["passes"] = time_passes(Path(folder), extractor, settings, repeats)
     for row in found["passes"]:
         rates = " ".join(f"{rate:6.1f}" for rate in row["images a second"])
         shares = " ".join(f"{share:6.2f}" for share in row["of the bare network"])
-        print(f"{row['threads']:14}{row['workers']:9}{rates:>24}{shares:>24}{row['CPU ms an image']:17.2f}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1))
+        told = f"{rates:>24}{shares:>24}{row['CPU ms an image']:17.2f}"
+        print(f"{row['who']:10}{row['threads']:14}{row['workers']:9}{told}")
+    write_json(arguments.json, found)
 
 
 if __name__ == "__main__":

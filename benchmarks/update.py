@@ -18,16 +18,13 @@ All of it is divided by the threads. A ViT-B/16 spends 150 ns on an activation, 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import timm
 import torch
-from _measure import beside_stored, interleaved, ratios, title, write_json
+from _measure import beside_stored, interleaved, options, ratios, spread, title, write_json
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -54,11 +51,8 @@ BINS = 1000
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one small batch and three repeats, for CI")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser = options(__doc__, "one small batch and three repeats", 7)
     parser.add_argument("--batches", type=int, nargs="+")
-    parser.add_argument("--json", type=Path, help="where to write the rows besides")
     arguments = parser.parse_args()
     repeats, size = (3, 32) if arguments.quick else (arguments.repeats, 224)
 
@@ -107,10 +101,10 @@ def updates(
     }.items():
         metric = make()
         pair = contestants | {kind: lambda metric=metric: metric.update(images.clone(), real=False)}
-        seconds = interleaved(pair, repeats)
+        seconds = {who: clocks.seconds for who, clocks in interleaved(pair, repeats).items()}
         for each in ["read", kind] if kind == "EMD" else [kind]:
             found[each] = ratios(seconds[each], seconds["bare"])
-        found.setdefault("bare, s", (min(seconds["bare"]), median(seconds["bare"]), max(seconds["bare"])))
+        found.setdefault("bare, s", spread(seconds["bare"]))
         del metric, pair
     bare_seconds = found.pop("bare, s")
     print(f"\n{name}, batch {len(images)}: the bare forward takes {bare_seconds[1]:.3f} s")
@@ -130,10 +124,10 @@ def fills(name: str, extractor: FeatureExtractor, images: Tensor, repeats: int) 
         "gaussian": GaussianDistribution.empty(extractor.layout),
         "layer_gaussian": LayerGaussianDistribution.empty(extractor.layout),
     }
-    seconds = interleaved({kind: partial(state.fill_, activations) for kind, state in states.items()}, repeats)
+    fillers = {kind: partial(state.fill_, activations) for kind, state in states.items()}
     rows = []
-    for kind, taken in seconds.items():
-        each = tuple(1e9 * pick(taken) / count for pick in (min, median, max))
+    for kind, clocks in interleaved(fillers, repeats).items():
+        each = spread(1e9 * taken / count for taken in clocks.seconds)
         print(f"  fill_ {kind:<24}{each[0]:6.2f} {each[1]:6.2f} {each[2]:6.2f} ns an activation, of {count:,}")
         rows.append({"network": name, "batch": len(images), "what": f"fill_ {kind}", "ns_an_activation": each})
     return rows

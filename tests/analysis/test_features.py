@@ -102,6 +102,12 @@ def test_features_of_other_layers_are_refused() -> None:
     measure_fidelity(real, make_features(9, seed=1))  # of which nothing is known
 
 
+def test_the_classes_are_the_class_folders() -> None:
+    """First folder below the root, empty for an image of the root; what a probe takes as labels."""
+    features = Features(("cat/1.png", "dog/old/2.png", "3.png"), (), torch.zeros(3, 4))
+    assert features.classes == ("cat", "dog", "")
+
+
 def test_features_need_a_name_each() -> None:
     """Names, digests and vectors are as many, and mirrored features have the others' shape."""
     with pytest.raises(ValueError, match="expected 2 vectors and digests, got 3, 0"):

@@ -16,7 +16,15 @@ from helpers.image_files import encode, pixels
 from hypothesis import given, strategies as st
 
 from vdna_metrics import Reading, build_dnas, calibrate, load_vdna
-from vdna_metrics.build import Partition, attributes, build_set, class_folders, disjoint_groups, labelled
+from vdna_metrics.build import (
+    Partition,
+    attributes,
+    build_set,
+    class_folders,
+    disjoint_groups,
+    grouped_labels,
+    labelled,
+)
 from vdna_metrics.dna import GroupedDNA, ImageClusters
 
 EXTRACTOR = tiny_extractor()
@@ -200,6 +208,22 @@ def test_labels_of_ones_own(classes: Path) -> None:
     ]
     counts = {name: sum(s[name].n_images for s in shards if name in s) for name in ("bird", "cat", "dog")}
     assert counts == {"bird": 5, "cat": 3, "dog": 2}
+
+
+def test_groups_of_labels_are_parts() -> None:
+    """An image is in the part of its label, or in none; a label in two groups, or a group without image, is named."""
+    labels = ["cat", "car", "dog", "cat"]
+    partition = grouped_labels(labels, {"wheels": ["car", "cart"], "pets": ["dog", "cat"]})
+    assert partition.parts == ("wheels", "pets")
+    assert partition.of_image[:, 0].tolist() == [1, 0, 1, 1]
+    made = _parts(IMAGES[:4], partition, ["histogram"])["histogram"]
+    assert_same_state(made["pets"].distribution, _whole(IMAGES[[0, 2, 3]], ["histogram"])["histogram"].distribution)
+    with pytest.raises(ValueError, match="'cat' in 'a' and 'b'"):
+        grouped_labels(labels, {"a": ["cat"], "b": ["dog", "cat"]})
+    with pytest.raises(ValueError, match="no image among 4 has a label of 'b'"):
+        grouped_labels(labels, {"a": ["cat"], "b": ["cow"]})
+    with pytest.raises(ValueError, match="groups of labels, got none"):
+        grouped_labels(labels, {})
 
 
 def test_max_positions_is_for_histograms_alone(classes: Path) -> None:

@@ -1,6 +1,6 @@
+from .concepts import ConceptGraph as ConceptGraph, concept_levels as concept_levels, read_concepts as read_concepts
 from .descriptors import (
     LayerDescriptors as LayerDescriptors,
-    coding_length as coding_length,
     coding_share as coding_share,
     dead_neurons as dead_neurons,
     describe as describe,
@@ -65,11 +65,19 @@ from .matrices import (
     nearest as nearest,
     ranking_discrepancy as ranking_discrepancy,
 )
+from .probes import Probe as Probe, linear_probe as linear_probe, log_odds as log_odds, transfer_score as transfer_score
 from .ranking import (
     ImageRanking as ImageRanking,
     LayerScore as LayerScore,
     RankedImage as RankedImage,
     rank_images as rank_images,
+)
+from .representations import (
+    Representation as Representation,
+    coding_length as coding_length,
+    describe_features as describe_features,
+    intra_class_distance as intra_class_distance,
+    singular_spectrum as singular_spectrum,
 )
 from .sample_size import SampleSizeCurve as SampleSizeCurve, sample_size_curve as sample_size_curve
 from .score_tables import ScoreColumn as ScoreColumn, read_scores as read_scores

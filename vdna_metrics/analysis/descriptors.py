@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from vdna_metrics.analysis.coverage import coverage, distribution_of, histogram_dna
+from vdna_metrics.analysis.representations import check_threshold, coding_length, near_zero_share, unit_features
 from vdna_metrics.distributions import FeatureSample, GaussianDistribution, LayerGaussianDistribution
 from vdna_metrics.distributions.kinds import Kind
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.functional.histogram import bin_index
 from vdna_metrics.functional.moments import recentre_scatter
-from vdna_metrics.layout import check_type
 from vdna_metrics.references.resolve import DNALike, resolve, resolve_dna
 
 # A variance below this share of the mean's square is what rounding leaves of a constant.
@@ -110,10 +109,9 @@ def feature_sparsity(dna: DNALike, *, threshold: float = 1e-5) -> dict[str, floa
         >>> feature_sparsity("bsds500/trainval@vdna_tiny")  # no ReLU follows this layer
         {'conv_head': 0.00...}
     """
-    if not threshold > 0:
-        raise ValueError(f"threshold must be positive, got {threshold}")
+    check_threshold(threshold)
     features = distribution_of(dna, FeatureSample)[1].features()
-    return {layer: float((normalize(x.double()).abs() < threshold).double().mean()) for layer, x in features.items()}
+    return {layer: near_zero_share(unit_features(x), threshold) for layer, x in features.items()}
 
 
 def redundancy(dna: DNALike) -> dict[str, float | None]:
@@ -151,33 +149,6 @@ def redundancy(dna: DNALike) -> dict[str, float | None]:
         correlation = (covariance / deviation[:, None] / deviation).abs().clamp(max=1)
         found[layer] = float(correlation.mean()) if live.any() else None
     return found
-
-
-def coding_length(second_moment: Tensor, *, epsilon_squared: float = 0.5) -> float:
-    """Coding length of vectors up to a distortion: ``½ log det(I + d/(N ε²) XᵀX)``, in nats.
-
-    Args:
-        second_moment: ``XᵀX / N`` of N vectors, ``[d, d]`` symmetric.
-        epsilon_squared: the distortion ``ε²``.
-
-    Raises:
-        ValueError: when the moment is not square, or ``ε²`` not positive.
-
-    Source:
-        Ma, Derksen, Hong, Wright: Segmentation of multivariate mixed data via lossy data coding and compression, 2007.
-
-    Examples:
-        >>> round(coding_length(torch.eye(8) / 8) / 8, 6), round(0.5 * torch.tensor(3.0).log().item(), 6)  # X = I
-        (0.549306, 0.549306)
-    """
-    check_type("a second moment", second_moment, Tensor)
-    if second_moment.ndim != 2 or second_moment.shape[0] != second_moment.shape[1]:
-        raise ValueError(f"expected a second moment [d, d], got {list(second_moment.shape)}")
-    if not epsilon_squared > 0:
-        raise ValueError(f"epsilon_squared must be positive, got {epsilon_squared}")
-    d = len(second_moment)
-    inside = torch.eye(d, dtype=torch.float64) + d / epsilon_squared * second_moment.double().cpu()
-    return float(torch.linalg.cholesky(inside).diagonal().log().sum())
 
 
 def coding_share(dna: DNALike, *, epsilon_squared: float = 0.5) -> dict[str, float | None]:

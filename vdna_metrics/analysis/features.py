@@ -19,6 +19,7 @@ from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.functional import kernel_distance, vendi_score
 from vdna_metrics.functional.moments import image_means
 from vdna_metrics.functional.neighbours import nearest_neighbours, neighbour_shares
+from vdna_metrics.images.sources import first_folder
 from vdna_metrics.layout import check_type
 from vdna_metrics.references.resolve import resolve_images
 
@@ -65,6 +66,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class folder of each image, as in `class_folders`: the labels that `linear_probe` asks for."""
+        return tuple(map(first_folder, self.names))
 
     def __repr__(self) -> str:
         layer = f", {', '.join(self.fingerprint.paths)} of {self.fingerprint.architecture}" if self.fingerprint else ""

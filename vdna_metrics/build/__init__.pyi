@@ -5,6 +5,7 @@ from .partitions import (
     attributes as attributes,
     class_folders as class_folders,
     disjoint_groups as disjoint_groups,
+    grouped_labels as grouped_labels,
     labelled as labelled,
 )
 from .passes import calibrate as calibrate

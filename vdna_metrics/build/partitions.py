@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import reprlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -25,7 +25,7 @@ PartName = TypeVar("PartName", bound=Hashable)
 class Partition(Generic[PartName]):
     """Named parts of a set of images; an image may be in several, or in none.
 
-    Made by `disjoint_groups`, `class_folders`, `labelled` and `attributes`.
+    Made by `disjoint_groups`, `class_folders`, `labelled`, `grouped_labels` and `attributes`.
 
     Args:
         parts: the parts' names.
@@ -175,6 +175,36 @@ def labelled(labels: Sequence[PartName]) -> Partition[PartName]:
     """
     parts, of_image = _numbered(labels)
     return Partition(parts, of_image[:, None], tuple(f"/{part}" for part in parts))
+
+
+def grouped_labels(labels: Sequence[Hashable], groups: Mapping[PartName, Collection[Hashable]]) -> Partition[PartName]:
+    """A part for each group of labels, as for the levels of `analysis.concept_levels`.
+
+    Args:
+        labels: one an image, in the source's order: the ``groups`` of a source are its class folders.
+        groups: ``{part: its labels}``; an image whose label is in no group belongs to no part.
+
+    Raises:
+        ValueError: for no group, a label in two of them, or a group of which there is no image.
+
+    Examples:
+        >>> grouped_labels(["cat", "car", "dog", "cat"], {"pets": ["cat", "dog"]}).of_image[:, 0].tolist()
+        [0, -1, 0, 0]
+    """
+    check_type("groups", groups, Mapping)
+    if not groups:
+        raise ValueError("there must be groups of labels, got none")
+    place_of: dict[Hashable, int] = {}
+    for place, members_of in enumerate(groups.values()):
+        for label in members_of:
+            if place_of.setdefault(label, place) != place:
+                both = [tuple(groups)[each] for each in (place_of[label], place)]
+                raise ValueError(f"expected each label in one group, got {label!r} in {both[0]!r} and {both[1]!r}")
+    of_image = np.array([place_of.get(label, -1) for label in labels], np.int64)
+    present = set(of_image.tolist())
+    if empty := [part for place, part in enumerate(groups) if place not in present]:
+        raise ValueError(f"no image among {len(of_image)} has a label of {empty[0]!r}")
+    return Partition(tuple(groups), of_image[:, None], tuple(f"/{part}" for part in groups))
 
 
 def class_folders(images: NumberedImages) -> Partition[str]:

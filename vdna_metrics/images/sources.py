@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 from vdna_metrics.files import check_limit, errors_of, read_whole
 
 
+def first_folder(name: str) -> str:
+    """First folder of an image's name, ``""`` where it lies in the root."""
+    return name.partition("/")[0] if "/" in name else ""
+
+
 @dataclass(frozen=True)
 class ImageSource(ABC):
     """Where images are: a name, the images' names in order, and how to read one.
@@ -43,7 +48,7 @@ class ImageSource(ABC):
     @property
     def groups(self) -> tuple[str, ...]:
         """First folder below the root of each image (its class or split), ``""`` where it lies in the root."""
-        return tuple(name.partition("/")[0] if "/" in name else "" for name in self.names)
+        return tuple(map(first_folder, self.names))
 
     def manifest(self) -> str:
         """`manifest_hash` of all images as they are stored, each read once."""
