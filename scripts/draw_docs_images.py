@@ -1,16 +1,17 @@
 """Draw the pictures of the documentation from the data that ships with the package, into `docs/images/`.
 
-    python scripts/draw_docs_images.py
+    python scripts/draw_docs_images.py [bsds500.zip]
 
 `dna.svg` says what a DNA is: the bundled DNA of photographs beside one of procedural images that is made here.
 `demo.png` is the top of the report of `vdna-metrics demo` in chromium, `analysis_*.png` what the blocks of
-`docs/analysis.md` draw, and `people.png` what the command of `docs/people.md` draws, in fewer colours, so that they
-stay small.
+`docs/analysis.md` draw, `difference_maps.png` of two photographs, where these are given, and `people.png` what the
+command of `docs/people.md` draws, in fewer colours, so that they stay small.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, cast
 
 import matplotlib
 import numpy as np
+import torch
 from draw_leaderboard import shoot
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -28,12 +30,15 @@ from PIL import Image
 from run_docs import run_page
 from torch import Tensor
 
-from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference
+from vdna_metrics import VDNA, build_dnas, compare, create_extractor, load_reference, open_images
+from vdna_metrics.analysis import difference_maps
 from vdna_metrics.demo import run_demo
 from vdna_metrics.distributions import HistogramDistribution
+from vdna_metrics.dna import Column
 from vdna_metrics.dna.plots import COLOURS
+from vdna_metrics.images.decoding import decode_image
 from vdna_metrics.images.procedural import procedural_images
-from vdna_metrics.reports import write_report
+from vdna_metrics.reports import plot_difference_maps, write_report
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 EXTRACTOR = "vdna_tiny"
@@ -46,6 +51,8 @@ GROUPS = 100  # of ten bins each: what can be seen
 
 def main() -> None:
     """Draw them all."""
+    if len(sys.argv) > 1:
+        draw_difference_maps(IMAGES / "difference_maps.png", Path(sys.argv[1]))
     draw_dna(IMAGES / "dna.svg")
     with tempfile.TemporaryDirectory() as made:
         shoot(write_report(*run_demo(), made), IMAGES / "demo.png", 1280, 2010)
@@ -57,6 +64,22 @@ def main() -> None:
             os.chdir(IMAGES)
             for picture in sorted(Path(made).glob("*.png")):
                 keep(picture, IMAGES / f"{prefix}{picture.name}")
+
+
+def draw_difference_maps(path: Path, bsds500: Path) -> None:
+    """Two test photographs with a square of white noise, and where in them the distance lies."""
+    source = open_images(bsds500)
+    spoilt = []
+    for name in ("test/147077.jpg", "test/157032.jpg"):
+        photograph = torch.from_numpy(decode_image(source.read(source.names.index(name))).copy()).permute(2, 0, 1)[None]
+        resized = create_extractor(EXTRACTOR).preprocess.resize(photograph)[0].clamp(0, 255)
+        image = resized.round().byte().permute(1, 2, 0).numpy().copy()
+        image[12:36, 48:72] = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+        spoilt.append(image)
+    early = Column("emd", layers=["blocks.0"])
+    found = difference_maps(np.stack(spoilt), "bsds500/trainval", EXTRACTOR, distance=early)
+    plot_difference_maps(found, columns=1).savefig(path, dpi=110)
+    keep(path, path)
 
 
 def keep(picture: Path, path: Path) -> None:

@@ -153,5 +153,5 @@ def test_impossible_labels_and_networks_are_refused() -> None:
 def test_missing_scikit_learn_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without scikit-learn the error says what to install."""
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(ValueError, match=r"pip install 'vdna_metrics\[segmentation\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'vdna_metrics\[sklearn\]'"):
         cluster_pixels(TRAIN, NETWORK, 2, pixels=100)

@@ -45,13 +45,13 @@ def test_rank_shows_both_ends() -> None:
     assert row in [line.split() for line in shown.splitlines()]
 
 
-def test_rank_writes_all_scores_and_a_contact_sheet() -> None:
-    """The table has each image in the source's order with its layers, the picture is one."""
+def test_rank_writes_all_scores_and_pictures() -> None:
+    """The table has each image in the source's order with its layers, the pictures are some."""
     shown = run(
         "rank", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "-o", "scores.csv",
-        "--contact-sheet", "sheet.png", "--top", 2, "--bottom", 2,
+        "--contact-sheet", "sheet.png", "--maps", "maps.png", "--top", 2, "--bottom", 2,
     ).stdout  # fmt: skip
-    assert "wrote scores.csv\nwrote sheet.png\n" in shown
+    assert "wrote scores.csv\nwrote sheet.png\nwrote maps.png\n" in shown
     reference = build_dnas("real", create_extractor("tiny"), ranges="auto")["histogram"]
     ranking = rank_images("gen_b.zip", reference, create_extractor("tiny"))
     with open("scores.csv", newline="") as file:
@@ -60,8 +60,9 @@ def test_rank_writes_all_scores_and_a_contact_sheet() -> None:
     assert [row[:2] for row in rows] == [[str(i), f"{i}.png"] for i in range(6)]
     np.testing.assert_array_equal(np.array([row[2] for row in rows], float), ranking.scores.numpy())
     np.testing.assert_array_equal(np.array([row[3:] for row in rows], float), ranking.layer_distances.numpy())
-    with Image.open("sheet.png") as picture:
-        assert picture.size[0] > 300
+    for name in ("sheet.png", "maps.png"):
+        with Image.open(name) as picture:
+            assert picture.size[0] > 300
 
 
 def test_rank_by_other_distances_and_neurons() -> None:
@@ -100,6 +101,8 @@ def test_rank_leaves_out_bad_images_when_asked() -> None:
     [
         (["--contact-sheet", "sheet.gif"], 2, "Invalid value for '--contact-sheet': sheet.gif: a picture ends in"),
         (["--contact-sheet", "s.png", "--top", "0", "--bottom", "0"], 2, "--contact-sheet shows nothing"),
+        (["--maps", "m.png", "--top", "0", "--bottom", "0"], 2, "--maps shows nothing"),
+        (["--maps", "m.png", "--metric", "nfd", "--extractor", "tiny"], 2, "--maps are of emd, got --metric nfd"),
         (["-o", "scores.txt"], 2, "scores.txt: a table ends in .csv"),
         (["-o", "none/scores.csv"], 1, "folder none does not exist"),
         (["--metric", "nfd", "--unit", "range"], 2, "neuron Fréchet distance has one, squared act"),

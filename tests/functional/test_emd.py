@@ -11,6 +11,7 @@ from vdna_metrics.functional import (
     emd,
     histogram_counts,
     image_emd,
+    image_emd_by_position,
     image_pair_emd,
 )
 
@@ -207,3 +208,45 @@ def test_images_are_at_the_distance_of_their_own_counts(
         other = histogram_counts(b[:, image, :2], low, high, bins)
         torch.testing.assert_close(found[image], earth_movers_distance(own, counts), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(pairs[image], earth_movers_distance(own, other), rtol=1e-12, atol=1e-12)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    neurons=st.integers(1, 4),
+    images=st.integers(1, 3),
+    positions=st.integers(1, 9),
+    bins=st.integers(1, 30),
+)
+def test_positions_make_an_image_s_distance(seed: int, neurons: int, images: int, positions: int, bins: int) -> None:
+    """The mean of what positions add is the weighted sum of the image's distances, in any order of the positions."""
+    stream = torch.Generator().manual_seed(seed)
+    x = torch.randn(neurons, images, positions, generator=stream)
+    low, high = torch.full((neurons,), -1.0), torch.full((neurons,), 1.0)
+    shares = cumulative_shares(torch.randint(1, 9, (neurons, bins), generator=stream))
+    weights = torch.randn(neurons, generator=stream)
+    found = image_emd_by_position(x, shares, low, high, weights)
+    expected = image_emd(x, shares, low, high) @ weights.double()
+    torch.testing.assert_close(found.mean(dim=1), expected, rtol=0, atol=1e-9)
+    order = torch.randperm(positions, generator=stream)
+    again = image_emd_by_position(x[:, :, order], shares, low, high, weights)
+    torch.testing.assert_close(again, found[:, order], rtol=0, atol=1e-9)
+
+
+def test_what_a_position_adds_is_the_sum_by_hand() -> None:
+    """`Σ_k s_k ([b ≤ k] − F_k)` for each position, neuron by neuron; alone in its bin it is the position's distance."""
+    stream = torch.Generator().manual_seed(0)
+    neurons, positions = 3, 6
+    x, counts = torch.rand(neurons, 2, positions, generator=stream), torch.randint(1, 9, (neurons, BINS))
+    low, high = torch.zeros(neurons), torch.ones(neurons)
+    shares, weights = cumulative_shares(counts), torch.tensor([1.0, 2.0, -0.5])
+    found = image_emd_by_position(x, shares, low, high, weights).numpy()
+    for image in range(2):
+        expected = np.zeros(positions)
+        for neuron in range(neurons):
+            bins = np.minimum((x[neuron, image].numpy() * BINS).astype(int), BINS - 1)
+            below = bins[:, None] <= np.arange(BINS)
+            sign = np.sign(below.mean(axis=0) - shares[neuron].numpy())
+            expected += float(weights[neuron]) * ((below - shares[neuron].numpy()) @ sign)
+        np.testing.assert_allclose(found[image], expected, atol=1e-9)
+    alone = image_emd_by_position(x[:, :, :1], shares, low, high, weights)
+    torch.testing.assert_close(alone[:, 0], image_emd(x[:, :, :1], shares, low, high) @ weights.double())

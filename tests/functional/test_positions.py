@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vdna_metrics.functional import subsample_positions
+from vdna_metrics.functional import position_grid, spread_over, subsample_positions
 
 
 def numbered(neurons: int, images: int, positions: int) -> torch.Tensor:
@@ -73,3 +73,39 @@ def test_other_numbers_are_refused(at_most: object, error: type[Exception], mess
         subsample_positions(numbered(1, 1, 4), at_most)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must be \[neurons, images, positions\], got \[4, 9\]"):
         subsample_positions(torch.zeros(4, 9), 3)
+
+
+@pytest.mark.parametrize(
+    ("positions", "size", "first", "grid"),
+    [
+        (196, (224, 224), 0, (14, 14)),
+        (197, (224, 224), 1, (14, 14)),
+        (201, (224, 224), 5, (14, 14)),
+        (196, (224, 224), 1, None),  # 13 by 15 is no square
+        (225, (224, 256), 1, (14, 16)),
+        (21 * 31, (321, 481), 0, (21, 31)),
+        (31 * 21, (481, 321), 0, (31, 21)),
+        (1, (224, 224), 0, None),
+        (2, (224, 224), 0, None),
+        (77, (224, 224), 0, None),
+        (1, (224, 224), 1, None),
+    ],
+)
+def test_positions_lie_as_the_image_does(
+    positions: int, size: tuple[int, int], first: int, grid: tuple[int, int] | None
+) -> None:
+    """Maps and patches have the image's proportions; one position, and numbers without such a grid, have no place."""
+    assert position_grid(positions, size, first=first) == grid
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "height", "width"), [(3, 4, 9, 8), (3, 4, 7, 5), (7, 5, 3, 4), (1, 1, 2, 3)]
+)
+def test_a_map_keeps_its_mean_at_any_size(rows: int, columns: int, height: int, width: int) -> None:
+    """Each pixel is the mean of what it covers, as if every cell and pixel were repeated until they fit."""
+    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(2, rows, columns)))
+    fine = np.repeat(np.repeat(maps.numpy(), height, axis=1), width, axis=2)
+    expected = fine.reshape(2, height, rows, width, columns).mean(axis=(2, 4))
+    found = spread_over(maps, (height, width))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    torch.testing.assert_close(found.mean(dim=(1, 2)), maps.mean(dim=(1, 2)))

@@ -146,6 +146,12 @@ def test_each_image_is_decoded_and_seen_once(
     assert again.scores == leaderboard.scores
     assert again.diagnoses == leaderboard.diagnoses
     for name, ranking in evidence.rankings.items():
+        assert ranking.maps is not None
+        scores = dict(zip(ranking.indices, ranking.scores.tolist(), strict=True))
+        assert [each.distance for each in ranking.maps.maps] == pytest.approx(
+            [scores[each.index] for each in ranking.maps.maps], rel=1e-5
+        )
+        assert {each.index for each in ranking.maps.maps} == set(ranking.pictures)
         torch.testing.assert_close(evidence_again.rankings[name].scores, ranking.scores, rtol=1e-5, atol=0)
 
 

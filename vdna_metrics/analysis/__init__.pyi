@@ -54,6 +54,7 @@ from .frechet_ratio import (
     frechet_distance_ratio as frechet_distance_ratio,
     frechet_normaliser as frechet_normaliser,
 )
+from .maps import DifferenceMap as DifferenceMap, DifferenceMaps as DifferenceMaps, difference_maps as difference_maps
 from .matrices import (
     DistanceMatrix as DistanceMatrix,
     GroupDistance as GroupDistance,

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdna_metrics.build.passes import ActivationBatch, ImageWork, Seen, check_pictures, read_pictures, run_work
+from vdna_metrics.analysis.maps import DifferenceMapper, DifferenceMaps
+from vdna_metrics.build.passes import (
+    ActivationBatch,
+    ImageWork,
+    Seen,
+    as_pictures,
+    check_pictures,
+    read_resized,
+    run_work,
+)
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, Histogram, Kind
 from vdna_metrics.dna.columns import Column, ColumnLike
@@ -79,6 +88,7 @@ class ImageRanking:
         skipped: images that could not be read and were left out, ``(name, reason)`` each.
         pictures: ``{index: uint8 [3, H, W]}`` of the nearest and the farthest that were kept.
         higher_is_better: whether the nearest, which are the best, have the highest scores.
+        maps: where in the nearest and the farthest images their distances lie, where that was asked for.
     """
 
     source: str
@@ -95,6 +105,7 @@ class ImageRanking:
     skipped: tuple[tuple[str, str], ...] = ()
     pictures: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
     higher_is_better: bool = False
+    maps: DifferenceMaps | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -155,6 +166,7 @@ def rank_images(
     *,
     distance: ColumnLike | None = None,
     pictures: int = 0,
+    maps: int = 0,
     reading: Reading = DEFAULT_READING,
 ) -> ImageRanking:
     """Each image's distance from a reference, by the DNA of that image alone.
@@ -180,6 +192,7 @@ def rank_images(
             by default the first of the reference's kind: ``"emd"``, ``"nfd"`` or ``"lfd"``. A score of images alone
             takes layout, bins and ranges from the reference.
         pictures: how many of the nearest and of the farthest images to keep.
+        maps: of how many of them to tell where their distances lie, see `difference_maps`.
         reading: how images are read.
 
     Raises:
@@ -197,7 +210,9 @@ def rank_images(
     check_type("reading", reading, Reading)
     network, source = create_extractor(extractor), resolve_images(images)
     work = ranking_work(source, reference, network, distance=distance, device=reading.device)
-    return run_ranking(work, network, pictures=pictures, reading=reading)
+    check_count("maps", maps, 0)
+    mapper = DifferenceMapper(reference, network, distance) if maps else None
+    return run_ranking(work, network, pictures=pictures, maps=maps, mapper=mapper, reading=reading)
 
 
 def ranking_work(
@@ -287,21 +302,35 @@ def _of_images(column: Column, reference: Distribution) -> Callable[[Mapping[str
 
 
 def run_ranking(
-    work: ImageWork[ImageRanking], extractor: FeatureExtractor, *, pictures: int, reading: Reading
+    work: ImageWork[ImageRanking],
+    extractor: FeatureExtractor,
+    *,
+    pictures: int,
+    maps: int = 0,
+    mapper: DifferenceMapper | None = None,
+    reading: Reading,
 ) -> ImageRanking:
-    """Rank images in a pass of their own, and read those at either end again.
+    """Rank images in a pass of their own, and read those at either end again, once.
 
     Args:
         work: as `ranking_work` and `work_by` give it.
         extractor: frozen network.
         pictures: how many of the nearest and of the farthest images to keep.
+        maps: of how many of them to make maps.
+        mapper: makes them.
         reading: how images are read.
     """
     check_count("pictures", pictures, 0)
-    if pictures:
+    if pictures or maps:
         check_pictures(work.images)
     ranking = run_work(work, extractor, reading)
-    return replace(ranking, pictures=read_pictures(work.images, ranking.ends(pictures), extractor))
+    resized = read_resized(work.images, ranking.ends(max(pictures, maps)), extractor)
+    shown = as_pictures({index: resized[index] for index in ranking.ends(pictures)})
+    found = None
+    if mapper is not None:
+        at_ends = {index: resized[index] for index in ranking.ends(maps)}
+        found = mapper.of_images(work.images.name, work.images.names, at_ends, reading.device)
+    return replace(ranking, pictures=shown, maps=found)
 
 
 def work_by(

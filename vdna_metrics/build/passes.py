@@ -535,8 +535,8 @@ def check_pictures(source: ImageSource) -> None:
         raise ValueError(f"{source.name}: expected images, of which there are pictures, got features")
 
 
-def read_pictures(source: ImageSource, indices: Sequence[int], extractor: FeatureExtractor) -> dict[int, Tensor]:
-    """Some images as the network saw them.
+def read_resized(source: ImageSource, indices: Sequence[int], extractor: FeatureExtractor) -> dict[int, Tensor]:
+    """Some images at the network's size.
 
     Args:
         source: the images.
@@ -544,7 +544,7 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
         extractor: whose size they are resized to.
 
     Returns:
-        ``{index: uint8 [3, H, W]}``.
+        ``{index: [3, H, W]}`` float32 in [0, 255].
 
     Raises:
         ValueError: for an image that cannot be read any more, and for features.
@@ -552,13 +552,23 @@ def read_pictures(source: ImageSource, indices: Sequence[int], extractor: Featur
     if indices:
         check_pictures(source)
     dataset = ImageDataset(source, ResizeImage(extractor.preprocess))
-    pictures = {}
+    found = {}
     for index in sorted(set(indices)):
-        picture = dataset[index].image
-        if isinstance(picture, str):
-            raise ValueError(f"{source.name}: {source.names[index]} changed while the images were read: {picture}")
-        pictures[index] = picture.clamp(0, 255).round().byte()
-    return pictures
+        resized = dataset[index].image
+        if isinstance(resized, str):
+            raise ValueError(f"{source.name}: {source.names[index]} changed while the images were read: {resized}")
+        found[index] = resized
+    return found
+
+
+def as_pictures(resized: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """Images as the network saw them, ``{index: uint8 [3, H, W]}``, of those of `read_resized`."""
+    return {index: image.clamp(0, 255).round().byte() for index, image in resized.items()}
+
+
+def read_pictures(source: ImageSource, indices: Sequence[int], extractor: FeatureExtractor) -> dict[int, Tensor]:
+    """Some images as the network saw them, ``{index: uint8 [3, H, W]}``; see `read_resized`."""
+    return as_pictures(read_resized(source, indices, extractor))
 
 
 def check_seen(source: ImageSource, extractor: FeatureExtractor) -> None:

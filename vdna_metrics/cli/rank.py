@@ -16,20 +16,24 @@ from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_b
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.files import write_whole
 from vdna_metrics.references import resolve_images
-from vdna_metrics.reports import contact_sheet as draw
+from vdna_metrics.reports import contact_sheet as draw, plot_difference_maps
 
 
 def rank(source: str, given: RankOptions, as_json: bool) -> None:
     """Rank single images by their distance from real ones."""
     making, neurons, top, bottom = given.making, given.neurons, given.top, given.bottom
     root = making.reading.root
-    picture, table = output_path(given.contact_sheet), output_path(given.output)
+    picture, maps, table = (output_path(each) for each in (given.contact_sheet, given.maps, given.output))
     images = resolve_images(source, root=root)
-    if picture is not None and images.features:
-        raise click.UsageError(f"--contact-sheet shows images, {source} holds features")
+    if (picture is not None or maps is not None) and images.features:
+        raise click.UsageError(
+            f"{'--maps' if picture is None else '--contact-sheet'} shows images, {source} holds features"
+        )
     compared = [given.reference], (), [given.column], making, neurons
     task = find_comparison(*compared, unit=given.unit, images=[images], checkpoint=given.checkpoint)
     (column,), settings = task.columns, task.settings
+    if maps is not None and column.distance.name != "emd":
+        raise click.UsageError(f"--maps are of emd, got --metric {column.name}")
     with progress_bars() as start:
         real = task.real_dnas(start)[column.kind]
         if settings.max_positions != real.provenance.max_positions and column.kind == "histogram":
@@ -43,6 +47,7 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
             settings.built,
             distance=column,
             pictures=0 if picture is None else max(top, bottom),
+            maps=0 if maps is None else max(top, bottom),
             reading=watched(task.reading, start, source, images),
         )
     if not is_main():
@@ -54,6 +59,9 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
         _write_scores(ranking, table)
     if picture is not None:
         draw(ranking, nearest=top, farthest=bottom).savefig(picture, dpi=110)
+    if maps is not None and ranking.maps is not None:
+        shown = [image.index for image in (*ranking.nearest(top), *ranking.farthest(bottom))]
+        plot_difference_maps(ranking.maps.of(shown)).savefig(maps, dpi=110)
     if as_json:
         return print_json(
             {
@@ -62,6 +70,7 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
                 **vars(neurons),
                 "scores": None if table is None else str(table),
                 "contact_sheet": given.contact_sheet,
+                "maps": given.maps,
                 **ranking.to_json(top, bottom),
                 "reference": described(real),
                 "read": task.read,
@@ -75,7 +84,7 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
         if ranked:
             rows = [[image.name, image.score, *_telling(image)] for image in ranked]
             print_table(f"The {len(rows)} {end}", ["image", column.name, "layer", "unusual"], rows)
-    for written in (table, picture):
+    for written in (table, picture, maps):
         if written is not None:
             tell(f"wrote {written}")
 

@@ -4,6 +4,7 @@ from .emd import (
     cumulative_shares as cumulative_shares,
     earth_movers_distance as earth_movers_distance,
     image_emd as image_emd,
+    image_emd_by_position as image_emd_by_position,
     image_pair_emd as image_pair_emd,
 )
 from .frechet import (
@@ -52,7 +53,11 @@ from .neighbours import (
     precision_recall as precision_recall,
 )
 from .pixels import PIXEL_STATISTICS as PIXEL_STATISTICS, pixel_statistics as pixel_statistics
-from .positions import position_grid as position_grid, subsample_positions as subsample_positions
+from .positions import (
+    position_grid as position_grid,
+    spread_over as spread_over,
+    subsample_positions as subsample_positions,
+)
 from .regions import (
     intersection_over_union as intersection_over_union,
     majority_labels as majority_labels,

@@ -201,6 +201,50 @@ def _emd_of_few(index: Tensor, expected: Tensor) -> Tensor:
     return found.add_(below[:, -1:] - positions * bins).clamp_(min=0)
 
 
+def image_emd_by_position(
+    activations: Tensor, cumulative: Tensor, low: Tensor, high: Tensor, weights: Tensor
+) -> Tensor:
+    """What each position of an image adds to the image's weighted earth mover's distances, in bins.
+
+    With `G_k = (1/P) Σ_p [bin_p ≤ k]` of an image's P positions and `s_k = sign(G_k − F_k)`, a neuron's distance
+    `Σ_k |G_k − F_k|` is the mean over positions of `t(bin_p)`, where `t(b) = Σ_{k ≥ b} s_k − Σ_k s_k F_k`. So the mean
+    of what is returned is `Σ_n weights_n EMD_n`, to rounding. It is negative at a position that holds the image back:
+    without it, the distance would be larger.
+
+    Args:
+        activations: `[neurons, images, positions]`, floating, any strides.
+        cumulative: `[neurons, bins]`, the other histograms' `cumulative_shares`.
+        low: `[neurons]` lower ends of the ranges.
+        high: `[neurons]` upper ends of the ranges.
+        weights: `[neurons]`, `1 / neurons` for their mean.
+
+    Returns:
+        `[images, positions]` float64, on the device of the activations (on the CPU for MPS).
+
+    Examples:
+        >>> shares = cumulative_shares(torch.tensor([[1, 1, 0, 0]]))
+        >>> image_emd_by_position(torch.tensor([[[0.1, 0.9]]]), shares, torch.zeros(1), torch.ones(1), torch.ones(1))
+        tensor([[0., 2.]], dtype=torch.float64)
+    """
+    check_tensors(activations, cumulative, low, high, weights)
+    if activations.device.type == "mps":  # which has no float64
+        activations = activations.cpu()
+    device, (_, images, positions) = activations.device, activations.shape
+    cumulative, low, high = cumulative.to(device), low.to(device), high.to(device)
+    weights, bins = to_float64(weights).to(device), cumulative.shape[1]
+    found = torch.zeros(images, positions, dtype=torch.float64, device=device)
+    for image in range(images):
+        for neurons, index in _image_bins(activations[:, image : image + 1], low, high, bins):
+            place = index[:, 0]
+            own = _counts_of_rows(place, bins).cumsum(dim=1).double()
+            sign = own.sub_(cumulative[neurons] * positions).sign_()
+            # Whole numbers, whose cumulative sums are exact, also in deterministic mode.
+            above = sign.flip(1).to(torch.int64).cumsum(dim=1).flip(1).double()
+            above -= (sign * cumulative[neurons]).sum(dim=1, keepdim=True)
+            found[image] += weights[neurons] @ above.gather(1, place)
+    return found
+
+
 def image_pair_emd(activations_a: Tensor, activations_b: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     """Earth mover's distance of every neuron between the histograms of two images, in bins, pair by pair.
 
@@ -257,15 +301,21 @@ def _cumulative_image_counts(
     step = max(1, min(neurons, limit // bins))
     several = max(1, limit // (step * bins))
     index = bin_index(activations, low, high, bins).transpose(0, 1)
-    one = torch.ones((), dtype=torch.int32, device=index.device)
     for image in range(0, images, several):
         for neuron in range(0, neurons, step):
             chosen = slice(image, image + several), slice(neuron, neuron + step)
-            part = index[chosen]
-            size = part.shape[0] * part.shape[1] * bins
-            offsets = torch.arange(0, size, bins, dtype=torch.int32, device=part.device).view(*part.shape[:2], 1)
-            place = (part + offsets).flatten()
-            counts = torch.zeros(size, dtype=torch.int32, device=part.device).index_add_(
-                0, place, one.expand(len(place))
-            )
-            yield *chosen, counts.view(*part.shape[:2], bins).cumsum(dim=2, dtype=torch.int32)
+            yield *chosen, _counts_of_rows(index[chosen], bins).cumsum(dim=2, dtype=torch.int32)
+
+
+def _counts_of_rows(index: Tensor, bins: int) -> Tensor:
+    """How often each bin is in each row of ``[..., positions]``: ``[..., bins]`` int32."""
+    rows = index.shape[:-1]
+    size = rows.numel() * bins
+    offsets = torch.arange(0, size, bins, dtype=torch.int32, device=index.device).view(*rows, 1)
+    place = (index + offsets).flatten()
+    one = torch.ones((), dtype=torch.int32, device=index.device)
+    return (
+        torch.zeros(size, dtype=torch.int32, device=index.device)
+        .index_add_(0, place, one.expand(len(place)))
+        .view(*rows, bins)
+    )

@@ -76,6 +76,32 @@ def position_grid(positions: int, size: tuple[int, int], *, first: int = 0) -> t
     return (rows, columns) if fits else None
 
 
+def spread_over(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps to another size, each pixel the mean of what it covers: the mean of a map stays what it is.
+
+    Args:
+        maps: `[maps, rows, columns]`, floating.
+        size: height and width.
+
+    Returns:
+        `[maps, height, width]`.
+
+    Examples:
+        >>> spread_over(torch.tensor([[[0.0, 3.0]]]), (1, 3))
+        tensor([[[0.0000, 1.5000, 3.0000]]])
+    """
+    down, across = (_covered(*ends, maps) for ends in zip(size, maps.shape[1:], strict=True))
+    return down @ maps @ across.T
+
+
+def _covered(pixels: int, cells: int, like: Tensor) -> Tensor:
+    """What share of each of the pixels each of the cells covers, ``[pixels, cells]``."""
+    pixel, cell = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (pixels, cells))
+    left = torch.maximum(pixel[:, None] * cells, cell * pixels)
+    right = torch.minimum((pixel[:, None] + 1) * cells, (cell + 1) * pixels)
+    return (right - left).clamp_(min=0).div_(cells)
+
+
 def check_max_positions(max_positions: int | None) -> None:
     """Raise `TypeError` or `ValueError` unless it is ``None`` or an int of at least 1."""
     if max_positions is None:

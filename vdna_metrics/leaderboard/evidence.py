@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from vdna_metrics.analysis.explain import explain
+from vdna_metrics.analysis.maps import DifferenceMapper, no_maps
 from vdna_metrics.analysis.matrices import compare_groups
 from vdna_metrics.analysis.ranking import ranking_work
 from vdna_metrics.analysis.single_images import Side, exemplars_of
@@ -15,6 +16,7 @@ from vdna_metrics.build.passes import ImageWork
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.dna.vdna import VDNA
+from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.images.sources import evenly_spaced
 from vdna_metrics.layout import near_names
 from vdna_metrics.leaderboard.record import ClassRecord, Evidence
@@ -66,9 +68,15 @@ def picture_works(
 
 
 def add_pictures_(
-    evidence: Evidence, network: str, generator: str, column: Column | None, real: SetDNAs, fake: SetDNAs
+    evidence: Evidence,
+    network: str,
+    generator: str,
+    column: Column | None,
+    real: SetDNAs,
+    fake: SetDNAs,
+    extractor: FeatureExtractor,
 ) -> None:
-    """Images of a generator at either end of their ranking, and exemplars of the neurons that differ most."""
+    """Images of a generator at either end of their ranking, where they differ, and exemplars of what differs most."""
     beside = fake.beside
     if column is None or "ranking" not in beside:
         return
@@ -77,6 +85,10 @@ def add_pictures_(
     evidence.rankings[generator] = replace(ranking, pictures=ends)
     if "activations" not in beside:
         return
+    if no_maps(column, evidence.reference[network]) is None:
+        mapper = DifferenceMapper(evidence.reference[network], extractor, column)
+        maps = mapper.of_kept(beside["activations"], ends)
+        evidence.rankings[generator] = replace(evidence.rankings[generator], maps=maps)
     explanation = explain(evidence.reference[network], evidence.generated[key], distance=column)
     sides: tuple[tuple[Side, SetDNAs], ...] = (("reference", real), ("generated", fake))
     evidence.exemplars[key] = tuple(

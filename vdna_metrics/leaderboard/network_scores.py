@@ -203,7 +203,8 @@ def score_network(
         if (shown := shown_dna(column_shown, fake)) is not None:
             evidence.generated[network.label, generator.name] = shown
         if pictures:
-            add_pictures_(evidence, network.label, generator.name, column_shown, real, fake)
+            shown_in = reader.network.extractor
+            add_pictures_(evidence, network.label, generator.name, column_shown, real, fake, shown_in)
     widths: dict[str, float] = {}
     for column in network.columns:
         moved = [score.bin_width for score in found.scores if score.metric == column.name and score.bin_width]

@@ -13,6 +13,7 @@ from .leaderboard_plots import (
     quantile_heat_map as quantile_heat_map,
     ranking_chart as ranking_chart,
 )
+from .maps import plot_difference_maps as plot_difference_maps
 from .plots import (
     layer_profile as layer_profile,
     neuron_histograms as neuron_histograms,

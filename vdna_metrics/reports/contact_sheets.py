@@ -82,8 +82,8 @@ def contact_sheet(
             ax.imshow(pixels, aspect="auto")
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(color=_COLOURS[end], linewidth=1.2)
-            lines = [f"{image.score:#.4g}", _shortened(image.name)]
-            lines += [f"{_shortened(layer.layer, 17)} {layer.unusual:+.1f}σ" for layer in image.layers[:1]]
+            lines = [f"{image.score:#.4g}", shortened_path(image.name)]
+            lines += [f"{shortened_path(layer.layer, 17)} {layer.unusual:+.1f}σ" for layer in image.layers[:1]]
             for line, text in enumerate(lines):
                 down = (upper - tall - 0.06 - line * _LINE) / height
                 weight = "bold" if line == 0 else "normal"
@@ -102,6 +102,6 @@ def _with_pixels(images: Sequence[RankedImage]) -> list[tuple[RankedImage, NDArr
     return found
 
 
-def _shortened(name: str, letters: int = 23) -> str:
-    # The end of a path tells more than its beginning.
+def shortened_path(name: str, letters: int = 23) -> str:
+    """The end of a path, which tells more than its beginning."""
     return name if len(name) <= letters else f"…{name[1 - letters :]}"

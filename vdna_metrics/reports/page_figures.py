@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 
 from vdna_metrics.analysis.explain import NeuronContribution, explain
-from vdna_metrics.analysis.ranking import RankedImage
+from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.dna.columns import Column, find_column
 from vdna_metrics.dna.plots import neuron_histograms
 from vdna_metrics.dna.vdna import VDNA
@@ -26,6 +26,7 @@ from vdna_metrics.reports.leaderboard_plots import (
     quantile_heat_map,
     ranking_chart,
 )
+from vdna_metrics.reports.maps import largest_departure, overlaid
 from vdna_metrics.reports.summary import interval_text, score_text
 from vdna_metrics.text import printable
 
@@ -213,14 +214,14 @@ class PageFigures:
             )
         return panels
 
-    def ends(self) -> list[tuple[str, list[Picture], list[Picture]]]:
-        """Nearest and farthest images of each generator, as far as they have pictures."""
+    def ends(self) -> list[tuple[str, list[Picture], list[Picture], list[Picture]]]:
+        """Nearest and farthest images of each generator that have pictures, and where the farthest differ."""
         found = []
         for name in self.order:
             if name in self.evidence.rankings:
                 ranking = self.evidence.rankings[name]
                 near, far = _ranked(ranking.nearest(_ENDS)), _ranked(ranking.farthest(_ENDS))
-                found += [(name, near, far)] * bool(near or far)
+                found += [(name, near, far, _mapped(ranking))] * bool(near or far)
         return found
 
     def examples(self, name: str, number: int = _EXAMPLES) -> list[Picture]:
@@ -281,4 +282,20 @@ def _ranked(images: Sequence[RankedImage]) -> list[Picture]:
         )
         for image in images
         if image.image is not None
+    ]
+
+
+def _mapped(ranking: ImageRanking) -> list[Picture]:
+    """Where the farthest images differ, on one scale."""
+    if ranking.maps is None:
+        return []
+    found = ranking.maps.of([image.index for image in ranking.farthest(_ENDS)])
+    limit = largest_departure(found)
+    return [
+        Picture(
+            image_uri(overlaid(each, limit), _PICTURE),
+            f"{printable(each.name)}, where its distance of {significant(each.distance, 3)} lies",
+            f"to ±{significant(limit, 3)} {found.unit}".strip(),
+        )
+        for each in found.maps
     ]

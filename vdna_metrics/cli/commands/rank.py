@@ -25,6 +25,11 @@ class RankOptions:
     contact_sheet: str | None = option(
         type=options.picture, metavar="FILE", help=f"Picture of these images to write: {', '.join(options.PICTURES)}."
     )
+    maps: str | None = option(
+        type=options.picture,
+        metavar="FILE",
+        help="Picture to write of where in each of them its VDNA-EMD lies, likewise.",
+    )
     output: str | None = option(
         "-o",
         "--output",
@@ -40,8 +45,9 @@ class RankOptions:
 
 def _check_rank(source: str, given: RankOptions, **_: Any) -> None:
     options.check_root(given.making.reading.root, source, given.reference)
-    if given.contact_sheet is not None and given.top == given.bottom == 0:
-        raise click.UsageError("--contact-sheet shows nothing with --top 0 --bottom 0")
+    for name, picture in (("--contact-sheet", given.contact_sheet), ("--maps", given.maps)):
+        if picture is not None and given.top == given.bottom == 0:
+            raise click.UsageError(f"{name} shows nothing with --top 0 --bottom 0")
 
 
 @click.command()

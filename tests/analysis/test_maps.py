@@ -1,0 +1,136 @@
+"""Difference maps say where an image's distance lies: with what has no place, they add up to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.dnas import tiny_extractor
+from helpers.image_files import pixels
+from torch import Tensor, nn
+
+from vdna_metrics import Reading, build_dnas, calibrate, create_extractor
+from vdna_metrics.analysis import difference_maps, rank_images
+from vdna_metrics.analysis.maps import DifferenceMapper
+from vdna_metrics.build import passes
+from vdna_metrics.build.keeping import keep_activations
+from vdna_metrics.build.passes import run_work
+from vdna_metrics.dna import Column
+from vdna_metrics.images import open_images
+from vdna_metrics.reports import plot_difference_maps
+from vdna_metrics.reports.maps import overlaid
+
+ONE = Reading(batch_size=1)
+
+
+class _Tokens(nn.Module):
+    """A patch of 4 by 4 pixels is a token, after one of the whole; then their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 5, 4, stride=4)
+        self.tokens, self.pooled = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = self.tokens(torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1))
+        return self.pooled(tokens.mean(dim=1))
+
+
+def _network(**options: Any) -> Any:
+    torch.manual_seed(0)
+    return create_extractor(_Tokens(), layers=["tokens", "pooled"], size=20, **options)
+
+
+def _images() -> tuple[np.ndarray, np.ndarray]:
+    return pixels(9, 20, 20, 3), pixels(4, 20, 20, 3, seed=1) // 2
+
+
+@pytest.mark.parametrize("unit", ["bins", "range", "activation"])
+@pytest.mark.parametrize("ranges", ["given", "auto"])
+def test_a_map_and_what_has_no_place_make_the_distance(ranges: str, unit: str) -> None:
+    """With given ranges and found ones, in any unit, by weights or not, it is the distance that `rank_images` finds."""
+    for network in (tiny_extractor(), _network()):
+        real, fake = _images()
+        given: Any = calibrate(real, network) if ranges == "given" else "auto"
+        reference = build_dnas(real, network, bins=40, ranges=given)["histogram"]
+        generator = np.random.default_rng(0)
+        weights = {layer: generator.normal(size=count) for layer, count in network.layout.items()}
+        for column in (Column("emd", unit=unit), Column("emd", unit=unit, weights=weights)):
+            found = difference_maps(fake, reference, network, distance=column)
+            ranking = rank_images(fake, reference, network, distance=column, reading=ONE)
+            assert [each.distance for each in found.maps] == pytest.approx(ranking.scores.tolist(), rel=1e-6, abs=1e-9)
+            assert found.unit == column.unit
+
+
+def test_tokens_without_a_place_are_told_apart() -> None:
+    """The class token and the pooled layer add to `elsewhere` alone; the layer is named as left out."""
+    network, (real, fake) = _network(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    found = difference_maps(fake, reference, network)
+    assert (found.layers, found.left_out) == (("tokens",), ("pooled",))
+    tokens = difference_maps(fake, reference, network, distance=Column("emd", layers=["tokens"]))
+    pooled = rank_images(fake, reference, network, distance=Column("emd", layers=["pooled"]), reading=ONE)
+    for each, alone, score in zip(found.maps, tokens.maps, pooled.scores.tolist(), strict=True):
+        assert each.elsewhere == pytest.approx((alone.elsewhere + score) / 2)
+        torch.testing.assert_close(each.values, alone.values / 2)
+        blocks = each.values.view(5, 4, 5, 4)
+        assert torch.allclose(blocks, blocks[:, :1, :, :1].expand_as(blocks))  # a patch is one place
+    with pytest.raises(ValueError, match="pooled: no layer's positions have a place in the image"):
+        difference_maps(fake, reference, network, distance=Column("emd", layers=["pooled"]))
+
+
+def test_a_map_is_high_where_the_image_was_spoilt() -> None:
+    """Of a network that sees single pixels, a grey image with one white square has its distance in that square."""
+    network = create_extractor(nn.AvgPool2d(1), size=16)
+    grey = np.full((6, 16, 16, 3), 100, np.uint8) + pixels(6, 16, 16, 3) // 16
+    reference = build_dnas(grey, network, bins=100, ranges=calibrate(pixels(3, 16, 16, 3), network))["histogram"]
+    spoilt = grey[:1].copy()
+    spoilt[0, 4:8, 8:12] = 255
+    (found,) = difference_maps(spoilt, reference, network).maps
+    inside = found.values[4:8, 8:12]
+    assert float(inside.min()) > 10 * float(found.values.abs().quantile(0.5))
+    assert float(inside.sum()) / float(found.values.clamp(min=0).sum()) > 0.5
+    picture = overlaid(found, float(found.values.abs().max()))
+    assert bool((picture[0, 4:8, 8:12] > picture[2, 4:8, 8:12]).all())  # red
+
+
+def test_a_ranking_has_maps_of_its_ends_from_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps and pictures of the ends are of the same images, each read once more; activations that were kept do, too."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    read: list[list[int]] = []
+    again = passes.read_resized
+    monkeypatch.setattr(
+        "vdna_metrics.analysis.ranking.read_resized", lambda s, i, e: read.append(sorted(set(i))) or again(s, i, e)
+    )
+    ranking = rank_images(fake, reference, network, pictures=1, maps=1)
+    ends = sorted(set(ranking.ends(1)))
+    assert read == [ends]
+    assert ranking.maps is not None
+    assert [each.index for each in ranking.maps.maps] == list(dict.fromkeys(ranking.ends(1)))
+    assert sorted(ranking.pictures) == ends
+    assert all(torch.equal(each.image, ranking.pictures[each.index]) for each in ranking.maps.maps)
+    kept = run_work(keep_activations(open_images(fake), network.layout), network, Reading())
+    from_kept = DifferenceMapper(reference, network, "emd").of_kept(kept, ranking.pictures)
+    for one, other in zip(ranking.maps.maps, from_kept.maps, strict=True):
+        torch.testing.assert_close(one.values, other.values, rtol=1e-5, atol=1e-5)
+    assert len(plot_difference_maps(ranking.maps).axes) == 2 * len(ends) + 1
+    assert rank_images(fake, reference, network).maps is None
+
+
+def test_what_has_no_maps_is_refused() -> None:
+    """Other distances, references of some positions, another network, and no maps at all are errors."""
+    network, (real, fake) = tiny_extractor(), _images()
+    dnas: Any = build_dnas(real, network, ["histogram", "gaussian"], ranges=calibrate(real, network))
+    with pytest.raises(ValueError, match="difference maps are of the EMD, got"):
+        difference_maps(fake, dnas["gaussian"], network, distance="nfd")
+    some = build_dnas(real, network, ranges=calibrate(real, network), max_positions=5)["histogram"]
+    with pytest.raises(ValueError, match="the reference counts 5 positions of an image, maps need all"):
+        difference_maps(fake, some, network)
+    with pytest.raises(ValueError, match="weights differ"):
+        difference_maps(fake, dnas["histogram"], tiny_extractor(seed=1))
+    with pytest.raises(ValueError, match="no map to show"):
+        plot_difference_maps(difference_maps(fake, dnas["histogram"], network).of([]))
