@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vdna_metrics.extractors import Preprocessing
+from vdna_metrics.extractors.modes import Crop
 from vdna_metrics.images import ImageSource, select_images
 from vdna_metrics.images.decoding import decode_image
 from vdna_metrics.images.procedural import PROCEDURAL_WORLDS, procedural_images
@@ -41,11 +42,12 @@ class Changed(ImageSource):
     whole: ImageSource
     change: Callable[[Image, np.random.Generator], Image]
     size: int | None
+    crop: Crop
     seed: int
 
     def read(self, index: int) -> Image:
         """One of them, changed."""
-        return self.change(pixels(self.whole, index, self.size), stream_of(self.names[index], self.seed))
+        return self.change(pixels(self.whole, index, self.size, self.crop), stream_of(self.names[index], self.seed))
 
 
 def starting_with(source: ImageSource, *folders: str) -> ImageSource:
@@ -83,6 +85,7 @@ def changed(
     change: Callable[[Image, np.random.Generator], Image],
     *,
     size: int | None = None,
+    crop: Crop = "none",
     seed: int = 0,
 ) -> ImageSource:
     """The images of a source, changed when they are read.
@@ -92,14 +95,15 @@ def changed(
         name: of the changed ones; it must tell all that ``change`` does, since passes that are kept are known by it.
         change: ``(image, random numbers of this image) -> image``.
         size: height and width to which images are resized first; ``None`` leaves them as they are.
+        crop: before that, see `Preprocessing`.
         seed: of the random numbers.
     """
-    return Changed(name, source.names, source, change, size, seed)
+    return Changed(name, source.names, source, change, size, crop, seed)
 
 
-def hold(source: ImageSource, size: int) -> Drawn:
+def hold(source: ImageSource, size: int, crop: Crop = "none") -> Drawn:
     """Images resized once and held in memory, where they are read many times."""
-    return Drawn(source.name, source.names, tuple(pixels(source, place, size) for place in range(len(source))))
+    return Drawn(source.name, source.names, tuple(pixels(source, place, size, crop) for place in range(len(source))))
 
 
 def stream_of(name: str, seed: int = 0) -> np.random.Generator:
@@ -107,14 +111,14 @@ def stream_of(name: str, seed: int = 0) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def pixels(source: ImageSource, index: int, size: int | None = None) -> Image:
-    """An image of a source, resized as networks see it when there is a size."""
+def pixels(source: ImageSource, index: int, size: int | None = None, crop: Crop = "none") -> Image:
+    """An image of a source, cropped and resized as networks see it when there is a size."""
     raw = source.read(index)
     image = decode_image(raw) if isinstance(raw, bytes) else raw
     if size is None or image.shape[:2] == (size, size):
         return image
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = Preprocessing(size=(size, size)).resize(tensor)[0]
+    resized = Preprocessing(size=(size, size), crop=crop).resize(tensor)[0]
     return np.ascontiguousarray(resized.round().byte().permute(1, 2, 0).numpy())
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/experiments/disturbances.py
 
-BSDS500's training and validation photographs are the reference; its 200 test photographs, resized to the network's
-size, are disturbed at five strengths each. The seventh disturbance puts images of another set in their place.
+BSDS500's training and validation photographs are the reference; its 200 test photographs, cropped and resized to the
+network's size, are disturbed at five strengths each. The seventh disturbance puts images of another set in their place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from _common import Experiment, Network, begin, markdown_table
+from _common import CROP, Experiment, Network, begin, markdown_table
 from _images import Image, changed, draw, hold, pixels, stream_of
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ def measure(experiment: Experiment, network: Network) -> tuple[Curves, dict[str,
     """Every distance's curve, and of each disturbance's strongest set the share of activations outside the ranges."""
     seen = experiment.look(network, experiment.open("bsds500.zip", "train/", "val/"))
     reference = seen.histogram("all"), seen.gaussian("layer_gaussian")
-    test = hold(experiment.open("bsds500.zip", "test/"), SIZE)
+    test = hold(experiment.open("bsds500.zip", "test/"), SIZE, CROP)
 
     def distances(what: str, histogram: VDNA, gaussian: Callable[[], VDNA]) -> dict[str, float]:
         def compute() -> dict[str, NDArray[np.float64]]:
@@ -210,7 +210,7 @@ def plot_images(experiment: Experiment) -> Figure:
     """One photograph, undisturbed and at every strength of every disturbance."""
     test = experiment.open("bsds500.zip", "test/")
     place = len(test) // 3
-    image = pixels(test, place, SIZE)
+    image = pixels(test, place, SIZE, CROP)
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots(len(DISTURBANCES), 6, squeeze=False)
     for row, (name, (_, strengths, disturb)) in zip(axes, DISTURBANCES.items(), strict=True):

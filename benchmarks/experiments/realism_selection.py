@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from _common import BATCH, BLOCK, Experiment, Network, Progress, begin, markdown_table
+from _common import BATCH, BLOCK, CROP, Experiment, Network, Progress, begin, markdown_table
 from _images import Image, changed, draw, stream_of
 from numpy.typing import NDArray
 from scipy import ndimage, stats
@@ -55,7 +55,7 @@ def covered(photographs: ImageSource, world: str, size: int) -> ImageSource:
         under = field > np.quantile(field, share)
         return np.where(under[..., None], image, PROCEDURAL_WORLDS[world](rng, size))
 
-    return changed(photographs, f"{photographs.name}, partly {world}", change, size=size)
+    return changed(photographs, f"{photographs.name}, partly {world}", change, size=size, crop=CROP)
 
 
 def covered_share(name: str) -> float:

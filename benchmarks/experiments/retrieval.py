@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _common import BATCH, BLOCK, Experiment, Network, Progress, begin, markdown_table
+from _common import BATCH, BLOCK, CROP, Experiment, Network, Progress, begin, markdown_table
 from _images import Image, changed, draw
 from disturbances import salt_and_pepper
 from matplotlib.figure import Figure
@@ -269,7 +269,7 @@ def without_network(experiment: Experiment, pool: Pool) -> dict[str, Scores]:
         progress, made = Progress(f"pixels of {source.name}", len(source)), 0
         for start in range(0, len(source), BLOCK):
             part = select_images(source, range(start, min(start + BLOCK, len(source))))
-            settings = [SMALL, pool.reference.name, pool.reference.names, part.name, part.names]
+            settings = [SMALL, CROP, pool.reference.name, pool.reference.names, part.name, part.names]
             before = len(experiment.made)
             arrays = experiment.keep(
                 f"pixels-{start:05}", settings, lambda part=part: _by_pixels(_small(part), reference)
@@ -283,7 +283,7 @@ def without_network(experiment: Experiment, pool: Pool) -> dict[str, Scores]:
 
 def _small(source: ImageSource) -> Tensor:
     """``[images, 3, SMALL, SMALL]`` in [0, 1]."""
-    resize = ResizeImage(Preprocessing(size=(SMALL, SMALL)))
+    resize = ResizeImage(Preprocessing(size=(SMALL, SMALL), crop=CROP))
     return torch.cat([batch.images for batch in iterate_images(source, transform=resize)]).round() / 255
 
 

@@ -59,12 +59,14 @@ def _planted(kind: str, seed: int, images: int = 150) -> dict[tuple[str, bool], 
     return dnas
 
 
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
 @pytest.mark.parametrize("kind", ["histogram", "gaussian"])
-def test_a_planted_attribute_is_removed(kind: str) -> None:
+def test_a_planted_attribute_is_removed(kind: str, loss: Any) -> None:
     """Neuron-wise weights learnt on some images remove over 90 % on others, and move the other attributes little."""
     train, validation, test = (attribute_distances(_planted(kind, seed), distance=DISTANCES[kind]) for seed in range(3))
     for attribute in ATTRIBUTES[:2]:
-        weights = desensitise(train, validation, attribute)
+        weights = desensitise(train, validation, attribute, loss=loss)
+        assert weights.made["loss"] == loss
         assert sensitivity_removal(test.values, weights.values, attribute) > 90
         assert sensitivity_deviation(test.values, weights.values, attribute) < 8
         assert weights.made["validation"]["removal"] > 90
@@ -113,6 +115,24 @@ def test_removal_and_deviation_by_hand() -> None:
     assert sensitivity_removal(distances, 10 * weights, "a") < 0
 
 
+def test_corrected_distances_may_be_below_zero() -> None:
+    """Neurons below 0 count in removal and deviation; a mean that is not above 0 is refused, as both in learning."""
+    distances = _table({"a": [4.0, -1.0], "b": [0.0, 3.0]})
+    assert sensitivity_removal(distances, torch.tensor([0.5, 0.5]), "a") == pytest.approx(0)
+    assert sensitivity_removal(distances, torch.tensor([0.25, 1.0]), "a") == pytest.approx(100)
+    with pytest.raises(ValueError, match=r"of 'a' must be .* finite and not negative"):
+        learn_weights(distances, distances, "a")
+    with pytest.raises(ValueError, match="the mean distance of 'b' is not above 0"):
+        sensitivity_deviation(distances | _table({"b": [1.0, -1.0]}), torch.ones(2), "a")
+
+
+def test_an_unknown_loss_is_named() -> None:
+    """The known ones are told."""
+    x = _table({"a": [1.0], "b": [1.0]})
+    with pytest.raises(ValueError, match="unknown loss 'cubed'; known: squared, absolute"):
+        learn_weights(x, x, "a", loss="cubed")  # type: ignore[arg-type]
+
+
 def test_an_attribute_on_shared_neurons_cannot_be_removed_alone() -> None:
     """Two attributes on the very same neurons go together: the numbers say so, finite, and nothing is hidden."""
     distances = _table({"a": [3.0, 1.0, 0.0], "twin": [3.0, 1.0, 0.0]})
@@ -121,6 +141,14 @@ def test_an_attribute_on_shared_neurons_cannot_be_removed_alone() -> None:
     assert weights.isfinite().all()
     assert removal == pytest.approx(50, abs=0.1)  # the least of x² + (x - 1)²
     assert removal == pytest.approx(deviation, abs=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("squared", [1 / 3, 7 / 9]), ("absolute", [-1 / 3, 1])])
+def test_weights_have_the_least_loss(loss: Any, expected: list[float]) -> None:
+    """By hand, N times the weights: the squared loss gives up some of all, the absolute one all of what costs least."""
+    distances = _table({"a": [3.0, 1.0], "b": [1.0, 0.0], "c": [0.0, 1.0]})
+    weights = learn_weights(distances, distances, "a", loss=loss, learning_rate=0.002)
+    assert (2 * weights).tolist() == pytest.approx(expected, abs=0.01)
 
 
 def test_weights_may_be_kept_from_below_zero() -> None:
@@ -139,8 +167,10 @@ def test_learning_is_the_same_each_time() -> None:
     torch.testing.assert_close(learn_weights(turned, turned, "a"), learn_weights(x, x, "a"))
 
 
-def test_steps_are_those_of_torchs_adam() -> None:
-    """The steps are Adam's, as `torch.optim` takes them."""
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
+def test_steps_are_those_of_torchs_adam(loss: Any) -> None:
+    """The steps are Adam's, as `torch.optim` takes them, down either loss."""
+    measure = torch.square if loss == "squared" else torch.abs
     x = _table({"a": [1.0, 2.0, 0.5], "b": [0.0, 1.0, 5.0], "c": [2.0, 0.2, 1.0]})
     d = torch.stack([row.double() / row.double().sum() for row in x.values()])
     scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
@@ -148,9 +178,9 @@ def test_steps_are_those_of_torchs_adam() -> None:
     for steps in range(1, 8):
         adam.zero_grad()
         s = d @ scale
-        (s[0] ** 2 + ((s[1:] - 1) ** 2).mean()).backward()
+        (measure(s[0]) + measure(s[1:] - 1).mean()).backward()
         adam.step()
-        found = learn_weights(x, x, "a", learning_rate=0.02, max_steps=steps)
+        found = learn_weights(x, x, "a", loss=loss, learning_rate=0.02, max_steps=steps)
         torch.testing.assert_close(found, scale.detach() / 3, rtol=1e-9, atol=0)
 
 

@@ -68,6 +68,36 @@ def test_an_image_is_changed_alike_wherever_it_stands(common: ModuleType, tmp_pa
     assert not np.array_equal(every.read(3), images.changed(source, "changed", change, size=32, seed=1).read(3))
 
 
+def test_photographs_are_cropped_as_networks_crop_them(common: ModuleType, tmp_path: Path) -> None:
+    """Images that are cropped and resized first are the central squares, which the network's own crop leaves alone."""
+    images = importlib.import_module("_images")
+    stream = np.random.default_rng(0)
+    source = common.open_images(stream.integers(0, 256, (2, 40, 60, 3), np.uint8))
+    square = common.open_images(np.stack([source.read(i)[:, 10:50] for i in range(2)]))
+    cropped = images.hold(source, 16, common.CROP)
+    assert all(np.array_equal(cropped.read(i), images.pixels(square, i, 16)) for i in range(2))
+    assert not np.array_equal(cropped.read(0), images.hold(source, 16).read(0))
+    changed = images.changed(source, "same", lambda image, _: image, size=16, crop=common.CROP)
+    assert np.array_equal(changed.read(1), cropped.read(1))
+
+
+def test_networks_crop_and_do_not_take_ranges_of_whole_images(
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every extractor but the quick one has the paper's crop; ranges that ship are of squeezed photographs."""
+    asked = []
+
+    def calibrated(_: object, name: str, extractor: object) -> object:
+        asked.append((name, extractor))
+        return common.find_ranges("vdna_tiny")
+
+    monkeypatch.setattr(common.Experiment, "_calibrated", calibrated)
+    experiment = common.Experiment("some", quick=False, shared=tmp_path, work=tmp_path, extractor="vdna_tiny")
+    network = experiment.networks["vdna_tiny"]
+    assert network.extractor.spec.crop == common.CROP == "center"
+    assert asked == [("vdna_tiny", network.extractor)]
+
+
 def test_a_section_takes_the_place_of_its_own_part_only(
     common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

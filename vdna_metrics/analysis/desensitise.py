@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -18,16 +18,22 @@ from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.files import errors_of, read_text
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
-from vdna_metrics.layout import NeuronLayout, check_type, near_names
+from vdna_metrics.layout import NeuronLayout, check_choice, check_type, near_names
 from vdna_metrics.neurons import NeuronWeights, Per
 from vdna_metrics.references.resolve import DNALike, SourceLike, compared_dna, resolve_images
 
 Split = Literal["train", "validation", "test"]
+Loss = Literal["squared", "absolute"]
 AttributeDNAs = Mapping[tuple[str, bool], DNALike]
 """``{(attribute, True): DNA of images with it, (attribute, False): DNA of images without it}``."""
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, as everywhere
 _FEWEST = 2  # images on a side: a Gaussian of fewer has no variance
+# Of how far a relative sensitivity is from its aim, and the slope.
+_LOSSES: dict[Loss, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "squared": (torch.square, lambda error: 2 * error),
+    "absolute": (torch.abs, torch.sign),
+}
 _VALUES = {"1": True, "0": False, "-1": False}
 
 
@@ -36,6 +42,7 @@ def learn_weights(
     validation: Mapping[str, Tensor],
     attribute: str,
     *,
+    loss: Loss = "squared",
     non_negative: bool = False,
     learning_rate: float = 0.01,
     patience: int = 100,
@@ -45,15 +52,17 @@ def learn_weights(
 
     With ``s_b(w) = Σ_i w_i d_bi`` the weighted distance of attribute b, and ``s_b`` its mean distance, the loss over N
     neurons and B + 1 attributes is ``(s_a(w) / s_a)² + 1/B Σ_b≠a (s_b(w) / s_b − 1)²``: relative, so that attributes
-    that are easy to see do not drown the others. Adam on all attributes at once, from the constant ``w = 1/N``, with
-    which a weighted distance is the mean. The weights of the step with the least loss on the validation split are
-    returned, once ``patience`` steps brought no lesser one. There is no chance in it: the same input gives the same
-    weights.
+    that are easy to see do not drown the others. With ``loss="absolute"`` it is
+    ``|s_a(w)| / s_a + 1/B Σ_b≠a |s_b(w) / s_b − 1|``: deviation less removal, as shares, plus 1. Adam on all
+    attributes at once, from the constant ``w = 1/N``, with which a weighted distance is the mean. The weights of the
+    step with the least loss on the validation split are returned, once ``patience`` steps brought no lesser one. There
+    is no chance in it: the same input gives the same weights.
 
     Args:
         train: ``{attribute: [N]}`` distances of neurons (or layers) between images with and without the attribute.
         validation: the same of other images.
         attribute: the one to ignore.
+        loss: ``"squared"`` or ``"absolute"``.
         non_negative: keep ``w >= 0``, so that a weighted distance is never negative. Less can be removed.
         learning_rate: of N times the weights.
         patience: steps without a lesser loss on the validation split before the end.
@@ -63,12 +72,12 @@ def learn_weights(
         ``[N]`` float64.
 
     Raises:
-        ValueError: for one attribute alone, attributes or numbers of neurons that differ between the splits, distances
-            that are negative or not finite, or an attribute whose distances are all 0.
+        ValueError: for an unknown loss, one attribute alone, attributes or numbers of neurons that differ between the
+            splits, distances that are negative or not finite, or an attribute whose distances are all 0.
 
     Source:
         Ramtoula et al., Visual DNA, CVPR 2023, Eq. 5 to 7 and A.4: the aim, the optimiser, where it starts and when it
-        stops. That the loss is relative and squared is chosen here.
+        stops. That the loss is relative, and squared by default, is chosen here.
 
     Examples:
         >>> distances = {"tint": torch.tensor([4.0, 0.0, 2.0]), "blur": torch.tensor([0.0, 3.0, 3.0])}
@@ -78,6 +87,7 @@ def learn_weights(
         >>> f"others changed by {sensitivity_deviation(distances, weights, 'tint'):.0f} %"
         'others changed by 0 %'
     """
+    check_choice("loss", loss, Loss)
     others = _others(train, attribute)
     check_type("validation", validation, Mapping)
     if set(train) != set(validation):
@@ -89,18 +99,19 @@ def learn_weights(
     aim[0] = 0
     share = torch.full_like(aim, 1 / len(others))
     share[0] = 1
+    measure, slope = _LOSSES[loss]
     scale = torch.ones(x.shape[1], dtype=torch.float64)  # N times the weights
     first, second = torch.zeros_like(scale), torch.zeros_like(scale)
     best, least, since = scale.clone(), torch.inf, 0
     for step in range(1, max_steps + 2):
-        now = float((share * (y @ scale - aim).square()).sum())
+        now = float(share @ measure(y @ scale - aim))
         since += 1
         if now < least:
             best, least, since = scale.clone(), now, 0
         elif since >= patience:
             break
         # Adam by hand: to use torch's imports its compiler, which takes longer than all the steps.
-        gradient = 2 * x.T @ (share * (x @ scale - aim))
+        gradient = x.T @ (share * slope(x @ scale - aim))
         first.lerp_(gradient, 1 - _BETAS[0])
         second.lerp_(gradient.square(), 1 - _BETAS[1])
         size = (second / (1 - _BETAS[1] ** step)).sqrt() + _EPSILON
@@ -118,12 +129,12 @@ def sensitivity_removal(distances: Mapping[str, Tensor], weights: Tensor, attrib
 
     Args:
         distances: ``{attribute: [N]}`` distances of neurons (or layers), best of images that the weights were not
-            learned from.
+            learned from; some may be below 0, as where they are corrected for a finite number of images.
         weights: ``[N]``.
         attribute: the one that the weights ignore.
 
     Raises:
-        ValueError: for an unknown attribute, or distances that are all 0.
+        ValueError: for an unknown attribute, or distances whose mean is not above 0.
 
     Examples:
         >>> sensitivity_removal({"tint": torch.tensor([4.0, 2.0])}, torch.tensor([0.0, 0.375]), "tint")
@@ -144,7 +155,7 @@ def sensitivity_deviation(distances: Mapping[str, Tensor], weights: Tensor, attr
         attribute: the one that the weights ignore.
 
     Raises:
-        ValueError: for an unknown attribute, when there is no other, or one's distances are all 0.
+        ValueError: for an unknown attribute, when there is no other, or the mean of one's distances is not above 0.
 
     Examples:
         >>> distances = {"tint": torch.tensor([4.0, 2.0]), "blur": torch.tensor([0.0, 3.0])}
@@ -171,22 +182,25 @@ def _others(distances: Mapping[str, Tensor], attribute: str) -> list[str]:
 
 def _sensitivities(distances: Mapping[str, Tensor], weights: Tensor, attributes: Sequence[str]) -> Tensor:
     """Weighted distances over mean ones, ``[attributes]``."""
-    relative = _relative(distances, attributes)
+    relative = _relative(distances, attributes, least=-torch.inf)
     check_type("weights", weights, Tensor)
     if weights.shape != relative.shape[1:]:
         raise ValueError(f"numbers of neurons differ: distances {relative.shape[1]}, weights {list(weights.shape)}")
     return relative @ (weights.cpu().double() * relative.shape[1])
 
 
-def _relative(distances: Mapping[str, Tensor], attributes: Sequence[str]) -> Tensor:
+def _relative(distances: Mapping[str, Tensor], attributes: Sequence[str], least: float = 0) -> Tensor:
     """Distances over N times their mean, ``[attributes, N]``: each row sums to 1."""
     rows = []
     for attribute in attributes:
         row = torch.as_tensor(distances[attribute]).detach().cpu().double()
-        if row.ndim != 1 or not row.isfinite().all() or (row < 0).any():
-            raise ValueError(f"distances of {attribute!r} must be [neurons], finite and not negative")
+        if row.ndim != 1 or not row.isfinite().all() or (row < least).any():
+            bound = " and not negative" if least == 0 else ""
+            raise ValueError(f"distances of {attribute!r} must be [neurons], finite{bound}")
         if not row.any():
             raise ValueError(f"all distances of {attribute!r} are 0: images with and without it are not told apart")
+        if row.sum() <= 0:
+            raise ValueError(f"the mean distance of {attribute!r} is not above 0: it cannot be compared with")
         rows.append(row / row.sum())
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"numbers of neurons differ: {dict(zip(attributes, map(len, rows), strict=True))}")
@@ -256,6 +270,7 @@ def desensitise(
     validation: AttributeDistances,
     attribute: str,
     *,
+    loss: Loss = "squared",
     non_negative: bool = False,
     learning_rate: float = 0.01,
     patience: int = 100,
@@ -267,6 +282,7 @@ def desensitise(
         train: distances of the images to learn from.
         validation: the same of other images.
         attribute: the one to ignore.
+        loss: as in `learn_weights`.
         non_negative: as in `learn_weights`.
         learning_rate: as in `learn_weights`.
         patience: as in `learn_weights`.
@@ -286,6 +302,7 @@ def desensitise(
     if (train.layout, train.distance, train.unit) != (validation.layout, validation.distance, validation.unit):
         raise ValueError("train and validation are other distances, or of other neurons")
     options: dict[str, Any] = {
+        "loss": loss,
         "non_negative": non_negative,
         "learning_rate": learning_rate,
         "patience": patience,

@@ -14,6 +14,7 @@ import torch
 from helpers.distances import JSD, make_grouped
 from scipy import stats
 
+from vdna_metrics import ActivationRanges
 from vdna_metrics.analysis.uncertainty import (
     BIAS_RULES,
     BiasRule,
@@ -22,7 +23,7 @@ from vdna_metrics.analysis.uncertainty import (
     noise_floor,
     rules,
 )
-from vdna_metrics.distributions import FeatureSample
+from vdna_metrics.distributions import FeatureSample, GaussianDistribution, HistogramDistribution
 from vdna_metrics.dna import VDNA, GroupedDNA, ImageClusters, Provenance
 from vdna_metrics.dna.columns import Column
 from vdna_metrics.dna.feature_distances import MIND
@@ -146,6 +147,59 @@ def test_leaving_out_groups_of_both_sides_takes_no_more_than_the_bias() -> None:
     assert left["jackknife", 10] < -0.1
     assert 0.1 < left["joint_jackknife", 10] < 0.4
     assert left["joint_jackknife", 5] < 0
+
+
+@pytest.mark.parametrize("distance", ["emd", "nfd"])
+def test_corrected_neurons_add_up_to_the_rules_layers(distance: str) -> None:
+    """Their means over a layer are what the distance's rule gives for it, with groups of any sizes."""
+    column = Column(distance)
+    sides = make_grouped(distance, 0, sizes=(12, 9, 20)), make_grouped(distance, 1, shift=0.4)
+    plain = torch.tensor(list(column.by_layer(sides[0].total, sides[1].total).values()), dtype=torch.float64)
+    expected = rules.bias_rule(column).correct(column, *sides, plain)[0]
+    found = sides[0].layout.split(rules.corrected_neurons(column, *sides))
+    torch.testing.assert_close(torch.stack([of_layer.mean() for of_layer in found.values()]), expected)
+
+
+def _grouped(distance: str, images: np.ndarray[Any, Any]) -> GroupedDNA:
+    """Images ``[groups, images, neurons]`` as the DNA that a distance needs."""
+    layout = NeuronLayout({"l": images.shape[2]})
+    ends = torch.full((layout.total,), 12.0)
+    empty = {
+        "emd": HistogramDistribution.empty(ActivationRanges(layout, -ends, ends, widen="none"), 200),
+        "nfd": GaussianDistribution.empty(layout),
+    }[distance]
+    parts = [empty.with_state(empty.state.clone()) for _ in images]
+    for part, own in zip(parts, images, strict=True):
+        part.fill_({"l": torch.from_numpy(own.T[..., None].copy()).float()})
+    return GroupedDNA(tuple(VDNA(part, PRINT, Provenance("drawn", ("drawn",))) for part in parts))
+
+
+@pytest.mark.parametrize(("distance", "true"), [("emd", 0.6 / 0.12), ("nfd", 0.6**2)])
+def test_sides_of_the_same_photographs_are_corrected_jointly(distance: str, true: float) -> None:
+    """Where both sides change the same photographs, chance moves them alike: only what it moves apart is taken off.
+
+    Looked at one by one, far too much is.
+    """
+    stream, column = np.random.default_rng(0), Column(distance)
+    photographs = 3 * stream.standard_normal((20, 15, 60))
+    sides = [photographs + stream.standard_normal(photographs.shape) for _ in range(2)]
+    same, moved = (_grouped(distance, sides[0]), _grouped(distance, sides[1])), _grouped(distance, sides[1] + 0.6)
+    plain = column(*(side.total for side in same))
+    jointly, apart = (float(rules.corrected_neurons(column, *same, jointly=each).mean()) for each in (True, False))
+    assert abs(jointly) < 0.15 * plain
+    assert apart < -plain
+    far = float(rules.corrected_neurons(column, same[0], moved, jointly=True).mean())
+    assert far == pytest.approx(true, rel=0.05)
+
+
+def test_what_has_no_correction_by_neuron_is_refused() -> None:
+    """Distances by layer or of another rule, and groups that do not come in pairs."""
+    for distance in ("lfd", "kid"):
+        with pytest.raises(ValueError, match="is not corrected by neuron: give the EMD, or a distance by neuron"):
+            rules.corrected_neurons(Column(distance), *(make_grouped("emd", seed) for seed in range(2)))
+    sides = make_grouped("nfd", 0), make_grouped("nfd", 1, sizes=(12, 12))
+    with pytest.raises(ValueError, match="groups that depend on each other come in pairs, got 5 and 2"):
+        rules.corrected_neurons(Column("nfd"), *sides, jointly=True)
 
 
 def test_the_error_of_a_mean_is_the_textbooks() -> None:

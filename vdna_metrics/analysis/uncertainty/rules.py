@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -46,15 +47,12 @@ def extrapolate_emd(
         return torch.stack(parts, dim=1) / of_layers
 
     sides = _Cumulated.of(reference, frame), _Cumulated.of(generated, frame)
-    neurons, bins = total.layout.total, frame.bins
+    neurons = total.layout.total
     corrected = torch.zeros(1, neurons, dtype=torch.float64)
     deviations = [torch.zeros(len(side.halves), neurons, dtype=torch.float64) for side in sides]
     # Between the bins the difference of the two is smooth, and deviations need no more digits than they have.
-    stride = max(1, bins // _BINS_OF_DEVIATIONS)
-    step = max(1, _BLOCK // (bins * sum(len(side.histograms) for side in sides)))
-    for start in range(0, neurons, step):
-        rows = slice(start, start + step)
-        whole = [side.read(rows) for side in sides]
+    stride = max(1, frame.bins // _BINS_OF_DEVIATIONS)
+    for rows, whole in _blocks(*sides):
         corrected[0, rows] = _without_noise(whole[0].share - whole[1].share, whole[0].variance + whole[1].variance)
         coarse = [each.coarse(stride) for each in whole]
         for place, other in ((0, 1), (1, 0)):
@@ -66,6 +64,45 @@ def extrapolate_emd(
                 deviations[place][index, rows] = stride * sides[place].half_scales[index] * (found[0] - found[1])
     first, second = (Chance(by_layer(each), side.freedom) for each, side in zip(deviations, sides, strict=True))
     return by_layer(corrected)[0], first, second
+
+
+def corrected_neurons(column: Column, a: GroupedDNA, b: GroupedDNA, *, jointly: bool = False) -> Tensor:
+    """A distance of each neuron without the bias that its rule removes, ``[neurons]``; some may be below 0.
+
+    Args:
+        column: the EMD, or a distance by neuron that is jackknifed.
+        a: images in groups.
+        b: others.
+        jointly: whether groups in one place depend on each other, as of the same photographs, changed: then it is their
+            difference that varies from place to place, and they are left out together.
+
+    Raises:
+        ValueError: for a distance by layer or without such a rule, or sides in other numbers of groups that are to be
+            looked at jointly.
+    """
+    rule = bias_rule(column)
+    if column.distance.per != "neuron" or rule.correct not in (extrapolate_emd, jackknife_parts):
+        raise ValueError(f"{column.label} is not corrected by neuron: give the EMD, or a distance by neuron")
+    if jointly and len(a.groups) != len(b.groups):
+        raise ValueError(f"groups that depend on each other come in pairs, got {len(a.groups)} and {len(b.groups)}")
+    if rule.correct is extrapolate_emd:
+        frame = histogram_of(a.total).spanning([histogram_of(part) for side in (a, b) for part in side.groups])
+        found = []
+        for _, (first, second) in _blocks(_Cumulated.of(a, frame), _Cumulated.of(b, frame)):
+            variance = first.joint_variance(second) if jointly else first.variance + second.variance
+            found.append(_without_noise(first.share - second.share, variance))
+        return torch.cat(found) * frame.bin_widths(column.options["unit"]).cpu()
+
+    def distances(first: VDNA, second: VDNA) -> Tensor:
+        return torch.cat(list(cast("dict[str, Tensor]", column.measure(first, second, "none")).values())).cpu().double()
+
+    plain, numbers = distances(a.total, b.total), range(len(a.groups))
+    if jointly:
+        without = torch.stack([distances(a.without(i), b.without(i)) for i in numbers])
+        return plain - torch.stack([jackknife(plain, without, side.sizes)[0] for side in (a, b)]).mean(dim=0)
+    of_a = torch.stack([distances(a.without(i), b.total) for i in numbers])
+    of_b = torch.stack([distances(a.total, b.without(i)) for i in range(len(b.groups))])
+    return plain - jackknife(plain, of_a, a.sizes)[0] - jackknife(plain, of_b, b.sizes)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +135,16 @@ class _Block:
         share = sum(self.cumulative[index] for index in chosen) / self.counts[chosen].sum(dim=0)
         grown = _effective(self.clusters) / _effective([self.clusters[index] for index in chosen])
         return share.float(), self.variance * grown
+
+    def joint_variance(self, other: _Block) -> Tensor:
+        """Variance of the difference of the shares of two sides, whose groups in one place depend on each other."""
+        sides = []
+        for side in (self, other):
+            n_images = torch.tensor([each.images for each in side.clusters], dtype=torch.float64)
+            of_groups = (n_images / n_images.sum())[:, None, None]
+            sides.append(of_groups * (side.cumulative / side.counts - side.share))
+        groups = len(self.clusters)
+        return (sides[0] - sides[1]).square().sum(dim=0) * (groups / (groups - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +180,15 @@ class _Cumulated:
             spread = sum(n * (one - share).square_() for n, one in zip(n_images, cumulative / counts, strict=True))
             variance = spread / ((sum(_likeness(self.clusters)) - 1) * sum(n_images))
         return _Block(cumulative, counts, self.clusters, share, variance)
+
+
+def _blocks(*sides: _Cumulated) -> Iterator[tuple[slice, list[_Block]]]:
+    """Some neurons at a time, as many as fit into memory."""
+    frame = sides[0].frame
+    step = max(1, _BLOCK // (frame.bins * sum(len(side.histograms) for side in sides)))
+    for start in range(0, frame.layout.total, step):
+        rows = slice(start, start + step)
+        yield rows, [side.read(rows) for side in sides]
 
 
 def _parts(dna: VDNA | GroupedDNA) -> Sequence[VDNA]:
