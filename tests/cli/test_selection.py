@@ -113,6 +113,9 @@ def test_weights_that_ignore_an_attribute(distance: str) -> None:
     scored = run_json("score", "gen_a", "--reference", "real", *metric, *("--by", "layer"))
     result = scored["results"][0]
     assert result[distance] == pytest.approx(sum(result[f"{distance}_by_layer"].values()))
+    assert weights.made["loss"] == "squared"
+    run_json(*words, "--distance", distance, "--loss", "absolute", "-o", "absolute.npz")
+    assert load_weights("absolute.npz").made["loss"] == "absolute"
     table = run(*words, "--distance", distance, "-o", "w.npz").stdout
     assert "Sensitivity to red removed, and deviation of 2 others, in per cent" in table
 

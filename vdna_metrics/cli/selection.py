@@ -81,7 +81,9 @@ def desensitise(table: str, source: str, attribute: str, output: str, given: Des
             found[split] = analysis.attribute_distances(dnas, distance=column)
     if not is_main():
         return
-    learned = analysis.desensitise(found["train"], found["validation"], attribute, non_negative=given.non_negative)
+    learned = analysis.desensitise(
+        found["train"], found["validation"], attribute, loss=given.loss, non_negative=given.non_negative
+    )
     results = {
         split: {
             "n_images": counts[split],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -64,6 +64,12 @@ class DesensitiseOptions:
     """Which attribute is to be ignored, by which distance."""
 
     column: Column = options.columns_option("--distance", default="emd")
+    loss: Literal["squared", "absolute"] = option(
+        type=click.Choice(["squared", "absolute"]),
+        default="squared",
+        show_default=True,
+        help="What weights are learned by: squared or absolute deviations of the distances.",
+    )
     non_negative: bool = option(is_flag=True, help="No weight below 0, and so no weighted distance. Removes less.")
     neurons: str | None = option(
         reads=True, metavar="FILE", help="Weigh only these neurons: a selection, as `select` writes them."
