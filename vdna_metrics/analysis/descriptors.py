@@ -131,8 +131,8 @@ def redundancy(dna: DNALike) -> dict[str, float | None]:
         ValueError: when the DNA is of another kind or has seen fewer than two images.
 
     Source:
-        Wang et al., Revisiting the transferability of supervised pretraining: an MLP perspective, 2022, for the measure;
-        Sariyildiz et al., No reason for no supervision, 2023, for its use.
+        Wang et al., Revisiting the transferability of supervised pretraining: an MLP perspective, 2022, for the
+        measure; Sariyildiz et al., No reason for no supervision, 2023, for its use.
 
     Examples:
         >>> found = redundancy("bsds500/trainval@vdna_tiny")
