@@ -153,7 +153,7 @@ def test_a_file_has_a_line_a_parent(tmp_path: Path) -> None:
     [
         ({"a": ["b"], "b": ["c"], "c": ["a"]}, None, "no concept below itself, got"),
         ({"a": ["x"], "b": ["y"]}, None, r"one root, which all concepts are kinds of, got \['x', 'y'\]"),
-        ({}, None, "one root"),
+        ({}, None, "a concept and its parent, got none"),
         ({"a": ["x"]}, {"z": 1}, "no concept 'z' among 2"),
         ({"a": ["x"]}, {"a": -1}, "the count of 'a' of at least 0"),
         ({"a": ["x"], "b": ["x"]}, {"a": 1}, "got none of 'b'"),
@@ -165,11 +165,24 @@ def test_what_is_no_graph_is_refused(parents: dict[str, list[str]], counts: dict
         ConceptGraph(parents, counts)
 
 
+def test_what_is_no_mapping_is_refused_by_its_type() -> None:
+    """Counts without names, and levels of what is no graph."""
+    with pytest.raises(TypeError, match="expected counts to be Mapping, got the list"):
+        ConceptGraph({"a": ["b"]}, [1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected graph to be ConceptGraph"):
+        concept_levels(None, ["cat"], ["dog"])  # type: ignore[arg-type]
+
+
+def test_seen_concepts_may_come_once() -> None:
+    """An iterator of them is read once."""
+    assert concept_levels(GRAPH, iter(["cat"]), iter(["dog"]), levels=1) == {"L1": ("dog",)}
+
+
 def test_levels_that_cannot_be_are_refused() -> None:
     """Too few concepts, unknown, repeated and contradictory ones are named."""
-    with pytest.raises(ValueError, match="2 unseen concepts do not fill 3 levels"):
+    with pytest.raises(ValueError, match="at least 3 unseen concepts for levels=3, got 2"):
         concept_levels(GRAPH, ["cat"], ["dog", "saw"], levels=3)
-    with pytest.raises(ValueError, match="do not fill 2 levels of 2 concepts"):
+    with pytest.raises(ValueError, match="at least 4 unseen concepts for levels=2, size=2, got 3"):
         concept_levels(GRAPH, ["cat"], ["dog", "saw", "axe"], levels=2, size=2)
     with pytest.raises(ValueError, match="seen or unseen, got 'cat' as both"):
         concept_levels(GRAPH, ["cat"], ["dog", "cat"], levels=1)

@@ -105,6 +105,31 @@ def test_weights_begin_as_the_mean() -> None:
     assert sensitivity_deviation(distances, weights, "a") == pytest.approx(0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": float("nan")}, "positive, finite learning_rate, got nan"),
+        ({"learning_rate": -1.0}, "positive, finite learning_rate, got -1.0"),
+        ({"learning_rate": float("inf")}, "positive, finite learning_rate, got inf"),
+        ({"max_steps": -5}, "max_steps of at least 0, got -5"),
+        ({"patience": 0}, "patience of at least 1, got 0"),
+    ],
+)
+def test_steps_that_learn_nothing_are_refused(options: Any, message: str) -> None:
+    """A rate, or a number of steps, with which weights would stay what they begin as is refused."""
+    distances = _table({"a": [1.0, 2.0], "b": [0.0, 1.0]})
+    with pytest.raises(ValueError, match=message):
+        learn_weights(distances, distances, "a", **options)
+
+
+@pytest.mark.parametrize("measure", [sensitivity_removal, sensitivity_deviation])
+def test_weights_that_are_not_finite_are_refused(measure: Any) -> None:
+    """Neither measure is NaN."""
+    distances = _table({"a": [1.0, 2.0], "b": [0.0, 1.0]})
+    with pytest.raises(ValueError, match="finite weights, got 1 that are NaN or infinite"):
+        measure(distances, torch.tensor([0.5, torch.nan]), "a")
+
+
 def test_removal_and_deviation_by_hand() -> None:
     """Both are relative to the mean distance; an overshoot below 0 removes no more than one above."""
     distances = _table({"a": [4.0, 2.0], "b": [0.0, 3.0], "c": [5.0, 5.0]})

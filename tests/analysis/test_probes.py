@@ -98,11 +98,40 @@ def test_what_cannot_be_probed_is_refused(changed: dict[str, Any], says: str) ->
         linear_probe(**given)
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"inverse_penalties": 1.0}, "inverse_penalties to be Sequence, got the float 1.0"),
+        ({"inverse_penalties": ["1"]}, "an inverse penalty to be Real, got the str '1'"),
+    ],
+)
+def test_penalties_of_another_type_are_refused(changed: dict[str, Any], says: str) -> None:
+    """A number alone and a text are named by their types."""
+    x, labels = _classes(4, 0)
+    with pytest.raises(TypeError, match=says):
+        linear_probe(x, labels, x, labels, **changed)
+
+
+def test_labels_have_one_axis() -> None:
+    """A class for each image, not a row."""
+    x, labels = _classes(4, 0)
+    with pytest.raises(ValueError, match=r"expected train_labels \[images\], got \[8, 1\]"):
+        linear_probe(x, torch.zeros(8, 1), x, labels)
+
+
+def test_a_probe_in_place_of_its_accuracy_is_told_where_that_is() -> None:
+    """`transfer_score` takes means, and says so of the dataset that has none."""
+    x, labels = _classes(4, 0)
+    probe = linear_probe(x, labels, x, labels, inverse_penalties=[1.0], draws=1)
+    with pytest.raises(TypeError, match=r"digits: expected accuracy to be Real, got .* the `mean` of a Probe"):
+        transfer_score({"digits": probe})  # type: ignore[dict-item]
+
+
 def test_without_scikit_learn_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra."""
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     x, labels = _classes(4, 0)
-    with pytest.raises(ImportError, match=r"vdna_metrics\[probes\]"):
+    with pytest.raises(ImportError, match=r"vdna_metrics\[sklearn\]"):
         linear_probe(x, labels, x, labels)
 
 

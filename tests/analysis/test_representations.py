@@ -28,6 +28,32 @@ def _features(n: int, d: int, seed: int = 0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-13, 1e160, 1e300])
+def test_no_scale_is_too_small_or_too_large(scale: float) -> None:
+    """Features are brought to unit length, so that all that is told of them stays what it was."""
+    x = _features(12, 5).double()
+    if scale < 1e-300:
+        x = x.round(decimals=1)  # subnormal numbers have few digits
+        x = (x * scale) / scale
+    plain, scaled = describe_features(x), describe_features(x * scale)
+    assert scaled.coding_length == pytest.approx(plain.coding_length, rel=1e-3 if scale < 1e-300 else 1e-12)
+    assert scaled.sparsity == plain.sparsity
+
+
+@pytest.mark.parametrize(
+    ("moment", "epsilon_squared", "message"),
+    [
+        (torch.full((2, 2), torch.nan), 0.5, "finite second moment"),
+        (-torch.eye(2) * 9, 0.5, "negative eigenvalues"),
+        (torch.eye(2), 1e-320, "finite second moment, over ε² too"),
+    ],
+)
+def test_no_code_has_what_is_no_second_moment(moment: Tensor, epsilon_squared: float, message: str) -> None:
+    """A moment that is not finite or not positive is refused in words."""
+    with pytest.raises(ValueError, match=message):
+        coding_length(moment, epsilon_squared=epsilon_squared)
+
+
 def test_the_distance_within_classes_is_the_mean_over_pairs_then_over_classes() -> None:
     """Pairs of unit vectors of one class, by a loop; a class of one image has none and is left out."""
     x, labels = _features(8, 5), list("abbaabbc")

@@ -496,6 +496,8 @@ def test_non_finite_activations_are_refused(value: float) -> None:
         ({"high": torch.ones(2, 1)}, ValueError, r"high must be \[neurons\], got \[2, 1\] for 2 neurons"),
         ({"low": torch.tensor([0.0, 2.0])}, ValueError, "for 1 of 2 neurons: neuron 1 has low 2.0, high 1.0"),
         ({"high": torch.tensor([torch.inf, 2.0])}, ValueError, "low and high must be finite"),
+        ({"low": torch.full((2,), -3e38), "high": torch.full((2,), 3e38)}, ValueError, "too wide"),
+        ({"high": torch.full((2,), 1e38)}, ValueError, r"\(high - low\) \* 10 bins does not fit torch.float32"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], error: type[Exception], message: str) -> None:

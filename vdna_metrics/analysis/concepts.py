@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -33,7 +33,7 @@ class ConceptGraph:
     Examples:
         >>> graph = ConceptGraph({"cat": ["animal"], "dog": ["animal"], "animal": ["thing"], "car": ["thing"]})
         >>> graph
-        ConceptGraph(5 concepts below 'thing')
+        ConceptGraph(4 concepts below 'thing')
         >>> round(graph.similarity("cat", "dog"), 4), graph.similarity("cat", "car")
         (0.3174, 0.0)
     """
@@ -43,9 +43,13 @@ class ConceptGraph:
 
     def __post_init__(self) -> None:
         check_type("parents", self.parents, Mapping)
+        if self.counts is not None:
+            check_type("counts", self.counts, Mapping)
+        if not self.parents:
+            raise ValueError("expected a concept and its parent, got none")
         for concept, above in self.parents.items():
             check_type(f"the parents of {concept!r}", above, list, tuple)
-        roots = sorted(concept for concept, above in self._above.items() if len(above) == 1)
+        roots = sorted((concept for concept, above in self._above.items() if len(above) == 1), key=str)
         if len(roots) != 1:
             raise ValueError(f"expected one root, which all concepts are kinds of, got {reprlib.repr(roots)}")
         for concept, count in (self.counts or {}).items():
@@ -62,7 +66,7 @@ class ConceptGraph:
 
     def __repr__(self) -> str:
         root = next(concept for concept, above in self._above.items() if len(above) == 1)
-        return f"ConceptGraph({len(self)} concepts below {root!r})"
+        return f"ConceptGraph({len(self) - 1} concepts below {root!r})"
 
     @cached_property
     def _above(self) -> dict[str, frozenset[str]]:
@@ -156,7 +160,7 @@ class ConceptGraph:
 
 
 def concept_levels(
-    graph: ConceptGraph, seen: Collection[str], unseen: Iterable[str], *, levels: int = 5, size: int | None = None
+    graph: ConceptGraph, seen: Iterable[str], unseen: Iterable[str], *, levels: int = 5, size: int | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Concepts in levels of decreasing similarity to those that were seen, as ImageNet-CoG has them.
 
@@ -188,17 +192,18 @@ def concept_levels(
         >>> concept_levels(graph, ["cat"], ["car", "dog"], levels=2)
         {'L1': ('dog',), 'L2': ('car',)}
     """
+    check_type("graph", graph, ConceptGraph)
     check_count("levels", levels)
-    unseen = tuple(unseen)
+    seen, unseen = frozenset(seen), tuple(unseen)
     if twice := [concept for concept, number in Counter(unseen).items() if number > 1]:
         raise ValueError(f"expected unseen concepts that are listed once, got {twice[0]!r} again")
-    if both := [concept for concept in unseen if concept in set(seen)]:
+    if both := [concept for concept in unseen if concept in seen]:
         raise ValueError(f"expected concepts that are seen or unseen, got {both[0]!r} as both")
     if size is not None:
         check_count("size", size)
     if len(unseen) < levels * (size or 1):
-        each = "" if size is None else f" of {size} concepts"
-        raise ValueError(f"{len(unseen)} unseen concepts do not fill {levels} levels{each}")
+        needed = f"{levels * (size or 1)} unseen concepts for {levels=}{'' if size is None else f', {size=}'}"
+        raise ValueError(f"expected at least {needed}, got {len(unseen)}")
     similar = graph.similarities(unseen, seen)
     ranked = sorted(unseen, key=lambda concept: -similar[concept])
     if size is None:
@@ -228,7 +233,7 @@ def read_concepts(path: str | Path, counts: Mapping[str, int] | None = None) -> 
         ...     path = Path(folder, "animals.txt")
         ...     _ = path.write_text("cat animal\ndog animal  # so are wolves\n", encoding="utf-8")
         ...     read_concepts(path)
-        ConceptGraph(3 concepts below 'animal')
+        ConceptGraph(2 concepts below 'animal')
     """
     parents: dict[str, list[str]] = {}
     with errors_of(str(path)), errors_of(f"{path} is no graph of concepts", (UnicodeDecodeError,)):

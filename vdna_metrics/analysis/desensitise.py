@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from vdna_metrics.dna.grouped import total_of
 from vdna_metrics.files import errors_of, read_text
 from vdna_metrics.fingerprint import ExtractorFingerprint
 from vdna_metrics.images.sources import ImageSource, select_images
-from vdna_metrics.layout import NeuronLayout, check_choice, check_type, near_names
+from vdna_metrics.layout import NeuronLayout, check_choice, check_count, check_type, near_names
 from vdna_metrics.neurons import NeuronWeights, Per
 from vdna_metrics.references.resolve import DNALike, SourceLike, compared_dna, resolve_images
 
@@ -72,8 +73,9 @@ def learn_weights(
         ``[N]`` float64.
 
     Raises:
-        ValueError: for an unknown loss, one attribute alone, attributes or numbers of neurons that differ between the
-            splits, distances that are negative or not finite, or an attribute whose distances are all 0.
+        ValueError: for an unknown loss, a learning rate that is not positive and finite, one attribute alone,
+            attributes or numbers of neurons that differ between the splits, distances that are negative or not finite,
+            or an attribute whose distances are all 0.
 
     Source:
         Ramtoula et al., Visual DNA, CVPR 2023, Eq. 5 to 7 and A.4: the aim, the optimiser, where it starts and when it
@@ -88,6 +90,10 @@ def learn_weights(
         'others changed by 0 %'
     """
     check_choice("loss", loss, Loss)
+    check_count("patience", patience)
+    check_count("max_steps", max_steps, 0)
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"expected a positive, finite learning_rate, got {learning_rate}")
     others = _others(train, attribute)
     check_type("validation", validation, Mapping)
     if set(train) != set(validation):
@@ -184,6 +190,8 @@ def _sensitivities(distances: Mapping[str, Tensor], weights: Tensor, attributes:
     """Weighted distances over mean ones, ``[attributes]``."""
     relative = _relative(distances, attributes, least=-torch.inf)
     check_type("weights", weights, Tensor)
+    if not weights.isfinite().all():
+        raise ValueError(f"expected finite weights, got {int((~weights.isfinite()).sum())} that are NaN or infinite")
     if weights.shape != relative.shape[1:]:
         raise ValueError(f"numbers of neurons differ: distances {relative.shape[1]}, weights {list(weights.shape)}")
     return relative @ (weights.cpu().double() * relative.shape[1])
@@ -248,6 +256,10 @@ def attribute_distances(dnas: AttributeDNAs, *, distance: ColumnLike = "emd") ->
     check_type("dnas", dnas, Mapping)
     if not dnas:
         raise ValueError("expected attributes, got none")
+    if not all(isinstance(key, tuple) and len(key) == 2 for key in dnas):
+        raise TypeError(
+            "expected DNAs by (attribute, whether it is there), as build_dnas makes of a partition attributes()"
+        )
     values, names = {}, list(dict.fromkeys(name for name, _ in dnas))
     for attribute, value in itertools.product(names, (True, False)):
         if (attribute, value) not in dnas:

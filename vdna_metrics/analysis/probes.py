@@ -7,6 +7,7 @@ import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,9 @@ def linear_probe(
     check_count("draws", draws)
     if not 0 < validation < 1:
         raise ValueError(f"expected a share of validation images above 0 and below 1, got {validation}")
+    check_type("inverse_penalties", inverse_penalties, Sequence)
+    for each in inverse_penalties:
+        check_type("an inverse penalty", each, Real)
     if not inverse_penalties or not all(0 < each < math.inf for each in inverse_penalties):
         raise ValueError(f"expected positive, finite inverse_penalties, got {inverse_penalties!r}")
     y, classes = class_places(train_labels, len(train), "train_labels")
@@ -146,6 +150,7 @@ def log_odds(accuracy: float) -> float:
         >>> log_odds(0.5), round(log_odds(0.9), 4)
         (0.0, 2.1972)
     """
+    check_type("accuracy", accuracy, Real, advice=": the `mean` of a Probe" if isinstance(accuracy, Probe) else "")
     if not 0 < accuracy < 1:
         raise ValueError(
             f"expected an accuracy above 0 and below 1, got {accuracy}; where k of n images, all or none, are right, "
@@ -177,8 +182,8 @@ def transfer_score(accuracies: Mapping[str, float]) -> float:
     for dataset, accuracy in accuracies.items():
         try:
             scores.append(log_odds(accuracy))
-        except ValueError as error:
-            raise ValueError(f"{dataset}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{dataset}: {error}") from None
     return statistics.fmean(scores)
 
 

@@ -74,8 +74,12 @@ def describe_features(
 
 
 def unit_features(features: Tensor) -> Tensor:
-    """Features ``[images, d]`` of length 1 in float64; a vector of zeros stays one."""
-    return normalize(to_float64(features))
+    """Features ``[images, d]`` of length 1 in float64, of whatever scale; a vector of zeros stays one."""
+    values = to_float64(features)
+    # Squares of very large and very small numbers do not fit a float64. A power of two changes no digit.
+    _, exponent = torch.frexp(values.abs().amax(dim=1, keepdim=True))
+    half = exponent // 2  # 2**-exponent may not fit either
+    return normalize(torch.ldexp(torch.ldexp(values, -half), half - exponent))
 
 
 def check_threshold(threshold: float) -> None:
@@ -159,7 +163,8 @@ def coding_length(second_moment: Tensor, *, epsilon_squared: float = 0.5) -> flo
         epsilon_squared: the distortion ``ε²``.
 
     Raises:
-        ValueError: when the moment is not square, or ``ε²`` not positive.
+        ValueError: when the moment is not square, not finite or no second moment, or ``ε²`` is not positive, or so
+            small that no float64 holds the moment's share of it.
 
     Source:
         Ma, Derksen, Hong, Wright: Segmentation of multivariate mixed data via lossy data coding and compression, 2007.
@@ -175,12 +180,19 @@ def coding_length(second_moment: Tensor, *, epsilon_squared: float = 0.5) -> flo
         raise ValueError(f"epsilon_squared must be positive, got {epsilon_squared}")
     d = len(second_moment)
     inside = torch.eye(d, dtype=torch.float64) + d / epsilon_squared * second_moment.double().cpu()
-    return float(torch.linalg.cholesky(inside).diagonal().log().sum())
+    if not inside.isfinite().all():
+        raise ValueError(f"expected a finite second moment, over ε² too; ε² is {epsilon_squared}")
+    factor, failed = torch.linalg.cholesky_ex(inside)
+    if failed:
+        raise ValueError("expected a second moment XᵀX / N, got a matrix with negative eigenvalues")
+    return float(factor.diagonal().log().sum())
 
 
 def class_places(labels: Labels, n_images: int, what: str = "labels") -> tuple[NDArray[np.int64], tuple[Hashable, ...]]:
     """Each image's class as a place among the classes, and these in the order in which they come first."""
     if isinstance(labels, (Tensor, np.ndarray)):
+        if labels.ndim != 1:
+            raise ValueError(f"expected {what} [images], got {list(labels.shape)}")
         labels = labels.tolist()
     check_type(what, labels, Sequence)
     if len(labels) != n_images:

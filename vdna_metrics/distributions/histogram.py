@@ -151,9 +151,12 @@ class HistogramDistribution(Histogram):
 
         Raises:
             TypeError: when ``bins`` is not an int.
-            ValueError: when it is not between 1 and 2**24.
+            ValueError: when it is not between 1 and 2**24, or times the width of a range it is no float32.
         """
         check_bins(bins)
+        wide = ~((ranges.high - ranges.low) * bins).isfinite()
+        if wide.any():
+            raise ValueError(f"the range is too wide for {bins} bins in float32 for {ranges.layout.locate(wide)}")
         return cls(ranges.layout, cls._zeros(ranges.layout, cls._body(ranges.layout, bins), device), ranges, bins)
 
     @property

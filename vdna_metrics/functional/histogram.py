@@ -109,8 +109,8 @@ def histogram_counts(activations: Tensor, low: Tensor | float, high: Tensor | fl
 
     Raises:
         TypeError: if activations are not floating or bins is not an int.
-        ValueError: if shapes do not fit, bins is out of its range, a range is reversed or not finite, or an activation
-            is NaN or infinite.
+        ValueError: if shapes do not fit, bins is out of its range, a range is reversed, not finite or so wide that
+            `bins` times its width is not, or an activation is NaN or infinite.
 
     Source: Ramtoula, Gadd, Newman, De Martini, "Visual DNA", CVPR 2023, Section 3.2.
 
@@ -137,6 +137,9 @@ def histogram_counts(activations: Tensor, low: Tensor | float, high: Tensor | fl
             f"high must not be below low, it is for {int((high < low).sum())} of {neurons} neurons: "
             f"neuron {first} has low {low[first].item()}, high {high[first].item()}"
         )
+    dtype = _rule_dtype(activations, low, high)
+    if not bool(((high.to(dtype) - low.to(dtype)) * bins).isfinite().all()):
+        raise ValueError(f"ranges are too wide: (high - low) * {bins} bins does not fit {dtype}")
     counts = torch.zeros((neurons, bins), dtype=torch.int64, device=activations.device)
     if samples == 0 or neurons == 0:
         return counts
