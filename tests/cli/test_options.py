@@ -118,6 +118,8 @@ WRONG = {
     "rank a --reference b --contact-sheet c.png --top 0 --bottom 0": "--contact-sheet shows nothing",
     "references build a": "--name is needed",
     "references nothing": "No such command 'nothing'",
+    "regions a b": "give one of --masks, --examples and --clusters, got none",
+    "rank a --reference b --maps x.gif": "a picture ends in .png, .pdf, .svg",
     "score": "Missing argument 'SOURCE...'",
     "score a --reference b --refrence c": "No such option '--refrence'",
     "score a --reference b --neurons missing.npz": "there is no file missing.npz",
