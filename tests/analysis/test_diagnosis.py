@@ -89,6 +89,18 @@ def test_statistics_that_move_together_tell_a_fault(shifts: dict[str, float], na
     assert _names(diagnose(REFERENCE, DiagnosedSet(_pixels(100, 1, **shifts)))) == names
 
 
+@pytest.mark.parametrize(("rise", "names"), [(0.25, ["blur"]), (2.5, ["resized"])])
+def test_lines_of_large_images_vary_little(rise: float, names: list[str]) -> None:
+    """What blur does to lines of large images, a quarter of an octave, is no enlargement, which raises them by two."""
+    sides = []
+    for n, seed, by, loss in ((300, 0, 0.0, 0.0), (100, 1, rise, -3.0)):
+        features = _pixels(n, seed, sharpness=loss)
+        features.vectors[:, PIXEL_STATISTICS.index("lines_of_steps")] *= 0.17
+        features.vectors[:, PIXEL_STATISTICS.index("lines_of_steps")] += by
+        sides.append(DiagnosedSet(features))
+    assert _names(diagnose(*sides)) == names
+
+
 def test_a_fault_has_its_signs_in_standard_errors() -> None:
     """Both means, and their difference over its standard error, which few independent images make larger."""
     blurred = DiagnosedSet(_pixels(100, 1, sharpness=-3.0))

@@ -13,7 +13,13 @@ from vdna_metrics.functional import PIXEL_STATISTICS
 
 # Where a reference has hardly any spread, a shift of so much is still nothing to speak of.
 _MEANS = tuple(f"{part}{axis}" for part in ("", "dark_", "bright_") for axis in ("red_green", "blue_yellow"))
-_LEAST_SPREAD = {"size": 0.05} | dict.fromkeys(("lightness", "contrast", "saturation", *_MEANS), 2.0)
+_LEAST_SPREAD = {
+    "size": 0.05,
+    # That of images of 32 to 40 pixels. Of large ones lines vary less, so that what blur and JPEG do to them would
+    # count, though it is a tenth of what interpolation does.
+    **dict.fromkeys(("lines_of_steps", "lines_of_bends"), 0.3),
+    **dict.fromkeys(("lightness", "contrast", "saturation", *_MEANS), 2.0),
+}
 _SPREAD = 0.02
 
 
