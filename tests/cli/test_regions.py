@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,16 @@ def test_missing_label_maps_are_named() -> None:
     assert "004.png has no label map, there is no file maps/004.png" in told.stderr
     told = run("regions", "real", "fake", "--examples", "real/no", "--names", "a,b", "--extractor", "tiny", exit_code=1)
     assert "real/no has no label map of an image of real, as real/no/000.png" in told.stderr
+
+
+@pytest.mark.parametrize("by", [("--masks", "maps"), ("--clusters", "2")])
+def test_images_that_are_skipped_are_told_and_do_not_count(by: tuple[str, str]) -> None:
+    """Of a set with a broken image the others' numbers and shares are told, and shown in the picture."""
+    Path("fake/001.png").write_bytes(b"none")
+    asked = ("regions", "real", "fake", *by, "--extractor", "tiny", "--skip-bad", "-o", "regions.png")
+    told = run(*asked, "--json")
+    assert told.stderr.count("skipped: fake: 001.png") == 1
+    found = json.loads(told.stdout)["results"][0]["regions"]
+    assert max(each["n_images"] for each in found) == 9
+    assert sum(each["share"] for each in found) == pytest.approx(1)
+    assert Path("regions.png").is_file()

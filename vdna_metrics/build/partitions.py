@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import reprlib
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -112,6 +112,20 @@ class Partition(Generic[PartName]):
         dealt = {} if self.places is None else self.places.positions
         places = [[layer, hashlib.sha256(each.tobytes()).hexdigest()] for layer, each in dealt.items()]
         return json_hash([list(map(str, self.parts)), self.complements, images, *clusters, *places])
+
+    def among(self, indices: Sequence[int]) -> Partition[PartName]:
+        """The same parts of some images of the source, as of those that could be read.
+
+        Examples:
+            >>> labelled("abaab").among([0, 3, 4]).of_image[:, 0].tolist()
+            [0, 0, 1]
+        """
+        rows, places = np.asarray(indices, np.int64), self.places
+        if places is not None:
+            positions = {layer: each[rows] for layer, each in places.positions.items()}
+            places = RegionPlaces(positions, places.shares[rows])
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return replace(self, of_image=self.of_image[rows], clusters=clusters, places=places)
 
     def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from vdna_metrics import analysis
 from vdna_metrics.analysis import PixelLabeller, RegionReport
-from vdna_metrics.build import VOID, Partition, Reading, build_dnas, read_label_maps
+from vdna_metrics.build import VOID, Partition, Reading, read_label_maps
+from vdna_metrics.build.dnas import make_dnas
 from vdna_metrics.build.passes import check_pictures, read_pictures
 from vdna_metrics.build.reading import Progress
 from vdna_metrics.build.regions import LabelMap, label_map_path, regions as regions_of, seen_labels
@@ -186,24 +187,17 @@ def _seen(
             images, labeller, network, reading=watched(reading, start, f"labels: {name}", images)
         )
     partition = regions_of(maps, network, names, layers=list(settings.layout), cropped=cropped)
-    made = build_dnas(
-        images,
-        network,
-        [column.kind],
-        partition=partition,
-        reading=watched(reading, start, name, images),
-        **settings.options,
-    )[column.kind]
-    skipped = dict(pair for dna in made.values() for pair in dna.provenance.skipped)
-    report_skipped(name, skipped.items())
+    request = settings.request(column.kind, partition)
+    made = make_dnas(images, network, {"": request}, reading=watched(reading, start, name, images))
+    report_skipped(name, made.skipped)
+    seen = [images.names.index(each) for each in made.names] if made.skipped else list(range(len(images)))
     shown: list[LabelledPicture] = []
     if show and is_main():
-        places = [i * len(images) // _SHOWN for i in range(_SHOWN)] if len(images) > _SHOWN else range(len(images))
-        places = [place for place in places if images.names[place] not in skipped]
+        places = [seen[i * len(seen) // _SHOWN] for i in range(_SHOWN)] if len(seen) > _SHOWN else seen
         pictures = read_pictures(images, places, network)
         some = select_images(images, places)
         told = [maps[place] for place in places] if isinstance(maps, np.ndarray) else read_label_maps(folder, some)
         for place, each in zip(places, told, strict=True):
             labels = seen_labels(each, network, len(names), cropped=cropped)
             shown.append((pictures[place].permute(1, 2, 0).numpy(), labels))
-    return _Set(name, partition, shown, made)
+    return _Set(name, partition.among(seen), shown, made.dnas[""])
