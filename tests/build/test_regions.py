@@ -159,3 +159,21 @@ def test_label_maps_are_read_as_numbers(tmp_path: Path) -> None:
     (maps / "deep.png").unlink()
     with pytest.raises(ValueError, match=r"inner/deep.png has no label map, there is no file .*deep.png"):
         list(read_label_maps(tmp_path / "maps", open_images(tmp_path / "set")))
+
+
+def test_255_is_no_region_beside_larger_labels() -> None:
+    """The label for no region means the same however many regions there are."""
+    labels = np.array([[0, 255], [300, 1]])
+    network = create_extractor(nn.AvgPool2d(4), layers=[""], size=8)
+    places = regions([labels], network, list(map(str, range(301)))).places
+    assert places is not None
+    assert next(iter(places.positions.values())).tolist() == [[0, -1, 300, 1]]
+
+
+def test_masks_of_true_and_false_are_label_maps() -> None:
+    """A mask of booleans is the regions 0 and 1, as a PNG of one bit is."""
+    mask = np.array([[False, True]])
+    assert (
+        regions([mask], NETWORK, NAMES).of_image.tolist()
+        == regions([mask.astype(int)], NETWORK, NAMES).of_image.tolist()
+    )

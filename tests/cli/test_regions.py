@@ -107,3 +107,17 @@ def test_images_that_are_skipped_are_told_and_do_not_count(by: tuple[str, str]) 
     assert max(each["n_images"] for each in found) == 9
     assert sum(each["share"] for each in found) == pytest.approx(1)
     assert Path("regions.png").is_file()
+
+
+def test_few_images_and_pixels_of_no_region_are_warned_of() -> None:
+    """One sentence says of the region with the fewest images what chance does, one how many pixels are 255."""
+    labels = np.full((20, 20), 255, np.uint8)
+    labels[15:] = 1
+    Image.fromarray(labels).save("less/000.png")
+    asked = ("regions", "real", "fake", "--masks", "maps", "--masks", "less", "--extractor", "tiny")
+    few, void = run_json(*asked)["warnings"]
+    assert "real, 0: 10 images are few; chance alone adds up to" in few
+    assert "fake, 0: 9 images are few" in few
+    assert void == "fake: 8 % of the pixels are 255, which is no region"
+    told = run(*asked).stderr
+    assert [f"warning: {each}" in " ".join(told.split()) for each in (few, void)] == [True, True]

@@ -23,7 +23,10 @@ LabelMap = NDArray[np.integer]
 """Whole numbers ``[H, W]``, a region each; of a whole image, at any resolution."""
 
 VOID = 255
-"""The label of pixels that belong to no region, as in PASCAL VOC and Cityscapes; so do negative ones."""
+"""The label of pixels that belong to no region, as in PASCAL VOC and Cityscapes, whatever the largest label is.
+
+So do negative ones.
+"""
 
 
 def regions(
@@ -114,13 +117,13 @@ def seen_labels(
         ValueError: for what is no label map, or a label above those of the regions that is not `VOID`.
     """
     found = np.asarray(labels)
-    if found.ndim != 2 or not np.issubdtype(found.dtype, np.integer) or not found.size:
+    if found.ndim != 2 or found.dtype.kind not in "biu" or not found.size:
         raise ValueError(f"expected whole numbers [H, W], got {found.dtype} {list(found.shape)}")
     if not cropped:
         assert isinstance(extractor.preprocess, Preprocessing)
         found = found[extractor.preprocess.seen_part(*found.shape)]
     found = found.astype(np.int64)
-    known: NDArray[np.int64] = np.where((found < 0) | ((found == VOID) & (number <= VOID)), -1, found)
+    known: NDArray[np.int64] = np.where((found < 0) | (found == VOID), -1, found)
     if known.max() >= number:
         raise ValueError(f"expected labels 0 to {number - 1}, {VOID} for none, got {known.max()}; name all regions")
     return known

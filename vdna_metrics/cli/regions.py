@@ -19,16 +19,18 @@ from vdna_metrics.build.regions import LabelMap, label_map_path, regions as regi
 from vdna_metrics.cli.commands.regions import RegionOptions
 from vdna_metrics.cli.inputs import in_unit, reading_of
 from vdna_metrics.cli.options import check_making_options
-from vdna_metrics.cli.results import output_path, report_skipped
+from vdna_metrics.cli.results import output_path, report_skipped, say_notes
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, say, tell, watched
 from vdna_metrics.cli.settings import DNASettings, find_settings
 from vdna_metrics.dna import VDNA, Column
+from vdna_metrics.dna.caveats import Caveat, Notes, set_caveats
 from vdna_metrics.dna.distances import with_unit
 from vdna_metrics.images.sources import ImageSource, select_images
 from vdna_metrics.references import resolve_images
 from vdna_metrics.reports.region_plots import LabelledPicture, plot_regions
 
 _SHOWN = 6  # images of a set in the picture
+_WORTH_SAYING = 0.01  # of the pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +80,31 @@ def regions(reference: str, generated: tuple[str, ...], given: RegionOptions, as
     }
     if picture is not None:
         plot_regions({each.name: each.shown for each in sets}, names).savefig(picture, dpi=110)
+    warnings = say_notes(_notes(sets, folders=bool(given.masks)))
     if as_json:
         results = [{"images": name, **report.to_json()} for name, report in found.items()]
-        return print_json({"reference": reference, "extractor": settings.extractor, "results": results})
+        told = {"reference": reference, "extractor": settings.extractor, "results": results, "warnings": warnings}
+        return print_json(told)
     for name, report in found.items():
         _print(report, name, real, settings)
     if picture is not None:
         tell(f"wrote {picture}")
+
+
+def _notes(sets: Sequence[_Set], *, folders: bool) -> Notes:
+    """What a reader of the distances should know: how few images a region has, and how many pixels are in none."""
+    notes, real = Notes(), sets[0]
+    for each in sets:
+        if each.dnas:
+            region, dna = min(each.dnas.items(), key=lambda pair: pair[1].n_images)
+            few = set_caveats(dna, like=real.dnas.get(region)).get("few")
+            notes.add_caveats(f"{each.name}, {region}", {} if few is None else {"few": few})
+        assert each.labels.places is not None
+        void = 1 - each.labels.places.shares.sum(axis=1)
+        if folders and len(void) and void.mean() >= _WORTH_SAYING:
+            caveat = Caveat(f"{100 * void.mean():.0f} % of the pixels are {VOID}", end=", which is no region")
+            notes.add_caveats(each.name, {"void": caveat})
+    return notes
 
 
 def _print(report: RegionReport, name: str, real: _Set, settings: DNASettings) -> None:
