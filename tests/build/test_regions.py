@@ -177,3 +177,19 @@ def test_masks_of_true_and_false_are_label_maps() -> None:
         regions([mask], NETWORK, NAMES).of_image.tolist()
         == regions([mask.astype(int)], NETWORK, NAMES).of_image.tolist()
     )
+
+
+def test_label_maps_of_another_aspect_are_refused() -> None:
+    """A label map has the aspect of its image, to the rounding of its sides; one that has not is named by its image."""
+    wide = small_images(2, 0).repeat(2, axis=2)
+    crop = create_extractor(nn.AvgPool2d(4), layers=[""], size=8, crop="center")
+    high, alike, cropped = np.zeros((40, 20), int), np.zeros((7, 13), int), np.zeros((8, 8), int)
+    for network in (crop, NETWORK):
+        labels = regions([alike, high], network, NAMES)
+        with pytest.raises(ValueError, match=r"1: expected a label map of the whole image, 40 x 20 pixels .* 20 x 40"):
+            build_dnas(wide, network, ["gaussian"], partition=labels)
+    assert (
+        build_dnas(wide, crop, ["gaussian"], partition=regions([alike] * 2, crop, NAMES))["gaussian"]["a"].n_images == 2
+    )
+    seen = regions([cropped] * 2, crop, NAMES, cropped=True)
+    assert build_dnas(wide, crop, ["gaussian"], partition=seen)["gaussian"]["a"].n_images == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +32,7 @@ from vdna_metrics.reports.region_plots import LabelledPicture, plot_regions
 
 _SHOWN = 6  # images of a set in the picture
 _WORTH_SAYING = 0.01  # of the pixels
+_MOST = VOID  # regions without names, none of which takes the place of no region
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +68,21 @@ def regions(reference: str, generated: tuple[str, ...], given: RegionOptions, as
     with progress_bars() as start:
         labeller = _labeller(sources[reference], given, settings, reading, start)
         folders = given.masks * (len(sources) if len(given.masks) == 1 else 1) or ("",) * len(sources)
-        names = given.names or _numbered(given, labeller, folders, sources)
+        names, numbers = _names(given, labeller, folders, sources)
         sets = [
-            _seen(name, images, names, labeller, folder, column, settings, reading, start, show=picture is not None)
+            _seen(
+                name,
+                images,
+                names,
+                labeller,
+                folder,
+                numbers,
+                column,
+                settings,
+                reading,
+                start,
+                show=picture is not None,
+            )
             for (name, images), folder in zip(sources.items(), folders, strict=True)
         ]
     if not is_main():
@@ -147,7 +161,7 @@ def _labeller(
     some = select_images(reference, labelled)
     return analysis.train_segmenter(
         some,
-        read_label_maps(given.examples, some),
+        read_label_maps(given.examples, some, numbers=range(len(given.names))),
         network,
         len(given.names),
         layers=layers,
@@ -170,19 +184,28 @@ def _said() -> Progress:
     return report
 
 
-def _numbered(
+def _names(
     given: RegionOptions, labeller: PixelLabeller | None, folders: Sequence[str], sources: dict[str, ImageSource]
-) -> tuple[str, ...]:
-    """Names of regions that have none: their numbers, up to the largest in the label maps."""
+) -> tuple[tuple[str, ...], Sequence[int]]:
+    """Names of regions, and what numbers they have: where they have no names, those that are in a label map."""
+    if given.names is not None:
+        return given.names, range(len(given.names))
     if labeller is not None:
-        return tuple(f"cluster {number}" for number in range(labeller.number))
-    largest = -1
+        return tuple(f"cluster {number}" for number in range(labeller.number)), range(labeller.number)
+    file_of: dict[int, Path] = {}
     for folder, images in zip(folders, sources.values(), strict=True):
-        for labels in read_label_maps(folder, images):
-            largest = max(largest, int(labels[labels != VOID].astype(np.int64).max(initial=-1)))
-    if largest < 0:
+        for name, labels in zip(images.names, read_label_maps(folder, images), strict=True):
+            for label in np.unique(labels[labels != VOID]).tolist():
+                file_of.setdefault(label, label_map_path(folder, name))
+    if not file_of:
         raise ValueError(f"{folders[0]}: the label maps have no region")
-    return tuple(map(str, range(largest + 1)))
+    numbers = sorted(file_of)
+    if len(numbers) > _MOST:
+        raise ValueError(
+            f"expected at most {_MOST} different labels without --names, got {len(numbers)}, {numbers[-1]} of "
+            f"{file_of[numbers[-1]]} among them: label maps number kinds of regions, not single objects or distances"
+        )
+    return tuple(map(str, numbers)), numbers
 
 
 def _seen(
@@ -191,6 +214,7 @@ def _seen(
     names: Sequence[str],
     labeller: PixelLabeller | None,
     folder: str,
+    numbers: Sequence[int],
     column: Column,
     settings: DNASettings,
     reading: Reading,
@@ -201,7 +225,7 @@ def _seen(
     """Label a set, and make the DNAs of its regions."""
     network, cropped = settings.built, labeller is not None
     if labeller is None:
-        maps: Iterable[LabelMap] = read_label_maps(folder, images)
+        maps: Iterable[LabelMap] = read_label_maps(folder, images, numbers=numbers)
     else:
         maps = analysis.label_images(
             images, labeller, network, reading=watched(reading, start, f"labels: {name}", images)
@@ -216,7 +240,11 @@ def _seen(
         places = [seen[i * len(seen) // _SHOWN] for i in range(_SHOWN)] if len(seen) > _SHOWN else seen
         pictures = read_pictures(images, places, network)
         some = select_images(images, places)
-        told = [maps[place] for place in places] if isinstance(maps, np.ndarray) else read_label_maps(folder, some)
+        told = (
+            [maps[place] for place in places]
+            if isinstance(maps, np.ndarray)
+            else read_label_maps(folder, some, numbers=numbers)
+        )
         for place, each in zip(places, told, strict=True):
             labels = seen_labels(each, network, len(names), cropped=cropped)
             shown.append((pictures[place].permute(1, 2, 0).numpy(), labels))
