@@ -52,3 +52,22 @@ def test_layers_without_places_and_too_much_memory_are_refused() -> None:
         extract_pixels(_images(), NETWORK, memory_limit=1000)
     with pytest.raises(ValueError, match=r"expected images \[N, 3, H, W\]"):
         extract_pixels(_images()[0], NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"size": (0, 5)}, ValueError, "expected height of at least 1, got 0"),
+        ({"size": (5, -1)}, ValueError, "expected width of at least 1, got -1"),
+        ({"size": (1, 2, 3)}, ValueError, r"expected a size \(height, width\), got \(1, 2, 3\)"),
+        ({"size": 64}, TypeError, "expected size to be tuple or list, got the int 64"),
+        ({"layers": []}, ValueError, "expected layers to look at, got none"),
+        ({"memory_limit": -1}, ValueError, "expected memory_limit of at least 1, got -1"),
+    ],
+)
+def test_impossible_arguments_are_refused(options: dict, error: type[Exception], message: str) -> None:
+    """Sizes without pixels, no layers, no images and no memory are errors that say what is expected."""
+    with pytest.raises(error, match=message):
+        extract_pixels(_images(), NETWORK, **options)
+    with pytest.raises(ValueError, match=r"expected images \[N, 3, H, W\]"):
+        extract_pixels(_images(0), NETWORK)

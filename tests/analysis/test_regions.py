@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from helpers.commands import small_images
+from helpers.commands import small_images, write_folder
 from torch import nn
 
-from vdna_metrics import build_dnas, create_extractor
+from vdna_metrics import Reading, build_dnas, create_extractor
 from vdna_metrics.analysis import compare_regions
 from vdna_metrics.build import labelled, regions
 from vdna_metrics.dna import compare
@@ -59,3 +61,28 @@ def test_other_regions_are_refused() -> None:
         compare_regions(generated, reference, labelled(["top", "bottom"] * 4), others)
     with pytest.raises(ValueError, match="no region is in both sets: reference top; generated bottom"):
         compare_regions({"bottom": generated["bottom"]}, {"top": reference["top"]}, labels, others)
+
+
+def test_images_that_were_skipped_do_not_count(tmp_path: Path) -> None:
+    """Numbers and shares are of the images that were read; labels of the others beside are refused."""
+    write_folder(tmp_path / "set", IMAGES)
+    (tmp_path / "set" / "000.png").write_bytes(b"none")
+    maps = [np.zeros((2, 2), int), *[HALVES] * 7]
+    labels, other = (regions(each, NETWORK, ["top", "bottom"]) for each in (maps, [HALVES] * 8))
+    made = build_dnas(tmp_path / "set", NETWORK, ranges="auto", partition=labels, reading=Reading(skip_bad=True))[
+        "histogram"
+    ]
+    whole = build_dnas(IMAGES, NETWORK, ranges="auto", partition=other)["histogram"]
+    found = compare_regions(made, whole, labels.among(range(1, 8)), other)["top"]
+    assert (found.n_images, found.n_reference, found.share) == (7, 8, 0.5)
+    with pytest.raises(ValueError, match="'top': expected a DNA of the 8 images that the labels give it, got 7"):
+        compare_regions(made, whole, labels, other)
+
+
+def test_unknown_regions_and_no_regions_are_named() -> None:
+    """A region that a report does not have is a KeyError with near names; sets without any are said to have none."""
+    sides = _sides(IMAGES, [HALVES] * len(IMAGES))
+    with pytest.raises(KeyError, match="no region 'botom'; did you mean 'bottom'"):
+        compare_regions(*sides)["botom"]
+    with pytest.raises(ValueError, match="reference none; generated none"):
+        compare_regions({}, {}, *sides[2:])

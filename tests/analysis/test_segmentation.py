@@ -155,3 +155,46 @@ def test_missing_scikit_learn_is_named_with_its_extra(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     with pytest.raises(ValueError, match=r"pip install 'vdna_metrics\[sklearn\]'"):
         cluster_pixels(TRAIN, NETWORK, 2, pixels=100)
+
+
+def test_activations_that_are_not_finite_are_refused() -> None:
+    """A network that overflows gives no clusters, no segmenter, labels or features, but an error."""
+    module = nn.Conv2d(3, 3, 2, 2)
+    with torch.no_grad():
+        module.weight.fill_(3e38)
+    broken = create_extractor(module, layers={"conv": ""}, size=SIZE)
+    clusters = PixelClusters(("conv",), broken.fingerprint.select(["conv"]), torch.zeros(2, 3))
+    for attempt in (
+        lambda: cluster_pixels(TRAIN, broken, 2, pixels=100),
+        lambda: train_segmenter(TRAIN, TRUTH, broken, 3, pixels=100),
+        lambda: extract_pixels(torch.from_numpy(TRAIN).permute(0, 3, 1, 2), broken),
+        lambda: label_images(TRAIN, clusters, broken),
+    ):
+        with pytest.raises(ValueError, match=r"activations are not finite \(NaN or infinite\) in layer conv"):
+            attempt()
+
+
+def test_label_maps_of_another_aspect_teach_nothing() -> None:
+    """A label map that cannot be of its image is an error that names the image."""
+    with pytest.raises(ValueError, match="1: expected a label map of the whole image, 16 x 16"):
+        train_segmenter(TRAIN[:2], [TRUTH[0], TRUTH[1][:8]], NETWORK, 3, pixels=100)
+
+
+def test_impossible_numbers_are_refused() -> None:
+    """Errors say of labels, pixels, sizes and memory what there may be, and what can be changed."""
+    with pytest.raises(ValueError, match="at most 255 clusters, got 256: the label 255 is no region"):
+        cluster_pixels(TRAIN, NETWORK, 256)
+    with pytest.raises(ValueError, match="at most 255 classes, got 300"):
+        train_segmenter(TRAIN, TRUTH, NETWORK, 300)
+    halves = np.kron(np.array([[0, 1]]), np.ones((SIZE, SIZE // 2), int))
+    with pytest.raises(
+        ValueError, match="got 1: the labels have 2 classes, but few pixels were drawn; take more pixels"
+    ):
+        train_segmenter(TRAIN[:1], [halves], NETWORK, 2, pixels=1)
+    with pytest.raises(ValueError, match=r"Take fewer pixels \(pixels=\) or layers"):
+        cluster_pixels(TRAIN, NETWORK, 2, reading=Reading(memory_limit=10))
+    with pytest.raises(TypeError, match=r"write \['0'\]"):
+        cluster_pixels(TRAIN, NETWORK, 2, layers="0")
+    clusters = cluster_pixels(TRAIN, NETWORK, 2, pixels=100)
+    with pytest.raises(ValueError, match="expected height of at least 1, got 0"):
+        label_images(TEST, clusters, NETWORK, (0, 3))

@@ -159,3 +159,37 @@ def test_label_maps_are_read_as_numbers(tmp_path: Path) -> None:
     (maps / "deep.png").unlink()
     with pytest.raises(ValueError, match=r"inner/deep.png has no label map, there is no file .*deep.png"):
         list(read_label_maps(tmp_path / "maps", open_images(tmp_path / "set")))
+
+
+def test_255_is_no_region_beside_larger_labels() -> None:
+    """The label for no region means the same however many regions there are."""
+    labels = np.array([[0, 255], [300, 1]])
+    network = create_extractor(nn.AvgPool2d(4), layers=[""], size=8)
+    places = regions([labels], network, list(map(str, range(301)))).places
+    assert places is not None
+    assert next(iter(places.positions.values())).tolist() == [[0, -1, 300, 1]]
+
+
+def test_masks_of_true_and_false_are_label_maps() -> None:
+    """A mask of booleans is the regions 0 and 1, as a PNG of one bit is."""
+    mask = np.array([[False, True]])
+    assert (
+        regions([mask], NETWORK, NAMES).of_image.tolist()
+        == regions([mask.astype(int)], NETWORK, NAMES).of_image.tolist()
+    )
+
+
+def test_label_maps_of_another_aspect_are_refused() -> None:
+    """A label map has the aspect of its image, to the rounding of its sides; one that has not is named by its image."""
+    wide = small_images(2, 0).repeat(2, axis=2)
+    crop = create_extractor(nn.AvgPool2d(4), layers=[""], size=8, crop="center")
+    high, alike, cropped = np.zeros((40, 20), int), np.zeros((7, 13), int), np.zeros((8, 8), int)
+    for network in (crop, NETWORK):
+        labels = regions([alike, high], network, NAMES)
+        with pytest.raises(ValueError, match=r"1: expected a label map of the whole image, 40 x 20 pixels .* 20 x 40"):
+            build_dnas(wide, network, ["gaussian"], partition=labels)
+    assert (
+        build_dnas(wide, crop, ["gaussian"], partition=regions([alike] * 2, crop, NAMES))["gaussian"]["a"].n_images == 2
+    )
+    seen = regions([cropped] * 2, crop, NAMES, cropped=True)
+    assert build_dnas(wide, crop, ["gaussian"], partition=seen)["gaussian"]["a"].n_images == 2

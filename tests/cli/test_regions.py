@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,8 @@ def test_a_few_label_maps_teach_a_segmenter() -> None:
         ((), "give one of --masks, --examples and --clusters, got none"),
         (("--masks", "maps", "--clusters", "2"), "got --masks and --clusters"),
         (("--examples", "few"), "--examples needs --names"),
+        (("--examples", "few", "--names", "a"), "--examples needs two --names at least, got a"),
+        (("--masks", "maps", "--names", "a,a"), "'a,a': expected a name for each region, all different"),
         (("--clusters", "3", "--names", "a,b"), "--clusters 3 and 2 --names"),
         (("--masks", "maps") * 3, "give --masks once, or once for each of 2 sets, got 3"),
     ],
@@ -93,3 +96,52 @@ def test_missing_label_maps_are_named() -> None:
     assert "004.png has no label map, there is no file maps/004.png" in told.stderr
     told = run("regions", "real", "fake", "--examples", "real/no", "--names", "a,b", "--extractor", "tiny", exit_code=1)
     assert "real/no has no label map of an image of real, as real/no/000.png" in told.stderr
+
+
+@pytest.mark.parametrize("by", [("--masks", "maps"), ("--clusters", "2")])
+def test_images_that_are_skipped_are_told_and_do_not_count(by: tuple[str, str]) -> None:
+    """Of a set with a broken image the others' numbers and shares are told, and shown in the picture."""
+    Path("fake/001.png").write_bytes(b"none")
+    asked = ("regions", "real", "fake", *by, "--extractor", "tiny", "--skip-bad", "-o", "regions.png")
+    told = run(*asked, "--json")
+    assert told.stderr.count("skipped: fake: 001.png") == 1
+    found = json.loads(told.stdout)["results"][0]["regions"]
+    assert max(each["n_images"] for each in found) == 9
+    assert sum(each["share"] for each in found) == pytest.approx(1)
+    assert Path("regions.png").is_file()
+
+
+def test_few_images_and_pixels_of_no_region_are_warned_of() -> None:
+    """One sentence says of the region with the fewest images what chance does, one how many pixels are 255."""
+    labels = np.full((20, 20), 255, np.uint8)
+    labels[15:] = 1
+    Image.fromarray(labels).save("less/000.png")
+    asked = ("regions", "real", "fake", "--masks", "maps", "--masks", "less", "--extractor", "tiny")
+    few, void = run_json(*asked)["warnings"]
+    assert "real, 0: 10 images are few; chance alone adds up to" in few
+    assert "fake, 0: 9 images are few" in few
+    assert void == "fake: 8 % of the pixels are 255, which is no region"
+    told = run(*asked).stderr
+    assert [f"warning: {each}" in " ".join(told.split()) for each in (few, void)] == [True, True]
+
+
+def test_only_numbers_that_label_maps_have_are_regions() -> None:
+    """Numbers between those of the label maps have no row; 16 bits are read, 65535 among them."""
+    for file in Path("maps").iterdir():
+        labels = np.zeros((20, 20), np.uint16)
+        labels[:5], labels[15:] = 300, 65535
+        Image.fromarray(labels).save(file)
+    (found,) = run_json("regions", "real", "fake", "--masks", "maps", "--extractor", "tiny")["results"]
+    shares = {each["region"]: each["share"] for each in found["regions"]}
+    assert shares == {"0": 0.5, "300": 0.25, "65535": 0.25}
+
+
+def test_label_maps_that_cannot_be_are_named() -> None:
+    """A missing folder, a label without a name and maps of thousands of numbers are errors that name the file."""
+    asked = ("regions", "real", "fake", "--extractor", "tiny", "--masks")
+    assert "there is no folder none of label maps" in run(*asked, "none", exit_code=1).stderr
+    told = " ".join(run(*asked, "maps", "--names", "sky", exit_code=1).stderr.split())
+    assert "maps/000.png: expected labels 0 to 0, 255 for none, got 1; name all regions" in told
+    Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)).save("maps/003.png")
+    told = " ".join(run(*asked, "maps", exit_code=1).stderr.split())
+    assert "at most 255 different labels without --names, got 1599, 1599 of maps/003.png among them" in told

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vdna_metrics.distributions.base import not_finite
 from vdna_metrics.distributions.memory import StateSize, refuse_too_much
 from vdna_metrics.extractors.grids import PositionGrid
 from vdna_metrics.extractors.preprocess import Preprocessing
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
-from vdna_metrics.layout import check_names
+from vdna_metrics.layout import check_count, check_type
 
 
 def extract_pixels(
@@ -43,7 +44,8 @@ def extract_pixels(
         ``[N, C, *size]`` float32, layers in the network's order.
 
     Raises:
-        ValueError: for a layer whose activations have no place in the image, or more memory than the limit.
+        ValueError: for a layer whose activations have no place in the image, activations that are not finite, or more
+            memory than the limit.
 
     Source:
         Baranchuk et al., Label-Efficient Semantic Segmentation with Diffusion Models, ICLR 2022, section 3.
@@ -53,15 +55,17 @@ def extract_pixels(
         torch.Size([2, 48, 96, 96])
     """
     network = create_extractor(extractor)
-    if layers is not None:
-        check_names("layers", layers)
-    if not isinstance(images, Tensor) or images.ndim != 4:
+    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         raise ValueError("expected images [N, 3, H, W]; label_images and cluster_pixels take folders and archives")
+    if memory_limit is not None:
+        check_count("memory_limit", memory_limit)
     prepare = network.preprocess
     own = prepare.size if isinstance(prepare, Preprocessing) else None
     seen = own or (images.shape[2], images.shape[3])
     grids = network.grids_at(layers, seen)
-    height, width = size or seen
+    if not grids:
+        raise ValueError("expected layers to look at, got none")
+    height, width = seen if size is None else checked_size(size)
     channels = sum(network.layout[layer] for layer in grids)
     refuse_too_much(
         f"features of {height} x {width} pixels",
@@ -77,6 +81,28 @@ def extract_pixels(
     return torch.cat([F.interpolate(x, (height, width), mode="bilinear", align_corners=False) for x in maps], dim=1)
 
 
+def checked_size(size: object) -> tuple[int, int]:
+    """Height and width, where they are.
+
+    Raises:
+        TypeError: for what is no pair of whole numbers.
+        ValueError: for another number of them, or a size without pixels.
+    """
+    check_type("size", size, tuple, list)
+    assert isinstance(size, tuple | list)
+    if len(size) != 2:
+        raise ValueError(f"expected a size (height, width), got {size}")
+    for what, side in zip(("height", "width"), size, strict=True):
+        check_count(what, side)
+    return int(size[0]), int(size[1])
+
+
 def layer_maps(activations: Mapping[str, Tensor], grids: Mapping[str, PositionGrid]) -> list[Tensor]:
-    """``{layer: [neurons, images, positions]}`` -> ``[images, neurons, rows, columns]`` float32 of each layer."""
+    """``{layer: [neurons, images, positions]}`` -> ``[images, neurons, rows, columns]`` float32 of each layer.
+
+    Raises:
+        ValueError: for activations that are not finite.
+    """
+    if bad := [layer for layer in grids if not bool(activations[layer].isfinite().all())]:
+        raise ValueError(not_finite(bad))
     return [grid.maps(activations[layer]).float() for layer, grid in grids.items()]

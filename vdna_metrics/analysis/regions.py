@@ -8,9 +8,10 @@ from typing import Any
 
 from vdna_metrics.analysis.matrices import compare_groups
 from vdna_metrics.build.partitions import Partition
-from vdna_metrics.dna.columns import ColumnLike, find_column
-from vdna_metrics.layout import check_type
-from vdna_metrics.references.resolve import DNALike
+from vdna_metrics.dna.columns import Column, ColumnLike, find_column
+from vdna_metrics.dna.grouped import total_of
+from vdna_metrics.layout import check_type, near_names
+from vdna_metrics.references.resolve import DNALike, compared_dna
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class RegionReport:
     unit: str
 
     def __getitem__(self, region: str) -> RegionDistance:
-        return next(each for each in self.regions if each.region == region)
+        found = {each.region: each for each in self.regions}
+        if region not in found:
+            raise KeyError(f"no region {region!r}; {near_names(region, list(found))}")
+        return found[region]
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
@@ -74,12 +78,13 @@ def compare_regions(
     Args:
         generated: ``{region: DNA}``, as `build_dnas` makes them with `regions`.
         reference: likewise.
-        labels: the regions of the generated images.
+        labels: the regions of the generated images; where some were skipped, ``labels.among(places)`` of the others.
         reference_labels: those of the reference, by the same names.
         distance: its name, or a `Column`, as in `compare_groups`.
 
     Raises:
-        ValueError: for label maps by other names, no region that both sets have, or DNAs that cannot be compared.
+        ValueError: for label maps by other names or of other images, no region that both sets have, or DNAs that cannot
+            be compared.
 
     Examples:
         >>> import numpy as np
@@ -101,9 +106,12 @@ def compare_regions(
         raise ValueError("expected the same regions of both sets, got {}; and {}".format(*sides))
     both = [name for name in labels.parts if name in generated and name in reference]
     if not both:
-        raise ValueError(
-            f"no region is in both sets: reference {', '.join(reference)}; generated {', '.join(generated)}"
+        told = (
+            f"{what} {', '.join(dnas) or 'none'}" for what, dnas in (("reference", reference), ("generated", generated))
         )
+        raise ValueError(f"no region is in both sets: {'; '.join(told)}")
+    for dnas, each in ((generated, labels), (reference, reference_labels)):
+        _check_images(dnas, each, column)
     found = compare_groups({name: generated[name] for name in both}, reference, distance=column)
     measured = {group.group: group for group in found.groups}
     images, shares = zip(*(_sizes(each) for each in (labels, reference_labels)), strict=True)
@@ -114,6 +122,18 @@ def compare_regions(
         values = (None, {}) if group is None else (group.distance, group.layers)
         rows.append(RegionDistance(name, *values, *(x[place] for x in images), *(x[place] for x in shares)))
     return RegionReport(tuple(rows), found.distance, found.unit)
+
+
+def _check_images(dnas: Mapping[str, DNALike], labels: Partition[str], column: Column) -> None:
+    """Raise ``ValueError`` for DNAs of other images than the labels are of."""
+    for place, name in enumerate(labels.parts):
+        expected = int((labels.of_image == place).sum())
+        found = total_of(compared_dna(dnas[name], column)).n_images if name in dnas else 0
+        if found != expected:
+            raise ValueError(
+                f"region {name!r}: expected a DNA of the {expected} images that the labels give it, got {found}; where "
+                "images were skipped, give labels.among(places of those that were read)"
+            )
 
 
 def _sizes(labels: Partition[str]) -> tuple[list[int], list[float]]:

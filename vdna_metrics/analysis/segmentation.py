@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vdna_metrics.analysis.pixels import layer_maps
+from vdna_metrics.analysis.pixels import checked_size, layer_maps
+from vdna_metrics.build.partitions import check_aspect
 from vdna_metrics.build.passes import ActivationBatch, check_pictures, run_pass
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Progress, Reading, check_memory
-from vdna_metrics.build.regions import LabelMap, grids_of, seen_labels
+from vdna_metrics.build.regions import VOID, LabelMap, grids_of, seen_labels
 from vdna_metrics.distributions.memory import StateSize
 from vdna_metrics.extractors.architectures import seeded_state_dict
 from vdna_metrics.extractors.execution import one_thread
@@ -69,6 +70,13 @@ class PixelLabeller(ABC):
     def labels(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """The label that fits best, of equal ones the smallest, ``[N, H, W]``."""
         return self.scores(maps, size).argmax(dim=1)
+
+
+def _check_labels(what: str, number: int) -> None:
+    """Raise ``ValueError`` for a number of labels that leaves nothing to tell apart, or reaches `VOID`."""
+    check_count(what, number, 2)
+    if number > VOID:
+        raise ValueError(f"expected at most {VOID} {what}, got {number}: the label {VOID} is no region")
 
 
 # ------------------------------------------------------------------------------------------------------------- k-means
@@ -135,11 +143,11 @@ def cluster_pixels(
         >>> label_images(red_and_blue, found, "vdna_tiny")[0, 50, [0, 95]].tolist()
         [1, 0]
     """
-    check_count("clusters", clusters, 2)
+    _check_labels("clusters", clusters)
     network, source = create_extractor(extractor), resolve_images(images)
     features, _ = _drawn_pixels(source, None, network, layers, pixels, seed, reading)
     if len(features) < clusters:
-        raise ValueError(f"{clusters} clusters of {len(features)} pixels; take more pixels")
+        raise ValueError(f"{clusters} clusters of {len(features)} pixels; take more pixels, or fewer clusters")
     try:
         from sklearn.cluster import KMeans
     except ImportError as error:
@@ -261,15 +269,18 @@ def train_segmenter(
         >>> label_images(halves, told, "vdna_tiny")[0, 50, [0, 95]].tolist()
         [1, 0]
     """
-    for name, number, least in (("classes", classes, 2), ("models", models, 1), ("epochs", epochs, 1)):
-        check_count(name, number, least)
+    _check_labels("classes", classes)
+    for name, number in (("models", models), ("epochs", epochs)):
+        check_count(name, number)
     network, source = create_extractor(extractor), resolve_images(images)
-    known = _labels_seen(labels, network, classes)
+    known, sizes = _labels_seen(labels, network, classes)
     if len(known) != len(source):
         raise ValueError(f"expected a label map for each of {len(source)} images, got {len(known)}")
-    features, of_class = _drawn_pixels(source, known, network, layers, pixels, seed, reading)
+    features, of_class = _drawn_pixels(source, known, network, layers, pixels, seed, reading, sizes)
     if len(of_class.unique()) < 2:
-        raise ValueError(f"expected labelled pixels of two classes at least, got {len(of_class.unique())}")
+        had = len({int(each) for label in known for each in np.unique(label[label >= 0])})
+        advice = "" if had < 2 else f": the labels have {had} classes, but few pixels were drawn; take more pixels"
+        raise ValueError(f"expected labelled pixels of two classes at least, got {len(of_class.unique())}{advice}")
     steps = max(1, len(features) // _BATCH) * epochs
 
     def report(before: int, done: int) -> None:
@@ -284,19 +295,22 @@ def train_segmenter(
     return PixelSegmenter(*_seen_through(network, layers), trained, classes)
 
 
-def _labels_seen(labels: Iterable[LabelMap], network: FeatureExtractor, classes: int) -> list[NDArray[np.int64]]:
-    """At the network's size, where every pixel has the label that lies under its centre."""
+def _labels_seen(
+    labels: Iterable[LabelMap], network: FeatureExtractor, classes: int
+) -> tuple[list[NDArray[np.int64]], list[tuple[int, int]]]:
+    """At the network's size, where every pixel has the label that lies under its centre; and their own sizes."""
     grids_of(network, [])  # it has a size
     assert isinstance(network.preprocess, Preprocessing)
     height, width = network.preprocess.size or (0, 0)
-    found = []
+    found, sizes = [], []
     for index, each in enumerate(labels):
         with errors_of(f"label map {index}"):
             seen = seen_labels(each, network, classes)
         rows = (2 * np.arange(height) + 1) * seen.shape[0] // (2 * height)
         columns = (2 * np.arange(width) + 1) * seen.shape[1] // (2 * width)
         found.append(seen[rows[:, None], columns])
-    return found
+        sizes.append((int(np.shape(each)[0]), int(np.shape(each)[1])))
+    return found, sizes
 
 
 def _trained(
@@ -390,14 +404,15 @@ def _maps_of(
     )
     grids = grids_of(network, labeller.layers)
     assert isinstance(network.preprocess, Preprocessing)
-    shape = size or network.preprocess.size or (0, 0)
+    shape = network.preprocess.size or (0, 0) if size is None else checked_size(size)
     number, n_bytes = len(source), shape[0] * shape[1] * dtype.itemsize
-    check_memory(source.name, [StateSize("label maps", number, n_bytes)], reading)
+    check_memory(source.name, [StateSize("label maps", number, n_bytes)], reading, fewer="images, or a smaller size")
     state = torch.zeros(number, *shape, dtype=dtype)  # more by 1, so that no label is 0
 
     def fill_(batch: ActivationBatch) -> None:
+        every = layer_maps(batch.activations, grids)
         for row, index in enumerate(batch.indices):  # an image at a time, whose scores may take much memory
-            maps = [x[row : row + 1] for x in layer_maps(batch.activations, grids)]
+            maps = [x[row : row + 1] for x in every]
             state[index] = (tell(maps, shape)[0] + 1).to(dtype).cpu()
 
     layout = network.layout.select(list(grids))
@@ -414,23 +429,28 @@ def _drawn_pixels(
     pixels: int,
     seed: int,
     reading: Reading,
+    label_sizes: Sequence[tuple[int, int]] = (),
 ) -> tuple[Tensor, Tensor]:
     """Features of some pixels, evenly many of each image, ``[pixels, C]``, and their labels, where there are some."""
     check_count("pixels", pixels)
     check_pictures(source)
     grids = grids_of(network, layers)
+    if not grids:
+        raise ValueError("expected layers to look at, got none")
     layout = network.layout.select(list(grids))
     assert isinstance(network.preprocess, Preprocessing)
     size = network.preprocess.size or (0, 0)
     each = max(1, pixels // max(1, len(source)))
     sizes = [StateSize("pixels", len(source) * each, 4 * layout.total)]
-    check_memory(source.name, sizes, reading)
+    check_memory(source.name, sizes, reading, fewer="pixels (pixels=) or layers (layers=, --label-layers)")
     places = torch.stack([_places(index, size, None if labels is None else labels[index], each, seed)
                           for index in range(len(source))])  # fmt: skip
     state = torch.zeros(len(source), each, layout.total)
 
     def fill_(batch: ActivationBatch) -> None:
         rows = list(batch.indices)
+        for row, shape in zip(rows, batch.sizes, strict=True) if label_sizes else ():
+            check_aspect(source.names[row], shape, label_sizes[row])
         maps = layer_maps(batch.activations, grids)
         state[rows] = pixels_at(maps, places[rows].to(maps[0].device).clamp(min=0), size).cpu()
 

@@ -117,7 +117,7 @@ def build_dnas(
 
     Raises:
         ValueError: for unreadable images (unless skipped), no images, unknown layers, missing ranges, a partition of
-            another number of images, or more memory than the limit.
+            another number of images or of label maps that are not of theirs, or more memory than the limit.
 
     Examples:
         >>> import numpy as np
@@ -293,7 +293,9 @@ def make_dnas(
         if features is not None:
             vectors[list(batch.indices)] = image_means(batch.activations[features]).float().cpu()
         for keys in alike.values():
-            request = requests[keys[0]]
+            request, dealt = requests[keys[0]], partitions[keys[0]].places
+            if dealt is not None and isinstance(source, ImageSource):
+                dealt.check_sizes(source.names, batch.indices, batch.sizes)
             x = request.layout.pick(batch.activations)
             x = {layer: subsample_positions(part, request.max_positions) for layer, part in x.items()}
             known = batch.hashes() if any(requests[key].kind == "features" for key in keys) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import reprlib
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -31,10 +31,24 @@ class RegionPlaces:
         positions: ``{layer: [images, positions]}``: of each position its part, as a place in the partition's; -1 where
             there is none.
         shares: ``[images, parts]``: of each image's pixels the share that each part has.
+        sizes: height and width of each image's label map; ``None`` where they are of what the network sees.
     """
 
     positions: Mapping[str, NDArray[np.int16]]
     shares: NDArray[np.float64]
+    sizes: Sequence[tuple[int, int]] | None = None
+
+    def check_sizes(self, names: Sequence[str], indices: Sequence[int], sizes: Sequence[tuple[int, int]]) -> None:
+        """Raise ``ValueError`` for a label map that cannot be of its image.
+
+        Args:
+            names: of all images.
+            indices: places of some images in the source.
+            sizes: height and width of each.
+        """
+        if self.sizes is not None:
+            for index, size in zip(indices, sizes, strict=True):
+                check_aspect(names[index], size, self.sizes[index])
 
     def chosen(self, activations: Mapping[str, Tensor], indices: Sequence[int], part: int) -> list[dict[str, Tensor]]:
         """Of images what the neurons saw in one part, an image at a time.
@@ -55,6 +69,30 @@ class RegionPlaces:
                 one[layer] = x[:, row : row + 1].index_select(2, torch.from_numpy(places).to(x.device))
             found.append(one)
         return found
+
+
+def check_aspect(name: str, image: tuple[int, int], labels: tuple[int, int]) -> None:
+    """Raise ``ValueError`` for a label map that is not of an image's aspect, but for the rounding of its sides.
+
+    Args:
+        name: of the image.
+        image: its height and width.
+        labels: those of its label map.
+
+    Examples:
+        >>> check_aspect("a.png", (375, 500), (94, 125))
+        >>> check_aspect("a.png", (375, 500), (125, 94))
+        Traceback (most recent call last):
+        ValueError: a.png: expected a label map of the whole image, 500 x 375 pixels or fewer alike, got one of 94 x 125
+    """
+    # Some scale has to give both sides to less than a pixel.
+    least = max((side - 1) / whole for side, whole in zip(labels, image, strict=True))
+    most = min((side + 1) / whole for side, whole in zip(labels, image, strict=True))
+    if least >= most:
+        raise ValueError(
+            f"{name}: expected a label map of the whole image, {image[1]} x {image[0]} pixels or fewer alike, got "
+            f"one of {labels[1]} x {labels[0]}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +150,21 @@ class Partition(Generic[PartName]):
         dealt = {} if self.places is None else self.places.positions
         places = [[layer, hashlib.sha256(each.tobytes()).hexdigest()] for layer, each in dealt.items()]
         return json_hash([list(map(str, self.parts)), self.complements, images, *clusters, *places])
+
+    def among(self, indices: Sequence[int]) -> Partition[PartName]:
+        """The same parts of some images of the source, as of those that could be read.
+
+        Examples:
+            >>> labelled("abaab").among([0, 3, 4]).of_image[:, 0].tolist()
+            [0, 0, 1]
+        """
+        rows, places = np.asarray(indices, np.int64), self.places
+        if places is not None:
+            positions = {layer: each[rows] for layer, each in places.positions.items()}
+            sizes = None if places.sizes is None else [places.sizes[row] for row in rows]
+            places = RegionPlaces(positions, places.shares[rows], sizes)
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return replace(self, of_image=self.of_image[rows], clusters=clusters, places=places)
 
     def members(self, indices: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Of some images of the source, those of each part: ``{place in parts: places in indices}``."""

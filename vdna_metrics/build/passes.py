@@ -147,6 +147,7 @@ class ActivationBatch:
         hashes: gives what tells the N images apart, ``[N]`` int64, see `image_hashes`; ``None`` where they are no
             images.
         measured: what was measured of the N images at their own sizes, where they are decoded; a row each.
+        sizes: height and width of the N images as they are stored, where they have places.
     """
 
     activations: dict[str, Tensor]
@@ -154,6 +155,7 @@ class ActivationBatch:
     images: Tensor | None = None
     hashes: Callable[[], Tensor | None] = lambda: None
     measured: Tensor | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def among(self, layout: NeuronLayout | None, places: Mapping[int, int]) -> ActivationBatch:
         """Of some images and neurons.
@@ -171,7 +173,8 @@ class ActivationBatch:
             images = None if images is None else images[chosen.to(images.device)]
         indices = tuple(places[self.indices[row]] for row in rows)
         picked = {} if layout is None else layout.pick(activations)
-        return ActivationBatch(picked, indices, images, measured=self.measured)
+        sizes = tuple(self.sizes[row] for row in rows) if self.sizes else ()
+        return ActivationBatch(picked, indices, images, measured=self.measured, sizes=sizes)
 
 
 @dataclass
@@ -496,7 +499,8 @@ def _see_source_(
             resized = batch.images.to(reading.device, non_blocking=True)
             activations = {} if layout is None else layout.pick(extractor.from_resized(resized))
             hashes = partial(_hashes_of, batch.facts)
-            fill_(ActivationBatch(activations, batch.indices, resized, hashes, batch.measured))
+            sizes = tuple(zip(batch.facts["height"].tolist(), batch.facts["width"].tolist(), strict=True))
+            fill_(ActivationBatch(activations, batch.indices, resized, hashes, batch.measured, sizes))
         seen.count += len(batch.indices)
         seen.indices += batch.indices
         seen.digests += batch.digests

@@ -113,13 +113,17 @@ def open_any(images: ImagesLike) -> ImageSource | Iterable[Any]:
     return resolve_images(found) if found.batches is None else found.batches
 
 
-def check_memory(name: str, sizes: Sequence[StateSize], reading: Reading) -> None:
+_FEWER = "groups or parts, kinds, layers, neurons or bins"  # what DNAs take memory for
+
+
+def check_memory(name: str, sizes: Sequence[StateSize], reading: Reading, *, fewer: str = _FEWER) -> None:
     """Tell what the states of a pass take, where it is much, and refuse what is too much.
 
     Args:
         name: of the images.
         sizes: what is kept.
         reading: has the limit, and who is told.
+        fewer: of what there could be less.
 
     Raises:
         ValueError: above the limit, with what takes how much and what to do.
@@ -133,7 +137,7 @@ def check_memory(name: str, sizes: Sequence[StateSize], reading: Reading) -> Non
         sizes,
         device=reading.device,
         limit=reading.memory_limit,
-        fewer="groups or parts, kinds, layers, neurons or bins",
+        fewer=fewer,
         raised_by="Reading(memory_limit=bytes)",
     )
     total, parts = total_and_parts(sizes)

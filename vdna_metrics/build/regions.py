@@ -20,10 +20,13 @@ from vdna_metrics.images.sources import ImageSource
 from vdna_metrics.layout import check_names
 
 LabelMap = NDArray[np.integer]
-"""Whole numbers ``[H, W]``, a region each; of a whole image, at any resolution."""
+"""Whole numbers ``[H, W]``, a region each; of a whole image, in its aspect at any resolution."""
 
 VOID = 255
-"""The label of pixels that belong to no region, as in PASCAL VOC and Cityscapes; so do negative ones."""
+"""The label of pixels that belong to no region, as in PASCAL VOC and Cityscapes, whatever the largest label is.
+
+So do negative ones.
+"""
 
 
 def regions(
@@ -44,8 +47,8 @@ def regions(
     over the region's positions. So a region that fills all images has the DNA of the set.
 
     Args:
-        labels: of each image, in the source's order, whole numbers ``[H, W]`` at any resolution; `VOID` and negative
-            ones are of no region.
+        labels: of each image, in the source's order, whole numbers ``[H, W]`` in its aspect at any resolution; `VOID`
+            and negative ones are of no region.
         extractor: through which the images are seen, or its name. It must have a size.
         names: of the regions 0, 1, ...
         layers: layers that DNAs are made of, by default all.
@@ -72,10 +75,11 @@ def regions(
     grids = grids_of(network, layers)
     shapes = {grid.shape for grid in grids.values()}
     dealt: dict[str, list[NDArray[np.int16]]] = {layer: [] for layer in grids}
-    shares = []
+    shares, sizes = [], []
     for index, each in enumerate(labels):
         with errors_of(f"label map {index}"):
             seen = seen_labels(each, network, len(names), cropped=cropped)
+        sizes.append((int(np.shape(each)[0]), int(np.shape(each)[1])))
         shares.append(np.bincount(seen[seen >= 0], minlength=len(names)) / seen.size)
         on_grid = {shape: majority_labels(seen, shape, len(names)) for shape in shapes}
         for layer, grid in grids.items():
@@ -87,7 +91,7 @@ def regions(
     parts = np.arange(len(names))
     there = [np.stack([(each == part).any(axis=1) for part in parts], axis=1) for each in positions.values()]
     of_image = np.where(np.logical_and.reduce(there), parts, -1)
-    places = RegionPlaces(positions, np.array(shares).reshape(-1, len(names)))
+    places = RegionPlaces(positions, np.array(shares).reshape(-1, len(names)), None if cropped else sizes)
     return Partition(tuple(names), of_image, tuple(f"/{name}" for name in names), places=places)
 
 
@@ -113,36 +117,63 @@ def seen_labels(
     Raises:
         ValueError: for what is no label map, or a label above those of the regions that is not `VOID`.
     """
+    found = known_labels(labels, number)
+    if cropped:
+        return found
+    assert isinstance(extractor.preprocess, Preprocessing)
+    return found[extractor.preprocess.seen_part(*found.shape)]
+
+
+def known_labels(labels: LabelMap, number: int) -> NDArray[np.int64]:
+    """A label map with -1 for no region.
+
+    Raises:
+        ValueError: for what is no label map, or a label above those of the regions that is not `VOID`.
+    """
     found = np.asarray(labels)
-    if found.ndim != 2 or not np.issubdtype(found.dtype, np.integer) or not found.size:
+    if found.ndim != 2 or found.dtype.kind not in "biu" or not found.size:
         raise ValueError(f"expected whole numbers [H, W], got {found.dtype} {list(found.shape)}")
-    if not cropped:
-        assert isinstance(extractor.preprocess, Preprocessing)
-        found = found[extractor.preprocess.seen_part(*found.shape)]
     found = found.astype(np.int64)
-    known: NDArray[np.int64] = np.where((found < 0) | ((found == VOID) & (number <= VOID)), -1, found)
+    known: NDArray[np.int64] = np.where((found < 0) | (found == VOID), -1, found)
     if known.max() >= number:
         raise ValueError(f"expected labels 0 to {number - 1}, {VOID} for none, got {known.max()}; name all regions")
     return known
 
 
-def read_label_maps(folder: str | Path, images: ImageSource) -> Iterator[LabelMap]:
+def read_label_maps(
+    folder: str | Path, images: ImageSource, *, numbers: Sequence[int] | None = None
+) -> Iterator[LabelMap]:
     """Label maps of images, in the source's order, each read when it is asked for.
 
     Args:
         folder: PNG files of one channel, or with a palette, whose numbers are the labels. They are named as the images,
             but for the ending: ``a/1.png`` of the image ``a/1.jpg``.
         images: the images.
+        numbers: labels that there may be, in growing order, which become 0, 1, ...; by default all, as they are.
 
     Raises:
-        ValueError: for an image without a label map, or a file that is none; the file is named.
+        ValueError: for a folder that is not there, an image without a label map, a file that is none, or a label that
+            is not among ``numbers``; the file is named.
     """
+    if not Path(folder).is_dir():
+        raise ValueError(f"there is no folder {folder} of label maps")
+    known = None if numbers is None else np.array(numbers, np.int64)
     for name in images.names:
         path = label_map_path(folder, name)
         if not path.is_file():
             raise ValueError(f"{images.name}: {name} has no label map, there is no file {path}")
         with errors_of(str(path)):
-            yield decode_labels(read_whole(path, "image_bytes"))
+            labels = decode_labels(read_whole(path, "image_bytes"))
+            yield labels if known is None else _places_of(labels, known)
+
+
+def _places_of(labels: LabelMap, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of labels their places among the numbers of regions, -1 for no region."""
+    found = known_labels(labels, np.iinfo(np.int64).max)
+    if len(unknown := np.setdiff1d(found[found >= 0], numbers)):
+        told = f"0 to {numbers[-1]}" if len(numbers) == numbers[-1] + 1 else ", ".join(map(str, numbers))
+        raise ValueError(f"expected labels {told}, {VOID} for none, got {unknown[-1]}; name all regions")
+    return np.where(found < 0, -1, np.searchsorted(numbers, found))
 
 
 def label_map_path(folder: str | Path, name: str) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from vdna_metrics.analysis.uncertainty import NoiseFloor
-from vdna_metrics.build import build_dnas
+from vdna_metrics.build import Partition, build_dnas
+from vdna_metrics.build.dnas import DNARequest
 from vdna_metrics.build.passes import check_seen
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli import inputs
@@ -105,6 +106,18 @@ class DNASettings:
             "max_positions": self.max_positions,
             "feature_images": self.feature_images,
         }
+
+    def request(self, kind: Kind, partition: Partition[Any]) -> DNARequest:
+        """DNAs of parts, for `make_dnas`."""
+        return DNARequest(
+            kind,
+            self.layout,
+            partition,
+            bins=self.bins,
+            ranges=self.ranges,
+            max_positions=self.max_positions,
+            feature_images=self.feature_images,
+        )
 
     def make(self, images: ImageSource, kinds: Sequence[Kind], reading: Reading) -> dict[Kind, VDNA]:
         """The DNAs of a set of images."""

@@ -152,7 +152,7 @@ class Distribution(ABC):
         if _on_cpu(summaries):
             finite = _are_finite(summaries)
             if not finite.all():
-                raise ValueError(_not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
+                raise ValueError(not_finite([layer for layer, good in zip(batch, finite, strict=True) if not good]))
         return summaries
 
     def zero(self, device: torch.device | str | None = None) -> Tensor:
@@ -177,7 +177,8 @@ class Distribution(ABC):
         bad = self.state[1 : 1 + len(self.layout)].tolist()
         check_unchanged(int(bad[0]))
         if any(bad):
-            raise ValueError(_not_finite([layer for layer, count in zip(self.layout, bad, strict=True) if count]))
+            named = [layer for layer, count in zip(self.layout, bad, strict=True) if count]
+            raise ValueError(f"{not_finite(named)}; nothing more can be computed from this state, reset it")
 
     @abstractmethod
     def check_possible(self) -> None:
@@ -298,9 +299,9 @@ def _are_finite(summaries: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([summary.isfinite().all() for summary in each])
 
 
-def _not_finite(layers: list[str]) -> str:
+def not_finite(layers: Sequence[str]) -> str:
+    """What is wrong where activations of some layers are not finite."""
     return (
         f"activations are not finite (NaN or infinite) in layer{'s' * (len(layers) > 1)} {', '.join(layers)}: the "
-        "images are outside their range, or the network overflowed; nothing more can be computed from this state, "
-        "reset it"
+        "images are outside their range, or the network overflowed"
     )

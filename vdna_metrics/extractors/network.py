@@ -35,7 +35,7 @@ from vdna_metrics.extractors.weights import LiveWeights, checksum
 from vdna_metrics.fingerprint import ExtractorFingerprint, Moments, Precision
 from vdna_metrics.functional.moments import to_float64
 from vdna_metrics.functional.positions import position_grid
-from vdna_metrics.layout import NeuronLayout, near_names
+from vdna_metrics.layout import NeuronLayout, check_names, near_names
 
 Activations = dict[str, Tensor]
 
@@ -255,6 +255,8 @@ class FeatureExtractor:
         Raises:
             ValueError: for an unknown layer, or one whose activations have no place; it is named.
         """
+        if layers is not None:
+            check_names("layers", layers)
         found, wanted = self.grids(size), list(self.layout if layers is None else layers)
         self.layout.check_layers(wanted, what="layers")
         if without := [layer for layer in wanted if layer not in found]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _GAP, _HEADING = 1.3, 0.06, 0.3  # inches: of a picture, between, of a heading
-_NOWHERE = (1.0, 1.0, 1.0)
+_NOWHERE = (0.82, 0.82, 0.82)
+_LEGEND = 24  # regions that it names, the largest
 
 LabelledPicture = tuple[NDArray[np.uint8], NDArray[np.integer]]
 """An image ``[H, W, 3]`` and its labels ``[h, w]``, below 0 where there is none."""
@@ -25,7 +26,7 @@ LabelledPicture = tuple[NDArray[np.uint8], NDArray[np.integer]]
 def plot_regions(
     sets: Mapping[str, Sequence[LabelledPicture]], names: Sequence[str], *, title: str | None = None
 ) -> Figure:
-    """Show images, and under each its regions in colours that the legend names.
+    """Show images, and under each its regions in colours that the legend names: the largest 24, if there are more.
 
     Args:
         sets: ``{name: images with their labels}``, a row of pairs a set.
@@ -51,15 +52,25 @@ def plot_regions(
 
     if not any(sets.values()):
         raise ValueError("no image to show")
-    table = np.array([to_rgb(colour) for colour in COLOURS[: len(names)]])
-    if len(names) > len(COLOURS):
-        table = np.array(colormaps["hsv"](np.arange(len(names)) / len(names)))[:, :3]
-    table = np.vstack([table, _NOWHERE])  # which -1 finds
+    sizes = np.zeros(len(names) + 1)  # the last of no region
+    for _, labels in (pair for row in sets.values() for pair in row):
+        sizes += np.bincount(np.where(labels < 0, len(names), labels).ravel(), minlength=len(sizes)) / labels.size
+    named = np.sort(np.argsort(-sizes[:-1], kind="stable")[:_LEGEND])
+    colours = np.array([to_rgb(colour) for colour in COLOURS[: len(named)]])
+    if len(named) > len(COLOURS):
+        colours = np.array(colormaps["hsv"](np.arange(len(named)) / len(named)))[:, :3]
+    table = np.full((len(names) + 1, 3), to_rgb(INK))
+    table[named], table[-1] = colours, _NOWHERE  # which -1 finds
+    entries = [(table[place], printable(names[place])) for place in named]
+    if len(names) > len(named):
+        entries.append((to_rgb(INK), f"{len(names) - len(named)} other regions"))
+    if sizes[-1]:
+        entries.append((_NOWHERE, "no region"))
     columns = max(map(len, sets.values()))
     pairs = [pair for row in sets.values() for pair in row]
     tall = _WIDTH * max(image.shape[0] / image.shape[1] for image, _ in pairs)
     block = _HEADING + 2 * (tall + _GAP)
-    top, bottom = 0.35 if title else 0.08, 0.32 * -(-len(names) // 6) + 0.1
+    top, bottom = 0.35 if title else 0.08, 0.32 * -(-len(entries) // 6) + 0.1
     width, height = max(4.5, columns * (_WIDTH + _GAP) + _GAP), top + len(sets) * block + bottom
     figure = Figure(figsize=(width, height))
     if title:
@@ -73,6 +84,6 @@ def plot_regions(
                 axis = figure.add_axes((left / width, low / height, _WIDTH / width, tall / height))
                 axis.imshow(picture, interpolation="nearest", aspect="auto")
                 axis.set_axis_off()
-    patches = [Patch(color=colour, label=printable(name)) for colour, name in zip(table, names, strict=False)]
-    figure.legend(handles=patches, loc="lower left", ncols=min(6, len(names)), fontsize=SIZE, frameon=False)
+    patches = [Patch(color=colour, label=name) for colour, name in entries]
+    figure.legend(handles=patches, loc="lower left", ncols=min(6, len(entries)), fontsize=SIZE, frameon=False)
     return figure

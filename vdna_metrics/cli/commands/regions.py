@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from vdna_metrics.dna import Column
 
 
+def _region_names(text: str) -> tuple[str, ...]:
+    """Comma-separated names, a region each."""
+    found = options.names()(text)
+    if len(found) < len([name for name in text.split(",") if name.strip()]):
+        raise click.BadParameter(f"{text!r}: expected a name for each region, all different")
+    return found
+
+
 @dataclass(frozen=True)
 class RegionOptions:
     """What the regions are, and by what they are compared."""
@@ -22,8 +30,8 @@ class RegionOptions:
         multiple=True,
         placing=file_in,
         metavar="FOLDER",
-        help="Label maps of the images, PNG files of one channel with the images' names; 255 is no region. One folder "
-        "for all sets, or one for each, the reference's first.",
+        help="Label maps of the images in their aspect, PNG files of one channel with the images' names; 255 is no "
+        "region. One folder for all sets, or one for each, the reference's first.",
     )
     examples: str | None = option(
         placing=file_in,
@@ -31,12 +39,12 @@ class RegionOptions:
         help="Label maps of some images of the reference, of which a segmenter learns to label all.",
     )
     clusters: int | None = option(
-        type=click.IntRange(2), metavar="K", help="Regions are K clusters of the reference's pixels, by k-means."
+        type=click.IntRange(2, 255), metavar="K", help="Regions are K clusters of the reference's pixels, by k-means."
     )
     names: tuple[str, ...] | None = option(
-        type=options.names(),
+        type=_region_names,
         metavar="A,B",
-        help="Of the regions 0, 1, ...; needed with --examples.  [default: 0, 1, ...]",
+        help="Of the regions 0, 1, ...; needed with --examples.  [default: the numbers in the label maps]",
     )
     labelling: tuple[str, ...] | None = option(
         "--label-layers",
@@ -68,6 +76,8 @@ def _check(reference: str, generated: tuple[str, ...], given: RegionOptions, **_
         raise click.UsageError(f"give one of --masks, --examples and --clusters, got {' and '.join(stated) or 'none'}")
     if given.examples is not None and given.names is None:
         raise click.UsageError("--examples needs --names, which say how many regions there are")
+    if given.examples is not None and len(given.names or ()) < 2:
+        raise click.UsageError(f"--examples needs two --names at least, got {', '.join(given.names or ())}")
     if given.names is not None and given.clusters not in (None, len(given.names)):
         raise click.UsageError(f"--clusters {given.clusters} and {len(given.names)} --names: name all clusters or none")
     if len(given.masks) not in (0, 1, 1 + len(generated)):
