@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,45 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert "was not written by vdna_metrics" in run(*command, "-o", "mine.npz", exit_code=1).stderr
     assert mine.read_bytes() == Path("gen_c.npz").read_bytes()
     assert "names no file" in run(*command, "-o", ".npz", exit_code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--contact-sheet", "a.png"],
+        ["rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--maps", "a.PNG"],
+        [
+            "regions",
+            "real",
+            "gen_a",
+            "--extractor",
+            "tiny",
+            "--clusters",
+            "2",
+            "--label-layers",
+            "first",
+            "-o",
+            "a.png",
+        ],
+        ["coverage", "real", "--extractor", "tiny", "--ranges", "ranges.npz", "-o", "a.SVG"],
+        ["agreement", "scores.csv", "-o", "a.pdf"],
+    ],
+)
+def test_pictures_are_written_whole_or_not_at_all(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a picture does not fit, the error names it and the old file stays, in every command that draws one."""
+    run("calibrate", "real", "--extractor", "tiny", "-o", "ranges.npz")
+    Path("scores.csv").write_text("name,a↑,b↓\n" + "".join(f"{i},{i},{-i}\n" for i in range(5)))
+    picture = Path(command[-1])
+    run(*command)
+    assert picture.stat().st_size > 1000
+
+    def full(_: int) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "fsync", full)
+    picture.write_bytes(b"before")
+    assert f"{picture} could not be written: File too large; raise the" in run(*command, exit_code=1).stderr
+    assert picture.read_bytes() == b"before"
 
 
 def test_results_of_ones_own_are_written_over() -> None:
