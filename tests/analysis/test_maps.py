@@ -134,3 +134,33 @@ def test_what_has_no_maps_is_refused() -> None:
         difference_maps(fake, dnas["histogram"], tiny_extractor(seed=1))
     with pytest.raises(ValueError, match="no map to show"):
         plot_difference_maps(difference_maps(fake, dnas["histogram"], network).of([]))
+
+
+def _with_dead_layer() -> Any:
+    """Of two layers the second gives 0 for every image."""
+    modules = nn.Sequential(nn.AvgPool2d(2), nn.Threshold(1e9, 0.0))
+    return create_extractor(modules, layers={"live": "0", "dead": "1"}, size=20)
+
+
+@pytest.mark.parametrize("unit", ["bins", "range"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_layer_without_width_is_refused_as_between_dnas(unit: str, weighted: bool) -> None:
+    """Where all neurons of a layer saw one value, found ranges have no bins: rankings and maps are no NaN, but refused.
+
+    In activations, and of other layers, there is a distance.
+    """
+    network, (real, fake) = _with_dead_layer(), _images()
+    dnas = [build_dnas(images, network, bins=40, ranges="auto")["histogram"] for images in (real, fake)]
+    weights = {layer: np.ones(count) for layer, count in network.layout.items()} if weighted else None
+    column = Column("emd", unit=unit, weights=weights)
+    no_width = "VDNA-EMD: no neuron of dead has any width in the reference"
+    with pytest.raises(ValueError, match=no_width):
+        column.measure(*dnas)
+    with pytest.raises(ValueError, match=no_width):
+        rank_images(fake, dnas[0], network, distance=column)
+    with pytest.raises(ValueError, match=no_width):
+        rank_images(fake, dnas[0], network, distance=column, maps=1)
+    with pytest.raises(ValueError, match=no_width):
+        difference_maps(fake, dnas[0], network, distance=column)
+    for other in (Column("emd", unit="activation"), Column("emd", unit=unit, layers=["live"])):
+        assert bool(rank_images(fake, dnas[0], network, distance=other).scores.isfinite().all())

@@ -142,12 +142,12 @@ class DifferenceMapper:
         histogram = real.distribution
         assert isinstance(histogram, Histogram)
         unit = self._column.options["unit"]
-        known = layout.split((~histogram.bin_widths(unit).isnan()).double().cpu())
+        widths = layout.split(histogram.bin_widths(unit))
+        self._column.distance.check_known(widths)
+        known = {layer: (~each.isnan()).double().cpu() for layer, each in widths.items()}
         weights = chosen_weights(self._column.weights, layout, fingerprint)
         of_neurons = (
-            {layer: each / each.sum().clamp(min=1) for layer, each in known.items()}
-            if weights is None
-            else layout.split(weights)
+            {layer: each / each.sum() for layer, each in known.items()} if weights is None else layout.split(weights)
         )
         shares = self._column.layer_shares(layout, histogram).tolist()
         in_whole = {layer: share * of_neurons[layer] for layer, share in zip(layout, shares, strict=True)}

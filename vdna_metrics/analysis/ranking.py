@@ -196,8 +196,9 @@ def rank_images(
         reading: how images are read.
 
     Raises:
-        ValueError: when the reference is of another network or has seen too few images, the distance needs a DNA of
-            several images, images cannot be read (unless skipped), or activations are not finite.
+        ValueError: when the reference is of another network, has seen too few images or has no width in a layer, the
+            distance needs a DNA of several images, images cannot be read (unless skipped), or activations are not
+            finite.
 
     Examples:
         >>> from vdna_metrics.images.procedural import procedural_images
@@ -373,6 +374,7 @@ def work_by(
             bad = ", ".join(layer for layer, good in zip(batch.activations, finite, strict=True) if not good)
             raise ValueError(f"activations are not finite (NaN or infinite) in layers {bad}")
         parts = measure(batch)
+        column.distance.check_known({layer: part.sum(dim=0) for layer, part in parts.items()})
         for place, part in enumerate(parts[layer] for layer in layers or parts):
             known = ~part.isnan().any(dim=0)
             factors = known.double() / known.sum() if in_layer is None else in_layer[place].to(part.device)
