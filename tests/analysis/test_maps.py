@@ -164,3 +164,22 @@ def test_a_layer_without_width_is_refused_as_between_dnas(unit: str, weighted: b
         difference_maps(fake, dnas[0], network, distance=column)
     for other in (Column("emd", unit="activation"), Column("emd", unit=unit, layers=["live"])):
         assert bool(rank_images(fake, dnas[0], network, distance=other).scores.isfinite().all())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_activations_that_are_not_finite_are_refused(value: float) -> None:
+    """A network that gives NaN or infinity for an image has no map of it, and no rank."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    of_resized = network.from_resized
+
+    def broken(images: Tensor) -> dict[str, Tensor]:
+        found = dict(of_resized(images))
+        found["second"] = found["second"].clone()
+        found["second"][0, 0, 0] = value
+        return found
+
+    network.from_resized = broken  # type: ignore[method-assign]
+    for look in (difference_maps, rank_images):
+        with pytest.raises(ValueError, match=r"activations are not finite \(NaN or infinite\) in layers second"):
+            look(fake, reference, network)  # type: ignore[operator]

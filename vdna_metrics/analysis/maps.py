@@ -12,7 +12,7 @@ from vdna_metrics.build.keeping import KeptActivations
 from vdna_metrics.build.passes import as_pictures, read_resized
 from vdna_metrics.build.reading import NumberedImages
 from vdna_metrics.distributions import Histogram
-from vdna_metrics.distributions.parts import some_images
+from vdna_metrics.distributions.parts import check_finite_activations, some_images
 from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.dna.distances import EMD
 from vdna_metrics.dna.of_images import image_emd_by_position_from
@@ -105,7 +105,8 @@ def difference_maps(
 
     Raises:
         ValueError: when the distance is not the EMD, the reference is of another network or counts some positions of
-            an image only, no layer has positions with a place, or an image cannot be read.
+            an image only, a layer has no width there, no layer has positions with a place, an image cannot be read, or
+            activations are not finite.
 
     Source: Ramtoula, Gadd, Newman, De Martini, "Visual DNA", CVPR 2023, Eq. 4, taken apart by positions.
 
@@ -191,6 +192,7 @@ class DifferenceMapper:
     ) -> DifferenceMaps:
         maps, placed = [], dict.fromkeys(self._layout, True)
         for index, activations in seen:
+            check_finite_activations(activations)
             _, height, width = pictures[index].shape
             values, elsewhere = torch.zeros(height, width, dtype=torch.float64), 0.0
             grids = self._network.grids((height, width))
