@@ -110,3 +110,18 @@ def test_only_checkpoints_of_ones_own_are_removed() -> None:
     write_npz(folder / "00112233445566aa-1-of-2.npz", "checkpoint", {"values": {}}, {})
     run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--checkpoint", "kept")
     assert sorted(path.name for path in folder.iterdir()) == sorted(theirs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["regions", "real", "gen_a", "--clusters", "2", "-o", "gen_a/inner/000.png"],
+        ["regions", "gen_c.npz", "gen_b.zip", "--masks", "real", "-o", "real/new.png"],
+        ["coverage", "real", "-o", "real/000.png"],
+    ],
+)
+def test_pictures_do_not_get_among_the_images(command: list[str]) -> None:
+    """A picture in a folder whose images or label maps are read would be read with them, or replace one: refused."""
+    before = {path: path.read_bytes() for path in Path().rglob("*.png")}
+    assert "would be one of the images of" in run(*command, "--extractor", "tiny", exit_code=2).stderr
+    assert {path: path.read_bytes() for path in Path().rglob("*.png")} == before
