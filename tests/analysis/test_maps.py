@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,14 @@ def test_what_has_no_maps_is_refused() -> None:
     dnas: Any = build_dnas(real, network, ["histogram", "gaussian"], ranges=calibrate(real, network))
     with pytest.raises(ValueError, match="difference maps are of the EMD, got"):
         difference_maps(fake, dnas["gaussian"], network, distance="nfd")
+    kinds: Any = build_dnas(real, network, ["gaussian", "layer_gaussian", "features"])
+    for kind, dna in kinds.items():
+        with pytest.raises(ValueError, match=f"VDNA-EMD needs DNAs of kind 'histogram': reference '{kind}'"):
+            difference_maps(fake, dna, network)
+    none_seen = dnas["histogram"].distribution
+    none_seen = replace(dnas["histogram"], distribution=none_seen.with_state(none_seen.state * 0))
+    with pytest.raises(ValueError, match="the reference DNA has seen no image"):
+        difference_maps(fake, none_seen, network)
     some = build_dnas(real, network, ranges=calibrate(real, network), max_positions=5)["histogram"]
     with pytest.raises(ValueError, match="the reference counts 5 positions of an image, maps need all"):
         difference_maps(fake, some, network)

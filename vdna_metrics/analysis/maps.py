@@ -104,9 +104,9 @@ def difference_maps(
         device: where the network runs.
 
     Raises:
-        ValueError: when the distance is not the EMD, the reference is of another network or counts some positions of
-            an image only, a layer has no width there, no layer has positions with a place, an image cannot be read, or
-            activations are not finite.
+        ValueError: when the distance is not the EMD, the reference is no histogram, is of another network, has no width
+            in a layer or counts some positions of an image only, no layer has positions with a place, an image cannot
+            be read, or activations are not finite.
 
     Source: Ramtoula, Gadd, Newman, De Martini, "Visual DNA", CVPR 2023, Eq. 4, taken apart by positions.
 
@@ -134,6 +134,7 @@ class DifferenceMapper:
 
     def __init__(self, reference: DNALike, network: FeatureExtractor, distance: ColumnLike | None) -> None:
         self._column, real = compared_reference(reference, distance, network.name)
+        (real,) = self._column.distance.prepared({"reference": real})
         if (problem := no_maps(self._column, real)) is not None:
             raise ValueError(problem)
         self._layout = layout = real.layout
