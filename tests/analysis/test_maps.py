@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.commands import write_folder
 from helpers.dnas import tiny_extractor
 from helpers.image_files import pixels
 from torch import Tensor, nn
@@ -192,3 +194,19 @@ def test_activations_that_are_not_finite_are_refused(value: float) -> None:
     for look in (difference_maps, rank_images):
         with pytest.raises(ValueError, match=r"activations are not finite \(NaN or infinite\) in layers second"):
             look(fake, reference, network)  # type: ignore[operator]
+
+
+def test_an_image_that_cannot_be_read_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    """The words are those of a pass: it is not said to have changed, since nobody knows."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    write_folder(folder := tmp_path / "images", fake)
+    first = min(folder.iterdir())
+    for contents, reason in ((b"", "the file is empty"), (first.read_bytes()[:60], ".+")):
+        first.write_bytes(contents)
+        told = []
+        for look in (difference_maps, rank_images):
+            with pytest.raises(ValueError, match=f"^images: {first.name}: {reason}") as error:
+                look(folder, reference, network)  # type: ignore[operator]
+            told.append(str(error.value).partition("; skip_bad")[0])
+        assert told[0] == told[1]
