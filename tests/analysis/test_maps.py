@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.commands import write_folder
 from helpers.dnas import tiny_extractor
 from helpers.image_files import pixels
 from torch import Tensor, nn
@@ -127,6 +130,14 @@ def test_what_has_no_maps_is_refused() -> None:
     dnas: Any = build_dnas(real, network, ["histogram", "gaussian"], ranges=calibrate(real, network))
     with pytest.raises(ValueError, match="difference maps are of the EMD, got"):
         difference_maps(fake, dnas["gaussian"], network, distance="nfd")
+    kinds: Any = build_dnas(real, network, ["gaussian", "layer_gaussian", "features"])
+    for kind, dna in kinds.items():
+        with pytest.raises(ValueError, match=f"VDNA-EMD needs DNAs of kind 'histogram': reference '{kind}'"):
+            difference_maps(fake, dna, network)
+    none_seen = dnas["histogram"].distribution
+    none_seen = replace(dnas["histogram"], distribution=none_seen.with_state(none_seen.state * 0))
+    with pytest.raises(ValueError, match="the reference DNA has seen no image"):
+        difference_maps(fake, none_seen, network)
     some = build_dnas(real, network, ranges=calibrate(real, network), max_positions=5)["histogram"]
     with pytest.raises(ValueError, match="the reference counts 5 positions of an image, maps need all"):
         difference_maps(fake, some, network)
@@ -134,3 +145,68 @@ def test_what_has_no_maps_is_refused() -> None:
         difference_maps(fake, dnas["histogram"], tiny_extractor(seed=1))
     with pytest.raises(ValueError, match="no map to show"):
         plot_difference_maps(difference_maps(fake, dnas["histogram"], network).of([]))
+
+
+def _with_dead_layer() -> Any:
+    """Of two layers the second gives 0 for every image."""
+    modules = nn.Sequential(nn.AvgPool2d(2), nn.Threshold(1e9, 0.0))
+    return create_extractor(modules, layers={"live": "0", "dead": "1"}, size=20)
+
+
+@pytest.mark.parametrize("unit", ["bins", "range"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_layer_without_width_is_refused_as_between_dnas(unit: str, weighted: bool) -> None:
+    """Where all neurons of a layer saw one value, found ranges have no bins: rankings and maps are no NaN, but refused.
+
+    In activations, and of other layers, there is a distance.
+    """
+    network, (real, fake) = _with_dead_layer(), _images()
+    dnas = [build_dnas(images, network, bins=40, ranges="auto")["histogram"] for images in (real, fake)]
+    weights = {layer: np.ones(count) for layer, count in network.layout.items()} if weighted else None
+    column = Column("emd", unit=unit, weights=weights)
+    no_width = "VDNA-EMD: no neuron of dead has any width in the reference"
+    with pytest.raises(ValueError, match=no_width):
+        column.measure(*dnas)
+    with pytest.raises(ValueError, match=no_width):
+        rank_images(fake, dnas[0], network, distance=column)
+    with pytest.raises(ValueError, match=no_width):
+        rank_images(fake, dnas[0], network, distance=column, maps=1)
+    with pytest.raises(ValueError, match=no_width):
+        difference_maps(fake, dnas[0], network, distance=column)
+    for other in (Column("emd", unit="activation"), Column("emd", unit=unit, layers=["live"])):
+        assert bool(rank_images(fake, dnas[0], network, distance=other).scores.isfinite().all())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_activations_that_are_not_finite_are_refused(value: float) -> None:
+    """A network that gives NaN or infinity for an image has no map of it, and no rank."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    of_resized = network.from_resized
+
+    def broken(images: Tensor) -> dict[str, Tensor]:
+        found = dict(of_resized(images))
+        found["second"] = found["second"].clone()
+        found["second"][0, 0, 0] = value
+        return found
+
+    network.from_resized = broken  # type: ignore[method-assign]
+    for look in (difference_maps, rank_images):
+        with pytest.raises(ValueError, match=r"activations are not finite \(NaN or infinite\) in layers second"):
+            look(fake, reference, network)  # type: ignore[operator]
+
+
+def test_an_image_that_cannot_be_read_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    """The words are those of a pass: it is not said to have changed, since nobody knows."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    write_folder(folder := tmp_path / "images", fake)
+    first = min(folder.iterdir())
+    for contents, reason in ((b"", "the file is empty"), (first.read_bytes()[:60], ".+")):
+        first.write_bytes(contents)
+        told = []
+        for look in (difference_maps, rank_images):
+            with pytest.raises(ValueError, match=f"^images: {first.name}: {reason}") as error:
+                look(folder, reference, network)  # type: ignore[operator]
+            told.append(str(error.value).partition("; skip_bad")[0])
+        assert told[0] == told[1]

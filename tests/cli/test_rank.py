@@ -105,6 +105,13 @@ def test_rank_leaves_out_bad_images_when_asked() -> None:
         (["--maps", "m.png", "--metric", "nfd", "--extractor", "tiny"], 2, "--maps are of emd, got --metric nfd"),
         (["-o", "scores.txt"], 2, "scores.txt: a table ends in .csv"),
         (["-o", "none/scores.csv"], 1, "folder none does not exist"),
+        (
+            ["--maps", "s.png", "--contact-sheet", "gen_a/../s.png"],
+            2,
+            "--contact-sheet and --maps are both s.png; give",
+        ),
+        (["--maps", "real/new.png"], 2, "--maps real/new.png would be one of the images of real; write it elsewhere"),
+        (["--contact-sheet", "./gen_a/inner/000.PNG"], 2, "would be one of the images of gen_a; write it elsewhere"),
         (["--metric", "nfd", "--unit", "range"], 2, "neuron Fréchet distance has one, squared act"),
         (["--metric", "nfd", "--bins", "9"], 2, "--bins is for histograms"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,45 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert "names no file" in run(*command, "-o", ".npz", exit_code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--contact-sheet", "a.png"],
+        ["rank", "gen_a", "--reference", "real", "--extractor", "tiny", "--maps", "a.PNG"],
+        [
+            "regions",
+            "real",
+            "gen_a",
+            "--extractor",
+            "tiny",
+            "--clusters",
+            "2",
+            "--label-layers",
+            "first",
+            "-o",
+            "a.png",
+        ],
+        ["coverage", "real", "--extractor", "tiny", "--ranges", "ranges.npz", "-o", "a.SVG"],
+        ["agreement", "scores.csv", "-o", "a.pdf"],
+    ],
+)
+def test_pictures_are_written_whole_or_not_at_all(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a picture does not fit, the error names it and the old file stays, in every command that draws one."""
+    run("calibrate", "real", "--extractor", "tiny", "-o", "ranges.npz")
+    Path("scores.csv").write_text("name,a↑,b↓\n" + "".join(f"{i},{i},{-i}\n" for i in range(5)))
+    picture = Path(command[-1])
+    run(*command)
+    assert picture.stat().st_size > 1000
+
+    def full(_: int) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "fsync", full)
+    picture.write_bytes(b"before")
+    assert f"{picture} could not be written: File too large; raise the" in run(*command, exit_code=1).stderr
+    assert picture.read_bytes() == b"before"
+
+
 def test_results_of_ones_own_are_written_over() -> None:
     """A DNA that is made again takes the place of the old one."""
     run("make", "real", "-o", "a.npz", "--extractor", "tiny")
@@ -69,3 +110,18 @@ def test_only_checkpoints_of_ones_own_are_removed() -> None:
     write_npz(folder / "00112233445566aa-1-of-2.npz", "checkpoint", {"values": {}}, {})
     run("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--checkpoint", "kept")
     assert sorted(path.name for path in folder.iterdir()) == sorted(theirs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["regions", "real", "gen_a", "--clusters", "2", "-o", "gen_a/inner/000.png"],
+        ["regions", "gen_c.npz", "gen_b.zip", "--masks", "real", "-o", "real/new.png"],
+        ["coverage", "real", "-o", "real/000.png"],
+    ],
+)
+def test_pictures_do_not_get_among_the_images(command: list[str]) -> None:
+    """A picture in a folder whose images or label maps are read would be read with them, or replace one: refused."""
+    before = {path: path.read_bytes() for path in Path().rglob("*.png")}
+    assert "would be one of the images of" in run(*command, "--extractor", "tiny", exit_code=2).stderr
+    assert {path: path.read_bytes() for path in Path().rglob("*.png")} == before

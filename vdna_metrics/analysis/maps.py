@@ -12,7 +12,7 @@ from vdna_metrics.build.keeping import KeptActivations
 from vdna_metrics.build.passes import as_pictures, read_resized
 from vdna_metrics.build.reading import NumberedImages
 from vdna_metrics.distributions import Histogram
-from vdna_metrics.distributions.parts import some_images
+from vdna_metrics.distributions.parts import check_finite_activations, some_images
 from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.dna.distances import EMD
 from vdna_metrics.dna.of_images import image_emd_by_position_from
@@ -104,8 +104,9 @@ def difference_maps(
         device: where the network runs.
 
     Raises:
-        ValueError: when the distance is not the EMD, the reference is of another network or counts some positions of
-            an image only, no layer has positions with a place, or an image cannot be read.
+        ValueError: when the distance is not the EMD, the reference is no histogram, is of another network, has no width
+            in a layer or counts some positions of an image only, no layer has positions with a place, an image cannot
+            be read, or activations are not finite.
 
     Source: Ramtoula, Gadd, Newman, De Martini, "Visual DNA", CVPR 2023, Eq. 4, taken apart by positions.
 
@@ -133,6 +134,7 @@ class DifferenceMapper:
 
     def __init__(self, reference: DNALike, network: FeatureExtractor, distance: ColumnLike | None) -> None:
         self._column, real = compared_reference(reference, distance, network.name)
+        (real,) = self._column.distance.prepared({"reference": real})
         if (problem := no_maps(self._column, real)) is not None:
             raise ValueError(problem)
         self._layout = layout = real.layout
@@ -142,12 +144,12 @@ class DifferenceMapper:
         histogram = real.distribution
         assert isinstance(histogram, Histogram)
         unit = self._column.options["unit"]
-        known = layout.split((~histogram.bin_widths(unit).isnan()).double().cpu())
+        widths = layout.split(histogram.bin_widths(unit))
+        self._column.distance.check_known(widths)
+        known = {layer: (~each.isnan()).double().cpu() for layer, each in widths.items()}
         weights = chosen_weights(self._column.weights, layout, fingerprint)
         of_neurons = (
-            {layer: each / each.sum().clamp(min=1) for layer, each in known.items()}
-            if weights is None
-            else layout.split(weights)
+            {layer: each / each.sum() for layer, each in known.items()} if weights is None else layout.split(weights)
         )
         shares = self._column.layer_shares(layout, histogram).tolist()
         in_whole = {layer: share * of_neurons[layer] for layer, share in zip(layout, shares, strict=True)}
@@ -191,6 +193,7 @@ class DifferenceMapper:
     ) -> DifferenceMaps:
         maps, placed = [], dict.fromkeys(self._layout, True)
         for index, activations in seen:
+            check_finite_activations(activations)
             _, height, width = pictures[index].shape
             values, elsewhere = torch.zeros(height, width, dtype=torch.float64), 0.0
             grids = self._network.grids((height, width))

@@ -22,6 +22,7 @@ from vdna_metrics.build.passes import (
 )
 from vdna_metrics.build.reading import DEFAULT_READING, NumberedImages, Reading
 from vdna_metrics.distributions import Distribution, Histogram, Kind
+from vdna_metrics.distributions.parts import check_finite_activations
 from vdna_metrics.dna.columns import Column, ColumnLike
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
@@ -196,8 +197,9 @@ def rank_images(
         reading: how images are read.
 
     Raises:
-        ValueError: when the reference is of another network or has seen too few images, the distance needs a DNA of
-            several images, images cannot be read (unless skipped), or activations are not finite.
+        ValueError: when the reference is of another network, has seen too few images or has no width in a layer, the
+            distance needs a DNA of several images, images cannot be read (unless skipped), or activations are not
+            finite.
 
     Examples:
         >>> from vdna_metrics.images.procedural import procedural_images
@@ -368,11 +370,9 @@ def work_by(
     state = torch.zeros(len(source), max(1, len(layers)), dtype=torch.float64)
 
     def fill_(batch: ActivationBatch) -> None:
-        finite = torch.stack([x.isfinite().all() for x in batch.activations.values()]).tolist()
-        if not all(finite):
-            bad = ", ".join(layer for layer, good in zip(batch.activations, finite, strict=True) if not good)
-            raise ValueError(f"activations are not finite (NaN or infinite) in layers {bad}")
+        check_finite_activations(batch.activations)
         parts = measure(batch)
+        column.distance.check_known({layer: part.sum(dim=0) for layer, part in parts.items()})
         for place, part in enumerate(parts[layer] for layer in layers or parts):
             known = ~part.isnan().any(dim=0)
             factors = known.double() / known.sum() if in_layer is None else in_layer[place].to(part.device)

@@ -28,7 +28,15 @@ from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.files import check_folder, is_ours, read_header, read_npz, write_npz
 from vdna_metrics.fingerprint import ExtractorFingerprint, refuse_differences
 from vdna_metrics.functional.hashing import image_hashes
-from vdna_metrics.images.batches import FACTS, ImageDataset, Measure, facts_of_batch, iterate_images
+from vdna_metrics.images.batches import (
+    FACTS,
+    BadImage,
+    ImageDataset,
+    Measure,
+    bad_image,
+    facts_of_batch,
+    iterate_images,
+)
 from vdna_metrics.images.sources import ImageSource, content_digest, manifest_hash, select_images
 from vdna_metrics.layout import NeuronLayout, check_type
 from vdna_metrics.ranges import ActivationRanges, RangesSource, Widening, observe_extremes_
@@ -551,7 +559,7 @@ def read_resized(source: ImageSource, indices: Sequence[int], extractor: Feature
         ``{index: [3, H, W]}`` float32 in [0, 255].
 
     Raises:
-        ValueError: for an image that cannot be read any more, and for features.
+        ValueError: for an image that cannot be read, and for features.
     """
     if indices:
         check_pictures(source)
@@ -560,7 +568,7 @@ def read_resized(source: ImageSource, indices: Sequence[int], extractor: Feature
     for index in sorted(set(indices)):
         resized = dataset[index].image
         if isinstance(resized, str):
-            raise ValueError(f"{source.name}: {source.names[index]} changed while the images were read: {resized}")
+            raise ValueError(bad_image(source, BadImage(source.names[index], resized)))
         found[index] = resized
     return found
 

@@ -11,7 +11,7 @@ import click
 
 from vdna_metrics.analysis import RankAgreement, ScoreColumn, rank_agreement, read_scores
 from vdna_metrics.cli.commands.agreement import AgreementOptions
-from vdna_metrics.cli.results import output_path
+from vdna_metrics.cli.results import output_path, write_picture
 from vdna_metrics.cli.screen import print_json, print_table, tell
 from vdna_metrics.files import errors_of
 from vdna_metrics.layout import near_names
@@ -30,7 +30,7 @@ def agreement(tables: tuple[str, ...], given: AgreementOptions, as_json: bool) -
             f"--output is for up to {_PANELS} pairs of scores, got {len(found)}; choose one by --with"
         )
     if picture is not None:
-        plot_agreements(found).savefig(picture, dpi=110)
+        write_picture(plot_agreements(found), picture)
     if as_json:
         print_json(
             [{"table": name, "score": x.name, "with": y.name, **dataclasses.asdict(pair)} for name, x, y, pair in found]

@@ -21,7 +21,7 @@ from vdna_metrics.build import calibrate as calibrate_images
 from vdna_metrics.build.reading import Reading
 from vdna_metrics.cli.commands.calibration import CalibrateOptions, CoverageOptions
 from vdna_metrics.cli.inputs import find_set, has_ranges, reading_of
-from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped
+from vdna_metrics.cli.results import forget, output_path, output_paths, report_skipped, write_picture
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import NO_HISTOGRAMS, DNASettings, find_settings
 from vdna_metrics.distributions import Histogram
@@ -138,7 +138,7 @@ def coverage(source: str, given: CoverageOptions, as_json: bool) -> None:
     report_skipped(", ".join(dna.provenance.sources), dna.provenance.skipped)
     found, auto = find_coverage(dna), has_ranges(histogram_dna(dna)[1], "auto")
     if picture is not None:
-        plot_coverage(found).savefig(picture, dpi=150)
+        write_picture(plot_coverage(found), picture, dpi=150)
     if as_json:
         told = {"extractor": dna.provenance.extractor, **({"ranges": "auto"} if auto else {})}
         return print_json({**told, **found.to_json(), "picture": given.output})

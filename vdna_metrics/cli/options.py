@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, wraps
@@ -490,6 +490,21 @@ def check_root(root: str | None, *sources: str) -> None:
     """Refuse a `--root` that no source wants."""
     if root is not None and not any(source.startswith(DATASET) for source in sources):
         raise click.UsageError(f"--root is for a {DATASET}NAME/SPLIT, got {', '.join(sources)}")
+
+
+def check_outputs(outputs: Mapping[str, str | None], *sources: str) -> None:
+    """Refuse two files to write that are one, and a picture that would be among the images that are read."""
+    written: dict[Path, str] = {}
+    for option, name in outputs.items():
+        if name is None:
+            continue
+        path = Path(name).resolve()
+        if (other := written.setdefault(path, option)) is not option:
+            raise click.UsageError(f"{other} and {option} are both {name}; give them different names")
+        folders = (source for source in sources if Path(source).is_dir())
+        inside = next((folder for folder in folders if path.is_relative_to(Path(folder).resolve())), None)
+        if inside is not None and path.suffix.lower() == ".png":  # other formats of pictures are not read as images
+            raise click.UsageError(f"{option} {name} would be one of the images of {inside}; write it elsewhere")
 
 
 def check_histogram_options(kinds: Sequence[str], histograms: HistogramOptions) -> None:

@@ -11,7 +11,16 @@ import click
 from vdna_metrics.analysis import rank_images
 from vdna_metrics.analysis.ranking import ImageRanking, RankedImage
 from vdna_metrics.cli.commands.rank import RankOptions
-from vdna_metrics.cli.results import described, forget, heading, output_path, report_skipped, say_notes, seen_by
+from vdna_metrics.cli.results import (
+    described,
+    forget,
+    heading,
+    output_path,
+    report_skipped,
+    say_notes,
+    seen_by,
+    write_picture,
+)
 from vdna_metrics.cli.screen import is_main, print_json, print_table, progress_bars, tell, watched
 from vdna_metrics.cli.settings import find_comparison
 from vdna_metrics.files import write_whole
@@ -58,10 +67,10 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
     if table is not None:
         _write_scores(ranking, table)
     if picture is not None:
-        draw(ranking, nearest=top, farthest=bottom).savefig(picture, dpi=110)
+        write_picture(draw(ranking, nearest=top, farthest=bottom), picture)
     if maps is not None and ranking.maps is not None:
         shown = [image.index for image in (*ranking.nearest(top), *ranking.farthest(bottom))]
-        plot_difference_maps(ranking.maps.of(shown)).savefig(maps, dpi=110)
+        write_picture(plot_difference_maps(ranking.maps.of(shown)), maps)
     if as_json:
         return print_json(
             {

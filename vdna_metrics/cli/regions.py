@@ -20,7 +20,7 @@ from vdna_metrics.build.regions import LabelMap, label_map_path, regions as regi
 from vdna_metrics.cli.commands.regions import RegionOptions
 from vdna_metrics.cli.inputs import in_unit, reading_of
 from vdna_metrics.cli.options import check_making_options
-from vdna_metrics.cli.results import output_path, report_skipped, say_notes
+from vdna_metrics.cli.results import output_path, report_skipped, say_notes, write_picture
 from vdna_metrics.cli.screen import StartBar, is_main, print_json, print_table, progress_bars, say, tell, watched
 from vdna_metrics.cli.settings import DNASettings, find_settings
 from vdna_metrics.dna import VDNA, Column
@@ -93,7 +93,7 @@ def regions(reference: str, generated: tuple[str, ...], given: RegionOptions, as
         for each in others
     }
     if picture is not None:
-        plot_regions({each.name: each.shown for each in sets}, names).savefig(picture, dpi=110)
+        write_picture(plot_regions({each.name: each.shown for each in sets}, names), picture)
     warnings = say_notes(_notes(sets, folders=bool(given.masks)))
     if as_json:
         results = [{"images": name, **report.to_json()} for name, report in found.items()]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,7 +16,10 @@ from vdna_metrics.cli.screen import print_lines, say
 from vdna_metrics.dna import VDNA, Column
 from vdna_metrics.dna.caveats import Notes
 from vdna_metrics.dna.distances import with_unit
-from vdna_metrics.files import check_writable, is_ours
+from vdna_metrics.files import check_writable, is_ours, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def measured(
@@ -122,3 +126,10 @@ def output_path(output: str | None) -> Path | None:
     path = Path(output)
     check_writable(path)
     return path
+
+
+def write_picture(figure: Figure, path: Path, *, dpi: int = 110) -> None:
+    """Draw a figure into a file, whole or not at all; its name's end is the format."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
+    write_whole(path, drawn.getvalue())

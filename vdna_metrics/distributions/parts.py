@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,14 @@ def members(parts: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     present, starts = np.unique(found[order], return_index=True)
     each = np.split(places[order], starts)[1:]  # what comes before the first part is nothing
     return dict(zip(present.tolist(), each, strict=True))
+
+
+def check_finite_activations(activations: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError``, naming the layers, for activations that are not finite."""
+    finite = torch.stack([x.isfinite().all() for x in activations.values()]).tolist()
+    if not all(finite):
+        bad = ", ".join(layer for layer, good in zip(activations, finite, strict=True) if not good)
+        raise ValueError(f"activations are not finite (NaN or infinite) in layers {bad}")
 
 
 def some_images(activations: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:

@@ -207,6 +207,15 @@ class Distance:
         if bad:
             raise ValueError(f"{self.name} is not finite in layers {', '.join(bad) or 'of all'}")
 
+    def check_known(self, parts: Mapping[str, Tensor]) -> None:
+        """Raise ``ValueError``, naming the layers, where all values are NaN."""
+        lacking = [layer for layer, part in parts.items() if part.isnan().all()]
+        if lacking:
+            raise ValueError(
+                f"{self.label}: no neuron of {', '.join(lacking)} has any width in the reference, which the unit is "
+                "relative to: take more images, unit='activation', or other layers"
+            )
+
     def check_reduction(self, reduction: str) -> None:
         """Raise ``ValueError`` for a reduction that it does not have."""
         check_choice("reduction", reduction, Reduction)
@@ -260,12 +269,7 @@ class Distance:
             parts = {layer: part * share.to(part) for (layer, part), share in zip(parts.items(), shares, strict=True)}
         if reduction == "none":
             return parts
-        lacking = [layer for layer, part in parts.items() if part.isnan().all()]
-        if lacking:
-            raise ValueError(
-                f"{self.label}: no neuron of {', '.join(lacking)} has any width in the reference, which the unit is "
-                "relative to: take more images, unit='activation', or other layers"
-            )
+        self.check_known(parts)
         reduce = torch.nanmean if flat is None else torch.nansum
         if reduction == "layer":
             return {layer: reduce(part) for layer, part in parts.items()}

@@ -194,7 +194,8 @@ class ImageDataset(Dataset[ImageRecord]):
         return batch, ", ".join(both)
 
 
-def _told(source: ImageSource, bad: BadImage) -> str:
+def bad_image(source: ImageSource, bad: BadImage) -> str:
+    """Which image of a source is bad, and why."""
     of = "" if bad.name == source.name else f"{source.name}: "  # of one file, whose name is that of the source
     return f"{of}{bad.name}: {bad.reason}"
 
@@ -260,7 +261,7 @@ def iterate_images(
         for number, (batch, both) in zip(numbers, iterator, strict=True):
             skipped += batch.skipped
             if skipped and not skip_bad:
-                raise ValueError(f"{_told(source, skipped[0])}; skip_bad=True (--skip-bad) leaves it out")
+                raise ValueError(f"{bad_image(source, skipped[0])}; skip_bad=True (--skip-bad) leaves it out")
             if both:
                 raise ValueError(
                     f"{source.name}: sizes differ in one batch: {both}; give the network a size (size=, --size), "
@@ -276,6 +277,6 @@ def iterate_images(
     if held is None and not skipped:  # of a part
         return
     if held is None and len(skipped) == len(source):
-        raise ValueError(f"none of {len(source)} images is readable: {_told(source, skipped[0])}")
+        raise ValueError(f"none of {len(source)} images is readable: {bad_image(source, skipped[0])}")
     held = held or ImageBatch(torch.empty(0, 3, 1, 1), (), ())
     yield replace(held, skipped=held.skipped + skipped, end=numbers[-1] + 1)

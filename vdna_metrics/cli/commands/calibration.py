@@ -82,6 +82,7 @@ class CoverageOptions:
 
 def _check_coverage(source: str, given: CoverageOptions, **_: Any) -> None:
     options.check_root(given.reading.root, source)
+    options.check_outputs({"--output": given.output}, source)
 
 
 @click.command()

@@ -45,6 +45,8 @@ class RankOptions:
 
 def _check_rank(source: str, given: RankOptions, **_: Any) -> None:
     options.check_root(given.making.reading.root, source, given.reference)
+    outputs = {"--contact-sheet": given.contact_sheet, "--maps": given.maps, "--output": given.output}
+    options.check_outputs(outputs, source, given.reference)
     for name, picture in (("--contact-sheet", given.contact_sheet), ("--maps", given.maps)):
         if picture is not None and given.top == given.bottom == 0:
             raise click.UsageError(f"{name} shows nothing with --top 0 --bottom 0")

@@ -85,6 +85,9 @@ def _check(reference: str, generated: tuple[str, ...], given: RegionOptions, **_
             f"give --masks once, or once for each of {1 + len(generated)} sets, got {len(given.masks)}"
         )
     options.check_root(given.making.reading.root, reference, *generated)
+    options.check_outputs(
+        {"--output": given.output}, reference, *generated, *given.masks, *filter(None, [given.examples])
+    )
 
 
 @click.command()
