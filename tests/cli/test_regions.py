@@ -118,8 +118,8 @@ def test_few_images_and_pixels_of_no_region_are_warned_of() -> None:
     Image.fromarray(labels).save("less/000.png")
     asked = ("regions", "real", "fake", "--masks", "maps", "--masks", "less", "--extractor", "tiny")
     few, void = run_json(*asked)["warnings"]
-    assert "real, 0: 10 images are few; chance alone adds up to" in few
-    assert "fake, 0: 9 images are few" in few
+    assert "0 of real: 10 images are few; chance alone adds up to" in few
+    assert "0 of fake: 9 images are few" in few
     assert void == "fake: 8 % of the pixels are 255, which is no region"
     told = run(*asked).stderr
     assert [f"warning: {each}" in " ".join(told.split()) for each in (few, void)] == [True, True]

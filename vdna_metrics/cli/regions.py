@@ -112,7 +112,7 @@ def _notes(sets: Sequence[_Set], *, folders: bool) -> Notes:
         if each.dnas:
             region, dna = min(each.dnas.items(), key=lambda pair: pair[1].n_images)
             few = set_caveats(dna, like=real.dnas.get(region)).get("few")
-            notes.add_caveats(f"{each.name}, {region}", {} if few is None else {"few": few})
+            notes.add_caveats(f"{region} of {each.name}", {} if few is None else {"few": few})
         assert each.labels.places is not None
         void = 1 - each.labels.places.shares.sum(axis=1)
         if folders and len(void) and void.mean() >= _WORTH_SAYING:
