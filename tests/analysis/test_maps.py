@@ -210,3 +210,22 @@ def test_an_image_that_cannot_be_read_is_named_with_what_is_wrong(tmp_path: Path
                 look(folder, reference, network)  # type: ignore[operator]
             told.append(str(error.value).partition("; skip_bad")[0])
         assert told[0] == told[1]
+
+
+def test_indices_and_device_are_checked() -> None:
+    """Images and devices that are not there are refused with what there is; integers of NumPy are indices, too."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    assert [each.index for each in difference_maps(fake, reference, network, indices=np.array([3, 0])).maps] == [0, 3]
+    with pytest.raises(ValueError, match="expected an index below the 4 images of array, got 4"):
+        difference_maps(fake, reference, network, indices=[0, 4])
+    with pytest.raises(ValueError, match="expected an index of at least 0, got -1"):
+        difference_maps(fake, reference, network, indices=[-1])
+    for wrong in (0.5, "0", True):
+        with pytest.raises(TypeError, match="expected an index to be a whole number, got"):
+            difference_maps(fake, reference, network, indices=[wrong])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"^gpu: .*device"):
+        difference_maps(fake, reference, network, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"^cuda: .*(CUDA|NVIDIA)"):
+            difference_maps(fake, reference, network, device="cuda")

@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from helpers.dnas import make_dna
 from helpers.leaderboards import (
     NAMES,
@@ -23,6 +24,7 @@ from helpers.leaderboards import (
 )
 from helpers.toy_distances import JENSEN_SHANNON, registered_toys
 
+from vdna_metrics.analysis.maps import DifferenceMap, DifferenceMaps
 from vdna_metrics.dna.account import AccountFields, ImageSizes, PixelsFields
 from vdna_metrics.dna.distances import register_distance
 from vdna_metrics.leaderboard.record import Evidence, Leaderboard
@@ -337,6 +339,28 @@ def test_distances_of_others_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "The neurons that differ most by VDNA-EMD (bins)" in page.text
     for text in ("JSD, Jensen-Shannon divergence", "both sets have in common. Higher is better.", "JSD tiny"):
         assert text in page.text, text
+
+
+def test_each_of_the_farthest_images_has_its_map(tmp_path: Path) -> None:
+    """A map stands right after its image, however many are in a row; where there is none the image is alone.
+
+    Where the colours of the maps end is said once for a set.
+    """
+    leaderboard = make_leaderboard(NAMES[:1], networks=["tiny"], metrics=["emd"])
+    evidence = make_evidence(leaderboard)
+    ((name, ranking),) = evidence.rankings.items()
+    values = torch.linspace(0, 3, 24, dtype=torch.float64).expand(24, 24)
+    maps = tuple(
+        DifferenceMap(index, ranking.names[index], index * values, 0.0, ranking.pictures[index]) for index in (17, 19)
+    )
+    found = DifferenceMaps(name, ranking.reference, "VDNA-EMD", "bins", ("a",), (), maps)
+    mapped = replace(evidence, rankings={name: replace(ranking, maps=found)})
+    page = Page(draw(leaderboard, mapped, tmp_path))
+    shown = [str(image["alt"]) for image in page.all("img") if "distance" in str(image["alt"])]
+    farthest = [f"{name}/{index}.png, distance {each}" for index, each in ((19, "9.00"), (18, "8.58"), (17, "8.16"))]
+    with_maps = [farthest[0], f"{farthest[0]}: where that lies", *farthest[1:], f"{farthest[2]}: where that lies"]
+    assert shown[3:] == with_maps
+    assert page.text.count("28.5 bins") == page.text.count("Farthest; maps to ±28.5 bins") == 1
 
 
 def test_a_page_of_a_score_alone_says_nothing_of_distances(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vdna_metrics.build.keeping import KeptActivations
 from vdna_metrics.build.passes import as_pictures, read_resized
-from vdna_metrics.build.reading import NumberedImages
+from vdna_metrics.build.reading import NumberedImages, check_device
 from vdna_metrics.distributions import Histogram
 from vdna_metrics.distributions.parts import check_finite_activations, some_images
 from vdna_metrics.dna.columns import Column, ColumnLike
@@ -20,6 +20,7 @@ from vdna_metrics.dna.vdna import VDNA
 from vdna_metrics.extractors.network import FeatureExtractor
 from vdna_metrics.extractors.registry import ExtractorLike, create_extractor
 from vdna_metrics.functional.positions import spread_over
+from vdna_metrics.layout import check_count
 from vdna_metrics.neurons import chosen_weights
 from vdna_metrics.references.resolve import DNALike, compared_reference, resolve_images
 
@@ -105,8 +106,9 @@ def difference_maps(
 
     Raises:
         ValueError: when the distance is not the EMD, the reference is no histogram, is of another network, has no width
-            in a layer or counts some positions of an image only, no layer has positions with a place, an image cannot
-            be read, or activations are not finite.
+            in a layer or counts some positions of an image only, no layer has positions with a place, there is no such
+            image or device, an image cannot be read, or activations are not finite.
+        TypeError: when an index is no whole number.
 
     Source: Ramtoula, Gadd, Newman, De Martini, "Visual DNA", CVPR 2023, Eq. 4, taken apart by positions.
 
@@ -117,9 +119,15 @@ def difference_maps(
         >>> found.maps[0].values.shape, found.layers
         (torch.Size([96, 96]), ('blocks.0', 'blocks.2', 'blocks.4', 'conv_head'))
     """
+    check_device(device)
     network, source = create_extractor(extractor), resolve_images(images)
+    indices = range(len(source)) if indices is None else list(indices)
+    for index in indices:
+        check_count("an index", index, 0)
+        if index >= len(source):
+            raise ValueError(f"expected an index below the {len(source)} images of {source.name}, got {index}")
     mapper = DifferenceMapper(reference, network, distance)
-    resized = read_resized(source, range(len(source)) if indices is None else indices, network)
+    resized = read_resized(source, indices, network)
     return mapper.of_images(source.name, source.names, resized, device)
 
 

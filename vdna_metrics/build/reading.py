@@ -31,6 +31,15 @@ _WORTH_SAYING = 10**9  # bytes
 _WORTH_SAYING_OF_PARTS = 10**8
 
 
+def check_device(device: torch.device | str) -> None:
+    """Raise ``ValueError`` for what is no device of this machine."""
+    check_type("device", device, torch.device, str)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises the latter where it was built without CUDA
+        raise ValueError(f"{device}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Reading:
     """How images are read.

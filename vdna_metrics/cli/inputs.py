@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import torch
 
-from vdna_metrics.build.reading import Reading
+from vdna_metrics.build.reading import Reading, check_device
 from vdna_metrics.cli.options import NetworkOptions, NeuronOptions, ReadingOptions
 from vdna_metrics.cli.screen import say
 from vdna_metrics.distributions import Histogram, Kind
@@ -99,9 +99,9 @@ def _device(name: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch raises the latter where it was built without CUDA
-        raise click.BadParameter(f"{name}: {error}", param_hint="--device") from error
+        check_device(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--device") from error
     return name
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,6 +57,7 @@ class Picture:
     uri: str
     alt: str
     caption: str = ""
+    map_uri: str = ""  # of where its distance lies
 
 
 class PageFigures:
@@ -214,14 +215,16 @@ class PageFigures:
             )
         return panels
 
-    def ends(self) -> list[tuple[str, list[Picture], list[Picture], list[Picture]]]:
-        """Nearest and farthest images of each generator that have pictures, and where the farthest differ."""
+    def ends(self) -> list[tuple[str, list[Picture], list[Picture], str]]:
+        """Nearest and farthest images of each generator that have pictures, and where the colours of maps end."""
         found = []
         for name in self.order:
             if name in self.evidence.rankings:
                 ranking = self.evidence.rankings[name]
-                near, far = _ranked(ranking.nearest(_ENDS)), _ranked(ranking.farthest(_ENDS))
-                found += [(name, near, far, _mapped(ranking))] * bool(near or far)
+                farthest = ranking.farthest(_ENDS)
+                maps, scale = _mapped(ranking, farthest)
+                near, far = _ranked(ranking.nearest(_ENDS), {}), _ranked(farthest, maps)
+                found += [(name, near, far, scale)] * bool(near or far)
         return found
 
     def examples(self, name: str, number: int = _EXAMPLES) -> list[Picture]:
@@ -273,29 +276,24 @@ def _drawn_neuron(neuron: NeuronContribution, reference: VDNA, generated: VDNA, 
     return ax
 
 
-def _ranked(images: Sequence[RankedImage]) -> list[Picture]:
+def _ranked(images: Sequence[RankedImage], maps: Mapping[int, str]) -> list[Picture]:
     return [
         Picture(
             image_uri(image.image, _PICTURE),
             f"{printable(image.name)}, distance {significant(image.score, 3)}",
             " ".join([significant(image.score, 3), *(layer.layer for layer in image.layers[:1])]),
+            maps.get(image.index, ""),
         )
         for image in images
         if image.image is not None
     ]
 
 
-def _mapped(ranking: ImageRanking) -> list[Picture]:
-    """Where the farthest images differ, on one scale."""
-    if ranking.maps is None:
-        return []
-    found = ranking.maps.of([image.index for image in ranking.farthest(_ENDS)])
+def _mapped(ranking: ImageRanking, images: Sequence[RankedImage]) -> tuple[dict[int, str], str]:
+    """Where some images differ, ``{index: data address}``, on one scale, and where that ends."""
+    found = None if ranking.maps is None else ranking.maps.of([image.index for image in images])
+    if found is None or not found.maps:
+        return {}, ""
     limit = largest_departure(found)
-    return [
-        Picture(
-            image_uri(overlaid(each, limit), _PICTURE),
-            f"{printable(each.name)}, where its distance of {significant(each.distance, 3)} lies",
-            f"to ±{significant(limit, 3)} {found.unit}".strip(),
-        )
-        for each in found.maps
-    ]
+    uris = {each.index: image_uri(overlaid(each, limit), _PICTURE) for each in found.maps}
+    return uris, f"±{significant(limit, 3)} {found.unit}".strip()
