@@ -23,7 +23,7 @@ from vdna_metrics.build.passes import run_work
 from vdna_metrics.dna import Column
 from vdna_metrics.images import open_images
 from vdna_metrics.reports import plot_difference_maps
-from vdna_metrics.reports.maps import overlaid
+from vdna_metrics.reports.maps import in_colours
 
 ONE = Reading(batch_size=1)
 
@@ -96,7 +96,7 @@ def test_a_map_is_high_where_the_image_was_spoilt() -> None:
     inside = found.values[4:8, 8:12]
     assert float(inside.min()) > 10 * float(found.values.abs().quantile(0.5))
     assert float(inside.sum()) / float(found.values.clamp(min=0).sum()) > 0.5
-    picture = overlaid(found, float(found.values.abs().max()))
+    picture = in_colours(found, float(found.values.abs().max()))
     assert bool((picture[0, 4:8, 8:12] > picture[2, 4:8, 8:12]).all())  # red
 
 
@@ -229,3 +229,34 @@ def test_indices_and_device_are_checked() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"^cuda: .*(CUDA|NVIDIA)"):
             difference_maps(fake, reference, network, device="cuda")
+
+
+def test_the_colours_of_a_map_are_those_of_its_bar() -> None:
+    """A place has the bar's colour of its value, whatever the image is like there, bright or dark."""
+    network, (real, fake) = tiny_extractor(), _images()
+    fake[:, :10], fake[:, 10:] = 255 - fake[:, :10] // 8, fake[:, 10:] // 8
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    found = difference_maps(fake, reference, network)
+    figure = plot_difference_maps(found)
+    figure.draw_without_rendering()
+    *pictures, bar = figure.axes
+    (mesh,) = (each for each in bar.collections if each.get_array() is not None and each.get_array().size > 2)
+    for each, shown in zip(found.maps, (ax.images[0].get_array() for ax in pictures[1::2]), strict=True):
+        colours = mesh.to_rgba((each.values - each.values.mean()).numpy(), bytes=True)[..., :3]
+        np.testing.assert_allclose(np.asarray(shown, int), colours, atol=1)
+
+
+def test_a_picture_of_maps_says_what_it_shows() -> None:
+    """One layer, and one image, are not several; words of an image stand before its name."""
+    network, (real, fake) = tiny_extractor(), _images()
+    reference = build_dnas(real, network, bins=40, ranges=calibrate(real, network))["histogram"]
+    found = difference_maps(fake, reference, network)
+    both = plot_difference_maps(found, words={2: "nearest 1"})
+    texts = [text.get_text() for text in both.texts]
+    assert "layers first, second" in texts
+    assert [text.partition(",")[0] for text in texts if text.endswith("bins")] == ["0", "1", "nearest 1: 2", "3"]
+    assert both.get_suptitle().endswith("lies: 4 images of array")
+    early = difference_maps(fake, reference, network, distance=Column("emd", layers=["first"]), indices=[0])
+    one = plot_difference_maps(early)
+    assert "layer first" in [text.get_text() for text in one.texts]
+    assert one.get_suptitle().endswith("lies: 1 image of array")

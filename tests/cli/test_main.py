@@ -173,6 +173,7 @@ def test_names_that_are_no_text_end_no_command() -> None:
         ("select", "k=9 neurons of 8", "--top 9 neurons of 8"),
         ("make", "give n_images=3, or", "give n_images=3, or"),
         ("merge", "DNA.select(layers=) chooses", "DNA.select(layers=) chooses"),
+        ("rank", "take unit='activation', or other layers", "take --unit activation, or other layers"),
     ],
 )
 def test_errors_name_options(words: str, message: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,25 @@ def test_rank_writes_all_scores_and_pictures() -> None:
             assert picture.size[0] > 300
 
 
+def test_rank_says_which_images_are_nearest_and_farthest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps have the end and the place of each image, one that is at both ends has both; one image is called one."""
+    drawn: list[Any] = []
+    monkeypatch.setattr("vdna_metrics.cli.rank.write_picture", lambda figure, path: drawn.append(figure))
+    words = ("rank", "gen_b.zip", "--reference", "real", "--extractor", "tiny", "--maps", "a.png")
+    words += ("--contact-sheet", "b.png")
+    shown = run(*words, "--top", 1, "--bottom", 1)
+    assert [line for line in shown.stdout.splitlines() if line.startswith("The ")] == ["The nearest", "The farthest"]
+    assert "reference real: 12 images" in shown.stderr
+    sheet, maps = drawn
+    names = [text.get_text().partition(",")[0].split(": ")[0] for text in maps.texts[2:]]
+    assert names == ["nearest 1", "farthest 1"]
+    ends = [text.get_text().split(": ")[0] for text in sheet.texts if ": score" in text.get_text()]
+    assert ends == ["the nearest", "the farthest"]
+    run(*words, "--top", 6, "--bottom", 2)
+    names = [text.get_text().split(": ")[0] for text in drawn[3].texts[2:]]
+    assert names == [*(f"nearest {i}" for i in range(1, 5)), "nearest 5, farthest 2", "nearest 6, farthest 1"]
+
+
 def test_rank_by_other_distances_and_neurons() -> None:
     """Gaussian references rank by Fréchet distances; selected neurons and a name of the store are understood."""
     run("make", "real", "--extractor", "tiny", "--kinds", "gaussian,histogram", "-o", "real.npz")

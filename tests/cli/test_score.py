@@ -137,7 +137,7 @@ def test_metrics_of_several_networks_are_scored_in_one_command(monkeypatch: pyte
     common = ("score", "gen_a", "gen_b.zip", "--reference", "real", "--json")
     result = run(*common, "--extractor", "tiny", "--metrics", "emd,ofd,nfd", "--bins", "50")
     passes = [line.rpartition(":")[0] for line in result.stderr.splitlines() if line.endswith("images/s")]
-    sets = ("real: real", "gen_a", "gen_b.zip")
+    sets = ("reference real", "gen_a", "gen_b.zip")
     assert passes == [f"{network}: {name}" for network in ("tiny", "other") for name in sets]
     both = json.loads(result.stdout)
     assert both["extractors"] == {"emd": "tiny", "nfd": "tiny", "ofd": "other"}
@@ -334,7 +334,7 @@ def test_the_log_has_a_plain_line_a_source() -> None:
     """Where the error stream is no terminal there are no bars and no escapes, only speed and number of images."""
     arguments = ("score", "gen_a", "--reference", "real", "--extractor", "tiny", "--batch-size", 5)
     lines = [line for line in run(*arguments).stderr.splitlines() if not line.startswith("warning: ")]
-    for line, name, n in zip(lines, ("real: real", "gen_a"), (12, 8), strict=True):
+    for line, name, n in zip(lines, ("reference real", "gen_a"), (12, 8), strict=True):
         assert re.fullmatch(rf"{name}: {n} images, [\d.]+ images/s", line)
 
 

@@ -47,7 +47,7 @@ _COMMANDS = {
 
 # Keywords of the library that options of commands are called otherwise than.
 _KEYWORDS = {"format": "file_format", "weights": "neuron_weights", "weights_path": "weights", "ranges": "ranges_file"}
-_KEYWORD = re.compile(r"(?:Reading\()?(?<![:\w])(\w+)=(\w+|\.\.\.|)\)?(?: \([^()]*--[^()]*\))?")
+_KEYWORD = re.compile(r"(?:Reading\()?(?<![:\w])(\w+)=('\w+'|\w+|\.\.\.|)\)?(?: \([^()]*--[^()]*\))?")
 
 
 def _in_options(message: str, command: click.Command | None) -> str:
@@ -57,7 +57,7 @@ def _in_options(message: str, command: click.Command | None) -> str:
 
     def flag(match: re.Match[str]) -> str:
         found = flags.get(_KEYWORDS.get(match[1], match[1])) or flags.get(match[1])
-        value = "" if match[2] in ("True", "bytes", "...") else match[2]
+        value = "" if match[2] in ("True", "bytes", "...") else match[2].strip("'")
         return match[0] if found is None else f"{found} {value}".rstrip()
 
     return _KEYWORD.sub(flag, message)

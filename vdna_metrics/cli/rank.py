@@ -64,13 +64,17 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
     warnings = say_notes(task.notes, task.read)
     forget(task.reading.checkpoint)
     report_skipped(ranking.source, ranking.skipped)
+    ends = {"nearest": ranking.nearest(top), "farthest": ranking.farthest(bottom)}
     if table is not None:
         _write_scores(ranking, table)
     if picture is not None:
         write_picture(draw(ranking, nearest=top, farthest=bottom), picture)
     if maps is not None and ranking.maps is not None:
-        shown = [image.index for image in (*ranking.nearest(top), *ranking.farthest(bottom))]
-        write_picture(plot_difference_maps(ranking.maps.of(shown)), maps)
+        words: dict[int, str] = {}
+        for end, ranked in ends.items():
+            for place, image in enumerate(ranked, start=1):
+                words[image.index] = f"{words.get(image.index, '')}, {end} {place}".removeprefix(", ")
+        write_picture(plot_difference_maps(ranking.maps.of(list(words)), words=words), maps)
     if as_json:
         return print_json(
             {
@@ -88,11 +92,13 @@ def rank(source: str, given: RankOptions, as_json: bool) -> None:
         )
     of = "from" if column.distance.arity == 2 else "beside"
     seen = f"{heading(column, unit=True)} {of} {given.reference}, {seen_by(settings.extractor, neurons)}"
-    tell(f"{len(ranking)} images of {source}, {seen}: {float(ranking.scores.mean()):.4g} in the mean", "")
-    for end, ranked in (("nearest", ranking.nearest(top)), ("farthest", ranking.farthest(bottom))):
+    ranked_images = f"{len(ranking)} image{'s' * (len(ranking) > 1)} of {source}"
+    tell(f"{ranked_images}, {seen}: {float(ranking.scores.mean()):.4g} in the mean", "")
+    for end, ranked in ends.items():
         if ranked:
             rows = [[image.name, image.score, *_telling(image)] for image in ranked]
-            print_table(f"The {len(rows)} {end}", ["image", column.name, "layer", "unusual"], rows)
+            title = f"The {len(rows)} {end}" if len(rows) > 1 else f"The {end}"
+            print_table(title, ["image", column.name, "layer", "unusual"], rows)
     for written in (table, picture, maps):
         if written is not None:
             tell(f"wrote {written}")

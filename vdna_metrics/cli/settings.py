@@ -323,7 +323,8 @@ class Comparison:
     def real_dnas(self, start: StartBar) -> dict[Kind, VDNA]:
         """The DNAs of the reference."""
         images = self.reference.images
-        real = self.dnas_of(self.reference, start, f"real: {self.reference.source if images is None else images.name}")
+        name = self.reference.source if images is None else images.name
+        real = self.dnas_of(self.reference, start, f"reference {name}")
         for dna in real.values():
             self.notes.add_caveats("reference", set_caveats(dna))
         return real

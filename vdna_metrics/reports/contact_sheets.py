@@ -68,11 +68,13 @@ def contact_sheet(
     height = _HEADING + sum(_HEADING + -(-len(images) // columns) * cell for images in pictures.values())
     figure = Figure(figsize=(width, height))
     distance = with_unit(ranking.label, ranking.unit)
-    whole = f"{len(ranking)} images of {ranking.source}, by {distance} from {ranking.reference}"
+    ranked = f"{len(ranking)} image{'s' * (len(ranking) > 1)} of {ranking.source}"
+    whole = f"{ranked}, by {distance} from {ranking.reference}"
     figure.suptitle(title or whole, fontsize=11, ha="left", va="top", x=_GAP / width, y=1 - 0.1 / height)
     top = height - _HEADING
     for end, images in pictures.items():
-        words = f"the {len(images)} {end}: score, and the layer that is farthest {_WORDS[end]} what is usual in it"
+        words = f"the {len(images)} {end}" if len(images) > 1 else f"the {end}"
+        words += f": score, and the layer that is farthest {_WORDS[end]} what is usual in it"
         figure.text(_GAP / width, (top - 0.28) / height, words, fontsize=9, color=_COLOURS[end])
         top -= _HEADING
         for place, (image, pixels) in enumerate(images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 _WIDTH, _GAP, _WORDS, _HEADING, _BAR = 1.9, 0.12, 0.42, 0.62, 0.75  # inches
 _COLOURS = "RdBu_r"
-_STRENGTH = 0.65  # of the colours over the picture
 
 
-def plot_difference_maps(found: DifferenceMaps, *, columns: int = 3, title: str | None = None) -> Figure:
+def plot_difference_maps(
+    found: DifferenceMaps, *, columns: int = 3, title: str | None = None, words: Mapping[int, str] | None = None
+) -> Figure:
     """Show each image beside where its distance lies: by how much a place is above the image's mean, or below it.
 
     Args:
         found: what `difference_maps` found, or the ``maps`` of a ranking.
         columns: pairs of pictures in a row.
         title: by default what is shown, and the layers.
+        words: what some of the images are, by their index: stands before their names.
 
     Returns:
         A figure as large as its pictures need; one scale for all of them.
@@ -55,23 +58,25 @@ def plot_difference_maps(found: DifferenceMaps, *, columns: int = 3, title: str 
     width, height = max(columns * cell_width + _BAR + _GAP, 6.0), _HEADING + rows * cell_height + _GAP
     figure = Figure(figsize=(width, height))
     distance = with_unit(found.label, found.unit)
-    whole = f"Where {distance} from {found.reference} lies: {len(found.maps)} images of {found.source}"
+    shown = f"{len(found.maps)} image{'s' * (len(found.maps) > 1)} of {found.source}"
+    whole = f"Where {distance} from {found.reference} lies: {shown}"
     figure.suptitle(title or whole, fontsize=11, ha="left", va="top", x=_GAP / width, y=1 - 0.1 / height)
-    layers = f"layers {', '.join(found.layers)}"
+    layers = f"layer{'s' * (len(found.layers) > 1)} {', '.join(found.layers)}"
     layers += f"; without places, so not shown: {', '.join(found.left_out)}" if found.left_out else ""
     figure.text(_GAP / width, 1 - 0.36 / height, layers, fontsize=8, va="top", color=INK)
     for place, each in enumerate(found.maps):
         left = _GAP + place % columns * cell_width
         top = height - _HEADING - place // columns * cell_height
         own = _WIDTH * each.values.shape[0] / each.values.shape[1]
-        for number, picture in enumerate((each.image, overlaid(each, limit))):
+        for number, picture in enumerate((each.image, in_colours(each, limit))):
             at = left + number * (_WIDTH + _GAP)
             ax = figure.add_axes((at / width, (top - own) / height, _WIDTH / width, own / height))
             ax.imshow(picture.permute(1, 2, 0).numpy(), aspect="auto")
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-        words = f"{shortened_path(each.name)}, {significant(each.distance)} {found.unit}".strip()
-        figure.text(left / width, (top - own - 0.06) / height, words, fontsize=8, va="top", color=INK)
+        said = f"{words[each.index]}: " if words and each.index in words else ""
+        said += f"{shortened_path(each.name)}, {significant(each.distance)} {found.unit}".strip()
+        figure.text(left / width, (top - own - 0.06) / height, said, fontsize=8, va="top", color=INK)
     at_right, upper = _GAP + columns * cell_width, height - _HEADING
     bar: Any = figure.add_axes((at_right / width, (upper - tall) / height, 0.12 / width, tall / height))
     figure.colorbar(ScalarMappable(Normalize(-limit, limit), _COLOURS), cax=bar)
@@ -85,8 +90,8 @@ def largest_departure(found: DifferenceMaps) -> float:
     return max((float((each.values - each.values.mean()).abs().max()) for each in found.maps), default=0.0) or 1.0
 
 
-def overlaid(found: DifferenceMap, limit: float) -> Tensor:
-    """An image in grey, red where its distance lies and blue where there is less of it than elsewhere.
+def in_colours(found: DifferenceMap, limit: float) -> Tensor:
+    """A map in the colours of its bar: red where the distance lies and blue where there is less of it than elsewhere.
 
     Args:
         found: the map.
@@ -98,6 +103,5 @@ def overlaid(found: DifferenceMap, limit: float) -> Tensor:
     import matplotlib
 
     places = ((found.values - found.values.mean()) / (2 * limit) + 0.5).clamp(0, 1)
-    colours = torch.from_numpy(matplotlib.colormaps[_COLOURS](places.numpy())[..., :3]).permute(2, 0, 1)
-    grey = found.image.double().mean(dim=0) / 255
-    return ((_STRENGTH * colours + (1 - _STRENGTH) * grey) * 255).round().byte()
+    colours = matplotlib.colormaps[_COLOURS](places.numpy(), bytes=True)[..., :3]
+    return torch.from_numpy(colours).permute(2, 0, 1)

@@ -26,7 +26,7 @@ from vdna_metrics.reports.leaderboard_plots import (
     quantile_heat_map,
     ranking_chart,
 )
-from vdna_metrics.reports.maps import largest_departure, overlaid
+from vdna_metrics.reports.maps import in_colours, largest_departure
 from vdna_metrics.reports.summary import interval_text, score_text
 from vdna_metrics.text import printable
 
@@ -295,5 +295,5 @@ def _mapped(ranking: ImageRanking, images: Sequence[RankedImage]) -> tuple[dict[
     if found is None or not found.maps:
         return {}, ""
     limit = largest_departure(found)
-    uris = {each.index: image_uri(overlaid(each, limit), _PICTURE) for each in found.maps}
+    uris = {each.index: image_uri(in_colours(each, limit), _PICTURE) for each in found.maps}
     return uris, f"±{significant(limit, 3)} {found.unit}".strip()
