@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -90,16 +91,18 @@ def spread_over(maps: Tensor, size: tuple[int, int]) -> Tensor:
         >>> spread_over(torch.tensor([[[0.0, 3.0]]]), (1, 3))
         tensor([[[0.0000, 1.5000, 3.0000]]])
     """
-    down, across = (_covered(*ends, maps) for ends in zip(size, maps.shape[1:], strict=True))
+    down, across = (
+        torch.from_numpy(overlaps(pixels, cells).T / cells).to(maps)
+        for pixels, cells in zip(size, maps.shape[1:], strict=True)
+    )
     return down @ maps @ across.T
 
 
-def _covered(pixels: int, cells: int, like: Tensor) -> Tensor:
-    """What share of each of the pixels each of the cells covers, ``[pixels, cells]``."""
-    pixel, cell = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (pixels, cells))
-    left = torch.maximum(pixel[:, None] * cells, cell * pixels)
-    right = torch.minimum((pixel[:, None] + 1) * cells, (cell + 1) * pixels)
-    return (right - left).clamp_(min=0).div_(cells)
+def overlaps(pixels: int, cells: int) -> NDArray[np.float64]:
+    """How much of each pixel is in each cell of an axis, in pixels / cells, ``[cells, pixels]``: whole numbers."""
+    cell, pixel = np.arange(cells)[:, None], np.arange(pixels)[None]
+    ends = np.minimum((cell + 1) * pixels, (pixel + 1) * cells) - np.maximum(cell * pixels, pixel * cells)
+    return np.asarray(np.maximum(ends, 0), np.float64)
 
 
 def check_max_positions(max_positions: int | None) -> None:

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vdna_metrics.functional.positions import overlaps
+
 
 def pixels_at(maps: Sequence[Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """Features of some pixels: maps upsampled bilinearly to a size, those of one pixel side by side.
@@ -99,7 +101,7 @@ def majority_labels(labels: NDArray[np.integer], shape: tuple[int, int], number:
         raise ValueError(f"expected labels [H, W], got {list(labels.shape)}")
     if labels.max() >= number:
         raise ValueError(f"expected labels below {number}, got {labels.max()}")
-    rows, columns = (_overlaps(n, cells) for n, cells in zip(labels.shape, shape, strict=True))
+    rows, columns = (overlaps(n, cells) for n, cells in zip(labels.shape, shape, strict=True))
     found = np.where(labels < 0, number, labels)
     present = np.unique(found)
     # Whole numbers, which float64 adds exactly: equal areas are equal on every machine.
@@ -107,13 +109,6 @@ def majority_labels(labels: NDArray[np.integer], shape: tuple[int, int], number:
     chosen = present[areas.argmax(axis=0)]
     cells: NDArray[np.int64] = np.where(chosen == number, -1, chosen).astype(np.int64)
     return cells
-
-
-def _overlaps(pixels: int, cells: int) -> NDArray[np.float64]:
-    """How much of each pixel is in each cell of an axis, in pixels / cells, ``[cells, pixels]``."""
-    cell, pixel = np.arange(cells)[:, None], np.arange(pixels)[None]
-    ends = np.minimum((cell + 1) * pixels, (pixel + 1) * cells) - np.maximum(cell * pixels, pixel * cells)
-    return np.asarray(np.maximum(ends, 0), np.float64)
 
 
 def intersection_over_union(
