@@ -130,10 +130,7 @@ class Preprocessing:
         scale = 1.0 if self.crop == "center" else max(self.size[0] / height, self.size[1] / width)
         wanted = (min(height, width),) * 2 if self.crop == "center" else self.size
         sides = (min(whole, round(side / scale)) for whole, side in zip((height, width), wanted, strict=True))
-        rows, columns = (
-            slice((whole - side) // 2, (whole - side) // 2 + side)
-            for whole, side in zip((height, width), sides, strict=True)
-        )
+        rows, columns = map(_middle, (height, width), sides)
         return rows, columns
 
     def normalise(self, resized: Tensor) -> Tensor:
@@ -233,8 +230,12 @@ def _scale_to_255(images: Tensor) -> Tensor:
 
 
 def _central(x: Tensor, size: tuple[int, int]) -> Tensor:
-    top, left = (x.shape[-2] - size[0]) // 2, (x.shape[-1] - size[1]) // 2
-    return x[..., top : top + size[0], left : left + size[1]]
+    return x[..., _middle(x.shape[-2], size[0]), _middle(x.shape[-1], size[1])]
+
+
+def _middle(whole: int, side: int) -> slice:
+    first = (whole - side) // 2
+    return slice(first, first + side)
 
 
 def _bilinear_from_origin(x: Tensor, size: int, *, dim: int) -> Tensor:
